@@ -1,1 +1,42 @@
-//! placeholder
+//! What is allowed to happen: every rule of Evener as pure values and functions.
+//!
+//! Nothing here knows a clock, a file, a thread or dice. The crate is `no_std` so that none of them can creep
+//! in: what a rule needs of the world, it is given as an argument, and what it wants done, it returns.
+//!
+//! Read in this order: the words ([`id`], [`time`], [`event`]), the log ([`criteria`], [`append`], [`tail`]),
+//! the shares ([`segment`], [`hash`], [`token`], [`claim`]), what fails ([`backoff`], [`letter`]), who is there
+//! ([`member`], [`session`], [`balance`]), and what holds it all: the replicated [`state`] and the
+//! [`command`]s that change it.
+#![no_std]
+extern crate alloc;
+#[cfg(any(test, feature = "testing"))]
+extern crate std;
+
+pub mod id;
+pub mod time;
+
+pub mod event;
+
+pub mod criteria;
+
+pub mod append;
+pub mod tail;
+
+pub mod hash;
+pub mod segment;
+pub mod sequence;
+pub mod token;
+
+pub mod claim;
+
+pub mod backoff;
+pub mod letter;
+
+pub mod balance;
+pub mod member;
+pub mod processor;
+pub mod session;
+
+pub mod command;
+pub mod limits;
+pub mod state;

@@ -1,0 +1,1 @@
+//! The balance plan: who should own which segment. See `plan`.

@@ -1,0 +1,105 @@
+//! The hash of sequences: XXH64 with seed 0, specified, mixed, versioned. It decides which segment an event
+//! belongs to, so it can never change under a name; golden values hold it.
+
+/// Which hash this is. Stored with every processor.
+pub const VERSION: u8 = 1;
+
+const P1: u64 = 0x9E37_79B1_85EB_CA87;
+const P2: u64 = 0xC2B2_AE3D_27D4_EB4F;
+const P3: u64 = 0x1656_67B1_9E37_79F9;
+const P4: u64 = 0x85EB_CA77_C2B2_AE63;
+const P5: u64 = 0x27D4_EB2F_1656_67C5;
+
+/// The hash of a sequence's name.
+#[must_use]
+pub fn sequence(name: &[u8]) -> u64 {
+    xxh64(name, 0)
+}
+
+/// XXH64 of `bytes`.
+#[must_use]
+pub fn xxh64(bytes: &[u8], seed: u64) -> u64 {
+    let mut stripes = bytes.chunks_exact(32);
+    let mut hash = if bytes.len() >= 32 {
+        let mut lanes =
+            [seed.wrapping_add(P1).wrapping_add(P2), seed.wrapping_add(P2), seed, seed.wrapping_sub(P1)];
+        for stripe in &mut stripes {
+            for (lane, word) in lanes.iter_mut().zip(stripe.chunks_exact(8)) {
+                *lane = round(*lane, u64_of(word));
+            }
+        }
+        let mixed = [1, 7, 12, 18]
+            .iter()
+            .zip(lanes)
+            .fold(0_u64, |sum, (turn, lane)| sum.wrapping_add(lane.rotate_left(*turn)));
+        lanes.iter().fold(mixed, |hash, lane| {
+            (hash ^ round(0, *lane)).wrapping_mul(P1).wrapping_add(P4)
+        })
+    } else {
+        seed.wrapping_add(P5)
+    };
+    hash = hash.wrapping_add(bytes.len() as u64);
+    let mut words = stripes.remainder().chunks_exact(8);
+    for word in &mut words {
+        hash = (hash ^ round(0, u64_of(word))).rotate_left(27).wrapping_mul(P1).wrapping_add(P4);
+    }
+    let mut rest = words.remainder();
+    if let Some((half, tail)) = rest.split_at_checked(4) {
+        let half = u64::from(u32::from_le_bytes([half[0], half[1], half[2], half[3]]));
+        hash = (hash ^ half.wrapping_mul(P1)).rotate_left(23).wrapping_mul(P2).wrapping_add(P3);
+        rest = tail;
+    }
+    for byte in rest {
+        hash = (hash ^ u64::from(*byte).wrapping_mul(P5)).rotate_left(11).wrapping_mul(P1);
+    }
+    hash = (hash ^ (hash >> 33)).wrapping_mul(P2);
+    hash = (hash ^ (hash >> 29)).wrapping_mul(P3);
+    hash ^ (hash >> 32)
+}
+
+fn u64_of(word: &[u8]) -> u64 {
+    u64::from_le_bytes(word.try_into().expect("a word has eight bytes"))
+}
+
+const fn round(lane: u64, word: u64) -> u64 {
+    lane.wrapping_add(word.wrapping_mul(P2)).rotate_left(31).wrapping_mul(P1)
+}
+
+/// Digests parts one after the other; where a part ends is part of the digest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hasher(u64);
+
+impl Hasher {
+    /// Nothing digested yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(P5)
+    }
+
+    /// Digests a part, or that there is none.
+    pub fn part(&mut self, bytes: Option<&[u8]>) {
+        self.0 = match bytes {
+            Some(bytes) => xxh64(bytes, self.0.wrapping_mul(P1).wrapping_add(bytes.len() as u64 + 1)),
+            None => round(self.0, P4),
+        };
+    }
+
+    /// What all parts together give.
+    #[must_use]
+    pub const fn finish(self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_values_of_the_hash() {
+        assert_eq!(xxh64(b"", 0), 0xEF46_DB37_51D8_E999);
+        assert_eq!(xxh64(b"a", 0), 0xD24E_C4F1_A98C_6E5B);
+        assert_eq!(xxh64(b"abc", 0), 0x44BC_2CF5_AD77_0999);
+        assert_eq!(xxh64(b"Nobody inspects the spammish repetition", 0), 0xFBCE_A83C_8A37_8BF1);
+    }
+}

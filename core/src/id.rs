@@ -1,0 +1,119 @@
+//! Numbers that must not meet are types of their own.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl $name {
+            /// The number after this one; stays at the greatest.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                Self(self.0.saturating_add(1))
+            }
+        }
+    };
+}
+
+number!(
+    /// An event's place in the one order of its context, from 0, without gaps. Where a place is *stored*
+    /// (a token, a marker, a head) it means the next position to read.
+    Position(u64)
+);
+number!(
+    /// The number of an event within its stream, from 0.
+    Revision(u64)
+);
+number!(
+    /// An event store of its own: positions, streams, ids.
+    ContextId(u32)
+);
+number!(
+    /// A member of the cluster. Given once, never given again.
+    NodeId(u64)
+);
+number!(
+    /// One life of a member's process. Given by the log, so the later one is greater.
+    SessionId(u64)
+);
+number!(
+    /// Grows with every change of owner of a claim or of a loan; a write under an older one is refused.
+    Epoch(u64)
+);
+number!(
+    /// Grows whenever the table that a balance plan is made from changes.
+    Generation(u64)
+);
+number!(
+    /// A place in the Raft log.
+    LogIndex(u64)
+);
+number!(
+    /// A Raft term.
+    Term(u64)
+);
+number!(
+    /// A processor: given at its creation, never given again.
+    ProcessorId(u32)
+);
+number!(
+    /// Names a segment within its processor: the low bits that its hashes share.
+    SegmentId(u32)
+);
+number!(
+    /// A set of handlers with one sequencing policy within a processor.
+    ComponentId(u16)
+);
+number!(
+    /// What all members understand: a new kind of command is proposed only at the level that knows it.
+    FeatureLevel(u16)
+);
+
+impl ContextId {
+    /// Where events go unless somebody says otherwise.
+    pub const DEFAULT: Self = Self(0);
+    /// What Evener itself tells.
+    pub const SYSTEM: Self = Self(1);
+}
+
+impl FeatureLevel {
+    /// The level of this build.
+    pub const CURRENT: Self = Self(1);
+}
+
+/// A cluster, chosen once when it is founded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClusterId(pub Uuid);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The life of one data directory: a node whose directory was emptied is not the node it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incarnation(pub Uuid);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
