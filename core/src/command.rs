@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::{
     append::{Append, Appended, Refusal},
     id::{
-        ClusterId, ComponentId, ContextId, Epoch, FeatureLevel, Generation, Incarnation, LogIndex, NodeId,
-        Position, ProcessorId, SegmentId, SessionId,
+        ClusterId, ComponentId, ContextId, Epoch, FeatureLevel, Generation, Incarnation, LogIndex, NodeId, Position,
+        ProcessorId, SegmentId, SessionId,
     },
     letter::{Failure, SequenceKey},
     limits::Limits,

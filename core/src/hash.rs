@@ -21,20 +21,15 @@ pub fn sequence(name: &[u8]) -> u64 {
 pub fn xxh64(bytes: &[u8], seed: u64) -> u64 {
     let mut stripes = bytes.chunks_exact(32);
     let mut hash = if bytes.len() >= 32 {
-        let mut lanes =
-            [seed.wrapping_add(P1).wrapping_add(P2), seed.wrapping_add(P2), seed, seed.wrapping_sub(P1)];
+        let mut lanes = [seed.wrapping_add(P1).wrapping_add(P2), seed.wrapping_add(P2), seed, seed.wrapping_sub(P1)];
         for stripe in &mut stripes {
             for (lane, word) in lanes.iter_mut().zip(stripe.chunks_exact(8)) {
                 *lane = round(*lane, u64_of(word));
             }
         }
-        let mixed = [1, 7, 12, 18]
-            .iter()
-            .zip(lanes)
-            .fold(0_u64, |sum, (turn, lane)| sum.wrapping_add(lane.rotate_left(*turn)));
-        lanes.iter().fold(mixed, |hash, lane| {
-            (hash ^ round(0, *lane)).wrapping_mul(P1).wrapping_add(P4)
-        })
+        let mixed =
+            [1, 7, 12, 18].iter().zip(lanes).fold(0_u64, |sum, (turn, lane)| sum.wrapping_add(lane.rotate_left(*turn)));
+        lanes.iter().fold(mixed, |hash, lane| (hash ^ round(0, *lane)).wrapping_mul(P1).wrapping_add(P4))
     } else {
         seed.wrapping_add(P5)
     };

@@ -33,12 +33,8 @@ impl Sequencing {
         let found = match self {
             Self::KeyElseStream => event.key.as_deref().or(event.stream.as_deref()),
             Self::Stream => event.stream.as_deref(),
-            Self::Tag(name) => {
-                event.tags.iter().find_map(|tag| tag.strip_prefix(name.as_str())?.strip_prefix('='))
-            }
-            Self::Extension(name) => {
-                event.extensions.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-            }
+            Self::Tag(name) => event.tags.iter().find_map(|tag| tag.strip_prefix(name.as_str())?.strip_prefix('=')),
+            Self::Extension(name) => event.extensions.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str()),
             Self::Whole => None,
             Self::None => return Cow::Owned(alloc::format!("{}", event.id)),
         };
