@@ -6,7 +6,7 @@
 //! [`judge`] runs when the log applies the append, alike on every node, and looks only at `[checked_to, here)`,
 //! which the [`Tail`] has in memory.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -15,6 +15,8 @@ use crate::{
     criteria::{Criteria, Criterion},
     event::Event,
     id::{ContextId, Position, Revision},
+    limits::Limits,
+    tail::Tail,
 };
 
 /// What the history of a context answers. The store implements it; tests replace it by a naive one.
@@ -140,4 +142,166 @@ pub enum Refusal {
     },
     /// The request makes no sense.
     Invalid(String),
+}
+
+/// What a check says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Nothing speaks against it up to `checked_to`: it may go into the log.
+    Passed(Append),
+    /// It needs no place in the log: it stands there already, or adds nothing.
+    Answered(Appended),
+    /// It is wrong already.
+    Refused(Refusal),
+}
+
+/// Judges a request against everything before the history's head. Off the append path; may take its time.
+#[must_use]
+pub fn check(history: &impl History, limits: &Limits, request: Request) -> Checked {
+    let context = request.context;
+    let checked_to = history.head(context);
+    if request.events.is_empty() {
+        return Checked::Answered(Appended { first: checked_to, next: checked_to, repeated: false });
+    }
+    if let Err(refusal) = within(limits, &request) {
+        return Checked::Refused(refusal);
+    }
+    match repetition(&request.events, |id| history.event_id(context, id)) {
+        Ok(Some(appended)) => return Checked::Answered(appended),
+        Ok(None) => {}
+        Err(refusal) => return Checked::Refused(refusal),
+    }
+    for (nth, condition) in (0..).zip(&request.conditions) {
+        let any = [Criterion::default()];
+        let items = if condition.criteria.0.is_empty() { &any[..] } else { &condition.criteria.0 };
+        let found = items.iter().filter_map(|item| history.last_match(context, item, condition.marker)).max();
+        if let Some((position, kind)) = found {
+            return Checked::Refused(Refusal::Conflict { condition: nth, position, kind });
+        }
+    }
+    let mut expect = Vec::with_capacity(request.expect.len());
+    for wanted in request.expect {
+        let head = history.stream_head(context, &wanted.stream);
+        if !wanted.at.may_become(head) {
+            return Checked::Refused(wanted.refused(head));
+        }
+        expect.push((wanted, head));
+    }
+    let Request { request, conditions, events, .. } = request;
+    Checked::Passed(Append { request, checked_to, conditions, expect, events })
+}
+
+/// Judges a checked append at its place in the log, from memory. `Ok(None)` means: store it now.
+///
+/// # Errors
+///
+/// Why it is refused; [`Refusal::Retry`] where the check is older than the tail.
+pub fn judge(tail: &Tail, append: &Append) -> Result<Option<Appended>, Refusal> {
+    if append.checked_to < tail.start() {
+        return Err(Refusal::Retry);
+    }
+    if let Some(appended) = repetition(&append.events, |id| tail.id(id))? {
+        return Ok(Some(appended));
+    }
+    for (nth, condition) in (0..).zip(&append.conditions) {
+        let from = condition.marker.max(append.checked_to);
+        if let Some((position, trace)) = tail.last_match(&condition.criteria, from) {
+            return Err(Refusal::Conflict { condition: nth, position, kind: trace.kind.clone() });
+        }
+    }
+    for (wanted, head) in &append.expect {
+        let since = tail.of_stream(&wanted.stream, append.checked_to);
+        let events = head.map_or(0, |revision| revision.0 + 1) + since;
+        let actual = events.checked_sub(1).map(Revision);
+        if !wanted.at.admits(actual) {
+            return Err(wanted.refused(actual));
+        }
+    }
+    Ok(None)
+}
+
+impl Expected {
+    /// Whether a stream whose last event is `actual` stands there.
+    #[must_use]
+    pub fn admits(self, actual: Option<Revision>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Nowhere => actual.is_none(),
+            Self::At(revision) => actual == Some(revision),
+        }
+    }
+
+    /// Whether a stream that stands at `now` may still come to stand there: streams only grow.
+    #[must_use]
+    pub fn may_become(self, now: Option<Revision>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Nowhere => now.is_none(),
+            Self::At(revision) => now <= Some(revision),
+        }
+    }
+}
+
+impl Expect {
+    fn refused(&self, actual: Option<Revision>) -> Refusal {
+        Refusal::Revision { stream: self.stream.clone(), expected: self.at, actual }
+    }
+}
+
+/// Whether these events stand in the log already: all of them, next to each other and with the same content.
+fn repetition(events: &[Event], find: impl Fn(Uuid) -> Option<(Position, u64)>) -> Result<Option<Appended>, Refusal> {
+    let found: Vec<_> = events.iter().map(|event| find(event.id)).collect();
+    let Some(first) = found.iter().flatten().map(|(position, _)| *position).min() else { return Ok(None) };
+    let in_place = (first.0..).zip(events).zip(&found).all(|((place, event), found)| {
+        found.is_some_and(|(position, digest)| position.0 == place && digest == event.digest())
+    });
+    if in_place {
+        return Ok(Some(Appended { first, next: Position(first.0 + events.len() as u64), repeated: true }));
+    }
+    let (mut stored, mut other) = (Vec::new(), Vec::new());
+    for (event, found) in events.iter().zip(found) {
+        match found {
+            Some((position, digest)) if digest == event.digest() => stored.push((event.id, position)),
+            Some((position, _)) => other.push((event.id, position)),
+            None => {}
+        }
+    }
+    Err(Refusal::Duplicate { stored, other })
+}
+
+/// Whether a request keeps the limits and makes sense by itself.
+fn within(limits: &Limits, request: &Request) -> Result<(), Refusal> {
+    let size: usize = request.events.iter().map(Event::size).sum();
+    bound("append_events_max", limits.append_events_max, request.events.len())?;
+    bound("conditions_max", limits.conditions_max, request.conditions.len())?;
+    bound("conditions_max", limits.conditions_max, request.expect.len())?;
+    for condition in &request.conditions {
+        bound("conditions_max", limits.conditions_max, condition.criteria.0.len())?;
+    }
+    let mut ids: Vec<Uuid> = request.events.iter().map(|event| event.id).collect();
+    ids.sort_unstable();
+    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Refusal::Invalid(format!("the append has two events with the id {}", twice[0])));
+    }
+    for event in &request.events {
+        bound("event_bytes_max", limits.event_bytes_max, event.size())?;
+        bound("event_tags_max", limits.event_tags_max, event.tags.len())?;
+        for tag in &event.tags {
+            bound("tag_bytes_max", limits.tag_bytes_max, tag.len())?;
+        }
+        if event.kind.is_empty() {
+            return Err(Refusal::Invalid(format!("the event {} has no type", event.id)));
+        }
+        for name in [Some(&event.kind), Some(&event.source), event.stream.as_ref(), event.key.as_ref()] {
+            bound("name_bytes_max", limits.name_bytes_max, name.map_or(0, String::len))?;
+        }
+    }
+    bound("append_bytes_max", limits.append_bytes_max, size)
+}
+
+fn bound(name: &str, max: u32, got: usize) -> Result<(), Refusal> {
+    if got <= max as usize {
+        return Ok(());
+    }
+    Err(Refusal::Limit { name: name.into(), max: u64::from(max), got: got as u64 })
 }

@@ -4,6 +4,7 @@
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::id::{LogIndex, NodeId, SessionId};
 
@@ -21,6 +22,8 @@ pub struct Session {
     pub capabilities: BTreeMap<String, Vec<u32>>,
     /// Its share, relative to others; 1 by default.
     pub weight: u32,
+    /// Drawn by the process: the same beginning told twice is one session.
+    pub nonce: Uuid,
     /// It is leaving: it is given nothing more, and hands over what it has.
     pub draining: bool,
 }

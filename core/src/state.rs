@@ -1,1 +1,243 @@
-//! placeholder
+//! The replicated state: what every node holds alike, changed by nothing but the log.
+//!
+//! [`State::apply`] takes one entry and answers each of its commands. It is a function of the state and the
+//! entry alone: the same log gives the same state everywhere, and [`State::chain`] shows it.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::String,
+    vec::Vec,
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    append::{self, Append, Appended},
+    command::{Command, Entry, Found, Outcome, Why},
+    hash,
+    id::{ClusterId, ContextId, FeatureLevel, Generation, LogIndex, NodeId, Position, ProcessorId, SessionId},
+    limits::Limits,
+    member::Member,
+    processor::{Handler, Processor},
+    session::Session,
+    tail::Tail,
+    time::Timestamp,
+};
+
+mod advance;
+mod letters;
+mod membership;
+mod operate;
+#[cfg(test)]
+mod tests;
+
+/// What every node holds alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Which cluster; nil before it is founded.
+    pub cluster: ClusterId,
+    /// What all members understand.
+    pub level: FeatureLevel,
+    /// What `apply` is bounded by.
+    pub limits: Limits,
+    /// The log's clock: `max(previous, the leader's)`.
+    pub recorded: Timestamp,
+    /// Of the table that balance plans are made from: members, sessions, claims, processors.
+    pub generation: Generation,
+    /// The last entry that changed anything but events and tokens.
+    pub changed: LogIndex,
+    /// Event stores.
+    pub contexts: BTreeMap<ContextId, Context>,
+    /// Who was admitted and has not left.
+    pub members: BTreeMap<NodeId, Member>,
+    /// Who lives, as far as the log knows.
+    pub sessions: BTreeMap<NodeId, Session>,
+    /// Processors.
+    pub processors: BTreeMap<ProcessorId, Processor>,
+    /// Their names.
+    pub names: BTreeMap<String, ProcessorId>,
+    /// Outcomes of the latest operations, oldest first.
+    pub operations: VecDeque<Operation>,
+    /// Numbers never given twice.
+    pub given: Given,
+    /// Digest of all entries and outcomes so far: equal on nodes that applied the same.
+    pub chain: u64,
+}
+
+/// An event store of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// What people call it.
+    pub name: String,
+    /// Its newest events.
+    pub tail: Tail,
+}
+
+impl Context {
+    /// The position of the next event.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        self.tail.head()
+    }
+}
+
+/// A person's change and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its name.
+    pub operation: Uuid,
+    /// When.
+    pub recorded: Timestamp,
+    /// Why, in the person's words.
+    pub reason: Option<String>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// The last number given of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// Of members.
+    pub node: NodeId,
+    /// Of sessions.
+    pub session: SessionId,
+    /// Of processors.
+    pub processor: ProcessorId,
+}
+
+impl State {
+    /// Judges the commands of one entry, in order. The answers stand in the same order.
+    pub fn apply(&mut self, index: LogIndex, entry: &Entry) -> Vec<Outcome> {
+        self.recorded = self.recorded.max(entry.proposed);
+        let mut outcomes = Vec::with_capacity(entry.commands.len());
+        for command in &entry.commands {
+            outcomes.push(self.judge(index, entry.context, command));
+        }
+        self.chain = chained(self.chain, index, entry, &outcomes);
+        outcomes
+    }
+
+    fn judge(&mut self, index: LogIndex, context: ContextId, command: &Command) -> Outcome {
+        if let Command::Found(found) = command {
+            return self.found(index, found);
+        }
+        if self.cluster == ClusterId::default() {
+            return invalid("the cluster is not founded yet");
+        }
+        match command {
+            Command::Found(_) => unreachable!("judged above"),
+            Command::Append(append) => self.append(context, append),
+            Command::Advance(advance) => self.advance(index, advance),
+            Command::Admit(admit) => self.admit(index, admit),
+            Command::Remove(node) => self.remove(index, *node),
+            Command::Begin(begin) => self.begin(index, begin),
+            Command::Drain(node, session) => self.drain(index, *node, *session),
+            Command::Expire(node, session) => self.expire(index, *node, *session),
+            Command::Assign(assign) => self.assign(index, assign),
+            Command::HandOver(hand_over) => self.hand_over(index, hand_over),
+            Command::Operate(operate) => self.operate(index, operate),
+            Command::RaiseLevel(level) => self.raise_level(index, *level),
+        }
+    }
+
+    /// The cluster begins.
+    fn found(&mut self, index: LogIndex, found: &Found) -> Outcome {
+        if self.cluster != ClusterId::default() {
+            return Outcome::Not(Why::Exists(alloc::format!("this is the cluster {}", self.cluster)));
+        }
+        self.cluster = found.cluster;
+        self.limits = found.limits;
+        self.level = found.first.level;
+        for (id, name) in [(ContextId::DEFAULT, "default"), (ContextId::SYSTEM, "system")] {
+            self.contexts.insert(id, Context { name: name.into(), tail: Tail::default() });
+        }
+        self.admit(index, &found.first)
+    }
+
+    fn append(&mut self, context: ContextId, append: &Append) -> Outcome {
+        let max = self.limits.tail_events;
+        let Some(context) = self.contexts.get_mut(&context) else {
+            return Outcome::Not(Why::Unknown(alloc::format!("there is no context {context}")));
+        };
+        match append::judge(&context.tail, append) {
+            Err(refusal) => Outcome::Refused(refusal),
+            Ok(Some(appended)) => Outcome::Appended(appended),
+            Ok(None) => {
+                let first = context.head();
+                append.events.iter().for_each(|event| context.tail.push(event, max));
+                Outcome::Appended(Appended { first, next: context.head(), repeated: false })
+            }
+        }
+    }
+
+    /// The position of a context's next event.
+    #[must_use]
+    pub fn head(&self, context: ContextId) -> Position {
+        self.contexts.get(&context).map_or(Position(0), Context::head)
+    }
+
+    /// A processor by its name.
+    #[must_use]
+    pub fn processor(&self, name: &str) -> Option<&Processor> {
+        self.processors.get(self.names.get(name)?)
+    }
+
+    /// The member with this name.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members.values().find(|member| member.name == name)
+    }
+
+    /// Whether the process that `session` describes can run `processor`.
+    #[must_use]
+    pub fn capable(session: &Session, processor: &Processor) -> bool {
+        match processor.definition.handler {
+            Handler::Exec(_) | Handler::Webhook(_) => true,
+            Handler::Embedded => session
+                .capabilities
+                .get(&processor.definition.name)
+                .is_some_and(|versions| versions.contains(&processor.version)),
+        }
+    }
+
+    /// Whether `node` may be given work of `processor`: it lives, stays, and can run it.
+    #[must_use]
+    pub fn takes(&self, node: NodeId, processor: &Processor) -> bool {
+        self.sessions.get(&node).is_some_and(|session| !session.draining && Self::capable(session, processor))
+    }
+
+    /// Something of the table changed: plans made before are void, and those who watch look again.
+    fn touch(&mut self, index: LogIndex) {
+        self.generation = self.generation.next();
+        self.changed = index;
+    }
+}
+
+fn invalid(why: &str) -> Outcome {
+    Outcome::Not(Why::Invalid(why.into()))
+}
+
+fn unknown(what: &str, name: impl core::fmt::Display) -> Outcome {
+    Outcome::Not(Why::Unknown(alloc::format!("there is no {what} {name}")))
+}
+
+/// The digest of everything so far and this entry with its outcomes.
+fn chained(before: u64, index: LogIndex, entry: &Entry, outcomes: &[Outcome]) -> u64 {
+    let mut digest = hash::Hasher::new();
+    digest.part(Some(&before.to_le_bytes()));
+    digest.part(Some(&index.0.to_le_bytes()));
+    digest.part(Some(&entry.proposed.0.to_le_bytes()));
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Appended(Appended { first, next, repeated }) => {
+                let (first, next) = (first.0.to_le_bytes(), next.0.to_le_bytes());
+                digest.part(Some(&first));
+                digest.part(Some(&next));
+                digest.part(Some(&[u8::from(*repeated)]));
+            }
+            other => digest.part(Some(alloc::format!("{other:?}").as_bytes())),
+        }
+    }
+    digest.finish()
+}

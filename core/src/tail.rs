@@ -1,1 +1,145 @@
-//! placeholder
+//! The tail: what `apply` remembers of a context's newest events, so that appends in flight can be judged from
+//! memory. It is part of the replicated state, so it is the same on every node.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::String,
+    vec::Vec,
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{criteria::Criteria, event::Event, id::Position};
+
+/// The newest events of a context, by what conditions ask of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Remembered", into = "Remembered")]
+pub struct Tail {
+    start: Position,
+    events: VecDeque<Trace>,
+    ids: BTreeMap<Uuid, Position>,
+}
+
+/// What is remembered of one event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Its id.
+    pub id: Uuid,
+    /// Of its content.
+    pub digest: u64,
+    /// Its stream.
+    pub stream: Option<String>,
+    /// Its type.
+    pub kind: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+}
+
+/// What a checkpoint keeps of a tail; the rest follows from it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Remembered {
+    start: Position,
+    events: VecDeque<Trace>,
+}
+
+impl From<Remembered> for Tail {
+    fn from(Remembered { start, events }: Remembered) -> Self {
+        let ids = (start.0..).zip(&events).map(|(position, trace)| (trace.id, Position(position))).collect();
+        Self { start, events, ids }
+    }
+}
+
+impl From<Tail> for Remembered {
+    fn from(tail: Tail) -> Self {
+        Self { start: tail.start, events: tail.events }
+    }
+}
+
+impl Tail {
+    /// The first position it remembers.
+    #[must_use]
+    pub const fn start(&self) -> Position {
+        self.start
+    }
+
+    /// The position of the next event.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        Position(self.start.0 + self.events.len() as u64)
+    }
+
+    /// Remembers an event at [`head`](Self::head), and forgets the oldest beyond `max`.
+    pub fn push(&mut self, event: &Event, max: u32) {
+        let trace = Trace {
+            id: event.id,
+            digest: event.digest(),
+            stream: event.stream.clone(),
+            kind: event.kind.clone(),
+            tags: event.tags.clone(),
+        };
+        self.ids.insert(trace.id, self.head());
+        self.events.push_back(trace);
+        while self.events.len() > max as usize {
+            let oldest = self.events.pop_front().expect("more than `max` events are at least one");
+            self.ids.remove(&oldest.id);
+            self.start = self.start.next();
+        }
+    }
+
+    /// Where an id stands among the remembered events, and the digest of its event.
+    #[must_use]
+    pub fn id(&self, id: Uuid) -> Option<(Position, u64)> {
+        let position = *self.ids.get(&id)?;
+        let nth = usize::try_from(position.0 - self.start.0).ok()?;
+        self.events.get(nth).map(|trace| (position, trace.digest))
+    }
+
+    /// The last remembered event at or after `from` that `criteria` match.
+    #[must_use]
+    pub fn last_match(&self, criteria: &Criteria, from: Position) -> Option<(Position, &Trace)> {
+        self.since(from).rev().find(|(_, trace)| criteria.matches(&trace.kind, &trace.tags))
+    }
+
+    /// How many remembered events at or after `from` belong to `stream`.
+    #[must_use]
+    pub fn of_stream(&self, stream: &str, from: Position) -> u64 {
+        self.since(from).filter(|(_, trace)| trace.stream.as_deref() == Some(stream)).count() as u64
+    }
+
+    fn since(&self, from: Position) -> impl DoubleEndedIterator<Item = (Position, &Trace)> {
+        let skip = usize::try_from(from.0.saturating_sub(self.start.0)).unwrap_or(usize::MAX).min(self.events.len());
+        let first = self.start.0 + skip as u64;
+        self.events.range(skip..).enumerate().map(move |(nth, trace)| (Position(first + nth as u64), trace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: u128) -> Event {
+        Event { id: Uuid::from_u128(n), kind: "t".into(), stream: Some("s".into()), ..Event::default() }
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_beyond_the_limit() {
+        let mut tail = Tail::default();
+        (0..10).for_each(|n| tail.push(&event(n), 4));
+        assert_eq!((tail.start(), tail.head()), (Position(6), Position(10)));
+        assert_eq!(tail.id(Uuid::from_u128(5)), None);
+        assert_eq!(tail.id(Uuid::from_u128(6)), Some((Position(6), event(6).digest())));
+        assert_eq!(tail.of_stream("s", Position(8)), 2);
+        assert_eq!(tail.of_stream("s", Position(0)), 4);
+        assert_eq!(tail.of_stream("s", Position(10)), 0);
+        assert_eq!(tail.last_match(&Criteria::ANY, Position(0)).map(|(p, _)| p), Some(Position(9)));
+        assert_eq!(tail.last_match(&Criteria::ANY, Position(10)), None);
+    }
+
+    #[test]
+    fn a_tail_kept_in_a_checkpoint_is_the_same_tail() {
+        let mut tail = Tail::default();
+        (0..10).for_each(|n| tail.push(&event(n), 4));
+        assert_eq!(Tail::from(Remembered::from(tail.clone())), tail);
+    }
+}

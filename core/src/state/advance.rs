@@ -1,0 +1,118 @@
+//! Tokens move, and claims are passed on by their owners: what P4 stands on.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use super::State;
+use crate::{
+    command::{Advance, HandOver, LetterMove, Outcome, Progress, Stale, Why},
+    id::{LogIndex, NodeId, Position, ProcessorId, SegmentId, SessionId},
+};
+
+/// Places that tokens may not pass, because a letter there was refused.
+pub(super) type Held = BTreeMap<SegmentId, Position>;
+
+impl State {
+    /// What moved on one node. Each item is judged alone: a stale one refuses only itself.
+    pub(super) fn advance(&mut self, index: LogIndex, advance: &Advance) -> Outcome {
+        if !self.lives(advance.node, advance.session) {
+            return Outcome::Not(Why::Fenced);
+        }
+        let mut stale = Vec::new();
+        for item in &advance.items {
+            self.progress(index, advance, item, &mut stale);
+        }
+        Outcome::Advanced(stale)
+    }
+
+    fn progress(&mut self, index: LogIndex, advance: &Advance, item: &Progress, stale: &mut Vec<Stale>) {
+        let id = item.processor;
+        let node = advance.node;
+        if !self.processors.contains_key(&id) {
+            let why = Why::Unknown(alloc::format!("processor {id} was deleted"));
+            stale.push(Stale { processor: id, segment: None, why });
+            return;
+        }
+        let held = self.letters(index, node, id, &item.letters, stale);
+        let Some(processor) = self.processors.get_mut(&id) else { return };
+        let head = self.contexts.get(&processor.definition.context).map_or(Position(0), super::Context::head);
+        for moved in &item.tokens {
+            match processor.segments.get_mut(&moved.segment) {
+                Some(share) if share.claim.admits(node, moved.epoch) => {
+                    share.token.advance(bounded(moved.next, moved.segment, head, &held));
+                }
+                _ => stale.push(Stale { processor: id, segment: Some(moved.segment), why: Why::Fenced }),
+            }
+        }
+        let Some(scanned) = item.scanned else { return };
+        for (segment, share) in &mut processor.segments {
+            let known = share.claim.owner == Some(node) && share.claim.since <= advance.as_of;
+            if known && item.tokens.iter().all(|moved| moved.segment != *segment) {
+                share.token.advance(bounded(scanned, *segment, head, &held));
+            }
+        }
+    }
+
+    /// An owner passes a claim on, with its final token, in one entry.
+    pub(super) fn hand_over(&mut self, index: LogIndex, hand_over: &HandOver) -> Outcome {
+        let HandOver { node, session, processor: id, segment, epoch, next, to, letters } = hand_over;
+        let admitted = self.lives(*node, *session)
+            && self
+                .processors
+                .get(id)
+                .and_then(|processor| processor.segments.get(segment))
+                .is_some_and(|share| share.claim.admits(*node, *epoch));
+        if !admitted {
+            return Outcome::Not(Why::Fenced);
+        }
+        let mut stale = Vec::new();
+        let held = self.letters(index, *node, *id, letters, &mut stale);
+        let head = self.processors.get(id).map_or(Position(0), |processor| self.head(processor.definition.context));
+        let to = to.filter(|to| self.processors.get(id).is_some_and(|processor| self.takes(*to, processor)));
+        if let Some(processor) = self.processors.get_mut(id)
+            && let Some(share) = processor.segments.get_mut(segment)
+        {
+            share.token.advance(bounded(*next, *segment, head, &held));
+            share.claim.give(to, index);
+            processor.changed = index;
+        }
+        self.touch(index);
+        Outcome::Advanced(stale)
+    }
+
+    /// Judges letters in order; answers which tokens they hold back.
+    fn letters(
+        &mut self,
+        index: LogIndex,
+        node: NodeId,
+        id: ProcessorId,
+        letters: &[LetterMove],
+        stale: &mut Vec<Stale>,
+    ) -> Held {
+        let mut held = Held::new();
+        for letter in letters {
+            let segment = letter.segment();
+            // Once a letter of a segment is refused, those after it would overtake it.
+            let refused = match segment.and_then(|segment| held.get(&segment)) {
+                Some(_) => Err(Why::Fenced),
+                None => self.letter(index, node, id, letter),
+            };
+            let Err(why) = refused else { continue };
+            if let (Some(segment), Some(position)) = (segment, letter.holds()) {
+                held.entry(segment).or_insert(position);
+            }
+            stale.push(Stale { processor: id, segment, why });
+        }
+        held
+    }
+
+    /// Whether this life of the node is its present one.
+    pub(super) fn lives(&self, node: NodeId, session: SessionId) -> bool {
+        self.sessions.get(&node).is_some_and(|live| live.session == session)
+    }
+}
+
+/// A token goes no further than the head, nor past a letter that was refused.
+fn bounded(next: Position, segment: SegmentId, head: Position, held: &Held) -> Position {
+    let next = next.min(head);
+    held.get(&segment).map_or(next, |held| next.min(*held))
+}

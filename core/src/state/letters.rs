@@ -1,0 +1,320 @@
+//! Letters: events that failed, and those that wait behind them.
+
+use alloc::{collections::VecDeque, format, string::String, vec::Vec};
+
+use super::State;
+use crate::{
+    claim::Claim,
+    command::{LetterChange, LetterMove, Outcome, Right, Selection, Why},
+    hash,
+    id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
+    letter::{Failure, Letter, Loan, SequenceKey, SetAside, Waiting},
+    processor::{OnError, Processor, Share, Stall},
+    time::Timestamp,
+};
+
+impl LetterMove {
+    /// Which segment's claim it stands on; none for a loan.
+    #[must_use]
+    pub fn segment(&self) -> Option<SegmentId> {
+        match self {
+            Self::SetAside { segment, .. }
+            | Self::Queue { segment, .. }
+            | Self::Stall { segment, .. }
+            | Self::Resume { segment, .. }
+            | Self::Done { right: Right::Claim(segment, _), .. }
+            | Self::Failed { right: Right::Claim(segment, _), .. } => Some(*segment),
+            Self::Done { .. } | Self::Failed { .. } => None,
+        }
+    }
+
+    /// Where its segment's token must stop if it is refused: an event that would be kept nowhere otherwise.
+    #[must_use]
+    pub fn holds(&self) -> Option<Position> {
+        match self {
+            Self::SetAside { position, .. } | Self::Queue { position, .. } => Some(*position),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn letter(
+        &mut self,
+        index: LogIndex,
+        node: NodeId,
+        id: ProcessorId,
+        letter: &LetterMove,
+    ) -> Result<(), Why> {
+        let now = self.recorded;
+        let limits = self.limits;
+        let processor = self.processors.get_mut(&id).ok_or(Why::Fenced)?;
+        processor.changed = index;
+        match letter {
+            LetterMove::SetAside { segment, epoch, sequence, position, kind, failure } => {
+                let share = processor.held_by(node, *segment, *epoch, Some(sequence))?;
+                if share.token.wants(hash_of(sequence), *position) {
+                    let letter = Letter { position: *position, kind: kind.clone(), attempts: failure.attempt };
+                    processor.enqueue(&limits, sequence, letter, now)?;
+                    let set_aside = processor.set_aside.get_mut(sequence).expect("it was queued just now");
+                    if set_aside.first().position == *position {
+                        set_aside.fail(failure, now, limits.cause_bytes_max);
+                        self.lend(index, id, sequence);
+                    }
+                }
+                Ok(())
+            }
+            LetterMove::Queue { segment, epoch, sequence, position, kind } => {
+                let share = processor.held_by(node, *segment, *epoch, Some(sequence))?;
+                if share.token.wants(hash_of(sequence), *position) {
+                    let letter = Letter { position: *position, kind: kind.clone(), attempts: 0 };
+                    processor.enqueue(&limits, sequence, letter, now)?;
+                }
+                Ok(())
+            }
+            LetterMove::Done { right, sequence, position, skipped } => {
+                processor.may_change(node, *right, sequence, *position)?;
+                processor.pop(sequence, now);
+                processor.skipped += u64::from(*skipped);
+                Ok(())
+            }
+            LetterMove::Failed { right, sequence, position, failure } => {
+                let set_aside = processor.may_change(node, *right, sequence, *position)?;
+                set_aside.fail(failure, now, limits.cause_bytes_max);
+                if failure.last && processor.definition.on_error == OnError::Skip {
+                    processor.pop(sequence, now);
+                    processor.skipped += 1;
+                }
+                self.lend(index, id, sequence);
+                Ok(())
+            }
+            LetterMove::Stall { segment, epoch, position, failure } => {
+                processor.held_by(node, *segment, *epoch, None)?;
+                self.stall(index, id, *segment, *position, failure);
+                Ok(())
+            }
+            LetterMove::Resume { segment, epoch, position } => {
+                processor.held_by(node, *segment, *epoch, None)?;
+                let share = processor.segments.get_mut(segment).expect("its claim was looked at just now");
+                share.stalled.take_if(|stall| stall.position == *position);
+                Ok(())
+            }
+        }
+    }
+
+    /// The segment waits with its event; after the owner's attempts another capable node gets the claim.
+    fn stall(&mut self, index: LogIndex, id: ProcessorId, segment: SegmentId, position: Position, failure: &Failure) {
+        let (now, limits) = (self.recorded, self.limits);
+        let others = self.others(id, segment);
+        let Some(processor) = self.processors.get_mut(&id) else { return };
+        let Some(share) = processor.segments.get_mut(&segment) else { return };
+        let mut failure = failure.clone();
+        failure.cause = cut(&failure.cause, limits.cause_bytes_max);
+        let attempt = failure.attempt;
+        share.stalled = Some(Stall { position, failure, recorded: now });
+        let Some(owner) = share.claim.owner else { return };
+        if attempt >= limits.own_attempts && !others.is_empty() {
+            let to = others[attempt as usize % others.len()];
+            let until = now.after(core::time::Duration::from_millis(u64::from(limits.release_bar_ms)));
+            share.claim.bar(owner, now, until);
+            share.claim.give(Some(to), index);
+            self.touch(index);
+        }
+    }
+
+    /// Decides anew to whom the next try of a sequence is lent, if to anybody: from the attempt after
+    /// `own_attempts` on to another capable node, a different one each time where there are several.
+    pub(super) fn lend(&mut self, index: LogIndex, id: ProcessorId, sequence: &SequenceKey) {
+        let own_attempts = self.limits.own_attempts;
+        let segment = self.processors.get(&id).and_then(|p| p.share_of(hash_of(sequence))).map(|(id, _)| *id);
+        let others = segment.map_or_else(Vec::new, |segment| self.others(id, segment));
+        let Some(processor) = self.processors.get_mut(&id) else { return };
+        let Some(set_aside) = processor.set_aside.get_mut(sequence) else { return };
+        let attempts = set_aside.first().attempts;
+        let wanted = set_aside.waiting == Waiting::ForItsTime && attempts >= own_attempts;
+        let to = (wanted && !others.is_empty()).then(|| others[attempts as usize % others.len()]);
+        if set_aside.loan.is_some() || to.is_some() {
+            set_aside.loan_epoch = set_aside.loan_epoch.next();
+        }
+        set_aside.loan = to.map(|node| Loan { node, epoch: set_aside.loan_epoch });
+        processor.changed = index;
+    }
+
+    /// Nodes that may be given work of this processor, without the segment's owner, in order.
+    fn others(&self, id: ProcessorId, segment: SegmentId) -> Vec<NodeId> {
+        let Some(processor) = self.processors.get(&id) else { return Vec::new() };
+        let owner = processor.segments.get(&segment).and_then(|share| share.claim.owner);
+        let nodes = self.sessions.keys().copied();
+        nodes.filter(|node| Some(*node) != owner && self.takes(*node, processor)).collect()
+    }
+
+    /// A person retries, skips or drops what is set aside.
+    pub(super) fn change_letters(
+        &mut self,
+        index: LogIndex,
+        id: ProcessorId,
+        selection: &Selection,
+        change: LetterChange,
+    ) -> Outcome {
+        let now = self.recorded;
+        let Some(processor) = self.processors.get_mut(&id) else { return super::unknown("processor", id) };
+        let meant: Vec<SequenceKey> = match selection {
+            Selection::All => processor.set_aside.keys().cloned().collect(),
+            Selection::Sequence(component, name) => {
+                let key = SequenceKey { component: *component, name: name.clone() };
+                if !processor.set_aside.contains_key(&key) {
+                    let why = format!("the processor {} has no sequence {name:?} set aside", processor.definition.name);
+                    return Outcome::Not(Why::Unknown(why));
+                }
+                Vec::from([key])
+            }
+        };
+        for sequence in &meant {
+            match change {
+                LetterChange::Retry => {}
+                LetterChange::Skip => {
+                    processor.pop(sequence, now);
+                    processor.skipped += 1;
+                }
+                LetterChange::Drop => {
+                    let dropped = processor.set_aside.remove(sequence).map_or(0, |gone| gone.letters.len() as u64);
+                    processor.letters -= dropped;
+                    processor.skipped += dropped;
+                }
+            }
+            if let Some(set_aside) = processor.set_aside.get_mut(sequence) {
+                set_aside.begin_anew(now);
+            }
+        }
+        processor.changed = index;
+        self.changed = index;
+        Outcome::Changed(meant.len() as u64)
+    }
+}
+
+impl Processor {
+    /// The share, if `node` may write to it under `epoch` and it holds the sequence.
+    fn held_by(
+        &self,
+        node: NodeId,
+        segment: SegmentId,
+        epoch: Epoch,
+        sequence: Option<&SequenceKey>,
+    ) -> Result<&Share, Why> {
+        let share = self.segments.get(&segment).ok_or(Why::Fenced)?;
+        let Share { claim, segment, .. } = share;
+        let admits = Claim::admits(claim, node, epoch);
+        let holds = sequence.is_none_or(|sequence| segment.holds(hash_of(sequence)));
+        if admits && holds { Ok(share) } else { Err(Why::Fenced) }
+    }
+
+    /// The sequence, if `node` may change its first letter by this right, and that is the event at `position`.
+    fn may_change(
+        &mut self,
+        node: NodeId,
+        right: Right,
+        sequence: &SequenceKey,
+        position: Position,
+    ) -> Result<&mut SetAside, Why> {
+        if let Right::Claim(segment, epoch) = right {
+            self.held_by(node, segment, epoch, Some(sequence))?;
+        }
+        let set_aside = self.set_aside.get_mut(sequence).ok_or(Why::Fenced)?;
+        let holds = match right {
+            Right::Claim(..) => set_aside.loan.is_none(),
+            Right::Loan(epoch) => set_aside.loan == Some(Loan { node, epoch }),
+        };
+        if holds && set_aside.first().position == position { Ok(set_aside) } else { Err(Why::Fenced) }
+    }
+
+    /// Queues a letter behind those of its sequence, within the limits.
+    fn enqueue(
+        &mut self,
+        limits: &crate::limits::Limits,
+        sequence: &SequenceKey,
+        letter: Letter,
+        now: Timestamp,
+    ) -> Result<(), Why> {
+        let name = &sequence.name;
+        let sequences = self.set_aside.len();
+        match self.set_aside.get_mut(sequence) {
+            Some(set_aside) if set_aside.letters.back().is_some_and(|last| last.position >= letter.position) => {
+                return Ok(()); // told before
+            }
+            Some(set_aside) if set_aside.letters.len() >= limits.letters_max as usize => {
+                let why = format!("letters_max: the sequence {name:?} has {} letters already", limits.letters_max);
+                return Err(Why::Limit(why));
+            }
+            Some(set_aside) => set_aside.letters.push_back(letter),
+            None if sequences >= limits.sequences_max as usize => {
+                let why = format!("sequences_max: {} sequences are set aside already", limits.sequences_max);
+                return Err(Why::Limit(why));
+            }
+            None => {
+                let set_aside = SetAside {
+                    letters: VecDeque::from([letter]),
+                    cause: String::new(),
+                    recorded: now,
+                    wait_ms: 0,
+                    draw: 0,
+                    waiting: Waiting::ForItsTime,
+                    loan: None,
+                    loan_epoch: Epoch(0),
+                };
+                self.set_aside.insert(sequence.clone(), set_aside);
+            }
+        }
+        self.letters += 1;
+        Ok(())
+    }
+
+    /// The first letter is done: the next one is tried at once, by whoever had this one.
+    fn pop(&mut self, sequence: &SequenceKey, now: Timestamp) {
+        let Some(set_aside) = self.set_aside.get_mut(sequence) else { return };
+        set_aside.letters.pop_front();
+        self.letters -= 1;
+        if set_aside.letters.is_empty() {
+            self.set_aside.remove(sequence);
+        } else {
+            set_aside.cause.clear();
+            set_aside.waiting = Waiting::ForItsTime;
+            (set_aside.recorded, set_aside.wait_ms, set_aside.draw) = (now, 0, 0);
+        }
+    }
+}
+
+impl SetAside {
+    /// The first letter failed.
+    fn fail(&mut self, failure: &Failure, now: Timestamp, cause_bytes_max: u32) {
+        let first = self.letters.front_mut().expect("a sequence set aside has at least one letter");
+        first.attempts = failure.attempt;
+        self.cause = cut(&failure.cause, cause_bytes_max);
+        (self.recorded, self.wait_ms, self.draw) = (now, failure.wait_ms, failure.draw);
+        self.waiting = if failure.last { Waiting::ForAPerson } else { Waiting::ForItsTime };
+    }
+
+    /// Tried now, attempts counted anew, by the segment's owner.
+    fn begin_anew(&mut self, now: Timestamp) {
+        if let Some(first) = self.letters.front_mut() {
+            first.attempts = 0;
+        }
+        self.waiting = Waiting::ForItsTime;
+        (self.recorded, self.wait_ms, self.draw) = (now, 0, 0);
+        if self.loan.take().is_some() {
+            self.loan_epoch = self.loan_epoch.next();
+        }
+    }
+}
+
+fn hash_of(sequence: &SequenceKey) -> u64 {
+    hash::sequence(sequence.name.as_bytes())
+}
+
+/// At most `max` bytes of a text, at a character's end.
+fn cut(text: &str, max: u32) -> String {
+    let mut end = text.len().min(max as usize);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].into()
+}

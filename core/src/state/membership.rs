@@ -1,0 +1,165 @@
+//! Members and their sessions: who is there, who lives, and what that does to claims and loans.
+
+use alloc::{format, vec::Vec};
+
+use super::{State, unknown};
+use crate::{
+    claim::Motion,
+    command::{Admit, Assign, Begin, Outcome, Why},
+    id::{FeatureLevel, LogIndex, NodeId, SessionId},
+    member::Member,
+    session::Session,
+};
+
+impl State {
+    /// A node asks to be a member.
+    pub(super) fn admit(&mut self, index: LogIndex, admit: &Admit) -> Outcome {
+        let Admit { name, incarnation, peer, http, level } = admit.clone();
+        if let Some(member) = self.members.values_mut().find(|member| member.incarnation == incarnation) {
+            if member.name != name {
+                return Outcome::Not(Why::Exists(format!("this data directory is the member {}", member.name)));
+            }
+            (member.peer, member.http, member.level) = (peer, http, level);
+            return Outcome::Admitted(member.node);
+        }
+        if self.member(&name).is_some() {
+            return Outcome::Not(Why::Exists(format!(
+                "a member named {name} exists with another data directory; start it with that directory, \
+                 or remove it first with `evener cluster leave {name}`, or choose another name"
+            )));
+        }
+        let node = self.given.node.next();
+        self.given.node = node;
+        self.members.insert(node, Member { node, name, incarnation, peer, http, level });
+        self.touch(index);
+        Outcome::Admitted(node)
+    }
+
+    /// A member leaves for ever; its number is never given again.
+    pub(super) fn remove(&mut self, index: LogIndex, node: NodeId) -> Outcome {
+        if !self.members.contains_key(&node) {
+            return unknown("member", node);
+        }
+        if self.members.len() == 1 {
+            return Outcome::Not(Why::Invalid("the last member cannot leave".into()));
+        }
+        self.end_session(index, node);
+        self.members.remove(&node);
+        for share in self.processors.values_mut().flat_map(|processor| processor.segments.values_mut()) {
+            share.claim.pin = share.claim.pin.filter(|pinned| *pinned != node);
+        }
+        self.touch(index);
+        Outcome::Done
+    }
+
+    /// A member's process begins.
+    pub(super) fn begin(&mut self, index: LogIndex, begin: &Begin) -> Outcome {
+        let Begin { node, incarnation, peer, http, level, capabilities, weight, nonce } = begin.clone();
+        let Some(member) = self.members.get_mut(&node) else { return unknown("member", node) };
+        if member.incarnation != incarnation {
+            return Outcome::Not(Why::Exists(format!("member {} has another data directory", member.name)));
+        }
+        if let Some(session) = self.sessions.get(&node).filter(|session| session.nonce == nonce) {
+            return Outcome::Begun(session.session);
+        }
+        (member.peer, member.http, member.level) = (peer, http, level);
+        self.end_session(index, node);
+        let session = self.given.session.next();
+        self.given.session = session;
+        let weight = weight.max(1);
+        let draining = false;
+        self.sessions.insert(node, Session { node, session, since: index, capabilities, weight, nonce, draining });
+        self.touch(index);
+        Outcome::Begun(session)
+    }
+
+    /// A member's process is leaving.
+    pub(super) fn drain(&mut self, index: LogIndex, node: NodeId, session: SessionId) -> Outcome {
+        match self.sessions.get_mut(&node) {
+            Some(live) if live.session == session => {
+                if !live.draining {
+                    live.draining = true;
+                    self.touch(index);
+                }
+                Outcome::Done
+            }
+            _ => Outcome::Not(Why::Fenced),
+        }
+    }
+
+    /// A member's process ended. Names the session, so that a later one is not meant.
+    pub(super) fn expire(&mut self, index: LogIndex, node: NodeId, session: SessionId) -> Outcome {
+        if self.sessions.get(&node).is_none_or(|live| live.session != session) {
+            return Outcome::Not(Why::Fenced);
+        }
+        self.end_session(index, node);
+        self.touch(index);
+        Outcome::Done
+    }
+
+    /// All claims and loans of a node end, in this one entry.
+    fn end_session(&mut self, index: LogIndex, node: NodeId) {
+        if self.sessions.remove(&node).is_none() {
+            return;
+        }
+        let mut returned = Vec::new();
+        for processor in self.processors.values_mut() {
+            for share in processor.segments.values_mut() {
+                if share.claim.owner == Some(node) {
+                    share.claim.give(None, index);
+                    processor.changed = index;
+                } else if share.claim.motion == Motion::To(node) {
+                    share.claim.motion = Motion::Rest;
+                    processor.changed = index;
+                }
+            }
+            for (sequence, set_aside) in &processor.set_aside {
+                if set_aside.loan.is_some_and(|loan| loan.node == node) {
+                    returned.push((processor.id, sequence.clone()));
+                }
+            }
+        }
+        for (processor, sequence) in returned {
+            self.lend(index, processor, &sequence);
+        }
+    }
+
+    /// The balancer's plan.
+    pub(super) fn assign(&mut self, index: LogIndex, assign: &Assign) -> Outcome {
+        if assign.generation != self.generation {
+            return Outcome::Not(Why::Outdated);
+        }
+        let mut given = 0;
+        for wanted in &assign.moves {
+            let Some(processor) = self.processors.get(&wanted.processor) else { continue };
+            if !self.takes(wanted.to, processor) {
+                continue;
+            }
+            let processor = self.processors.get_mut(&wanted.processor).expect("it was found above");
+            let Some(share) = processor.segments.get_mut(&wanted.segment) else { continue };
+            match share.claim.owner {
+                None => share.claim.give(Some(wanted.to), index),
+                Some(owner) if owner == wanted.to => share.claim.motion = Motion::Rest,
+                Some(_) => share.claim.motion = Motion::To(wanted.to),
+            }
+            processor.changed = index;
+            given += 1;
+        }
+        if given > 0 {
+            self.touch(index);
+        }
+        Outcome::Changed(given)
+    }
+
+    /// All members understand this level now.
+    pub(super) fn raise_level(&mut self, index: LogIndex, level: FeatureLevel) -> Outcome {
+        if self.members.values().any(|member| member.level < level) {
+            return Outcome::Not(Why::Outdated);
+        }
+        if self.level < level {
+            self.level = level;
+            self.touch(index);
+        }
+        Outcome::Done
+    }
+}

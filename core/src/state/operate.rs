@@ -1,0 +1,240 @@
+//! What a person can change, each with an operation's name so that its outcome can be asked for.
+
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String};
+use core::time::Duration;
+
+use super::{Operation, State, invalid, unknown};
+use crate::{
+    claim::{Claim, Motion},
+    command::{Change, Operate, Outcome, Why},
+    id::{Generation, LogIndex, NodeId, Position, ProcessorId, SegmentId},
+    processor::{Definition, Handler, Processor, Share, Start},
+    segment::Segment,
+    token::Token,
+};
+
+impl State {
+    /// Done once, however often it is told.
+    pub(super) fn operate(&mut self, index: LogIndex, operate: &Operate) -> Outcome {
+        let Operate { operation, reason, change } = operate;
+        if let Some(known) = self.operations.iter().find(|known| known.operation == *operation) {
+            return known.outcome.clone();
+        }
+        let outcome = self.change(index, change);
+        let recorded = self.recorded;
+        let reason = reason.clone();
+        self.operations.push_back(Operation { operation: *operation, recorded, reason, outcome: outcome.clone() });
+        while self.operations.len() > self.limits.operations_max as usize {
+            self.operations.pop_front();
+        }
+        outcome
+    }
+
+    /// What a change would come to, without doing it: `dry_run`.
+    #[must_use]
+    pub fn try_change(&self, change: &Change) -> Outcome {
+        self.clone().change(self.changed, change)
+    }
+
+    fn change(&mut self, index: LogIndex, change: &Change) -> Outcome {
+        match change {
+            Change::Create(definition) => self.create(index, definition),
+            Change::Delete(name) => self.delete(index, name),
+            Change::Pause(name, paused) => self.pause(index, name, *paused),
+            Change::Release(name, segment) => self.release(index, name, *segment),
+            Change::Claim(name, segment, node) => self.claim(index, name, *segment, *node),
+            Change::Unpin(name, segment) => self.unpin(index, name, *segment),
+            Change::Letters(name, selection, change) => match self.names.get(name) {
+                Some(id) => self.change_letters(index, *id, selection, *change),
+                None => unknown("processor", name),
+            },
+            Change::SetLimits(limits) => {
+                self.limits = *limits;
+                self.touch(index);
+                Outcome::Done
+            }
+        }
+    }
+
+    fn create(&mut self, index: LogIndex, definition: &Definition) -> Outcome {
+        let limits = self.limits;
+        let name = &definition.name;
+        if let Some(known) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) {
+            let outcome = known.redefine(definition);
+            if outcome == Outcome::Changed(1) {
+                known.changed = index;
+                self.touch(index);
+            }
+            return outcome;
+        }
+        if name.is_empty() || name.len() > limits.name_bytes_max as usize || name.contains('/') {
+            return invalid("a processor's name has 1 to 512 bytes and no slash");
+        }
+        if self.processors.len() >= limits.processors_max as usize {
+            return Outcome::Not(Why::Limit(format!("processors_max: there are {} already", limits.processors_max)));
+        }
+        if definition.segments == 0 || definition.segments > limits.segments_max {
+            return Outcome::Not(Why::Limit(format!(
+                "segments_max: a processor has 1 to {} segments, not {}",
+                limits.segments_max, definition.segments
+            )));
+        }
+        if definition.backoff.first_ms == 0 || definition.backoff.attempts == 0 {
+            return invalid("a processor tries at least once, and waits at least a millisecond before the next");
+        }
+        let Some(context) = self.contexts.get(&definition.context) else {
+            return unknown("context", definition.context);
+        };
+        let start = match definition.start {
+            Start::Beginning => Position(0),
+            Start::Head => context.head(),
+            Start::At(position) if position > context.head() => {
+                return Outcome::Not(Why::Invalid(format!(
+                    "it cannot start at {position}: the head is {}",
+                    context.head()
+                )));
+            }
+            Start::At(position) => position,
+        };
+        let id = self.given.processor.next();
+        self.given.processor = id;
+        self.names.insert(name.clone(), id);
+        self.processors.insert(id, fresh(id, definition, start, self.recorded, index));
+        self.touch(index);
+        Outcome::Changed(1)
+    }
+
+    fn delete(&mut self, index: LogIndex, name: &str) -> Outcome {
+        let Some(id) = self.names.remove(name) else { return unknown("processor", name) };
+        self.processors.remove(&id);
+        self.touch(index);
+        Outcome::Changed(1)
+    }
+
+    fn pause(&mut self, index: LogIndex, name: &str, paused: bool) -> Outcome {
+        let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
+            return unknown("processor", name);
+        };
+        if processor.paused == paused {
+            return Outcome::Changed(0);
+        }
+        processor.paused = paused;
+        processor.changed = index;
+        self.touch(index);
+        Outcome::Changed(1)
+    }
+
+    fn release(&mut self, index: LogIndex, name: &str, segment: SegmentId) -> Outcome {
+        let now = self.recorded;
+        let until = now.after(Duration::from_millis(u64::from(self.limits.release_bar_ms)));
+        self.with_claim(index, name, segment, |claim| {
+            let Some(owner) = claim.owner else { return false };
+            claim.bar(owner, now, until);
+            claim.motion = Motion::Release;
+            true
+        })
+    }
+
+    fn claim(&mut self, index: LogIndex, name: &str, segment: SegmentId, node: NodeId) -> Outcome {
+        let Some(processor) = self.processor(name) else { return unknown("processor", name) };
+        if !self.takes(node, processor) {
+            return Outcome::Not(Why::Invalid(format!("node {node} is not there, is leaving, or cannot run {name}")));
+        }
+        self.with_claim(index, name, segment, |claim| {
+            claim.bars.retain(|bar| bar.node != node);
+            match claim.owner {
+                None => claim.give(Some(node), index),
+                Some(owner) if owner == node => {
+                    let moving = claim.motion != Motion::Rest;
+                    claim.motion = Motion::Rest;
+                    return moving;
+                }
+                Some(_) => claim.motion = Motion::To(node),
+            }
+            true
+        })
+    }
+
+    fn unpin(&mut self, index: LogIndex, name: &str, segment: SegmentId) -> Outcome {
+        self.with_claim(index, name, segment, |claim| claim.pin.take().is_some())
+    }
+
+    fn with_claim(
+        &mut self,
+        index: LogIndex,
+        name: &str,
+        segment: SegmentId,
+        change: impl FnOnce(&mut Claim) -> bool,
+    ) -> Outcome {
+        let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
+            return unknown("processor", name);
+        };
+        let Some(share) = processor.segments.get_mut(&segment) else {
+            return unknown("segment", format!("{name}/{segment}"));
+        };
+        if !change(&mut share.claim) {
+            return Outcome::Changed(0);
+        }
+        processor.changed = index;
+        self.touch(index);
+        Outcome::Changed(1)
+    }
+}
+
+impl Processor {
+    /// A definition told again. Embedded processors bring theirs along at each start of a node, so what may
+    /// change there changes; what decides where an event belongs may not.
+    fn redefine(&mut self, definition: &Definition) -> Outcome {
+        let known = &self.definition;
+        let name = &known.name;
+        if definition.fingerprint() != self.fingerprint || definition.context != known.context {
+            return Outcome::Not(Why::Exists(format!(
+                "the processor {name} has another sequencing policy: with {:?} in place of {:?} its events would \
+                 change segments and lose their order; give it another name, or delete it first",
+                definition.sequencing, known.sequencing
+            )));
+        }
+        let embedded = (&definition.handler, &known.handler) == (&Handler::Embedded, &Handler::Embedded);
+        let mut wanted = Box::new(definition.clone());
+        if embedded {
+            (wanted.segments, wanted.start) = (known.segments, known.start);
+        }
+        if *wanted == *known {
+            return Outcome::Changed(0);
+        }
+        if !embedded {
+            return Outcome::Not(Why::Exists(String::from(
+                "a processor with this name exists and was created otherwise; give it another name, or delete it first",
+            )));
+        }
+        self.definition = *wanted;
+        Outcome::Changed(1)
+    }
+}
+
+fn fresh(
+    id: ProcessorId,
+    definition: &Definition,
+    start: Position,
+    created: crate::time::Timestamp,
+    changed: LogIndex,
+) -> Processor {
+    let segments = Segment::cover(definition.segments).into_iter().map(|segment| {
+        let share = Share { segment, token: Token::new(segment, start), claim: Claim::default(), stalled: None };
+        (segment.name(), share)
+    });
+    Processor {
+        id,
+        definition: definition.clone(),
+        fingerprint: definition.fingerprint(),
+        version: 1,
+        generation: Generation(0),
+        paused: false,
+        created,
+        changed,
+        segments: segments.collect(),
+        set_aside: BTreeMap::new(),
+        letters: 0,
+        skipped: 0,
+    }
+}
