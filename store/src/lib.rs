@@ -1,1 +1,4 @@
-//! placeholder
+//! Bytes on disk.
+
+pub mod codec;
+pub mod payload;

@@ -1,0 +1,428 @@
+//! The payload of an entry, byte by byte: so framed that any event can be cut out of it without a look at the
+//! others, and that it is read for ever.
+//!
+//! ```text
+//! entry    [proposed u64][context u32][n u32]  n × [kind u16][end u32]                       n bodies
+//! append   [request 16][checked_to u64][terms u32][n u32]  n × [end u32]  terms bytes        n events
+//! ```
+//!
+//! Numbers are little-endian. An `end` is where its body or event ends, counted from the first byte of the first
+//! one, so that each lies between the end before and its own; the last end is the end of all: trailing bytes are
+//! refused. `terms` are the append's conditions and expectations. Each kind of command has its number for ever:
+//!
+//! | kind | command | body |
+//! |---|---|---|
+//! | 1 | `Found` | the value, as [`codec`](crate::codec) writes it |
+//! | 2 | `Append` | as drawn above; events as `codec` draws them |
+//! | 3 | `Advance` | the value |
+//! | 4 | `Admit` | the value |
+//! | 5 | `Remove` | the node |
+//! | 6 | `Begin` | the value |
+//! | 7 | `Drain` | the node and the session |
+//! | 8 | `Expire` | the node and the session |
+//! | 9 | `Assign` | the value |
+//! | 10 | `HandOver` | the value |
+//! | 11 | `Operate` | the value |
+//! | 12 | `RaiseLevel` | the level |
+
+use bytes::Bytes;
+use evener_core::{
+    append::{Append, Condition, Expect},
+    command::{Command, Entry},
+    event::Event,
+    id::{ContextId, NodeId, Position, Revision, SessionId},
+    time::Timestamp,
+};
+use uuid::Uuid;
+
+use crate::codec::{DecodeError, MESSAGE_BYTES_MAX, put, put_event, take, take_event};
+
+const ENTRY: &str = "an entry";
+const APPEND: &str = "an append";
+const EVENT: &str = "event";
+
+/// Bytes before an entry's table.
+const ENTRY_HEAD: usize = 16;
+/// Bytes of one row of an entry's table.
+const ENTRY_ROW: usize = 6;
+/// Bytes before an append's table.
+const APPEND_HEAD: usize = 32;
+/// Bytes of one row of an append's table.
+const APPEND_ROW: usize = 4;
+
+/// The kind number of an append: the only command that holds events.
+pub const KIND_APPEND: u16 = 2;
+
+/// The payload of `entry`.
+#[must_use]
+pub fn encode_entry(entry: &Entry) -> Bytes {
+    let mut builder = EntryBuilder::default();
+    for command in &entry.commands {
+        builder.push_command(command);
+    }
+    builder.finish(entry.proposed, entry.context)
+}
+
+/// The entry of a payload.
+pub fn decode_entry(payload: &[u8]) -> Result<Entry, DecodeError> {
+    let payload = Payload::parse(payload)?;
+    let commands = (0..payload.len()).map(|number| payload.command(number)).collect::<Result<_, _>>()?;
+    Ok(Entry { proposed: payload.proposed, context: payload.context, commands })
+}
+
+/// The `nth` event of the append that is command `number` of the entry; no other is decoded.
+pub fn decode_event_at(payload: &[u8], number: usize, nth: usize) -> Result<Event, DecodeError> {
+    let payload = Payload::parse(payload)?;
+    let events = payload.events(number)?.ok_or(DecodeError::Missing { what: "append", number, count: 0 })?;
+    events.decode(nth)
+}
+
+/// A command as it will stand in a payload: made where its bytes are at hand, joined with others later.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    kind: u16,
+    body: Bytes,
+}
+
+impl Encoded {
+    /// Encodes `command`.
+    #[must_use]
+    pub fn new(command: &Command) -> Self {
+        let mut body = Vec::new();
+        let kind = put_command(&mut body, command);
+        Self { kind, body: body.into() }
+    }
+
+    /// Encodes the append, without a copy of it.
+    #[must_use]
+    pub fn append(append: &Append) -> Self {
+        let mut body = Vec::new();
+        put_append(&mut body, append);
+        Self { kind: KIND_APPEND, body: body.into() }
+    }
+
+    /// Bytes that it takes of an entry.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        ENTRY_ROW + self.body.len()
+    }
+
+    /// The command.
+    pub fn decode(&self) -> Result<Command, DecodeError> {
+        take_command(0, self.kind, &self.body)
+    }
+}
+
+/// Joins commands into the payload of one entry.
+#[derive(Debug, Default)]
+pub struct EntryBuilder {
+    rows: Vec<(u16, u32)>,
+    bodies: Vec<u8>,
+}
+
+impl EntryBuilder {
+    /// Adds an encoded command.
+    pub fn push(&mut self, command: &Encoded) {
+        self.bodies.extend_from_slice(&command.body);
+        self.row(command.kind);
+    }
+
+    /// Encodes and adds a command.
+    pub fn push_command(&mut self, command: &Command) {
+        let kind = put_command(&mut self.bodies, command);
+        self.row(kind);
+    }
+
+    /// Commands in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no command in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Bytes that the payload would have now.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        ENTRY_HEAD + self.rows.len() * ENTRY_ROW + self.bodies.len()
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn finish(self, proposed: Timestamp, context: ContextId) -> Bytes {
+        let mut out = Vec::with_capacity(self.bytes());
+        out.extend_from_slice(&proposed.0.to_le_bytes());
+        out.extend_from_slice(&context.0.to_le_bytes());
+        out.extend_from_slice(&count32(self.rows.len()).to_le_bytes());
+        for (kind, end) in &self.rows {
+            out.extend_from_slice(&kind.to_le_bytes());
+            out.extend_from_slice(&end.to_le_bytes());
+        }
+        out.extend_from_slice(&self.bodies);
+        out.into()
+    }
+
+    fn row(&mut self, kind: u16) {
+        self.rows.push((kind, count32(self.bodies.len())));
+    }
+}
+
+/// A payload whose commands are decoded one by one, where they are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'p> {
+    /// The leader's wall clock when the entry was made.
+    pub proposed: Timestamp,
+    /// Where its appends go.
+    pub context: ContextId,
+    rows: &'p [u8],
+    bodies: &'p [u8],
+}
+
+impl<'p> Payload<'p> {
+    /// Looks at the head and the outer bounds only.
+    pub fn parse(bytes: &'p [u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            let (limit, max) = ("message_bytes_max", MESSAGE_BYTES_MAX);
+            return Err(DecodeError::Limit { what: ENTRY, limit, max, got: bytes.len() });
+        }
+        let (head, rest) = cut(ENTRY, bytes, ENTRY_HEAD)?;
+        let (rows, bodies) = cut(ENTRY, rest, number(head, 12).saturating_mul(ENTRY_ROW))?;
+        let payload = Self { proposed: Timestamp(u64_at(head, 0)), context: ContextId(u32_at(head, 8)), rows, bodies };
+        ends_at(ENTRY, payload.end(payload.len()), bodies)?;
+        Ok(payload)
+    }
+
+    /// How many commands there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.rows.len() / ENTRY_ROW
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Decodes one command.
+    pub fn command(&self, number: usize) -> Result<Command, DecodeError> {
+        let (kind, body) = self.body(number)?;
+        take_command(number, kind, body)
+    }
+
+    /// The events of one command, undecoded; none if it is no append.
+    pub fn events(&self, number: usize) -> Result<Option<Events<'p>>, DecodeError> {
+        let (kind, body) = self.body(number)?;
+        if kind != KIND_APPEND {
+            return Ok(None);
+        }
+        Ok(Some(AppendBody::parse(body)?.events))
+    }
+
+    /// All appends: the number of the command and its events, undecoded.
+    pub fn appends(self) -> impl Iterator<Item = Result<(usize, Events<'p>), DecodeError>> {
+        (0..self.len()).filter_map(move |number| Some(self.events(number).transpose()?.map(|events| (number, events))))
+    }
+
+    fn body(&self, number: usize) -> Result<(u16, &'p [u8]), DecodeError> {
+        if number >= self.len() {
+            return Err(DecodeError::Missing { what: "command", number, count: self.len() });
+        }
+        let kind = u16::from_le_bytes([self.rows[number * ENTRY_ROW], self.rows[number * ENTRY_ROW + 1]]);
+        let body = self.bodies.get(self.end(number)..self.end(number + 1));
+        Ok((kind, body.ok_or(DecodeError::Misplaced { what: ENTRY, number })?))
+    }
+
+    /// The end of the first `count` bodies.
+    fn end(&self, count: usize) -> usize {
+        if count == 0 { 0 } else { number(self.rows, count * ENTRY_ROW - 4) }
+    }
+}
+
+/// The events of one append, undecoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Events<'p> {
+    ends: &'p [u8],
+    bytes: &'p [u8],
+}
+
+impl<'p> Events<'p> {
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.ends.len() / APPEND_ROW
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of one event.
+    pub fn bytes(&self, nth: usize) -> Result<&'p [u8], DecodeError> {
+        if nth >= self.len() {
+            return Err(DecodeError::Missing { what: EVENT, number: nth, count: self.len() });
+        }
+        let bytes = self.bytes.get(self.end(nth)..self.end(nth + 1));
+        bytes.ok_or(DecodeError::Misplaced { what: APPEND, number: nth })
+    }
+
+    /// Decodes one event.
+    pub fn decode(&self, nth: usize) -> Result<Event, DecodeError> {
+        take_event(self.bytes(nth)?)
+    }
+
+    /// Decodes all of them, one by one.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = Result<Event, DecodeError>> {
+        (0..self.len()).map(move |nth| self.decode(nth))
+    }
+
+    fn end(&self, count: usize) -> usize {
+        if count == 0 { 0 } else { number(self.ends, (count - 1) * APPEND_ROW) }
+    }
+}
+
+/// The body of an append, its parts undecoded.
+struct AppendBody<'p> {
+    request: Uuid,
+    checked_to: Position,
+    terms: &'p [u8],
+    events: Events<'p>,
+}
+
+impl<'p> AppendBody<'p> {
+    fn parse(body: &'p [u8]) -> Result<Self, DecodeError> {
+        let (head, rest) = cut(APPEND, body, APPEND_HEAD)?;
+        let (ends, rest) = cut(APPEND, rest, number(head, 28).saturating_mul(APPEND_ROW))?;
+        let (terms, bytes) = cut(APPEND, rest, number(head, 24))?;
+        let events = Events { ends, bytes };
+        ends_at(APPEND, events.end(events.len()), bytes)?;
+        let request = Uuid::from_slice(&head[..16]).expect("sixteen bytes make an id");
+        Ok(Self { request, checked_to: Position(u64_at(head, 16)), terms, events })
+    }
+}
+
+type Terms = (Vec<Condition>, Vec<(Expect, Option<Revision>)>);
+
+fn put_append(out: &mut Vec<u8>, append: &Append) {
+    let events = append.events.len();
+    // What attributes take beside their bytes is a guess; the vector grows where it is wrong.
+    out.reserve(APPEND_HEAD + append.events.iter().map(|event| event.size() + 32).sum::<usize>());
+    out.extend_from_slice(append.request.as_bytes());
+    out.extend_from_slice(&append.checked_to.0.to_le_bytes());
+    let terms_at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&count32(events).to_le_bytes());
+    let ends_at = out.len();
+    out.resize(ends_at + events * APPEND_ROW, 0);
+    let terms_from = out.len();
+    put(out, &(&append.conditions, &append.expect));
+    let from = out.len();
+    out[terms_at..terms_at + 4].copy_from_slice(&count32(from - terms_from).to_le_bytes());
+    for (nth, event) in append.events.iter().enumerate() {
+        put_event(out, event);
+        let end = count32(out.len() - from);
+        out[ends_at + nth * APPEND_ROW..][..APPEND_ROW].copy_from_slice(&end.to_le_bytes());
+    }
+}
+
+fn take_append(body: &[u8]) -> Result<Append, DecodeError> {
+    let AppendBody { request, checked_to, terms, events } = AppendBody::parse(body)?;
+    let (conditions, expect): Terms = take("the conditions of an append", terms)?;
+    let events = events.iter().collect::<Result<_, _>>()?;
+    Ok(Append { request, checked_to, conditions, expect, events })
+}
+
+/// Writes the body of a command and tells its kind.
+fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
+    match command {
+        Command::Found(found) => put(out, found),
+        Command::Append(append) => put_append(out, append),
+        Command::Advance(advance) => put(out, advance),
+        Command::Admit(admit) => put(out, admit),
+        Command::Remove(node) => put(out, node),
+        Command::Begin(begin) => put(out, begin),
+        Command::Drain(node, session) | Command::Expire(node, session) => put(out, &(node, session)),
+        Command::Assign(assign) => put(out, assign),
+        Command::HandOver(hand_over) => put(out, hand_over),
+        Command::Operate(operate) => put(out, operate),
+        Command::RaiseLevel(level) => put(out, level),
+    }
+    kind_of(command)
+}
+
+const fn kind_of(command: &Command) -> u16 {
+    match command {
+        Command::Found(_) => 1,
+        Command::Append(_) => KIND_APPEND,
+        Command::Advance(_) => 3,
+        Command::Admit(_) => 4,
+        Command::Remove(_) => 5,
+        Command::Begin(_) => 6,
+        Command::Drain(..) => 7,
+        Command::Expire(..) => 8,
+        Command::Assign(_) => 9,
+        Command::HandOver(_) => 10,
+        Command::Operate(_) => 11,
+        Command::RaiseLevel(_) => 12,
+    }
+}
+
+fn take_command(number: usize, kind: u16, body: &[u8]) -> Result<Command, DecodeError> {
+    Ok(match kind {
+        1 => Command::Found(take("a command to found a cluster", body)?),
+        KIND_APPEND => Command::Append(take_append(body)?),
+        3 => Command::Advance(take("an advance", body)?),
+        4 => Command::Admit(take("a command to admit a node", body)?),
+        5 => Command::Remove(take("a command to remove a node", body)?),
+        6 => Command::Begin(take("a command to begin a session", body)?),
+        7 => {
+            let (node, session): (NodeId, SessionId) = take("a command to drain a node", body)?;
+            Command::Drain(node, session)
+        }
+        8 => {
+            let (node, session): (NodeId, SessionId) = take("a command to expire a session", body)?;
+            Command::Expire(node, session)
+        }
+        9 => Command::Assign(take("a plan", body)?),
+        10 => Command::HandOver(take("a hand-over", body)?),
+        11 => Command::Operate(take("a person's change", body)?),
+        12 => Command::RaiseLevel(take("a raise of the feature level", body)?),
+        kind => return Err(DecodeError::UnknownKind { number, kind }),
+    })
+}
+
+fn cut<'b>(what: &'static str, bytes: &'b [u8], at: usize) -> Result<(&'b [u8], &'b [u8]), DecodeError> {
+    bytes.split_at_checked(at).ok_or(DecodeError::Short { what, need: at, have: bytes.len() })
+}
+
+fn ends_at(what: &'static str, end: usize, bytes: &[u8]) -> Result<(), DecodeError> {
+    let have = bytes.len();
+    match have.checked_sub(end) {
+        Some(0) => Ok(()),
+        Some(extra) => Err(DecodeError::Trailing { what, extra }),
+        None => Err(DecodeError::Short { what, need: end, have }),
+    }
+}
+
+/// A count or a length in a payload. What is larger than 4 GiB was refused by a limit long before.
+fn count32(count: usize) -> u32 {
+    u32::try_from(count).expect("an entry is far below 4 GiB")
+}
+
+fn number(bytes: &[u8], at: usize) -> usize {
+    u32_at(bytes, at) as usize
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
