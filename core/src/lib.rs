@@ -40,3 +40,6 @@ pub mod session;
 pub mod command;
 pub mod limits;
 pub mod state;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod naive;

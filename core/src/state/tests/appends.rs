@@ -1,0 +1,164 @@
+//! Appends, judged in two halves, come to what a naive store says (P2, P3).
+
+use std::{collections::VecDeque, format, vec, vec::Vec};
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::Log;
+use crate::{
+    append::{Append, Appended, Checked, Condition, Expect, Expected, Refusal, Request, check},
+    command::{Command, Outcome},
+    criteria::{Criteria, Criterion},
+    event::Event,
+    id::{ContextId, Position, Revision},
+    limits::Limits,
+    naive::NaiveHistory,
+};
+
+fn event(id: u8, content: u8) -> Event {
+    Event {
+        id: Uuid::from_u128(u128::from(id)),
+        kind: format!("kind-{}", id % 3),
+        stream: (id % 4 > 0).then(|| format!("stream-{}", id % 4)),
+        tags: vec![format!("tag={}", id % 2)],
+        data: vec![content],
+        ..Event::default()
+    }
+}
+
+prop_compose! {
+    fn request()(
+        ids in prop::collection::vec((0_u8..60, prop::bool::weighted(0.05)), 1..4),
+        condition in prop::option::of((0_u8..3, 0_u8..2, 0_u64..40)),
+        expect in prop::option::of((1_u8..4, prop::option::of(0_u64..6))),
+    ) -> Request {
+        let mut events = Vec::<Event>::new();
+        for (id, other) in ids {
+            let event = event(id, u8::from(other));
+            if events.iter().all(|known| known.id != event.id) { events.push(event) }
+        }
+        let conditions = condition.map(|(kind, tag, marker)| Condition {
+            criteria: Criteria(vec![Criterion { types: vec![format!("kind-{kind}")], tags: vec![format!("tag={tag}")] }]),
+            marker: Position(marker),
+        });
+        let expect = expect.map(|(stream, at)| Expect {
+            stream: format!("stream-{stream}"),
+            at: at.map_or(Expected::Nowhere, |at| Expected::At(Revision(at))),
+        });
+        Request {
+            context: ContextId::DEFAULT,
+            request: Uuid::nil(),
+            conditions: conditions.into_iter().collect(),
+            expect: expect.into_iter().collect(),
+            events,
+        }
+    }
+}
+
+proptest! {
+    /// Requests are checked now and applied later, in order, with others in between: what comes out is what
+    /// a store that judges everything at once would say, but where it says *retry* or refused early.
+    #[test]
+    fn p2_p3_two_halves_judge_like_one(
+        requests in prop::collection::vec((request(), 0_usize..6), 1..80),
+        tail_events in 1_u32..20,
+    ) {
+        let mut log = Log::of(1);
+        log.state.limits.tail_events = tail_events;
+        let mut history = NaiveHistory::default();
+        let mut flight = VecDeque::<(Request, Append)>::new();
+        for (request, in_flight_max) in requests {
+            match check(&history, &Limits::DEFAULT, request.clone()) {
+                Checked::Passed(append) => flight.push_back((request, append)),
+                Checked::Answered(appended) => prop_assert_eq!(history.clone().append(&request), Ok(appended)),
+                // What is refused early stays refused: streams only grow, events never go.
+                Checked::Refused(refusal) => prop_assert_eq!(history.clone().append(&request), Err(refusal)),
+            }
+            while flight.len() > in_flight_max {
+                let (request, append) = flight.pop_front().expect("there is one more than allowed");
+                let outcome = log.apply(Command::Append(append));
+                if outcome == Outcome::Refused(Refusal::Retry) {
+                    continue;
+                }
+                let expected = match history.append(&request) {
+                    Ok(appended) => Outcome::Appended(appended),
+                    Err(refusal) => Outcome::Refused(refusal),
+                };
+                prop_assert_eq!(outcome, expected);
+                prop_assert_eq!(log.state.head(ContextId::DEFAULT).0, history.0.len() as u64);
+            }
+        }
+    }
+}
+
+fn append_now(log: &mut Log, history: &mut NaiveHistory, events: Vec<Event>) -> Outcome {
+    let request = Request { events: events.clone(), ..Request::default() };
+    match check(history, &Limits::DEFAULT, request) {
+        Checked::Passed(append) => {
+            let outcome = log.apply(Command::Append(append));
+            if let Outcome::Appended(Appended { repeated: false, .. }) = outcome {
+                history.0.extend(events);
+            }
+            outcome
+        }
+        Checked::Answered(appended) => Outcome::Appended(appended),
+        Checked::Refused(refusal) => Outcome::Refused(refusal),
+    }
+}
+
+#[test]
+fn p3_a_repeated_append_gives_the_first_answer() {
+    let (mut log, mut history) = (Log::of(1), NaiveHistory::default());
+    let first = append_now(&mut log, &mut history, vec![event(1, 0), event(2, 0)]);
+    append_now(&mut log, &mut history, vec![event(3, 0)]);
+    let again = append_now(&mut log, &mut history, vec![event(1, 0), event(2, 0)]);
+    assert_eq!(first, Outcome::Appended(Appended { first: Position(0), next: Position(2), repeated: false }));
+    assert_eq!(again, Outcome::Appended(Appended { first: Position(0), next: Position(2), repeated: true }));
+}
+
+#[test]
+fn p3_a_part_or_other_content_is_a_conflict_that_names_them() {
+    let (mut log, mut history) = (Log::of(1), NaiveHistory::default());
+    append_now(&mut log, &mut history, vec![event(1, 0), event(2, 0)]);
+    let part = append_now(&mut log, &mut history, vec![event(2, 0), event(3, 0)]);
+    let stored = vec![(Uuid::from_u128(2), Position(1))];
+    assert_eq!(part, Outcome::Refused(Refusal::Duplicate { stored, other: vec![] }));
+    let other = append_now(&mut log, &mut history, vec![event(1, 9)]);
+    let differs = vec![(Uuid::from_u128(1), Position(0))];
+    assert_eq!(other, Outcome::Refused(Refusal::Duplicate { stored: vec![], other: differs }));
+}
+
+#[test]
+fn every_limit_of_an_append_is_refused_by_its_name() {
+    let limits = Limits {
+        event_bytes_max: 100,
+        append_events_max: 2,
+        append_bytes_max: 150,
+        tag_bytes_max: 10,
+        event_tags_max: 2,
+        name_bytes_max: 20,
+        conditions_max: 1,
+        ..Limits::DEFAULT
+    };
+    let ok = event(1, 0);
+    let of = |events: Vec<Event>| Request { events, ..Request::default() };
+    let cases = [
+        ("event_bytes_max", of(vec![Event { data: vec![0; 101], ..ok.clone() }])),
+        ("append_events_max", of(vec![event(1, 0), event(2, 0), event(3, 0)])),
+        (
+            "append_bytes_max",
+            of(vec![Event { data: vec![0; 60], ..event(1, 0) }, Event { data: vec![0; 60], ..event(2, 0) }]),
+        ),
+        ("tag_bytes_max", of(vec![Event { tags: vec!["eleven byte".into()], ..ok.clone() }])),
+        ("event_tags_max", of(vec![Event { tags: vec!["a".into(), "b".into(), "c".into()], ..ok.clone() }])),
+        ("name_bytes_max", of(vec![Event { stream: Some("x".repeat(21)), ..ok.clone() }])),
+        ("conditions_max", Request { conditions: vec![Condition::default(); 2], ..of(vec![ok]) }),
+    ];
+    for (limit, request) in cases {
+        match check(&NaiveHistory::default(), &limits, request) {
+            Checked::Refused(Refusal::Limit { name, .. }) => assert_eq!(name, limit),
+            other => panic!("{limit}: {other:?}"),
+        }
+    }
+}

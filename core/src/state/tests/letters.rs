@@ -1,0 +1,223 @@
+//! What fails is set aside, lent, retried, and never lost (P4, P5, P6).
+
+use std::{format, vec, vec::Vec};
+
+use super::{Log, OnError, names};
+use crate::{
+    append::Append,
+    command::{
+        Advance, Assign, Change, Command, LetterChange, LetterMove, Move, Outcome, Progress, Right, Selection,
+        TokenMove, Why,
+    },
+    event::Event,
+    hash,
+    id::{ComponentId, ContextId, Epoch, LogIndex, NodeId, Position, SegmentId},
+    letter::{Failure, Loan, SequenceKey, Waiting},
+};
+
+fn key(name: &str) -> SequenceKey {
+    SequenceKey { component: ComponentId(0), name: name.into() }
+}
+
+fn failure(attempt: u32, last: bool) -> Failure {
+    Failure { attempt, cause: format!("attempt {attempt} failed"), wait_ms: 1_000, draw: 0, last }
+}
+
+/// Three nodes, node 1 owns everything, `n` events of the streams `s0..`.
+fn set_up(on_error: OnError, n: usize) -> Log {
+    let mut log = Log::of(3);
+    log.create(on_error);
+    for (nth, name) in names(n).into_iter().enumerate() {
+        let event = Event {
+            id: uuid::Uuid::from_u128(nth as u128 + 1),
+            kind: "t".into(),
+            stream: Some(name),
+            ..Event::default()
+        };
+        let checked_to = log.state.head(ContextId::DEFAULT);
+        log.apply(Command::Append(Append { checked_to, events: vec![event], ..Append::default() }));
+    }
+    let processor = log.processor().id;
+    let moves = (0..4).map(|segment| Move { processor, segment: SegmentId(segment), to: NodeId(1) }).collect();
+    log.apply(Command::Assign(Assign { generation: log.state.generation, moves }));
+    log
+}
+
+fn place(log: &Log, name: &str) -> (SegmentId, Epoch) {
+    let hash = hash::sequence(name.as_bytes());
+    let (id, share) = log.processor().share_of(hash).expect("every hash is in a segment");
+    (*id, share.claim.epoch)
+}
+
+fn tell(log: &mut Log, node: u64, letters: Vec<LetterMove>, tokens: Vec<TokenMove>) -> Vec<Why> {
+    let (processor, session) = (log.processor().id, log.session(node).unwrap());
+    let items = vec![Progress { processor, scanned: None, tokens, letters }];
+    let advance = Advance { node: NodeId(node), session, as_of: LogIndex(log.index), items };
+    match log.apply(Command::Advance(advance)) {
+        Outcome::Advanced(stale) => stale.into_iter().map(|stale| stale.why).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn set_aside(log: &Log, name: &str, position: u64, attempt: u32) -> LetterMove {
+    let (segment, epoch) = place(log, name);
+    let (sequence, position) = (key(name), Position(position));
+    LetterMove::SetAside { segment, epoch, sequence, position, kind: "t".into(), failure: failure(attempt, false) }
+}
+
+fn failed(log: &Log, name: &str, position: u64, attempt: u32, last: bool) -> LetterMove {
+    let (segment, epoch) = place(log, name);
+    let right = Right::Claim(segment, epoch);
+    LetterMove::Failed { right, sequence: key(name), position: Position(position), failure: failure(attempt, last) }
+}
+
+#[test]
+fn from_the_fourth_attempt_on_a_sequence_is_lent_to_other_nodes() {
+    let mut log = set_up(OnError::SetAside, 3);
+    let told = set_aside(&log, "s0", 0, 1);
+    assert!(tell(&mut log, 1, vec![told], vec![]).is_empty());
+    assert_eq!(log.processor().set_aside[&key("s0")].loan, None);
+    for attempt in 2..=3 {
+        let told = failed(&log, "s0", 0, attempt, false);
+        assert!(tell(&mut log, 1, vec![told], vec![]).is_empty());
+    }
+    let first = log.processor().set_aside[&key("s0")].loan.expect("three attempts were the owner's");
+    assert_ne!(first.node, NodeId(1));
+    let told = failed(&log, "s0", 0, 4, false);
+    assert_eq!(tell(&mut log, 1, vec![told.clone()], vec![]), [Why::Fenced], "the owner has no right while it is lent");
+    let lent = |loan: Loan, attempt| LetterMove::Failed {
+        right: Right::Loan(loan.epoch),
+        sequence: key("s0"),
+        position: Position(0),
+        failure: failure(attempt, false),
+    };
+    assert!(tell(&mut log, first.node.0, vec![lent(first, 4)], vec![]).is_empty());
+    let second = log.processor().set_aside[&key("s0")].loan.expect("it is lent again");
+    assert_ne!(second.node, first.node, "another one tries where there are several");
+    assert_eq!(tell(&mut log, first.node.0, vec![lent(first, 5)], vec![]), [Why::Fenced], "its loan is over");
+}
+
+#[test]
+fn a_lost_borrower_gives_the_sequence_back_or_on() {
+    let mut log = set_up(OnError::SetAside, 1);
+    let told = set_aside(&log, "s0", 0, 3);
+    tell(&mut log, 1, vec![told], vec![]);
+    let loan = log.processor().set_aside[&key("s0")].loan.unwrap();
+    let session = log.session(loan.node.0).unwrap();
+    log.apply(Command::Expire(loan.node, session));
+    let other = log.processor().set_aside[&key("s0")].loan.unwrap();
+    assert!(other.node != loan.node && other.epoch > loan.epoch);
+    let session = log.session(other.node.0).unwrap();
+    log.apply(Command::Expire(other.node, session));
+    assert_eq!(log.processor().set_aside[&key("s0")].loan, None, "nobody else is there: the owner tries");
+}
+
+#[test]
+fn p6_a_full_limit_holds_the_token_back_and_loses_nothing() {
+    let mut log = set_up(OnError::SetAside, 8);
+    log.state.limits.sequences_max = 1;
+    let told = set_aside(&log, "s0", 0, 1);
+    tell(&mut log, 1, vec![told], vec![]);
+    let other = names(8).into_iter().find(|name| place(&log, name) != place(&log, "s0")).unwrap();
+    let position: u64 = other[1..].parse().unwrap();
+    let (segment, epoch) = place(&log, &other);
+    let told = set_aside(&log, &other, position, 1);
+    let why = tell(&mut log, 1, vec![told], vec![TokenMove { segment, epoch, next: Position(8) }]);
+    assert!(matches!(&why[..], [Why::Limit(limit)] if limit.starts_with("sequences_max")), "{why:?}");
+    assert_eq!(log.processor().segments[&segment].token.low(), Position(position));
+}
+
+#[test]
+fn letters_leave_in_order_and_the_sequence_with_the_last() {
+    let mut log = set_up(OnError::SetAside, 3);
+    let (segment, epoch) = place(&log, "s0");
+    let queue = |position| LetterMove::Queue {
+        segment,
+        epoch,
+        sequence: key("s0"),
+        position: Position(position),
+        kind: "t".into(),
+    };
+    let told = set_aside(&log, "s0", 0, 1);
+    tell(&mut log, 1, vec![told, queue(1), queue(2), queue(2)], vec![]);
+    assert_eq!(log.processor().letters, 3, "told twice, queued once");
+    let done = |position| LetterMove::Done {
+        right: Right::Claim(segment, epoch),
+        sequence: key("s0"),
+        position: Position(position),
+        skipped: false,
+    };
+    assert_eq!(tell(&mut log, 1, vec![done(1)], vec![]), [Why::Fenced], "not the first");
+    assert!(tell(&mut log, 1, vec![done(0), done(1), done(2)], vec![]).is_empty());
+    assert!(log.processor().set_aside.is_empty() && log.processor().letters == 0);
+}
+
+#[test]
+fn p5_a_letter_told_again_after_its_token_passed_is_not_handled_twice() {
+    let mut log = set_up(OnError::SetAside, 1);
+    let (segment, epoch) = place(&log, "s0");
+    let (told, moved) = (set_aside(&log, "s0", 0, 1), vec![TokenMove { segment, epoch, next: Position(1) }]);
+    tell(&mut log, 1, vec![told.clone()], moved.clone());
+    let done = LetterMove::Done {
+        right: Right::Claim(segment, epoch),
+        sequence: key("s0"),
+        position: Position(0),
+        skipped: false,
+    };
+    tell(&mut log, 1, vec![done], vec![]);
+    tell(&mut log, 1, vec![told], moved);
+    assert!(log.processor().set_aside.is_empty());
+}
+
+#[test]
+fn a_person_retries_skips_and_drops() {
+    let mut log = set_up(OnError::SetAside, 2);
+    let (segment, epoch) = place(&log, "s0");
+    let (told, dead) = (set_aside(&log, "s0", 0, 1), failed(&log, "s0", 0, 2, true));
+    let behind = LetterMove::Queue { segment, epoch, sequence: key("s0"), position: Position(1), kind: "t".into() };
+    tell(&mut log, 1, vec![told, dead, behind], vec![]);
+    assert_eq!(log.processor().set_aside[&key("s0")].waiting, Waiting::ForAPerson);
+    let meant = || Selection::Sequence(ComponentId(0), "s0".into());
+    let unknown = Change::Letters("p".into(), Selection::Sequence(ComponentId(0), "none".into()), LetterChange::Drop);
+    assert!(matches!(log.change(unknown), Outcome::Not(Why::Unknown(_))));
+    log.change(Change::Letters("p".into(), meant(), LetterChange::Retry));
+    let retried = log.processor().set_aside[&key("s0")].clone();
+    assert_eq!((retried.waiting, retried.first().attempts), (Waiting::ForItsTime, 0));
+    log.change(Change::Letters("p".into(), meant(), LetterChange::Skip));
+    assert_eq!(log.processor().set_aside[&key("s0")].first().position, Position(1));
+    log.change(Change::Letters("p".into(), meant(), LetterChange::Drop));
+    assert!(log.processor().set_aside.is_empty() && log.processor().letters == 0 && log.processor().skipped == 2);
+}
+
+#[test]
+fn on_error_skip_goes_on_after_the_last_attempt() {
+    let mut log = set_up(OnError::Skip, 1);
+    let (told, dead) = (set_aside(&log, "s0", 0, 1), failed(&log, "s0", 0, 2, true));
+    tell(&mut log, 1, vec![told, dead], vec![]);
+    assert!(log.processor().set_aside.is_empty() && log.processor().skipped == 1);
+}
+
+#[test]
+fn on_error_stop_moves_the_claim_after_the_owners_attempts() {
+    let mut log = set_up(OnError::Stop, 1);
+    let (segment, epoch) = place(&log, "s0");
+    let stall = |attempt| LetterMove::Stall { segment, epoch, position: Position(0), failure: failure(attempt, false) };
+    tell(&mut log, 1, vec![stall(1), stall(2)], vec![]);
+    assert_eq!(log.processor().segments[&segment].claim.owner, Some(NodeId(1)));
+    tell(&mut log, 1, vec![stall(3)], vec![]);
+    let share = &log.processor().segments[&segment];
+    assert_ne!(share.claim.owner, Some(NodeId(1)));
+    assert_eq!(share.stalled.as_ref().map(|stall| stall.failure.attempt), Some(3));
+}
+
+#[test]
+fn an_operation_told_twice_is_done_once() {
+    let mut log = set_up(OnError::SetAside, 2);
+    let operation = uuid::Uuid::from_u128(77);
+    let change = Change::Pause("p".into(), true);
+    let told = Command::Operate(crate::command::Operate { operation, reason: Some("a test".into()), change });
+    assert_eq!(log.apply(told.clone()), Outcome::Changed(1));
+    log.change(Change::Pause("p".into(), false));
+    assert_eq!(log.apply(told), Outcome::Changed(1));
+    assert!(!log.processor().paused);
+}
