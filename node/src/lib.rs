@@ -2,3 +2,8 @@
 
 pub mod cloudevent;
 pub mod event;
+
+pub mod codes;
+pub mod error;
+pub mod settings;
+pub mod status;

@@ -1,0 +1,307 @@
+//! Every error code, in one place: its class, its HTTP status, what to do next, and its page for `evener explain`.
+//!
+//! Codes are never given a second meaning. EV01 requests, EV02 events, EV03 processors, EV04 the cluster,
+//! EV05 settings and start, EV06 the command line, EV09 the rest.
+
+use crate::error::Class::{self, Conflict, Invalid, Overloaded, Refused, Unauthorized, Unknown};
+
+/// One code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `EV0123`.
+    pub id: &'static str,
+    /// The choice the caller has.
+    pub class: Class,
+    /// The HTTP status that fits.
+    pub status: u16,
+    /// What it means, in one line.
+    pub title: &'static str,
+    /// What to do next.
+    pub hint: &'static str,
+    /// Its page.
+    pub page: &'static str,
+}
+
+impl Code {
+    /// What the command line exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.id {
+            "EV0601" => 7,
+            "EV0606" => 8,
+            "EV0999" => 1,
+            _ => self.class.exit_code(),
+        }
+    }
+}
+
+/// What `evener` exits with, and when: part of the contract.
+pub const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "done"),
+    (1, "a promise is broken, or the program itself"),
+    (2, "the request or the command line is wrong"),
+    (3, "a conflict: the world is not as the request says"),
+    (4, "refused, or not built yet"),
+    (5, "unknown: it may have happened"),
+    (6, "overloaded, or no leader for now: nothing happened"),
+    (7, "no server answers"),
+    (8, "waited in vain"),
+];
+
+/// The code named `id`, in any case.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Code> {
+    ALL.iter().find(|code| code.id.eq_ignore_ascii_case(id)).copied()
+}
+
+macro_rules! codes {
+    ($($name:ident = $id:literal $class:ident $status:literal $title:literal, $hint:literal, $page:literal;)*) => {
+        $(
+            #[doc = $title]
+            pub const $name: Code = Code {
+                id: $id, class: $class, status: $status, title: $title, hint: $hint, page: $page,
+            };
+        )*
+        /// All codes, in order.
+        pub const ALL: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    BAD_BODY = "EV0100" Invalid 400 "the body of a request is not what it should be",
+        "correct the body; GET /openapi.json tells its form",
+        "The body is not JSON, or not of the form that this request takes. The message names the field or the \
+         place in the text. Unknown fields are refused, so that a misspelt one is not silently ignored.";
+    BAD_QUERY = "EV0101" Invalid 400 "a parameter of a request is unknown or malformed",
+        "correct the parameter; GET /openapi.json lists them",
+        "Parameters stand after the `?` of the address, percent-encoded. Lists (`types`, `tags`) are joined by \
+         commas after their values have been encoded, so that a value may hold a comma.";
+    BODY_TOO_LARGE = "EV0102" Invalid 413 "the body of a request is larger than the server takes",
+        "send fewer events in one request",
+        "The length is looked at before anything is read. One append may have 1,000,000 bytes of events \
+         (`append_bytes_max`), a batch of appends 16 MiB.";
+    NO_SUCH_ROUTE = "EV0103" Invalid 404 "there is nothing at this address",
+        "ask GET /openapi.json: it lists all routes",
+        "The path is not one that this server answers.";
+    NO_SUCH_METHOD = "EV0104" Invalid 405 "this address takes another method",
+        "ask GET /openapi.json: it lists all routes and their methods",
+        "The path exists, and the method (GET, POST, DELETE) is not one that it takes.";
+    BAD_EVENT = "EV0105" Invalid 400 "an event is not a CloudEvent that Evener takes",
+        "correct the event that the message names",
+        "Events are JSON objects of CloudEvents 1.0: `id`, `source` and `type` are required; `subject` is the \
+         stream, the extension `tags` is a comma-separated list. Payloads that are not JSON go as `data_base64`.";
+    LIMIT = "EV0106" Invalid 413 "a request passes a limit",
+        "make the request smaller; `evener cluster status -o json` shows the limits",
+        "Limits are the same on all nodes and are part of the replicated state. The message names the limit, \
+         what it allows and what was asked for. Nothing of the request is stored.";
+    UNKNOWN_CONTEXT = "EV0107" Invalid 404 "there is no such context",
+        "leave the context out, or say `default`",
+        "A context is an event store of its own. There are `default` (0) and `system` (1).";
+
+    CONDITION = "EV0200" Conflict 409 "a condition of an append does not hold",
+        "read again from the marker, decide anew, and append with the new marker",
+        "An event that matches the condition's criteria stands at or after its marker: somebody was faster. The \
+         answer names the last such event, its position and type. Nothing of the append is stored.";
+    REVISION = "EV0201" Conflict 409 "a stream stands at another revision than expected",
+        "read the stream again, decide anew, and append with its new revision",
+        "The append says where a stream must stand (`expect`), and it stands elsewhere. Nothing of it is stored.";
+    PARTLY_STORED = "EV0202" Conflict 409 "some of an append's events are stored already, the others are not",
+        "send the rest without them, or the same append as before; `evener import` does so by itself",
+        "Event ids are unique for ever (P3). The same append sent again is answered as the first time. Here only \
+         a part of it exists, so it is another append. The answer lists the ids that are stored, with positions.";
+    OTHER_CONTENT = "EV0203" Conflict 409 "an event with this id and other content is stored already",
+        "give the event an id of its own; read the stored one at the position named",
+        "Event ids are unique for ever (P3). An id that is no UUID counts together with its source.";
+    CHECK_TOO_OLD = "EV0204" Overloaded 503 "an append waited longer than its conditions may",
+        "send it again with the same ids",
+        "Conditions are looked at when an append arrives and judged again at its place in the log, over a window \
+         of the latest events. This append came out of the window before it was judged. Nothing of it is stored.";
+    INVALID_APPEND = "EV0205" Invalid 400 "an append makes no sense",
+        "correct the append as the message says",
+        "An append needs at least one event, and each event a type, a source, and an id of its own.";
+
+    UNKNOWN_PROCESSOR = "EV0300" Invalid 404 "there is no such processor",
+        "`evener processor list` shows those there are",
+        "Processors are known by the name they were created with, on all nodes.";
+    EXISTS = "EV0301" Conflict 409 "it exists already and differs",
+        "choose another name, or delete the old one first",
+        "Creating what exists already in the same form is no error. What decides which segment an event belongs \
+         to (the sequencing policy) never changes silently.";
+    UNKNOWN_SEGMENT = "EV0302" Invalid 404 "the processor has no such segment",
+        "`evener processor show NAME` lists its segments",
+        "Segments are numbered from 0.";
+    INVALID_CHANGE = "EV0303" Invalid 400 "the change cannot be made like this",
+        "correct the request as the message says",
+        "The request is well formed and asks for something that cannot be, for example a processor without \
+         segments, or with more than the limit `segments_max`.";
+    UNKNOWN_SEQUENCE = "EV0304" Invalid 404 "no such sequence is set aside",
+        "`evener dead-letter list NAME` shows those that are",
+        "A sequence is set aside when one of its events failed; it is named as the sequencing policy names it, by \
+         default by the event's key or stream. It may have been finished in the meantime.";
+    FENCED = "EV0305" Conflict 409 "the claim has another owner by now",
+        "look again; the new owner goes on with it",
+        "A token, a letter and a claim change only under the claim's current epoch (P4).";
+    OUTDATED = "EV0306" Conflict 409 "the cluster has moved on since the request was made",
+        "look again and repeat the request if it still fits",
+        "Changes of ownership name the table they were made from and are refused if it has changed since.";
+    LIMIT_REACHED = "EV0307" Refused 422 "a limit of the cluster is reached",
+        "free what is not needed any more; `evener cluster status -o json` shows the limits",
+        "Limits are part of the replicated state. The message names the one that is reached.";
+    UNKNOWN_OPERATION = "EV0308" Invalid 404 "no operation with this id is remembered",
+        "look at what it should have changed; it may be long ago, or may never have been done",
+        "The outcome of the latest operations is remembered (`operations_max`, 1,024).";
+    UNKNOWN_THING = "EV0309" Invalid 404 "something that the request names does not exist",
+        "look at what there is: `evener processor list`, `evener cluster status`",
+        "The message says what was not found.";
+
+    NO_LEADER = "EV0400" Overloaded 503 "the cluster has no leader for now",
+        "repeat it; if it lasts, see which nodes are down: `evener cluster status`",
+        "Writing needs a majority of the voting nodes. Where only a minority can reach each other nothing is \
+         written until a majority is back; reading with `consistency=local` goes on. Nothing happened.";
+    OUTCOME_UNKNOWN = "EV0401" Unknown 504 "it is not known whether this happened",
+        "repeat it with the same ids: it is then done once",
+        "The connection or the leader was lost after the request was sent on. Event ids and operation ids make a \
+         repetition harmless; every client of Evener repeats by itself.";
+    OVERLOADED = "EV0402" Overloaded 503 "the server has as much to do as it can hold",
+        "wait as long as the answer says and repeat it",
+        "Every queue has a bound. What does not fit is refused at once instead of being answered late. Nothing \
+         happened.";
+    UNKNOWN_NODE = "EV0403" Invalid 404 "no member of the cluster is called so",
+        "`evener cluster status` lists the members",
+        "Members are known by the name they were started with (`--name`).";
+    REFUSED_BY_CLUSTER = "EV0404" Refused 422 "the cluster does not do this for now",
+        "the message says what stands in the way",
+        "A change of members waits for the one before it, and never leaves fewer voters than can decide.";
+    NOT_READY = "EV0405" Overloaded 503 "the server is not ready",
+        "wait for it: `evener wait ready`",
+        "A node answers requests once it is a member, knows a leader and has applied what the leader had.";
+    STOPPING = "EV0406" Overloaded 503 "the server is stopping",
+        "ask another node",
+        "The node hands over what it has and then ends.";
+    FAILED_NODE = "EV0407" Refused 500 "the server has stopped working",
+        "look at its log; other nodes go on. Restart it once the cause is mended",
+        "A write or sync to its disk failed, or its log met something it does not understand. A node that cannot \
+         trust its disk does nothing more (P8).";
+
+    UNKNOWN_SETTING = "EV0500" Invalid 400 "there is no such setting",
+        "`evener config` lists all settings",
+        "Settings come from flags, then EVENER_SECTION__KEY, then evener.toml, then defaults. Unknown ones are \
+         errors, so that a misspelt one is not silently ignored.";
+    BAD_SETTING = "EV0501" Invalid 400 "a setting has a value that it cannot have",
+        "correct it as the message says; `evener config` shows where each value comes from",
+        "Durations have a unit (`500ms`, `5s`, `2m`), sizes may have one (`64KiB`, `16MiB`), addresses are \
+         `host:port`.";
+    SETTINGS_FILE = "EV0502" Invalid 400 "the settings file cannot be read",
+        "correct the file, or name another one with --config",
+        "The file is TOML: sections in brackets, `key = value` below.";
+    OPEN_ADDRESS = "EV0503" Refused 422 "an address that others can reach needs protection",
+        "listen on 127.0.0.1, or accept it with --insecure-listen inside a trusted network",
+        "There is no TLS and no authentication yet: whoever reaches the address can read and write everything. So \
+         anything but loopback must be asked for by name.";
+    WILDCARD = "EV0504" Invalid 400 "a wildcard address tells others nothing",
+        "say where others reach this node: --advertise HOST:PORT and --peer-advertise HOST:PORT",
+        "A node that listens on 0.0.0.0 or [::] must be told which address the others and the clients use.";
+    PORT_IN_USE = "EV0505" Refused 422 "the address cannot be listened on",
+        "end the other process, or choose another address with --listen or --peer-listen",
+        "Usually another process listens there already, often an earlier node.";
+    DATA_LOCKED = "EV0506" Refused 422 "another process has this data directory",
+        "end the other process, or choose another directory with --data",
+        "One data directory belongs to one process at a time.";
+    OTHER_CLUSTER = "EV0507" Refused 422 "the data directory, or the cluster joined, is another one",
+        "point --data, --join and --cluster at the same cluster",
+        "Every cluster has an id, given when it was founded and written into every data directory.";
+    EMPTIED = "EV0508" Refused 422 "a member of this name has another data directory",
+        "restore its directory, or let it leave first: `evener cluster leave NAME`, then join anew",
+        "A node whose directory was emptied or replaced has lost what it promised to keep, so it may not vote \
+         under its old name. Once the old member has left, the node joins as a new one.";
+    CLUSTER_ANSWERS = "EV0509" Refused 422 "a cluster answers where a new one should be founded",
+        "join it: leave out --bootstrap",
+        "With both --bootstrap and --join the addresses are asked first, so that two clusters are never founded \
+         by mistake.";
+    NOTHING_TO_START = "EV0510" Invalid 400 "the data directory is empty and no cluster is named",
+        "found a cluster with --bootstrap, or join one with --join HOST:PORT",
+        "A data directory that belongs to a cluster needs neither. An empty one does.";
+    DAMAGED = "EV0511" Refused 422 "what is on disk is damaged",
+        "keep the directory for a look at it; let the node leave and join anew with an empty one",
+        "A byte that was acknowledged as stored does not have its checksum any more (P8). The node stops rather \
+         than lies; the others have the same events.";
+    START = "EV0512" Refused 422 "the node could not start",
+        "the message says what stood in the way",
+        "Something that a node needs (a directory, a thread, an address) could not be had.";
+    NOT_JOINED = "EV0513" Overloaded 503 "no node of the cluster answers at the addresses to join",
+        "check --join and whether those nodes run; it is tried again until it succeeds",
+        "A node joins by asking any member at its peer address (`--peer-listen`, default port 4751).";
+
+    USAGE = "EV0600" Invalid 400 "the command line is wrong",
+        "`evener help COMMAND` tells how it goes",
+        "A word, a flag or a value is missing, unknown, or does not go with the others.";
+    NO_SERVER = "EV0601" Overloaded 503 "no server answers",
+        "start one with `evener serve --bootstrap`, or name one with --server URL[,URL…] or EVENER_SERVER",
+        "All servers named were tried. The message has the reason of the last one.";
+    NOT_EVENER = "EV0602" Invalid 502 "what answers there is not an Evener server",
+        "check --server; the port is 4750 by default, and 4751 is for peers only",
+        "The answer has not the form that an Evener server's has.";
+    BAD_LINE = "EV0603" Invalid 400 "a line of the file is not an event",
+        "mend the line and run the same import again: what is stored already is not stored twice",
+        "A file to import has one CloudEvents 1.0 JSON object a line. What stood before the line is stored.";
+    FILE = "EV0604" Invalid 400 "a file cannot be read or written",
+        "check its name and rights",
+        "The message has the reason that the operating system gives.";
+    INTERRUPTED = "EV0605" Refused 422 "the command was interrupted",
+        "run it again: what is stored already is not stored twice",
+        "It ended before its work was done.";
+    WAITED = "EV0606" Refused 422 "it did not come about in the given time",
+        "the message says what was still missing; give more time with --timeout",
+        "`evener wait` ends with status 8 when the time is over.";
+    UNKNOWN_CODE = "EV0607" Invalid 400 "there is no such error code",
+        "`evener explain` without a code lists all",
+        "Codes have the form EV0123.";
+
+    UNAUTHORIZED = "EV0700" Unauthorized 401 "the request does not say who asks",
+        "give a token",
+        "Kept for authentication, which is not built yet.";
+
+    NOT_YET = "EV0900" Refused 501 "this part is not built yet",
+        "the README lists what is not built yet",
+        "The part has its place in the contract, so that scripts can rely on its name and form, and does nothing \
+         yet.";
+    BUG = "EV0999" Refused 500 "a fault in Evener itself",
+        "please report it with the message and the server's log",
+        "Something happened that should be impossible.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_in_order() {
+        assert!(ALL.windows(2).all(|pair| pair[0].id < pair[1].id));
+    }
+
+    #[test]
+    fn every_code_says_what_to_do_next_in_the_house_style() {
+        for code in ALL {
+            assert!(code.id.len() == 6 && code.id.starts_with("EV"), "{}", code.id);
+            for text in [code.title, code.hint] {
+                let first = text.chars().next().expect("a text has a first letter");
+                assert!(!first.is_uppercase() && !text.ends_with('.'), "{}: {text}", code.id);
+            }
+            assert!(code.page.ends_with('.') && code.page.len() > 30, "{}", code.id);
+            assert!((400..600).contains(&code.status), "{}", code.id);
+        }
+    }
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        for code in ALL {
+            assert!(EXIT_CODES.iter().any(|(exit, _)| *exit == code.exit_code()), "{}", code.id);
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_in_any_case() {
+        assert_eq!(find("ev0900"), Some(&NOT_YET));
+        assert_eq!(find("EV0000"), None);
+    }
+}

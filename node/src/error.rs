@@ -1,0 +1,354 @@
+//! What went wrong, as every surface tells it: a code, the choice the caller has, what was being done, and
+//! what to do next.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use evener_core::{
+    append::{Expected, Refusal},
+    command::Why,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::codes::{self, Code};
+
+/// The choice a caller has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Change the request: it can never succeed as it is.
+    Invalid,
+    /// Read again and decide anew: the world is not as the request says.
+    Conflict,
+    /// It is not done, and will not be done for now; the message says why.
+    Refused,
+    /// It may have happened. Repeat it with the same ids: it is then done once.
+    Unknown,
+    /// Nothing happened. Repeat it after the given time.
+    Overloaded,
+    /// Say who you are.
+    Unauthorized,
+}
+
+/// An error as HTTP, the command line and the library show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// `EV0123`; `evener explain EV0123` has its page.
+    pub code: Cow<'static, str>,
+    /// The choice the caller has.
+    pub class: Class,
+    /// What was being done, to what, and what stood in the way.
+    pub message: String,
+    /// What to do next.
+    pub hint: String,
+    /// When it is worth asking again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// Who leads, where that helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// What exactly conflicts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<Box<Conflict>>,
+    /// The operation that was not done, where a change was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Uuid>,
+}
+
+/// What an append or a change ran into, for programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Conflict {
+    /// Which of the request's conditions, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<u32>,
+    /// Where the event stands that conflicts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// Its type.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The stream that stands elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// The revision it stands at; none if it has no event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Events of the request that are stored already, with the same content.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stored: Vec<StoredId>,
+    /// Ids of the request that other events bear.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other: Vec<StoredId>,
+}
+
+/// Where an id stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredId {
+    /// The event's id.
+    pub id: Uuid,
+    /// Its position.
+    pub position: u64,
+}
+
+impl ApiError {
+    /// An error of this code. Its hint is the code's own until [`ApiError::hint`] says something better.
+    #[must_use]
+    pub fn new(code: &Code, message: impl Into<String>) -> Self {
+        Self {
+            code: Cow::Borrowed(code.id),
+            class: code.class,
+            message: message.into(),
+            hint: code.hint.to_owned(),
+            retry_after_ms: None,
+            leader: None,
+            conflict: None,
+            operation: None,
+        }
+    }
+
+    /// What is named in the contract and not built yet.
+    #[must_use]
+    pub fn not_yet(what: &str) -> Self {
+        Self::new(&codes::NOT_YET, format!("{what} is not built yet"))
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// Says when to ask again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Says who leads.
+    #[must_use]
+    pub fn leader(mut self, leader: Option<String>) -> Self {
+        self.leader = leader;
+        self
+    }
+
+    /// Says what exactly conflicts.
+    #[must_use]
+    pub fn conflict(mut self, conflict: Conflict) -> Self {
+        self.conflict = Some(Box::new(conflict));
+        self
+    }
+
+    /// Says which operation was not done.
+    #[must_use]
+    pub fn operation(mut self, operation: Uuid) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+
+    /// Says what was being done when it happened.
+    #[must_use]
+    pub fn doing(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// Whether it has this code.
+    #[must_use]
+    pub fn is(&self, code: &Code) -> bool {
+        self.code == code.id
+    }
+
+    /// Whether the same request, with the same ids, may succeed when it is sent again.
+    #[must_use]
+    pub fn may_repeat(&self) -> bool {
+        matches!(self.class, Class::Unknown | Class::Overloaded)
+    }
+
+    /// The HTTP status that fits.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        codes::find(&self.code).map_or_else(|| self.class.status(), |code| code.status)
+    }
+
+    /// What the command line exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        codes::find(&self.code).map_or_else(|| self.class.exit_code(), |code| code.exit_code())
+    }
+}
+
+impl Class {
+    /// The HTTP status of a code that this build does not know.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::Unauthorized => 401,
+            Self::Conflict => 409,
+            Self::Refused => 422,
+            Self::Overloaded => 503,
+            Self::Unknown => 504,
+        }
+    }
+
+    /// What the command line exits with.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Invalid => 2,
+            Self::Conflict => 3,
+            Self::Refused | Self::Unauthorized => 4,
+            Self::Unknown => 5,
+            Self::Overloaded => 6,
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Conflict { condition, position, kind } => Self::new(
+                &codes::CONDITION,
+                format!("condition {condition} of the append does not hold: '{kind}' stands at position {position}"),
+            )
+            .conflict(Conflict {
+                condition: Some(condition),
+                position: Some(position.0),
+                kind: Some(kind),
+                ..Conflict::default()
+            }),
+            Refusal::Revision { stream, expected, actual } => {
+                let stands = match actual {
+                    Some(revision) => format!("stands at revision {revision}"),
+                    None => "has no event yet".to_owned(),
+                };
+                let expected = match expected {
+                    Expected::Any => "anywhere".to_owned(),
+                    Expected::Nowhere => "to have no event".to_owned(),
+                    Expected::At(revision) => format!("at revision {revision}"),
+                };
+                let conflict = Conflict {
+                    stream: Some(stream.clone()),
+                    revision: actual.map(|revision| revision.0),
+                    ..Conflict::default()
+                };
+                Self::new(&codes::REVISION, format!("stream '{stream}' was expected {expected} and {stands}"))
+                    .conflict(conflict)
+            }
+            Refusal::Duplicate { stored, other } => duplicate(&stored, &other),
+            Refusal::Retry => Self::new(
+                &codes::CHECK_TOO_OLD,
+                "the append waited so long that its conditions must be looked at anew; nothing of it is stored",
+            )
+            .retry_after(Duration::from_millis(50)),
+            Refusal::Limit { name, max, got } => {
+                Self::new(&codes::LIMIT, format!("{name} allows {max}, and the request has {got}"))
+            }
+            Refusal::Invalid(why) => Self::new(&codes::INVALID_APPEND, why),
+        }
+    }
+}
+
+fn duplicate(stored: &[(Uuid, evener_core::id::Position)], other: &[(Uuid, evener_core::id::Position)]) -> ApiError {
+    let list = |ids: &[(Uuid, evener_core::id::Position)]| -> Vec<StoredId> {
+        ids.iter().map(|(id, position)| StoredId { id: *id, position: position.0 }).collect()
+    };
+    let first = |ids: &[(Uuid, evener_core::id::Position)]| {
+        ids.first().map_or_else(String::new, |(id, position)| format!("{id} at position {position}"))
+    };
+    let error = if other.is_empty() {
+        let message = format!(
+            "{} of the append's events are stored already, and the others are not: the first is {}",
+            stored.len(),
+            first(stored)
+        );
+        ApiError::new(&codes::PARTLY_STORED, message)
+    } else {
+        let message = format!(
+            "{} of the append's ids are borne by events with other content: the first is {}",
+            other.len(),
+            first(other)
+        );
+        ApiError::new(&codes::OTHER_CONTENT, message)
+    };
+    let position = other.first().or(stored.first()).map(|(_, position)| position.0);
+    error.conflict(Conflict { position, stored: list(stored), other: list(other), ..Conflict::default() })
+}
+
+impl From<Why> for ApiError {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Fenced => Self::new(&codes::FENCED, "the claim is somebody else's by now"),
+            Why::Outdated => Self::new(&codes::OUTDATED, "the cluster has moved on since the request was made"),
+            Why::Unknown(what) => Self::new(&codes::UNKNOWN_THING, what),
+            Why::Exists(what) => Self::new(&codes::EXISTS, format!("it exists already, and differs: {what}")),
+            Why::Limit(name) => Self::new(&codes::LIMIT_REACHED, format!("the limit {name} is reached")),
+            Why::Invalid(why) => Self::new(&codes::INVALID_CHANGE, why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evener_core::id::{Position, Revision};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_conflict_names_the_position_and_type_of_the_event() {
+        let refusal = Refusal::Conflict { condition: 1, position: Position(17), kind: "order.placed".into() };
+        let error = ApiError::from(refusal);
+        let json = serde_json::to_value(&error).unwrap();
+        assert_eq!(error.status(), 409);
+        assert_eq!(json["class"], "conflict");
+        assert_eq!(json["conflict"], json!({"condition": 1, "position": 17, "type": "order.placed"}));
+        assert!(error.message.contains("17") && error.message.contains("order.placed"), "{}", error.message);
+        assert_eq!(serde_json::from_value::<ApiError>(json).unwrap(), error);
+    }
+
+    #[test]
+    fn a_revision_conflict_says_where_the_stream_stands() {
+        let error = ApiError::from(Refusal::Revision {
+            stream: "case-1".into(),
+            expected: Expected::At(Revision(4)),
+            actual: Some(Revision(7)),
+        });
+        assert_eq!(error.message, "stream 'case-1' was expected at revision 4 and stands at revision 7");
+    }
+
+    #[test]
+    fn other_content_is_worse_than_partly_stored() {
+        let id = Uuid::from_u128(5);
+        let partly = ApiError::from(Refusal::Duplicate { stored: vec![(id, Position(3))], other: vec![] });
+        let other = ApiError::from(Refusal::Duplicate { stored: vec![], other: vec![(id, Position(3))] });
+        assert!(partly.is(&codes::PARTLY_STORED) && other.is(&codes::OTHER_CONTENT));
+        assert_eq!(partly.conflict.unwrap().stored, vec![StoredId { id, position: 3 }]);
+    }
+
+    #[test]
+    fn optional_fields_are_left_out() {
+        let json = serde_json::to_value(ApiError::not_yet("reset")).unwrap();
+        let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["class", "code", "hint", "message"]);
+        assert_eq!(json["code"], "EV0900");
+    }
+
+    #[test]
+    fn an_error_of_a_newer_server_is_still_understood() {
+        let json = json!({"code": "EV8888", "class": "conflict", "message": "m", "hint": "h"});
+        let error: ApiError = serde_json::from_value(json).unwrap();
+        assert_eq!((error.status(), error.exit_code()), (409, 3));
+    }
+}

@@ -1,0 +1,69 @@
+//! What every actor of this node is doing: each publishes a plain value here, and the status endpoint reads
+//! it. Nobody is asked, so a stuck actor is seen as it stood when it got stuck.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use evener_core::time::Timestamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+/// What one actor is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorStatus {
+    /// Unique on the node, `balances/3`.
+    pub name: String,
+    /// What it is: `coordinator`, `worker`, `balancer`, …
+    pub kind: String,
+    /// Which phase of its machine it is in.
+    pub phase: String,
+    /// Who supervises it; none for the root.
+    pub parent: Option<String>,
+    /// How much waits for it.
+    pub queue: u64,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// Since when it is in this phase, in milliseconds since the Unix epoch.
+    pub since: Timestamp,
+}
+
+/// Where actors publish. A clone is the same board.
+#[derive(Clone, Debug, Default)]
+pub struct StatusBoard(Arc<Mutex<BTreeMap<String, ActorStatus>>>);
+
+impl StatusBoard {
+    /// Puts up what an actor is doing, in place of what it did before.
+    pub fn publish(&self, status: ActorStatus) {
+        self.0.lock().insert(status.name.clone(), status);
+    }
+
+    /// Takes down what an actor that ended did.
+    pub fn remove(&self, name: &str) {
+        self.0.lock().remove(name);
+    }
+
+    /// What all are doing, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<ActorStatus> {
+        self.0.lock().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_status_of_each_actor_stands_on_the_board() {
+        let board = StatusBoard::default();
+        let worker = ActorStatus { name: "balances/3".into(), phase: "idle".into(), ..ActorStatus::default() };
+        board.publish(worker.clone());
+        board.clone().publish(ActorStatus { phase: "handling".into(), ..worker.clone() });
+        board.publish(ActorStatus { name: "balances".into(), ..worker });
+        let listed: Vec<_> = board.list().into_iter().map(|status| (status.name, status.phase)).collect();
+        assert_eq!(listed, [("balances".into(), "idle".into()), ("balances/3".to_string(), "handling".to_string())]);
+        board.remove("balances/3");
+        assert_eq!(board.list().len(), 1);
+    }
+}
