@@ -1,1 +1,7 @@
-//! placeholder
+//! Many nodes, one log.
+
+pub mod transport;
+
+pub mod message;
+
+pub mod handshake;

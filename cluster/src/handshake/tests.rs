@@ -1,0 +1,179 @@
+use proptest::prelude::*;
+
+use super::*;
+
+struct Fixed {
+    me: Identity,
+    says: Result<(), Refused>,
+}
+
+impl Admission for Fixed {
+    fn me(&self) -> Identity {
+        self.me
+    }
+
+    fn admit(&self, _: &PeerIdentity) -> Result<(), Refused> {
+        self.says.clone()
+    }
+}
+
+fn node(cluster: u128, node: u64) -> Fixed {
+    let me = Identity {
+        cluster: Some(ClusterId(Uuid::from_u128(cluster))),
+        node: Some(NodeId(node)),
+        incarnation: Incarnation(Uuid::from_u128(0xAA00 + u128::from(node))),
+        level: FeatureLevel(3),
+    };
+    Fixed { me, says: Ok(()) }
+}
+
+type Said = Result<PeerIdentity, HandshakeError>;
+
+/// What both sides got.
+async fn meet(near: Fixed, far: Fixed, purpose: Purpose, wanted: Option<u64>) -> (Said, Said) {
+    let (left, right) = tokio::io::duplex(64);
+    let (mut left, mut right): (BoxedStream, BoxedStream) = (Box::new(left), Box::new(right));
+    let near = async move { greet(&mut left, &near, purpose, wanted.map(NodeId), "far:1").await };
+    let far = async move { welcome(&mut right, &far, "near:9").await };
+    tokio::join!(near, far)
+}
+
+/// Both sides refuse for `reason`, and the one that connected shows these words.
+async fn check_refused(near: Fixed, far: Fixed, wanted: Option<u64>, reason: Reason, words: &[&str]) {
+    let (near, far) = meet(near, far, Purpose::Peer, wanted).await;
+    let (near, far) = (near.unwrap_err(), far.unwrap_err());
+    assert_eq!(near.refused().unwrap().reason, reason);
+    assert_eq!(far.refused().unwrap().reason, reason);
+    for part in words {
+        assert!(near.to_string().contains(part), "`{near}` does not say `{part}`");
+    }
+}
+
+#[test]
+fn hello_and_reply_lie_as_drawn() {
+    let me = node(0x0102_0304_0506_0708_090A_0B0C_0D0E_0F10, 7).me;
+    let hello = Hello { version: 1, me, purpose: Purpose::Peer, wanted: Some(NodeId(9)) }.laid();
+    let mut golden = *b"EVENER\r\n\x01\0\x03\0\x01\x07\0\0\
+        \x01\x02\x03\x04\x05\x06\x07\x08\x09\x0A\x0B\x0C\x0D\x0E\x0F\x10\
+        \x07\0\0\0\0\0\0\0\
+        \0\0\0\0\0\0\0\0\0\0\0\0\0\0\xAA\x07\
+        \x09\0\0\0\0\0\0\0";
+    assert_eq!(hello, golden);
+    golden[12..16].copy_from_slice(&[4, 3, 2, 0]);
+    golden[56] = 0;
+    let refused = Refused { reason: Reason::Stranger, words: "no".into() };
+    assert_eq!(reply(&me, Some(&refused)), [&golden[..], b"no"].concat());
+}
+
+#[tokio::test]
+async fn two_members_learn_who_the_other_is() {
+    let (near, far) = meet(node(1, 1), node(1, 2), Purpose::Peer, Some(2)).await;
+    let (near, far) = (near.unwrap(), far.unwrap());
+    assert_eq!((near.identity, near.addr.as_str()), (node(1, 2).me, "far:1"));
+    assert_eq!((far.identity, far.addr.as_str()), (node(1, 1).me, "near:9"));
+}
+
+#[tokio::test]
+async fn a_stranger_may_ask_and_does_not_need_a_cluster() {
+    let stranger = Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, says: Ok(()) };
+    let (near, far) = meet(stranger, node(1, 2), Purpose::Inquiry, None).await;
+    assert_eq!(near.unwrap().identity.cluster, node(1, 2).me.cluster);
+    assert_eq!(far.unwrap().node(), None);
+}
+
+#[tokio::test]
+async fn another_cluster_is_refused_and_both_are_named() {
+    let (one, two) = (Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());
+    check_refused(node(1, 1), node(2, 2), None, Reason::Cluster, &[&one, &two, "--join", "refused by node 2 at far:1"])
+        .await;
+    let (near, _) = meet(node(1, 1), node(2, 2), Purpose::Inquiry, None).await;
+    assert_eq!(near.unwrap_err().refused().unwrap().reason, Reason::Cluster);
+}
+
+#[tokio::test]
+async fn a_peer_without_a_cluster_is_told_to_join() {
+    let stranger = || Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, says: Ok(()) };
+    check_refused(stranger(), node(1, 2), None, Reason::NotReady, &["must join first"]).await;
+    check_refused(node(1, 2), stranger(), None, Reason::NotReady, &["must join first"]).await;
+}
+
+#[tokio::test]
+async fn another_node_than_wanted_is_refused() {
+    check_refused(node(1, 1), node(1, 2), Some(3), Reason::Node, &["you reached node 2, wanted node 3"]).await;
+}
+
+#[tokio::test]
+async fn an_emptied_data_directory_is_refused_with_the_way_out() {
+    let (old, new) = (Incarnation(Uuid::from_u128(5)), node(1, 1).me.incarnation);
+    let far = Fixed { says: Err(Refused::emptied(NodeId(1), old, new)), ..node(1, 2) };
+    let words = [&old.to_string(), &new.to_string(), "emptied", "remove the node"].map(|part| part.to_owned());
+    check_refused(node(1, 1), far, None, Reason::Incarnation, &words.each_ref().map(String::as_str)).await;
+}
+
+#[tokio::test]
+async fn the_side_that_connects_judges_too() {
+    let near = Fixed { says: Err(Refused::stranger(NodeId(2), ClusterId(Uuid::from_u128(1)))), ..node(1, 1) };
+    let (near, far) = meet(near, node(1, 2), Purpose::Peer, None).await;
+    assert!(near.unwrap_err().to_string().starts_with("refused node 2 at far:1: node 2 is no member"));
+    assert!(far.is_ok());
+}
+
+/// What a connecting node says of a reply that was laid by hand.
+async fn greeted(reply: &[u8]) -> HandshakeError {
+    let (left, mut right) = tokio::io::duplex(4096);
+    let mut left: BoxedStream = Box::new(left);
+    right.write_all(reply).await.unwrap();
+    greet(&mut left, &node(1, 1), Purpose::Peer, None, "far:1").await.unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_version_is_refused_by_either_side() {
+    let mut hello = Hello { version: 9, me: node(1, 1).me, purpose: Purpose::Peer, wanted: None }.laid();
+    hello[12] = 77; // a purpose that only version 9 knows
+    let (mut left, right) = tokio::io::duplex(4096);
+    let mut right: BoxedStream = Box::new(right);
+    left.write_all(&hello).await.unwrap();
+    let refused = welcome(&mut right, &node(1, 2), "near:9").await.unwrap_err();
+    assert!(refused.to_string().contains("peer protocol 9 meets peer protocol 1: upgrade"), "{refused}");
+
+    let mut answer = reply(&node(1, 2).me, None);
+    answer[8] = 9;
+    assert_eq!(greeted(&answer).await.refused().unwrap().reason, Reason::Protocol);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_peer_is_told_from_what_is_silent() {
+    let http = [&b"HTTP/1.1 400 Bad Request\r\n"[..], &[b' '; 64]].concat();
+    assert!(greeted(&http).await.to_string().contains("not its http address"));
+    assert!(matches!(greeted(b"EVENER").await, HandshakeError::Silent { .. }));
+
+    let (mut left, right) = tokio::io::duplex(4096);
+    let mut right: BoxedStream = Box::new(right);
+    left.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    assert!(matches!(welcome(&mut right, &node(1, 2), "near:9").await, Err(HandshakeError::Stranger { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_longer_than_their_limit_are_cut_between_letters() {
+    let far = Fixed { says: Err(Refused::other("ä".repeat(WORDS_BYTES_MAX))), ..node(1, 2) };
+    let (near, _) = meet(node(1, 1), far, Purpose::Peer, None).await;
+    assert_eq!(near.unwrap_err().refused().unwrap().words, "ä".repeat(WORDS_BYTES_MAX / 2));
+    let mut answer = reply(&node(1, 2).me, Some(&Refused::other("")));
+    answer[14..16].copy_from_slice(&u16::MAX.to_le_bytes());
+    answer.extend([b'x'; 2048]);
+    assert_eq!(greeted(&answer).await.refused().unwrap().words.len(), WORDS_BYTES_MAX);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_hello_or_reply_panic(mut bytes in any::<[u8; 32]>().prop_flat_map(|a| (Just(a), any::<[u8; 32]>()))
+        .prop_map(|(a, b)| { let mut all = [0; 64]; all[..32].copy_from_slice(&a); all[32..].copy_from_slice(&b); all }), honest: bool) {
+        if honest {
+            bytes[..8].copy_from_slice(MAGIC);
+        }
+        prop_assert_eq!(Reply::read(&bytes).is_some(), honest);
+        if let Some(hello) = Hello::read(&bytes) {
+            prop_assert_eq!(Hello::read(&hello.laid()).map(|again| again.wanted), Some(hello.wanted));
+        }
+    }
+}
