@@ -1,0 +1,135 @@
+//! Who may depend on whom: `core <- store <- cluster <- node <- tests`, and what else each may name.
+
+use cargo_metadata::{DependencyKind, Metadata, Package};
+
+use crate::rules::Broken;
+
+/// One crate and its walls.
+pub struct Layer {
+    pub package: &'static str,
+    pub folder: &'static str,
+    pub may: May,
+}
+
+/// What a crate may depend on.
+pub enum May {
+    /// These alone.
+    Only(&'static [&'static str]),
+    /// Everything but these.
+    AnythingBut(&'static [&'static str]),
+}
+
+pub const LAYERS: &[Layer] = &[
+    Layer { package: "evener-core", folder: "core", may: May::Only(&["serde", "uuid"]) },
+    Layer {
+        package: "evener-store",
+        folder: "store",
+        may: May::Only(&[
+            "evener-core",
+            "bincode",
+            "bytes",
+            "crc32c",
+            "parking_lot",
+            "rustix",
+            "serde",
+            "thiserror",
+            "tracing",
+            "uuid",
+            "xxhash-rust",
+        ]),
+    },
+    Layer {
+        package: "evener-cluster",
+        folder: "cluster",
+        may: May::Only(&[
+            "evener-core",
+            "evener-store",
+            "anyerror",
+            "bytes",
+            "futures",
+            "openraft",
+            "openraft-rt",
+            "openraft-rt-tokio",
+            "parking_lot",
+            "rustls",
+            "serde",
+            "socket2",
+            "thiserror",
+            "tokio",
+            "tokio-rustls",
+            "tokio-stream",
+            "tokio-util",
+            "tracing",
+            "uuid",
+        ]),
+    },
+    Layer {
+        package: "evener",
+        folder: "node",
+        may: May::AnythingBut(&["evener-tests", "bincode", "openraft", "openraft-rt", "openraft-rt-tokio"]),
+    },
+    Layer { package: "evener-derive", folder: "node/derive", may: May::Only(&["proc-macro2", "quote", "syn"]) },
+    Layer { package: "evener-tests", folder: "tests", may: May::AnythingBut(&[]) },
+];
+
+/// Everything in the workspace that stands on the wrong side of a wall.
+pub fn check(metadata: &Metadata) -> Vec<Broken> {
+    let members = metadata.workspace_packages();
+    let mut broken: Vec<_> = members.iter().flat_map(|package| check_package(package)).collect();
+    for layer in LAYERS.iter().filter(|layer| !members.iter().any(|package| package.name == layer.package)) {
+        let why = format!("package `{}` is gone: the map of the house names it", layer.package);
+        broken.push(Broken { file: "Cargo.toml".into(), line: 1, why });
+    }
+    broken
+}
+
+fn check_package(package: &Package) -> Vec<Broken> {
+    let manifest = std::fs::read_to_string(&package.manifest_path).expect("cargo has just read this manifest");
+    let Some(layer) = LAYERS.iter().find(|layer| package.name == layer.package) else {
+        let why = format!("package `{}` has no place in the house", package.name);
+        return vec![Broken { file: package.manifest_path.to_string(), line: 1, why }];
+    };
+    let file = format!("{}/Cargo.toml", layer.folder);
+    let dependencies = package.dependencies.iter().map(|d| (d.name.as_str(), d.kind));
+    let mut broken = check_dependencies(layer, &file, &manifest, dependencies);
+    if !inherits_lints(&manifest) {
+        let why = "does not take the workspace's lints (`[lints] workspace = true`), which forbid unsafe code";
+        broken.push(Broken { file, line: 1, why: why.into() });
+    }
+    broken
+}
+
+/// What of `dependencies` the layer must not see. For its own tests a crate may use any crate but ours to its
+/// right.
+pub fn check_dependencies<'d>(
+    layer: &Layer,
+    file: &str,
+    manifest: &str,
+    dependencies: impl Iterator<Item = (&'d str, DependencyKind)>,
+) -> Vec<Broken> {
+    let allowed = |name: &str| match layer.may {
+        May::Only(these) => these.contains(&name),
+        May::AnythingBut(these) => !these.contains(&name),
+    };
+    let ours = |name: &str| name.starts_with("evener") && name != layer.package;
+    let line_of = |name: &str| {
+        let found = manifest.lines().position(|line| {
+            line.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with(['.', '=']))
+        });
+        found.map_or(1, |n| n + 1)
+    };
+    dependencies
+        .filter(|(name, kind)| !allowed(name) && (*kind != DependencyKind::Development || ours(name)))
+        .map(|(name, _)| Broken {
+            file: file.into(),
+            line: line_of(name),
+            why: format!("`{}` may not depend on `{name}`: see the map in ARCHITECTURE.md", layer.package),
+        })
+        .collect()
+}
+
+/// Whether the manifest has `[lints] workspace = true`.
+pub fn inherits_lints(manifest: &str) -> bool {
+    let manifest: toml::Table = manifest.parse().expect("cargo has just read this manifest");
+    manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool) == Some(true)
+}

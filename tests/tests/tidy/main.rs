@@ -1,0 +1,248 @@
+//! Holds the shape of the house: who may depend on whom, who may name what, how long a file may grow, which
+//! licences come in. Each rule is also shown a bad sample, so that a checker gone blind is a failing test.
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod deny;
+mod layers;
+mod rules;
+mod source;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use rules::Broken;
+use source::{Kind, Source};
+
+/// The repository's top.
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the repository").to_path_buf()
+}
+
+fn metadata() -> Metadata {
+    let rustc = Command::new("rustc").arg("-vV").output().expect("what built this test is there");
+    let rustc = String::from_utf8(rustc.stdout).unwrap();
+    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
+    // What other platforms would need is not downloaded here.
+    let flags = ["--locked", "--offline", "--filter-platform", host].map(String::from);
+    let mut command = MetadataCommand::new();
+    command.manifest_path(top().join("Cargo.toml")).other_options(flags);
+    command.exec().expect("the lock file is up to date and what it names is downloaded")
+}
+
+/// Every Rust file of ours, by its path from the top.
+fn files() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders: Vec<PathBuf> = ["core", "store", "cluster", "node", "tests"].map(|name| top().join(name)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let file = path.strip_prefix(top()).unwrap().to_string_lossy().into_owned();
+                found.insert(file, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Every file taken apart, knowing of each whether it is product, fake or test.
+fn sources() -> Vec<Source> {
+    let files = files();
+    let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
+    let kind_of = |kinds: &BTreeMap<String, Kind>, file: &str| {
+        let by_place = ["tests/", "/tests/", "/examples/", "/benches/"];
+        let by_place = file.starts_with(by_place[0]) || by_place[1..].iter().any(|place| file.contains(place));
+        let gated = kinds.iter().filter(|(prefix, _)| file.starts_with(prefix.as_str())).map(|(_, kind)| *kind).max();
+        if by_place { Kind::Test } else { gated.unwrap_or(Kind::Product) }
+    };
+    // Twice: a module that is gated in one file is found before the file it stands in is judged.
+    for _ in 0..2 {
+        for (file, text) in &files {
+            let source = Source::new(file, text, kind_of(&kinds, file)).unwrap();
+            let folder = match file.rsplit_once('/').expect("every file stands in a folder") {
+                (folder, "lib.rs" | "main.rs" | "mod.rs") => folder.to_string(),
+                _ => file.trim_end_matches(".rs").to_string(),
+            };
+            for (module, kind) in source.modules {
+                kinds.insert(format!("{folder}/{module}.rs"), kind);
+                kinds.insert(format!("{folder}/{module}/"), kind);
+            }
+        }
+    }
+    files.iter().map(|(file, text)| Source::new(file, text, kind_of(&kinds, file)).unwrap()).collect()
+}
+
+#[track_caller]
+fn assert_none(broken: &[Broken]) {
+    let lines: Vec<_> = broken.iter().map(ToString::to_string).collect();
+    assert!(broken.is_empty(), "{} rules are broken:\n{}", broken.len(), lines.join("\n"));
+}
+
+#[test]
+fn each_crate_sees_only_what_stands_to_its_left() {
+    assert_none(&layers::check(&metadata()));
+}
+
+#[test]
+fn each_file_keeps_the_rules() {
+    let broken: Vec<_> = sources().iter().flat_map(rules::check).collect();
+    assert_none(&broken);
+}
+
+#[test]
+fn the_workspace_forbids_unsafe_code_and_core_is_no_std() {
+    let manifest: toml::Table = fs::read_to_string(top().join("Cargo.toml")).unwrap().parse().unwrap();
+    assert_eq!(manifest["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    assert!(files()["core/src/lib.rs"].lines().any(|line| line == "#![no_std]"));
+}
+
+#[test]
+fn every_crate_that_comes_in_is_allowed() {
+    let rules = deny::Rules::parse(&fs::read_to_string(top().join("deny.toml")).unwrap());
+    assert!(rules.reasoned(), "every ignored advisory says why");
+    assert_none(&rules.check(&deny::crates(&metadata())));
+}
+
+/// What the rules say about `text` in `file`, as `line: why` with the reason left out.
+fn judge(file: &str, text: &str) -> Vec<String> {
+    let source = Source::new(file, &format!("//! A sample.\n{text}"), Kind::Product).unwrap();
+    let short = |broken: Broken| format!("{}: {}", broken.line, broken.why.split(": ").next().unwrap());
+    rules::check(&source).into_iter().map(short).collect()
+}
+
+#[track_caller]
+fn refused(file: &str, text: &str, why: &str) {
+    assert_eq!(judge(file, text), [why], "in {file}:\n{text}");
+}
+
+#[track_caller]
+fn fine(file: &str, text: &str) {
+    assert_eq!(judge(file, text), [""; 0], "in {file}:\n{text}");
+}
+
+#[test]
+fn core_may_not_see_std_nor_hash_maps() {
+    refused("core/src/a.rs", "extern crate std;", "2: names `std`");
+    refused("core/src/a.rs", "fn a() { std::println!(); }", "2: names `std::println`");
+    refused("core/src/a.rs", "use hashbrown::HashMap;", "2: names `hashbrown::HashMap`");
+    fine("core/src/a.rs", "#[cfg(any(test, feature = \"testing\"))]\nextern crate std;");
+    fine("core/src/a.rs", "use alloc::collections::BTreeMap; // not a std::collections::HashMap");
+    fine("core/src/a.rs", "#[cfg(test)]\nmod tests { use std::collections::HashMap; }");
+    refused("core/src/a.rs", "#[cfg(not(test))]\nuse std::vec;", "3: names `std::vec`");
+}
+
+#[test]
+fn a_foreign_crate_has_one_place() {
+    for (name, place) in
+        [("bincode", "store/src/codec.rs"), ("openraft", "cluster/src/raft/a.rs"), ("ractor", "node/src/actors/a.rs")]
+    {
+        let line = format!("use {name}::config::{{standard, Limit}};");
+        let tree = format!("2: names `{name}::config::standard`");
+        let both = [tree.as_str(), &format!("2: names `{name}::config::Limit`")].map(String::from);
+        assert_eq!(judge("store/src/a.rs", &line), both);
+        fine(place, &line);
+    }
+    refused("cluster/src/raft.rs", "fn a() -> openraft::Vote { b() }", "2: names `openraft::Vote`");
+    refused("node/src/a.rs", "#[ractor::actor]\nstruct A;", "2: names `ractor::actor`");
+}
+
+#[test]
+fn dice_are_thrown_in_node_only() {
+    refused("cluster/src/a.rs", "fn a() -> u8 { rand::random() }", "2: names `rand::random`");
+    refused("store/src/a.rs", "fn a() -> Uuid { Uuid::new_v4() }", "2: names `Uuid::new_v4`");
+    fine("node/src/a.rs", "fn a() -> u8 { rand::random() }");
+    fine("store/src/a.rs", "fn a(rand: u8) -> u8 { rand }");
+}
+
+#[test]
+fn clocks_and_threads_stand_at_the_mouths() {
+    refused("cluster/src/a.rs", "use std::time::{Duration, Instant};", "2: names `std::time::Instant`");
+    refused("store/src/a.rs", "fn a() { SystemTime::now(); }", "2: names `SystemTime::now`");
+    refused("cluster/src/a.rs", "fn a() { tokio::task::spawn_blocking(b); }", "2: names `tokio::task::spawn_blocking`");
+    refused("store/src/a.rs", "fn a() { std::thread::spawn(b); }", "2: names `std::thread::spawn`");
+    refused("store/src/a.rs", "use std::{fs, sync::Arc};", "2: names `std::fs`");
+    fine("cluster/src/a.rs", "use std::time::Duration; use tokio::time::Instant;");
+    fine("store/src/disk/file.rs", "fn a() { std::thread::spawn(b); }");
+}
+
+#[test]
+fn the_cluster_keeps_an_order() {
+    refused("cluster/src/a.rs", "use std::collections::HashSet;", "2: names `std::collections::HashSet`");
+    refused("cluster/src/a.rs", "struct A { b: HashMap<u8, u8> }", "2: names `HashMap`");
+}
+
+#[test]
+fn nothing_sleeps_in_a_test() {
+    let sleeps = "#[cfg(test)]\nmod tests { async fn a() { tokio::time::sleep(B).await; } }";
+    refused("cluster/src/a.rs", sleeps, "3: names `tokio::time::sleep`");
+    let sleeps = "#[tokio::test]\nasync fn a() { time::sleep(B).await; }";
+    refused("node/src/a.rs", sleeps, "3: names `time::sleep`");
+    fine("cluster/src/a.rs", "async fn a() { tokio::time::sleep(B).await; }");
+}
+
+#[test]
+fn what_lands_is_finished_and_states_its_proofs() {
+    refused("node/src/a.rs", "fn a() { b().unwrap(); }", "2: calls `unwrap`");
+    fine("node/src/a.rs", "fn a() { b().expect(\"x.unwrap()\").unwrap_or(1); }\n/// `b().unwrap()`\nfn b() {}");
+    fine("node/src/a.rs", "#[cfg(test)]\nmod tests { fn a() { b().unwrap(); } }");
+    refused("node/src/a.rs", "fn a() { todo!() }", "2: `todo!` is not for what is landed");
+    refused("node/src/a.rs", concat!("// TO", "DO: b"), "2: what is left to do stands in an issue, not in the code");
+}
+
+#[test]
+fn files_and_functions_fit_the_eye() {
+    let long = format!("fn a() {{\n{}}}", "b();\n".repeat(rules::FUNCTION_LINES_MAX));
+    refused("node/src/a.rs", &long, "2: `a` has 102 lines, more than 100");
+    let longer = "fn b() {}\n".repeat(rules::FILE_LINES_MAX);
+    refused("node/src/a.rs", &longer, "601: has 601 lines, more than 600");
+    let wide = format!("// {}", "x".repeat(rules::COLUMNS_MAX));
+    refused("node/src/a.rs", &wide, "2: has 123 columns, more than 120");
+    let mute = Source::new("node/src/a.rs", "fn a() {}", Kind::Product).unwrap();
+    assert_eq!(rules::check(&mute).len(), 1, "a file begins by saying what it is for");
+}
+
+#[test]
+fn a_crate_on_the_wrong_side_of_a_wall_is_found() {
+    let check = |package: &str, name: &str, kind| {
+        let layer = layers::LAYERS.iter().find(|layer| layer.package == package).unwrap();
+        let manifest = format!("[dependencies]\n{name}.workspace = true\n");
+        let broken = layers::check_dependencies(layer, "x/Cargo.toml", &manifest, [(name, kind)].into_iter());
+        broken.iter().map(|broken| format!("{}:{}", broken.file, broken.line)).collect::<Vec<_>>()
+    };
+    let normal = DependencyKind::Normal;
+    assert_eq!(check("evener-core", "tokio", normal), ["x/Cargo.toml:2"]);
+    assert_eq!(check("evener-store", "evener-cluster", normal), ["x/Cargo.toml:2"]);
+    assert_eq!(check("evener-store", "tokio", normal), ["x/Cargo.toml:2"]);
+    assert_eq!(check("evener-store", "evener-cluster", DependencyKind::Development), ["x/Cargo.toml:2"]);
+    assert_eq!(check("evener-store", "tempfile", DependencyKind::Development), [""; 0]);
+    assert_eq!(check("evener", "openraft", normal), ["x/Cargo.toml:2"]);
+    assert_eq!(check("evener-cluster", "openraft", normal), [""; 0]);
+    assert!(!layers::inherits_lints("[package]\nname = \"a\""));
+}
+
+#[test]
+fn a_licence_a_ban_and_a_source_are_found() {
+    let rules = deny::Rules::parse(&fs::read_to_string(top().join("deny.toml")).unwrap());
+    let index = "registry+https://github.com/rust-lang/crates.io-index";
+    let broken = |name: &str, license: &str, source: &str| {
+        let license = Some(license.to_string());
+        let one = deny::Crate { name: name.into(), version: "1.0.0".into(), license, source: Some(source.into()) };
+        rules.check(&[one]).len()
+    };
+    assert_eq!(broken("a", "GPL-3.0", index), 1);
+    assert_eq!(broken("a", "MIT AND GPL-3.0", index), 1);
+    assert_eq!(broken("a", "MIT OR GPL-3.0", index), 0);
+    assert_eq!(broken("a", "MIT/Apache-2.0", index), 0);
+    assert_eq!(broken("a", "Apache-2.0 WITH LLVM-exception", index), 0);
+    assert_eq!(broken("openssl", "MIT", index), 1);
+    assert_eq!(broken("a", "MIT", "git+https://example.org/a"), 1);
+    let bare = deny::Crate { name: "a".into(), version: "1.0.0".into(), license: None, source: None };
+    assert_eq!(rules.check(&[bare]).len(), 1);
+}
