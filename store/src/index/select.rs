@@ -1,0 +1,270 @@
+//! Which events are meant: lists of postings, intersected from the rarest on and joined, forwards or backwards.
+//!
+//! Backwards is forwards on mirrored numbers: everything below walks up over *keys*, and a key is a spot, or its
+//! complement. A look at the index is brief: it ends after [`PROBES_MAX`] probes and says from where to go on, so
+//! that two popular tags that never meet cost many looks and hold nobody up.
+
+use evener_core::{
+    criteria::{Criteria, Criterion},
+    id::{ContextId, Position},
+};
+
+use super::{
+    context::Context,
+    places::Place,
+    postings::{Spot, rank},
+};
+
+/// Searches in postings during one look at the index: well under a millisecond.
+pub const PROBES_MAX: usize = 4_096;
+
+/// Which events are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'q> {
+    /// Of which context.
+    pub context: ContextId,
+    /// Which events.
+    pub criteria: &'q Criteria,
+    /// Of this stream only.
+    pub stream: Option<&'q str>,
+    /// The last first.
+    pub backwards: bool,
+}
+
+/// What one look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// Where the events lie, in the order asked for.
+    pub places: Vec<Place>,
+    /// All matching events on this side of it are in `places`: forwards those before it, backwards those at or
+    /// after it.
+    pub reached: Position,
+}
+
+impl Selected {
+    /// Nothing, all the way to `reached`.
+    #[must_use]
+    pub const fn nothing(reached: Position) -> Self {
+        Self { places: Vec::new(), reached }
+    }
+}
+
+impl Context {
+    /// At most `max` of the meant events in `[from, to)`, from one end on, within one brief look.
+    pub fn select(&self, query: &Query<'_>, from: Position, to: Position, max: usize) -> Selected {
+        let to = to.min(self.head());
+        if from >= to || max == 0 {
+            return Selected::nothing(if query.backwards { to } else { from });
+        }
+        let way = if query.backwards { Way::Down } else { Way::Up };
+        let (start, end) = way.range(from.0, to.0);
+        let (keys, reached) = collect(self.items(query, way, start), start, end, max);
+        let spots: Vec<Spot> = keys.into_iter().map(|key| way.spot(key)).collect();
+        Selected { places: self.places_of(&spots), reached: way.boundary(reached) }
+    }
+
+    /// The last event in `[from, to)` that `item` means, as far as one brief look goes: the event, or the position
+    /// before which one has still to look.
+    pub fn last_match(&self, item: &Criterion, from: Position, to: Position) -> (Option<Spot>, Position) {
+        let to = to.min(self.head());
+        if from >= to {
+            return (None, from);
+        }
+        let (start, end) = Way::Down.range(from.0, to.0);
+        let (keys, reached) = collect(vec![self.item(item, None, Way::Down, start)], start, end, 1);
+        (keys.first().map(|key| Way::Down.spot(*key)), Way::Down.boundary(reached))
+    }
+
+    fn items<'i>(&'i self, query: &Query<'_>, way: Way, start: u64) -> Vec<Item<'i>> {
+        let items = &query.criteria.0;
+        if query.criteria.is_any() {
+            return vec![self.item(&Criterion::default(), query.stream, way, start)];
+        }
+        items.iter().map(|item| self.item(item, query.stream, way, start)).collect()
+    }
+
+    fn item<'i>(&'i self, item: &Criterion, stream: Option<&str>, way: Way, start: u64) -> Item<'i> {
+        let one = |list: &'i [Spot]| Source(vec![Cursor::new(list, way, start)]);
+        let mut sources: Vec<Source<'i>> = item.tags.iter().map(|tag| one(self.of_tag(tag))).collect();
+        sources.extend(stream.map(|stream| one(self.of_stream(stream))));
+        if !item.types.is_empty() {
+            let lists = item.types.iter().map(|kind| Cursor::new(self.of_kind(kind), way, start));
+            sources.push(Source(lists.collect()));
+        }
+        sources.sort_by_key(Source::len);
+        Item { sources, next: Next::NotBefore(0) }
+    }
+}
+
+/// Which way one walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// The key of the spot 0 on the way down.
+const TOP: u64 = u32::MAX as u64;
+
+impl Way {
+    /// The keys of the positions `[from, to)`.
+    fn range(self, from: u64, to: u64) -> (u64, u64) {
+        match self {
+            Self::Up => (from, to),
+            Self::Down => (TOP + 1 - to, TOP + 1 - from),
+        }
+    }
+
+    fn spot(self, key: u64) -> Spot {
+        let spot = if self == Self::Up { key } else { TOP - key };
+        Spot::try_from(spot).expect("a key within the range is that of a spot")
+    }
+
+    /// The position that stands between what is before this key and the rest.
+    fn boundary(self, key: u64) -> Position {
+        Position(if self == Self::Up { key } else { TOP + 1 - key })
+    }
+}
+
+/// A list of postings, walked one way.
+#[derive(Debug)]
+struct Cursor<'i> {
+    list: &'i [Spot],
+    way: Way,
+    /// What stands before this was passed.
+    at: usize,
+}
+
+impl<'i> Cursor<'i> {
+    fn new(list: &'i [Spot], way: Way, start: u64) -> Self {
+        let at = match way {
+            Way::Up => rank(list, start),
+            Way::Down => list.len() - rank(list, TOP + 1 - start),
+        };
+        Self { list, way, at }
+    }
+
+    fn key(&self, nth: usize) -> Option<u64> {
+        match self.way {
+            Way::Up => self.list.get(nth).map(|spot| u64::from(*spot)),
+            Way::Down => self.list.len().checked_sub(nth + 1).map(|nth| TOP - u64::from(self.list[nth])),
+        }
+    }
+
+    /// The first key at or after `key`: near ones are near, far ones a few leaps away.
+    fn seek(&mut self, key: u64) -> Option<u64> {
+        let before = |cursor: &Self, nth| cursor.key(nth).is_some_and(|found| found < key);
+        let mut leap = 1;
+        let mut low = self.at;
+        while before(self, low + leap - 1) {
+            low += leap;
+            leap *= 2;
+        }
+        // All before `low` are before the key; the one at `low + leap - 1` is not.
+        let mut high = (low + leap - 1).min(self.list.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if before(self, middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.at = low;
+        self.key(low)
+    }
+}
+
+/// Lists of which any will do: the types of an item, or one tag alone.
+#[derive(Debug)]
+struct Source<'i>(Vec<Cursor<'i>>);
+
+impl Source<'_> {
+    fn len(&self) -> usize {
+        self.0.iter().map(|cursor| cursor.list.len()).sum()
+    }
+
+    fn seek(&mut self, key: u64) -> Option<u64> {
+        self.0.iter_mut().filter_map(|cursor| cursor.seek(key)).min()
+    }
+}
+
+/// What one criterion means: what is in all of its sources, the rarest first. No source at all means everything.
+#[derive(Debug)]
+struct Item<'i> {
+    sources: Vec<Source<'i>>,
+    /// The last answer. It holds for every key up to its own.
+    next: Next,
+}
+
+/// Where the next match is.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Here.
+    At(u64),
+    /// Not before this; further nobody has looked.
+    NotBefore(u64),
+}
+
+impl Item<'_> {
+    /// The first match at or after `key` and before `end`. Looks until it has spent `patience`, and moves on by
+    /// one step at least.
+    fn next(&mut self, key: u64, end: u64, patience: usize) -> (Next, usize) {
+        let key = match self.next {
+            Next::At(at) if at >= key => return (self.next, 0),
+            Next::NotBefore(place) => key.max(place),
+            Next::At(_) => key,
+        };
+        let (next, spent) = self.look(key, end, patience);
+        self.next = next;
+        (next, spent)
+    }
+
+    fn look(&mut self, mut key: u64, end: u64, patience: usize) -> (Next, usize) {
+        let lists = self.sources.iter().map(|source| source.0.len()).sum::<usize>().max(1);
+        let mut spent = 0;
+        while key < end {
+            let asked = key;
+            for source in &mut self.sources {
+                match source.seek(key) {
+                    Some(found) if found < end => key = found,
+                    _ => return (Next::NotBefore(end), spent + lists),
+                }
+            }
+            spent += lists;
+            if key == asked {
+                return (Next::At(key), spent);
+            }
+            if spent >= patience {
+                return (Next::NotBefore(key), spent);
+            }
+        }
+        (Next::NotBefore(end), spent)
+    }
+}
+
+/// The keys in `[start, end)` that any item means, and up to where that is all of them.
+fn collect(mut items: Vec<Item<'_>>, start: u64, end: u64, max: usize) -> (Vec<u64>, u64) {
+    // Every item may look a while, however long the others took, so that every look moves on.
+    let patience = PROBES_MAX / items.len().max(1);
+    let (mut keys, mut key, mut probes) = (Vec::new(), start, 0);
+    while key < end && keys.len() < max && probes < PROBES_MAX {
+        let (mut nearest, mut known) = (None, end);
+        for item in &mut items {
+            let (next, spent) = item.next(key, end, patience);
+            probes += spent;
+            match next {
+                Next::At(at) => nearest = Some(nearest.map_or(at, |nearest: u64| nearest.min(at))),
+                Next::NotBefore(place) => known = known.min(place),
+            }
+        }
+        key = match nearest.filter(|nearest| *nearest < known) {
+            Some(nearest) => {
+                keys.push(nearest);
+                nearest + 1
+            }
+            None => known,
+        };
+    }
+    (keys, key)
+}

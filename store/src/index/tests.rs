@@ -1,0 +1,195 @@
+use evener_core::{
+    append::History,
+    criteria::Criterion,
+    id::{ContextId, Position, Revision},
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    codec::encode_entry,
+    samples::{self, Log},
+};
+
+/// All the positions that `query` means, asked for in looks of `max`.
+fn selected(index: &Index, query: &Query<'_>, from: u64, to: u64, max: usize) -> Vec<Place> {
+    let (mut from, mut to, mut places) = (Position(from), Position(to).min(index.head(query.context)), Vec::new());
+    while from < to {
+        let found = index.select(query, from, to, max);
+        let moved = if query.backwards { found.reached < to } else { found.reached > from };
+        assert!(moved, "a look that moves on");
+        assert!(found.places.len() <= max);
+        if query.backwards {
+            to = found.reached;
+        } else {
+            from = found.reached;
+        }
+        places.extend(found.places);
+    }
+    places
+}
+
+proptest! {
+    #[test]
+    fn what_is_selected_is_what_a_naive_filter_finds(
+        entries in samples::entries(),
+        criteria in samples::criteria(),
+        stream in samples::stream(),
+        backwards: bool,
+        (context, from, to, max) in (0..2_u32, 0..60_u64, 0..120_u64, 1..9_usize),
+    ) {
+        let log = Log::new(entries);
+        let index = log.index();
+        let query = Query { context: ContextId(context), criteria: &criteria, stream, backwards };
+        let found: Vec<u64> =
+            selected(&index, &query, from, to, max).iter().map(|place| place.position.0).collect();
+        let told = log.told[context as usize].iter().zip(0..);
+        let mut expected: Vec<u64> = told
+            .filter(|(told, at)| {
+                (from..to).contains(at)
+                    && criteria.matches_event(&told.event)
+                    && stream.is_none_or(|stream| told.event.stream.as_deref() == Some(stream))
+            })
+            .map(|(_, at)| at)
+            .collect();
+        if backwards {
+            expected.reverse();
+        }
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_place_leads_to_the_event(entries in samples::entries(), context in 0..2_u32, from in 0..50_u64) {
+        let log = Log::new(entries);
+        let index = log.index();
+        let told = &log.told[context as usize];
+        let run = index.run(ContextId(context), Position(from), usize::MAX);
+        prop_assert_eq!(run.len(), told.len().saturating_sub(usize::try_from(from).unwrap()));
+        for (at, place) in (from..).zip(run) {
+            let told = &told[usize::try_from(at).unwrap()];
+            let payload = log.payload(place.index);
+            let event = crate::codec::decode_event_at(&payload, place.command as usize, place.nth as usize).unwrap();
+            prop_assert_eq!(&event, &told.event);
+            prop_assert_eq!((place.position.0, place.index, place.recorded), (at, told.index, told.recorded));
+            let named = event.stream.as_deref().map(|stream| (stream, Position(at)));
+            let revision = index.revisions(ContextId(context), [named])[0];
+            prop_assert_eq!(revision, log.revision(context, usize::try_from(at).unwrap()).map(Revision));
+        }
+    }
+
+    #[test]
+    fn a_view_answers_like_a_naive_history_as_of_its_moment(
+        entries in samples::entries(),
+        moment in 0..40_usize,
+        item in samples::criterion(),
+        stream in samples::stream(),
+        (context, from) in (0..2_u32, 0..60_u64),
+    ) {
+        let log = Log::new(entries);
+        let index = Index::default();
+        let mut view = index.view();
+        for (nth, (at, recorded, entry, outcomes)) in log.entries.iter().enumerate() {
+            index.apply(*at, *recorded, entry, outcomes);
+            if nth < moment {
+                view = index.view();
+            }
+        }
+        let seen: u64 = log.entries.iter().take(moment).map(|(.., entry, outcomes)| stored(entry, outcomes, context)).sum();
+        let told = &log.told[context as usize][..usize::try_from(seen).unwrap()];
+        let context = ContextId(context);
+        prop_assert_eq!(view.head(context), Position(seen));
+        let last = told.iter().zip(0..).filter(|(told, at)| *at >= from && item.matches(&told.event.kind, &told.event.tags)).last();
+        prop_assert_eq!(
+            view.last_match(context, &item, Position(from)),
+            last.map(|(told, at)| (Position(at), told.event.kind.clone()))
+        );
+        let stream = stream.unwrap_or("order-1");
+        let events = told.iter().filter(|told| told.event.stream.as_deref() == Some(stream)).count() as u64;
+        prop_assert_eq!(view.stream_head(context, stream), events.checked_sub(1).map(Revision));
+        for (told, at) in log.told[context.0 as usize].iter().zip(0..) {
+            let expected = (at < seen).then(|| (Position(at), told.event.digest()));
+            prop_assert_eq!(view.event_id(context, told.event.id), expected);
+        }
+        prop_assert_eq!(view.event_id(context, Uuid::from_u128(5)), None);
+    }
+
+    #[test]
+    fn verdicts_and_payloads_build_the_same_index_as_apply(entries in samples::entries()) {
+        let log = Log::new(entries);
+        let (applied, rebuilt) = (log.index(), Index::default());
+        for (index, recorded, entry, outcomes) in &log.entries {
+            let (first, accepted) = accepted(outcomes);
+            rebuilt.apply_accepted(*index, *recorded, first, &accepted, &encode_entry(entry)).unwrap();
+        }
+        for context in [ContextId(0), ContextId(1)] {
+            let run = |index: &Index| index.run(context, Position(0), usize::MAX);
+            prop_assert_eq!(run(&rebuilt), run(&applied));
+            for told in &log.told[context.0 as usize] {
+                let id = told.event.id;
+                prop_assert_eq!(rebuilt.view().event_id(context, id), applied.view().event_id(context, id));
+            }
+        }
+        // The log may be applied once more, from an older checkpoint.
+        for (index, recorded, entry, outcomes) in &log.entries {
+            rebuilt.apply(*index, *recorded, entry, outcomes);
+        }
+        prop_assert_eq!(rebuilt.head(ContextId(0)), applied.head(ContextId(0)));
+    }
+}
+
+fn accepted(outcomes: &[Outcome]) -> (Position, Vec<u32>) {
+    let stored = outcomes.iter().zip(0..).filter_map(|(outcome, number)| match outcome {
+        Outcome::Appended(at) if !at.repeated => Some((at.first, number)),
+        _ => None,
+    });
+    let (firsts, accepted): (Vec<_>, Vec<_>) = stored.unzip();
+    (firsts.first().copied().unwrap_or_default(), accepted)
+}
+
+fn stored(entry: &Entry, outcomes: &[Outcome], context: u32) -> u64 {
+    let appended = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Appended(at) if !at.repeated => Some(at.next.0 - at.first.0),
+        _ => None,
+    });
+    if entry.context.0 == context { appended.sum() } else { 0 }
+}
+
+/// A log of `count` events, each in an entry of its own, with the tags that `tags` says.
+fn one_by_one(count: u64, tags: impl Fn(u64) -> Vec<String>) -> Log {
+    let event = |nth| evener_core::event::Event { kind: "it".into(), tags: tags(nth), ..Default::default() };
+    Log::new((0..count).map(|nth| (0, vec![samples::Fate::Stored(vec![event(nth)])])).collect())
+}
+
+#[test]
+fn tags_that_never_meet_cost_many_looks_and_no_long_one() {
+    let log = one_by_one(3 * PROBES_MAX as u64, |nth| vec![if nth % 2 == 0 { "even" } else { "odd" }.to_owned()]);
+    let index = log.index();
+    let item = Criterion { types: vec![], tags: vec!["even".into(), "odd".into()] };
+    let criteria = evener_core::criteria::Criteria(vec![item.clone()]);
+    for backwards in [false, true] {
+        let query = Query { context: ContextId::DEFAULT, criteria: &criteria, stream: None, backwards };
+        let look = index.select(&query, Position(0), Position(u64::MAX), 10);
+        let head = index.head(ContextId::DEFAULT);
+        assert!(look.places.is_empty());
+        assert!(Position(0) < look.reached && look.reached < head, "a brief look ends on the way: {look:?}");
+        assert_eq!(selected(&index, &query, 0, u64::MAX, 10), []);
+    }
+    assert_eq!(index.view().last_match(ContextId::DEFAULT, &item, Position(0)), None);
+}
+
+#[test]
+fn events_missing_before_a_verdict_are_named() {
+    let log = one_by_one(3, |_| vec![]);
+    let index = Index::default();
+    let (at, recorded, entry, _) = &log.entries[2];
+    let error = index.apply_accepted(*at, *recorded, Position(2), &[0], &encode_entry(entry)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "failed to index entry 4: its events begin at position 2 of context 0, and the index stands at 0: \
+         what lies between is missing"
+    );
+    let error = index.apply_accepted(*at, *recorded, Position(0), &[1], &encode_entry(entry)).unwrap_err();
+    assert!(matches!(error, ApplyError::Payload { .. }), "{error:?}");
+    assert_eq!(index.head(ContextId::DEFAULT), Position(0), "nothing half done");
+}

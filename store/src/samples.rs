@@ -1,0 +1,155 @@
+//! Events, entries and questions for tests: few names, so that they meet often.
+
+use evener_core::{
+    append::{Append, Appended},
+    command::{Command, Entry, Outcome},
+    criteria::{Criteria, Criterion},
+    event::{DataKind, Event},
+    id::{ContextId, LogIndex, NodeId, Position},
+    time::Timestamp,
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use uuid::Uuid;
+
+use crate::{codec::encode_entry, index::Index};
+
+const KINDS: [&str; 4] = ["ordered", "paid", "sent", "never-seen-before"];
+const STREAMS: [&str; 3] = ["order-1", "order-2", ""];
+const TAGS: [&str; 5] = ["a=1", "a=2", "b=1", "c=1", "vip"];
+
+/// An event; its id is given by [`Log`].
+pub fn event() -> impl Strategy<Value = Event> {
+    let stream = option::of(select(&STREAMS[..]));
+    (select(&KINDS[..3]), stream, vec(select(&TAGS[..4]), 0..4), vec(any::<u8>(), 0..40)).prop_map(
+        |(kind, stream, tags, data)| Event {
+            kind: kind.into(),
+            stream: stream.map(String::from),
+            tags: tags.into_iter().map(String::from).collect(),
+            source: "test".into(),
+            data_kind: DataKind::Binary,
+            data,
+            ..Event::default()
+        },
+    )
+}
+
+/// Criteria with up to three items.
+pub fn criteria() -> impl Strategy<Value = Criteria> {
+    vec(criterion(), 0..4).prop_map(Criteria)
+}
+
+/// An item; one in nine means everything.
+pub fn criterion() -> impl Strategy<Value = Criterion> {
+    (vec(select(&KINDS[..]), 0..3), vec(select(&TAGS[..]), 0..3)).prop_map(|(types, tags)| Criterion {
+        types: types.into_iter().map(String::from).collect(),
+        tags: tags.into_iter().map(String::from).collect(),
+    })
+}
+
+/// A stream, or none.
+pub fn stream() -> impl Strategy<Value = Option<&'static str>> {
+    option::weighted(0.3, select(&["order-1", "order-2", "", "order-3"][..]))
+}
+
+/// What becomes of a command of a random entry.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    Stored(Vec<Event>),
+    Refused(Vec<Event>),
+    Repeated(Vec<Event>),
+    NoAppend,
+}
+
+/// Entries: of each the context and its commands.
+pub fn entries() -> impl Strategy<Value = Vec<(u32, Vec<Fate>)>> {
+    let events = || vec(event(), 1..5);
+    let fate = prop_oneof![
+        6 => events().prop_map(Fate::Stored),
+        1 => events().prop_map(Fate::Refused),
+        1 => events().prop_map(Fate::Repeated),
+        1 => Just(Fate::NoAppend),
+    ];
+    vec((0..2_u32, vec(fate, 0..5)), 0..40)
+}
+
+/// One stored event, as a naive log remembers it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub index: LogIndex,
+    pub recorded: Timestamp,
+    pub event: Event,
+}
+
+/// A naive log of two contexts: everything in a list.
+#[derive(Debug, Default)]
+pub struct Log {
+    pub entries: Vec<(LogIndex, Timestamp, Entry, Vec<Outcome>)>,
+    pub told: [Vec<Told>; 2],
+}
+
+impl Log {
+    /// The log of these entries. Every third log index holds nothing of ours.
+    pub fn new(entries: Vec<(u32, Vec<Fate>)>) -> Self {
+        let mut log = Self::default();
+        let mut ids = 0;
+        for (number, (context, fates)) in (1..).zip(entries) {
+            let (index, recorded) = (LogIndex(number * 3 / 2), Timestamp(1_000 + number / 4));
+            let told = &mut log.told[context as usize];
+            let (mut commands, mut outcomes) = (Vec::new(), Vec::new());
+            for fate in fates {
+                let head = Position(told.len() as u64);
+                let (mut events, stored, outcome) = match fate {
+                    Fate::Stored(events) => {
+                        let next = Position(head.0 + events.len() as u64);
+                        (events, true, Outcome::Appended(Appended { first: head, next, repeated: false }))
+                    }
+                    Fate::Refused(events) => (events, false, Outcome::Refused(evener_core::append::Refusal::Retry)),
+                    Fate::Repeated(events) => {
+                        let first = Position(0);
+                        let next = Position(events.len() as u64);
+                        (events, false, Outcome::Appended(Appended { first, next, repeated: true }))
+                    }
+                    Fate::NoAppend => {
+                        commands.push(Command::Remove(NodeId(7)));
+                        outcomes.push(Outcome::Done);
+                        continue;
+                    }
+                };
+                for event in &mut events {
+                    ids += 1;
+                    event.id = Uuid::from_u128(ids << 64 | ids);
+                    if stored {
+                        told.push(Told { index, recorded, event: event.clone() });
+                    }
+                }
+                commands.push(Command::Append(Append { events, ..Append::default() }));
+                outcomes.push(outcome);
+            }
+            let entry = Entry { proposed: Timestamp(number), context: ContextId(context), commands };
+            log.entries.push((index, recorded, entry, outcomes));
+        }
+        log
+    }
+
+    /// The index of it, as `apply` builds it.
+    pub fn index(&self) -> Index {
+        let built = Index::default();
+        for (index, recorded, entry, outcomes) in &self.entries {
+            built.apply(*index, *recorded, entry, outcomes);
+        }
+        built
+    }
+
+    /// The payload of an entry.
+    pub fn payload(&self, index: LogIndex) -> bytes::Bytes {
+        let found = self.entries.iter().find(|(at, ..)| *at == index);
+        encode_entry(&found.expect("the entry exists").2)
+    }
+
+    /// The revision of the event at a position of a context.
+    pub fn revision(&self, context: u32, position: usize) -> Option<u64> {
+        let told = &self.told[context as usize];
+        let stream = told[position].event.stream.as_ref()?;
+        Some(told[..position].iter().filter(|other| other.event.stream.as_ref() == Some(stream)).count() as u64)
+    }
+}
