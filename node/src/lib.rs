@@ -1,9 +1,28 @@
 //! Evener: an event store and event processor in one.
 
-pub mod cloudevent;
+// `#[derive(Event)]` names this crate, also from within.
+extern crate self as evener;
+
+pub mod prelude;
+
 pub mod event;
+
+pub mod handler;
+
+pub mod cloudevent;
 
 pub mod codes;
 pub mod error;
 pub mod settings;
 pub mod status;
+
+pub use evener_core::{
+    event::Event as RawEvent,
+    id::{Epoch, Position, Revision, SegmentId},
+    processor::{OnError, Start},
+    sequence::Sequencing,
+};
+pub use evener_derive::Event;
+pub use handler::{
+    Attempt, Claim, Error, Event, Every, FromDelivery, Meta, Outcome, Processor, Raw, Replaying, Result, State,
+};

@@ -1,0 +1,33 @@
+//! Handlers: the functions that a program gives to its processors.
+//!
+//! Read in this order: what an [`Event`] is and how its payload is read and written ([`payload`]); the
+//! [`Delivery`] that brings one to a handler, and the [`Verdict`] it gives back; what a handler may ask for
+//! beside the event ([`extract`]) and answer ([`error`]); which functions are handlers at all ([`function`]);
+//! the [`Processor`] that binds them to a name; and the threads they run on ([`pool`], [`watch`]).
+
+mod event;
+mod payload;
+
+mod delivery;
+
+mod error;
+mod extract;
+
+mod function;
+
+mod processor;
+
+mod pool;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use delivery::{CAUSE_BYTES_MAX, Delivery, Runner, Verdict};
+pub use error::{Error, Every, Outcome, Result};
+pub use event::{Event, Raw, decode, encode};
+pub use extract::{Attempt, Claim, FromDelivery, Meta, Replaying, State};
+pub use function::{BlockingHandler, Handler, Handling};
+pub use pool::{Handlers, Running};
+pub use processor::{Incomplete, Processor, Ready};
+pub use watch::{HandlerWatch, Held};

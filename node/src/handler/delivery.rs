@@ -1,0 +1,92 @@
+//! One event on its way to whoever handles it, and what they make of it.
+
+use std::{sync::Arc, time::Duration};
+
+use evener_core::id::{Epoch, SegmentId};
+use futures::future::BoxFuture;
+
+use crate::event::Stored;
+
+/// Bytes of a cause that are kept: enough for a sentence and what it was about, a thousand times over in the
+/// replicated state.
+pub const CAUSE_BYTES_MAX: usize = 1_024;
+
+/// One event on its way to a handler.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Whose event it is.
+    pub processor: Arc<str>,
+    /// In which segment.
+    pub segment: SegmentId,
+    /// The fence: of the claim on the segment, or of the loan of the sequence.
+    pub epoch: Epoch,
+    /// Which attempt at this event, from 1.
+    pub attempt: u32,
+    /// It was handled before a reset.
+    pub replaying: bool,
+    /// The event, at its place in the log.
+    pub stored: Arc<Stored>,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The event is done.
+    Handled,
+    /// It failed, and is tried again.
+    Retry {
+        /// Why it failed.
+        cause: String,
+        /// The wait before the next try, if not the one of the processor's schedule.
+        after: Option<Duration>,
+    },
+    /// It failed, and no further try will help: its sequence waits for a person.
+    SetAside {
+        /// Why it failed.
+        cause: String,
+    },
+    /// It failed, and is passed over.
+    Skip {
+        /// Why it failed.
+        cause: String,
+    },
+}
+
+impl Verdict {
+    pub(crate) fn retry(because: impl Into<String>) -> Self {
+        Self::Retry { cause: cause(because.into()), after: None }
+    }
+}
+
+/// Handles the events of one processor on this node: functions, or programs.
+pub trait Runner: Send + Sync + 'static {
+    /// Handles one event. Whoever drops the future gives up on it; it must leave nothing half done that a later
+    /// delivery would trip over.
+    fn run(&self, delivery: Delivery) -> BoxFuture<'static, Verdict>;
+
+    /// The segment is at work here no longer.
+    fn close(&self, _segment: SegmentId) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A cause, cut to what is kept of it.
+pub(crate) fn cause(mut text: String) -> String {
+    if text.len() > CAUSE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(CAUSE_BYTES_MAX - '…'.len_utf8()));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_cause_is_cut_between_letters() {
+        assert_eq!(cause("short".into()), "short");
+        let cut = cause("ü".repeat(CAUSE_BYTES_MAX));
+        assert!(cut.len() <= CAUSE_BYTES_MAX && cut.len() > CAUSE_BYTES_MAX - 4 && cut.ends_with("ü…"));
+    }
+}

@@ -1,0 +1,200 @@
+//! What a handler may ask for beside the event, in any order.
+
+use std::sync::Arc;
+
+use evener_core::{
+    id::{Epoch, Position, Revision, SegmentId},
+    time::Timestamp,
+};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::{Delivery, Result};
+use crate::event::Stored;
+
+/// Something that a delivery can give to a handler. `S` is the state of the processor.
+///
+/// ```
+/// use evener::{handler::Delivery, prelude::*};
+///
+/// /// The value of the tag `tenant=…`.
+/// struct Tenant(String);
+///
+/// impl<S> FromDelivery<S> for Tenant {
+///     fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
+///         let meta = Meta::of(delivery);
+///         meta.tag("tenant").map(|name| Self(name.to_owned())).ok_or_else(|| Error::set_aside("no tenant"))
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot ask for `{Self}`",
+    label = "not something a delivery can give",
+    note = "after the event a handler may take: `State<S>`, `Position`, `Meta`, `Attempt`, `Replaying`, `Claim`",
+    note = "for a type of your own, implement `evener::FromDelivery<{S}>` for it"
+)]
+pub trait FromDelivery<S>: Sized + Send {
+    /// Takes it from the delivery, or from the processor's state.
+    ///
+    /// # Errors
+    /// Where it is not there: the handler is not called, and the error is taken for its own.
+    fn from_delivery(delivery: &Delivery, state: &S) -> Result<Self>;
+}
+
+/// What the processor was given by `.with_state(…)`: a clone of it.
+#[derive(Clone, Copy, Debug)]
+pub struct State<S>(pub S);
+
+impl<S: Clone + Send> FromDelivery<S> for State<S> {
+    fn from_delivery(_: &Delivery, state: &S) -> Result<Self> {
+        Ok(Self(state.clone()))
+    }
+}
+
+/// Where the event stands.
+impl<S> FromDelivery<S> for Position {
+    fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
+        Ok(delivery.stored.position)
+    }
+}
+
+/// Which attempt at this event it is, from 1, on whichever node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt(pub u32);
+
+impl<S> FromDelivery<S> for Attempt {
+    fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
+        Ok(Self(delivery.attempt))
+    }
+}
+
+/// Whether the event was handled before, and comes again because of a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaying(pub bool);
+
+impl<S> FromDelivery<S> for Replaying {
+    fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
+        Ok(Self(delivery.replaying))
+    }
+}
+
+/// The right under which the event is handled: the fence to hand to a database of your own. A write under an
+/// epoch lower than one it has seen for this processor and segment comes from an owner that is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Of which processor.
+    pub processor: Arc<str>,
+    /// Which segment.
+    pub segment: SegmentId,
+    /// Grows with every change of owner.
+    pub epoch: Epoch,
+}
+
+impl<S> FromDelivery<S> for Claim {
+    fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
+        Ok(Self { processor: delivery.processor.clone(), segment: delivery.segment, epoch: delivery.epoch })
+    }
+}
+
+/// Everything the log knows of the event but its payload.
+#[derive(Clone, Debug)]
+pub struct Meta(Arc<Stored>);
+
+impl<S> FromDelivery<S> for Meta {
+    fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
+        Ok(Self::of(delivery))
+    }
+}
+
+impl Meta {
+    /// Of the event of this delivery.
+    #[must_use]
+    pub fn of(delivery: &Delivery) -> Self {
+        Self(delivery.stored.clone())
+    }
+
+    /// Unique for ever within its context.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.0.event.id
+    }
+
+    /// The id that its producer gave it, where that was no UUID.
+    #[must_use]
+    pub fn given_id(&self) -> Option<&str> {
+        self.0.event.given_id.as_deref()
+    }
+
+    /// Its type (CloudEvents `type`).
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.0.event.kind
+    }
+
+    /// Who told it.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.0.event.source
+    }
+
+    /// The aggregate it happened to (CloudEvents `subject`).
+    #[must_use]
+    pub fn stream(&self) -> Option<&str> {
+        self.0.event.stream.as_deref()
+    }
+
+    /// Its number within its stream, from 0.
+    #[must_use]
+    pub fn revision(&self) -> Option<Revision> {
+        self.0.revision
+    }
+
+    /// What orders it, if not its stream.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.0.event.key.as_deref()
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.0.position
+    }
+
+    /// Its producer's time, as it wrote it.
+    #[must_use]
+    pub fn time(&self) -> Option<&str> {
+        self.0.event.time.as_deref()
+    }
+
+    /// When the log recorded it.
+    #[must_use]
+    pub fn recorded(&self) -> Timestamp {
+        self.0.recorded
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn tags(&self) -> &[String] {
+        &self.0.event.tags
+    }
+
+    /// The value of its first tag `name=…`.
+    #[must_use]
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        self.tags().iter().find_map(|tag| tag.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Its further CloudEvents attributes, by name, as JSON.
+    #[must_use]
+    pub fn extensions(&self) -> &[(String, String)] {
+        &self.0.event.extensions
+    }
+
+    /// One of these, if it is there and of this type.
+    #[must_use]
+    pub fn extension<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let (_, json) = self.extensions().iter().find(|(known, _)| known == name)?;
+        serde_json::from_str(json).ok()
+    }
+}
