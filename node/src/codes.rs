@@ -129,7 +129,7 @@ codes! {
          to (the sequencing policy) never changes silently.";
     UNKNOWN_SEGMENT = "EV0302" Invalid 404 "the processor has no such segment",
         "`evener processor show NAME` lists its segments",
-        "Segments are numbered from 0.";
+        "A segment is called by its number, and they are numbered from 0.";
     INVALID_CHANGE = "EV0303" Invalid 400 "the change cannot be made like this",
         "correct the request as the message says",
         "The request is well formed and asks for something that cannot be, for example a processor without \
@@ -255,7 +255,7 @@ codes! {
         "`evener wait` ends with status 8 when the time is over.";
     UNKNOWN_CODE = "EV0607" Invalid 400 "there is no such error code",
         "`evener explain` without a code lists all",
-        "Codes have the form EV0123.";
+        "Codes have the form EV0123, and never get a second meaning.";
 
     UNAUTHORIZED = "EV0700" Unauthorized 401 "the request does not say who asks",
         "give a token",

@@ -40,13 +40,13 @@ pub struct ApiError {
     /// What was being done, to what, and what stood in the way.
     pub message: String,
     /// What to do next.
-    pub hint: String,
+    pub hint: Box<str>,
     /// When it is worth asking again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after_ms: Option<u64>,
+    pub retry_after_ms: Option<u32>,
     /// Who leads, where that helps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leader: Option<String>,
+    pub leader: Option<Box<str>>,
     /// What exactly conflicts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict: Option<Box<Conflict>>,
@@ -99,7 +99,7 @@ impl ApiError {
             code: Cow::Borrowed(code.id),
             class: code.class,
             message: message.into(),
-            hint: code.hint.to_owned(),
+            hint: code.hint.into(),
             retry_after_ms: None,
             leader: None,
             conflict: None,
@@ -115,7 +115,7 @@ impl ApiError {
 
     /// Says what to do next.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = hint.into();
         self
     }
@@ -123,14 +123,14 @@ impl ApiError {
     /// Says when to ask again.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self.retry_after_ms = Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
         self
     }
 
     /// Says who leads.
     #[must_use]
     pub fn leader(mut self, leader: Option<String>) -> Self {
-        self.leader = leader;
+        self.leader = leader.map(String::into_boxed_str);
         self
     }
 

@@ -12,7 +12,10 @@ pub mod handler;
 pub mod cloudevent;
 
 pub mod codes;
+pub mod engine;
 pub mod error;
+pub mod wire;
+
 pub mod settings;
 pub mod status;
 

@@ -1,0 +1,22 @@
+//! What a node does for anybody who asks: one enum of [`Request`]s, one of [`Reply`]s, one table of verbs.
+
+mod reply;
+mod request;
+mod verbs;
+
+use futures::future::BoxFuture;
+
+use crate::error::ApiError;
+
+pub use reply::{
+    Cluster, DeadLetter, Letter, Member, Operation, OperationState, Page, Processor, Reply, Segment, SetAside,
+    StateHash, Status, Unowned,
+};
+pub use request::{Change, Consistency, Read, Request, What};
+pub use verbs::{Row, TABLE, Verb};
+
+/// Somebody who answers requests: the node itself, or a client that asks one far away.
+pub trait Answers: Send + Sync + 'static {
+    /// Answers one request.
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, ApiError>>;
+}

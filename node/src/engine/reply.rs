@@ -1,0 +1,252 @@
+//! What a node answers. The field names are part of the contract.
+
+use evener_core::{append::Appended, id::Position, limits::Limits};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{error::ApiError, event::Stored, status::ActorStatus};
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// The events stand in the log.
+    Appended(Appended),
+    /// One answer for each append, in their order.
+    Many(Vec<Result<Appended, ApiError>>),
+    /// Some of the events asked for.
+    Page(Page),
+    /// Processors, by name.
+    Processors(Vec<Processor>),
+    /// A processor.
+    Processor(Box<Processor>),
+    /// What a processor has set aside.
+    DeadLetters(Vec<DeadLetter>),
+    /// What this node does.
+    Status(Box<Status>),
+    /// What the cluster looks like.
+    Cluster(Box<Cluster>),
+    /// What came of a change.
+    Operation(Operation),
+}
+
+/// Some of the events asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the order asked for.
+    pub events: Vec<Stored>,
+    /// Where to go on.
+    pub next: Position,
+    /// What was seen: for the conditions of an append.
+    pub marker: Position,
+    /// The `to` of the pages to come, so that all of them together are one view.
+    pub to: Position,
+    /// Nothing more is to come.
+    pub end: bool,
+}
+
+/// A processor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Processor {
+    /// Its name.
+    pub name: String,
+    /// Which version runs.
+    pub version: u32,
+    /// `running`, `caught-up`, `paused`, `stalled` or `unowned`: of its segments the one that most wants a look.
+    pub state: String,
+    /// The position of the next event there will be.
+    pub head: u64,
+    /// Its shares.
+    pub segments: Vec<Segment>,
+    /// What it has set aside.
+    pub set_aside: SetAside,
+    /// What was said at its creation.
+    pub definition: Value,
+    /// Events that were skipped, ever.
+    pub skipped: u64,
+}
+
+/// A segment of a processor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Its number.
+    pub id: u32,
+    /// Which bits of a hash it looks at.
+    pub mask: u32,
+    /// The name of the node that has it.
+    pub owner: Option<String>,
+    /// The fence.
+    pub epoch: u64,
+    /// The next position to read.
+    pub token: u64,
+    /// Events that are to be handled still.
+    pub lag_events: u64,
+    /// How long the oldest of them has waited.
+    pub lag_seconds: f64,
+    /// `running`, `caught-up`, `paused`, `stalled`, `moving` or `unowned`.
+    pub state: String,
+    /// How often the event that it waits with was tried.
+    pub attempt: Option<u32>,
+    /// When that is tried again.
+    pub retry_at: Option<String>,
+    /// Why it is not simply running.
+    pub reason: Option<String>,
+}
+
+/// How much is set aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// Sequences.
+    pub sequences: u64,
+    /// Letters in all of them.
+    pub letters: u64,
+    /// Sequences that wait for a person.
+    pub dead: u64,
+}
+
+/// A sequence set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Its name.
+    pub sequence: String,
+    /// `waiting` for its time or `dead`: waiting for a person.
+    pub state: String,
+    /// Its events, the one that fails first.
+    pub letters: Vec<Letter>,
+    /// Why the first failed last.
+    pub cause: String,
+    /// When it is tried again.
+    pub retry_at: Option<String>,
+    /// The node that its next try is lent to.
+    pub lent_to: Option<String>,
+    /// The segment that it belongs to.
+    pub segment: Option<u32>,
+}
+
+/// An event set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// Where it stands.
+    pub position: u64,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What a node does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub node: String,
+    /// Of the program.
+    pub version: String,
+    /// Since its start.
+    pub uptime_s: u64,
+    /// `leader`, `follower` or `learner`.
+    pub role: String,
+    /// The Raft term.
+    pub term: u64,
+    /// The name of the leader, where one is known.
+    pub leader: Option<String>,
+    /// The position of the next event there will be.
+    pub head: u64,
+    /// The last Raft index applied.
+    pub applied: u64,
+    /// The last Raft index synced to disk.
+    pub durable: u64,
+    /// What the replicated state is: equal on nodes that applied the same.
+    pub state_hash: StateHash,
+    /// What is at work here.
+    pub actors: Vec<ActorStatus>,
+}
+
+/// What the replicated state is after an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateHash {
+    /// After this Raft index.
+    pub index: u64,
+    /// Sixteen hex digits.
+    pub hash: String,
+}
+
+/// What the cluster looks like from one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its id.
+    pub cluster: String,
+    /// The name of the leader, where one is known.
+    pub leader: Option<String>,
+    /// The position of the next event there will be.
+    pub head: u64,
+    /// Who was admitted and has not left.
+    pub members: Vec<Member>,
+    /// Segments without an owner, and why.
+    pub unowned: Vec<Unowned>,
+    /// The limits in force.
+    pub limits: Limits,
+}
+
+/// A member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: u64,
+    /// `leader`, `follower` or `learner`.
+    pub role: String,
+    /// Where peers reach it.
+    pub peer: String,
+    /// Where clients reach it.
+    pub http: String,
+    /// Whether it has a session.
+    pub alive: bool,
+    /// The last Raft index known to be applied there.
+    pub applied: Option<u64>,
+    /// Embedded processors that it can run.
+    pub capabilities: Vec<String>,
+    /// Segments that it owns.
+    pub segments: u64,
+}
+
+/// A segment without an owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unowned {
+    /// Of which processor.
+    pub processor: String,
+    /// Which segment.
+    pub segment: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What came of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its name.
+    pub operation: Uuid,
+    /// What came of it.
+    pub state: OperationState,
+    /// What was done, or what it waits for, or why it was refused.
+    pub why: Option<String>,
+    /// How many things it touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<u64>,
+    /// Nothing was done: this is what it would come to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// What came of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationState {
+    /// It holds.
+    Done,
+    /// It is decided, and takes effect once something else is finished.
+    Waiting,
+    /// It was not done.
+    Refused,
+}

@@ -1,0 +1,169 @@
+//! What anybody can ask of a node. HTTP, the command line and the library all make these and nothing else.
+
+use evener_core::{
+    append,
+    command::Selection,
+    criteria::Criteria,
+    id::{ContextId, Position, SegmentId},
+    processor::Definition,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::verbs::Verb;
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Add events: all or none.
+    Append(append::Request),
+    /// Add events in many appends; each is judged and answered alone.
+    AppendMany(Vec<append::Request>),
+    /// A page of events.
+    Read(Read),
+    /// Like a read, and where nothing is there yet it waits a while for something to come.
+    Tail(Read),
+    /// All processors.
+    Processors,
+    /// One processor.
+    Processor(String),
+    /// What a processor has set aside.
+    DeadLetters(String),
+    /// What this node does.
+    Status,
+    /// What the cluster looks like from this node.
+    ClusterStatus,
+    /// What came of a change.
+    Operation(Uuid),
+    /// Change something.
+    Change(Change),
+}
+
+/// Which events to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Of which context.
+    pub context: ContextId,
+    /// The first position that is meant.
+    pub from: Position,
+    /// The position after the last that is meant; none is the head.
+    pub to: Option<Position>,
+    /// No more events than this.
+    pub limit: Option<u64>,
+    /// Which of them.
+    pub criteria: Criteria,
+    /// Only of this stream.
+    pub stream: Option<String>,
+    /// The last first.
+    pub backwards: bool,
+    /// How fresh the answer must be.
+    pub consistency: Consistency,
+}
+
+/// How fresh the answer of a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// Everything that was acknowledged before the read began is seen. Needs a majority.
+    #[default]
+    Linearizable,
+    /// What this node has. Always answered.
+    Local,
+}
+
+/// A change, with what every change can say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Names it: repeated with the same name it is done once.
+    pub operation: Uuid,
+    /// Why, in the person's words.
+    pub reason: Option<String>,
+    /// Only say what it would come to.
+    pub dry_run: bool,
+    /// What.
+    pub what: What,
+}
+
+/// What can be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Create a processor.
+    Create(Box<Definition>),
+    /// Delete a processor, its progress and what it has set aside.
+    Delete(String),
+    /// Stop a processor.
+    Pause(String),
+    /// Let it go on.
+    Resume(String),
+    /// Take a segment from its owner.
+    Release(String, SegmentId),
+    /// Give a segment to the node of this name; none is the node that is asked.
+    Claim(String, SegmentId, Option<String>),
+    /// Unbind a segment from a node.
+    Unpin(String, SegmentId),
+    /// Try sequences set aside now.
+    Retry(String, Selection),
+    /// Pass over their first letters.
+    Skip(String, Selection),
+    /// Give them up.
+    Drop(String, Selection),
+    /// Admit the node at this peer address.
+    Join(String),
+    /// Let a member leave for ever.
+    Leave(String),
+    /// Let another member lead; none leaves the choice to the cluster.
+    Transfer(Option<String>),
+    /// In the contract, and not built yet.
+    NotYet(Verb),
+}
+
+impl Request {
+    /// Which verb this is.
+    #[must_use]
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Self::Append(_) => Verb::Append,
+            Self::AppendMany(_) => Verb::AppendMany,
+            Self::Read(_) => Verb::Read,
+            Self::Tail(_) => Verb::Tail,
+            Self::Processors => Verb::Processors,
+            Self::Processor(_) => Verb::Processor,
+            Self::DeadLetters(_) => Verb::DeadLetters,
+            Self::Status => Verb::Status,
+            Self::ClusterStatus => Verb::ClusterStatus,
+            Self::Operation(_) => Verb::Operation,
+            Self::Change(change) => change.what.verb(),
+        }
+    }
+}
+
+impl What {
+    /// Which verb this is.
+    #[must_use]
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Self::Create(_) => Verb::Create,
+            Self::Delete(_) => Verb::Delete,
+            Self::Pause(_) => Verb::Pause,
+            Self::Resume(_) => Verb::Resume,
+            Self::Release(..) => Verb::Release,
+            Self::Claim(..) => Verb::Claim,
+            Self::Unpin(..) => Verb::Unpin,
+            Self::Retry(..) => Verb::Retry,
+            Self::Skip(..) => Verb::Skip,
+            Self::Drop(..) => Verb::Drop,
+            Self::Join(_) => Verb::Join,
+            Self::Leave(_) => Verb::Leave,
+            Self::Transfer(_) => Verb::Transfer,
+            Self::NotYet(verb) => *verb,
+        }
+    }
+}
+
+impl Change {
+    /// A change under a new name.
+    #[must_use]
+    pub fn new(what: What) -> Self {
+        Self { operation: Uuid::new_v4(), reason: None, dry_run: false, what }
+    }
+}
