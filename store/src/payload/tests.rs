@@ -336,7 +336,7 @@ fn read_all(bytes: &[u8]) {
     let _ = decode_entry(bytes);
     if let Ok(payload) = Payload::parse(bytes) {
         for found in payload.appends().flatten() {
-            found.1.iter().for_each(|event| drop(event));
+            found.1.iter().for_each(drop);
         }
     }
     for (command, nth) in [(0, 0), (0, 1), (1, 0), (5, 9), (usize::MAX, usize::MAX)] {
