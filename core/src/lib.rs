@@ -41,5 +41,9 @@ pub mod command;
 pub mod limits;
 pub mod state;
 
+pub mod worker;
+
+pub mod coordinator;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod naive;

@@ -80,6 +80,9 @@ impl State {
             }
             LetterMove::Failed { right, sequence, position, failure } => {
                 let set_aside = processor.may_change(node, *right, sequence, *position)?;
+                if failure.attempt <= set_aside.first().attempts {
+                    return Ok(()); // told before
+                }
                 set_aside.fail(failure, now, limits.cause_bytes_max);
                 if failure.last && processor.definition.on_error == OnError::Skip {
                     processor.pop(sequence, now);

@@ -1,0 +1,362 @@
+//! A lane: one of the node's segments, as its coordinator sees it.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::String,
+    vec::Vec,
+};
+
+use super::{Bounds, Effect, Mine, Table, WorkerId};
+use core::time::Duration;
+
+use crate::{
+    claim::Motion,
+    command::LetterMove,
+    id::{Epoch, Position, SegmentId},
+    letter::SequenceKey,
+    segment::Segment,
+    time::Moment,
+    token::Token,
+    worker::{Report, Waits, Work},
+};
+
+/// One of the node's segments.
+#[derive(Clone, Debug)]
+pub(super) struct Lane {
+    segment: Segment,
+    pub(super) epoch: Epoch,
+    /// As the log had it when the lane was made: what it has passed is not wanted again.
+    token: Token,
+    stalled: Option<(Position, u32, Duration)>,
+    pub(super) phase: Phase,
+    /// The next position to read.
+    pub(super) from: Position,
+    /// The worker, where one lives.
+    pub(super) worker: Option<WorkerId>,
+    /// Events fed and not reported done. What is done is always the first of them.
+    open: VecDeque<Position>,
+    /// Since when it has had nothing to do.
+    idle_since: Option<Moment>,
+    /// Events reported done and not sent, ...
+    done: usize,
+    /// ... or sent and not acknowledged.
+    sent: Option<Sent>,
+    /// What the log has acknowledged.
+    durable: Position,
+    letters: Vec<LetterMove>,
+    /// The last report that came.
+    reported: u64,
+    /// The last report that the log has judged, ...
+    pub(super) settled: u64,
+    /// ... and the worker was told that it has.
+    pub(super) told_aside: u64,
+    /// What the worker was told is set aside.
+    pub(super) aside: BTreeMap<SequenceKey, Waits>,
+}
+
+/// What is on its way to the log.
+#[derive(Clone, Debug)]
+struct Sent {
+    token: Position,
+    done: usize,
+    reported: u64,
+    letters: Vec<LetterMove>,
+}
+
+/// What a lane is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It is read for and fed.
+    Owned,
+    /// Its worker ends what runs, since then.
+    Draining(Moment),
+    /// Nothing runs any more.
+    Drained,
+    /// The entry that passes it on is on its way.
+    HandingOver,
+    /// Its handler ran too long: the move is put off until then.
+    PutOff(Moment),
+    /// A limit was reached or its worker died: it begins anew then, from the log's token, or from here if that is
+    /// further.
+    Resting(Moment, String, Position),
+}
+
+/// What a lane is doing, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneStatus {
+    /// Which segment.
+    pub segment: SegmentId,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// In a word.
+    pub phase: &'static str,
+    /// How far it has come, told or not.
+    pub next: Position,
+    /// Events fed and not done.
+    pub open: usize,
+    /// A worker lives.
+    pub works: bool,
+    /// Why it stands still, where it does.
+    pub reason: Option<String>,
+}
+
+impl Lane {
+    pub(super) fn new(mine: &Mine) -> Self {
+        let from = mine.token.low();
+        Self {
+            segment: mine.segment,
+            epoch: mine.epoch,
+            token: mine.token.clone(),
+            stalled: mine.stalled,
+            phase: Phase::Owned,
+            from,
+            worker: None,
+            open: VecDeque::new(),
+            idle_since: None,
+            done: 0,
+            sent: None,
+            durable: from,
+            letters: Vec::new(),
+            reported: 0,
+            settled: 0,
+            told_aside: 0,
+            aside: BTreeMap::new(),
+        }
+    }
+
+    /// A lane that begins no earlier than `from`.
+    pub(super) fn resumed(mine: &Mine, from: Position) -> Self {
+        let mut lane = Self::new(mine);
+        lane.from = lane.from.max(from);
+        lane.durable = lane.from;
+        lane
+    }
+
+    pub(super) fn status(&self) -> LaneStatus {
+        let (phase, reason) = match &self.phase {
+            Phase::Owned if !self.open.is_empty() => ("handling", None),
+            Phase::Owned if !self.aside.is_empty() => ("waiting", None),
+            Phase::Owned => ("idle", None),
+            Phase::Draining(_) | Phase::Drained | Phase::HandingOver => ("handing-over", None),
+            Phase::PutOff(_) => ("handling", Some("its move is put off: the handler runs too long".into())),
+            Phase::Resting(_, why, _) => ("stalled", Some(why.clone())),
+        };
+        let (segment, epoch, next) = (self.segment.name(), self.epoch, self.token());
+        let (open, works) = (self.open.len(), self.worker.is_some());
+        LaneStatus { segment, epoch, phase, next, open, works, reason }
+    }
+
+    /// Makes its worker.
+    pub(super) fn start<T>(
+        &mut self,
+        now: Moment,
+        life: u64,
+        table: &Table,
+        bounds: Bounds,
+        effects: &mut Vec<Effect<T>>,
+    ) -> WorkerId {
+        let worker = WorkerId { segment: Some(self.segment.name()), life };
+        self.worker = Some(worker);
+        (self.reported, self.settled, self.told_aside) = (0, 0, 0);
+        self.aside.clear();
+        let stalled = self.stalled.take().map(|(position, attempts, wait)| (position, attempts, wait, now));
+        let settings = table.settings(Some((self.segment.name(), self.epoch)), stalled, bounds);
+        effects.push(Effect::Start(worker, settings));
+        if table.paused {
+            effects.push(Effect::Paused(worker, true));
+        }
+        worker
+    }
+
+    /// Ends its worker, if one lives.
+    pub(super) fn stop<T>(&mut self, effects: &mut Vec<Effect<T>>) {
+        effects.extend(self.worker.take().map(Effect::Stop));
+    }
+
+    /// Ends a worker that has had nothing to do for a while; answers when to look again.
+    pub(super) fn linger<T>(&mut self, now: Moment, wait: Duration, effects: &mut Vec<Effect<T>>) -> Option<Moment> {
+        let busy = !self.open.is_empty()
+            || self.has_worked()
+            || self.sent.is_some()
+            || !self.aside.is_empty()
+            || self.reported != self.settled
+            || self.phase != Phase::Owned;
+        if busy || self.worker.is_none() {
+            self.idle_since = None;
+            return None;
+        }
+        let until = self.idle_since.get_or_insert(now).after(wait);
+        if until > now {
+            return Some(until);
+        }
+        self.idle_since = None;
+        self.stop(effects);
+        None
+    }
+
+    /// The log says something new of it, under the same epoch.
+    pub(super) fn looked<T>(&mut self, now: Moment, mine: &Mine, effects: &mut Vec<Effect<T>>) {
+        match (&self.phase, mine.motion) {
+            (Phase::Owned, Motion::To(_) | Motion::Release) => self.begin_leaving(now, effects),
+            // The plan has changed its mind, and what was dropped must be read again.
+            (Phase::Draining(_) | Phase::Drained | Phase::PutOff(_), Motion::Rest) => self.begin_anew(mine, effects),
+            _ => {}
+        }
+    }
+
+    fn begin_leaving<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
+        self.phase = match self.worker {
+            Some(worker) => {
+                effects.push(Effect::Drain(worker));
+                Phase::Draining(now)
+            }
+            None => Phase::Drained,
+        };
+    }
+
+    /// From what the log has acknowledged, with a new worker. What ran since may be handled again.
+    fn begin_anew<T>(&mut self, mine: &Mine, effects: &mut Vec<Effect<T>>) {
+        self.stop(effects);
+        *self = Self::resumed(mine, self.durable);
+    }
+
+    /// Whether it may be fed.
+    ///
+    /// Half a batch at least, so that reads are worth their while.
+    pub(super) fn has_room(&self, batch: usize) -> bool {
+        self.phase == Phase::Owned && self.undurable() * 2 <= batch
+    }
+
+    /// Events that would be handled again if the node were killed now.
+    fn undurable(&self) -> usize {
+        self.open.len() + self.done + self.sent.as_ref().map_or(0, |sent| sent.done)
+    }
+
+    /// Takes what is its of a block that ends at `to`, as far as there is room.
+    pub(super) fn take<T: Clone>(&mut self, to: Position, works: &[Work<T>], batch: usize) -> Vec<Work<T>> {
+        let room = batch - self.undurable();
+        let begin = works.partition_point(|work| work.position < self.from);
+        let mut mine = works[begin..]
+            .iter()
+            .filter(|work| self.segment.holds(work.hash) && self.token.wants(work.hash, work.position));
+        let taken: Vec<_> = mine.by_ref().take(room).cloned().collect();
+        self.from = mine.next().map_or(to, |left| left.position);
+        self.open.extend(taken.iter().map(|work| work.position));
+        taken
+    }
+
+    /// All before this place is done.
+    pub(super) fn token(&self) -> Position {
+        self.open.front().copied().unwrap_or(self.from)
+    }
+
+    /// Whether there is more to tell than foreign events.
+    pub(super) const fn has_worked(&self) -> bool {
+        self.done > 0 || !self.letters.is_empty()
+    }
+
+    /// How many positions it has come since it was last told.
+    pub(super) fn untold(&self) -> u64 {
+        if matches!(self.phase, Phase::Resting(..)) { 0 } else { self.token().0.saturating_sub(self.durable.0) }
+    }
+
+    pub(super) fn reported(&mut self, report: Report) {
+        self.reported = report.number;
+        self.open.drain(..report.done.min(self.open.len()));
+        self.done += report.done;
+        self.letters.extend(report.letters);
+        if report.drained && matches!(self.phase, Phase::Draining(_) | Phase::PutOff(_)) {
+            self.phase = Phase::Drained;
+        }
+    }
+
+    /// What is to be told of it; it is on its way from here.
+    pub(super) fn send(&mut self, letters: &mut Vec<LetterMove>) -> Position {
+        if matches!(self.phase, Phase::Resting(..)) {
+            return self.durable;
+        }
+        let sent = Sent {
+            token: self.token(),
+            done: core::mem::take(&mut self.done),
+            reported: self.reported,
+            letters: core::mem::take(&mut self.letters),
+        };
+        letters.extend(sent.letters.iter().cloned());
+        self.sent.insert(sent).token
+    }
+
+    /// What was sent holds.
+    pub(super) fn acknowledged(&mut self) {
+        if let Some(sent) = self.sent.take() {
+            self.durable = self.durable.max(sent.token);
+            self.settled = sent.reported;
+        }
+    }
+
+    /// What was sent may not have arrived: it is told again.
+    pub(super) fn take_back(&mut self) {
+        if let Some(sent) = self.sent.take() {
+            self.done += sent.done;
+            let newer = core::mem::replace(&mut self.letters, sent.letters);
+            self.letters.extend(newer);
+        }
+    }
+
+    /// It rests, then begins anew from `from`, or from the log's token if that is further.
+    pub(super) fn rest(&mut self, until: Moment, why: String, from: Position) {
+        self.worker = None;
+        self.phase = Phase::Resting(until, why, from);
+        self.durable = from;
+        self.sent = None;
+        self.letters.clear();
+        self.open.clear();
+        self.done = 0;
+        self.aside.clear();
+    }
+
+    /// What the log has acknowledged.
+    pub(super) const fn durable(&self) -> Position {
+        self.durable
+    }
+
+    pub(super) fn hand_over_failed(&mut self) {
+        if self.phase == Phase::HandingOver {
+            self.phase = Phase::Drained;
+        }
+    }
+
+    /// Goes on leaving; the final token once everything of it is acknowledged.
+    pub(super) fn leave<T>(
+        &mut self,
+        now: Moment,
+        bounds: Bounds,
+        draining: bool,
+        telling: bool,
+        effects: &mut Vec<Effect<T>>,
+    ) -> Option<Position> {
+        match self.phase {
+            Phase::Owned => {
+                self.begin_leaving(now, effects);
+                None
+            }
+            Phase::Draining(since) if since.after(bounds.hand_over_wait) <= now => {
+                if draining {
+                    self.stop(effects);
+                    self.phase = Phase::Drained;
+                } else {
+                    self.phase = Phase::PutOff(now.after(bounds.hand_over_wait));
+                }
+                None
+            }
+            Phase::Draining(since) => {
+                effects.push(Effect::WakeAt(since.after(bounds.hand_over_wait)));
+                None
+            }
+            Phase::Drained if !telling && self.sent.is_none() && self.letters.is_empty() && self.done == 0 => {
+                self.phase = Phase::HandingOver;
+                Some(self.token())
+            }
+            Phase::Drained | Phase::HandingOver | Phase::PutOff(_) | Phase::Resting(..) => None,
+        }
+    }
+}

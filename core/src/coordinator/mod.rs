@@ -1,0 +1,532 @@
+//! A coordinator: one processor on one node. It knows which segments are this node's, reads the log for them,
+//! feeds their workers, and tells the log how far they have come.
+//!
+//! **Reading.** Each segment has a place to read from. Among those that have room the least place is read, one
+//! block, and offered to every segment with room whose place lies in it: segments that stand together share
+//! one read, and a slow one delays itself only (P6).
+//!
+//! **Telling.** One [`Progress`] at a time is on its way. No segment is fed more than a batch beyond what the
+//! log has acknowledged, so a node that is killed leaves at most one batch per segment to be handled again.
+//! Progress over foreign events alone may wait; where nothing is new nothing is told and nobody wakes.
+//!
+//! **Handing over.** A segment that must leave is drained first: its worker ends what runs, the last progress is
+//! acknowledged, and then one entry passes token and claim on.
+
+mod lane;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    collections::{BTreeMap, btree_map},
+    string::String,
+    vec::Vec,
+};
+use core::time::Duration;
+
+use self::lane::{Lane, Phase};
+pub use self::{
+    lane::LaneStatus,
+    table::{Aside, Mine, Table},
+};
+use crate::{
+    claim::Motion,
+    command::{LetterMove, Progress, Stale, TokenMove, Why},
+    id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
+    letter::SequenceKey,
+    time::Moment,
+    worker::{Report, Settings, Waits, Work},
+};
+
+/// Bounds of one coordinator, each with its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Events a segment may be ahead of what the log has acknowledged: what a killed node leaves to be handled
+    /// again, per segment.
+    pub batch_events_max: usize,
+    /// Events looked at by one read.
+    pub block_events_max: usize,
+    /// Progress over foreign events alone waits so long, ...
+    pub foreign_wait: Duration,
+    /// ... or so many positions.
+    pub foreign_events_max: u64,
+    /// A running handler is waited for so long before a move is put off.
+    pub hand_over_wait: Duration,
+    /// A worker without work is kept so long.
+    pub linger: Duration,
+    /// A segment that reached a limit, or whose worker died, rests so long.
+    pub rest: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            batch_events_max: 64,
+            block_events_max: 1_024,
+            foreign_wait: Duration::from_secs(1),
+            foreign_events_max: 65_536,
+            hand_over_wait: Duration::from_secs(5),
+            linger: Duration::from_secs(10),
+            rest: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Which worker: what an earlier one of the same segment says means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkerId {
+    /// Of this segment; none for the one that tries letters lent to this node.
+    pub segment: Option<SegmentId>,
+    /// Counts the workers of a coordinator.
+    pub life: u64,
+}
+
+/// What happens to a coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input<T> {
+    /// What the log says of the processor, from this node's side. Told whenever it changed.
+    Table(Table),
+    /// The session is lost: nothing may be handled until a later table says otherwise.
+    Lost,
+    /// There are events before this position.
+    Head(Position),
+    /// The answer to [`Effect::Read`]: the events in `[from, to)` that the processor wants, in order.
+    Block {
+        /// Where the block begins.
+        from: Position,
+        /// Where it ends; `from` if nothing could be read.
+        to: Position,
+        /// Those that match the criteria.
+        works: Vec<Work<T>>,
+    },
+    /// A worker reports.
+    Report(WorkerId, Report),
+    /// A worker died; a new one will be made after a rest.
+    Died(WorkerId, String),
+    /// The progress on its way was judged; a table that has it in it was told just before. `Err` means that it
+    /// may or may not have been: it is told again.
+    Told(Result<Vec<Stale>, ()>),
+    /// A hand-over was judged, or may have been.
+    HandedOver(SegmentId, Result<(), ()>),
+    /// The tick: what is new may be told now.
+    Tick,
+    /// A moment asked for has come.
+    Woke,
+}
+
+/// What a coordinator wants done, in order, before the next input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "effects are wishes: somebody has to carry them out"]
+pub enum Effect<T> {
+    /// Read so many events from here. Answered by [`Input::Block`]; one read at a time.
+    Read {
+        /// The first position.
+        from: Position,
+        /// How many events at most.
+        events_max: usize,
+    },
+    /// Make a worker.
+    Start(WorkerId, Settings),
+    /// Feed it.
+    Feed(WorkerId, Vec<Work<T>>),
+    /// Tell it what is set aside.
+    Aside(WorkerId, u64, BTreeMap<SequenceKey, Waits>),
+    /// Tell it that the processor is paused, or goes on.
+    Paused(WorkerId, bool),
+    /// Tell it to end.
+    Drain(WorkerId),
+    /// End it at once: what it says from now on means nothing.
+    Stop(WorkerId),
+    /// There is something to tell at the next tick.
+    WantTick,
+    /// Tell the log. Answered by [`Input::Told`].
+    Tell {
+        /// Claims given later are not meant.
+        as_of: LogIndex,
+        /// What moved.
+        progress: Progress,
+    },
+    /// Pass a claim on. Answered by [`Input::HandedOver`].
+    HandOver {
+        /// Which segment.
+        segment: SegmentId,
+        /// Under which epoch.
+        epoch: Epoch,
+        /// The final token.
+        next: Position,
+        /// To whom; none gives it up.
+        to: Option<NodeId>,
+    },
+    /// Send [`Input::Woke`] then.
+    WakeAt(Moment),
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    processor: ProcessorId,
+    bounds: Bounds,
+    table: Option<Table>,
+    head: Position,
+    lanes: BTreeMap<SegmentId, Lane>,
+    loans: Loans,
+    /// Workers made so far.
+    lives: u64,
+    reading: bool,
+    telling: bool,
+    /// Since when something foreign waits to be told.
+    foreign_since: Option<Moment>,
+    /// When each sequence set aside is due, kept while the log says the same of it.
+    due: BTreeMap<SequenceKey, (Aside, Option<Moment>)>,
+}
+
+/// The worker for letters lent to this node.
+#[derive(Clone, Debug, Default)]
+struct Loans {
+    worker: Option<WorkerId>,
+    /// Its last report that came, was sent, was judged.
+    reported: u64,
+    sent: Option<u64>,
+    settled: u64,
+    letters: Vec<LetterMove>,
+    sent_letters: Vec<LetterMove>,
+    /// What it was told, as of which judged report.
+    aside: (u64, BTreeMap<SequenceKey, Waits>),
+}
+
+impl Coordinator {
+    /// A coordinator that knows nothing yet.
+    #[must_use]
+    pub fn new(processor: ProcessorId, bounds: Bounds) -> Self {
+        Self {
+            processor,
+            bounds,
+            table: None,
+            head: Position(0),
+            lanes: BTreeMap::new(),
+            loans: Loans::default(),
+            lives: 0,
+            reading: false,
+            telling: false,
+            foreign_since: None,
+            due: BTreeMap::new(),
+        }
+    }
+
+    /// Takes one input and answers with what is to be done about it.
+    pub fn step<T: Clone>(&mut self, now: Moment, input: Input<T>) -> Vec<Effect<T>> {
+        let mut effects = Vec::new();
+        let mut tick = false;
+        match input {
+            Input::Table(table) => self.look(now, table, &mut effects),
+            Input::Lost => self.lose(&mut effects),
+            Input::Head(head) => self.head = self.head.max(head),
+            Input::Block { from, to, works } => self.block(now, from, to, works, &mut effects),
+            Input::Report(worker, report) => self.report(worker, report),
+            Input::Died(worker, cause) => self.died(now, worker, cause),
+            Input::Told(answer) => self.told(now, answer, &mut effects),
+            Input::HandedOver(segment, answer) => self.handed_over(segment, answer),
+            Input::Tick => tick = true,
+            Input::Woke => {}
+        }
+        self.wake(now, &mut effects);
+        self.read(&mut effects);
+        self.hand_over(now, &mut effects);
+        self.tell(now, tick, &mut effects);
+        effects
+    }
+
+    /// What its segments are doing, for people.
+    pub fn lanes(&self) -> impl Iterator<Item = LaneStatus> {
+        self.lanes.values().map(Lane::status)
+    }
+
+    /// Its workers.
+    fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.lanes.values().filter_map(|lane| lane.worker).chain(self.loans.worker)
+    }
+
+    /// What the log says now: lanes come and go, move or stay.
+    fn look<T>(&mut self, now: Moment, table: Table, effects: &mut Vec<Effect<T>>) {
+        let gone: Vec<_> = self
+            .lanes
+            .iter()
+            .filter(|(id, lane)| table.mine.get(id).is_none_or(|mine| mine.epoch != lane.epoch))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            if let Some(mut lane) = self.lanes.remove(&id) {
+                lane.stop(effects);
+            }
+        }
+        let paused = self.table.as_ref().is_some_and(|before| before.paused != table.paused);
+        self.remember_due(now, &table);
+        for (id, mine) in &table.mine {
+            match self.lanes.entry(*id) {
+                btree_map::Entry::Vacant(place) => {
+                    place.insert(Lane::new(mine));
+                }
+                btree_map::Entry::Occupied(mut place) => place.get_mut().looked(now, mine, effects),
+            }
+        }
+        if paused {
+            effects.extend(self.workers().map(|worker| Effect::Paused(worker, table.paused)));
+        }
+        self.table = Some(table);
+        self.tell_asides(now, effects);
+    }
+
+    /// When what is set aside is due. It is computed once, when the log first says so, and runs on this node's
+    /// own clock from there: the same sequence told again keeps its time.
+    fn remember_due(&mut self, now: Moment, table: &Table) {
+        let mut due = BTreeMap::new();
+        for (sequence, aside) in &table.aside {
+            let known = self.due.remove(sequence).filter(|(known, _)| known.same_try(aside));
+            let at = known.map_or_else(|| aside.remaining.map(|wait| now.after(wait)), |(_, at)| at);
+            due.insert(sequence.clone(), (*aside, at));
+        }
+        self.due = due;
+    }
+
+    /// Tells every worker what is set aside in its segment; makes those that only letters need.
+    fn tell_asides<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
+        let Some(table) = &self.table else { return };
+        let mut sets = BTreeMap::<SegmentId, BTreeMap<SequenceKey, Waits>>::new();
+        let mut lent = BTreeMap::new();
+        for (sequence, (aside, due)) in &self.due {
+            let waits = |right| Waits { position: aside.position, attempts: aside.attempts, due: *due, right };
+            if let Some(right) = aside.lent_to_me {
+                lent.insert(sequence.clone(), waits(Some(right)));
+            }
+            if aside.mine {
+                sets.entry(aside.segment).or_default().insert(sequence.clone(), waits(aside.own_right));
+            }
+        }
+        for (id, lane) in &mut self.lanes {
+            let set = sets.remove(id).unwrap_or_default();
+            if set == lane.aside && lane.settled == lane.told_aside {
+                continue;
+            }
+            if lane.worker.is_none() && !set.is_empty() && lane.phase == Phase::Owned {
+                self.lives += 1;
+                lane.start(now, self.lives, table, self.bounds, effects);
+            }
+            if let Some(worker) = lane.worker {
+                effects.push(Effect::Aside(worker, lane.settled, set.clone()));
+                lane.told_aside = lane.settled;
+                lane.aside = set;
+            }
+        }
+        let loans = &mut self.loans;
+        let idle = loans.letters.is_empty() && loans.sent.is_none() && loans.settled == loans.reported;
+        match loans.worker {
+            None if lent.is_empty() => {}
+            Some(worker) if lent.is_empty() && idle => {
+                *loans = Loans::default();
+                effects.push(Effect::Stop(worker));
+            }
+            Some(worker) if loans.aside != (loans.settled, lent.clone()) => {
+                loans.aside = (loans.settled, lent.clone());
+                effects.push(Effect::Aside(worker, loans.settled, lent));
+            }
+            Some(_) => {}
+            None => {
+                self.lives += 1;
+                let worker = WorkerId { segment: None, life: self.lives };
+                *loans = Loans { worker: Some(worker), aside: (0, lent.clone()), ..Loans::default() };
+                effects.push(Effect::Start(worker, table.settings(None, None, self.bounds)));
+                if table.paused {
+                    effects.push(Effect::Paused(worker, true));
+                }
+                effects.push(Effect::Aside(worker, 0, lent));
+            }
+        }
+    }
+
+    fn lose<T>(&mut self, effects: &mut Vec<Effect<T>>) {
+        effects.extend(self.workers().map(Effect::Stop));
+        self.lanes.clear();
+        self.loans = Loans::default();
+        self.table = None;
+        self.foreign_since = None;
+    }
+
+    /// Lanes whose rest is over begin anew; workers that have long had nothing to do end.
+    fn wake<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
+        let Some(table) = &self.table else { return };
+        let mut woken = false;
+        let mut next = None::<Moment>;
+        for (id, lane) in &mut self.lanes {
+            let until = match lane.phase {
+                Phase::Resting(until, _, from) if until <= now => {
+                    if let Some(mine) = table.mine.get(id) {
+                        *lane = Lane::resumed(mine, from);
+                        woken = true;
+                    }
+                    None
+                }
+                Phase::Resting(until, ..) => Some(until),
+                _ => lane.linger(now, self.bounds.linger, effects),
+            };
+            next = until.into_iter().chain(next).min();
+        }
+        effects.extend(next.map(Effect::WakeAt));
+        if woken {
+            self.tell_asides(now, effects);
+        }
+    }
+
+    /// Reads for those that have room and are behind: the least place first.
+    fn read<T>(&mut self, effects: &mut Vec<Effect<T>>) {
+        if self.reading || self.table.as_ref().is_none_or(|table| table.paused) {
+            return;
+        }
+        let batch = self.bounds.batch_events_max;
+        let places = self.lanes.values().filter(|lane| lane.has_room(batch)).map(|lane| lane.from);
+        if let Some(from) = places.min().filter(|from| *from < self.head) {
+            self.reading = true;
+            effects.push(Effect::Read { from, events_max: self.bounds.block_events_max });
+        }
+    }
+
+    /// A block is offered to every lane with room whose place lies in it.
+    fn block<T: Clone>(
+        &mut self,
+        now: Moment,
+        from: Position,
+        to: Position,
+        works: Vec<Work<T>>,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        self.reading = false;
+        let Some(table) = &self.table else { return };
+        if table.paused || to <= from {
+            return;
+        }
+        for lane in self.lanes.values_mut() {
+            if !lane.has_room(self.bounds.batch_events_max) || lane.from < from || lane.from >= to {
+                continue;
+            }
+            let fed = lane.take(to, &works, self.bounds.batch_events_max);
+            if fed.is_empty() {
+                continue;
+            }
+            let worker = lane.worker.unwrap_or_else(|| {
+                self.lives += 1;
+                lane.start(now, self.lives, table, self.bounds, effects)
+            });
+            effects.push(Effect::Feed(worker, fed));
+        }
+    }
+
+    fn report(&mut self, worker: WorkerId, report: Report) {
+        if self.loans.worker == Some(worker) {
+            self.loans.reported = report.number;
+            self.loans.letters.extend(report.letters);
+        } else if let Some(lane) = self.lane_of(worker) {
+            lane.reported(report);
+        }
+    }
+
+    fn died(&mut self, now: Moment, worker: WorkerId, cause: String) {
+        let until = now.after(self.bounds.rest);
+        if self.loans.worker == Some(worker) {
+            self.loans = Loans::default();
+        } else if let Some(lane) = self.lane_of(worker) {
+            let from = lane.durable();
+            lane.rest(until, cause, from);
+        }
+    }
+
+    fn lane_of(&mut self, worker: WorkerId) -> Option<&mut Lane> {
+        self.lanes.get_mut(&worker.segment?).filter(|lane| lane.worker == Some(worker))
+    }
+
+    /// The log has judged what was told.
+    fn told<T>(&mut self, now: Moment, answer: Result<Vec<Stale>, ()>, effects: &mut Vec<Effect<T>>) {
+        self.telling = false;
+        let Ok(stale) = answer else {
+            self.lanes.values_mut().for_each(Lane::take_back);
+            let loans = &mut self.loans;
+            loans.sent = None;
+            let letters = core::mem::take(&mut loans.letters);
+            loans.letters = core::mem::take(&mut loans.sent_letters);
+            loans.letters.extend(letters);
+            return;
+        };
+        self.lanes.values_mut().for_each(Lane::acknowledged);
+        if let Some(sent) = self.loans.sent.take() {
+            self.loans.settled = sent;
+        }
+        self.loans.sent_letters.clear();
+        for Stale { segment, why, .. } in stale {
+            // Anything else that was refused is refused because the log knows better by now: the table says so.
+            let Why::Limit(limit) = why else { continue };
+            let Some(lane) = segment.and_then(|segment| self.lanes.get_mut(&segment)) else { continue };
+            lane.stop(effects);
+            lane.rest(now.after(self.bounds.rest), limit, Position(0));
+        }
+        self.tell_asides(now, effects);
+    }
+
+    fn handed_over(&mut self, segment: SegmentId, answer: Result<(), ()>) {
+        if let Some(lane) = self.lanes.get_mut(&segment)
+            && answer.is_err()
+        {
+            lane.hand_over_failed();
+        }
+    }
+
+    /// Moves on what must leave: drains, waits, passes on, or puts off.
+    fn hand_over<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
+        let Some(table) = &self.table else { return };
+        for (id, lane) in &mut self.lanes {
+            let Some(mine) = table.mine.get(id) else { continue };
+            let to = match mine.motion {
+                Motion::Rest => continue,
+                Motion::To(node) => Some(node),
+                Motion::Release => None,
+            };
+            let Some(next) = lane.leave(now, self.bounds, table.draining, self.telling, effects) else { continue };
+            effects.push(Effect::HandOver { segment: *id, epoch: lane.epoch, next, to });
+        }
+    }
+
+    /// Tells the log what moved, if something did and it may be told now.
+    fn tell<T>(&mut self, now: Moment, tick: bool, effects: &mut Vec<Effect<T>>) {
+        let Some(table) = &self.table else { return };
+        if self.telling {
+            return;
+        }
+        let worked = !self.loans.letters.is_empty() || self.lanes.values().any(Lane::has_worked);
+        let behind = self.lanes.values().map(Lane::untold).max().unwrap_or_default();
+        if !worked && behind == 0 {
+            self.foreign_since = None;
+            return;
+        }
+        let since = *self.foreign_since.get_or_insert(now);
+        let until = since.after(self.bounds.foreign_wait);
+        let ripe = worked || behind >= self.bounds.foreign_events_max || until <= now;
+        if !ripe {
+            return effects.push(Effect::WakeAt(until));
+        }
+        if !tick {
+            return effects.push(Effect::WantTick);
+        }
+        self.foreign_since = None;
+        self.telling = true;
+        let scanned = self.lanes.values().map(Lane::token).max();
+        let mut progress = Progress { processor: self.processor, scanned, tokens: Vec::new(), letters: Vec::new() };
+        for (id, mine) in &table.mine {
+            let token = self.lanes.get_mut(id).map_or(mine.token.low(), |lane| lane.send(&mut progress.letters));
+            if Some(token) != scanned {
+                progress.tokens.push(TokenMove { segment: *id, epoch: mine.epoch, next: token });
+            }
+        }
+        let loans = &mut self.loans;
+        loans.sent = Some(loans.reported);
+        loans.sent_letters = core::mem::take(&mut loans.letters);
+        progress.letters.extend(loans.sent_letters.iter().cloned());
+        effects.push(Effect::Tell { as_of: table.as_of, progress });
+    }
+}

@@ -1,0 +1,147 @@
+//! What the log says of a processor, seen from one node.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use super::Bounds;
+use crate::{
+    claim::Motion,
+    command::Right,
+    id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
+    letter::{Loan, SequenceKey, Waiting},
+    processor::{Definition, Processor},
+    segment::Segment,
+    state::State,
+    time::{Moment, Timestamp},
+    token::Token,
+    worker::{Settings, Stalled},
+};
+
+/// What the log says of a processor, seen from one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Up to where the node had applied the log.
+    pub as_of: LogIndex,
+    /// What was asked for.
+    pub definition: Definition,
+    /// A person stopped it.
+    pub paused: bool,
+    /// The node is leaving: handlers are not waited for longer than the bound, they are given up.
+    pub draining: bool,
+    /// The node's segments.
+    pub mine: BTreeMap<SegmentId, Mine>,
+    /// Sequences set aside that are of the node's segments, or lent to it.
+    pub aside: BTreeMap<SequenceKey, Aside>,
+}
+
+/// A segment of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mine {
+    /// Which hashes are its.
+    pub segment: Segment,
+    /// The claim's.
+    pub epoch: Epoch,
+    /// As the log has it.
+    pub token: Token,
+    /// What the owner is asked to do.
+    pub motion: Motion,
+    /// The event an earlier failure left it waiting with: its place, attempts so far, and what remains of the wait.
+    pub stalled: Option<(Position, u32, Duration)>,
+}
+
+/// A sequence set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// Its segment.
+    pub segment: SegmentId,
+    /// That segment is the node's.
+    pub mine: bool,
+    /// The right of the segment's owner to try it: none where it is lent.
+    pub own_right: Option<Right>,
+    /// The right of this node to try it by a loan.
+    pub lent_to_me: Option<Right>,
+    /// Its first letter.
+    pub position: Position,
+    /// How often that was tried.
+    pub attempts: u32,
+    /// When the log recorded the latest failure.
+    pub recorded: Timestamp,
+    /// What remained of the wait when this was looked at; none if it waits for a person.
+    pub remaining: Option<Duration>,
+}
+
+impl Aside {
+    /// Whether both speak of the same wait for the same try.
+    pub(super) fn same_try(&self, other: &Self) -> bool {
+        let of = |aside: &Self| (aside.position, aside.attempts, aside.recorded, aside.remaining.is_some());
+        of(self) == of(other)
+    }
+}
+
+impl Table {
+    /// Looks at the state from `node`'s side; none if the processor or the node's session is no more.
+    #[must_use]
+    pub fn of(state: &State, as_of: LogIndex, id: ProcessorId, node: NodeId) -> Option<Self> {
+        let processor = state.processors.get(&id)?;
+        let session = state.sessions.get(&node)?;
+        let mut mine = BTreeMap::new();
+        for (id, share) in processor.segments.iter().filter(|(_, share)| share.claim.owner == Some(node)) {
+            let stalled = share.stalled.as_ref().map(|stall| {
+                let wait = stall.failure.wait().saturating_sub(state.recorded.since(stall.recorded));
+                (stall.position, stall.failure.attempt, wait)
+            });
+            let (segment, epoch) = (share.segment, share.claim.epoch);
+            let (token, motion) = (share.token.clone(), share.claim.motion);
+            mine.insert(*id, Mine { segment, epoch, token, motion, stalled });
+        }
+        let aside = asides(processor, node, &mine, state.recorded);
+        let definition = processor.definition.clone();
+        Some(Self { as_of, definition, paused: processor.paused, draining: session.draining, mine, aside })
+    }
+
+    /// What a worker is made with.
+    pub(super) fn settings(
+        &self,
+        claim: Option<(SegmentId, Epoch)>,
+        stalled: Option<(Position, u32, Duration, Moment)>,
+        bounds: Bounds,
+    ) -> Settings {
+        let stalled =
+            stalled.map(|(position, attempts, wait, now)| Stalled { position, attempts, due: now.after(wait) });
+        let Definition { on_error, backoff, .. } = self.definition;
+        Settings { claim, on_error, backoff, batch_events_max: bounds.batch_events_max, stalled }
+    }
+}
+
+fn asides(
+    processor: &Processor,
+    node: NodeId,
+    mine: &BTreeMap<SegmentId, Mine>,
+    now: Timestamp,
+) -> BTreeMap<SequenceKey, Aside> {
+    let mut asides = BTreeMap::new();
+    for (sequence, set_aside) in &processor.set_aside {
+        let hash = crate::hash::sequence(sequence.name.as_bytes());
+        let Some((segment, _)) = processor.share_of(hash) else { continue };
+        let owned = mine.get(segment);
+        let lent = set_aside.loan.filter(|loan| loan.node == node);
+        if owned.is_none() && lent.is_none() {
+            continue;
+        }
+        let own_right = owned.filter(|_| set_aside.loan.is_none()).map(|mine| Right::Claim(*segment, mine.epoch));
+        let wait = Duration::from_millis(u64::from(set_aside.wait_ms));
+        let remaining = wait.saturating_sub(now.since(set_aside.recorded));
+        let aside = Aside {
+            segment: *segment,
+            mine: owned.is_some(),
+            own_right,
+            lent_to_me: lent.map(|Loan { epoch, .. }| Right::Loan(epoch)),
+            position: set_aside.first().position,
+            attempts: set_aside.first().attempts,
+            recorded: set_aside.recorded,
+            remaining: (set_aside.waiting == Waiting::ForItsTime).then_some(remaining),
+        };
+        asides.insert(sequence.clone(), aside);
+    }
+    asides
+}
