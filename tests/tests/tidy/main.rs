@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
 mod deny;
+mod deploy;
+mod docs;
 mod layers;
 mod rules;
 mod source;
+mod words;
 
 use std::{
     collections::BTreeMap,

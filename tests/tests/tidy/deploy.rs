@@ -1,0 +1,78 @@
+//! What `deploy/` says of Evener is true: files parse, settings and flags exist, the chart's values are there.
+
+use std::collections::BTreeSet;
+
+use evener::settings::TABLE;
+use serde_yaml_ng::Value;
+
+/// Flags of `serve` that are no settings.
+const OTHER_FLAGS: &[&str] = &["config", "help"];
+
+/// Everything in `text` that looks like a setting's variable and is none.
+pub fn unknown_variables(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let ours = words.filter(|word| word.starts_with("EVENER_") && word.contains("__"));
+    ours.filter(|word| !TABLE.iter().any(|setting| setting.variable() == *word)).map(String::from).collect()
+}
+
+/// Every flag after `evener serve` in `text` that `serve` does not know. A command ends with its line, unless
+/// that ends with a backslash.
+pub fn unknown_flags(text: &str) -> BTreeSet<String> {
+    let joined = text.replace("\\\n", " ");
+    let commands = joined.lines().filter_map(|line| line.split_once("evener serve").map(|(_, flags)| flags));
+    let flags = commands.flat_map(str::split_whitespace).filter_map(|word| word.strip_prefix("--"));
+    let known = |flag: &str| OTHER_FLAGS.contains(&flag) || TABLE.iter().any(|setting| setting.flag == flag);
+    flags.filter(|flag| !known(flag)).map(String::from).collect()
+}
+
+/// The documents of a YAML file.
+pub fn documents(text: &str) -> Result<Vec<Value>, String> {
+    use serde::Deserialize;
+    let documents = serde_yaml_ng::Deserializer::from_str(text);
+    documents.map(|document| Value::deserialize(document).map_err(|e| e.to_string())).collect()
+}
+
+/// A chart's template with its values put in: the part of Helm's language that ours needs.
+pub fn render(template: &str, values: &Value) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after.split_once("}}").ok_or("a {{ without its }}")?;
+        out.push_str(before);
+        out.push_str(&lookup(name.trim(), values)?);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn lookup(name: &str, values: &Value) -> Result<String, String> {
+    let missing = || format!("the template names {name}, and values.yaml has no such value");
+    match name {
+        ".Release.Name" => Ok("evener".into()),
+        _ => {
+            let path = name.strip_prefix(".Values.").ok_or_else(missing)?;
+            match path.split('.').try_fold(values, |value, key| value.get(key)).ok_or_else(missing)? {
+                Value::String(text) => Ok(text.clone()),
+                Value::Number(number) => Ok(number.to_string()),
+                _ => Err(missing()),
+            }
+        }
+    }
+}
+
+/// The sections of a systemd unit: `(section, key, value)`.
+pub fn unit(text: &str) -> Result<Vec<(String, String, String)>, String> {
+    let mut section = None;
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = Some(name.to_string());
+            continue;
+        }
+        let (key, value) = line.split_once('=').ok_or_else(|| format!("no `key=value`: {line}"))?;
+        let section = section.clone().ok_or_else(|| format!("stands in no section: {line}"))?;
+        found.push((section, key.into(), value.into()));
+    }
+    Ok(found)
+}

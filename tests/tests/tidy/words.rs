@@ -1,0 +1,89 @@
+//! The tests over what stands beside the code: documents and `deploy/`.
+
+use std::fs;
+
+use crate::{deploy, docs, metadata, top};
+
+const DOCUMENTS: &[&str] = &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "tests/README.md", "deploy/runbook.md"];
+
+fn read(file: &str) -> String {
+    fs::read_to_string(top().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    for file in DOCUMENTS {
+        let path = top().join(file);
+        assert_eq!(docs::dead_links(&read(file), path.parent().unwrap()), [""; 0], "in {file}");
+    }
+    assert_eq!(docs::dead_links("[a](b.md) [c](https://d) [e](#f)", &top()), ["b.md"]);
+}
+
+#[test]
+fn commands_in_documents_exist() {
+    let metadata = metadata();
+    for file in DOCUMENTS {
+        for (line, command) in docs::commands(&read(file)) {
+            let refused = command.starts_with("cargo ").then(|| docs::cargo_refuses(&command, &metadata)).flatten();
+            assert_eq!(refused, None, "{file}:{line}: `{command}`");
+        }
+        assert_eq!(deploy::unknown_flags(&read(file)).into_iter().collect::<Vec<_>>(), [""; 0], "in {file}");
+    }
+    assert!(docs::cargo_refuses("cargo test -p evener-tests --test nowhere", &metadata).is_some());
+    assert!(docs::cargo_refuses("cargo run -p nobody", &metadata).is_some());
+    let text = "```sh\n# c\ncargo a \\\n  b\n```\ncargo x\n```rust\ncargo y\n```";
+    assert_eq!(docs::commands(text), [(3, "cargo a b".to_string())]);
+}
+
+#[test]
+fn settings_named_in_deploy_exist() {
+    for file in ["Dockerfile", "compose.yaml", "systemd/evener.service", "helm/evener/templates/nodes.yaml"] {
+        let text = read(&format!("deploy/{file}"));
+        assert_eq!(deploy::unknown_variables(&text).into_iter().collect::<Vec<_>>(), [""; 0], "in {file}");
+        assert_eq!(deploy::unknown_flags(&text).into_iter().collect::<Vec<_>>(), [""; 0], "in {file}");
+    }
+    assert!(deploy::unknown_variables("EVENER_NODE__NAMES: x").contains("EVENER_NODE__NAMES"));
+    assert!(deploy::unknown_flags("evener serve --names x \\\n --data y").contains("names"));
+}
+
+#[test]
+fn the_compose_file_runs_three_nodes_of_one_cluster() {
+    let mut compose: serde_yaml_ng::Value = serde_yaml_ng::from_str(&read("deploy/compose.yaml")).unwrap();
+    compose.apply_merge().unwrap();
+    let services = compose["services"].as_mapping().unwrap();
+    assert_eq!(services.len(), 3);
+    let founders = services.values().filter(|node| node["environment"].get("EVENER_CLUSTER__BOOTSTRAP").is_some());
+    assert_eq!(founders.count(), 1);
+    for (name, node) in services {
+        assert_eq!(node["environment"]["EVENER_NODE__NAME"], *name);
+        assert_eq!(node["build"]["dockerfile"], "deploy/Dockerfile");
+        for port in node["ports"].as_sequence().unwrap() {
+            assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name:?} publishes {port:?}");
+        }
+    }
+}
+
+#[test]
+fn the_unit_drains_and_is_confined() {
+    let unit = deploy::unit(&read("deploy/systemd/evener.service")).unwrap();
+    let holds = |section: &str, key: &str, value: &str| {
+        assert!(unit.contains(&(section.into(), key.into(), value.into())), "[{section}] {key}={value}");
+    };
+    holds("Service", "Type", "notify");
+    holds("Service", "KillSignal", "SIGTERM");
+    holds("Service", "NoNewPrivileges", "yes");
+    holds("Service", "ProtectSystem", "strict");
+    assert!(deploy::unit("a=b").is_err());
+}
+
+#[test]
+fn the_chart_renders_with_its_values() {
+    let values: serde_yaml_ng::Value = serde_yaml_ng::from_str(&read("deploy/helm/evener/values.yaml")).unwrap();
+    let template = read("deploy/helm/evener/templates/nodes.yaml");
+    let objects = deploy::documents(&deploy::render(&template, &values).unwrap()).unwrap();
+    let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["StatefulSet", "Service", "Service", "PodDisruptionBudget"]);
+    assert_eq!(objects[0]["spec"]["replicas"], 3);
+    assert!(deploy::render("{{ .Values.nothing }}", &values).is_err());
+    deploy::documents(&read("deploy/helm/evener/Chart.yaml")).unwrap();
+}
