@@ -39,6 +39,8 @@ pub struct Source {
     /// Relative to the repository's top.
     pub file: String,
     pub text: String,
+    /// Of the whole file.
+    pub kind: Kind,
     pub names: Vec<Named>,
     /// `.unwrap(` and the like: methods called, by name.
     pub calls: Vec<Named>,
@@ -53,16 +55,17 @@ impl Source {
     /// Takes `text` apart, all of it being at least of kind `kind`.
     pub fn new(file: &str, text: &str, kind: Kind) -> Result<Self, String> {
         let tokens = TokenStream::from_str(text).map_err(|e| format!("{file}: is not Rust: {e}"))?;
+        let whole = inner_kind(&tokens, kind);
         let mut source = Self {
             file: file.into(),
             text: text.into(),
+            kind: whole,
             names: Vec::new(),
             calls: Vec::new(),
             macros: Vec::new(),
             functions: Vec::new(),
             modules: Vec::new(),
         };
-        let whole = inner_kind(&tokens, kind);
         source.walk(&tokens.into_iter().collect::<Vec<_>>(), whole);
         Ok(source)
     }
