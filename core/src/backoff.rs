@@ -33,3 +33,26 @@ impl Backoff {
         Duration::from_millis(whole - (whole * u64::from(draw) / 10) / 65_536)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let waits = (1..=9).map(|attempt| Backoff::default().wait(attempt, 0).as_secs());
+        assert_eq!(waits.collect::<alloc::vec::Vec<_>>(), [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    proptest! {
+        #[test]
+        fn dice_take_at_most_a_tenth(attempt in 1_u32.., draw: u16, first_ms: u32, max_ms: u32) {
+            let backoff = Backoff { first_ms, max_ms, attempts: 10 };
+            let (whole, wait) = (backoff.wait(attempt, 0), backoff.wait(attempt, draw));
+            prop_assert!(whole <= Duration::from_millis(u64::from(max_ms)));
+            prop_assert!(wait <= whole && whole - wait <= whole / 10);
+            prop_assert!(wait <= backoff.wait(attempt.saturating_add(1), 0), "a later wait is no shorter");
+        }
+    }
+}

@@ -89,6 +89,7 @@ impl Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{collection, prelude::*};
 
     #[test]
     fn golden_values_of_the_hash() {
@@ -96,5 +97,47 @@ mod tests {
         assert_eq!(xxh64(b"a", 0), 0xD24E_C4F1_A98C_6E5B);
         assert_eq!(xxh64(b"abc", 0), 0x44BC_2CF5_AD77_0999);
         assert_eq!(xxh64(b"Nobody inspects the spammish repetition", 0), 0xFBCE_A83C_8A37_8BF1);
+    }
+
+    /// The names that users see: were one of these to change, their events would change segments.
+    #[test]
+    fn golden_values_of_sequences() {
+        for (name, hash) in [
+            ("account-7", 0xBDFF_8CD1_19F2_C877),
+            ("0f8fad5b-d9cb-469f-a165-70867728950e", 0xE842_FCAC_2395_A4F3),
+            ("tenant=acme;order=2026-000000000042;line=7;of=19", 0xF7BA_03CA_AAF5_2B95),
+        ] {
+            assert_eq!(sequence(name.as_bytes()), hash, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_hash_is_xxh64(bytes in collection::vec(any::<u8>(), 0..200), seed in any::<u64>()) {
+            prop_assert_eq!(xxh64(&bytes, seed), xxhash_rust::xxh64::xxh64(&bytes, seed));
+        }
+
+        #[test]
+        fn where_a_part_ends_is_part_of_the_digest(a in "[ab]{0,9}", b in "[ab]{0,9}", cut in 0_usize..18) {
+            let whole = [a.as_bytes(), b.as_bytes()].concat();
+            let (c, d) = whole.split_at(cut.min(whole.len()));
+            prop_assert_eq!(digest(a.as_bytes(), b.as_bytes()) == digest(c, d), c == a.as_bytes());
+        }
+    }
+
+    fn digest(a: &[u8], b: &[u8]) -> u64 {
+        let mut hasher = Hasher::new();
+        hasher.part(Some(a));
+        hasher.part(Some(b));
+        hasher.finish()
+    }
+
+    #[test]
+    fn no_part_is_not_an_empty_part() {
+        let mut none = Hasher::new();
+        none.part(None);
+        let mut empty = Hasher::new();
+        empty.part(Some(b""));
+        assert_ne!(none.finish(), empty.finish());
     }
 }

@@ -23,6 +23,12 @@ impl Segment {
         (hash as u32) & self.mask == self.id
     }
 
+    /// Whether all of `other`'s hashes are its own too.
+    #[must_use]
+    pub const fn covers(self, other: Self) -> bool {
+        self.mask <= other.mask && other.id & self.mask == self.id
+    }
+
     /// Its name within the processor.
     #[must_use]
     pub const fn name(self) -> SegmentId {
@@ -53,7 +59,8 @@ impl Segment {
         (self.sibling() == Some(other)).then_some(Self { id: self.id & mask, mask })
     }
 
-    /// `count` segments that cover everything, made by splitting the largest first; ids are `0..count`.
+    /// `count` segments that cover everything, made by splitting the largest first; ids are `0..count`. How
+    /// many a processor may have is a limit of the state, far below the 2^31 that this can do.
     #[must_use]
     pub fn cover(count: u32) -> alloc::vec::Vec<Self> {
         let count = count.max(1);
@@ -66,5 +73,92 @@ impl Segment {
                 Self { id, mask: if split { mask } else { mask >> 1 } }
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+    use proptest::{collection, prelude::*};
+
+    fn segment(id: u32, mask: u32) -> Segment {
+        Segment { id, mask }
+    }
+
+    #[test]
+    fn six_segments_are_the_reference_systems_six() {
+        let six = [(0, 7), (1, 7), (2, 3), (3, 3), (4, 7), (5, 7)].map(|(id, mask)| segment(id, mask));
+        assert_eq!(Segment::cover(6), six);
+    }
+
+    #[test]
+    fn a_cover_is_what_splitting_the_largest_first_gives() {
+        let mut naive = vec![Segment::ROOT];
+        for count in 1..500 {
+            assert_eq!(Segment::cover(count), naive, "{count}");
+            let largest = *naive.iter().min_by_key(|s| (s.mask, s.id)).unwrap();
+            let (left, right) = largest.split().unwrap();
+            naive.retain(|s| *s != largest);
+            naive.extend([left, right]);
+            naive.sort_unstable();
+        }
+    }
+
+    #[test]
+    fn the_whole_has_no_sibling_and_a_full_mask_no_halves() {
+        assert_eq!(Segment::ROOT.sibling(), None);
+        assert_eq!(Segment::ROOT.merge(Segment::ROOT), None);
+        assert_eq!(segment(5, u32::MAX).split(), None);
+        let (left, right) = segment(5, u32::MAX >> 1).split().unwrap();
+        assert_eq!((left, right), (segment(5, u32::MAX), segment(0x8000_0005, u32::MAX)));
+    }
+
+    #[test]
+    fn only_siblings_of_one_size_merge() {
+        assert_eq!(segment(1, 3).merge(segment(3, 3)), Some(segment(1, 1)));
+        assert_eq!(segment(3, 3).merge(segment(1, 3)), Some(segment(1, 1)));
+        assert_eq!(segment(1, 3).merge(segment(1, 3)), None);
+        assert_eq!(segment(1, 3).merge(segment(2, 3)), None);
+        assert_eq!(segment(1, 3).merge(segment(3, 7)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn halves_take_each_hash_of_the_whole_exactly_once(hash in any::<u64>(), bits in 0_u32..32) {
+            let mask = (1_u64 << bits) as u32 - 1;
+            let whole = segment(hash as u32 & mask, mask);
+            let (left, right) = whole.split().unwrap();
+            prop_assert!(whole.holds(hash) && (left.holds(hash) != right.holds(hash)));
+            prop_assert!(whole.covers(left) && whole.covers(right) && !left.covers(whole));
+            prop_assert_eq!((left.sibling(), right.sibling()), (Some(right), Some(left)));
+            prop_assert_eq!((left.merge(right), right.merge(left)), (Some(whole), Some(whole)));
+        }
+
+        #[test]
+        fn whatever_is_split_and_merged_each_hash_has_one_segment(
+            start in 1_u32..20,
+            history in collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..60),
+            hashes in collection::vec(any::<u64>(), 1..50),
+        ) {
+            let mut all: Vec<Segment> = Segment::cover(start);
+            for (split, which) in history {
+                let chosen = *which.get(&all);
+                if split {
+                    let (left, right) = chosen.split().unwrap();
+                    all.retain(|s| *s != chosen);
+                    all.extend([left, right]);
+                } else if let Some(merged) = all.iter().find_map(|other| chosen.merge(*other)) {
+                    all.retain(|s| !merged.covers(*s));
+                    all.push(merged);
+                }
+            }
+            let names: alloc::collections::BTreeSet<SegmentId> = all.iter().map(|s| s.name()).collect();
+            prop_assert_eq!(names.len(), all.len());
+            for hash in hashes {
+                prop_assert_eq!(all.iter().filter(|s| s.holds(hash)).count(), 1);
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ pub enum Sequencing {
     Stream,
     /// By the tag `NAME=…`: its value.
     Tag(String),
-    /// By the value of an extension attribute.
+    /// By the value of an extension attribute: a JSON string's text, anything else as it is written.
     Extension(String),
     /// The whole processor is one sequence.
     Whole,
@@ -34,7 +34,7 @@ impl Sequencing {
             Self::KeyElseStream => event.key.as_deref().or(event.stream.as_deref()),
             Self::Stream => event.stream.as_deref(),
             Self::Tag(name) => event.tags.iter().find_map(|tag| tag.strip_prefix(name.as_str())?.strip_prefix('=')),
-            Self::Extension(name) => event.extensions.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str()),
+            Self::Extension(name) => event.extensions.iter().find(|(n, _)| n == name).map(|(_, value)| text(value)),
             Self::Whole => None,
             Self::None => return Cow::Owned(alloc::format!("{}", event.id)),
         };
@@ -53,5 +53,63 @@ impl Sequencing {
         };
         hasher.part(Some(kind));
         hasher.part(name.map(String::as_bytes));
+    }
+}
+
+/// The text of a JSON string without escapes; other values as they are written.
+fn text(json: &str) -> &str {
+    let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.filter(|inner| !inner.contains('\\')).unwrap_or(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{string::ToString, vec};
+
+    use super::*;
+
+    fn check(policy: &Sequencing, event: &Event, expect: &str) {
+        assert_eq!(policy.name(event), expect, "{policy:?}");
+    }
+
+    #[test]
+    fn each_policy_names_the_sequence() {
+        let event = Event {
+            id: uuid::Uuid::from_u128(7),
+            stream: Some("account-7".to_string()),
+            key: Some("7".to_string()),
+            tags: vec!["tenantry=no".to_string(), "tenant=acme=1".to_string()],
+            extensions: vec![("region".to_string(), "\"eu\"".to_string()), ("shard".to_string(), "3".to_string())],
+            ..Event::default()
+        };
+        check(&Sequencing::KeyElseStream, &event, "7");
+        check(&Sequencing::KeyElseStream, &Event { key: None, ..event.clone() }, "account-7");
+        check(&Sequencing::KeyElseStream, &Event::default(), "");
+        check(&Sequencing::Stream, &event, "account-7");
+        check(&Sequencing::Tag("tenant".to_string()), &event, "acme=1");
+        check(&Sequencing::Tag("ten".to_string()), &event, "");
+        check(&Sequencing::Extension("region".to_string()), &event, "eu");
+        check(&Sequencing::Extension("shard".to_string()), &event, "3");
+        check(&Sequencing::Whole, &event, "");
+        check(&Sequencing::None, &event, "00000000-0000-0000-0000-000000000007");
+    }
+
+    #[test]
+    fn policies_differ_in_their_fingerprint() {
+        let all = [
+            Sequencing::KeyElseStream,
+            Sequencing::Stream,
+            Sequencing::Tag("a".to_string()),
+            Sequencing::Tag("b".to_string()),
+            Sequencing::Extension("a".to_string()),
+            Sequencing::Whole,
+            Sequencing::None,
+        ];
+        let prints = all.iter().map(|policy| {
+            let mut hasher = Hasher::new();
+            policy.write_to(&mut hasher);
+            hasher.finish()
+        });
+        assert_eq!(prints.collect::<alloc::collections::BTreeSet<_>>().len(), all.len());
     }
 }

@@ -1,10 +1,25 @@
-//! A token: how far a segment has come. A list, so that split, merge and replay stay exact.
+//! A token: how far a segment has come. A list, so that split, merge and replay stay exact: an event asks the
+//! item that its hash falls in.
+//!
+//! ```text
+//!   segment (1, 1) after a merge, the half (3, 3) being ahead:
+//!
+//!   part (1, 3)   ...handled...|next=40                      wanted from here on
+//!   part (3, 3)   ...handled........................|next=90
+//! ```
+//!
+//! A token is kept in one form only: items in order of their parts, equal siblings collapsed into the part
+//! they halve. So two tokens that say the same are equal, and splitting one and merging it again gives it back.
 
 use alloc::{vec, vec::Vec};
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{id::Position, segment::Segment};
+
+/// Places above `next` that one item remembers as done. A sequence that runs further ahead than that waits.
+pub const PLACES_DONE_MAX: usize = 64;
 
 /// Items that are disjoint and cover the segment together; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,17 +32,28 @@ pub struct Item {
     pub part: Segment,
     /// The next position to read.
     pub next: Position,
-    /// Events before this place are replays.
+    /// Events before this place are replays; 0 where none is left.
     pub replay_until: Position,
-    /// Places above `next` that are done already, where sequences run beside each other.
+    /// Places above `next` that are done already, in order, where sequences run beside each other.
     pub done: Vec<Position>,
+    /// Places at or after `replay_until` that are replays too, in order: they were done before the reset.
+    pub again: Vec<Position>,
+}
+
+/// Why two tokens were not merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The segments they stand for are not the halves of one.
+    NotSiblings,
+    /// The merged token would have this many items, more than `token_items_max`; they collapse as they meet.
+    TooManyItems(usize),
 }
 
 impl Token {
     /// A token for the whole of `segment`, standing at `next`.
     #[must_use]
     pub fn new(segment: Segment, next: Position) -> Self {
-        Self(vec![Item { part: segment, next, replay_until: Position(0), done: Vec::new() }])
+        Self(vec![Item { part: segment, next, replay_until: Position(0), done: Vec::new(), again: Vec::new() }])
     }
 
     /// Its items.
@@ -45,28 +71,194 @@ impl Token {
     /// Whether the event at `position` with this hash has still to be handled.
     #[must_use]
     pub fn wants(&self, hash: u64, position: Position) -> bool {
-        self.0
-            .iter()
-            .find(|item| item.part.holds(hash))
-            .is_some_and(|item| item.next <= position && !item.done.contains(&position))
+        self.item_of(hash).is_some_and(|item| item.next <= position && !item.done.contains(&position))
     }
 
     /// Whether handling the event at `position` with this hash is a replay.
     #[must_use]
     pub fn replays(&self, hash: u64, position: Position) -> bool {
-        self.0.iter().any(|item| item.part.holds(hash) && position < item.replay_until)
+        self.item_of(hash).is_some_and(|item| position < item.replay_until || item.again.contains(&position))
     }
 
     /// All before `next` is done. Parts that are further already stay; tokens only grow.
     pub fn advance(&mut self, next: Position) {
         for item in &mut self.0 {
-            item.next = item.next.max(next);
-            item.done.retain(|done| *done >= item.next);
+            item.advance(next);
         }
         self.collapse();
     }
+
+    /// All before `next` is done in `part`, the rest stays.
+    pub fn advance_part(&mut self, part: Segment, next: Position) {
+        while let Some(at) = self.0.iter().position(|item| item.part != part && item.part.covers(part)) {
+            let (left, right) = self.0.remove(at).halves();
+            self.0.extend([left, right]);
+        }
+        for item in self.0.iter_mut().filter(|item| part.covers(item.part)) {
+            item.advance(next);
+        }
+        self.collapse();
+    }
+
+    /// The event at `position` with this hash is done, others before it may not be. False where too many
+    /// places are remembered already: then it is not taken down, and has to wait for the others.
+    #[must_use]
+    pub fn done(&mut self, hash: u64, position: Position) -> bool {
+        let Some(item) = self.0.iter_mut().find(|item| item.part.holds(hash)) else { return false };
+        let taken = item.done(position);
+        self.collapse();
+        taken
+    }
+
+    /// Everything from `to` on is to be handled again, and what was handled before is marked as a replay.
+    /// Where a part had not come to `to` yet it jumps forward.
+    pub fn reset(&mut self, to: Position) {
+        for item in &mut self.0 {
+            item.reset(to);
+        }
+        self.collapse();
+    }
+
+    /// The tokens of both halves of `segment`, which is what this token stands for; none where it cannot be
+    /// split.
+    #[must_use]
+    pub fn split(&self, segment: Segment) -> Option<(Self, Self)> {
+        debug_assert!(self.stands_for(segment), "{self:?} does not stand for {segment:?}");
+        let (left, _) = segment.split()?;
+        let whole = |item: &Item| item.part == segment;
+        let (lefts, rights) = match self.0.as_slice() {
+            [item] if whole(item) => {
+                let (left, right) = item.clone().halves();
+                (vec![left], vec![right])
+            }
+            items => items.iter().cloned().partition(|item| left.covers(item.part)),
+        };
+        Some((Self(lefts), Self(rights)))
+    }
+
+    /// The token of both halves together.
+    ///
+    /// # Errors
+    /// Where `mine` and `theirs`, the segments of the two tokens, are no siblings, or where more than
+    /// `items_max` items would be left.
+    pub fn merge(&self, mine: Segment, other: &Self, theirs: Segment, items_max: u32) -> Result<Self, Error> {
+        mine.merge(theirs).ok_or(Error::NotSiblings)?;
+        let mut merged = Self([self.items(), other.items()].concat());
+        merged.collapse();
+        match merged.0.len() {
+            items if items > items_max as usize => Err(Error::TooManyItems(items)),
+            _ => Ok(merged),
+        }
+    }
+
+    /// Whether its parts are disjoint and make up `segment`, in the one form that tokens are kept in.
+    #[must_use]
+    pub fn stands_for(&self, segment: Segment) -> bool {
+        let size = |part: Segment| 1_u64 << (32 - part.mask.count_ones());
+        let covered: u64 = self.0.iter().map(|item| size(item.part)).sum();
+        let disjoint = |(at, item): (usize, &Item)| self.0.iter().skip(at + 1).all(|o| !o.part.covers(item.part));
+        let mut collapsed = self.clone();
+        collapsed.collapse();
+        covered == size(segment)
+            && self.0.iter().all(|item| segment.covers(item.part))
+            && self.0.iter().enumerate().all(disjoint)
+            && collapsed == *self
+    }
+
+    fn item_of(&self, hash: u64) -> Option<&Item> {
+        self.0.iter().find(|item| item.part.holds(hash))
+    }
+
+    /// Brings the items into the one form. Two items at most meet at a time, and there are at most 64.
+    fn collapse(&mut self) {
+        while let Some((left, right)) = self.equal_siblings() {
+            let right = self.0.remove(right);
+            let item = &mut self.0[left];
+            item.part = item.part.merge(right.part).expect("they are siblings");
+        }
+        self.0.sort_by_key(|item| item.part);
+    }
+
+    fn equal_siblings(&self) -> Option<(usize, usize)> {
+        (1..self.0.len()).find_map(|right| {
+            let left = (0..right).find(|left| self.0[*left].meets(&self.0[right]))?;
+            Some((left, right))
+        })
+    }
 }
 
-impl Token {
-    fn collapse(&mut self) {}
+impl Item {
+    fn advance(&mut self, next: Position) {
+        self.next = self.next.max(next);
+        self.tidy();
+    }
+
+    fn done(&mut self, position: Position) -> bool {
+        if position <= self.next {
+            self.advance(if position == self.next { position.next() } else { self.next });
+            return true;
+        }
+        match self.done.binary_search(&position) {
+            Ok(_) => true,
+            Err(_) if self.done.len() >= PLACES_DONE_MAX => false,
+            Err(at) => {
+                self.done.insert(at, position);
+                true
+            }
+        }
+    }
+
+    /// `again` is bounded like `done`; a place beyond that would only miss its mark as a replay.
+    fn reset(&mut self, to: Position) {
+        self.replay_until = self.replay_until.max(self.next);
+        self.again.append(&mut self.done);
+        self.again.sort_unstable();
+        self.again.dedup();
+        self.again.retain(|place| *place >= self.replay_until);
+        self.again.truncate(PLACES_DONE_MAX);
+        self.next = to;
+        self.tidy();
+    }
+
+    /// Forgets what `next` has passed.
+    fn tidy(&mut self) {
+        while self.done.first().is_some_and(|place| *place <= self.next) {
+            let place = self.done.remove(0);
+            self.next = self.next.max(place.next());
+        }
+        self.again.retain(|place| *place >= self.next);
+        if self.replay_until <= self.next {
+            self.replay_until = Position(0);
+        }
+    }
+
+    fn halves(self) -> (Self, Self) {
+        let (left, right) = self.part.split().expect("a part with a part inside has halves");
+        (Self { part: left, ..self.clone() }, Self { part: right, ..self })
+    }
+
+    /// Whether it and its sibling `other` say the same.
+    fn meets(&self, other: &Self) -> bool {
+        self.part.merge(other.part).is_some()
+            && self.next == other.next
+            && self.replay_until == other.replay_until
+            && self.done == other.done
+            && self.again == other.again
+    }
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSiblings => write!(f, "the segments are not the halves of one"),
+            Self::TooManyItems(items) => {
+                write!(f, "the merged token would have {items} parts; try again when they have come closer together")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+#[cfg(test)]
+mod tests;

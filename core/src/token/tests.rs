@@ -1,0 +1,204 @@
+//! Tokens against a naive model that knows of each event whether it was handled, and whether it ever was before.
+
+use alloc::{collections::BTreeSet, vec::Vec};
+
+use proptest::{collection, prelude::*, sample::Index};
+
+use super::*;
+
+const EVENTS: u64 = 40;
+
+fn hash_of(position: u64) -> u64 {
+    position.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Advance(Index, u64),
+    AdvancePart(Index, bool, u64),
+    Done(u64),
+    Reset(Index, u64),
+    Split(Index),
+    Merge(Index),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (at, segment) = (0..=EVENTS, any::<Index>);
+    prop_oneof![
+        4 => (segment(), at.clone()).prop_map(|(s, p)| Step::Advance(s, p)),
+        2 => (segment(), any::<bool>(), at.clone()).prop_map(|(s, left, p)| Step::AdvancePart(s, left, p)),
+        3 => (0..EVENTS).prop_map(Step::Done),
+        1 => (segment(), at).prop_map(|(s, p)| Step::Reset(s, p)),
+        2 => segment().prop_map(Step::Split),
+        2 => segment().prop_map(Step::Merge),
+    ]
+}
+
+/// What any implementation must say, event by event.
+#[derive(Default)]
+struct Naive {
+    handled: BTreeSet<u64>,
+    before: BTreeSet<u64>,
+}
+
+impl Naive {
+    fn handle(&mut self, part: Segment, until: u64) {
+        self.handled.extend((0..until).filter(|p| part.holds(hash_of(*p))));
+    }
+
+    fn reset(&mut self, part: Segment, to: u64) {
+        for position in (0..EVENTS).filter(|p| part.holds(hash_of(*p))) {
+            if self.handled.contains(&position) {
+                self.before.insert(position);
+            }
+            if position < to {
+                self.handled.insert(position);
+            } else {
+                self.handled.remove(&position);
+            }
+        }
+    }
+}
+
+struct World {
+    tokens: Vec<(Segment, Token)>,
+    naive: Naive,
+}
+
+impl World {
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Advance(which, to) => {
+                let (segment, token) = which.get_mut(&mut self.tokens);
+                token.advance(Position(*to));
+                self.naive.handle(*segment, *to);
+            }
+            Step::AdvancePart(which, left, to) => {
+                let (segment, token) = which.get_mut(&mut self.tokens);
+                let Some(halves) = segment.split() else { return };
+                let part = if *left { halves.0 } else { halves.1 };
+                token.advance_part(part, Position(*to));
+                self.naive.handle(part, *to);
+            }
+            Step::Done(position) => {
+                let hash = hash_of(*position);
+                let (_, token) = self.tokens.iter_mut().find(|(segment, _)| segment.holds(hash)).unwrap();
+                assert!(token.done(hash, Position(*position)));
+                self.naive.handled.insert(*position);
+            }
+            Step::Reset(which, to) => {
+                let (segment, token) = which.get_mut(&mut self.tokens);
+                token.reset(Position(*to));
+                self.naive.reset(*segment, *to);
+            }
+            Step::Split(which) => self.split(which.index(self.tokens.len())),
+            Step::Merge(which) => self.merge(which.index(self.tokens.len())),
+        }
+    }
+
+    fn split(&mut self, at: usize) {
+        let (segment, token) = self.tokens.swap_remove(at);
+        let (left, right) = token.split(segment).unwrap();
+        let halves = segment.split().unwrap();
+        assert_eq!(left.merge(halves.0, &right, halves.1, 64), Ok(token), "merging what was split gives it back");
+        self.tokens.extend([(halves.0, left), (halves.1, right)]);
+    }
+
+    fn merge(&mut self, at: usize) {
+        let (segment, token) = self.tokens[at].clone();
+        let Some(other) = self.tokens.iter().position(|(other, _)| segment.merge(*other).is_some()) else { return };
+        let (sibling, theirs) = self.tokens[other].clone();
+        let merged = token.merge(segment, &theirs, sibling, 64).unwrap();
+        let whole = segment.merge(sibling).unwrap();
+        self.tokens.retain(|(part, _)| !whole.covers(*part));
+        self.tokens.push((whole, merged));
+    }
+
+    fn token_of(&self, hash: u64) -> &Token {
+        &self.tokens.iter().find(|(segment, _)| segment.holds(hash)).unwrap().1
+    }
+
+    fn check(&self) {
+        for (segment, token) in &self.tokens {
+            assert!(token.stands_for(*segment), "{segment:?} {token:?}");
+        }
+        for position in 0..EVENTS {
+            let (hash, place) = (hash_of(position), Position(position));
+            let token = self.token_of(hash);
+            let wanted = !self.naive.handled.contains(&position);
+            assert_eq!(token.wants(hash, place), wanted, "event {position} of {token:?}");
+            if wanted {
+                let replay = self.naive.before.contains(&position);
+                assert_eq!(token.replays(hash, place), replay, "event {position} of {token:?}");
+            }
+        }
+    }
+
+    /// How far each hash has come.
+    fn heights(&self) -> Vec<Position> {
+        (0..EVENTS).map(|p| self.token_of(hash_of(p)).item_of(hash_of(p)).unwrap().next).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn nothing_is_lost_handled_twice_or_marked_wrongly(steps in collection::vec(step(), 0..60)) {
+        let mut world =
+            World { tokens: [(Segment::ROOT, Token::new(Segment::ROOT, Position(0)))].into(), naive: Naive::default() };
+        for step in steps {
+            let before = world.heights();
+            world.take(&step);
+            world.check();
+            if !matches!(step, Step::Reset(..)) {
+                prop_assert!(before.iter().zip(world.heights()).all(|(a, b)| *a <= b), "tokens only grow");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_merge_that_would_need_too_many_items_is_refused() {
+    let halves = Segment::ROOT.split().unwrap();
+    let (left, right) = (Token::new(halves.0, Position(5)), Token::new(halves.1, Position(9)));
+    assert_eq!(left.merge(halves.0, &right, halves.1, 1), Err(Error::TooManyItems(2)));
+    let mut merged = left.merge(halves.0, &right, halves.1, 2).unwrap();
+    assert_eq!(merged.low(), Position(5));
+    merged.advance(Position(7));
+    assert_eq!((merged.low(), merged.items().len()), (Position(7), 2));
+    merged.advance(Position(9));
+    assert_eq!(merged, Token::new(Segment::ROOT, Position(9)), "the halves met");
+}
+
+#[test]
+fn only_the_tokens_of_siblings_merge() {
+    let token = Token::new(Segment { id: 1, mask: 3 }, Position(5));
+    let other = Segment { id: 2, mask: 3 };
+    let theirs = Token::new(other, Position(5));
+    assert_eq!(token.merge(Segment { id: 1, mask: 3 }, &theirs, other, 64), Err(Error::NotSiblings));
+}
+
+#[test]
+fn places_done_ahead_are_bounded() {
+    let mut token = Token::new(Segment::ROOT, Position(0));
+    for place in 1..=PLACES_DONE_MAX as u64 {
+        assert!(token.done(0, Position(place)));
+    }
+    assert!(!token.done(0, Position(1_000)), "there is no room");
+    assert!(token.wants(0, Position(1_000)));
+    assert!(token.done(0, Position(0)), "the gap closes");
+    assert_eq!(token, Token::new(Segment::ROOT, Position(PLACES_DONE_MAX as u64 + 1)));
+    assert!(token.done(0, Position(1_000)));
+}
+
+#[test]
+fn a_reset_to_where_it_stands_is_no_replay_and_a_later_one_jumps() {
+    let mut token = Token::new(Segment::ROOT, Position(5));
+    token.reset(Position(5));
+    assert_eq!(token, Token::new(Segment::ROOT, Position(5)));
+    token.reset(Position(8));
+    assert_eq!(token, Token::new(Segment::ROOT, Position(8)));
+    token.reset(Position(2));
+    assert!(token.replays(0, Position(7)) && !token.replays(0, Position(8)));
+}
