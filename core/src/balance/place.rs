@@ -1,0 +1,162 @@
+//! Which segments go where, so that each node comes to its target with the fewest moves.
+
+use alloc::{collections::VecDeque, vec, vec::Vec};
+
+use super::{Candidate, Table, going, targets::Demand};
+use crate::{claim::Motion, time::Timestamp};
+
+/// The segments of one processor and where they are. Nodes are numbers from 0, segments too.
+pub(super) struct Board {
+    weights: Vec<u64>,
+    slots: Vec<Slot>,
+    /// Per node the segments that are there. Those that are on their way already stand last: sending them
+    /// elsewhere disturbs nobody who is at work.
+    on: Vec<Vec<usize>>,
+}
+
+struct Slot {
+    place: Option<usize>,
+    /// Who has it now, though it cannot go where it was to go: the first choice, as nothing then moves at all.
+    home: Option<usize>,
+    pinned: bool,
+    /// Per node; empty means that all of them may.
+    barred: Vec<bool>,
+}
+
+impl Board {
+    pub(super) fn new(table: &Table, nodes: &[Candidate], now: Timestamp) -> Self {
+        let able = |candidate: &Candidate| table.capable.contains(&candidate.node);
+        let weights: Vec<u64> = nodes.iter().map(|c| if able(c) { u64::from(c.weight) } else { 0 }).collect();
+        let mut slots = Vec::with_capacity(table.claims.len());
+        let mut on: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+        let mut moving = Vec::new();
+        for claim in table.claims.values() {
+            let barred = match claim.bars.iter().any(|bar| now < bar.until) {
+                true => nodes.iter().map(|c| claim.bars(c.node, now)).collect(),
+                false => Vec::new(),
+            };
+            let mut slot = Slot { place: None, home: None, pinned: false, barred };
+            let find = |node| nodes.iter().position(|c| c.node == node);
+            let fits = |place: &usize| weights[*place] > 0 && slot.admits(*place);
+            let pin = claim.pin.and_then(find).filter(fits);
+            let owner = claim.owner.filter(|_| claim.motion != Motion::Release);
+            let place = pin.or_else(|| going(claim).and_then(find).filter(fits));
+            let home = owner.and_then(find).filter(fits);
+            (slot.place, slot.home, slot.pinned) = (place, home, pin.is_some());
+            match place {
+                Some(place) if claim.motion == Motion::Rest => on[place].push(slots.len()),
+                Some(place) => moving.push((place, slots.len())),
+                None => {}
+            }
+            slots.push(slot);
+        }
+        for (place, slot) in moving {
+            on[place].push(slot);
+        }
+        Self { weights, slots, on }
+    }
+
+    /// Segments that no node may have do not count.
+    pub(super) fn demand(&self) -> Demand {
+        let possible = |slot: &&Slot| (0..self.weights.len()).any(|n| self.weights[n] > 0 && slot.admits(n));
+        let pinned = |on: &Vec<usize>| on.iter().filter(|slot| self.slots[**slot].pinned).count() as u64;
+        Demand {
+            count: self.slots.iter().filter(possible).count() as u64,
+            weights: self.weights.clone(),
+            held: self.on.iter().map(|on| on.len() as u64).collect(),
+            pinned: self.on.iter().map(pinned).collect(),
+        }
+    }
+
+    /// Where each segment is now.
+    pub(super) fn places(&self) -> impl Iterator<Item = Option<usize>> {
+        self.slots.iter().map(|slot| slot.place)
+    }
+
+    /// Brings every node as near to its target as bars and pins allow; says whether anything moved.
+    pub(super) fn reach(&mut self, target: &[u64]) -> bool {
+        let mut moved = false;
+        let mut homeless: Vec<usize> = (0..self.slots.len()).filter(|s| self.slots[*s].place.is_none()).collect();
+        homeless.sort_by_key(|slot| self.slots[*slot].barred.is_empty()); // who has less choice chooses first
+        for slot in homeless {
+            moved |= self.settle(slot, target);
+        }
+        for node in 0..self.on.len() {
+            while self.on[node].len() as u64 > target[node] {
+                let Some(path) = self.path(&[node], target) else { break };
+                self.shift(&path);
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// Gives a segment that is nowhere a place.
+    fn settle(&mut self, slot: usize, target: &[u64]) -> bool {
+        let may = |node: &usize| self.weights[*node] > 0 && self.slots[slot].admits(*node);
+        let open: Vec<usize> = (0..self.on.len()).filter(may).collect();
+        let Some(least) = open.iter().copied().min_by_key(|node| self.excess(*node, target)) else { return false };
+        let lacks = |node: &usize| self.excess(*node, target) < 0;
+        let path = match self.slots[slot].home.filter(lacks).or(Some(least).filter(lacks)) {
+            Some(node) => vec![node],
+            // All its places are taken: somebody there makes room, if that helps.
+            None => self.path(&open, target).unwrap_or_else(|| vec![least]),
+        };
+        self.shift(&path);
+        self.put(slot, path[0]);
+        true
+    }
+
+    /// A shortest way from one of `starts` to a node that lacks segments, each step of which one can be moved.
+    fn path(&self, starts: &[usize], target: &[u64]) -> Option<Vec<usize>> {
+        let mut came: Vec<Option<usize>> = vec![None; self.on.len()];
+        let mut queue: VecDeque<usize> = starts.iter().copied().collect();
+        let mut nodes: Vec<usize> = (0..self.on.len()).filter(|node| self.weights[*node] > 0).collect();
+        nodes.sort_by_key(|node| self.excess(*node, target)); // who lacks the most first
+        while let Some(from) = queue.pop_front() {
+            for to in nodes.iter().copied() {
+                if came[to].is_some() || starts.contains(&to) || self.movable(from, to).is_none() {
+                    continue;
+                }
+                came[to] = Some(from);
+                if self.excess(to, target) < 0 {
+                    let mut path: Vec<usize> = core::iter::successors(Some(to), |node| came[*node]).collect();
+                    path.reverse();
+                    return Some(path);
+                }
+                queue.push_back(to);
+            }
+        }
+        None
+    }
+
+    /// Moves one segment along each step of the way, from its end.
+    fn shift(&mut self, path: &[usize]) {
+        for step in path.windows(2).rev() {
+            let at = self.movable(step[0], step[1]).expect("a way leads where something can be moved");
+            let slot = self.on[step[0]].remove(at);
+            self.put(slot, step[1]);
+        }
+    }
+
+    fn put(&mut self, slot: usize, node: usize) {
+        self.slots[slot].place = Some(node);
+        self.on[node].push(slot);
+    }
+
+    /// Which of the segments at `from` may go to `to`.
+    fn movable(&self, from: usize, to: usize) -> Option<usize> {
+        self.on[from].iter().rposition(|slot| !self.slots[*slot].pinned && self.slots[*slot].admits(to))
+    }
+
+    /// How many a node has beyond its target.
+    fn excess(&self, node: usize, target: &[u64]) -> i64 {
+        self.on[node].len() as i64 - target[node] as i64
+    }
+}
+
+impl Slot {
+    fn admits(&self, node: usize) -> bool {
+        self.barred.get(node).is_none_or(|barred| !barred)
+    }
+}

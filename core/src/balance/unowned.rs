@@ -1,0 +1,85 @@
+//! Why a segment has no owner: P7 asks for a stated reason.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::fmt;
+
+use super::{Table, View, plan};
+use crate::{
+    id::{NodeId, ProcessorId, SegmentId},
+    time::Timestamp,
+};
+
+/// A segment that nobody owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unowned {
+    /// Of which processor.
+    pub processor: ProcessorId,
+    /// Which.
+    pub segment: SegmentId,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why nobody owns a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The plan gives it to this node; the entry is on its way.
+    GivenTo(NodeId),
+    /// No node that is there can run the processor.
+    NobodyCan,
+    /// All nodes that can run it are leaving.
+    AllLeaving,
+    /// It was released by the only nodes that could have it, and may go back to the first of them then.
+    BarredUntil(Timestamp),
+    /// All nodes that can run it have the weight 0.
+    NoWeight,
+}
+
+/// The reason of each segment that nobody owns.
+#[must_use]
+pub fn why_unowned(view: &View) -> Vec<Unowned> {
+    let claims = |table: &Table| table.claims.values().any(|claim| claim.owner.is_none());
+    if !view.processors.iter().any(claims) {
+        return Vec::new();
+    }
+    let given: BTreeMap<_, _> = plan(view).into_iter().map(|m| ((m.processor, m.segment), m.to)).collect();
+    let mut reasons = Vec::new();
+    for table in &view.processors {
+        for (segment, claim) in table.claims.iter().filter(|(_, claim)| claim.owner.is_none()) {
+            let why = match given.get(&(table.processor, *segment)) {
+                Some(node) => Why::GivenTo(*node),
+                None => nobody(view, table, claim),
+            };
+            reasons.push(Unowned { processor: table.processor, segment: *segment, why });
+        }
+    }
+    reasons
+}
+
+/// Why the plan has no place for a claim.
+fn nobody(view: &View, table: &Table, claim: &crate::claim::Claim) -> Why {
+    let can: Vec<_> = view.nodes.iter().filter(|c| table.capable.contains(&c.node)).collect();
+    if can.is_empty() {
+        return Why::NobodyCan;
+    }
+    if can.iter().all(|c| c.draining) {
+        return Why::AllLeaving;
+    }
+    let stay = |node: NodeId| can.iter().any(|c| c.node == node && !c.draining && c.weight > 0);
+    let bars = claim.bars.iter().filter(|bar| view.now < bar.until && stay(bar.node));
+    bars.map(|bar| bar.until).min().map_or(Why::NoWeight, Why::BarredUntil)
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GivenTo(node) => write!(f, "it is being given to node {node}"),
+            Self::NobodyCan => write!(f, "no node that is there can run this processor"),
+            Self::AllLeaving => write!(f, "all nodes that can run this processor are leaving"),
+            Self::BarredUntil(until) => {
+                write!(f, "it was released by the only nodes that could have it, and goes back at {} ms", until.0)
+            }
+            Self::NoWeight => write!(f, "all nodes that can run this processor have the weight 0"),
+        }
+    }
+}
