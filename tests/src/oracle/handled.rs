@@ -1,0 +1,73 @@
+//! P5: every event is handled at least once, and the events of a sequence for the first time in their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evener_core::{
+    id::{Position, ProcessorId},
+    sequence::Sequencing,
+};
+
+use super::{Broken, Fact, History};
+
+/// What of `log` the processor, started at the beginning, did not handle, or handled before its time.
+#[must_use]
+pub fn check(history: &History, log: &[Fact], processor: ProcessorId, sequencing: &Sequencing) -> Vec<Broken> {
+    let mine = history.handlings.iter().filter(|handling| handling.processor == processor && handling.done);
+    let mut done = BTreeSet::new();
+    let mut reached: BTreeMap<String, Position> = BTreeMap::new();
+    let mut found = Vec::new();
+    for handling in mine.filter(|handling| done.insert(handling.position)) {
+        let Some(fact) = usize::try_from(handling.position.0).ok().and_then(|place| log.get(place)) else {
+            found.push(format!("{} was handled and is not in the log", handling.position));
+            continue;
+        };
+        let sequence = sequencing.name(&fact.event).into_owned();
+        if let Some(before) = reached.get(&sequence).filter(|before| **before > handling.position) {
+            found.push(format!("{} was handled after {before}, both of sequence {sequence}", handling.position));
+        }
+        reached.insert(sequence, handling.position);
+    }
+    for fact in log.iter().filter(|fact| !done.contains(&fact.position)) {
+        found.push(format!("{} at {} was never handled", fact.event.id, fact.position));
+    }
+    found.into_iter().map(|what| Broken { promise: "P5", what }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use evener_core::id::{Epoch, NodeId, SegmentId};
+
+    use super::*;
+    use crate::oracle::{Handling, samples::Sample};
+
+    fn handled(positions: &[(u64, bool)]) -> Vec<String> {
+        let mut sample = Sample::of_two_appends();
+        for &(position, done) in positions {
+            let step = sample.history.step();
+            sample.history.handlings.push(Handling {
+                step,
+                node: NodeId(1),
+                processor: ProcessorId(1),
+                segment: SegmentId(0),
+                epoch: Epoch(1),
+                position: Position(position),
+                done,
+            });
+        }
+        let broken = check(&sample.history, &sample.log, ProcessorId(1), &Sequencing::KeyElseStream);
+        broken.into_iter().map(|broken| broken.what).collect()
+    }
+
+    #[test]
+    fn in_order_within_each_sequence_and_again_is_fine() {
+        assert_eq!(handled(&[(1, true), (0, false), (0, true), (0, true), (2, true), (0, true)]), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_never_handled_or_too_early_is_found() {
+        assert_eq!(handled(&[(0, true), (2, true)]).len(), 1);
+        assert_eq!(handled(&[(0, true), (1, false), (2, true)]).len(), 1, "failed is not handled");
+        assert_eq!(handled(&[(1, true), (2, true), (0, true)]), ["0 was handled after 2, both of sequence s"]);
+        assert_eq!(handled(&[(0, true), (1, true), (2, true), (7, true)]), ["7 was handled and is not in the log"]);
+    }
+}

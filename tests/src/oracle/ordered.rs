@@ -1,0 +1,232 @@
+//! P2: one order without gaps. An append stands in it whole, after everything that was known to be stored when it
+//! was asked for; its conditions held at its place; a read sees a prefix, and all that was known before it.
+
+use std::collections::BTreeMap;
+
+use evener_core::{
+    append::{Condition, Expect, Expected, Refusal},
+    id::{Position, Revision},
+};
+
+use super::{Answer, Broken, Call, Fact, History};
+
+/// Everything that stands in no such order.
+#[must_use]
+pub fn check(history: &History, log: &[Fact]) -> Vec<Broken> {
+    let mut broken = dense(log);
+    broken.extend(whole(history, log));
+    broken.extend(after_what_was_known(history));
+    for call in &history.calls {
+        broken.extend(conditions(call, log));
+        broken.extend(refusals(call, log));
+    }
+    broken.extend(reads(history, log));
+    broken.into_iter().map(|what| Broken { promise: "P2", what }).collect()
+}
+
+fn dense(log: &[Fact]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut heads: BTreeMap<&str, u64> = BTreeMap::new();
+    for (place, fact) in log.iter().enumerate() {
+        if fact.position.0 != place as u64 {
+            found.push(format!("event {} of the log says that it stands at {}", place, fact.position));
+        }
+        let Some(stream) = fact.event.stream.as_deref() else { continue };
+        let next = heads.entry(stream).or_default();
+        if fact.revision != Some(Revision(*next)) {
+            found.push(format!("at {place} stands revision {:?} of {stream}, where {next} is due", fact.revision));
+        }
+        *next += 1;
+    }
+    found
+}
+
+/// Of an append all events are there, next to each other, or none.
+fn whole(history: &History, log: &[Fact]) -> Vec<String> {
+    let places: BTreeMap<_, _> = log.iter().map(|fact| (fact.event.id, fact.position.0)).collect();
+    let mut found = Vec::new();
+    for (number, call) in history.calls.iter().enumerate() {
+        let stand: Vec<_> = call.request.events.iter().map(|event| places.get(&event.id).copied()).collect();
+        let together = stand.windows(2).all(|pair| match pair {
+            [Some(one), Some(other)] => one + 1 == *other,
+            [None, None] => true,
+            _ => false,
+        });
+        if !together {
+            found.push(format!("the events of call {number} stand at {stand:?}"));
+        }
+    }
+    found
+}
+
+fn after_what_was_known(history: &History) -> Vec<String> {
+    let mut known: Vec<_> =
+        history.calls.iter().filter_map(|call| Some((call.stored_at()?, call.stored()?.next))).collect();
+    known.sort_by_key(|(step, _)| *step);
+    let mut found = Vec::new();
+    // How far the log was known to reach, after each acknowledgement.
+    let mut reach = Position(0);
+    let reach: Vec<_> = known
+        .iter()
+        .map(|(step, next)| {
+            reach = reach.max(*next);
+            (*step, reach)
+        })
+        .collect();
+    let known_at = |step| match reach.partition_point(|(at, _)| *at < step) {
+        0 => Position(0),
+        n => reach[n - 1].1,
+    };
+    for (number, call) in history.calls.iter().enumerate() {
+        let Some(stored) = call.stored() else { continue };
+        let before = known_at(call.made);
+        if !call.request.events.is_empty() && stored.first < before {
+            let first = stored.first;
+            found.push(format!(
+                "call {number} stands at {first}, though the log was known to reach {before} when it was made"
+            ));
+        }
+    }
+    for read in &history.reads {
+        let before = known_at(read.made);
+        if read.next < before {
+            let next = read.next;
+            found.push(format!("a read saw {next} events, though {before} were known to be stored when it was made"));
+        }
+    }
+    found
+}
+
+fn conditions(call: &Call, log: &[Fact]) -> Vec<String> {
+    let Some(stored) = call.stored() else { return Vec::new() };
+    let before = &log[..usize::try_from(stored.first.0).unwrap_or(usize::MAX).min(log.len())];
+    let mut found = Vec::new();
+    for Condition { criteria, marker } in &call.request.conditions {
+        let breaks = |fact: &&Fact| fact.position >= *marker && criteria.matches_event(&fact.event);
+        if let Some(fact) = before.iter().rev().find(breaks) {
+            let (first, position) = (stored.first, fact.position);
+            found.push(format!("the append at {first} holds a condition with marker {marker} that {position} breaks"));
+        }
+    }
+    for Expect { stream, at } in &call.request.expect {
+        let stands = before.iter().filter(|fact| fact.event.stream.as_ref() == Some(stream)).count() as u64;
+        let holds = match at {
+            Expected::Any => true,
+            Expected::Nowhere => stands == 0,
+            Expected::At(revision) => stands == revision.0 + 1,
+        };
+        if !holds {
+            let first = stored.first;
+            found.push(format!("the append at {first} expects {stream} at {at:?}, which has {stands} events there"));
+        }
+    }
+    found
+}
+
+/// What a refusal says of the log is true.
+fn refusals(call: &Call, log: &[Fact]) -> Vec<String> {
+    let refused = call.answers.iter().filter_map(|(_, answer)| match answer {
+        Answer::Refused(refusal) => Some(refusal),
+        Answer::Stored(_) => None,
+    });
+    let lies = |refusal: &&Refusal| match refusal {
+        Refusal::Conflict { condition, position, kind } => {
+            let condition = &call.request.conditions[*condition as usize];
+            let fact = usize::try_from(position.0).ok().and_then(|place| log.get(place));
+            !fact.is_some_and(|fact| {
+                fact.event.kind == *kind
+                    && *position >= condition.marker
+                    && condition.criteria.matches_event(&fact.event)
+            })
+        }
+        Refusal::Revision { stream, expected, actual } => {
+            let length = log.iter().filter(|fact| fact.event.stream.as_ref() == Some(stream)).count() as u64;
+            let behind = matches!((expected, actual), (Expected::At(at), actual) if actual.is_none_or(|a| a < *at));
+            // Streams only grow, and clients expect only what they were told.
+            behind || actual.is_some_and(|actual| actual.0 >= length)
+        }
+        _ => false,
+    };
+    refused.filter(lies).map(|refusal| format!("an append was refused by what is not so: {refusal:?}")).collect()
+}
+
+fn reads(history: &History, log: &[Fact]) -> Vec<String> {
+    let mut found = Vec::new();
+    for read in &history.reads {
+        let from = usize::try_from(read.from.0).unwrap_or(usize::MAX).min(log.len());
+        let until = usize::try_from(read.next.0).unwrap_or(usize::MAX).min(log.len());
+        let stands: Vec<_> = log[from..until.max(from)].iter().map(|fact| fact.event.id).collect();
+        if stands != read.ids {
+            found.push(format!("a read from {} to {} saw other events than the log has there", read.from, read.next));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use evener_core::criteria::{Criteria, Criterion};
+
+    use super::*;
+    use crate::oracle::samples::{Sample, stored};
+
+    #[track_caller]
+    fn finds(change: impl FnOnce(&mut Sample), what: &str) {
+        let mut sample = Sample::of_two_appends();
+        assert_eq!(check(&sample.history, &sample.log), []);
+        change(&mut sample);
+        let broken = check(&sample.history, &sample.log);
+        assert!(broken.iter().any(|broken| broken.what.contains(what)), "{what} is not in {broken:?}");
+    }
+
+    #[test]
+    fn gaps_and_wrong_revisions_are_found() {
+        finds(|sample| sample.log[2].position = Position(3), "says that it stands at 3");
+        finds(|sample| sample.log[2].revision = Some(Revision(2)), "where 1 is due");
+    }
+
+    #[test]
+    fn an_append_in_parts_is_found() {
+        finds(|sample| sample.log[1].position = Position(7), "the events of call 1");
+        finds(|sample| drop(sample.log.pop()), "the events of call 1");
+    }
+
+    #[test]
+    fn an_append_before_what_was_known_is_found() {
+        finds(|sample| sample.history.calls[1].answers[0].1 = stored(0, 2), "call 1 stands at 0");
+    }
+
+    #[test]
+    fn a_condition_that_did_not_hold_is_found() {
+        let any = |marker| Condition {
+            criteria: Criteria(vec![Criterion { types: vec![], tags: vec!["stream=s".into()] }]),
+            marker: Position(marker),
+        };
+        finds(|sample| sample.history.calls[1].request.conditions.push(any(0)), "that 0 breaks");
+        let mut sample = Sample::of_two_appends();
+        sample.history.calls[1].request.conditions.push(any(1));
+        assert_eq!(check(&sample.history, &sample.log), []);
+        let expect = |at| Expect { stream: "s".into(), at };
+        finds(|sample| sample.history.calls[1].request.expect.push(expect(Expected::Nowhere)), "expects s");
+        sample.history.calls[1].request.expect.push(expect(Expected::At(Revision(0))));
+        assert_eq!(check(&sample.history, &sample.log), []);
+    }
+
+    #[test]
+    fn a_refusal_that_lies_is_found() {
+        let stale = Refusal::Revision { stream: "s".into(), expected: Expected::At(Revision(1)), actual: None };
+        finds(|sample| sample.history.calls[1].answers.push((9, Answer::Refused(stale))), "refused by what is not so");
+    }
+
+    #[test]
+    fn a_stale_and_a_strange_read_are_found() {
+        finds(
+            |sample| {
+                sample.history.reads[0].ids.pop();
+                sample.history.reads[0].next = Position(2);
+            },
+            "a read saw 2 events",
+        );
+        finds(|sample| sample.history.reads[0].ids.swap(0, 1), "saw other events");
+    }
+}

@@ -1,0 +1,53 @@
+//! A small run that keeps every promise, for tests that then break one.
+
+use evener_core::{
+    append::{Appended, Request},
+    event::Event,
+    id::{Position, Revision},
+};
+use uuid::Uuid;
+
+use super::{Answer, Fact, History, Read};
+
+/// What was seen, and what is held.
+pub struct Sample {
+    pub history: History,
+    pub log: Vec<Fact>,
+}
+
+/// An event of this number in this stream.
+pub fn event(n: u128, stream: &str) -> Event {
+    Event {
+        id: Uuid::from_u128(n),
+        kind: "happened".into(),
+        stream: Some(stream.into()),
+        tags: vec![format!("stream={stream}")],
+        ..Event::default()
+    }
+}
+
+/// Where an append stands.
+pub fn stored(first: u64, next: u64) -> Answer {
+    Answer::Stored(Appended { first: Position(first), next: Position(next), repeated: false })
+}
+
+impl Sample {
+    /// Two appends, of one and of two events, one after the other, and a read of all.
+    pub fn of_two_appends() -> Self {
+        let mut history = History::default();
+        let first = history.made(Request { events: vec![event(1, "s")], ..Request::default() });
+        history.answered(first, stored(0, 1));
+        let second = history.made(Request { events: vec![event(2, "t"), event(3, "s")], ..Request::default() });
+        history.answered(second, stored(1, 3));
+        let (made, answered) = (history.step(), history.step());
+        let ids = [1, 2, 3].map(Uuid::from_u128).to_vec();
+        history.reads.push(Read { made, answered, from: Position(0), ids, next: Position(3) });
+        let fact = |position, revision, event| Fact {
+            position: Position(position),
+            revision: Some(Revision(revision)),
+            event,
+        };
+        let log = vec![fact(0, 0, event(1, "s")), fact(1, 0, event(2, "t")), fact(2, 1, event(3, "s"))];
+        Self { history, log }
+    }
+}
