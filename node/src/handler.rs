@@ -23,6 +23,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use delivery::cause;
 pub use delivery::{CAUSE_BYTES_MAX, Delivery, Runner, Verdict};
 pub use error::{Error, Every, Outcome, Result};
 pub use event::{Event, Raw, decode, encode};

@@ -7,6 +7,7 @@ pub mod prelude;
 
 pub mod event;
 
+pub mod exec;
 pub mod handler;
 
 pub mod cloudevent;

@@ -1,0 +1,87 @@
+//! What a program answers, and what is wrong with it where it is something else.
+
+use serde::Deserialize;
+
+use crate::handler::Verdict;
+
+#[derive(Deserialize)]
+struct Answer {
+    delivery: u64,
+    ok: Option<bool>,
+    error: Option<String>,
+    verdict: Option<Word>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Word {
+    Retry,
+    SetAside,
+    Skip,
+}
+
+/// The verdict on delivery `asked` in a line that was printed, or why it is none.
+pub(super) fn read(line: &[u8], asked: u64) -> Result<Verdict, String> {
+    let expected = format!("expected {{\"delivery\":{asked},\"ok\":true}} or {{\"delivery\":{asked},\"error\":\"…\"}}");
+    let refuse = |why: String| format!("printed {}, which is no answer: {why}; {expected}", shown(line));
+    let answer: Answer = serde_json::from_slice(line).map_err(|error| refuse(error.to_string()))?;
+    if answer.delivery != asked {
+        return Err(refuse(format!("it answers delivery {}", answer.delivery)));
+    }
+    match (answer.ok, answer.error, answer.verdict) {
+        (Some(true), None, None) => Ok(Verdict::Handled),
+        (None | Some(false), Some(cause), word) => Ok(failed(cause, word)),
+        (Some(true), ..) => Err(refuse("it is both ok and not".to_owned())),
+        _ => Err(refuse("it has neither `\"ok\":true` nor an `error`".to_owned())),
+    }
+}
+
+fn failed(cause: String, word: Option<Word>) -> Verdict {
+    let cause = crate::handler::cause(cause);
+    match word {
+        None | Some(Word::Retry) => Verdict::Retry { cause, after: None },
+        Some(Word::SetAside) => Verdict::SetAside { cause },
+        Some(Word::Skip) => Verdict::Skip { cause },
+    }
+}
+
+/// Bytes of what was printed that are shown.
+const SHOWN_MAX: usize = 120;
+
+/// The first bytes of what was printed, as a person can read them.
+pub(super) fn shown(printed: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&printed[..printed.len().min(SHOWN_MAX)]);
+    let text = text.trim_end_matches(['\n', '\r']);
+    if printed.len() > SHOWN_MAX { format!("{text:?} …") } else { format!("{text:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_verdict() {
+        let check = |line: &str, expected: Verdict| assert_eq!(read(line.as_bytes(), 7), Ok(expected), "of {line}");
+        let cause = || "no".to_owned();
+        check(r#"{"delivery":7,"ok":true}"#, Verdict::Handled);
+        check(r#"{"delivery":7,"error":"no"}"#, Verdict::Retry { cause: cause(), after: None });
+        check(r#"{"delivery":7,"ok":false,"error":"no","verdict":"retry"}"#, Verdict::retry("no"));
+        check(r#"{"delivery":7,"error":"no","verdict":"set-aside"}"#, Verdict::SetAside { cause: cause() });
+        check(r#"{"verdict":"skip","delivery":7,"error":"no","more":1}"#, Verdict::Skip { cause: cause() });
+    }
+
+    #[test]
+    fn what_is_no_answer_is_shown_with_what_was_expected() {
+        let why = |line: &str| read(line.as_bytes(), 7).unwrap_err();
+        assert_eq!(
+            why("hello\r\n"),
+            "printed \"hello\", which is no answer: expected value at line 1 column 1; \
+             expected {\"delivery\":7,\"ok\":true} or {\"delivery\":7,\"error\":\"…\"}"
+        );
+        assert!(why(r#"{"delivery":6,"ok":true}"#).contains("it answers delivery 6;"));
+        assert!(why(r#"{"delivery":7}"#).contains("it has neither"));
+        assert!(why(r#"{"delivery":7,"ok":true,"error":"x"}"#).contains("both ok and not"));
+        assert!(why(r#"{"delivery":7,"error":"x","verdict":"stop"}"#).contains("unknown variant `stop`"));
+        assert!(why(&"x".repeat(500)).len() < 400);
+    }
+}

@@ -1,0 +1,104 @@
+//! Lines that a program prints, none longer than a bound.
+
+use std::{io, sync::Arc, time::Duration};
+
+use evener_core::id::SegmentId;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::ChildStderr,
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// Bytes of its last words that are kept.
+const LAST_BYTES_MAX: usize = 240;
+
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A line, its end included.
+    Whole(Vec<u8>),
+    /// The start of one that is longer than allowed.
+    TooLong(Vec<u8>),
+    /// What stood before the end of the output, without the end of a line.
+    End(Vec<u8>),
+}
+
+/// Reads a line of at most `bytes_max` bytes, taking no more memory for it.
+pub(super) async fn line(from: &mut (impl AsyncBufRead + Unpin), bytes_max: usize) -> io::Result<Line> {
+    let mut line = Vec::new();
+    from.take(bytes_max as u64).read_until(b'\n', &mut line).await?;
+    Ok(match line.last() {
+        Some(b'\n') => Line::Whole(line),
+        _ if line.len() == bytes_max => Line::TooLong(line),
+        _ => Line::End(line),
+    })
+}
+
+/// What a program says on stderr: told to the log, and the last of it kept.
+pub(super) struct Stderr {
+    last: Arc<Mutex<Option<String>>>,
+    forwarding: JoinHandle<()>,
+}
+
+impl Stderr {
+    pub(super) fn forward(from: ChildStderr, processor: Arc<str>, segment: SegmentId, bytes_max: usize) -> Self {
+        let last = Arc::new(Mutex::new(None));
+        let told = last.clone();
+        let forwarding = tokio::spawn(async move {
+            let mut from = BufReader::new(from);
+            loop {
+                let (bytes, more) = match line(&mut from, bytes_max).await {
+                    Ok(Line::Whole(bytes) | Line::TooLong(bytes)) => (bytes, true),
+                    Ok(Line::End(bytes)) => (bytes, false),
+                    Err(_) => return,
+                };
+                let text = String::from_utf8_lossy(&bytes);
+                let text = text.trim();
+                if !text.is_empty() {
+                    tracing::info!(target: "evener::exec", %processor, %segment, "{text}");
+                    *told.lock() = Some(text[..text.floor_char_boundary(LAST_BYTES_MAX)].to_owned());
+                }
+                if !more {
+                    return;
+                }
+            }
+        });
+        Self { last, forwarding }
+    }
+
+    /// Waits until all it said was read, or for so long: what it started may still hold it open.
+    pub(super) async fn drained(&mut self, wait: Duration) {
+        timeout(wait, &mut self.forwarding).await.ok();
+    }
+
+    /// Its last line that was not empty.
+    pub(super) fn last(&self) -> Option<String> {
+        self.last.lock().clone()
+    }
+}
+
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        self.forwarding.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_is_bounded() {
+        let mut from = &b"ab\n\nabcdefghij\nend"[..];
+        let mut next = async || line(&mut from, 5).await.unwrap();
+        assert_eq!(next().await, Line::Whole(b"ab\n".to_vec()));
+        assert_eq!(next().await, Line::Whole(b"\n".to_vec()));
+        assert_eq!(next().await, Line::TooLong(b"abcde".to_vec()));
+        assert_eq!(next().await, Line::TooLong(b"fghij".to_vec()));
+        assert_eq!(next().await, Line::Whole(b"\n".to_vec()));
+        assert_eq!(next().await, Line::End(b"end".to_vec()));
+        assert_eq!(next().await, Line::End(Vec::new()));
+    }
+}

@@ -1,0 +1,164 @@
+//! One program at work: started, asked, ended. It leads a process group of its own, so that what `sh` started
+//! goes with it.
+
+use std::{io, process::Stdio, sync::Arc, time::Duration};
+
+use evener_core::id::SegmentId;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncWriteExt, BufReader},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use super::{
+    Settings,
+    answer::{self, shown},
+    lines::{Line, Stderr, line},
+};
+use crate::{
+    cloudevent,
+    handler::{Delivery, Verdict},
+};
+
+/// How long a program that closed its output is waited for, to tell how it ended and what it said last.
+const EXIT_WAIT: Duration = Duration::from_secs(1);
+
+/// Bytes of a command that are shown.
+const COMMAND_SHOWN_MAX: usize = 80;
+
+pub(super) struct Program {
+    /// With its stdin, which is closed as soon as it is waited for.
+    child: Child,
+    /// Its process group, which bears its number; none once the program has ended.
+    group: Option<Pid>,
+    stdout: BufReader<ChildStdout>,
+    stderr: Stderr,
+    asked: u64,
+    command: String,
+    settings: Settings,
+}
+
+impl Program {
+    pub(super) fn start(
+        processor: &Arc<str>,
+        command: &str,
+        segment: SegmentId,
+        settings: Settings,
+    ) -> io::Result<Self> {
+        let mut child = Command::new("sh")
+            .args(["-c", command])
+            .env("EVENER_PROCESSOR", &**processor)
+            .env("EVENER_SEGMENT", segment.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let stderr = stderr.expect("stderr is piped");
+        tracing::debug!(%processor, %segment, pid = child.id(), command, "started a handler program");
+        Ok(Self {
+            child,
+            group,
+            stdout: BufReader::new(stdout.expect("stdout is piped")),
+            stderr: Stderr::forward(stderr, processor.clone(), segment, settings.line_bytes_max),
+            asked: 0,
+            command: command.to_owned(),
+            settings,
+        })
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Hands it an event, and waits for its verdict. After an error, which says what it did instead, it cannot be
+    /// asked again.
+    pub(super) async fn ask(&mut self, delivery: &Delivery) -> Result<Verdict, String> {
+        self.asked += 1;
+        let exchange = async {
+            let stdin = self.child.stdin.as_mut().expect("it was not waited for yet");
+            // Where it reads no more, what it printed and how it ended tells why.
+            stdin.write_all(request(self.asked, delivery).as_bytes()).await.ok();
+            line(&mut self.stdout, self.settings.line_bytes_max).await
+        };
+        let fault = match timeout(self.settings.answer_wait, exchange).await {
+            Ok(Ok(Line::Whole(line))) => match answer::read(&line, self.asked) {
+                Ok(verdict) => return Ok(verdict),
+                Err(why) => why,
+            },
+            Ok(Ok(Line::TooLong(start))) => {
+                let max = self.settings.line_bytes_max;
+                format!("printed a line of more than {max} bytes (line_bytes_max): {}", shown(&start))
+            }
+            Ok(Ok(Line::End(rest))) => self.how_it_ended(&rest).await,
+            Ok(Err(error)) => format!("could not be read from: {error}"),
+            Err(_) => format!("did not answer within {:?} (answer_wait)", self.settings.answer_wait),
+        };
+        let last = self.stderr.last().map_or_else(String::new, |last| format!("; its last words: {last}"));
+        Err(format!("the program {} {fault}{last}", command_shown(&self.command)))
+    }
+
+    /// It closed its output, having printed no answer but only `rest`.
+    async fn how_it_ended(&mut self, rest: &[u8]) -> String {
+        let ended = timeout(EXIT_WAIT, self.child.wait()).await;
+        self.stderr.drained(EXIT_WAIT).await;
+        let printed = if rest.is_empty() { String::new() } else { format!(" and had printed {}", shown(rest)) };
+        match ended {
+            Ok(Ok(status)) => format!("ended with {status} before it answered{printed}"),
+            Ok(Err(error)) => format!("ended before it answered{printed}; how is unknown: {error}"),
+            Err(_) => format!("closed its output before it answered{printed}"),
+        }
+    }
+
+    /// Ends it as it should be: its stdin is closed; if that does not end it, it is told to, and then killed.
+    pub(super) async fn end(mut self) {
+        let Settings { end_wait, term_wait, .. } = self.settings;
+        if timeout(end_wait, self.child.wait()).await.is_err() {
+            self.signal(Signal::TERM);
+            if timeout(term_wait, self.child.wait()).await.is_err() {
+                tracing::warn!(command = self.command, "a handler program is killed: it did not end by SIGTERM");
+            }
+        }
+        self.kill().await;
+    }
+
+    /// Ends it, and whatever it started, at once.
+    pub(super) async fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.group = None;
+        self.child.wait().await.ok();
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            kill_process_group(group, signal).ok();
+        }
+    }
+}
+
+impl Drop for Program {
+    /// It was given up in the middle of a question. The runtime waits for it.
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// One line that asks about an event.
+fn request(number: u64, delivery: &Delivery) -> String {
+    let Delivery { processor, segment, epoch, attempt, replaying, stored } = delivery;
+    let processor = serde_json::Value::from(&**processor);
+    let event = cloudevent::stored_to_json(stored);
+    format!(
+        "{{\"delivery\":{number},\"processor\":{processor},\"segment\":{segment},\"epoch\":{epoch},\
+         \"attempt\":{attempt},\"replaying\":{replaying},\"event\":{event}}}\n"
+    )
+}
+
+fn command_shown(command: &str) -> String {
+    let end = command.floor_char_boundary(COMMAND_SHOWN_MAX);
+    if end < command.len() { format!("`{} …`", &command[..end]) } else { format!("`{command}`") }
+}

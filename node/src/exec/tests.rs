@@ -1,0 +1,204 @@
+//! Real programs, well and badly behaved.
+
+use std::{fs, path::Path};
+
+use evener_core::{
+    event::{DataKind, Event},
+    id::{Epoch, Position},
+    time::Timestamp,
+};
+
+use super::*;
+use crate::event::Stored;
+
+fn delivery(segment: u32, data: &str) -> Delivery {
+    let event = Event {
+        source: "/test".into(),
+        kind: "order.paid.v1".into(),
+        data_kind: DataKind::Json,
+        data: data.as_bytes().to_vec(),
+        ..Event::default()
+    };
+    Delivery {
+        processor: "mail \"1\"".into(),
+        segment: SegmentId(segment),
+        epoch: Epoch(8),
+        attempt: 2,
+        replaying: false,
+        stored: Arc::new(Stored { position: Position(12), revision: None, recorded: Timestamp(0), event }),
+    }
+}
+
+fn program(command: impl Into<String>) -> ExecRunner {
+    ExecRunner::new("mail", command, Settings::default())
+}
+
+/// The cause of the failed attempt that a program makes of a delivery.
+async fn fault(command: &str) -> String {
+    match program(command).run(delivery(3, "1")).await {
+        Verdict::Retry { cause, after: None } => cause,
+        other => panic!("{command}: {other:?}"),
+    }
+}
+
+/// Writes each line it reads to `FILE.SEGMENT`, and says ok, counting; tells its number of start and of end.
+fn recorder(file: &Path) -> String {
+    let file = file.display();
+    format!(
+        "echo start >> {file}.$EVENER_SEGMENT; n=0; \
+         while read -r line; do n=$((n+1)); printf '%s\\n' \"$line\" >> {file}.$EVENER_SEGMENT; \
+         echo \"{{\\\"delivery\\\":$n,\\\"ok\\\":true}}\"; done; echo end >> {file}.$EVENER_SEGMENT"
+    )
+}
+
+fn lines(file: &Path, segment: u32) -> Vec<String> {
+    let text = fs::read_to_string(format!("{}.{segment}", file.display())).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_program_a_segment_lives_as_long_as_the_segment_is_at_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("seen");
+    let runner = program(recorder(&file));
+    for (segment, data) in [(3, "1"), (4, "2"), (3, r#"{"a":"ü"}"#)] {
+        assert_eq!(runner.run(delivery(segment, data)).await, Verdict::Handled);
+    }
+    runner.close(SegmentId(3)).await;
+    let id = "00000000-0000-0000-0000-000000000000";
+    let asked = |number: u32, data: &str| {
+        format!(
+            "{{\"delivery\":{number},\"processor\":\"mail \\\"1\\\"\",\"segment\":3,\"epoch\":8,\"attempt\":2,\
+             \"replaying\":false,\"event\":{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/test\",\
+             \"type\":\"order.paid.v1\",\"position\":12,\"recorded\":\"1970-01-01T00:00:00.000Z\",\"data\":{data}}}}}"
+        )
+    };
+    let expected = ["start".to_owned(), asked(1, "1"), asked(2, r#"{"a":"ü"}"#), "end".to_owned()];
+    assert_eq!(lines(&file, 3), expected);
+    assert_eq!(lines(&file, 4).len(), 2);
+    assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
+    assert_eq!(lines(&file, 3)[4..], ["start".to_owned(), asked(1, "1")]);
+}
+
+#[tokio::test]
+async fn an_error_it_answers_is_a_verdict_and_it_lives_on() {
+    let answers = [
+        r#"{"delivery":1,"error":"no such address","verdict":"set-aside"}"#,
+        r#"{"delivery":2,"error":"not now"}"#,
+        r#"{"delivery":3,"error":"old","verdict":"skip"}"#,
+        r#"{"delivery":4,"ok":true}"#,
+    ];
+    let runner = program(format!("read x; echo '{}'", answers.join("'; read x; echo '")));
+    let mut verdicts = Vec::new();
+    for _ in answers {
+        verdicts.push(runner.run(delivery(3, "1")).await);
+    }
+    let expected = [
+        Verdict::SetAside { cause: "no such address".into() },
+        Verdict::Retry { cause: "not now".into(), after: None },
+        Verdict::Skip { cause: "old".into() },
+        Verdict::Handled,
+    ];
+    assert_eq!(verdicts, expected);
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_exist_says_so() {
+    let said = fault("evener-no-such-program --now").await;
+    let start = "the program `evener-no-such-program --now` ended with exit status: 127 before it answered; \
+                 its last words: sh: ";
+    assert!(said.starts_with(start) && said.ends_with("not found"), "{said}");
+}
+
+#[tokio::test]
+async fn a_program_that_ends_says_how() {
+    let said = fault("read x; echo first >&2; echo out of paper >&2; echo >&2; printf abc; exit 3").await;
+    let expected = "the program `read x; echo first >&2; echo out of paper >&2; echo >&2; printf abc; exit 3` \
+                    ended with exit status: 3 before it answered and had printed \"abc\"; its last words: out of paper";
+    assert_eq!(said, expected);
+    assert!(fault("read x; kill -9 $$").await.contains("ended with signal: 9 (SIGKILL) before it answered"));
+    assert!(fault("exec true").await.contains("ended with exit status: 0 before it answered"));
+}
+
+#[tokio::test]
+async fn a_program_that_prints_rubbish_is_replaced() {
+    let said = fault("echo 'Hello there!'; cat").await;
+    let start = "the program `echo 'Hello there!'; cat` printed \"Hello there!\", which is no answer: ";
+    assert!(said.starts_with(start) && said.contains("expected {\"delivery\":1,\"ok\":true}"), "{said}");
+
+    let said = fault("head -c 100000 /dev/zero; sleep 1000").await;
+    assert!(said.contains("printed a line of more than 65536 bytes (line_bytes_max): \"\\0\\0"), "{said}");
+
+    // The next attempt finds a fresh one.
+    let dir = tempfile::tempdir().unwrap();
+    let once = dir.path().join("once");
+    let runner = program(format!("mkdir {} && echo rubbish; {}", once.display(), recorder(&dir.path().join("seen"))));
+    assert!(matches!(runner.run(delivery(3, "1")).await, Verdict::Retry { .. }));
+    assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
+}
+
+#[tokio::test]
+async fn a_program_that_never_answers_is_killed_with_all_it_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("held");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    // Both the shell and what it starts hold the writing end; the reader sees the end when both are gone.
+    let runner = program(format!("exec 3> {}; sleep 1000 & sleep 1000", fifo.display()));
+    let (opened, is_open) = std::sync::mpsc::channel();
+    let all_gone = std::thread::spawn(move || {
+        let mut held = fs::File::open(fifo).unwrap();
+        opened.send(()).unwrap();
+        std::io::copy(&mut held, &mut std::io::sink()).unwrap()
+    });
+    let mut asked = runner.run(delivery(3, "1"));
+    while is_open.try_recv().is_err() {
+        assert!(futures::poll!(&mut asked).is_pending());
+        tokio::task::yield_now().await;
+    }
+    // From here on time passes by itself where nothing else can happen.
+    tokio::time::pause();
+    let Verdict::Retry { cause, .. } = asked.await else { panic!("it never answered") };
+    assert!(cause.contains("did not answer within 30s (answer_wait)"), "{cause}");
+    assert_eq!(all_gone.join().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_program_given_up_in_the_middle_is_never_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("seen");
+    // The first start answers too late for the first question, and would answer the second with it.
+    let slow = format!("mkdir {}/once && {{ read x; sleep 1000; }}", dir.path().display());
+    let runner = program(format!("{slow}; {}", recorder(&file)));
+    let mut given_up = runner.run(delivery(3, "1"));
+    while !dir.path().join("once").exists() {
+        assert!(futures::poll!(&mut given_up).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(given_up);
+    assert_eq!(runner.run(delivery(3, "2")).await, Verdict::Handled);
+    let seen = lines(&file, 3);
+    assert!(seen.len() == 2 && seen[1].contains("\"delivery\":1") && seen[1].contains("\"data\":2"), "{seen:?}");
+}
+
+/// Answers once; what it does about SIGTERM comes first.
+async fn stubborn(trap: &str, end_wait: Duration, term_wait: Duration) {
+    let answer = r#"{"delivery":1,"ok":true}"#;
+    let command = format!("{trap}; read x; echo '{answer}'; while true; do sleep 1000; done");
+    let runner = ExecRunner::new("mail", command, Settings { end_wait, term_wait, ..Settings::default() });
+    assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
+    runner.close(SegmentId(3)).await;
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_end_by_itself_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = dir.path().join("told");
+    let trap = format!("trap 'echo told > {}; exit' TERM", told.display());
+    stubborn(&trap, Duration::ZERO, Duration::from_secs(60)).await;
+    assert_eq!(fs::read_to_string(told).unwrap(), "told\n");
+}
+
+#[tokio::test]
+async fn a_program_that_will_not_end_is_killed() {
+    stubborn("trap '' TERM", Duration::ZERO, Duration::ZERO).await;
+}
