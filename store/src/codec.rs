@@ -9,17 +9,19 @@
 //! An event is written as these values, one after the other; what is looked for stands first:
 //!
 //! ```text
-//! id [u8; 16] | kind text | stream text? | tags [text] | key text? | source text | given_id text? | time text?
-//! | content_type text? | schema text? | extensions [(text, text)] | key_id u32 | data_kind u8 | data bytes
+//! id [u8; 16] | flags u16 | type text | stream text? | tags [text] | key text? | source text | given_id text?
+//! | time text? | content_type text? | schema text? | extensions [(text, text)]? | key_id u32? | data: the rest
 //! ```
 //!
-//! A `text` is its length and its UTF-8 bytes, `?` is 0, or 1 and the value, `[…]` is a count and the values.
+//! A `text` is its length and its UTF-8 bytes, `[…]` is a count and the values. What has a `?` is there if its bit
+//! of the flags is set: 0 stream, 1 key, 2 given_id, 3 time, 4 content_type, 5 schema, 6 extensions, 7 key_id. Bits
+//! 8 and 9 are the kind of data: 0 none, 1 JSON, 2 bytes. The others are 0.
 
 use bincode::{
     BorrowDecode,
     config::{Configuration, Limit, LittleEndian, Varint},
     de::{BorrowDecoder, Decode, read::Reader},
-    enc::write::Writer,
+    enc::{Encode, Encoder, write::Writer},
     error::{DecodeError as Broken, EncodeError},
 };
 use bytes::Bytes;
@@ -151,68 +153,93 @@ pub(crate) fn take<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Res
 
 /// Writes an event behind what is there.
 pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
-    let values = (
-        event.id.as_bytes(),
-        &event.kind,
-        &event.stream,
-        &event.tags,
-        &event.key,
-        &event.source,
-        &event.given_id,
-        &event.time,
-        &event.content_type,
-        &event.schema,
-        &event.extensions,
-        event.key_id,
-        number_of(event.data_kind),
-        &event.data,
-    );
-    bincode::encode_into_writer(values, Out(out), limited::<MESSAGE_BYTES_MAX>()).expect("a vector takes all bytes");
+    bincode::encode_into_writer(Told(event), Out(out), limited::<MESSAGE_BYTES_MAX>()).expect("a vector takes all");
+    out.extend_from_slice(&event.data);
 }
 
-/// Reads an event that fills `bytes`.
+/// Reads the event that `bytes` are.
 pub(crate) fn take_event(bytes: &[u8]) -> Result<Event, DecodeError> {
-    type Values<'b> = (
-        [u8; 16],
-        &'b str,
-        Option<&'b str>,
-        List<Text>,
-        Option<&'b str>,
-        &'b str,
-        Option<&'b str>,
-        Option<&'b str>,
-        Option<&'b str>,
-        Option<&'b str>,
-        List<(Text, Text)>,
-        u32,
-        u8,
-        &'b [u8],
-    );
     const WHAT: &str = "an event";
     within(WHAT, "message_bytes_max", MESSAGE_BYTES_MAX, bytes)?;
-    let decoded = bincode::borrow_decode_from_slice::<Values<'_>, _>(bytes, limited::<MESSAGE_BYTES_MAX>());
-    let values = whole(WHAT, bytes, decoded)?;
-    let (id, kind, stream, tags, key, source, given_id, time, content_type, schema, extensions, key_id, form, data) =
-        values;
-    Ok(Event {
-        id: Uuid::from_bytes(id),
-        given_id: given_id.map(String::from),
-        source: source.to_owned(),
-        kind: kind.to_owned(),
-        stream: stream.map(String::from),
-        key: key.map(String::from),
-        tags: tags.0.into_iter().map(|tag| tag.0).collect(),
-        time: time.map(String::from),
-        content_type: content_type.map(String::from),
-        schema: schema.map(String::from),
-        extensions: extensions.0.into_iter().map(|(name, value)| (name.0, value.0)).collect(),
-        key_id,
-        data_kind: data_kind_of(form).ok_or_else(|| DecodeError::Broken {
-            what: WHAT,
-            cause: format!("data_kind {form} is unknown here: start a newer build of evener on this node"),
-        })?,
-        data: data.to_vec(),
-    })
+    let decoded = bincode::borrow_decode_from_slice::<Read, _>(bytes, limited::<MESSAGE_BYTES_MAX>());
+    let (Read(event), used) = decoded.map_err(|broken| refused(WHAT, bytes, broken))?;
+    Ok(Event { data: bytes[used..].to_vec(), ..event })
+}
+
+/// An event about to be written, all but its data.
+struct Told<'e>(&'e Event);
+
+impl Encode for Told<'_> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let Self(event) = self;
+        let optional = [&event.stream, &event.key, &event.given_id, &event.time, &event.content_type, &event.schema];
+        let mut flags = (0..).zip(optional).fold(0, |flags, (bit, text)| flags | u16::from(text.is_some()) << bit);
+        flags |= u16::from(!event.extensions.is_empty()) << EXTENSIONS;
+        flags |= u16::from(event.key_id != 0) << KEY_ID;
+        flags |= u16::from(number_of(event.data_kind)) << DATA_KIND;
+        event.id.as_bytes().encode(encoder)?;
+        flags.to_le_bytes().encode(encoder)?;
+        event.kind.encode(encoder)?;
+        if let Some(stream) = &event.stream {
+            stream.encode(encoder)?;
+        }
+        event.tags.encode(encoder)?;
+        if let Some(key) = &event.key {
+            key.encode(encoder)?;
+        }
+        event.source.encode(encoder)?;
+        for text in optional[2..].iter().copied().flatten() {
+            text.encode(encoder)?;
+        }
+        if !event.extensions.is_empty() {
+            event.extensions.encode(encoder)?;
+        }
+        if event.key_id != 0 {
+            event.key_id.encode(encoder)?;
+        }
+        Ok(())
+    }
+}
+
+const EXTENSIONS: u16 = 6;
+const KEY_ID: u16 = 7;
+const DATA_KIND: u16 = 8;
+
+/// An event that was read, all but its data.
+struct Read(Event);
+
+impl<'de, C> BorrowDecode<'de, C> for Read {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, Broken> {
+        let id = Uuid::from_bytes(<[u8; 16]>::decode(decoder)?);
+        let flags = u16::from_le_bytes(<[u8; 2]>::decode(decoder)?);
+        let data_kind = data_kind_of(flags >> DATA_KIND).ok_or_else(|| {
+            Broken::OtherString(format!("its flags {flags:#06x} are unknown here: start a newer build of evener"))
+        })?;
+        let set = |bit: u16| flags >> bit & 1 == 1;
+        let text = |decoder: &mut D| Text::borrow_decode(decoder).map(|text| text.0);
+        let optional = |bit, decoder: &mut D| set(bit).then(|| text(decoder)).transpose();
+        Ok(Self(Event {
+            id,
+            kind: text(decoder)?,
+            stream: optional(0, decoder)?,
+            tags: List::<Text>::borrow_decode(decoder)?.0.into_iter().map(|tag| tag.0).collect(),
+            key: optional(1, decoder)?,
+            source: text(decoder)?,
+            given_id: optional(2, decoder)?,
+            time: optional(3, decoder)?,
+            content_type: optional(4, decoder)?,
+            schema: optional(5, decoder)?,
+            extensions: if set(EXTENSIONS) {
+                let pairs = List::<(Text, Text)>::borrow_decode(decoder)?.0;
+                pairs.into_iter().map(|(name, value)| (name.0, value.0)).collect()
+            } else {
+                Vec::new()
+            },
+            key_id: if set(KEY_ID) { u32::decode(decoder)? } else { 0 },
+            data_kind,
+            data: Vec::new(),
+        }))
+    }
 }
 
 const fn number_of(kind: DataKind) -> u8 {
@@ -223,7 +250,7 @@ const fn number_of(kind: DataKind) -> u8 {
     }
 }
 
-const fn data_kind_of(number: u8) -> Option<DataKind> {
+const fn data_kind_of(number: u16) -> Option<DataKind> {
     match number {
         0 => Some(DataKind::None),
         1 => Some(DataKind::Json),
@@ -245,10 +272,17 @@ fn whole<T>(what: &'static str, bytes: &[u8], decoded: Result<(T, usize), Broken
     match decoded {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(DecodeError::Trailing { what, extra: bytes.len() - used }),
-        Err(Broken::UnexpectedEnd { additional }) => {
-            Err(DecodeError::Short { what, need: bytes.len().saturating_add(additional), have: bytes.len() })
+        Err(broken) => Err(refused(what, bytes, broken)),
+    }
+}
+
+fn refused(what: &'static str, bytes: &[u8], broken: Broken) -> DecodeError {
+    match broken {
+        Broken::UnexpectedEnd { additional } => {
+            DecodeError::Short { what, need: bytes.len().saturating_add(additional), have: bytes.len() }
         }
-        Err(broken) => Err(DecodeError::Broken { what, cause: broken.to_string() }),
+        Broken::OtherString(cause) => DecodeError::Broken { what, cause },
+        broken => DecodeError::Broken { what, cause: broken.to_string() },
     }
 }
 

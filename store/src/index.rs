@@ -23,7 +23,7 @@ use crate::{
 
 pub use self::{
     places::Place,
-    select::{PROBES_MAX, Query, Selected},
+    select::{PROBES_MAX, Selected, Wanted},
     view::View,
 };
 
@@ -124,6 +124,9 @@ impl Index {
         for &command in accepted {
             let found = payload.events(command as usize).map_err(broken)?;
             let found = found.ok_or(ApplyError::NoAppend { index, command })?;
+            if found.is_empty() {
+                continue;
+            }
             events.push((command, found.iter().collect::<Result<Vec<_>, _>>().map_err(broken)?));
         }
         let stored = events.iter().map(|(command, events)| {
@@ -150,10 +153,10 @@ impl Index {
 
     /// Which events are meant, from one end of the range on, as far as one brief look goes.
     #[must_use]
-    pub fn select(&self, query: &Query<'_>, from: Position, to: Position, max: usize) -> Selected {
-        match self.0.read().get(&query.context) {
-            Some(context) => context.select(query, from, to, max),
-            None => Selected::nothing(if query.backwards { Position(0) } else { from }),
+    pub fn select(&self, wanted: &Wanted<'_>, from: Position, to: Position, max: usize) -> Selected {
+        match self.0.read().get(&wanted.context) {
+            Some(context) => context.select(wanted, from, to, max),
+            None => Selected::nothing(if wanted.backwards { Position(0) } else { from }),
         }
     }
 

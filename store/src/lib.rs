@@ -5,3 +5,4 @@ pub mod index;
 pub mod payload;
 #[cfg(test)]
 mod samples;
+mod varint;

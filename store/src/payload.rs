@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! entry    [proposed u64][context u32][n u32]  n × [kind u16][end u32]                       n bodies
-//! append   [request 16][checked_to u64][terms u32][n u32]  n × [end u32]  terms bytes        n events
+//! append   [request 16][checked_to v][terms v][n v]  (n - 1) × [end u32]  terms bytes        n events
 //! ```
 //!
-//! Numbers are little-endian. An `end` is where its body or event ends, counted from the first byte of the first
-//! one, so that each lies between the end before and its own; the last end is the end of all: trailing bytes are
-//! refused. `terms` are the append's conditions and expectations. Each kind of command has its number for ever:
+//! Numbers are little-endian, a `v` is a varint of 7 bits a byte, the lowest first. An `end` is where its body or
+//! event ends, counted from the first byte of the first one, so that each lies between the end before and its own.
+//! The last event of an append ends where its body does; the last body ends where the payload does: trailing bytes
+//! are refused. `terms` are the append's conditions and expectations, no bytes where there are none: most events
+//! come alone and without any, and cost 22 bytes here. Each kind of command has its number for ever:
 //!
 //! | kind | command | body |
 //! |---|---|---|
@@ -35,7 +37,10 @@ use evener_core::{
 };
 use uuid::Uuid;
 
-use crate::codec::{DecodeError, MESSAGE_BYTES_MAX, put, put_event, take, take_event};
+use crate::{
+    codec::{DecodeError, MESSAGE_BYTES_MAX, put, put_event, take, take_event},
+    varint,
+};
 
 const ENTRY: &str = "an entry";
 const APPEND: &str = "an append";
@@ -45,8 +50,8 @@ const EVENT: &str = "event";
 const ENTRY_HEAD: usize = 16;
 /// Bytes of one row of an entry's table.
 const ENTRY_ROW: usize = 6;
-/// Bytes before an append's table.
-const APPEND_HEAD: usize = 32;
+/// Bytes of an append's request, with which it begins.
+const REQUEST: usize = 16;
 /// Bytes of one row of an append's table.
 const APPEND_ROW: usize = 4;
 
@@ -246,6 +251,8 @@ impl<'p> Payload<'p> {
 /// The events of one append, undecoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Events<'p> {
+    count: usize,
+    /// Of all but the last.
     ends: &'p [u8],
     bytes: &'p [u8],
 }
@@ -254,19 +261,19 @@ impl<'p> Events<'p> {
     /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.ends.len() / APPEND_ROW
+        self.count
     }
 
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.count == 0
     }
 
     /// The bytes of one event.
     pub fn bytes(&self, nth: usize) -> Result<&'p [u8], DecodeError> {
-        if nth >= self.len() {
-            return Err(DecodeError::Missing { what: EVENT, number: nth, count: self.len() });
+        if nth >= self.count {
+            return Err(DecodeError::Missing { what: EVENT, number: nth, count: self.count });
         }
         let bytes = self.bytes.get(self.end(nth)..self.end(nth + 1));
         bytes.ok_or(DecodeError::Misplaced { what: APPEND, number: nth })
@@ -279,11 +286,16 @@ impl<'p> Events<'p> {
 
     /// Decodes all of them, one by one.
     pub fn iter(self) -> impl ExactSizeIterator<Item = Result<Event, DecodeError>> {
-        (0..self.len()).map(move |nth| self.decode(nth))
+        (0..self.count).map(move |nth| self.decode(nth))
     }
 
+    /// The end of the first `count` events.
     fn end(&self, count: usize) -> usize {
-        if count == 0 { 0 } else { number(self.ends, (count - 1) * APPEND_ROW) }
+        match count {
+            0 => 0,
+            _ if count == self.count => self.bytes.len(),
+            _ => number(self.ends, (count - 1) * APPEND_ROW),
+        }
     }
 }
 
@@ -297,43 +309,50 @@ struct AppendBody<'p> {
 
 impl<'p> AppendBody<'p> {
     fn parse(body: &'p [u8]) -> Result<Self, DecodeError> {
-        let (head, rest) = cut(APPEND, body, APPEND_HEAD)?;
-        let (ends, rest) = cut(APPEND, rest, number(head, 28).saturating_mul(APPEND_ROW))?;
-        let (terms, bytes) = cut(APPEND, rest, number(head, 24))?;
-        let events = Events { ends, bytes };
-        ends_at(APPEND, events.end(events.len()), bytes)?;
-        let request = Uuid::from_slice(&head[..16]).expect("sixteen bytes make an id");
-        Ok(Self { request, checked_to: Position(u64_at(head, 16)), terms, events })
+        let (request, mut rest) = cut(APPEND, body, REQUEST)?;
+        let mut number = || varint::decode(&mut rest).map_err(|_| short(APPEND, body, body.len() + 1));
+        let (checked_to, terms, count) = (number()?, number()?, number()?);
+        let [terms, count] = [terms, count].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        let (ends, rest) = cut(APPEND, rest, count.saturating_sub(1).saturating_mul(APPEND_ROW))?;
+        let (terms, bytes) = cut(APPEND, rest, terms)?;
+        if count == 0 {
+            ends_at(APPEND, 0, bytes)?;
+        }
+        let request = Uuid::from_slice(request).expect("sixteen bytes make an id");
+        Ok(Self { request, checked_to: Position(checked_to), terms, events: Events { count, ends, bytes } })
     }
 }
 
 type Terms = (Vec<Condition>, Vec<(Expect, Option<Revision>)>);
 
 fn put_append(out: &mut Vec<u8>, append: &Append) {
-    let events = append.events.len();
     // What attributes take beside their bytes is a guess; the vector grows where it is wrong.
-    out.reserve(APPEND_HEAD + append.events.iter().map(|event| event.size() + 32).sum::<usize>());
+    out.reserve(REQUEST + 16 + append.events.iter().map(|event| event.size() + 24).sum::<usize>());
+    let mut terms = Vec::new();
+    if !append.conditions.is_empty() || !append.expect.is_empty() {
+        put(&mut terms, &(&append.conditions, &append.expect));
+    }
     out.extend_from_slice(append.request.as_bytes());
-    out.extend_from_slice(&append.checked_to.0.to_le_bytes());
-    let terms_at = out.len();
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&count32(events).to_le_bytes());
+    for number in [append.checked_to.0, terms.len() as u64, append.events.len() as u64] {
+        varint::encode(number, out);
+    }
     let ends_at = out.len();
-    out.resize(ends_at + events * APPEND_ROW, 0);
-    let terms_from = out.len();
-    put(out, &(&append.conditions, &append.expect));
+    out.resize(ends_at + append.events.len().saturating_sub(1) * APPEND_ROW, 0);
+    out.extend_from_slice(&terms);
     let from = out.len();
-    out[terms_at..terms_at + 4].copy_from_slice(&count32(from - terms_from).to_le_bytes());
     for (nth, event) in append.events.iter().enumerate() {
         put_event(out, event);
-        let end = count32(out.len() - from);
-        out[ends_at + nth * APPEND_ROW..][..APPEND_ROW].copy_from_slice(&end.to_le_bytes());
+        if nth + 1 < append.events.len() {
+            let end = count32(out.len() - from);
+            out[ends_at + nth * APPEND_ROW..][..APPEND_ROW].copy_from_slice(&end.to_le_bytes());
+        }
     }
 }
 
 fn take_append(body: &[u8]) -> Result<Append, DecodeError> {
     let AppendBody { request, checked_to, terms, events } = AppendBody::parse(body)?;
-    let (conditions, expect): Terms = take("the conditions of an append", terms)?;
+    let (conditions, expect) =
+        if terms.is_empty() { Terms::default() } else { take("the conditions of an append", terms)? };
     let events = events.iter().collect::<Result<_, _>>()?;
     Ok(Append { request, checked_to, conditions, expect, events })
 }
@@ -398,7 +417,11 @@ fn take_command(number: usize, kind: u16, body: &[u8]) -> Result<Command, Decode
 }
 
 fn cut<'b>(what: &'static str, bytes: &'b [u8], at: usize) -> Result<(&'b [u8], &'b [u8]), DecodeError> {
-    bytes.split_at_checked(at).ok_or(DecodeError::Short { what, need: at, have: bytes.len() })
+    bytes.split_at_checked(at).ok_or_else(|| short(what, bytes, at))
+}
+
+fn short(what: &'static str, bytes: &[u8], need: usize) -> DecodeError {
+    DecodeError::Short { what, need, have: bytes.len() }
 }
 
 fn ends_at(what: &'static str, end: usize, bytes: &[u8]) -> Result<(), DecodeError> {
@@ -406,7 +429,7 @@ fn ends_at(what: &'static str, end: usize, bytes: &[u8]) -> Result<(), DecodeErr
     match have.checked_sub(end) {
         Some(0) => Ok(()),
         Some(extra) => Err(DecodeError::Trailing { what, extra }),
-        None => Err(DecodeError::Short { what, need: end, have }),
+        None => Err(short(what, bytes, end)),
     }
 }
 

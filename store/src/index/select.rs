@@ -20,7 +20,7 @@ pub const PROBES_MAX: usize = 4_096;
 
 /// Which events are asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<'q> {
+pub struct Wanted<'q> {
     /// Of which context.
     pub context: ContextId,
     /// Which events.
@@ -51,14 +51,14 @@ impl Selected {
 
 impl Context {
     /// At most `max` of the meant events in `[from, to)`, from one end on, within one brief look.
-    pub fn select(&self, query: &Query<'_>, from: Position, to: Position, max: usize) -> Selected {
+    pub fn select(&self, wanted: &Wanted<'_>, from: Position, to: Position, max: usize) -> Selected {
         let to = to.min(self.head());
         if from >= to || max == 0 {
-            return Selected::nothing(if query.backwards { to } else { from });
+            return Selected::nothing(if wanted.backwards { to } else { from });
         }
-        let way = if query.backwards { Way::Down } else { Way::Up };
+        let way = if wanted.backwards { Way::Down } else { Way::Up };
         let (start, end) = way.range(from.0, to.0);
-        let (keys, reached) = collect(self.items(query, way, start), start, end, max);
+        let (keys, reached) = collect(self.items(wanted, way, start), start, end, max);
         let spots: Vec<Spot> = keys.into_iter().map(|key| way.spot(key)).collect();
         Selected { places: self.places_of(&spots), reached: way.boundary(reached) }
     }
@@ -75,12 +75,12 @@ impl Context {
         (keys.first().map(|key| Way::Down.spot(*key)), Way::Down.boundary(reached))
     }
 
-    fn items<'i>(&'i self, query: &Query<'_>, way: Way, start: u64) -> Vec<Item<'i>> {
-        let items = &query.criteria.0;
-        if query.criteria.is_any() {
-            return vec![self.item(&Criterion::default(), query.stream, way, start)];
+    fn items<'i>(&'i self, wanted: &Wanted<'_>, way: Way, start: u64) -> Vec<Item<'i>> {
+        let items = &wanted.criteria.0;
+        if wanted.criteria.is_any() {
+            return vec![self.item(&Criterion::default(), wanted.stream, way, start)];
         }
-        items.iter().map(|item| self.item(item, query.stream, way, start)).collect()
+        items.iter().map(|item| self.item(item, wanted.stream, way, start)).collect()
     }
 
     fn item<'i>(&'i self, item: &Criterion, stream: Option<&str>, way: Way, start: u64) -> Item<'i> {

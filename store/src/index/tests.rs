@@ -12,15 +12,15 @@ use crate::{
     samples::{self, Log},
 };
 
-/// All the positions that `query` means, asked for in looks of `max`.
-fn selected(index: &Index, query: &Query<'_>, from: u64, to: u64, max: usize) -> Vec<Place> {
-    let (mut from, mut to, mut places) = (Position(from), Position(to).min(index.head(query.context)), Vec::new());
+/// All places of what is wanted, asked for in looks of `max`.
+fn selected(index: &Index, wanted: &Wanted<'_>, from: u64, to: u64, max: usize) -> Vec<Place> {
+    let (mut from, mut to, mut places) = (Position(from), Position(to).min(index.head(wanted.context)), Vec::new());
     while from < to {
-        let found = index.select(query, from, to, max);
-        let moved = if query.backwards { found.reached < to } else { found.reached > from };
+        let found = index.select(wanted, from, to, max);
+        let moved = if wanted.backwards { found.reached < to } else { found.reached > from };
         assert!(moved, "a look that moves on");
         assert!(found.places.len() <= max);
-        if query.backwards {
+        if wanted.backwards {
             to = found.reached;
         } else {
             from = found.reached;
@@ -41,9 +41,9 @@ proptest! {
     ) {
         let log = Log::new(entries);
         let index = log.index();
-        let query = Query { context: ContextId(context), criteria: &criteria, stream, backwards };
+        let wanted = Wanted { context: ContextId(context), criteria: &criteria, stream, backwards };
         let found: Vec<u64> =
-            selected(&index, &query, from, to, max).iter().map(|place| place.position.0).collect();
+            selected(&index, &wanted, from, to, max).iter().map(|place| place.position.0).collect();
         let told = log.told[context as usize].iter().zip(0..);
         let mut expected: Vec<u64> = told
             .filter(|(told, at)| {
@@ -168,12 +168,12 @@ fn tags_that_never_meet_cost_many_looks_and_no_long_one() {
     let item = Criterion { types: vec![], tags: vec!["even".into(), "odd".into()] };
     let criteria = evener_core::criteria::Criteria(vec![item.clone()]);
     for backwards in [false, true] {
-        let query = Query { context: ContextId::DEFAULT, criteria: &criteria, stream: None, backwards };
-        let look = index.select(&query, Position(0), Position(u64::MAX), 10);
+        let wanted = Wanted { context: ContextId::DEFAULT, criteria: &criteria, stream: None, backwards };
+        let look = index.select(&wanted, Position(0), Position(u64::MAX), 10);
         let head = index.head(ContextId::DEFAULT);
         assert!(look.places.is_empty());
         assert!(Position(0) < look.reached && look.reached < head, "a brief look ends on the way: {look:?}");
-        assert_eq!(selected(&index, &query, 0, u64::MAX, 10), []);
+        assert_eq!(selected(&index, &wanted, 0, u64::MAX, 10), []);
     }
     assert_eq!(index.view().last_match(ContextId::DEFAULT, &item, Position(0)), None);
 }

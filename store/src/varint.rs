@@ -1,0 +1,62 @@
+//! Whole numbers in as few bytes as they need: seven bits a byte, the lowest first, the high bit says "more".
+
+/// The bytes end too early, or say what cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short;
+
+pub fn encode(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Takes a number off the front.
+pub fn decode(bytes: &mut &[u8]) -> Result<u64, Short> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first().ok_or(Short)?;
+        *bytes = rest;
+        let part = u64::from(byte & 0x7f);
+        if shift == 63 && part > 1 {
+            return Err(Short);
+        }
+        number |= part << shift;
+        if byte < 0x80 {
+            return Ok(number);
+        }
+    }
+    Err(Short)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn round_trip(number: u64, shift in 0..64_u32) {
+            let number = number >> shift;
+            let mut out = Vec::new();
+            encode(number, &mut out);
+            let mut rest = &out[..];
+            prop_assert_eq!(decode(&mut rest), Ok(number));
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn rubbish_does_not_panic(bytes: Vec<u8>) {
+            let _ = decode(&mut &bytes[..]);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused() {
+        assert_eq!(decode(&mut &[0xff; 11][..]), Err(Short));
+        assert_eq!(decode(&mut &[0x80][..]), Err(Short));
+        assert_eq!(decode(&mut &[][..]), Err(Short));
+    }
+}
