@@ -260,6 +260,10 @@ codes! {
     UNAUTHORIZED = "EV0700" Unauthorized 401 "the request does not say who asks",
         "give a token",
         "Kept for authentication, which is not built yet.";
+    OTHER_ORIGIN = "EV0701" Unauthorized 403 "a page of another site may not use this server",
+        "use the server's own page, or a client that is no browser",
+        "A browser says which site a page comes from (`Origin`). There is no authentication yet, so that a page \
+         of another site, open on this machine, must not be able to read or write here.";
 
     NOT_YET = "EV0900" Refused 501 "this part is not built yet",
         "the README lists what is not built yet",

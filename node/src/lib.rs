@@ -30,3 +30,8 @@ pub use evener_derive::Event;
 pub use handler::{
     Attempt, Claim, Error, Event, Every, FromDelivery, Meta, Outcome, Processor, Raw, Replaying, Result, State,
 };
+
+pub mod http;
+pub mod metrics;
+
+pub mod client;

@@ -1,0 +1,54 @@
+//! Whether this node lives, and whether it can do its work: for supervisors and load balancers.
+
+use axum::{
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::Response,
+};
+
+use super::{Api, answer::typed};
+
+/// One thing that must be so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is looked at.
+    pub name: &'static str,
+    /// Without it the process should be started again; other checks only keep requests away.
+    pub vital: bool,
+    /// Why it is not so; none if it is.
+    pub trouble: Option<String>,
+}
+
+/// `/livez`.
+pub async fn live(State(api): State<Api>) -> Response {
+    line("alive", (api.health)().into_iter().filter(|check| check.vital))
+}
+
+/// `/readyz`.
+pub async fn ready(State(api): State<Api>) -> Response {
+    line("ready", (api.health)().into_iter())
+}
+
+/// `/healthz`, with `?verbose` one line a check.
+pub async fn all(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let checks = (api.health)();
+    if query.as_deref().is_none_or(|query| !query.starts_with("verbose")) {
+        return line("healthy", checks.into_iter());
+    }
+    let status = status(checks.iter().all(|check| check.trouble.is_none()));
+    let lines = checks.iter().map(|check| match &check.trouble {
+        None => format!("ok   {}\n", check.name),
+        Some(trouble) => format!("FAIL {}: {trouble}\n", check.name),
+    });
+    typed(status, "text/plain; charset=utf-8", lines.collect::<String>())
+}
+
+fn line(good: &str, checks: impl Iterator<Item = Check>) -> Response {
+    let trouble = checks.filter_map(|check| Some(format!("{}: {}", check.name, check.trouble?))).next();
+    let status = status(trouble.is_none());
+    typed(status, "text/plain; charset=utf-8", trouble.unwrap_or_else(|| good.to_owned()) + "\n")
+}
+
+fn status(good: bool) -> StatusCode {
+    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}

@@ -1,0 +1,66 @@
+//! `/metrics`, and the count of requests that stands in it.
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::StatusCode,
+    middleware::Next,
+    response::Response,
+};
+use tokio::time::Instant;
+
+use super::{Api, answer::typed};
+use crate::{
+    engine::{Processor, Reply, Request as Asked, Status},
+    metrics::{Metrics, OfProcessor, OfRequest, OfRoute, OfSegment},
+};
+
+/// Counts a request.
+pub async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "other".into(), |path| path.as_str().into());
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let of_route = OfRoute { route };
+    api.metrics.request_time.get_or_create(&of_route).observe(begun.elapsed().as_secs_f64());
+    let of_request = OfRequest { route: of_route.route, status: response.status().as_u16() };
+    api.metrics.requests.get_or_create(&of_request).inc();
+    response
+}
+
+/// What is known of the state is measured when somebody asks.
+pub async fn show(State(api): State<Api>) -> Response {
+    let mut me = String::new();
+    if let Ok(Reply::Status(status)) = api.answers.call(Asked::Status).await {
+        measure(&api.metrics, &status);
+        me = status.node;
+    }
+    if let Ok(Reply::Processors(processors)) = api.answers.call(Asked::Processors).await {
+        api.metrics.clear_processors();
+        processors.iter().for_each(|processor| measure_processor(&api.metrics, processor, &me));
+    }
+    typed(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", api.metrics.text())
+}
+
+fn measure(metrics: &Metrics, status: &Status) {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    metrics.head.set(number(status.head));
+    metrics.applied.set(number(status.applied));
+    metrics.durable.set(number(status.durable));
+    metrics.term.set(number(status.term));
+    metrics.leader.set(i64::from(status.role == "leader"));
+}
+
+fn measure_processor(metrics: &Metrics, processor: &Processor, me: &str) {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let name = OfProcessor { processor: processor.name.clone() };
+    for segment in &processor.segments {
+        let of = OfSegment { processor: processor.name.clone(), segment: segment.id };
+        metrics.lag_events.get_or_create(&of).set(number(segment.lag_events));
+        metrics.lag_time.get_or_create(&of).set(segment.lag_seconds);
+    }
+    let owners = || processor.segments.iter().map(|segment| segment.owner.as_deref());
+    metrics.owned.get_or_create(&name).set(count(owners().filter(|owner| *owner == Some(me)).count()));
+    metrics.unowned.get_or_create(&name).set(count(owners().filter(Option::is_none).count()));
+    metrics.set_aside.get_or_create(&name).set(number(processor.set_aside.sequences));
+    metrics.dead.get_or_create(&name).set(number(processor.set_aside.dead));
+}

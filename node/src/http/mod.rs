@@ -1,0 +1,138 @@
+//! HTTP: every verb of the one table at its route, and what only browsers and monitors ask for.
+//!
+//! Walls of this floor: lengths are looked at before memory is taken ([`body`]), every error is JSON with a
+//! code ([`answer`]), and nothing here decides anything: requests go to whoever [`Answers`].
+
+mod answer;
+mod body;
+mod health;
+mod metrics;
+mod openapi;
+mod page;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{RawPathParams, RawQuery, Request, State},
+    http::{HeaderMap, Method, Uri},
+    response::Response,
+    routing::{MethodFilter, MethodRouter, get, on},
+};
+
+use crate::{
+    codes,
+    engine::{Answers, Row, TABLE, Verb},
+    error::ApiError,
+    metrics::Metrics,
+    wire::Call,
+};
+
+pub use health::Check;
+
+use answer::{failed, reply};
+use body::Budget;
+
+/// Whether this node can do its work, as several checks.
+pub type Health = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
+
+/// What the routes stand on.
+#[derive(Clone)]
+pub struct Api {
+    /// Who answers.
+    pub answers: Arc<dyn Answers>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// What `/livez`, `/readyz` and `/healthz` show.
+    pub health: Health,
+    budget: Budget,
+}
+
+impl Api {
+    /// Routes over `answers`.
+    #[must_use]
+    pub fn new(answers: Arc<dyn Answers>, metrics: Metrics, health: Health) -> Self {
+        Self { answers, metrics, health, budget: Budget::default() }
+    }
+
+    /// The router for all of it.
+    pub fn router(self) -> Router {
+        let mut router = Router::new();
+        for row in TABLE {
+            router = router.route(row.path, route(row));
+        }
+        router
+            .route("/livez", get(health::live))
+            .route("/readyz", get(health::ready))
+            .route("/healthz", get(health::all))
+            .route("/metrics", get(metrics::show))
+            .route("/openapi.json", get(openapi::show))
+            .merge(page::routes())
+            .fallback(no_such_route)
+            .method_not_allowed_fallback(no_such_method)
+            .layer(axum::middleware::from_fn(same_origin))
+            .layer(axum::middleware::from_fn_with_state(self.clone(), metrics::count))
+            .with_state(self)
+    }
+}
+
+fn route(row: &Row) -> MethodRouter<Api> {
+    let method = match row.method {
+        "GET" => MethodFilter::GET,
+        "DELETE" => MethodFilter::DELETE,
+        _ => MethodFilter::POST,
+    };
+    let verb = row.verb;
+    on(method, move |State(api): State<Api>, path: RawPathParams, RawQuery(query): RawQuery, request: Request| {
+        let path = path.iter().map(|(_, value)| value.to_owned()).collect();
+        let call = Call { path, query: query.unwrap_or_default(), body: Vec::new() };
+        async move { serve(api, verb, call, request).await.unwrap_or_else(|error| failed(&error)) }
+    })
+}
+
+async fn serve(api: Api, verb: Verb, mut call: Call, request: Request) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let held = api.budget.read(verb, &parts.headers, body).await?;
+    call.body = held.bytes;
+    match verb {
+        Verb::AppendMany => stream::append_many(&api, &call).await,
+        Verb::Read | Verb::ReadBy => stream::read(&api, call.parse(verb)?).await,
+        Verb::Tail => stream::tail(&api, call.parse(verb)?, &parts.headers).await,
+        _ => api.answers.call(call.parse(verb)?).await.map(|answer| reply(verb, &answer)),
+    }
+}
+
+async fn no_such_route(uri: Uri, headers: HeaderMap) -> Response {
+    let grpc = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        return failed(&ApiError::not_yet("gRPC"));
+    }
+    failed(&ApiError::new(&codes::NO_SUCH_ROUTE, format!("there is nothing at {}", uri.path())))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Response {
+    failed(&ApiError::new(&codes::NO_SUCH_METHOD, format!("{} does not take {method}", uri.path())))
+}
+
+/// A page of somebody else's, open in a browser on this machine, may not use this server: there is no other
+/// protection yet.
+async fn same_origin(request: Request, next: axum::middleware::Next) -> Response {
+    match foreign(request.headers()) {
+        None => next.run(request).await,
+        Some(origin) => {
+            let message = format!("a page of {origin} may not use this server");
+            failed(&ApiError::new(&codes::OTHER_ORIGIN, message))
+        }
+    }
+}
+
+fn foreign(headers: &HeaderMap) -> Option<String> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let origin = header("origin")?;
+    let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
+    (header("host") != Some(authority)).then(|| origin.to_owned())
+}

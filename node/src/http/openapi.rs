@@ -1,0 +1,172 @@
+//! `/openapi.json`: made from the table of verbs, so that it has every route and none that is not there.
+
+use axum::{http::StatusCode, response::Response};
+use serde_json::{Map, Value, json};
+
+use super::answer::typed;
+use crate::engine::{Row, TABLE, Verb};
+
+/// `GET /openapi.json`.
+pub async fn show() -> Response {
+    typed(StatusCode::OK, "application/json", document().to_string())
+}
+
+/// The document.
+pub fn document() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for row in TABLE {
+        let path = paths.entry(row.path).or_insert_with(|| json!({}));
+        path[row.method.to_ascii_lowercase()] = operation(row);
+    }
+    for (path, about) in [
+        ("/livez", "200 while the process should go on, else 503 and why"),
+        ("/readyz", "200 while this node can do its work, else 503 and why"),
+        ("/healthz", "all checks; with `?verbose` one line each"),
+        ("/metrics", "what Prometheus reads"),
+    ] {
+        paths.insert(path.into(), json!({"get": {"summary": about, "responses": {"200": {"description": about}}}}));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Evener", "version": env!("CARGO_PKG_VERSION")},
+        "paths": paths,
+        "components": {"schemas": schemas()},
+    })
+}
+
+fn operation(row: &Row) -> Value {
+    let mut parameters: Vec<Value> = Vec::new();
+    for name in row.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+        parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
+    }
+    for (name, kind) in query(row.verb) {
+        parameters.push(json!({"name": name, "in": "query", "schema": {"type": kind}}));
+    }
+    let kind = match row.verb {
+        Verb::AppendMany | Verb::Read | Verb::ReadBy => "application/x-ndjson",
+        Verb::Tail => "text/event-stream",
+        _ => "application/json",
+    };
+    let about = if row.not_yet { format!("{} (not built yet)", row.about) } else { row.about.to_owned() };
+    let error = json!({"description": "why not",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}});
+    let mut operation = json!({
+        "operationId": format!("{:?}", row.verb),
+        "summary": about,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": row.about, "content": {kind: {"schema": answer(row)}}},
+            "default": error,
+        },
+    });
+    if let Some((kind, schema)) = body(row) {
+        operation["requestBody"] = json!({"content": {kind: {"schema": schema}}});
+    }
+    operation
+}
+
+fn query(verb: Verb) -> &'static [(&'static str, &'static str)] {
+    match verb {
+        Verb::Read | Verb::Tail => &[
+            ("context", "string"),
+            ("from", "integer"),
+            ("to", "integer"),
+            ("limit", "integer"),
+            ("types", "string"),
+            ("tags", "string"),
+            ("stream", "string"),
+            ("backwards", "boolean"),
+            ("consistency", "string"),
+        ],
+        Verb::Delete => &[("operation", "string"), ("reason", "string"), ("dry_run", "boolean")],
+        _ => &[],
+    }
+}
+
+fn refer(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn answer(row: &Row) -> Value {
+    match row.verb {
+        Verb::Append | Verb::AppendMany => refer("Appended"),
+        Verb::Read | Verb::ReadBy | Verb::Tail => json!({"oneOf": [refer("CloudEvent"), refer("End")]}),
+        _ if row.change => refer("Operation"),
+        Verb::Operation => refer("Operation"),
+        Verb::Processors | Verb::DeadLetters => json!({"type": "array", "items": {"type": "object"}}),
+        _ => json!({"type": "object"}),
+    }
+}
+
+fn body(row: &Row) -> Option<(&'static str, Value)> {
+    let json = |schema| Some(("application/json", schema));
+    match row.verb {
+        Verb::Append => json(refer("Append")),
+        Verb::AppendMany => Some(("application/x-ndjson", refer("Append"))),
+        Verb::ReadBy => json(refer("Read")),
+        Verb::Create => json(change(json!({
+            "name": {"type": "string"}, "exec": {"type": "string"}, "segments": {"type": "integer"},
+            "start": {}, "types": list("string"), "tags": list("string"), "criteria": refer("Criteria"),
+            "sequencing": {"type": "string"}, "on_error": {"enum": ["set-aside", "stop", "skip"]},
+            "retry": {"type": "object", "properties": {"first": {"type": "string"}, "max": {"type": "string"},
+                "attempts": {"type": "integer"}}}, "context": {"type": "string"},
+        }))),
+        Verb::Release | Verb::Unpin => json(change(json!({"segment": {"type": "integer"}}))),
+        Verb::Claim => json(change(json!({"segment": {"type": "integer"}, "node": {"type": "string"}}))),
+        Verb::Retry | Verb::Skip | Verb::Drop => {
+            json(change(json!({"sequence": {"type": "string"}, "all": {"type": "boolean"}})))
+        }
+        Verb::Join => json(change(json!({"peer": {"type": "string"}}))),
+        Verb::Leave | Verb::Transfer => json(change(json!({"node": {"type": "string"}}))),
+        _ if row.change && row.method == "POST" => json(change(json!({}))),
+        _ => None,
+    }
+}
+
+fn list(kind: &str) -> Value {
+    json!({"type": "array", "items": {"type": kind}})
+}
+
+fn change(properties: Value) -> Value {
+    json!({"allOf": [refer("Change"), {"type": "object", "properties": properties}]})
+}
+
+fn schemas() -> Value {
+    json!({
+        "CloudEvent": {"type": "object", "required": ["id", "source", "type"], "properties": {
+            "specversion": {"const": "1.0"}, "id": {"type": "string"}, "source": {"type": "string"},
+            "type": {"type": "string"}, "subject": {"type": "string"}, "time": {"type": "string"},
+            "key": {"type": "string"}, "tags": {"type": "string"}, "datacontenttype": {"type": "string"},
+            "dataschema": {"type": "string"}, "data": {}, "data_base64": {"type": "string"},
+            "position": {"type": "integer"}, "recorded": {"type": "string"}, "stream": {"type": "string"},
+            "revision": {"type": "integer"}}},
+        "Append": {"type": "object", "required": ["events"], "additionalProperties": false, "properties": {
+            "request_id": {"type": "string"}, "context": {"type": "string"},
+            "events": {"type": "array", "items": refer("CloudEvent")},
+            "conditions": {"type": "array", "items": {"type": "object", "required": ["criteria", "marker"],
+                "properties": {"criteria": refer("Criteria"), "marker": {"type": "integer"}}}},
+            "expect": {"type": "array", "items": {"type": "object", "required": ["stream", "revision"],
+                "properties": {"stream": {"type": "string"},
+                    "revision": {"oneOf": [{"type": "integer"}, {"enum": ["none", "any"]}]}}}}}},
+        "Appended": {"type": "object", "required": ["first", "next"], "properties": {
+            "first": {"type": "integer"}, "next": {"type": "integer"}, "repeated": {"type": "boolean"}}},
+        "Criteria": {"type": "array", "items": {"type": "object", "additionalProperties": false,
+            "properties": {"types": list("string"), "tags": list("string")}}},
+        "Read": {"type": "object", "additionalProperties": false, "properties": {
+            "context": {"type": "string"}, "from": {"type": "integer"}, "to": {"type": "integer"},
+            "limit": {"type": "integer"}, "criteria": refer("Criteria"), "stream": {"type": "string"},
+            "backwards": {"type": "boolean"}, "consistency": {"enum": ["linearizable", "local"]}}},
+        "End": {"type": "object", "required": ["next", "marker"], "properties": {
+            "next": {"type": "integer"}, "marker": {"type": "integer"}}},
+        "Change": {"type": "object", "properties": {"operation": {"type": "string"}, "reason": {"type": "string"},
+            "dry_run": {"type": "boolean"}}},
+        "Operation": {"type": "object", "required": ["operation", "state"], "properties": {
+            "operation": {"type": "string"}, "state": {"enum": ["done", "waiting", "refused"]},
+            "why": {"type": ["string", "null"]}, "changed": {"type": "integer"}, "dry_run": {"type": "boolean"}}},
+        "Error": {"type": "object", "required": ["code", "class", "message", "hint"], "properties": {
+            "code": {"type": "string"},
+            "class": {"enum": ["invalid", "conflict", "refused", "unknown", "overloaded", "unauthorized"]},
+            "message": {"type": "string"}, "hint": {"type": "string"}, "retry_after_ms": {"type": "integer"},
+            "leader": {"type": "string"}, "conflict": {"type": "object"}}},
+    })
+}

@@ -1,0 +1,92 @@
+//! The page: one live table of nodes, segments, owners, lag, and what is set aside. Its files are part of the
+//! program; its data comes as server-sent events, made of the same answers that scripts get.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+    routing::get,
+};
+use futures::stream;
+use serde_json::json;
+
+use super::{
+    Api,
+    answer::{failed, typed},
+};
+use crate::{
+    engine::{Reply, Request},
+    error::ApiError,
+};
+
+/// How often the page hears something new.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Nothing but what this server itself serves, and no script or style within the page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The routes of the page.
+pub fn routes() -> Router<Api> {
+    let file = |kind: &'static str, text: &'static str| get(move || async move { served(kind, text) });
+    Router::new()
+        .route("/", file("text/html; charset=utf-8", include_str!("../page/index.html")))
+        .route("/page/page.js", file("text/javascript; charset=utf-8", include_str!("../page/page.js")))
+        .route("/page/page.css", file("text/css; charset=utf-8", include_str!("../page/page.css")))
+        .route("/page/icon.svg", file("image/svg+xml", include_str!("../page/icon.svg")))
+        .route("/page/live", get(live))
+}
+
+fn served(kind: &'static str, text: &'static str) -> Response {
+    let mut response = typed(StatusCode::OK, kind, text);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+async fn live(State(api): State<Api>) -> Response {
+    let place = match api.budget.stream() {
+        Ok(place) => place,
+        Err(error) => return failed(&error),
+    };
+    let start = (api, place, Duration::ZERO);
+    let events = stream::unfold(start, |(api, place, wait)| async move {
+        tokio::time::sleep(wait).await;
+        let event = match snapshot(&api).await {
+            Ok(snapshot) => format!("data: {snapshot}\n\n"),
+            Err(error) => format!(": {}\n\n", error.message.replace(['\n', '\r'], " ")),
+        };
+        Some((Ok::<_, std::convert::Infallible>(event), (api, place, TICK)))
+    });
+    let mut response = typed(StatusCode::OK, "text/event-stream", Body::from_stream(events));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Everything that the page shows.
+async fn snapshot(api: &Api) -> Result<serde_json::Value, ApiError> {
+    let (status, cluster, processors) = tokio::try_join!(
+        api.answers.call(Request::Status),
+        api.answers.call(Request::ClusterStatus),
+        api.answers.call(Request::Processors),
+    )?;
+    let (Reply::Status(status), Reply::Cluster(cluster), Reply::Processors(processors)) = (status, cluster, processors)
+    else {
+        unreachable!("each request has its own kind of answer");
+    };
+    let mut dead_letters = BTreeMap::new();
+    for processor in processors.iter().filter(|processor| processor.set_aside.sequences > 0) {
+        // It may have been deleted in the meantime.
+        if let Ok(Reply::DeadLetters(letters)) = api.answers.call(Request::DeadLetters(processor.name.clone())).await {
+            dead_letters.insert(processor.name.clone(), letters);
+        }
+    }
+    Ok(json!({"status": status, "cluster": cluster, "processors": processors, "dead_letters": dead_letters}))
+}

@@ -1,0 +1,353 @@
+//! The routes over a small log in memory: what the contract says of paths, statuses and forms.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use evener_core::{
+    append::{Appended, Refusal},
+    event::Event,
+    id::{Position, Revision},
+    time::Timestamp,
+};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    client::{Client, Line},
+    cloudevent,
+    engine::{Change, Operation, OperationState, Page, Read, Reply, Request as Asked, What},
+    event::Stored,
+};
+
+/// Answers like a node, from a list of events. Pages have two events.
+#[derive(Default)]
+pub struct Small {
+    log: Mutex<Vec<Stored>>,
+    changes: Mutex<Vec<Change>>,
+    trouble: Mutex<Vec<ApiError>>,
+}
+
+impl Small {
+    fn append(&self, events: &[Event]) -> Result<Appended, ApiError> {
+        if let Some(trouble) = self.trouble.lock().pop() {
+            return Err(trouble);
+        }
+        let mut log = self.log.lock();
+        let head = Position(log.len() as u64);
+        let known = |event: &Event| log.iter().find(|stored| stored.event.id == event.id).map(|s| s.position);
+        if let Some(first) = known(&events[0]) {
+            return Ok(Appended { first, next: Position(first.0 + events.len() as u64), repeated: true });
+        }
+        if let Some(position) = events.iter().find_map(known) {
+            return Err(Refusal::Duplicate { stored: vec![(events[1].id, position)], other: vec![] }.into());
+        }
+        for event in events {
+            let position = Position(log.len() as u64);
+            let revision = event.stream.as_ref().map(|_| Revision(0));
+            log.push(Stored { position, revision, recorded: Timestamp(1_000), event: event.clone() });
+        }
+        Ok(Appended { first: head, next: Position(log.len() as u64), repeated: false })
+    }
+
+    fn page(&self, read: &Read) -> Page {
+        let log = self.log.lock();
+        let to = read.to.unwrap_or(Position(log.len() as u64)).min(Position(log.len() as u64));
+        let wanted = log.iter().filter(|stored| (read.from..to).contains(&stored.position));
+        let mut wanted: Vec<_> = wanted.filter(|stored| read.criteria.matches_event(&stored.event)).cloned().collect();
+        if read.backwards {
+            wanted.reverse();
+        }
+        let limit = read.limit.unwrap_or(u64::MAX).min(2) as usize;
+        let end = wanted.len() <= limit;
+        wanted.truncate(limit);
+        let next = match (end, wanted.last()) {
+            (false, Some(last)) if read.backwards => last.position,
+            (false, Some(last)) => last.position.next(),
+            _ if read.backwards => read.from,
+            _ => to.max(read.from),
+        };
+        Page { events: wanted, next, marker: to, to, end }
+    }
+}
+
+impl Answers for Small {
+    fn call(&self, request: Asked) -> BoxFuture<'_, Result<Reply, ApiError>> {
+        Box::pin(async move {
+            match request {
+                Asked::Append(append) => self.append(&append.events).map(Reply::Appended),
+                Asked::AppendMany(appends) => {
+                    Ok(Reply::Many(appends.iter().map(|append| self.append(&append.events)).collect()))
+                }
+                Asked::Read(read) => Ok(Reply::Page(self.page(&read))),
+                Asked::Tail(read) => Ok(Reply::Page(Page { end: false, ..self.page(&read) })),
+                Asked::Processors => Ok(Reply::Processors(vec![])),
+                Asked::DeadLetters(_) => Ok(Reply::DeadLetters(vec![])),
+                Asked::Change(change) => {
+                    let operation = change.operation;
+                    if matches!(change.what, What::Pause(_)) {
+                        let error = ApiError::new(&codes::UNKNOWN_PROCESSOR, "there is no processor p");
+                        return Err(error.operation(operation));
+                    }
+                    let dry_run = change.dry_run;
+                    self.changes.lock().push(change);
+                    let state = OperationState::Done;
+                    Ok(Reply::Operation(Operation { operation, state, why: None, changed: Some(1), dry_run }))
+                }
+                Asked::Processor(_) | Asked::Status | Asked::ClusterStatus | Asked::Operation(_) => {
+                    Err(ApiError::new(&codes::UNKNOWN_THING, "it is not in this test"))
+                }
+            }
+        })
+    }
+}
+
+/// Serves `small` and gives its address.
+pub async fn serve_small(small: Arc<Small>) -> String {
+    let trouble = Some("no leader".to_owned());
+    let health: Health = Arc::new(move || {
+        let storage = Check { name: "storage", vital: true, trouble: None };
+        vec![storage, Check { name: "leader", vital: false, trouble: trouble.clone() }]
+    });
+    let router = Api::new(small, Metrics::default(), health).router();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+struct Http(String, reqwest::Client);
+
+impl Http {
+    async fn start() -> (Arc<Small>, Self) {
+        let small = Arc::new(Small::default());
+        let url = serve_small(small.clone()).await;
+        (small, Self(url, reqwest::Client::new()))
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: impl Into<reqwest::Body>) -> (u16, String) {
+        let request = self.1.request(method.parse().unwrap(), format!("{}{path}", self.0));
+        let response = request.body(body).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let (status, text) = self.ask(method, path, body.to_string()).await;
+        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text} is JSON")))
+    }
+}
+
+fn events(ids: std::ops::Range<u32>) -> Value {
+    let event =
+        |id: u32| json!({"id": id.to_string(), "source": "/s", "type": format!("t{}", id % 2), "data": {"n": id}});
+    json!({"events": ids.map(event).collect::<Vec<_>>()})
+}
+
+fn request(ids: std::ops::Range<u32>) -> evener_core::append::Request {
+    crate::wire::append::parse(events(ids).to_string().as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn an_append_is_answered_with_its_place_and_repeated_with_the_same() {
+    let (_, http) = Http::start().await;
+    assert_eq!(http.json("POST", "/events", &events(0..3)).await, (200, json!({"first": 0, "next": 3})));
+    let repeated = json!({"first": 0, "next": 3, "repeated": true});
+    assert_eq!(http.json("POST", "/events", &events(0..3)).await, (200, repeated));
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_line_by_line() {
+    let (_, http) = Http::start().await;
+    let body = format!("{}\n{{\"events\":[{{}}]}}\n\n{}", events(0..1), events(1..3));
+    let (status, text) = http.ask("POST", "/events/batch", body).await;
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((status, lines.len()), (200, 3));
+    assert_eq!((&lines[0], &lines[2]), (&json!({"first": 0, "next": 1}), &json!({"first": 1, "next": 3})));
+    assert_eq!(lines[1]["code"], "EV0105");
+}
+
+#[tokio::test]
+async fn a_read_streams_all_pages_and_ends_with_where_to_go_on() {
+    let (_, http) = Http::start().await;
+    http.json("POST", "/events", &events(0..5)).await;
+    let read = async |path: &str| {
+        let (status, text) = http.ask("GET", path, "").await;
+        assert_eq!(status, 200, "{text}");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (last, events) = lines.split_last().unwrap();
+        let positions: Vec<u64> = events.iter().map(|event| event["position"].as_u64().unwrap()).collect();
+        (positions, last.clone())
+    };
+    assert_eq!(read("/events").await, (vec![0, 1, 2, 3, 4], json!({"next": 5, "marker": 5})));
+    assert_eq!(read("/events?from=1&limit=3").await.0, [1, 2, 3]);
+    assert_eq!(read("/events?backwards=true&limit=3").await.0, [4, 3, 2]);
+    assert_eq!(read("/events?types=t1").await, (vec![1, 3], json!({"next": 5, "marker": 5})));
+    assert_eq!(read("/events?types=none").await, (vec![], json!({"next": 5, "marker": 5})));
+    let (status, text) = http.ask("POST", "/events/read", r#"{"criteria":[{"types":["t0"]}],"from":1}"#).await;
+    assert_eq!((status, text.lines().count()), (200, 3));
+}
+
+#[tokio::test]
+async fn errors_are_json_with_a_code_and_the_fitting_status() {
+    let (_, http) = Http::start().await;
+    let check = async |method: &str, path: &str, body: &str, status: u16, code: &str| {
+        let (got, text) = http.ask(method, path, body.to_owned()).await;
+        let error: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{method} {path}: {text}"));
+        assert_eq!((got, error["code"].as_str().unwrap()), (status, code), "{method} {path}");
+        assert!(!error["hint"].as_str().unwrap().is_empty());
+    };
+    check("GET", "/nowhere", "", 404, "EV0103").await;
+    check("PUT", "/events", "", 405, "EV0104").await;
+    check("POST", "/events", "{", 400, "EV0100").await;
+    check("GET", "/events?form=1", "", 400, "EV0101").await;
+    check("GET", "/status?x=1", "", 400, "EV0101").await;
+    check("GET", "/events/tail?backwards=true", "", 400, "EV0101").await;
+    check("POST", "/processors/p/reset", "{}", 501, "EV0900").await;
+    check("POST", "/backup", "", 501, "EV0900").await;
+    check("GET", "/operations/five", "", 400, "EV0101").await;
+    check("POST", "/processors/p/pause", "{}", 404, "EV0300").await;
+    http.json("POST", "/events", &events(1..2)).await;
+    check("POST", "/events", &events(0..2).to_string(), 409, "EV0202").await;
+}
+
+#[tokio::test]
+async fn a_refused_change_is_an_operation_too() {
+    let (small, http) = Http::start().await;
+    let id = uuid::Uuid::from_u128(7);
+    let (_, refused) = http.json("POST", "/processors/p/pause", &json!({"operation": id})).await;
+    assert_eq!((&refused["operation"], &refused["state"]), (&json!(id), &json!("refused")));
+    assert_eq!(refused["why"], refused["message"]);
+    let body = json!({"operation": id, "dry_run": true, "reason": "why"});
+    let done = json!({"operation": id, "state": "done", "why": null, "changed": 1, "dry_run": true});
+    assert_eq!(http.json("POST", "/processors/p/resume", &body).await, (200, done));
+    assert_eq!(small.changes.lock()[0].reason.as_deref(), Some("why"));
+}
+
+#[tokio::test]
+async fn a_body_is_refused_by_its_length_before_it_is_read() {
+    let (_, http) = Http::start().await;
+    let long = vec![b' '; body::OTHER_BYTES_MAX + 1];
+    let (status, text) = http.ask("POST", "/events/read", long.clone()).await;
+    assert_eq!((status, text.contains("EV0102")), (413, true), "{text}");
+    let unknown_length = futures::stream::iter([Ok::<_, std::io::Error>(long.clone()), Ok(long)]);
+    let (status, text) = http.ask("POST", "/events/read", reqwest::Body::wrap_stream(unknown_length)).await;
+    assert_eq!((status, text.contains("EV0102")), (413, true), "{text}");
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_may_not_write() {
+    let (small, http) = Http::start().await;
+    let post = async |origin: &str| {
+        let request = http.1.post(format!("{}/events", http.0)).header("origin", origin);
+        request.body(events(0..1).to_string()).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(post("http://evil.example").await, 403);
+    assert_eq!(small.log.lock().len(), 0);
+    assert_eq!(post(&http.0).await, 200);
+}
+
+#[tokio::test]
+async fn health_tells_why_in_one_line() {
+    let (_, http) = Http::start().await;
+    assert_eq!(http.ask("GET", "/livez", "").await, (200, "alive\n".to_owned()));
+    assert_eq!(http.ask("GET", "/readyz", "").await, (503, "leader: no leader\n".to_owned()));
+    let verbose = (503, "ok   storage\nFAIL leader: no leader\n".to_owned());
+    assert_eq!(http.ask("GET", "/healthz?verbose", "").await, verbose);
+}
+
+#[tokio::test]
+async fn the_page_may_run_nothing_but_its_own_script() {
+    let (_, http) = Http::start().await;
+    let response = http.1.get(&http.0).send().await.unwrap();
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("default-src 'none'; script-src 'self'"), "{policy}");
+    let page = response.text().await.unwrap();
+    assert!(!page.contains("<script>") && !page.contains("style=") && !page.contains(" onclick"));
+    let links = page.split('"').filter(|part| part.starts_with('/'));
+    for link in links.filter(|link| !link.starts_with("/status")).collect::<BTreeSet<_>>() {
+        assert_eq!(http.ask("GET", link, "").await.0, 200, "{link}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_has_every_route() {
+    let document = openapi::document();
+    for row in TABLE {
+        let method = row.method.to_ascii_lowercase();
+        assert!(document["paths"][row.path][method]["summary"].is_string(), "{}", row.path);
+    }
+    let text = document.to_string();
+    for name in text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_status() {
+    let (_, http) = Http::start().await;
+    http.ask("GET", "/processors", "").await;
+    http.ask("GET", "/processors/a/dead-letters", "").await;
+    let (status, text) = http.ask("GET", "/metrics", "").await;
+    assert_eq!(status, 200);
+    assert!(text.contains(r#"evener_http_requests_total{route="/processors",status="200"} 1"#), "{text}");
+    assert!(text.contains(r#"route="/processors/{name}/dead-letters""#), "{text}");
+}
+
+#[tokio::test]
+async fn a_tail_goes_on_as_events_come() {
+    let (small, http) = Http::start().await;
+    small.append(&request(0..3).events).unwrap();
+    let client = Client::connect(&http.0).unwrap();
+    let mut tail = client.tail(Read { from: Position(1), ..Read::default() });
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        match tail.next().await.unwrap().unwrap() {
+            Line::Event(position, json) => {
+                assert_eq!(cloudevent::stored_from_json(&json).unwrap().position, position);
+                seen.push(position.0);
+            }
+            Line::Progress { next, .. } if next == Position(3) => {
+                small.append(&request(3..5).events).unwrap();
+            }
+            Line::Progress { .. } => {}
+        }
+    }
+    assert_eq!(seen, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_client_repeats_what_may_be_repeated_and_goes_to_the_next_server() {
+    let (small, http) = Http::start().await;
+    let nobody = "127.0.0.1:1";
+    let client = Client::connect(&format!("{nobody},{}", http.0)).unwrap();
+    small.trouble.lock().push(ApiError::new(&codes::OUTCOME_UNKNOWN, "lost"));
+    small.trouble.lock().push(ApiError::new(&codes::NO_LEADER, "none"));
+    assert_eq!(client.append(&request(0..2)).await.unwrap().next, Position(2));
+    assert_eq!(client.ask(&Asked::Append(request(0..2))).await.unwrap(), {
+        Reply::Appended(Appended { first: Position(0), next: Position(2), repeated: true })
+    });
+    small.trouble.lock().push(ApiError::new(&codes::INVALID_APPEND, "no"));
+    assert_eq!(client.append(&request(2..3)).await.unwrap_err().code, "EV0205");
+}
+
+#[tokio::test]
+async fn appends_made_together_travel_together() {
+    let (small, http) = Http::start().await;
+    let client = Client::connect(&http.0).unwrap();
+    let appends: Vec<_> = (0..500).map(|n| request(n..n + 1)).collect();
+    let answers = futures::future::join_all(appends.iter().map(|append| client.append(append))).await;
+    let firsts: BTreeSet<u64> = answers.into_iter().map(|answer| answer.unwrap().first.0).collect();
+    assert_eq!((firsts.len(), small.log.lock().len()), (500, 500));
+    let (_, metrics) = http.ask("GET", "/metrics", "").await;
+    let line = metrics.lines().find(|line| line.contains(r#"requests_total{route="/events/batch""#)).unwrap();
+    let requests: u32 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(requests <= 8, "{requests} requests for 500 appends");
+}
+
+#[tokio::test]
+async fn where_nobody_answers_the_error_names_the_server_and_the_way_out() {
+    let client = Client::connect("127.0.0.1:1").unwrap();
+    let error = client.ask(&Asked::Processors).await.unwrap_err();
+    assert_eq!((error.code.as_ref(), error.exit_code()), ("EV0601", 7));
+    assert!(error.message.contains("http://127.0.0.1:1") && error.hint.contains("--server"), "{error:?}");
+}

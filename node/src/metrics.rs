@@ -1,0 +1,204 @@
+//! What this node counts and measures, as Prometheus reads it. The registry is a value: several nodes live in
+//! one process.
+
+use std::{fmt, sync::Arc};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// A gauge with a fraction.
+pub type Measure = Gauge<f64, std::sync::atomic::AtomicU64>;
+
+/// Which route, and how it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfRequest {
+    /// The path, with `{name}` for what varies.
+    pub route: String,
+    /// The HTTP status.
+    pub status: u16,
+}
+
+/// Which route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfRoute {
+    /// The path, with `{name}` for what varies.
+    pub route: String,
+}
+
+/// Which processor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfProcessor {
+    /// Its name.
+    pub processor: String,
+}
+
+/// Which segment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSegment {
+    /// Of which processor.
+    pub processor: String,
+    /// Its number.
+    pub segment: u32,
+}
+
+/// Everything that is counted and measured. A clone counts into the same.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    /// Requests answered.
+    pub requests: Family<OfRequest, Counter>,
+    /// How long that took.
+    pub request_time: Family<OfRoute, Histogram, fn() -> Histogram>,
+    /// Events that this node took and the cluster stored.
+    pub appended: Counter,
+    /// Appends that were refused.
+    pub refused: Counter,
+    /// How long an append took until it was durable and judged.
+    pub append_time: Histogram,
+    /// The position of the next event.
+    pub head: Gauge,
+    /// The last Raft index applied here.
+    pub applied: Gauge,
+    /// The last Raft index synced to this node's disk.
+    pub durable: Gauge,
+    /// The Raft term.
+    pub term: Gauge,
+    /// One on the leader.
+    pub leader: Gauge,
+    /// Events still to be handled.
+    pub lag_events: Family<OfSegment, Gauge>,
+    /// How long the oldest of them has waited.
+    pub lag_time: Family<OfSegment, Measure>,
+    /// Segments that this node owns.
+    pub owned: Family<OfProcessor, Gauge>,
+    /// Segments that nobody owns.
+    pub unowned: Family<OfProcessor, Gauge>,
+    /// Sequences set aside.
+    pub set_aside: Family<OfProcessor, Gauge>,
+    /// Sequences that wait for a person.
+    pub dead: Family<OfProcessor, Gauge>,
+    /// Events that handlers of this node finished.
+    pub handled: Family<OfProcessor, Counter>,
+    /// Tries that failed on this node.
+    pub failures: Family<OfProcessor, Counter>,
+    /// From the loss of a segment's owner to the first event handled by the next one, on this node.
+    pub takeover: Histogram,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn quick() -> Histogram {
+    // 0.25 ms to 8 s: from a sync of a fast disk to the patience of a client.
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            registry: Arc::default(),
+            requests: Family::default(),
+            request_time: Family::new_with_constructor(quick),
+            appended: Counter::default(),
+            refused: Counter::default(),
+            append_time: quick(),
+            head: Gauge::default(),
+            applied: Gauge::default(),
+            durable: Gauge::default(),
+            term: Gauge::default(),
+            leader: Gauge::default(),
+            lag_events: Family::default(),
+            lag_time: Family::default(),
+            owned: Family::default(),
+            unowned: Family::default(),
+            set_aside: Family::default(),
+            dead: Family::default(),
+            handled: Family::default(),
+            failures: Family::default(),
+            takeover: quick(),
+        }
+        .registered()
+    }
+}
+
+impl Metrics {
+    fn registered(self) -> Self {
+        let registry = self.registry.clone();
+        let mut registry = registry.lock();
+        let all = registry.sub_registry_with_prefix("evener");
+        all.register("http_requests", "requests answered", self.requests.clone());
+        let time = "from the head of a request to the head of its answer";
+        all.register_with_unit("http_request", time, Unit::Seconds, self.request_time.clone());
+        all.register("events_appended", "events that this node took and the cluster stored", self.appended.clone());
+        all.register("appends_refused", "appends that were refused", self.refused.clone());
+        let time = "from the arrival of an append to its answer";
+        all.register_with_unit("append", time, Unit::Seconds, self.append_time.clone());
+        all.register("head", "position of the next event", self.head.clone());
+        all.register("applied_index", "last Raft index applied here", self.applied.clone());
+        all.register("durable_index", "last Raft index synced to this node's disk", self.durable.clone());
+        all.register("term", "Raft term", self.term.clone());
+        all.register("leader", "one on the leader, else zero", self.leader.clone());
+        all.register("segment_lag_events", "events still to be handled", self.lag_events.clone());
+        let time = "age of the oldest event still to be handled";
+        all.register_with_unit("segment_lag", time, Unit::Seconds, self.lag_time.clone());
+        all.register("segments_owned", "segments that this node owns", self.owned.clone());
+        all.register("segments_unowned", "segments that nobody owns", self.unowned.clone());
+        all.register("sequences_set_aside", "sequences set aside", self.set_aside.clone());
+        all.register("sequences_dead", "sequences that wait for a person", self.dead.clone());
+        all.register("events_handled", "events that handlers of this node finished", self.handled.clone());
+        all.register("handler_failures", "tries that failed on this node", self.failures.clone());
+        let time = "from the loss of a segment's owner to its next owner's first event";
+        all.register_with_unit("takeover", time, Unit::Seconds, self.takeover.clone());
+        drop(registry);
+        self
+    }
+
+    /// Forgets what was measured of processors and segments, so that those deleted are not shown for ever.
+    pub fn clear_processors(&self) {
+        self.lag_events.clear();
+        self.lag_time.clear();
+        for family in [&self.owned, &self.unowned, &self.set_aside, &self.dead] {
+            family.clear();
+        }
+    }
+
+    /// The text that Prometheus reads.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock()).expect("a String takes all text");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_units_and_two_nodes_count_apart() {
+        let (one, other) = (Metrics::default(), Metrics::default());
+        one.appended.inc_by(3);
+        one.lag_time.get_or_create(&OfSegment { processor: "p".into(), segment: 4 }).set(0.5);
+        one.takeover.observe(0.2);
+        let text = one.text();
+        assert!(text.contains("evener_events_appended_total 3"), "{text}");
+        assert!(text.contains(r#"evener_segment_lag_seconds{processor="p",segment="4"} 0.5"#), "{text}");
+        assert!(text.contains("evener_takeover_seconds_count 1"), "{text}");
+        assert!(other.text().contains("evener_events_appended_total 0"));
+        one.clear_processors();
+        assert!(!one.text().contains(r#"segment="4""#));
+    }
+}

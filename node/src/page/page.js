@@ -1,0 +1,148 @@
+// The live table: takes what the server says every second and changes only what is different.
+'use strict';
+
+const $ = (id) => document.getElementById(id);
+const number = (n) => n.toLocaleString('en');
+const plural = (n, one) => `${number(n)} ${one}${n === 1 ? '' : 's'}`;
+
+function text(element, value) {
+  if (element.textContent !== String(value)) element.textContent = value;
+}
+
+function make(tag, className, parent) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (parent) parent.append(element);
+  return element;
+}
+
+/** Gives `parent` one child of `tag` for each of `items`, keeping those it has. */
+function children(parent, tag, items, show) {
+  while (parent.children.length > items.length) parent.lastElementChild.remove();
+  items.forEach((item, n) => show(parent.children[n] ?? make(tag, '', parent), item, n));
+}
+
+/** A table of `rows`; a column is [name, value of a row, class of the cell]. */
+function table(element, columns, rows) {
+  if (!element.tHead) {
+    const head = make('tr', '', make('thead', '', element));
+    columns.forEach(([name, , kind]) => {
+      const th = make('th', String(kind).includes('n') && kind === 'n' ? 'n' : '', head);
+      th.scope = 'col';
+      text(th, name);
+    });
+    make('tbody', '', element);
+  }
+  children(element.tBodies[0], 'tr', rows, (tr, row) =>
+    children(tr, 'td', columns, (td, [name, value, kind]) => {
+      td.dataset.name = name;
+      text(td, value(row) ?? '');
+      const className = (typeof kind === 'function' ? kind(row) : kind) ?? '';
+      if (td.className !== className) td.className = className;
+    }));
+}
+
+let owners = new Map();
+const ownerClass = (name) => (owners.has(name) ? `o${owners.get(name) % 8}` : '');
+const stateClass = (state) =>
+  ({ 'running': 'good', 'caught-up': 'good', 'waiting': 'warn', 'paused': 'warn', 'moving': 'warn' })[state] ?? 'bad';
+const lag = (s) =>
+  s.lag_events === 0 ? 'none' : `${number(s.lag_events)} · ${s.lag_seconds < 10 ? s.lag_seconds.toFixed(1) : Math.round(s.lag_seconds)} s`;
+const at = (time) => (time ? new Date(time).toLocaleTimeString() : '');
+
+const NODES = [
+  ['node', (m) => m.name, (m) => `owner ${ownerClass(m.name)}`],
+  ['state', (m) => (m.alive ? 'alive' : 'gone'), (m) => (m.alive ? 'good' : 'bad')],
+  ['role', (m) => m.role],
+  ['segments', (m) => m.segments, 'n'],
+  ['applied', (m) => (m.applied == null ? '' : number(m.applied)), 'n'],
+  ['clients', (m) => m.http],
+  ['peers', (m) => m.peer],
+];
+const SEGMENTS = [
+  ['segment', (s) => s.id, 'n'],
+  ['owner', (s) => s.owner ?? 'nobody', (s) => `owner ${ownerClass(s.owner)}`],
+  ['epoch', (s) => s.epoch, 'n'],
+  ['token', (s) => number(s.token), 'n'],
+  ['lag', lag, 'n'],
+  ['state', (s) => s.state, (s) => stateClass(s.state)],
+  ['why', (s) => [s.reason, s.attempt && `attempt ${s.attempt}`, s.retry_at && `again at ${at(s.retry_at)}`]
+    .filter(Boolean).join(' · '), 'wide cause'],
+];
+const LETTERS = [
+  ['sequence', (d) => d.sequence || '(no key, no stream)'],
+  ['state', (d) => d.state, (d) => stateClass(d.state)],
+  ['letters', (d) => d.letters.length, 'n'],
+  ['first at', (d) => number(d.letters[0].position), 'n'],
+  ['attempts', (d) => d.letters[0].attempts, 'n'],
+  ['again at', (d) => at(d.retry_at)],
+  ['lent to', (d) => d.lent_to],
+  ['cause', (d) => d.cause, 'wide cause'],
+];
+
+function details(parent, label) {
+  const element = make('details', '', parent);
+  make('summary', '', element);
+  make('table', '', element).setAttribute('aria-label', label);
+  return element;
+}
+
+function showProcessor(article, processor, letters) {
+  if (!article.firstChild) {
+    make('h3', '', article).append(make('span'), make('small'), make('small'));
+    make('ol', 'map', article).setAttribute('aria-label', 'segments by owner');
+    const segments = details(article, 'segments');
+    segments.open = true;
+    details(article, 'what is set aside').open = true;
+  }
+  const [title, map, segments, aside] = article.children;
+  const [name, state, skipped] = title.children;
+  text(name, processor.name);
+  text(state, processor.state);
+  state.className = stateClass(processor.state);
+  text(skipped, processor.skipped ? `${plural(processor.skipped, 'event')} skipped` : '');
+  children(map, 'li', processor.segments, (li, s) => {
+    const waits = s.state === 'stalled' || s.attempt != null;
+    const className = `${s.owner ? ownerClass(s.owner) : 'nobody'}${waits ? ' waits' : ''}`;
+    if (li.className !== className) li.className = className;
+    text(li, s.id);
+    li.title = `segment ${s.id}: ${s.owner ?? 'nobody'}, ${s.state}, lag ${lag(s)}`;
+  });
+  const behind = processor.segments.reduce((sum, s) => sum + s.lag_events, 0);
+  text(segments.firstChild, `${plural(processor.segments.length, 'segment')}, ${plural(behind, 'event')} behind`);
+  table(segments.lastChild, SEGMENTS, processor.segments);
+  const { sequences, letters: waiting, dead } = processor.set_aside;
+  aside.hidden = sequences === 0;
+  text(aside.firstChild, `${plural(sequences, 'sequence')} set aside with ${plural(waiting, 'letter')}, ` +
+    `${dead} waiting for a person`);
+  table(aside.lastChild, LETTERS, letters ?? []);
+}
+
+let last;
+function show(live) {
+  const { status, cluster, processors, dead_letters: letters } = live;
+  owners = new Map(cluster.members.map((member, n) => [member.name, n]));
+  const now = performance.now();
+  if (last) text($('rate'), number(Math.max(0, Math.round((status.head - last.head) * 1000 / (now - last.now)))));
+  last = { head: status.head, now };
+  text($('head'), number(status.head));
+  text($('leader'), cluster.leader ?? 'none');
+  $('leader').className = cluster.leader ? '' : 'bad';
+  text($('node'), status.node);
+  text($('cluster'), cluster.cluster);
+  text($('version'), `evener ${status.version}`);
+  table($('nodes'), NODES, cluster.members);
+  $('none').hidden = processors.length > 0;
+  children($('processors'), 'article', processors, (article, p) => showProcessor(article, p, letters[p.name]));
+}
+
+const source = new EventSource('/page/live');
+source.onmessage = (message) => {
+  show(JSON.parse(message.data));
+  text($('live'), 'live');
+  $('live').className = 'on';
+};
+source.onerror = () => {
+  text($('live'), 'no connection');
+  $('live').className = 'off';
+};
