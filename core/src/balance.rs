@@ -19,6 +19,8 @@ use crate::{
     claim::{Claim, Motion},
     command::Move,
     id::{NodeId, ProcessorId, SegmentId},
+    processor::Processor,
+    session::Session,
     state::State,
     time::Timestamp,
 };
@@ -64,33 +66,34 @@ pub struct Table {
     pub claims: BTreeMap<SegmentId, Claim>,
 }
 
-impl View {
-    /// What `state` says. `now` is the planner's own clock, since the log's stands still while nothing happens:
-    /// a bar that has ended must not wait for the next entry.
+impl State {
+    /// What a plan is made from. `now` is the planner's own clock, since the log's stands still while nothing
+    /// happens: a bar that has ended must not wait for the next entry.
     #[must_use]
-    pub fn of(state: &State, now: Timestamp) -> Self {
-        let candidate = |(node, session): (&NodeId, &crate::session::Session)| Candidate {
+    pub fn balance_view(&self, now: Timestamp) -> View {
+        let candidate = |(node, session): (&NodeId, &Session)| Candidate {
             node: *node,
             weight: session.weight,
             draining: session.draining,
         };
-        let table = |processor: &crate::processor::Processor| Table {
+        let capable = |processor| {
+            let able = self.sessions.iter().filter(move |(_, session)| Self::capable(session, processor));
+            able.map(|(node, _)| *node).collect()
+        };
+        let table = |processor: &Processor| Table {
             processor: processor.id,
-            capable: state
-                .sessions
-                .iter()
-                .filter(|(_, s)| State::capable(s, processor))
-                .map(|(node, _)| *node)
-                .collect(),
+            capable: capable(processor),
             claims: processor.segments.iter().map(|(id, share)| (*id, share.claim.clone())).collect(),
         };
-        Self {
-            now: now.max(state.recorded),
-            nodes: state.sessions.iter().map(candidate).collect(),
-            processors: state.processors.values().map(table).collect(),
+        View {
+            now: now.max(self.recorded),
+            nodes: self.sessions.iter().map(candidate).collect(),
+            processors: self.processors.values().map(table).collect(),
         }
     }
+}
 
+impl View {
     /// When the next bar ends: a plan made then may come out otherwise. None if no bar stands.
     #[must_use]
     pub fn next_bar_end(&self) -> Option<Timestamp> {
