@@ -1,8 +1,44 @@
-//! Bytes on disk.
+//! Bytes on disk: the Raft log that is the event log, what a node has promised, and the images a start begins with.
+//!
+//! Read in this order: the mouth ([`disk`]), the formats ([`frame`], [`chunk`], `footer`, and the small files
+//! `watermark`, `vote`, [`identity`], [`checkpoint`]), what readers see (`log`), the order of writes (`writer`), what
+//! a start makes of it all ([`recovery`]), and the handle on it ([`journal`]); then what an entry looks like in a
+//! frame ([`payload`], [`codec`]), and what is found in them ([`index`]).
+
+pub mod disk;
+pub mod error;
+
+pub mod chunk;
+mod footer;
+pub mod frame;
+mod varint;
+pub mod verdict;
+
+pub mod checkpoint;
+pub mod identity;
+mod small;
+pub mod vote;
+mod watermark;
+
+pub mod journal;
+mod log;
+pub mod recovery;
+mod scan;
+mod writer;
 
 pub mod codec;
 pub mod index;
 pub mod payload;
 #[cfg(test)]
 mod samples;
-mod varint;
+
+pub use self::{
+    checkpoint::Checkpoint,
+    disk::{Disk, Done, FileDisk},
+    error::{Damage, OpenError},
+    frame::{Frame, FrameKind},
+    identity::Identity,
+    journal::{ChunkInfo, Journal, Settings},
+    recovery::{Recovered, Torn},
+    verdict::Verdict,
+};

@@ -1,0 +1,162 @@
+//! The checkpoint: an image of the replicated state at one place of the log, so that a start replays only what
+//! came after. The one before is kept: where the newer cannot be read, more is replayed.
+
+use std::io;
+
+use bytes::Bytes;
+use evener_core::{
+    id::{ContextId, LogIndex, Position, Term},
+    time::Timestamp,
+};
+
+use crate::{
+    disk::{Disk, Op},
+    small::{Body, Small, put_sized},
+    varint,
+    verdict::{Verdict, decode_accepted, encode_accepted},
+};
+
+/// The largest checkpoint, images and all.
+pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
+
+const FILE: Small = Small { file: "checkpoint", magic: b"EVNRSTAT", body_bytes_max: CHECKPOINT_BYTES_MAX };
+const PREVIOUS: &str = "checkpoint.previous";
+
+/// An image of the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The last frame it has applied.
+    pub index: LogIndex,
+    /// That frame's term.
+    pub term: Term,
+    /// The last membership in the log up to there. Opaque here.
+    pub membership: Bytes,
+    /// The state. Opaque here.
+    pub image: Bytes,
+}
+
+/// A checkpoint, and what the chunks that are not sealed came to up to there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Saved {
+    pub checkpoint: Checkpoint,
+    /// Of consecutive frames, the last with the checkpoint's index.
+    pub open: Vec<Verdict>,
+}
+
+impl Saved {
+    /// The checkpoints that can be read, the newest first, and what is wrong with those that cannot.
+    pub fn read(disk: &dyn Disk) -> (Vec<Self>, Vec<io::Error>) {
+        let (mut saved, mut failed) = (Vec::new(), Vec::new());
+        for file in [FILE.file, PREVIOUS] {
+            match FILE.read_as(disk, file) {
+                Ok(None) => {}
+                Ok(Some(body)) => match Self::decode(&body) {
+                    Some(one) => saved.push(one),
+                    None => failed.push(io::Error::other(format!("{file} contradicts itself"))),
+                },
+                Err(error) => failed.push(error),
+            }
+        }
+        (saved, failed)
+    }
+
+    /// Bytes of its body.
+    pub fn bytes(&self) -> usize {
+        64 + self.checkpoint.membership.len() + self.checkpoint.image.len() + 32 * self.open.len()
+    }
+
+    /// Puts it in the place of the one before, which is kept. `previous`: whether there is one.
+    pub fn replace(&self, previous: bool) -> Vec<Op> {
+        let mut ops = FILE.replace(&self.encode());
+        if previous {
+            let at = ops.iter().position(|op| matches!(op, Op::Rename { .. })).expect("it ends with a rename");
+            ops.insert(at, Op::Rename { from: FILE.file.into(), to: PREVIOUS.into() });
+        }
+        ops
+    }
+
+    /// Whether there is one to be kept.
+    pub fn exists(disk: &dyn Disk) -> io::Result<bool> {
+        Ok(disk.len(FILE.file)?.is_some())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.bytes());
+        body.extend_from_slice(&self.checkpoint.index.0.to_le_bytes());
+        body.extend_from_slice(&self.checkpoint.term.0.to_le_bytes());
+        put_sized(&self.checkpoint.membership, &mut body);
+        put_sized(&self.checkpoint.image, &mut body);
+        body.extend_from_slice(&(self.open.len() as u64).to_le_bytes());
+        for verdict in &self.open {
+            varint::encode(u64::from(verdict.context.0), &mut body);
+            varint::encode(verdict.first.0, &mut body);
+            varint::encode(u64::from(verdict.events), &mut body);
+            varint::encode(verdict.recorded.0, &mut body);
+            encode_accepted(&verdict.accepted, &mut body);
+        }
+        body
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let mut body = Body(body);
+        let checkpoint = Checkpoint {
+            index: LogIndex(body.u64()?),
+            term: Term(body.u64()?),
+            membership: Bytes::copy_from_slice(body.sized()?),
+            image: Bytes::copy_from_slice(body.sized()?),
+        };
+        let count = body.u64()?;
+        let first = checkpoint.index.0.checked_add(1)?.checked_sub(count)?;
+        let mut rest = body.0;
+        // Five bytes are the least that a row has.
+        if count > (rest.len() / 5) as u64 {
+            return None;
+        }
+        let mut open = Vec::with_capacity(count as usize);
+        for index in first..=checkpoint.index.0 {
+            if open.len() as u64 == count {
+                break;
+            }
+            open.push(Verdict {
+                index: LogIndex(index),
+                context: ContextId(u32::try_from(varint::decode(&mut rest).ok()?).ok()?),
+                first: Position(varint::decode(&mut rest).ok()?),
+                events: u32::try_from(varint::decode(&mut rest).ok()?).ok()?,
+                recorded: Timestamp(varint::decode(&mut rest).ok()?),
+                accepted: decode_accepted(&mut rest, crate::frame::PAYLOAD_BYTES_MAX).ok()?,
+            });
+        }
+        rest.is_empty().then_some(Self { checkpoint, open })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_as_written() {
+        let checkpoint = Checkpoint {
+            index: LogIndex(9),
+            term: Term(2),
+            membership: Bytes::from_static(b"abc"),
+            image: Bytes::from_static(b"state"),
+        };
+        let verdict = |index| Verdict {
+            index: LogIndex(index),
+            context: ContextId(1),
+            first: Position(70),
+            accepted: vec![0, 3],
+            events: 4,
+            recorded: Timestamp(5),
+        };
+        for open in [vec![], vec![verdict(8), verdict(9)]] {
+            let saved = Saved { checkpoint: checkpoint.clone(), open };
+            let body = saved.encode();
+            assert_eq!(Saved::decode(&body), Some(saved));
+            for short in 0..body.len() {
+                assert_eq!(Saved::decode(&body[..short]), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The real disk: a directory, a lock on it, and one thread that does what is asked in order.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::{Disk, Done, Op, lane::Lane};
+use crate::error::OpenError;
+
+/// Files kept open. A chunk is one, so this is far more than are written; old ones being read come and go.
+const OPEN_FILES_MAX: usize = 128;
+
+/// A directory of files, held by this process until it is dropped.
+pub struct FileDisk {
+    // Dropped first: it waits for what was submitted, then the lock is given up.
+    lane: Lane,
+    directory: Arc<Directory>,
+}
+
+struct Directory {
+    path: PathBuf,
+    open: Mutex<HashMap<String, Arc<File>>>,
+    _lock: File,
+}
+
+impl FileDisk {
+    /// Opens a data directory, made if it is not there, and holds it.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let path = path.into();
+        let failed = |doing: &str| {
+            let doing = format!("{doing} {}", path.display());
+            move |source| OpenError::Io { doing, source }
+        };
+        fs::create_dir_all(path.join("chunks")).map_err(failed("create the data directory"))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))
+            .map_err(failed("open the lock of the data directory"))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(OpenError::Held { directory: path.display().to_string() });
+            }
+            Err(error) => return Err(failed("lock the data directory")(error.into())),
+        }
+        let directory = Arc::new(Directory { path: path.clone(), open: Mutex::default(), _lock: lock });
+        for dir in ["", "chunks"] {
+            directory.sync_dir(dir).map_err(failed("sync the data directory"))?;
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed("sync the parent of"))?;
+        }
+        let lane = Lane::start("evener-disk").map_err(failed("start the disk thread for"))?;
+        Ok(Self { lane, directory })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.directory.path
+    }
+}
+
+impl Disk for FileDisk {
+    fn submit(&self, ops: Vec<Op>, done: Done) {
+        let directory = self.directory.clone();
+        self.lane.run(Box::new(move || {
+            let result = ops.into_iter().try_for_each(|op| directory.perform(op));
+            drop(directory);
+            done(result);
+        }));
+    }
+
+    fn perform(&self, ops: Vec<Op>) -> io::Result<()> {
+        ops.into_iter().try_for_each(|op| self.directory.perform(op))
+    }
+
+    fn read(&self, file: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let opened = self.directory.opened(file)?;
+        // The length is asked first: a hostile one takes no memory.
+        let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidInput)?;
+        if opened.metadata()?.len() < end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; len];
+        opened.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    fn len(&self, file: &str) -> io::Result<Option<u64>> {
+        match fs::metadata(self.directory.path.join(file)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let entries = match fs::read_dir(self.directory.path.join(dir)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn name(&self) -> String {
+        self.directory.path.display().to_string()
+    }
+}
+
+impl Directory {
+    fn perform(&self, op: Op) -> io::Result<()> {
+        let told = told(&op);
+        self.do_it(op).map_err(|error| io::Error::new(error.kind(), format!("failed to {told}: {error}")))
+    }
+
+    fn do_it(&self, op: Op) -> io::Result<()> {
+        match op {
+            Op::Create { file, preallocate } => self.create(&file, preallocate),
+            Op::Write { file, offset, bytes } => self.opened(&file)?.write_all_at(&bytes, offset),
+            Op::SyncData { file } => self.opened(&file)?.sync_data(),
+            Op::SyncDir { dir } => self.sync_dir(&dir),
+            Op::Truncate { file, len } => self.opened(&file)?.set_len(len),
+            Op::Rename { from, to } => {
+                self.forget(&from);
+                self.forget(&to);
+                fs::rename(self.path.join(from), self.path.join(to))
+            }
+            Op::Remove { file } => {
+                self.forget(&file);
+                match fs::remove_file(self.path.join(file)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn create(&self, file: &str, preallocate: u64) -> io::Result<()> {
+        let path = self.path.join(file);
+        let created = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if created.metadata()?.len() < preallocate {
+            match rustix::fs::fallocate(&created, FallocateFlags::empty(), 0, preallocate) {
+                Ok(()) => {}
+                // Not every file system knows how; a hole does as well, only slower.
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => created.set_len(preallocate)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.keep(file, Arc::new(created));
+        Ok(())
+    }
+
+    fn opened(&self, file: &str) -> io::Result<Arc<File>> {
+        if let Some(opened) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(file) {
+            return Ok(opened.clone());
+        }
+        let opened = Arc::new(OpenOptions::new().read(true).write(true).open(self.path.join(file))?);
+        self.keep(file, opened.clone());
+        Ok(opened)
+    }
+
+    fn keep(&self, file: &str, opened: Arc<File>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= OPEN_FILES_MAX {
+            open.clear();
+        }
+        open.insert(file.to_owned(), opened);
+    }
+
+    fn forget(&self, file: &str) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(file);
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        File::open(self.path.join(dir))?.sync_all()
+    }
+}
+
+fn told(op: &Op) -> String {
+    match op {
+        Op::Create { file, .. } => format!("create {file}"),
+        Op::Write { file, offset, bytes } => format!("write {} bytes at {offset} of {file}", bytes.len()),
+        Op::SyncData { file } => format!("sync {file}"),
+        Op::SyncDir { dir } => format!("sync the directory '{dir}'"),
+        Op::Truncate { file, len } => format!("cut {file} to {len} bytes"),
+        Op::Rename { from, to } => format!("rename {from} to {to}"),
+        Op::Remove { file } => format!("remove {file}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_held_by_one() {
+        let home = tempfile::tempdir().unwrap();
+        let first = FileDisk::open(home.path()).unwrap();
+        let error = FileDisk::open(home.path()).err().unwrap().to_string();
+        assert!(error.contains(&home.path().display().to_string()), "{error}");
+        assert!(error.contains("another process"), "{error}");
+        drop(first);
+        FileDisk::open(home.path()).unwrap();
+    }
+
+    #[test]
+    fn operations_happen_in_order_and_the_first_failure_ends_the_list() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(home.path()).unwrap();
+        let (told, results) = channel();
+        let file = "chunks/a".to_owned();
+        let ops = vec![
+            Op::Create { file: file.clone(), preallocate: 8192 },
+            Op::Write { file: file.clone(), offset: 4, bytes: Bytes::from_static(b"abcd") },
+            Op::SyncData { file: file.clone() },
+            Op::SyncDir { dir: "chunks".into() },
+            Op::Truncate { file: file.clone(), len: 6 },
+            Op::Rename { from: file, to: "chunks/b".into() },
+            Op::Remove { file: "chunks/none".into() },
+        ];
+        let tell = told.clone();
+        disk.submit(ops, Box::new(move |result| tell.send(result).unwrap()));
+        results.recv().unwrap().unwrap();
+        assert_eq!(disk.read("chunks/b", 0, 6).unwrap(), b"\0\0\0\0ab");
+        assert_eq!(disk.read("chunks/b", 0, usize::MAX).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(disk.list("chunks").unwrap(), ["b"]);
+        assert_eq!((disk.len("chunks/b").unwrap(), disk.len("chunks/a").unwrap()), (Some(6), None));
+
+        let ops = vec![Op::SyncData { file: "chunks/a".into() }, Op::Remove { file: "chunks/b".into() }];
+        disk.submit(ops, Box::new(move |result| told.send(result).unwrap()));
+        let error = results.recv().unwrap().unwrap_err();
+        assert!(error.to_string().starts_with("failed to sync chunks/a"), "{error}");
+        assert_eq!(disk.list("chunks").unwrap(), ["b"]);
+    }
+}

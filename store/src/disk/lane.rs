@@ -1,0 +1,46 @@
+//! One thread that runs jobs in order.
+
+use std::{
+    sync::{
+        Mutex,
+        mpsc::{Sender, channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Jobs given to it run one after the other. Dropped, it waits until the last one has.
+pub struct Lane {
+    jobs: Option<Mutex<Sender<Job>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lane {
+    pub fn start(name: &str) -> std::io::Result<Self> {
+        let (jobs, inbox) = channel::<Job>();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            while let Ok(job) = inbox.recv() {
+                job();
+            }
+        })?;
+        Ok(Self { jobs: Some(Mutex::new(jobs)), thread: Some(thread) })
+    }
+
+    pub fn run(&self, job: Job) {
+        let jobs = self.jobs.as_ref().expect("jobs are taken only by drop");
+        // A lane whose thread panicked takes no more jobs; what waits for them learns it by their being dropped.
+        let _ = jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).send(job);
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let thread = self.thread.take().expect("taken only here");
+        // The last handle may be dropped by a job.
+        if thread.thread().id() != thread::current().id() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A disk in memory: everything a [`Disk`] does, nothing a disk breaks. It counts what it is asked.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use super::{Disk, Done, Image, Op, Scheduler, lane::Lane};
+
+/// Asked before each operation is performed; an error is the operation's.
+pub(super) type Gate = Box<dyn FnMut(&Op) -> io::Result<()> + Send>;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone)]
+pub struct MemoryDisk {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    image: Mutex<Image>,
+    queue: Mutex<Queue>,
+    scheduler: Scheduler,
+    gate: Mutex<Option<Gate>>,
+    writes: AtomicU64,
+    syncs: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(VecDeque<Op>, Done)>,
+    running: bool,
+    dead: bool,
+}
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryDisk {
+    /// An empty one, with a thread of its own.
+    pub fn new() -> Self {
+        let lane = Lane::start("evener-memory-disk").expect("a thread for a test");
+        Self::with(Image::default(), Arc::new(move |job| lane.run(job)))
+    }
+
+    /// One that holds this already and whose every operation is a job for `scheduler`.
+    pub fn with(image: Image, scheduler: Scheduler) -> Self {
+        let shared = Shared {
+            image: Mutex::new(image),
+            queue: Mutex::default(),
+            scheduler,
+            gate: Mutex::default(),
+            writes: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(super) fn set_gate(&self, gate: Gate) {
+        *self.shared.gate.lock() = Some(gate);
+    }
+
+    /// What it holds now.
+    pub fn image(&self) -> Image {
+        self.shared.image.lock().clone()
+    }
+
+    /// Writes performed so far.
+    pub fn writes(&self) -> u64 {
+        self.shared.writes.load(Ordering::Relaxed)
+    }
+
+    /// Syncs of files performed so far.
+    pub fn syncs(&self) -> u64 {
+        self.shared.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is performed and nobody is told anything from now on.
+    pub(super) fn kill(&self) {
+        let dropped = {
+            let mut queue = self.shared.queue.lock();
+            queue.dead = true;
+            std::mem::take(&mut queue.waiting)
+        };
+        // What waited may hold this disk: dropped outside the lock.
+        drop(dropped);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.shared.queue.lock().dead { Err(io::Error::other("the power is cut")) } else { Ok(()) }
+    }
+}
+
+impl Shared {
+    fn perform(&self, op: Op) -> io::Result<()> {
+        if let Some(gate) = &mut *self.gate.lock() {
+            gate(&op)?;
+        }
+        match &op {
+            Op::Write { .. } => self.writes.fetch_add(1, Ordering::Relaxed),
+            Op::SyncData { .. } => self.syncs.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        self.image.lock().perform(op)
+    }
+
+    /// Performs the next operation, or tells that a list of them is done.
+    fn step(self: &Arc<Self>) {
+        let mut queue = self.queue.lock();
+        let Some((ops, _)) = queue.waiting.front_mut() else {
+            queue.running = false;
+            return;
+        };
+        let result = ops.pop_front().map_or(Ok(()), |op| self.perform(op));
+        let told = match ops.is_empty() || result.is_err() {
+            true => queue.waiting.pop_front().map(|(_, done)| done),
+            false => None,
+        };
+        drop(queue);
+        if let Some(done) = told {
+            done(result);
+        }
+        self.schedule();
+    }
+
+    fn schedule(self: &Arc<Self>) {
+        let next = self.clone();
+        (self.scheduler)(Box::new(move || next.step()));
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn submit(&self, ops: Vec<Op>, done: Done) {
+        let mut queue = self.shared.queue.lock();
+        if queue.dead {
+            return;
+        }
+        queue.waiting.push_back((ops.into(), done));
+        if !queue.running {
+            queue.running = true;
+            drop(queue);
+            self.shared.schedule();
+        }
+    }
+
+    fn perform(&self, ops: Vec<Op>) -> io::Result<()> {
+        self.check()?;
+        ops.into_iter().try_for_each(|op| self.shared.perform(op))
+    }
+
+    fn read(&self, file: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.check()?;
+        self.shared.image.lock().read(file, offset, len)
+    }
+
+    fn len(&self, file: &str) -> io::Result<Option<u64>> {
+        self.check()?;
+        Ok(self.shared.image.lock().len(file))
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.check()?;
+        Ok(self.shared.image.lock().list(dir))
+    }
+
+    fn name(&self) -> String {
+        "memory".into()
+    }
+}

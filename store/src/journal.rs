@@ -1,0 +1,441 @@
+//! The journal: the Raft log, the vote and the checkpoint of one node. The Raft log *is* the event log: what stands
+//! here is written once.
+//!
+//! A [`Journal`] is a handle; clones are the same journal. What is appended can be read at once; it is on the disk
+//! when its `done` is called. [`crate::writer`] tells the order of writes, [`crate::recovery`] what a start makes of
+//! what it finds.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use evener_core::id::{LogIndex, Term};
+use parking_lot::Mutex;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, Saved},
+    chunk::{CHUNK_BYTES_DEFAULT, CHUNK_HEADER_BYTES, chunk_file, damaged_frame, is_full},
+    disk::{Disk, Done},
+    error::{Damage, OpenError, stopped},
+    footer,
+    frame::{Frame, FrameError, Place},
+    log::{Phase, Source},
+    recovery::{self, Recovered},
+    scan::{Found, Scan},
+    verdict::Verdict,
+    writer::{Effects, Input, Writer},
+};
+
+/// How a journal is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where chunks end. A constant of the cluster: chunks are compared between nodes.
+    pub chunk_bytes: u64,
+    /// Frames kept in memory for those who follow closely. Frames that are not synced are kept beyond it.
+    pub recent_bytes_max: usize,
+}
+
+impl Settings {
+    /// Frames kept in memory: some seconds of a busy log.
+    pub const RECENT_BYTES_MAX: usize = 32 << 20;
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { chunk_bytes: CHUNK_BYTES_DEFAULT, recent_bytes_max: Self::RECENT_BYTES_MAX }
+    }
+}
+
+/// A chunk as others may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkInfo {
+    /// Its first frame.
+    pub first: LogIndex,
+    /// Its last frame.
+    pub last: LogIndex,
+    /// How long its file is once it is sealed, or its frames take by now.
+    pub bytes: u64,
+    /// Its hash, the same on every node; none while it is not sealed.
+    pub hash: Option<u128>,
+}
+
+/// The Raft log, the vote and the checkpoint of one node.
+#[derive(Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    disk: Arc<dyn Disk>,
+    chunk_bytes: u64,
+    writer: Mutex<Writer>,
+    /// The verdicts of the sealed chunk that was read last.
+    footer: Mutex<Option<(LogIndex, Arc<Vec<Verdict>>)>>,
+}
+
+impl Journal {
+    /// Opens the journal in a data directory: made if it is empty, else checked and mended after a crash.
+    pub fn open(disk: Arc<dyn Disk>, settings: Settings) -> Result<(Self, Recovered), OpenError> {
+        let (writer, recovered) = recovery::recover(&*disk, settings)?;
+        let shared =
+            Shared { disk, chunk_bytes: settings.chunk_bytes, writer: Mutex::new(writer), footer: Mutex::default() };
+        Ok((Self { shared: Arc::new(shared) }, recovered))
+    }
+
+    /// Adds frames after the last one. They can be read when this returns, and are on the disk when `done` is called.
+    /// An error means that nothing was added, and `done` will not be called.
+    pub fn append(&self, frames: Vec<Frame>, done: Done) -> io::Result<()> {
+        let mut writer = self.shared.writer.lock();
+        writer.check_append(&frames)?;
+        let effects = writer.step(Input::Append(frames, done));
+        Shared::carry_out(&self.shared, effects, writer);
+        Ok(())
+    }
+
+    /// Takes away every frame after `last`; all of them for none. A frame that is applied stays: asked to take one,
+    /// the journal stops.
+    pub fn truncate_after(&self, last: Option<LogIndex>, done: Done) {
+        self.step(Input::Truncate(last, done));
+    }
+
+    /// Replaces the vote.
+    pub fn save_vote(&self, vote: Bytes, done: Done) {
+        self.step(Input::Vote(vote, done));
+    }
+
+    /// The vote saved last.
+    pub fn vote(&self) -> Option<Bytes> {
+        self.shared.writer.lock().promise.vote.clone()
+    }
+
+    /// Notes up to where the cluster has committed. Not synced by itself: after a crash an earlier one may be found.
+    pub fn save_committed(&self, index: LogIndex) {
+        self.step(Input::Committed(index));
+    }
+
+    /// Up to where the cluster has committed, as far as it was noted.
+    pub fn committed(&self) -> Option<LogIndex> {
+        self.shared.writer.lock().committed()
+    }
+
+    /// From now on nothing up to this frame is shown. Nothing is purged; but where the log ends before it, it begins
+    /// anew after it, and what it held is gone.
+    pub fn hide_below(&self, hidden: Option<(LogIndex, Term)>, done: Done) {
+        self.step(Input::Hide(hidden, done));
+    }
+
+    /// Up to which frame nothing is shown.
+    pub fn hidden(&self) -> Option<(LogIndex, Term)> {
+        self.shared.writer.lock().log.hidden
+    }
+
+    /// The first frame shown.
+    pub fn first(&self) -> Option<(LogIndex, Term)> {
+        self.shared.writer.lock().log.first()
+    }
+
+    /// The last frame; where there is none, the one hidden last.
+    pub fn last(&self) -> Option<(LogIndex, Term)> {
+        self.shared.writer.lock().log.last()
+    }
+
+    /// The last frame that is on the disk.
+    pub fn durable(&self) -> Option<LogIndex> {
+        self.shared.writer.lock().log.durable
+    }
+
+    /// The term of a frame, without reading it.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.shared.writer.lock().log.term_at(index)
+    }
+
+    /// The chunks, in order.
+    pub fn chunks(&self) -> Vec<ChunkInfo> {
+        let writer = self.shared.writer.lock();
+        let info = |chunk: &crate::log::Chunk| {
+            let (bytes, hash) = match chunk.phase {
+                Phase::Sealed { hash, bytes } => (bytes, Some(hash)),
+                Phase::Open | Phase::Sealing => (chunk.end(), None),
+            };
+            ChunkInfo { first: chunk.first, last: LogIndex(chunk.next().0 - 1), bytes, hash }
+        };
+        writer.log.chunks.iter().map(info).collect()
+    }
+
+    /// Frames of `[from, to)` that are shown, in order and without gaps: at least one if there is any, then as many
+    /// as `bytes_max` allows. Recent ones come from memory, older ones from the disk, each checked.
+    pub fn read(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> io::Result<Vec<Frame>> {
+        let mut frames: Vec<Frame> = Vec::new();
+        let (mut from, mut left) = (from, bytes_max);
+        while from < to {
+            let more = self.read_some(from, to, left)?;
+            let Some(last) = more.last() else { break };
+            from = last.index.next();
+            let taken: usize = more.iter().map(Frame::bytes).sum();
+            if frames.is_empty() {
+                frames = more;
+            } else if taken <= left {
+                frames.extend(more);
+            } else {
+                break;
+            }
+            left = left.saturating_sub(taken);
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(frames)
+    }
+
+    /// One frame; none if it is not in the log, or hidden.
+    pub fn get(&self, index: LogIndex) -> io::Result<Option<Frame>> {
+        Ok(self.read_some(index, index.next(), 0)?.pop().filter(|frame| frame.index == index))
+    }
+
+    /// As [`Journal::read`], from one source.
+    fn read_some(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> io::Result<Vec<Frame>> {
+        loop {
+            let (source, truncations) = {
+                let writer = self.shared.writer.lock();
+                (writer.log.source(from, to, bytes_max), writer.log.truncations)
+            };
+            let (place, len, first) = match source {
+                Source::Nowhere => return Ok(Vec::new()),
+                Source::Memory(frames) => return Ok(frames),
+                Source::Chunk { place, len, first } => (place, len, first),
+            };
+            let frames = self.shared.read_frames(place, len, first);
+            // Who reads what is being cut may find rubbish: the answer is then in what the log has become.
+            if frames.is_ok() || self.shared.writer.lock().log.truncations == truncations {
+                return frames;
+            }
+        }
+    }
+
+    /// Frames of `[from, to)` that are applied, as [`Journal::read`] gives them, with what became of them.
+    pub fn read_applied(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> io::Result<Vec<(Frame, Verdict)>> {
+        let frames = self.read(from, to, bytes_max)?;
+        let mut judged = Vec::with_capacity(frames.len());
+        for frame in frames {
+            let Some(verdict) = self.verdict(frame.index)? else { break };
+            judged.push((frame, verdict));
+        }
+        Ok(judged)
+    }
+
+    /// What became of a frame; none if it is not applied.
+    pub fn verdict(&self, index: LogIndex) -> io::Result<Option<Verdict>> {
+        let (chunk, end, bytes) = {
+            let writer = self.shared.writer.lock();
+            let Some(chunk) = writer.log.chunk_of(index) else { return Ok(None) };
+            let Phase::Sealed { bytes, .. } = chunk.phase else {
+                let first = writer.verdicts.front().map_or(LogIndex(u64::MAX), |verdict| verdict.index);
+                let number = index.0.checked_sub(first.0);
+                return Ok(number.and_then(|number| writer.verdicts.get(number as usize).cloned()));
+            };
+            (chunk.first, chunk.end(), bytes)
+        };
+        let verdicts = self.shared.sealed_verdicts(chunk, end, bytes)?;
+        Ok(verdicts.get((index.0 - chunk.0) as usize).cloned())
+    }
+
+    /// Tells what applying frames decided, one verdict a frame, in order. Chunks that are applied and synced are
+    /// sealed, off the append path: the caller reads the chunk, the disk writes the footer.
+    pub fn applied(&self, verdicts: Vec<Verdict>) {
+        let due = {
+            let mut writer = self.shared.writer.lock();
+            if let Err(reason) = take_verdicts(&mut writer, verdicts) {
+                let effects = writer.step(Input::Failed(reason));
+                return Shared::carry_out(&self.shared, effects, writer);
+            }
+            chunks_to_seal(&mut writer, self.shared.chunk_bytes)
+        };
+        for sealing in due {
+            let input = match self.shared.footer_of(&sealing) {
+                Ok((footer, hash)) => Input::Seal { chunk: sealing.first, footer, hash },
+                Err(error) => Input::Failed(format!("failed to seal {}: {error}", chunk_file(sealing.first))),
+            };
+            self.step(input);
+        }
+    }
+
+    /// The next frame to be applied; none if the log has none to begin with.
+    pub fn applied_next(&self) -> Option<LogIndex> {
+        self.shared.writer.lock().applied_next
+    }
+
+    /// Saves an image of the replicated state. It must not pass what was told to [`Journal::applied`]; it is written
+    /// after all that was appended before it, so it never passes what is synced.
+    pub fn save_checkpoint(&self, checkpoint: Checkpoint, done: Done) {
+        let writer = self.shared.writer.lock();
+        let index = checkpoint.index;
+        let open: Vec<_> = writer.verdicts.iter().take_while(|verdict| verdict.index <= index).cloned().collect();
+        let saved = Saved { checkpoint, open };
+        let refused = if writer.applied_next.is_none_or(|next| index >= next) {
+            Some(format!("a checkpoint of frame {index} cannot be saved before the frame is applied"))
+        } else if saved.bytes() > CHECKPOINT_BYTES_MAX {
+            Some(format!("a checkpoint has at most {CHECKPOINT_BYTES_MAX} bytes, and this one more"))
+        } else {
+            None
+        };
+        drop(writer);
+        match refused {
+            Some(told) => done(Err(io::Error::new(io::ErrorKind::InvalidInput, told))),
+            None => self.step(Input::Checkpoint(Box::new(saved), done)),
+        }
+    }
+
+    /// Why the journal has stopped; none while it has not.
+    pub fn stopped(&self) -> Option<String> {
+        self.shared.writer.lock().failed.clone()
+    }
+
+    fn step(&self, input: Input) {
+        Shared::step(&self.shared, input);
+    }
+}
+
+/// Verdicts of frames that are sealed already (a start replays them) are not needed.
+fn take_verdicts(writer: &mut Writer, verdicts: Vec<Verdict>) -> Result<(), String> {
+    for verdict in verdicts {
+        let next = writer.applied_next.or_else(|| writer.log.base()).unwrap_or_default();
+        if verdict.index < next {
+            continue;
+        }
+        if verdict.index > next {
+            return Err(format!("frame {} was applied, and the next one is {next}", verdict.index));
+        }
+        let Some(chunk) = writer.log.chunk_of(verdict.index) else {
+            return Err(format!("frame {next} was applied, and is not in the log"));
+        };
+        let sealed = chunk.is_sealed();
+        writer.applied_next = Some(next.next());
+        if !sealed {
+            writer.verdicts.push_back(verdict);
+        }
+    }
+    Ok(())
+}
+
+/// What goes into a footer.
+struct Sealing {
+    first: LogIndex,
+    ends: Vec<u32>,
+    terms: Vec<(LogIndex, Term)>,
+    verdicts: Vec<Verdict>,
+}
+
+fn chunks_to_seal(writer: &mut Writer, chunk_bytes: u64) -> Vec<Sealing> {
+    let Writer { log, verdicts, applied_next, .. } = writer;
+    let ready = (*applied_next).min(log.durable.map(LogIndex::next)).unwrap_or_default();
+    let mut due = Vec::new();
+    for at in 0..log.chunks.len() {
+        let chunk = &mut log.chunks[at];
+        if chunk.is_sealed() {
+            continue;
+        }
+        if chunk.next() > ready || !is_full(chunk.end(), chunk_bytes) {
+            break;
+        }
+        if chunk.phase == Phase::Sealing {
+            continue;
+        }
+        chunk.phase = Phase::Sealing;
+        let (first, next, ends) = (chunk.first, chunk.next(), chunk.ends.clone());
+        let oldest = verdicts.front().map_or(first, |verdict| verdict.index);
+        let skip = (first.0 - oldest.0) as usize;
+        let verdicts = verdicts.iter().skip(skip).take(ends.len()).cloned().collect();
+        due.push(Sealing { first, ends, terms: log.terms_in(first, next), verdicts });
+    }
+    due
+}
+
+impl Shared {
+    fn step(shared: &Arc<Self>, input: Input) {
+        let mut writer = shared.writer.lock();
+        let effects = writer.step(input);
+        Self::carry_out(shared, effects, writer);
+    }
+
+    /// The disk is given its work while the writer is held, so that it comes in order; others are told afterwards.
+    fn carry_out(shared: &Arc<Self>, effects: Effects, writer: parking_lot::MutexGuard<'_, Writer>) {
+        if let Some(mark) = effects.mark {
+            let back = shared.clone();
+            let report = move |result: io::Result<()>| {
+                if let Err(error) = result {
+                    Self::step(&back, Input::Failed(error.to_string()));
+                }
+            };
+            shared.disk.submit(vec![mark], Box::new(report));
+        }
+        if let Some(group) = effects.group {
+            let back = shared.clone();
+            shared.disk.submit(group, Box::new(move |result| Self::step(&back, Input::Finished(result))));
+        }
+        drop(writer);
+        for (done, result) in effects.tell {
+            done(result);
+        }
+    }
+
+    /// Frames that stand next to each other, each checked.
+    fn read_frames(&self, place: Place, len: usize, first: LogIndex) -> io::Result<Vec<Frame>> {
+        let file = chunk_file(place.chunk);
+        let bytes = self.disk.read(&file, place.offset, len).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
+                Damage::new(&file, place.offset, format!("the file ends before this place: {error}"))
+                    .of_frame(first)
+                    .into()
+            }
+            _ => error,
+        })?;
+        let bytes = Bytes::from(bytes);
+        let mut frames = Vec::new();
+        let (mut at, mut index) = (0, first);
+        while at < bytes.len() {
+            let here = Place { offset: place.offset + at as u64, ..place };
+            let frame = Frame::decode(here, &bytes.slice(at..))
+                .map_err(|error| damaged_frame(place.chunk, here.offset, index, &error))?;
+            crate::chunk::check_index(place.chunk, here.offset, index, &frame)?;
+            at += frame.bytes();
+            index = index.next();
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+
+    fn sealed_verdicts(&self, chunk: LogIndex, end: u64, bytes: u64) -> io::Result<Arc<Vec<Verdict>>> {
+        if let Some((_, verdicts)) = self.footer.lock().as_ref().filter(|(first, _)| *first == chunk) {
+            return Ok(verdicts.clone());
+        }
+        let file = chunk_file(chunk);
+        let read = self.disk.read(&file, end, (bytes - end) as usize)?;
+        let footer = footer::decode(chunk, end, &read).map_err(|found| Damage::new(&file, end, found))?;
+        let verdicts = Arc::new(footer.verdicts);
+        *self.footer.lock() = Some((chunk, verdicts.clone()));
+        Ok(verdicts)
+    }
+
+    /// Reads a chunk back, each frame checked, and makes its footer.
+    fn footer_of(&self, sealing: &Sealing) -> io::Result<(Vec<u8>, u128)> {
+        let end = u64::from(*sealing.ends.last().expect("a full chunk has a frame"));
+        let header = self.disk.read(&chunk_file(sealing.first), 0, CHUNK_HEADER_BYTES)?;
+        crate::chunk::decode_header(sealing.first, &header)?;
+        let mut hash = Xxh3::new();
+        hash.update(&header);
+        let mut scan = Scan::new(&*self.disk, sealing.first, end);
+        for frame_end in &sealing.ends {
+            let (place, index) = (scan.place, scan.next);
+            let damage = |error| Err(damaged_frame(sealing.first, place.offset, index, &error).into());
+            match scan.step()? {
+                Found::Frame(_, bytes) => hash.update(&bytes),
+                Found::Bad(error) => return damage(error),
+                Found::Stranger(_) => return damage(FrameError::Empty),
+            }
+            if scan.place.offset != u64::from(*frame_end) {
+                return Err(stopped("a frame ends elsewhere on the disk than in memory"));
+            }
+        }
+        footer::encode(sealing.first, &sealing.ends, &sealing.terms, &sealing.verdicts, hash).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,280 @@
+//! The log as its readers see it: where each frame stands, which are still in memory, what is hidden. It changes at
+//! once; the disk follows.
+
+use std::collections::VecDeque;
+
+use evener_core::id::{LogIndex, Term};
+
+use crate::{
+    chunk::{CHUNK_HEADER_BYTES, is_full},
+    frame::{Frame, Place},
+};
+
+/// The table of one chunk: four bytes a frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    /// Its first frame.
+    pub first: LogIndex,
+    /// Where each frame ends.
+    pub ends: Vec<u32>,
+    /// How far it has come.
+    pub phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Takes frames, or waits until all of them are applied and synced.
+    Open,
+    /// Its footer is being written.
+    Sealing,
+    /// Never changes again.
+    Sealed { hash: u128, bytes: u64 },
+}
+
+impl Chunk {
+    pub fn new(first: LogIndex) -> Self {
+        Self { first, ends: Vec::new(), phase: Phase::Open }
+    }
+
+    pub fn end(&self) -> u64 {
+        self.ends.last().map_or(CHUNK_HEADER_BYTES as u64, |end| u64::from(*end))
+    }
+
+    /// The index after its last frame.
+    pub fn next(&self) -> LogIndex {
+        LogIndex(self.first.0 + self.ends.len() as u64)
+    }
+
+    /// Where frame `index` begins, which it holds, or would hold next.
+    pub fn start_of(&self, index: LogIndex) -> u64 {
+        match (index.0 - self.first.0) as usize {
+            0 => CHUNK_HEADER_BYTES as u64,
+            number => u64::from(self.ends[number - 1]),
+        }
+    }
+
+    /// The place after its last frame.
+    pub fn end_place(&self) -> Place {
+        Place { chunk: self.first, offset: self.end() }
+    }
+
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.phase, Phase::Sealed { .. })
+    }
+}
+
+/// The log in memory.
+#[derive(Debug)]
+pub(crate) struct Log {
+    chunk_bytes: u64,
+    recent_bytes_max: usize,
+    /// In order, none empty.
+    pub chunks: Vec<Chunk>,
+    /// Where each term begins.
+    terms: Vec<(LogIndex, Term)>,
+    /// The newest frames, without gaps: all that are not synced, and as many more as fit.
+    recent: VecDeque<Frame>,
+    recent_bytes: usize,
+    /// Frames up to this one are not shown.
+    pub hidden: Option<(LogIndex, Term)>,
+    /// The last frame that is synced.
+    pub durable: Option<LogIndex>,
+    /// How often it was cut: a reader of the disk that finds rubbish looks whether this has changed.
+    pub truncations: u64,
+}
+
+/// What a truncation takes from the disk.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Chunks that are gone, the last one first.
+    pub removed: Vec<LogIndex>,
+    /// Where the last chunk that stays ends now, if it held more.
+    pub shortened: Option<Place>,
+}
+
+/// Where frames are to be had.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Here they are.
+    Memory(Vec<Frame>),
+    /// In a chunk, one after the other.
+    Chunk { place: Place, len: usize, first: LogIndex },
+    /// There are none.
+    Nowhere,
+}
+
+impl Log {
+    pub fn new(chunk_bytes: u64, recent_bytes_max: usize, hidden: Option<(LogIndex, Term)>) -> Self {
+        Self {
+            chunk_bytes,
+            recent_bytes_max,
+            chunks: Vec::new(),
+            terms: Vec::new(),
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            hidden,
+            durable: None,
+            truncations: 0,
+        }
+    }
+
+    /// The index that the next frame must have; none if any will do: the log is empty.
+    pub fn next(&self) -> Option<LogIndex> {
+        self.chunks.last().map(Chunk::next).or_else(|| self.hidden.map(|(index, _)| index.next()))
+    }
+
+    /// The first index held, hidden or not.
+    pub fn base(&self) -> Option<LogIndex> {
+        self.chunks.first().map(|chunk| chunk.first)
+    }
+
+    /// The first frame shown.
+    pub fn first(&self) -> Option<(LogIndex, Term)> {
+        let first = self.base()?.max(self.hidden.map_or(LogIndex(0), |(index, _)| index.next()));
+        Some((first, self.term_at(first)?))
+    }
+
+    /// The last frame; the hidden mark where there is none.
+    pub fn last(&self) -> Option<(LogIndex, Term)> {
+        let Some(next) = self.chunks.last().map(Chunk::next) else { return self.hidden };
+        let (_, term) = self.terms.last().expect("a frame has a term");
+        Some((LogIndex(next.0 - 1), *term))
+    }
+
+    /// The term of a frame; also of the hidden mark.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        match self.hidden {
+            Some((hidden, term)) if index == hidden => return Some(term),
+            Some((hidden, _)) if index < hidden => return None,
+            _ => {}
+        }
+        if self.base().is_none_or(|base| index < base) || self.next().is_none_or(|next| index >= next) {
+            return None;
+        }
+        let after = self.terms.partition_point(|(first, _)| *first <= index);
+        Some(self.terms[after - 1].1)
+    }
+
+    /// Where terms begin within `[from, to)`, the one that reigns at `from` first.
+    pub fn terms_in(&self, from: LogIndex, to: LogIndex) -> Vec<(LogIndex, Term)> {
+        let after = self.terms.partition_point(|(first, _)| *first <= from);
+        let mut terms = vec![(from, self.terms[after - 1].1)];
+        terms.extend(self.terms[after..].iter().take_while(|(first, _)| *first < to));
+        terms
+    }
+
+    /// A sealed chunk is there.
+    pub fn restore(&mut self, chunk: Chunk, terms: &[(LogIndex, Term)]) {
+        for (index, term) in terms {
+            self.note_term(*index, *term);
+        }
+        // Memory holds the newest frames without gaps, and this chunk's are not in it.
+        (self.recent, self.recent_bytes) = (VecDeque::new(), 0);
+        self.chunks.push(chunk);
+    }
+
+    /// A frame is there; tells where it stands and whether a chunk begins with it.
+    pub fn push(&mut self, frame: Frame) -> (Place, bool) {
+        debug_assert!(self.next().is_none_or(|next| next == frame.index));
+        let fresh = self.chunks.last().is_none_or(|chunk| is_full(chunk.end(), self.chunk_bytes));
+        if fresh {
+            self.chunks.push(Chunk::new(frame.index));
+        }
+        let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
+        let place = chunk.end_place();
+        let end = place.offset + frame.bytes() as u64;
+        chunk.ends.push(u32::try_from(end).expect("a chunk is at most 1 GiB and a frame"));
+        self.note_term(frame.index, frame.term);
+        self.recent_bytes += frame.bytes();
+        self.recent.push_back(frame);
+        (place, fresh)
+    }
+
+    /// All before `index` is synced: it may leave memory.
+    pub fn synced(&mut self, last: LogIndex) {
+        debug_assert!(self.next().is_some_and(|next| last < next));
+        self.durable = self.durable.max(Some(last));
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while self.recent_bytes > self.recent_bytes_max {
+            let Some(oldest) = self.recent.front() else { return };
+            if self.durable.is_none_or(|durable| oldest.index > durable) {
+                return;
+            }
+            self.recent_bytes -= oldest.bytes();
+            self.recent.pop_front();
+        }
+    }
+
+    /// Everything after `last` is gone.
+    pub fn truncate(&mut self, last: Option<LogIndex>) -> Cut {
+        let next = last.map_or(LogIndex(0), LogIndex::next);
+        let mut cut = Cut { removed: Vec::new(), shortened: None };
+        while let Some(chunk) = self.chunks.last_mut().filter(|chunk| chunk.next() > next) {
+            debug_assert!(!chunk.is_sealed(), "what is applied stays");
+            if chunk.first >= next {
+                cut.removed.push(chunk.first);
+                self.chunks.pop();
+            } else {
+                chunk.ends.truncate((next.0 - chunk.first.0) as usize);
+                cut.shortened = Some(chunk.end_place());
+            }
+        }
+        while self.terms.last().is_some_and(|(first, _)| *first >= next) {
+            self.terms.pop();
+        }
+        while let Some(newest) = self.recent.pop_back_if(|newest| newest.index >= next) {
+            self.recent_bytes -= newest.bytes();
+        }
+        self.durable = if self.chunks.is_empty() { None } else { self.durable.min(last) };
+        self.truncations += 1;
+        cut
+    }
+
+    /// Where the first frames of `[from, to)` are to be had: at least one, then as many as `bytes_max` allows.
+    pub fn source(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Source {
+        let Some((first, _)) = self.first() else { return Source::Nowhere };
+        let (from, to) = (from.max(first), to.min(self.next().unwrap_or_default()));
+        if from >= to {
+            return Source::Nowhere;
+        }
+        if let Some(oldest) = self.recent.front().filter(|oldest| from >= oldest.index) {
+            let skip = (from.0 - oldest.index.0) as usize;
+            let mut left = bytes_max;
+            let fits = |(number, frame): &(usize, &Frame)| {
+                let fits = *number == 0 || frame.bytes() <= left;
+                left = left.saturating_sub(frame.bytes());
+                fits
+            };
+            let frames = self.recent.iter().skip(skip).take((to.0 - from.0) as usize).enumerate();
+            return Source::Memory(frames.take_while(fits).map(|(_, frame)| frame.clone()).collect());
+        }
+        let chunk = self.chunk_of(from).expect("a frame between the first and the last is in a chunk");
+        let start = chunk.start_of(from);
+        let number = (from.0 - chunk.first.0) as usize;
+        let most = (to.min(chunk.next()).0 - from.0) as usize;
+        let ends = &chunk.ends[number..number + most];
+        let taken = ends.partition_point(|end| u64::from(*end) - start <= bytes_max as u64).max(1);
+        let len = (u64::from(ends[taken - 1]) - start) as usize;
+        Source::Chunk { place: Place { chunk: chunk.first, offset: start }, len, first: from }
+    }
+
+    /// The chunk that holds a frame.
+    pub fn chunk_of(&self, index: LogIndex) -> Option<&Chunk> {
+        let after = self.chunks.partition_point(|chunk| chunk.first <= index);
+        self.chunks[..after].last().filter(|chunk| index < chunk.next())
+    }
+
+    pub fn chunk_mut(&mut self, first: LogIndex) -> Option<&mut Chunk> {
+        let at = self.chunks.binary_search_by_key(&first, |chunk| chunk.first).ok()?;
+        Some(&mut self.chunks[at])
+    }
+
+    fn note_term(&mut self, index: LogIndex, term: Term) {
+        if self.terms.last().is_none_or(|(_, last)| *last != term) {
+            self.terms.push((index, term));
+        }
+    }
+}

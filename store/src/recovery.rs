@@ -1,0 +1,330 @@
+//! What a start makes of a data directory. Three things can be found at the log's end:
+//!
+//! - Nothing after the last frame: the node was stopped, or the crash tore nothing.
+//! - Rubbish beyond the watermark, at most a group long, in the last chunk: a write that a crash tore. Nobody was
+//!   told that it is there. It is cut, with a log line.
+//! - Anything else is damage: bytes that were synced are not what they were. Nothing is changed and the directory is
+//!   not opened, for a node that forgot what it has acknowledged must not vote.
+//!
+//! Then everything that will be built on is synced once: after a mere kill it may be in the page cache only.
+
+use evener_core::id::LogIndex;
+
+use crate::{
+    checkpoint::{Checkpoint, Saved},
+    chunk::{
+        CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNK_DIR, CHUNK_HEADER_BYTES, chunk_file, chunk_file_bytes_max, chunk_first,
+        create, damaged_frame, decode_header, is_full,
+    },
+    disk::{Disk, Op},
+    error::{Damage, OpenError},
+    footer::{self, TRAILER_BYTES},
+    frame::{FrameError, Place},
+    journal::Settings,
+    log::{Chunk, Log, Phase},
+    scan::{Found, Scan},
+    verdict::Verdict,
+    vote::Promise,
+    watermark::Watermark,
+    writer::{GROUP_BYTES_MAX, Writer, truncation},
+};
+
+/// What was found at a start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The directory had nothing in it: this is its first start.
+    pub fresh: bool,
+    /// The newest image of the state that can be used; none if all of the log is to be replayed.
+    pub checkpoint: Option<Checkpoint>,
+    /// What the end of the log had to lose.
+    pub torn: Option<Torn>,
+}
+
+/// A write that a crash tore, now cut. Nobody was told that it was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The first frame of it.
+    pub frame: LogIndex,
+    /// Where it stood.
+    pub place: Place,
+    /// How many bytes were there.
+    pub bytes: u64,
+}
+
+pub(crate) fn recover(disk: &dyn Disk, settings: Settings) -> Result<(Writer, Recovered), OpenError> {
+    let Settings { chunk_bytes, recent_bytes_max } = settings;
+    if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes) {
+        return Err(OpenError::Setting(format!(
+            "chunk_bytes is {chunk_bytes}, and may be {CHUNK_BYTES_MIN} to {CHUNK_BYTES_MAX}"
+        )));
+    }
+    let firsts = chunk_files(disk)?;
+    let (promise, mark, fresh) = first_files(disk, &firsts)?;
+    let log = Log::new(chunk_bytes, recent_bytes_max, promise.hidden);
+    let mut start = Start { disk, chunk_bytes, mark, log, mend: Vec::new(), torn: None };
+    start.chunks(&firsts)?;
+    start.check_mark()?;
+    start.finish_hiding();
+    let (saved, has_checkpoint) = start.checkpoint()?;
+    let mark = start.sync()?;
+    let Start { log, torn, .. } = start;
+    let mut writer = Writer::new(log, chunk_bytes, promise, mark, has_checkpoint);
+    let mut recovered = Recovered { fresh, checkpoint: None, torn };
+    if let Some(Saved { checkpoint, open }) = saved {
+        writer.applied_next = Some(checkpoint.index.next());
+        let unsealed = |verdict: &Verdict| writer.log.chunk_of(verdict.index).is_some_and(|chunk| !chunk.is_sealed());
+        writer.verdicts = open.into_iter().filter(unsealed).collect();
+        recovered.checkpoint = Some(checkpoint);
+    }
+    Ok((writer, recovered))
+}
+
+/// The chunks that have a file.
+fn chunk_files(disk: &dyn Disk) -> Result<Vec<LogIndex>, OpenError> {
+    let names = disk.list(CHUNK_DIR).map_err(OpenError::io(format!("list the chunks in {}", disk.name())))?;
+    let mut firsts = Vec::new();
+    for name in names {
+        match chunk_first(&name) {
+            Some(first) => firsts.push(first),
+            None => tracing::warn!(name, "a file that is no chunk stands among the chunks"),
+        }
+    }
+    Ok(firsts)
+}
+
+/// The vote and the watermark. Both are there from the first start on, the vote last, so that they can be missed.
+fn first_files(disk: &dyn Disk, firsts: &[LogIndex]) -> Result<(Promise, Watermark, bool), OpenError> {
+    let doing = |file: &str| format!("read the {file} in {}", disk.name());
+    let promise = Promise::read(disk).map_err(OpenError::io(doing("vote")))?;
+    if let Some(promise) = promise {
+        let mark = Watermark::read(disk).map_err(OpenError::io(doing("watermark")))?;
+        let mark = mark.ok_or_else(|| Damage::new("watermark", 0, "the file is missing"))?;
+        return Ok((promise, mark, false));
+    }
+    let (saved, failed) = Saved::read(disk);
+    if !firsts.is_empty() || !saved.is_empty() || !failed.is_empty() {
+        return Err(Damage::new("vote", 0, "the file is missing").into());
+    }
+    let (promise, mark) = (Promise::default(), Watermark::default());
+    let mut ops = mark.write_and_sync();
+    ops.extend(promise.replace());
+    disk.perform(ops).map_err(OpenError::io(format!("begin the data directory {}", disk.name())))?;
+    Ok((promise, mark, true))
+}
+
+struct Start<'a> {
+    disk: &'a dyn Disk,
+    chunk_bytes: u64,
+    mark: Watermark,
+    log: Log,
+    /// What is to be done once nothing was found damaged.
+    mend: Vec<Op>,
+    torn: Option<Torn>,
+}
+
+impl Start<'_> {
+    fn chunks(&mut self, firsts: &[LogIndex]) -> Result<(), OpenError> {
+        for (number, &first) in firsts.iter().enumerate() {
+            if let Some(next) = self.log.chunks.last().map(Chunk::next).filter(|next| *next != first) {
+                let found = format!("the chunk with frame {next} is missing: this one follows");
+                return Err(Damage::new(chunk_file(first), 0, found).of_frame(next).into());
+            }
+            self.chunk(first, number + 1 == firsts.len())?;
+        }
+        Ok(())
+    }
+
+    /// Reads the frames of one chunk, or its footer.
+    fn chunk(&mut self, first: LogIndex, is_last: bool) -> Result<(), OpenError> {
+        let file = chunk_file(first);
+        let doing = || OpenError::io(format!("read {file} in {}", self.disk.name()));
+        let len = self.disk.len(&file).map_err(doing())?.unwrap_or(0);
+        if len > chunk_file_bytes_max(self.chunk_bytes) {
+            let found = format!("the file has {len} bytes, more than a chunk can have");
+            return Err(Damage::new(&file, 0, found).into());
+        }
+        let header = self.disk.read(&file, 0, CHUNK_HEADER_BYTES.min(len as usize)).map_err(doing())?;
+        match decode_header(first, &header) {
+            Ok(chunk_bytes) if chunk_bytes == self.chunk_bytes => {}
+            Ok(found) => {
+                let (directory, asked) = (self.disk.name(), self.chunk_bytes);
+                return Err(OpenError::ChunkBytes { directory, found, asked });
+            }
+            Err(damage) => {
+                let scan = Scan::new(self.disk, first, len).from_the_start();
+                let end = scan.last_written().map_err(doing())?.map_or(0, |last| last + 1);
+                return self.tear(scan.place, first, end, is_last, damage);
+            }
+        }
+        if self.sealed(first, len)? {
+            return Ok(());
+        }
+        self.scan(first, len, is_last)
+    }
+
+    /// Takes the chunk from its footer, if it has a good one.
+    fn sealed(&mut self, first: LogIndex, len: u64) -> Result<bool, OpenError> {
+        let file = chunk_file(first);
+        let doing = || OpenError::io(format!("read the footer of {file} in {}", self.disk.name()));
+        let Some(trailer_at) = len.checked_sub(TRAILER_BYTES as u64) else { return Ok(false) };
+        let trailer = self.disk.read(&file, trailer_at, TRAILER_BYTES).map_err(doing())?;
+        let Some(length) = footer::length(&trailer) else { return Ok(false) };
+        let Some(end) = len.checked_sub(length as u64) else { return Ok(false) };
+        let bytes = self.disk.read(&file, end, length).map_err(doing())?;
+        let footer = match footer::decode(first, end, &bytes) {
+            Ok(footer) if is_full(end, self.chunk_bytes) => footer,
+            Ok(_) => return Ok(false),
+            Err(found) => {
+                tracing::warn!(file, found, "the footer of a chunk is bad: it is made again from the frames");
+                return Ok(false);
+            }
+        };
+        let chunk = Chunk { first, ends: footer.ends, phase: Phase::Sealed { hash: footer.hash, bytes: len } };
+        self.log.restore(chunk, &footer.terms);
+        Ok(true)
+    }
+
+    /// Reads every frame.
+    fn scan(&mut self, first: LogIndex, len: u64, is_last: bool) -> Result<(), OpenError> {
+        let file = chunk_file(first);
+        let doing = || OpenError::io(format!("read {file} in {}", self.disk.name()));
+        let mut scan = Scan::new(self.disk, first, len);
+        while !is_full(scan.place.offset, self.chunk_bytes) {
+            let (place, index) = (scan.place, scan.next);
+            let error = match scan.step().map_err(doing())? {
+                Found::Frame(frame, _) => {
+                    self.log.push(frame);
+                    self.log.synced(index);
+                    continue;
+                }
+                Found::Stranger(other) => {
+                    let found = format!("a frame with index {other} stands here");
+                    return Err(Damage::new(file, place.offset, found).of_frame(index).into());
+                }
+                Found::Bad(error) => error,
+            };
+            let damage = damaged_frame(first, place.offset, index, &error);
+            if let FrameError::Version(_) | FrameError::Kind(_) | FrameError::Flags(_) = error {
+                return Err(damage.into());
+            }
+            let end = scan.last_written().map_err(doing())?.map_or(place.offset, |last| last + 1);
+            return self.tear(place, index, end, is_last, damage);
+        }
+        Ok(())
+    }
+
+    /// The log ends at `place`, and bytes go on up to `end`: torn, or damaged.
+    fn tear(
+        &mut self,
+        place: Place,
+        frame: LogIndex,
+        end: u64,
+        is_last: bool,
+        damage: Damage,
+    ) -> Result<(), OpenError> {
+        let synced = self.mark.end.is_some_and(|(synced, _)| synced > place);
+        let bytes = end - place.offset;
+        if synced || !is_last || bytes > GROUP_BYTES_MAX as u64 {
+            return Err(damage.into());
+        }
+        let whole_file = self.log.chunks.last().is_none_or(|chunk| chunk.first != place.chunk);
+        if bytes > 0 || whole_file {
+            tracing::warn!(
+                chunk = %place.chunk, offset = place.offset, %frame, bytes,
+                "the end of the log was torn by a crash, and nobody was told of it: it is cut"
+            );
+            self.torn = Some(Torn { frame, place, bytes });
+        }
+        let file = chunk_file(place.chunk);
+        if whole_file {
+            self.mend.push(Op::Remove { file });
+            self.mend.push(Op::SyncDir { dir: CHUNK_DIR.into() });
+        } else if bytes > 0 {
+            self.mend.push(Op::Truncate { file: file.clone(), len: place.offset });
+            self.mend.push(create(place.chunk, self.chunk_bytes));
+            self.mend.push(Op::SyncData { file });
+        }
+        Ok(())
+    }
+
+    /// What was known to be synced must be there.
+    fn check_mark(&self) -> Result<(), OpenError> {
+        if let Some(base) = self.mark.base.filter(|base| self.log.base() != Some(*base)) {
+            let found = "the file is missing, and the log began with it";
+            return Err(Damage::new(chunk_file(base), 0, found).of_frame(base).into());
+        }
+        let Some((place, next)) = self.mark.end else { return Ok(()) };
+        let chunk = self.log.chunks.iter().find(|chunk| chunk.first == place.chunk);
+        let holds = chunk
+            .is_some_and(|chunk| (chunk.first..=chunk.next()).contains(&next) && chunk.start_of(next) == place.offset);
+        if holds {
+            return Ok(());
+        }
+        let found = format!("frames up to {next} were synced, and here is not where they end");
+        Err(Damage::new(chunk_file(place.chunk), place.offset, found).into())
+    }
+
+    /// A crash came between the mark that hides all of the log and its end.
+    fn finish_hiding(&mut self) {
+        let Some(hidden) = self.log.hidden.map(|(index, _)| index) else { return };
+        if self.log.chunks.last().is_some_and(|chunk| chunk.next() <= hidden) {
+            let cut = self.log.truncate(None);
+            let lowered = Watermark { base: None, end: None, committed: self.mark.committed };
+            self.mend.extend(truncation(lowered, &cut, self.chunk_bytes));
+        }
+    }
+
+    /// The newest checkpoint that can be used: it is in the log, and what it does not say of its frames, footers do.
+    fn checkpoint(&self) -> Result<(Option<Saved>, bool), OpenError> {
+        let exists = Saved::exists(self.disk).map_err(OpenError::io("look for a checkpoint"))?;
+        let (saved, failed) = Saved::read(self.disk);
+        for error in failed {
+            tracing::warn!(%error, "a checkpoint cannot be read: more of the log is replayed");
+        }
+        for saved in saved {
+            let (index, term) = (saved.checkpoint.index, saved.checkpoint.term);
+            if self.log.last().is_none_or(|(last, _)| index > last) {
+                let found = format!("it is of frame {index}, and the log ends before it");
+                return Err(Damage::new("checkpoint", 0, found).of_frame(index).into());
+            }
+            if self.log.term_at(index).is_some_and(|there| there != term) {
+                let found = format!("it is of frame {index} in term {term}, and the log has another term there");
+                return Err(Damage::new("checkpoint", 0, found).of_frame(index).into());
+            }
+            if self.covers(&saved) {
+                return Ok((Some(saved), exists));
+            }
+            tracing::warn!(%index, "a checkpoint lacks what became of frames before it: more of the log is replayed");
+        }
+        Ok((None, exists))
+    }
+
+    fn covers(&self, saved: &Saved) -> bool {
+        let index = saved.checkpoint.index;
+        let told_from = saved.open.first().map_or(index.next(), |verdict| verdict.index);
+        let mut open = self.log.chunks.iter().filter(|chunk| chunk.first <= index && !chunk.is_sealed());
+        open.next().is_none_or(|chunk| chunk.first >= told_from)
+    }
+
+    /// Mends, and puts on the disk what may be in the page cache only.
+    fn sync(&mut self) -> Result<Watermark, OpenError> {
+        let mut ops = std::mem::take(&mut self.mend);
+        for chunk in self.log.chunks.iter().filter(|chunk| !chunk.is_sealed()) {
+            ops.push(Op::SyncData { file: chunk_file(chunk.first) });
+        }
+        for dir in ["", CHUNK_DIR] {
+            ops.push(Op::SyncDir { dir: dir.into() });
+        }
+        let mark = Watermark {
+            base: self.log.base(),
+            end: self.log.chunks.last().map(|chunk| (chunk.end_place(), chunk.next())),
+            committed: self.mark.committed,
+        };
+        ops.extend(mark.write_and_sync());
+        self.disk.perform(ops).map_err(OpenError::io(format!("mend and sync the log in {}", self.disk.name())))?;
+        if let Some(next) = self.log.chunks.last().map(Chunk::next) {
+            self.log.synced(LogIndex(next.0 - 1));
+        }
+        Ok(mark)
+    }
+}

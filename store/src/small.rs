@@ -1,0 +1,156 @@
+//! Small files of one node: a header with a checksum, and a body that is read and written whole.
+//!
+//! ```text
+//!  offset  bytes
+//!       0      8  what it is, e.g. "EVNRVOTE"
+//!       8      2  version of the format, 1
+//!      10      2  0
+//!      12      4  length of the body
+//!      16      4  crc32c of bytes 0..16 and the body
+//!      20         the body; the file ends with it
+//! ```
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::{
+    disk::{Disk, Op},
+    error::Damage,
+};
+
+const HEADER_BYTES: usize = 20;
+const VERSION: u16 = 1;
+
+/// A kind of small file.
+pub(crate) struct Small {
+    /// Its name.
+    pub file: &'static str,
+    /// What it begins with.
+    pub magic: &'static [u8; 8],
+    /// The longest body.
+    pub body_bytes_max: usize,
+}
+
+impl Small {
+    /// The whole file.
+    pub fn encode(&self, body: &[u8]) -> Bytes {
+        assert!(body.len() <= self.body_bytes_max, "{} is at most {} bytes", self.file, self.body_bytes_max);
+        let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+        out.extend_from_slice(self.magic);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&[0; 2]);
+        out.extend_from_slice(&u32::try_from(body.len()).expect("bounded by its kind").to_le_bytes());
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&out), body);
+        out.extend_from_slice(&sum.to_le_bytes());
+        out.extend_from_slice(body);
+        out.into()
+    }
+
+    /// The body of a whole file.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, Damage> {
+        let wrong = |found: &str| Err(Damage::new(self.file, 0, found));
+        if bytes.len() < HEADER_BYTES {
+            return wrong("the file ends within its header");
+        }
+        let (header, body) = bytes.split_at(HEADER_BYTES);
+        if &header[..8] != self.magic {
+            return wrong("it does not begin as such a file does");
+        }
+        if header[12..16] != (body.len() as u64).to_le_bytes()[..4] {
+            return wrong("it is not as long as it says");
+        }
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&header[..16]), body);
+        if header[16..] != sum.to_le_bytes() {
+            return wrong("its checksum does not fit");
+        }
+        if header[8..12] != [1, 0, 0, 0] {
+            return wrong("it has a format that this build does not know; start a newer one");
+        }
+        Ok(body.to_vec())
+    }
+
+    /// Reads it; none if it is not there.
+    pub fn read(&self, disk: &dyn Disk) -> io::Result<Option<Vec<u8>>> {
+        self.read_as(disk, self.file)
+    }
+
+    /// Reads the file of another name.
+    pub fn read_as(&self, disk: &dyn Disk, file: &str) -> io::Result<Option<Vec<u8>>> {
+        let Some(len) = disk.len(file)? else { return Ok(None) };
+        if len > (HEADER_BYTES + self.body_bytes_max) as u64 {
+            let found = format!("it has {len} bytes, and may have {}", HEADER_BYTES + self.body_bytes_max);
+            return Err(Damage::new(file, 0, found).into());
+        }
+        let bytes = disk.read(file, 0, len as usize)?;
+        let body = self.decode(&bytes).map_err(|damage| Damage { file: file.to_owned(), ..damage })?;
+        Ok(Some(body))
+    }
+
+    /// Puts it in the place of the one before, whole or not at all.
+    pub fn replace(&self, body: &[u8]) -> Vec<Op> {
+        let temporary = format!("{}.new", self.file);
+        vec![
+            // One left from a crash may be longer.
+            Op::Create { file: temporary.clone(), preallocate: 0 },
+            Op::Truncate { file: temporary.clone(), len: 0 },
+            Op::Write { file: temporary.clone(), offset: 0, bytes: self.encode(body) },
+            Op::SyncData { file: temporary.clone() },
+            Op::Rename { from: temporary, to: self.file.to_owned() },
+            Op::SyncDir { dir: String::new() },
+        ]
+    }
+
+    /// Writes it in place, without a sync: only for a body that always has the same length, within a sector.
+    pub fn overwrite(&self, body: &[u8]) -> Op {
+        Op::Write { file: self.file.to_owned(), offset: 0, bytes: self.encode(body) }
+    }
+}
+
+/// Takes numbers off the front of a body.
+pub(crate) struct Body<'a>(pub &'a [u8]);
+
+impl<'a> Body<'a> {
+    pub fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    pub fn u8(&mut self) -> Option<u8> {
+        self.bytes(1).map(|taken| taken[0])
+    }
+
+    pub fn u32(&mut self) -> Option<u32> {
+        self.bytes(4).map(|taken| u32::from_le_bytes(taken.try_into().expect("four bytes")))
+    }
+
+    pub fn u64(&mut self) -> Option<u64> {
+        self.bytes(8).map(|taken| u64::from_le_bytes(taken.try_into().expect("eight bytes")))
+    }
+
+    /// A byte that says whether a number follows, and the number, or zeros.
+    pub fn option(&mut self) -> Option<Option<u64>> {
+        match (self.u8()?, self.u64()?) {
+            (0, 0) => Some(None),
+            (1, number) => Some(Some(number)),
+            _ => None,
+        }
+    }
+
+    /// Bytes with their length before them.
+    pub fn sized(&mut self) -> Option<&'a [u8]> {
+        let len = self.u32()? as usize;
+        self.bytes(len)
+    }
+}
+
+pub(crate) fn put_option(number: Option<u64>, out: &mut Vec<u8>) {
+    out.push(u8::from(number.is_some()));
+    out.extend_from_slice(&number.unwrap_or(0).to_le_bytes());
+}
+
+pub(crate) fn put_sized(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&u32::try_from(bytes.len()).expect("bounded by the file's kind").to_le_bytes());
+    out.extend_from_slice(bytes);
+}

@@ -1,0 +1,79 @@
+//! What this node has promised: whom it votes for, and below which index its log answers nothing. A node that
+//! forgot its vote could vote twice, so the file is there from the first start on, and a bad one is damage.
+
+use std::io;
+
+use bytes::Bytes;
+use evener_core::id::{LogIndex, Term};
+
+use crate::{
+    disk::{Disk, Op},
+    error::Damage,
+    small::{Body, Small, put_option, put_sized},
+};
+
+/// The longest vote.
+pub const VOTE_BYTES_MAX: usize = 1024;
+
+const FILE: Small = Small { file: "vote", magic: b"EVNRVOTE", body_bytes_max: VOTE_BYTES_MAX + 64 };
+
+/// The content of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Promise {
+    /// Opaque here; none before the first vote.
+    pub vote: Option<Bytes>,
+    /// Frames up to this one are not shown.
+    pub hidden: Option<(LogIndex, Term)>,
+}
+
+impl Promise {
+    pub fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
+        let Some(body) = FILE.read(disk)? else { return Ok(None) };
+        Self::decode(&body).map(Some).ok_or_else(|| Damage::new(FILE.file, 0, "it contradicts itself").into())
+    }
+
+    pub fn replace(&self) -> Vec<Op> {
+        FILE.replace(&self.encode())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        put_option(self.hidden.map(|(index, _)| index.0), &mut body);
+        put_option(self.hidden.map(|(_, term)| term.0), &mut body);
+        body.push(u8::from(self.vote.is_some()));
+        put_sized(self.vote.as_deref().unwrap_or_default(), &mut body);
+        body
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let mut body = Body(body);
+        let hidden = match (body.option()?, body.option()?) {
+            (None, None) => None,
+            (Some(index), Some(term)) => Some((LogIndex(index), Term(term))),
+            _ => return None,
+        };
+        let vote = match (body.u8()?, body.sized()?) {
+            (0, []) => None,
+            (1, vote) => Some(Bytes::copy_from_slice(vote)),
+            _ => return None,
+        };
+        body.0.is_empty().then_some(Self { vote, hidden })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_as_written() {
+        let promises = [
+            Promise::default(),
+            Promise { vote: Some(Bytes::new()), hidden: None },
+            Promise { vote: Some(Bytes::from_static(b"me")), hidden: Some((LogIndex(3), Term(2))) },
+        ];
+        for promise in promises {
+            assert_eq!(Promise::decode(&promise.encode()), Some(promise));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The watermark: up to where this node's log is known to be synced. It is written before the next group, without a
+//! sync of its own, so it may lag and never leads. A bad frame before it is damage; one beyond it may be a write
+//! that a crash tore (P8).
+
+use std::io;
+
+use evener_core::id::LogIndex;
+
+use crate::{
+    disk::{Disk, Op},
+    error::Damage,
+    frame::Place,
+    small::{Body, Small, put_option},
+};
+
+const FILE: Small = Small { file: "watermark", magic: b"EVNRMARK", body_bytes_max: 64 };
+
+/// What is known to be on the disk. Its file is one sector, so that it is always an old one or a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watermark {
+    /// The first index of the first chunk.
+    pub base: Option<LogIndex>,
+    /// The end of the last synced frame: its chunk, the offset after it, the index after it.
+    pub end: Option<(Place, LogIndex)>,
+    /// Up to where the cluster had committed, as far as this node knew.
+    pub committed: Option<LogIndex>,
+}
+
+impl Watermark {
+    pub fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
+        let Some(body) = FILE.read(disk)? else { return Ok(None) };
+        Self::decode(&body).map(Some).ok_or_else(|| Damage::new(FILE.file, 0, "it contradicts itself").into())
+    }
+
+    /// Written now, on the disk some time.
+    pub fn write(&self) -> Op {
+        FILE.overwrite(&self.encode())
+    }
+
+    /// Made, or written over, and on the disk.
+    pub fn write_and_sync(&self) -> Vec<Op> {
+        vec![
+            Op::Create { file: FILE.file.into(), preallocate: 0 },
+            self.write(),
+            Op::SyncData { file: FILE.file.into() },
+        ]
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        put_option(self.base.map(|index| index.0), &mut body);
+        put_option(self.end.map(|(place, _)| place.chunk.0), &mut body);
+        put_option(self.end.map(|(place, _)| place.offset), &mut body);
+        put_option(self.end.map(|(_, next)| next.0), &mut body);
+        put_option(self.committed.map(|index| index.0), &mut body);
+        body
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let mut body = Body(body);
+        let base = body.option()?.map(LogIndex);
+        let end = match (body.option()?, body.option()?, body.option()?) {
+            (None, None, None) => None,
+            (Some(chunk), Some(offset), Some(next)) => Some((Place { chunk: LogIndex(chunk), offset }, LogIndex(next))),
+            _ => return None,
+        };
+        let committed = body.option()?.map(LogIndex);
+        body.0.is_empty().then_some(Self { base, end, committed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SECTOR_BYTES;
+
+    #[test]
+    fn it_is_one_sector_and_read_as_written() {
+        let marks = [
+            Watermark::default(),
+            Watermark {
+                base: Some(LogIndex(0)),
+                end: Some((Place { chunk: LogIndex(3), offset: 9 }, LogIndex(u64::MAX))),
+                committed: Some(LogIndex(4)),
+            },
+        ];
+        for mark in marks {
+            let body = mark.encode();
+            assert_eq!(body.len(), Watermark::default().encode().len(), "overwritten in place");
+            assert!(FILE.encode(&body).len() <= SECTOR_BYTES);
+            assert_eq!(Watermark::decode(&body), Some(mark));
+        }
+    }
+}

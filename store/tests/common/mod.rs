@@ -1,0 +1,54 @@
+//! What the tests of the journal share.
+#![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part; the panic of a test is its report")]
+
+use std::{ops::Range, sync::mpsc::channel};
+
+use bytes::Bytes;
+use evener_core::{
+    id::{ContextId, LogIndex, Position, Term},
+    time::Timestamp,
+};
+use evener_store::{Done, Frame, FrameKind, Verdict};
+
+/// A frame with two events and a payload that tells its index.
+pub fn frame(index: u64) -> Frame {
+    frame_of(index, 1)
+}
+
+/// The same in another term: another payload.
+pub fn frame_of(index: u64, term: u64) -> Frame {
+    let length = 20 + (index * 37 % 150) as usize;
+    let payload: Vec<u8> = (0..length).map(|at| (index * 31 + term * 7 + at as u64) as u8).collect();
+    Frame {
+        index: LogIndex(index),
+        term: Term(term),
+        kind: FrameKind::Commands,
+        context: ContextId(0),
+        count: 2,
+        payload: Bytes::from(payload),
+    }
+}
+
+pub fn frames(range: Range<u64>) -> Vec<Frame> {
+    range.map(frame).collect()
+}
+
+/// Every third frame has one of its two events refused.
+pub fn verdict(index: u64) -> Verdict {
+    let events = |index: u64| if index.is_multiple_of(3) { 1 } else { 2 };
+    Verdict {
+        index: LogIndex(index),
+        context: ContextId(0),
+        first: Position((0..index).map(events).sum()),
+        accepted: if index.is_multiple_of(3) { vec![1] } else { vec![0, 1] },
+        events: events(index) as u32,
+        recorded: Timestamp(1000 + index / 2),
+    }
+}
+
+/// Waits for what `ask` asks for.
+pub fn settled(ask: impl FnOnce(Done)) {
+    let (told, result) = channel();
+    ask(Box::new(move |how| told.send(how).unwrap()));
+    result.recv().unwrap().unwrap();
+}
