@@ -151,7 +151,7 @@ impl Start<'_> {
                 return Err(OpenError::ChunkBytes { directory, found, asked });
             }
             Err(damage) => {
-                let scan = Scan::new(self.disk, first, len).from_the_start();
+                let scan = Scan::new(self.disk, first, len).and_header();
                 let end = scan.last_written().map_err(doing())?.map_or(0, |last| last + 1);
                 return self.tear(scan.place, first, end, is_last, damage);
             }

@@ -45,7 +45,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The same with the header before it, for a file whose header is bad.
-    pub fn from_the_start(self) -> Self {
+    pub fn and_header(self) -> Self {
         Self { place: Place { offset: 0, ..self.place }, ..self }
     }
 
