@@ -76,8 +76,8 @@ impl State {
             weight: session.weight,
             draining: session.draining,
         };
-        let capable = |processor| {
-            let able = self.sessions.iter().filter(move |(_, session)| Self::capable(session, processor));
+        let capable = |processor: &Processor| -> BTreeSet<NodeId> {
+            let able = self.sessions.iter().filter(|(_, session)| Self::capable(session, processor));
             able.map(|(node, _)| *node).collect()
         };
         let table = |processor: &Processor| Table {
