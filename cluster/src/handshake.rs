@@ -198,7 +198,8 @@ impl Refused {
     }
 
     fn no_cluster(theirs: ClusterId) -> Self {
-        let words = format!("a node of cluster {theirs} reached one that belongs to no cluster yet: it must join first");
+        let words =
+            format!("a node of cluster {theirs} reached one that belongs to no cluster yet: it must join first");
         Self::new(Reason::NotReady, words)
     }
 

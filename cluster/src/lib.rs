@@ -5,3 +5,5 @@ pub mod transport;
 pub mod message;
 
 pub mod handshake;
+
+pub mod link;

@@ -1,0 +1,311 @@
+//! The side that asks.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, split},
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    CallError, Down, LINK_CALLS_MAX,
+    outbox::{Outbox, Queue, Shut, outbox},
+    reading::Reading,
+    refusal::Refusal,
+    stream::{StreamReceiver, StreamSender, Streams},
+};
+use crate::{
+    handshake::PeerIdentity,
+    message::{Kind, Message, PAYLOAD_BYTES_MAX, Role},
+    transport::BoxedStream,
+};
+
+/// The asking side of a connection. A clone is the same link; the last one dropped closes it.
+#[derive(Clone)]
+pub struct Link(Arc<Handle>);
+
+/// Closes the link when nobody holds it any more; its tasks hold only what is shared.
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+    }
+}
+
+struct Shared {
+    peer: PeerIdentity,
+    ids: AtomicU64,
+    outbox: Outbox,
+    calls: Mutex<Calls>,
+    streams: Streams,
+    stop: CancellationToken,
+    gone: CancellationToken,
+    why: OnceLock<Down>,
+}
+
+#[derive(Default)]
+struct Calls {
+    shut: bool,
+    waiting: BTreeMap<u64, oneshot::Sender<Result<Bytes, Failed>>>,
+}
+
+/// How a call ended without an answer.
+enum Failed {
+    NeverWritten,
+    Down,
+    Refused(Refusal),
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({})", self.peer().name())
+    }
+}
+
+impl Link {
+    /// Starts a link over a connection whose handshake is done, on the current runtime.
+    #[must_use]
+    pub fn start(connection: BoxedStream, peer: PeerIdentity) -> Self {
+        let (outbox, queue) = outbox();
+        let shared = Arc::new(Shared {
+            peer,
+            ids: AtomicU64::new(1),
+            streams: Streams::new(outbox.clone()),
+            outbox,
+            calls: Mutex::default(),
+            stop: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            why: OnceLock::new(),
+        });
+        tokio::spawn(run(connection, queue, shared.clone()));
+        Self(Arc::new(Handle(shared)))
+    }
+
+    /// Whom it reaches.
+    #[must_use]
+    pub fn peer(&self) -> &PeerIdentity {
+        &self.shared().peer
+    }
+
+    /// Asks, and waits for the answer. Dropped while it waits, the other side is told that nobody does.
+    pub async fn call(&self, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, CallError> {
+        self.measure(kind, &payload)?;
+        let deadline = Instant::now() + within;
+        let room = match timeout_at(deadline, self.shared().outbox.room(payload.len())).await {
+            Ok(room) => room.map_err(|Shut| self.not_sent(kind))?,
+            Err(_) => return Err(self.full(kind, "link_queue_bytes_max")),
+        };
+        let mut asked = self.ask(kind)?;
+        let message = Message { kind, role: Role::Call, id: asked.id, payload };
+        room.put(message).map_err(|Shut| self.not_sent(kind))?;
+        let what = kind.to_string();
+        let peer = || self.peer().name();
+        match timeout_at(deadline, asked.answer()).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Failed::NeverWritten)) => Err(self.not_sent(kind)),
+            Ok(Err(Failed::Down)) => Err(CallError::Closed { what, peer: peer(), why: self.shared().why() }),
+            Ok(Err(Failed::Refused(refusal))) => Err(CallError::Refused { what, peer: peer(), refusal }),
+            Err(_) => Err(CallError::TimedOut { what, peer: peer(), within }),
+        }
+    }
+
+    /// Tells, and wants no answer. Refused where the queue is full: who tells does not wait.
+    pub fn cast(&self, kind: Kind, payload: Bytes) -> Result<(), CallError> {
+        self.measure(kind, &payload)?;
+        let room = self.shared().outbox.room_now(payload.len()).map_err(|Shut| self.not_sent(kind))?;
+        let room = room.ok_or_else(|| self.full(kind, "link_queue_bytes_max"))?;
+        let message = Message { kind, role: Role::Cast, id: self.shared().next_id(), payload };
+        room.put(message).map_err(|Shut| self.not_sent(kind))
+    }
+
+    /// Opens a stream; `payload` is what the other side should know first. Both halves keep the link open.
+    pub async fn open(&self, kind: Kind, payload: Bytes) -> Result<(StreamSender, StreamReceiver), CallError> {
+        self.measure(kind, &payload)?;
+        let room = self.shared().outbox.room(payload.len()).await.map_err(|Shut| self.not_sent(kind))?;
+        let id = self.shared().next_id();
+        let Some((mut sender, mut receiver)) = self.shared().streams.begin(id, kind) else {
+            return Err(if self.is_closed() { self.not_sent(kind) } else { self.full(kind, "link_streams_max") });
+        };
+        room.put(Message { kind, role: Role::Open, id, payload }).map_err(|Shut| self.not_sent(kind))?;
+        sender.hold(self.0.clone() as Arc<dyn Any + Send + Sync>);
+        receiver.hold(self.0.clone() as Arc<dyn Any + Send + Sync>);
+        Ok((sender, receiver))
+    }
+
+    /// Closes it: what was not written yet is not sent.
+    pub fn close(&self) {
+        self.shared().stop.cancel();
+    }
+
+    /// Whether it is down, or going down.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared().stop.is_cancelled()
+    }
+
+    /// Waits until it is down and every call has been told; says how it ended.
+    pub async fn closed(&self) -> Down {
+        self.shared().gone.cancelled().await;
+        self.shared().why()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.0
+    }
+
+    fn ask(&self, kind: Kind) -> Result<Asked<'_>, CallError> {
+        let (sender, answer) = oneshot::channel();
+        let id = self.shared().next_id();
+        let mut calls = self.shared().calls.lock();
+        if calls.shut {
+            return Err(self.not_sent(kind));
+        }
+        if calls.waiting.len() >= LINK_CALLS_MAX {
+            return Err(self.full(kind, "link_calls_max"));
+        }
+        calls.waiting.insert(id, sender);
+        Ok(Asked { shared: self.shared(), kind, id, answer })
+    }
+
+    fn measure(&self, kind: Kind, payload: &Bytes) -> Result<(), CallError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(CallError::TooLong { what: kind.to_string(), bytes: payload.len() });
+        }
+        Ok(())
+    }
+
+    fn not_sent(&self, kind: Kind) -> CallError {
+        CallError::NotSent { what: kind.to_string(), peer: self.peer().name(), why: self.shared().why().to_string() }
+    }
+
+    fn full(&self, kind: Kind, limit: &'static str) -> CallError {
+        CallError::Overloaded { what: kind.to_string(), peer: self.peer().name(), limit }
+    }
+}
+
+/// A call that waits. Dropped before its answer came, it is forgotten here and cancelled there.
+struct Asked<'a> {
+    shared: &'a Shared,
+    kind: Kind,
+    id: u64,
+    answer: oneshot::Receiver<Result<Bytes, Failed>>,
+}
+
+impl Asked<'_> {
+    async fn answer(&mut self) -> Result<Bytes, Failed> {
+        (&mut self.answer).await.unwrap_or(Err(Failed::Down))
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let unanswered = self.shared.calls.lock().waiting.remove(&self.id).is_some();
+        if unanswered {
+            self.shared.outbox.steer(Role::Cancel, self.kind, self.id, Bytes::new());
+        }
+    }
+}
+
+impl Shared {
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn why(&self) -> Down {
+        self.why.get().cloned().unwrap_or(Down::Here)
+    }
+
+    fn take(&self, message: Message) -> Result<(), Down> {
+        match message.role {
+            Role::Answer => self.answer(message.id, Ok(message.payload)),
+            Role::Refusal if self.streams.has(message.id) => return self.streams.take(message),
+            Role::Refusal => self.answer(message.id, Err(Failed::Refused(Refusal::read(&message.payload)))),
+            Role::Item | Role::End | Role::Stop | Role::Credit => return self.streams.take(message),
+            Role::Call | Role::Cast | Role::Cancel | Role::Open => {
+                return Err(Down::Rule("the side that serves asked"));
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer to a call that nobody waits for any more goes nowhere.
+    fn answer(&self, id: u64, answer: Result<Bytes, Failed>) {
+        let waiting = self.calls.lock().waiting.remove(&id);
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(answer);
+        }
+    }
+
+    fn fail_all(&self, never_written: Vec<Message>) {
+        let waiting = {
+            let mut calls = self.calls.lock();
+            calls.shut = true;
+            std::mem::take(&mut calls.waiting)
+        };
+        let mut waiting = waiting;
+        for message in never_written.iter().filter(|message| message.role == Role::Call) {
+            if let Some(call) = waiting.remove(&message.id) {
+                let _ = call.send(Err(Failed::NeverWritten));
+            }
+        }
+        for call in waiting.into_values() {
+            let _ = call.send(Err(Failed::Down));
+        }
+        self.streams.shut();
+    }
+}
+
+/// The life of a link: two tasks, of which this one outlives the other.
+async fn run(connection: BoxedStream, mut queue: Queue, shared: Arc<Shared>) {
+    let (reading, mut writing) = split(connection);
+    let writer = tokio::spawn({
+        let shared = shared.clone();
+        async move {
+            let written = shared.stop.run_until_cancelled(queue.write(&mut writing)).await;
+            end(&shared, written.and_then(Result::err));
+            queue
+        }
+    });
+    let read = shared.stop.run_until_cancelled(read_all(Reading::new(reading), &shared)).await;
+    end(&shared, read);
+    let never_written = writer.await.map(Queue::rest).unwrap_or_default();
+    shared.fail_all(never_written);
+    shared.gone.cancel();
+}
+
+fn end(shared: &Shared, why: Option<Down>) {
+    let _ = shared.why.set(why.unwrap_or(Down::Here)); // the first reason is the reason
+    shared.stop.cancel();
+}
+
+async fn read_all<R: AsyncRead + Unpin>(mut reading: Reading<R>, shared: &Shared) -> Down {
+    loop {
+        match reading.ready() {
+            Ok(Some(message)) => {
+                if let Err(why) = shared.take(message) {
+                    return why;
+                }
+            }
+            Ok(None) => {
+                if let Err(why) = reading.more().await {
+                    return why;
+                }
+            }
+            Err(why) => return why,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What waits to be written: bounded in bytes, and written as one whenever the connection takes more.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::{Semaphore, SemaphorePermit, TryAcquireError, mpsc},
+};
+
+use super::{Down, LINK_QUEUE_BYTES_MAX, MESSAGE_COST_MIN};
+use crate::message::{HEAD_BYTES, Kind, Message, Role};
+
+/// Messages that the writer takes at once.
+const TAKEN_MAX: usize = 256;
+/// Bytes that are gathered before they are given to the connection.
+const GATHERED_BYTES: usize = 64 << 10;
+/// A payload from this length on is not copied: it is written from where it lies.
+const COPIED_BYTES_MAX: usize = 16 << 10;
+
+/// Where messages are put. Cloned freely.
+#[derive(Clone)]
+pub(super) struct Outbox {
+    queue: mpsc::UnboundedSender<Message>,
+    room: Arc<Semaphore>,
+}
+
+/// The link is closed.
+#[derive(Debug)]
+pub(super) struct Shut;
+
+/// Where they are taken.
+pub(super) struct Queue {
+    queue: mpsc::UnboundedReceiver<Message>,
+    room: Arc<Semaphore>,
+}
+
+pub(super) fn outbox() -> (Outbox, Queue) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let room = Arc::new(Semaphore::new(LINK_QUEUE_BYTES_MAX));
+    (Outbox { queue: sender, room: room.clone() }, Queue { queue: receiver, room })
+}
+
+/// What a message takes of a queue or of a window.
+pub(super) fn cost(payload_bytes: usize) -> u32 {
+    u32::try_from((HEAD_BYTES + payload_bytes).max(MESSAGE_COST_MIN)).expect("a message is at most frame_bytes_max")
+}
+
+impl Outbox {
+    /// Puts it, once there is room. Dropped while it waits, it has put nothing.
+    pub(super) async fn put(&self, message: Message) -> Result<(), Shut> {
+        self.room(message.payload.len()).await?.put(message)
+    }
+
+    /// Waits for room.
+    pub(super) async fn room(&self, payload_bytes: usize) -> Result<Room<'_>, Shut> {
+        let room = self.room.acquire_many(cost(payload_bytes)).await.map_err(|_| Shut)?;
+        Ok(Room { outbox: self, room })
+    }
+
+    /// Room, if there is some now.
+    pub(super) fn room_now(&self, payload_bytes: usize) -> Result<Option<Room<'_>>, Shut> {
+        match self.room.try_acquire_many(cost(payload_bytes)) {
+            Ok(room) => Ok(Some(Room { outbox: self, room })),
+            Err(TryAcquireError::NoPermits) => Ok(None),
+            Err(TryAcquireError::Closed) => Err(Shut),
+        }
+    }
+
+    /// Puts what needs no room: the few bytes by which a conversation is steered, one or two for each that had room.
+    pub(super) fn steer(&self, role: Role, kind: Kind, id: u64, payload: Bytes) {
+        let message = Message { kind, role, id, payload };
+        debug_assert_eq!(charge(&message), 0, "what is no steering needs room");
+        let _ = self.queue.send(message); // closed: nobody is left to steer
+    }
+}
+
+/// Room that is kept for one message; given back if nothing is put there.
+pub(super) struct Room<'a> {
+    outbox: &'a Outbox,
+    room: SemaphorePermit<'a>,
+}
+
+impl Room<'_> {
+    /// Puts the message that the room was asked for. The writer gives the room back.
+    pub(super) fn put(self, message: Message) -> Result<(), Shut> {
+        debug_assert_eq!(charge(&message) as usize, self.room.num_permits(), "the room is another message's");
+        self.outbox.queue.send(message).map_err(|_| Shut)?;
+        self.room.forget();
+        Ok(())
+    }
+}
+
+/// The room that a message has taken.
+fn charge(message: &Message) -> u32 {
+    match message.role {
+        Role::Cancel | Role::End | Role::Stop | Role::Credit => 0,
+        Role::Call | Role::Answer | Role::Refusal | Role::Cast | Role::Open | Role::Item => cost(message.payload.len()),
+    }
+}
+
+impl Queue {
+    /// Writes what comes until the connection breaks, or nobody is left who could put anything. Dropped while it
+    /// waits, what it had taken counts as written: nobody can tell any more.
+    pub(super) async fn write(&mut self, connection: &mut (impl AsyncWrite + Unpin)) -> Result<(), Down> {
+        let mut taken = Vec::with_capacity(TAKEN_MAX);
+        let mut gathered = BytesMut::with_capacity(GATHERED_BYTES);
+        while self.queue.recv_many(&mut taken, TAKEN_MAX).await > 0 {
+            loop {
+                let mut charged = 0;
+                for message in taken.drain(..) {
+                    charged += charge(&message) as usize;
+                    gather(message, &mut gathered, connection).await?;
+                }
+                self.room.add_permits(charged);
+                if !self.take_ready(&mut taken) {
+                    break;
+                }
+            }
+            connection.write_all(&gathered).await?;
+            gathered.clear();
+            connection.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Whatever was put while the last was gathered goes with it.
+    fn take_ready(&mut self, taken: &mut Vec<Message>) -> bool {
+        while taken.len() < TAKEN_MAX
+            && let Ok(message) = self.queue.try_recv()
+        {
+            taken.push(message);
+        }
+        !taken.is_empty()
+    }
+
+    /// What was never taken, so never written.
+    pub(super) fn rest(mut self) -> Vec<Message> {
+        self.room.close();
+        self.queue.close();
+        std::iter::from_fn(|| self.queue.try_recv().ok()).collect()
+    }
+}
+
+async fn gather(
+    message: Message,
+    gathered: &mut BytesMut,
+    connection: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), Down> {
+    message.put_head(gathered);
+    if message.payload.len() <= COPIED_BYTES_MAX {
+        gathered.put_slice(&message.payload);
+    } else {
+        connection.write_all(gathered).await?;
+        gathered.clear();
+        connection.write_all(&message.payload).await?;
+    }
+    if gathered.len() >= GATHERED_BYTES {
+        connection.write_all(gathered).await?;
+        gathered.clear();
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! A service's no.
+//!
+//! ```text
+//!  0      1               5
+//!  +------+---------------+------------- - -
+//!  | code | retry after   | words, UTF-8, at most 1024 bytes
+//!  +------+---------------+------------- - -
+//!   u8     u32 LE, ms; 0: do not
+//! ```
+
+use std::{fmt, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{handshake::WORDS_BYTES_MAX, message::Kind};
+
+const WORDS_AT: usize = 5;
+
+/// What a program can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// This version does not know what was asked.
+    UnknownKind = 1,
+    /// What was asked cannot be understood.
+    Malformed = 2,
+    /// Too much at once.
+    Overloaded = 3,
+    /// Not now, or not here.
+    NotReady = 4,
+    /// It was tried, and failed without an effect.
+    Failed = 5,
+}
+
+/// A call that was not done. Once it may have been, the service answers, and says so in its own terms.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Refusal {
+    /// For programs.
+    pub code: Code,
+    /// When to ask again; none: not.
+    pub retry_after: Option<Duration>,
+    /// For people.
+    pub words: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)?;
+        match self.retry_after {
+            Some(wait) => write!(f, "; ask again in {wait:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Refusal {
+    /// A no without a hint when to ask again.
+    #[must_use]
+    pub fn new(code: Code, words: impl Into<String>) -> Self {
+        Self { code, retry_after: None, words: words.into() }
+    }
+
+    /// With the hint.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// For a kind that a service does not know.
+    #[must_use]
+    pub fn unknown(kind: Kind) -> Self {
+        Self::new(Code::UnknownKind, format!("this version does not know {kind}: upgrade this node first"))
+    }
+
+    pub(super) fn overloaded(limit: &'static str) -> Self {
+        Self::new(Code::Overloaded, format!("{limit} is reached")).retry_after(super::OVERLOADED_RETRY_AFTER)
+    }
+
+    pub(super) fn laid(&self) -> Bytes {
+        let words = &self.words[..self.words.floor_char_boundary(WORDS_BYTES_MAX)];
+        let mut bytes = BytesMut::with_capacity(WORDS_AT + words.len());
+        bytes.put_u8(self.code as u8);
+        let wait = self.retry_after.map_or(0, |wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1));
+        bytes.put_u32_le(wait);
+        bytes.put_slice(words.as_bytes());
+        bytes.freeze()
+    }
+
+    /// Whatever was sent: a no that cannot be understood is still a no.
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        use Code::{Failed, Malformed, NotReady, Overloaded, UnknownKind};
+        let Some((head, words)) = bytes.split_first_chunk::<WORDS_AT>() else {
+            return Self::new(Failed, "refused without a reason");
+        };
+        let known = [UnknownKind, Malformed, Overloaded, NotReady];
+        let code = known.into_iter().find(|code| *code as u8 == head[0]).unwrap_or(Failed);
+        let wait = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
+        let words = &words[..words.len().min(WORDS_BYTES_MAX)];
+        Self {
+            code,
+            retry_after: (wait > 0).then(|| Duration::from_millis(u64::from(wait))),
+            words: String::from_utf8_lossy(words).into_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_lies_as_drawn_and_is_read_back() {
+        let refusal = Refusal::new(Code::Overloaded, "full").retry_after(Duration::from_millis(258));
+        assert_eq!(refusal.laid()[..], *b"\x03\x02\x01\0\0full");
+        assert_eq!(Refusal::read(&refusal.laid()), refusal);
+        assert_eq!(refusal.to_string(), "full; ask again in 258ms");
+    }
+
+    #[test]
+    fn any_bytes_are_a_no() {
+        for bytes in [&b""[..], b"\x03", b"\xFF\0\0\0\0\xFF\xFF", &[7; 5000]] {
+            let refusal = Refusal::read(bytes);
+            assert_eq!(refusal.code == Code::Overloaded, false);
+            assert!(refusal.words.len() <= 3 * WORDS_BYTES_MAX);
+        }
+    }
+}

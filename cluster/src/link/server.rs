@@ -1,0 +1,356 @@
+//! The side that serves.
+
+use std::{collections::BTreeMap, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use futures::{
+    StreamExt,
+    stream::{AbortHandle, Abortable, FuturesUnordered},
+};
+use tokio::{
+    io::{AsyncRead, split},
+    select,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info, warn};
+
+use super::{
+    Down, LINK_HANDLERS_BYTES_MAX, LINK_HANDLERS_MAX,
+    outbox::{Outbox, outbox},
+    reading::Reading,
+    refusal::{Code, Refusal},
+    stream::{StreamReceiver, StreamSender, Streams},
+};
+use crate::{
+    handshake::{Admission, PeerIdentity, welcome},
+    message::{Kind, Message, PAYLOAD_BYTES_MAX, Role},
+    transport::{BoxFuture, BoxedStream, Listener},
+};
+
+/// Connections that are served at once: a few per member, and strangers.
+pub const ACCEPTED_MAX: usize = 512;
+/// Connections that say hello at once. Further ones wait to be accepted.
+pub const HANDSHAKES_MAX: usize = 64;
+/// After a failed accept (no more file descriptors, most likely), so that it is not tried in a circle.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a node does for its peers. A future that is returned runs in the task of its link and is dropped when the
+/// link closes or its caller gives up: what must go on is spawned.
+pub trait Service: Send + Sync + 'static {
+    /// Answers a call, or takes a cast, whose answer goes nowhere. An answer beyond the limit becomes a refusal.
+    fn handle(&self, kind: Kind, from: Arc<PeerIdentity>, payload: Bytes)
+    -> BoxFuture<'static, Result<Bytes, Refusal>>;
+
+    /// Serves a stream until both halves are dropped; `payload` is what it was opened with.
+    fn stream(
+        &self,
+        kind: Kind,
+        from: Arc<PeerIdentity>,
+        payload: Bytes,
+        sender: StreamSender,
+        receiver: StreamReceiver,
+    ) -> BoxFuture<'static, ()> {
+        let _ = (from, payload, receiver);
+        Box::pin(async move { sender.refuse(&Refusal::unknown(kind)).await })
+    }
+}
+
+/// Serves one connection whose handshake is done, until it closes or `stop` says so. All that it started has ended
+/// when it returns.
+pub async fn serve(
+    connection: BoxedStream,
+    peer: PeerIdentity,
+    service: Arc<dyn Service>,
+    stop: CancellationToken,
+) -> Down {
+    let stop = stop.child_token();
+    let _on_drop = stop.clone().drop_guard();
+    let (reading, mut writing) = split(connection);
+    let (outbox, mut queue) = outbox();
+    let mut writer = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            let written = stop.run_until_cancelled(queue.write(&mut writing)).await;
+            drop(queue.rest()); // whoever waits for room is told
+            written.and_then(Result::err)
+        }
+    });
+    let mut serving = Serving {
+        reading: Reading::new(reading),
+        streams: Streams::new(outbox.clone()),
+        outbox,
+        peer: Arc::new(peer),
+        service,
+        running: FuturesUnordered::new(),
+        held: BTreeMap::new(),
+        held_bytes: 0,
+        stream_tasks: JoinSet::new(),
+    };
+    let (why, written) = select! {
+        why = serving.run() => (why, false),
+        written = &mut writer => (written.ok().flatten().unwrap_or(Down::Here), true),
+        () = stop.cancelled() => (Down::Here, false),
+    };
+    serving.end().await;
+    stop.cancel();
+    if !written {
+        let _ = writer.await;
+    }
+    why
+}
+
+/// Whom an answer is for.
+#[derive(Clone, Copy)]
+struct Caller {
+    role: Role,
+    kind: Kind,
+    id: u64,
+}
+
+type Handler = Pin<Box<dyn Future<Output = (Caller, Result<Bytes, Refusal>)> + Send>>;
+
+struct Serving<R> {
+    reading: Reading<R>,
+    outbox: Outbox,
+    streams: Streams,
+    peer: Arc<PeerIdentity>,
+    service: Arc<dyn Service>,
+    running: FuturesUnordered<Abortable<Handler>>,
+    /// What runs, and the bytes it was called with.
+    held: BTreeMap<u64, (AbortHandle, usize)>,
+    held_bytes: usize,
+    stream_tasks: JoinSet<()>,
+}
+
+impl<R: AsyncRead + Unpin> Serving<R> {
+    async fn run(&mut self) -> Down {
+        loop {
+            match self.step().await {
+                Ok(()) => {}
+                Err(why) => return why,
+            }
+        }
+    }
+
+    /// Answers go first: what is done makes room for what comes.
+    async fn step(&mut self) -> Result<(), Down> {
+        if let Some(message) = self.reading.ready()? {
+            return self.take(message).await;
+        }
+        select! {
+            biased;
+            Some(done) = self.running.next(), if !self.running.is_empty() => {
+                if let Ok((caller, answer)) = done {
+                    self.let_go(caller.id);
+                    self.answer(caller, answer).await?;
+                }
+                Ok(())
+            }
+            Some(ended) = self.stream_tasks.join_next(), if !self.stream_tasks.is_empty() => {
+                if let Err(error) = ended && error.is_panic() {
+                    warn!(peer = self.peer.name(), "a stream's handler panicked");
+                }
+                Ok(())
+            }
+            more = self.reading.more() => more,
+        }
+    }
+
+    async fn take(&mut self, message: Message) -> Result<(), Down> {
+        match message.role {
+            Role::Call | Role::Cast => self.call(message).await,
+            Role::Cancel => {
+                self.cancel(message.id);
+                Ok(())
+            }
+            Role::Open => self.open(message).await,
+            Role::Item | Role::End | Role::Stop | Role::Credit => self.streams.take(message),
+            Role::Answer | Role::Refusal => Err(Down::Rule("the side that asks answered")),
+        }
+    }
+
+    /// Most calls are answered at their first poll: those never leave this function.
+    async fn call(&mut self, message: Message) -> Result<(), Down> {
+        let Message { kind, role, id, payload } = message;
+        let caller = Caller { role, kind, id };
+        let bytes = payload.len();
+        if let Some(limit) = self.full(bytes) {
+            return self.answer(caller, Err(Refusal::overloaded(limit))).await;
+        }
+        if self.held.contains_key(&id) {
+            return Err(Down::Rule("two calls have one id"));
+        }
+        let mut handler = self.service.handle(kind, self.peer.clone(), payload);
+        if let Poll::Ready(answer) = futures::poll!(&mut handler) {
+            return self.answer(caller, answer).await;
+        }
+        let (abort, registration) = AbortHandle::new_pair();
+        let handler: Handler = Box::pin(async move { (caller, handler.await) });
+        self.running.push(Abortable::new(handler, registration));
+        self.held.insert(id, (abort, bytes));
+        self.held_bytes += bytes;
+        Ok(())
+    }
+
+    fn cancel(&mut self, id: u64) {
+        if let Some((running, _)) = self.held.get(&id) {
+            running.abort();
+            self.let_go(id);
+        }
+    }
+
+    fn full(&self, bytes: usize) -> Option<&'static str> {
+        if self.held.len() >= LINK_HANDLERS_MAX {
+            return Some("link_handlers_max");
+        }
+        (self.held_bytes + bytes > LINK_HANDLERS_BYTES_MAX).then_some("link_handlers_bytes_max")
+    }
+
+    fn let_go(&mut self, id: u64) {
+        if let Some((_, bytes)) = self.held.remove(&id) {
+            self.held_bytes -= bytes;
+        }
+    }
+
+    async fn open(&mut self, message: Message) -> Result<(), Down> {
+        let Message { kind, role, id, payload } = message;
+        let Some((sender, receiver)) = self.streams.begin(id, kind) else {
+            return self.answer(Caller { role, kind, id }, Err(Refusal::overloaded("link_streams_max"))).await;
+        };
+        self.stream_tasks.spawn(self.service.stream(kind, self.peer.clone(), payload, sender, receiver));
+        Ok(())
+    }
+
+    async fn answer(&mut self, caller: Caller, answer: Result<Bytes, Refusal>) -> Result<(), Down> {
+        let Caller { role, kind, id } = caller;
+        if role == Role::Cast {
+            if let Err(refusal) = answer {
+                debug!(peer = self.peer.name(), %kind, %refusal, "a message was not taken");
+            }
+            return Ok(());
+        }
+        let (role, payload) = match answer {
+            Ok(answer) if answer.len() <= PAYLOAD_BYTES_MAX => (Role::Answer, answer),
+            Ok(answer) => (Role::Refusal, too_long(kind, answer.len()).laid()),
+            Err(refusal) => (Role::Refusal, refusal.laid()),
+        };
+        self.outbox.put(Message { kind, role, id, payload }).await.map_err(|_| Down::Here)
+    }
+
+    /// Drops what runs.
+    async fn end(mut self) {
+        self.running.clear();
+        self.streams.shut();
+        self.stream_tasks.shutdown().await;
+    }
+}
+
+fn too_long(kind: Kind, bytes: usize) -> Refusal {
+    let words = format!("the answer to {kind} has {bytes} bytes, and a message carries at most {PAYLOAD_BYTES_MAX}");
+    Refusal::new(Code::Failed, words)
+}
+
+/// Accepts connections, and serves each that is admitted.
+pub struct Server {
+    addr: String,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Starts on the current runtime.
+    pub fn start(
+        listener: Box<dyn Listener>,
+        admission: Arc<dyn Admission>,
+        service: Arc<dyn Service>,
+    ) -> io::Result<Self> {
+        let server = Self { addr: listener.local_addr()?, stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let door = Door {
+            admission,
+            service,
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            stop: server.stop.clone(),
+            tasks: server.tasks.clone(),
+        };
+        server.tasks.spawn(door.keep(listener));
+        Ok(server)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// Closes the door and all connections, and waits until everything has ended.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct Door {
+    admission: Arc<dyn Admission>,
+    service: Arc<dyn Service>,
+    handshakes: Arc<Semaphore>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Door {
+    async fn keep(self, mut listener: Box<dyn Listener>) {
+        let stop = self.stop.clone();
+        stop.run_until_cancelled(self.accept(&mut *listener)).await;
+    }
+
+    async fn accept(&self, listener: &mut dyn Listener) {
+        loop {
+            let turn = self.handshakes.clone().acquire_owned().await.expect("the semaphore is never closed");
+            match listener.accept().await {
+                // one of the tasks is the door's own
+                Ok((_, from)) if self.tasks.len() > ACCEPTED_MAX => {
+                    warn!(from, "refused a connection: accepted_max is reached");
+                }
+                Ok((connection, from)) => {
+                    self.tasks.spawn(self.one(connection, from, turn));
+                }
+                Err(error) => {
+                    warn!(%error, "failed to accept a connection; trying again");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn one(
+        &self,
+        mut connection: BoxedStream,
+        from: String,
+        turn: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (admission, service, stop) = (self.admission.clone(), self.service.clone(), self.stop.clone());
+        async move {
+            let said = stop.run_until_cancelled(welcome(&mut connection, &*admission, &from)).await;
+            drop(turn);
+            match said {
+                Some(Ok(peer)) => {
+                    let name = peer.name();
+                    let why = serve(connection, peer, service, stop).await;
+                    debug!(peer = name, %why, "a link ended");
+                }
+                Some(Err(error)) => info!(%error, "a connection was not admitted"),
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! A stream: messages in order, both ways, beside the other conversations of its link.
+//!
+//! Each direction has a window of [`STREAM_WINDOW_BYTES`]. Sending takes from it; what the reader takes out comes
+//! back in [`Role::Credit`] messages. So a reader that is slow holds up its own sender and nobody else.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{
+    Down, LINK_STREAMS_MAX, STREAM_WINDOW_BYTES,
+    outbox::{Outbox, cost},
+    refusal::Refusal,
+};
+use crate::message::{Kind, Message, PAYLOAD_BYTES_MAX, Role};
+
+/// Credit is given back in parts of this size, so that few messages do.
+const CREDIT_BYTES_MIN: u32 = (STREAM_WINDOW_BYTES / 8) as u32;
+
+/// How a stream ended before its time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// The link is down: what was sent may have arrived.
+    #[error("the link is down")]
+    Closed,
+    /// The other side reads no more.
+    #[error("the other node reads no more")]
+    Stopped,
+    /// The other side says no.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// Longer than a message may be.
+    #[error("{0} bytes, and a message carries at most {PAYLOAD_BYTES_MAX}")]
+    TooLong(usize),
+}
+
+type Arrived = Result<(Bytes, u32), StreamError>;
+
+/// The streams of one link, on either side.
+#[derive(Clone)]
+pub(super) struct Streams {
+    table: Arc<Mutex<Table>>,
+    outbox: Outbox,
+}
+
+#[derive(Default)]
+struct Table {
+    shut: bool,
+    open: BTreeMap<u64, Open>,
+}
+
+struct Open {
+    /// None: this side reads no more.
+    arrived: Option<mpsc::UnboundedSender<Arrived>>,
+    window: Arc<Semaphore>,
+    /// Of the other side's window, taken and not given back.
+    held: usize,
+    ended_here: bool,
+    ended_there: bool,
+}
+
+impl Streams {
+    pub(super) fn new(outbox: Outbox) -> Self {
+        Self { table: Arc::default(), outbox }
+    }
+
+    /// None: the link is down, has all the streams it may have, or has one of this id already.
+    pub(super) fn begin(&self, id: u64, kind: Kind) -> Option<(StreamSender, StreamReceiver)> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let window = Arc::new(Semaphore::new(STREAM_WINDOW_BYTES));
+        let mut table = self.table.lock();
+        if table.shut || table.open.len() >= LINK_STREAMS_MAX || table.open.contains_key(&id) {
+            return None;
+        }
+        let open =
+            Open { arrived: Some(sender), window: window.clone(), held: 0, ended_here: false, ended_there: false };
+        table.open.insert(id, open);
+        drop(table);
+        let sender = StreamSender { id, kind, streams: self.clone(), window, ended: false, link: None };
+        Some((sender, StreamReceiver { id, kind, streams: self.clone(), arrived: receiver, owed: 0, link: None }))
+    }
+
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.table.lock().open.contains_key(&id)
+    }
+
+    /// A message of a stream came. One of a stream that is no more is none of anybody's business.
+    pub(super) fn take(&self, message: Message) -> Result<(), Down> {
+        let mut table = self.table.lock();
+        let Some(open) = table.open.get_mut(&message.id) else { return Ok(()) };
+        match message.role {
+            Role::Item => open.item(message.payload)?,
+            Role::End => open.end_there(None)?,
+            Role::Refusal => open.end_there(Some(Refusal::read(&message.payload)))?,
+            Role::Stop => open.window.close(),
+            Role::Credit => open.credit(&message.payload)?,
+            Role::Call | Role::Answer | Role::Cast | Role::Cancel | Role::Open => {
+                return Err(Down::Rule("a role that has no place in a stream"));
+            }
+        }
+        if open.ended_here && open.ended_there {
+            table.open.remove(&message.id);
+        }
+        Ok(())
+    }
+
+    /// The link is down.
+    pub(super) fn shut(&self) {
+        let open = {
+            let mut table = self.table.lock();
+            table.shut = true;
+            std::mem::take(&mut table.open)
+        };
+        for open in open.into_values() {
+            open.window.close();
+            if let Some(arrived) = open.arrived.filter(|_| !open.ended_there) {
+                let _ = arrived.send(Err(StreamError::Closed));
+            }
+        }
+    }
+
+    /// This side sends no more.
+    fn end_here(&self, id: u64) {
+        let mut table = self.table.lock();
+        let Some(open) = table.open.get_mut(&id) else { return };
+        open.ended_here = true;
+        if open.ended_there {
+            table.open.remove(&id);
+        }
+    }
+
+    fn stop_reading(&self, id: u64, kind: Kind) {
+        let mut table = self.table.lock();
+        let Some(open) = table.open.get_mut(&id) else { return };
+        open.arrived = None;
+        let more_to_come = !open.ended_there;
+        drop(table);
+        if more_to_come {
+            self.outbox.steer(Role::Stop, kind, id, Bytes::new());
+        }
+    }
+
+    fn give_back(&self, id: u64, kind: Kind, bytes: u32) {
+        let mut table = self.table.lock();
+        let Some(open) = table.open.get_mut(&id) else { return };
+        open.held = open.held.saturating_sub(bytes as usize);
+        drop(table);
+        self.outbox.steer(Role::Credit, kind, id, Bytes::copy_from_slice(&bytes.to_le_bytes()));
+    }
+
+    fn is_shut(&self) -> bool {
+        self.table.lock().shut
+    }
+}
+
+impl Open {
+    fn item(&mut self, payload: Bytes) -> Result<(), Down> {
+        if self.ended_there {
+            return Err(Down::Rule("a stream went on after its end"));
+        }
+        let cost = cost(payload.len());
+        self.held += cost as usize;
+        if self.held > STREAM_WINDOW_BYTES {
+            return Err(Down::Rule("more was sent than stream_window_bytes allow"));
+        }
+        if let Some(arrived) = &self.arrived {
+            let _ = arrived.send(Ok((payload, cost))); // its reader is being dropped just now
+        }
+        Ok(())
+    }
+
+    fn end_there(&mut self, refused: Option<Refusal>) -> Result<(), Down> {
+        if self.ended_there {
+            return Err(Down::Rule("a stream ended twice"));
+        }
+        self.ended_there = true;
+        let arrived = self.arrived.take();
+        if let Some(refusal) = refused {
+            self.window.close(); // who says no reads no more
+            let _ = arrived.map(|arrived| arrived.send(Err(StreamError::Refused(refusal))));
+        }
+        Ok(())
+    }
+
+    fn credit(&mut self, payload: &[u8]) -> Result<(), Down> {
+        let bytes: [u8; 4] = payload.try_into().map_err(|_| Down::Rule("a credit of not four bytes"))?;
+        let bytes = u32::from_le_bytes(bytes) as usize;
+        if bytes > STREAM_WINDOW_BYTES.saturating_sub(self.window.available_permits()) {
+            return Err(Down::Rule("more credit than was taken"));
+        }
+        self.window.add_permits(bytes);
+        Ok(())
+    }
+}
+
+/// Sends into a stream. Dropped, the stream ends in this direction in good order.
+pub struct StreamSender {
+    id: u64,
+    kind: Kind,
+    streams: Streams,
+    window: Arc<Semaphore>,
+    ended: bool,
+    link: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl StreamSender {
+    /// Sends the next message, once its reader has room for it. Dropped while it waits, it has sent nothing.
+    pub async fn send(&mut self, payload: Bytes) -> Result<(), StreamError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(StreamError::TooLong(payload.len()));
+        }
+        let room = match self.window.acquire_many(cost(payload.len())).await {
+            Ok(room) => room,
+            Err(_) if self.streams.is_shut() => return Err(StreamError::Closed),
+            Err(_) => return Err(StreamError::Stopped),
+        };
+        let message = Message { kind: self.kind, role: Role::Item, id: self.id, payload };
+        self.streams.outbox.put(message).await.map_err(|_| StreamError::Closed)?;
+        room.forget();
+        Ok(())
+    }
+
+    /// Ends the stream in this direction with a no.
+    pub async fn refuse(mut self, refusal: &Refusal) {
+        let message = Message { kind: self.kind, role: Role::Refusal, id: self.id, payload: refusal.laid() };
+        let _ = self.streams.outbox.put(message).await; // a link that is down has ended all its streams
+        self.ended = true;
+        self.streams.end_here(self.id);
+    }
+
+    pub(super) fn hold(&mut self, link: Arc<dyn Any + Send + Sync>) {
+        self.link = Some(link);
+    }
+}
+
+impl Drop for StreamSender {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.streams.outbox.steer(Role::End, self.kind, self.id, Bytes::new());
+            self.streams.end_here(self.id);
+        }
+    }
+}
+
+/// Reads from a stream. Dropped, the other side is told to send no more.
+pub struct StreamReceiver {
+    id: u64,
+    kind: Kind,
+    streams: Streams,
+    arrived: mpsc::UnboundedReceiver<Arrived>,
+    owed: u32,
+    link: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl StreamReceiver {
+    /// The next message; none where the other side ended in good order. Dropped while it waits, it has lost nothing.
+    pub async fn recv(&mut self) -> Option<Result<Bytes, StreamError>> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
+        let Some(arrived) = ready!(self.arrived.poll_recv(cx)) else { return Poll::Ready(None) };
+        Poll::Ready(Some(arrived.map(|(payload, cost)| {
+            self.owed += cost;
+            if self.owed >= CREDIT_BYTES_MIN {
+                self.streams.give_back(self.id, self.kind, std::mem::take(&mut self.owed));
+            }
+            payload
+        })))
+    }
+
+    pub(super) fn hold(&mut self, link: Arc<dyn Any + Send + Sync>) {
+        self.link = Some(link);
+    }
+}
+
+impl futures::Stream for StreamReceiver {
+    type Item = Result<Bytes, StreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(cx)
+    }
+}
+
+impl Drop for StreamReceiver {
+    fn drop(&mut self) {
+        self.streams.stop_reading(self.id, self.kind);
+    }
+}
