@@ -3,7 +3,7 @@
 //! Read in this order: the mouth ([`disk`]), the formats ([`frame`], [`chunk`], `footer`, and the small files
 //! `watermark`, `vote`, [`identity`], [`checkpoint`]), what readers see (`log`), the order of writes (`writer`), what
 //! a start makes of it all ([`recovery`]), and the handle on it ([`journal`]); then what an entry looks like in a
-//! frame ([`payload`], [`codec`]), and what is found in them ([`index`]).
+//! frame ([`payload`], [`codec`]), what is found in them ([`index`]), and how they are read ([`events`]).
 
 pub mod disk;
 pub mod error;
@@ -32,10 +32,14 @@ pub mod payload;
 #[cfg(test)]
 mod samples;
 
+mod blocks;
+pub mod events;
+
 pub use self::{
     checkpoint::Checkpoint,
     disk::{Disk, Done, FileDisk},
     error::{Damage, OpenError},
+    events::{EventReader, Stored},
     frame::{Frame, FrameKind},
     identity::Identity,
     journal::{ChunkInfo, Journal, Settings},

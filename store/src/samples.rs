@@ -153,3 +153,16 @@ impl Log {
         Some(told[..position].iter().filter(|other| other.event.stream.as_ref() == Some(stream)).count() as u64)
     }
 }
+
+/// What a verdict says of these outcomes: the first position, the commands accepted, and how many events.
+pub fn accepted(outcomes: &[Outcome]) -> (Position, Vec<u32>, u32) {
+    let (mut first, mut accepted, mut events) = (None, Vec::new(), 0);
+    for (number, outcome) in (0..).zip(outcomes) {
+        if let Outcome::Appended(Appended { first: at, next, repeated: false }) = outcome {
+            first = first.or(Some(*at));
+            accepted.push(number);
+            events += u32::try_from(next.0 - at.0).unwrap();
+        }
+    }
+    (first.unwrap_or_default(), accepted, events)
+}

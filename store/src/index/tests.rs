@@ -119,7 +119,7 @@ proptest! {
         let log = Log::new(entries);
         let (applied, rebuilt) = (log.index(), Index::default());
         for (index, recorded, entry, outcomes) in &log.entries {
-            let (first, accepted) = accepted(outcomes);
+            let (first, accepted, _) = samples::accepted(outcomes);
             rebuilt.apply_accepted(*index, *recorded, first, &accepted, &encode_entry(entry)).unwrap();
         }
         for context in [ContextId(0), ContextId(1)] {
@@ -136,15 +136,6 @@ proptest! {
         }
         prop_assert_eq!(rebuilt.head(ContextId(0)), applied.head(ContextId(0)));
     }
-}
-
-fn accepted(outcomes: &[Outcome]) -> (Position, Vec<u32>) {
-    let stored = outcomes.iter().zip(0..).filter_map(|(outcome, number)| match outcome {
-        Outcome::Appended(at) if !at.repeated => Some((at.first, number)),
-        _ => None,
-    });
-    let (firsts, accepted): (Vec<_>, Vec<_>) = stored.unzip();
-    (firsts.first().copied().unwrap_or_default(), accepted)
 }
 
 fn stored(entry: &Entry, outcomes: &[Outcome], context: u32) -> u64 {
