@@ -1,0 +1,88 @@
+//! What a seed does to its run: how long, how many clients, which kinds of faults and how often.
+//!
+//! Each kind is off in half of the seeds: everything at once hides what one fault alone would show.
+
+use std::time::Duration;
+
+use super::dice::Dice;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A machine loses its power: what was not synced may be gone, sector by sector.
+    PowerCut,
+    /// A process is killed; its machine goes on, and loses nothing that was written.
+    Kill,
+    /// All machines lose their power at once.
+    Blackout,
+    /// A node hears nobody and is heard by nobody.
+    Isolate,
+    /// A node hears, and is not heard; or the other way.
+    OneWay,
+    /// Messages take long.
+    SlowWire,
+    /// A disk takes long.
+    SlowDisk,
+}
+
+/// All kinds.
+pub const KINDS: [Kind; 7] =
+    [Kind::PowerCut, Kind::Kill, Kind::Blackout, Kind::Isolate, Kind::OneWay, Kind::SlowWire, Kind::SlowDisk];
+
+/// What a seed does to its run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// From which everything follows.
+    pub seed: u64,
+    /// Virtual time with faults.
+    pub safety: Duration,
+    /// Virtual time after which, without faults, everything must be well again.
+    pub liveness: Duration,
+    /// Which faults.
+    pub kinds: Vec<Kind>,
+    /// Between the end of one and the beginning of the next, at most.
+    pub pause_max: Duration,
+    /// How long one lasts, at most.
+    pub fault_max: Duration,
+    /// Clients that append.
+    pub clients: u64,
+    /// The size of a chunk, small enough that chunks are sealed and cut.
+    pub chunk_bytes: u64,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn new(seed: u64, safety: Duration) -> Self {
+        let mut dice = Dice::new(seed).of("plan");
+        let mut kinds: Vec<_> = KINDS.into_iter().filter(|_| dice.once_in(2)).collect();
+        if kinds.is_empty() {
+            kinds.push(dice.pick(&KINDS));
+        }
+        Self {
+            seed,
+            safety,
+            liveness: Duration::from_secs(60),
+            kinds,
+            pause_max: Duration::from_secs(dice.between(2, 5)),
+            fault_max: Duration::from_secs(dice.between(2, 5)),
+            clients: dice.between(3, 8),
+            chunk_bytes: dice.pick(&[64 << 10, 128 << 10, 1 << 20]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_on_in_about_half_of_the_seeds_and_some_kind_always() {
+        let plans: Vec<_> = (0..400).map(|seed| Plan::new(seed, Duration::from_secs(60))).collect();
+        assert!(plans.iter().all(|plan| !plan.kinds.is_empty()));
+        for kind in KINDS {
+            let on = plans.iter().filter(|plan| plan.kinds.contains(&kind)).count();
+            assert!((150..=250).contains(&on), "{kind:?} is on in {on} of 400");
+        }
+    }
+}
