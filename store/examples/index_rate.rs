@@ -1,8 +1,9 @@
-//! How fast one core encodes, decodes, indexes and finds events, each beside a baseline on the same bytes.
+//! How fast one core encodes, decodes, indexes, finds and reads events, each beside a baseline on the same bytes.
+//! What is read comes from files, through the page cache: the journal keeps hardly anything in memory here.
 //!
 //! `cargo run --release -p evener-store --example index_rate [EVENTS]`
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use evener_core::{
@@ -10,12 +11,14 @@ use evener_core::{
     command::{Command, Entry, Outcome},
     criteria::{Criteria, Criterion},
     event::{DataKind, Event},
-    id::{ContextId, LogIndex, Position},
+    id::{ContextId, LogIndex, Position, Term},
     time::Timestamp,
 };
 use evener_store::{
-    codec::{Payload, decode_entry, decode_event_at, encode_entry},
-    index::{Index, Wanted},
+    Disk, EventReader, FileDisk, Frame, FrameKind, Journal, Settings, Verdict,
+    codec::{Payload, decode_entry, encode_entry},
+    events::Query,
+    index::Index,
 };
 use uuid::Uuid;
 
@@ -30,8 +33,12 @@ fn main() {
     println!("{count} events of 256 bytes with a type, a stream and 3 tags, {ENTRY_APPENDS} appends in an entry\n");
 
     let (mut encoding, mut decoding, mut applying) = (Rate::default(), Rate::default(), Rate::default());
-    let (mut copying, mut pushing, mut digesting) = (Rate::default(), Rate::default(), Rate::default());
+    let (mut copying, mut pushing, mut walking) = (Rate::default(), Rate::default(), Rate::default());
     let index = Index::default();
+    let directory = tempfile::tempdir().expect("a directory for the log");
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory.path()).expect("an empty directory"));
+    let settings = Settings { recent_bytes_max: 1 << 20, ..Settings::default() };
+    let (journal, _) = Journal::open(Arc::clone(&disk), settings).expect("an empty journal");
     let mut payloads: Vec<Bytes> = Vec::new();
     let mut pushed: Vec<u64> = Vec::new();
     for number in 0..count / ENTRY_APPENDS {
@@ -39,12 +46,13 @@ fn main() {
         let payload = encoding.of(ENTRY_APPENDS, || encode_entry(&entry));
         copying.of(ENTRY_APPENDS, || black_box(payload.to_vec()));
         decoding.of(ENTRY_APPENDS, || black_box(decode_entry(&payload).expect("it was just encoded")));
-        digesting.of(ENTRY_APPENDS, || {
+        walking.of(ENTRY_APPENDS, || {
             let events = Payload::parse(&payload).expect("it was just encoded");
             events.appends().flatten().map(|(_, events)| events.len()).sum::<usize>()
         });
         applying.of(ENTRY_APPENDS, || index.apply(LogIndex(number + 1), Timestamp(number), &entry, &outcomes));
         pushing.of(ENTRY_APPENDS, || pushed.extend((0..ENTRY_APPENDS).flat_map(|nth| [number, nth, 0, 0, 0])));
+        write(&journal, number, payload.clone());
         payloads.push(payload);
     }
     black_box(&pushed);
@@ -52,24 +60,55 @@ fn main() {
     println!("{} bytes of payload an event", bytes as u64 / count);
     encoding.show("encode");
     decoding.show("decode whole entries");
-    digesting.show("walk appends undecoded");
+    walking.show("walk appends undecoded");
     copying.show("  baseline: copy the bytes");
     applying.show("index apply");
     pushing.show("  baseline: push 5 numbers an event");
 
+    let reader = EventReader::new(journal, index.clone());
     let rare = tags(&["rare"]);
-    let both = tags(&["rare", "shop=3"]);
+    let both = tags(&["rare", "shop=0"]);
     let never = Criteria(vec![Criterion { types: vec!["never".into()], tags: vec!["shop=3".into()] }]);
-    find(&index, &payloads, "10 events by a rare tag", &rare);
-    find(&index, &payloads, "10 events by rare AND popular tag", &both);
-    find(&index, &payloads, "a type that never occurred AND a popular tag", &never);
-    let mut one = Rate::default();
-    for nth in 0..10_000_u64 {
-        let at = nth * 7_919 % count;
-        let (entry, command) = (at / ENTRY_APPENDS, at % ENTRY_APPENDS);
-        one.of(1, || black_box(decode_event_at(&payloads[entry as usize], command as usize, 0).expect("it is there")));
+    find(&reader, "10 events by a rare tag", &rare);
+    find(&reader, "10 events by rare AND popular tag", &both);
+    find(&reader, "a type that never occurred AND a popular tag", &never);
+    let file = disk.list("chunks").expect("a directory of chunks").remove(0);
+    let mut raw = Rate::default();
+    for nth in 0..1_000 {
+        raw.of(1, || {
+            for page in 0..10 {
+                let at = (nth * 7_919 + page * 613) % 1_000;
+                black_box(disk.read(&format!("chunks/{file}"), at * 4_096, 4_096).expect("a chunk is longer"));
+            }
+        });
     }
-    one.show("  baseline: cut one event out and decode it");
+    raw.show("  baseline: read 10 times 4 KiB of a chunk");
+
+    let (mut paging, mut blocks, mut again, mut from) = (Rate::default(), Rate::default(), Rate::default(), 0);
+    while from < count {
+        let query = Query {
+            context: ContextId::DEFAULT,
+            from: Position(from),
+            to: None,
+            limit: 1_024,
+            criteria: &Criteria::ANY,
+            stream: None,
+            backwards: false,
+        };
+        paging.of(1_024, || black_box(reader.read(&query).expect("it is there")));
+        let block = |rate: &mut Rate| {
+            let block = || reader.block(ContextId::DEFAULT, Position(from), 1_024, 1 << 20).expect("it is there");
+            let found = rate.of(0, block);
+            rate.events += found.len() as u64;
+            found.next().0
+        };
+        let next = block(&mut blocks);
+        block(&mut again);
+        from = next;
+    }
+    paging.show("read all by pages of 1,024");
+    blocks.show("read all by blocks, the first processor");
+    again.show("read all by blocks, every other processor");
 
     let view = index.view();
     let mut ids = Rate::default();
@@ -77,6 +116,23 @@ fn main() {
         ids.of(1, || black_box(view.event_id(ContextId::DEFAULT, id(nth * 7_919 % count))));
     }
     ids.show("look up an id");
+}
+
+/// Appends an entry and waits for nothing.
+fn write(journal: &Journal, number: u64, payload: Bytes) {
+    let (index, count) = (LogIndex(number + 1), ENTRY_APPENDS as u32);
+    let kind = FrameKind::Commands;
+    let frame = Frame { index, term: Term(1), kind, context: ContextId::DEFAULT, count, payload };
+    journal.append(vec![frame], Box::new(|result| result.expect("the disk takes it"))).expect("the log goes on");
+    let verdict = Verdict {
+        index,
+        context: ContextId::DEFAULT,
+        first: Position(number * ENTRY_APPENDS),
+        accepted: (0..count).collect(),
+        events: count,
+        recorded: Timestamp(number),
+    };
+    journal.applied(vec![verdict]);
 }
 
 /// Time spent on so many events.
@@ -101,18 +157,20 @@ impl Rate {
     }
 }
 
-fn find(index: &Index, payloads: &[Bytes], what: &str, criteria: &Criteria) {
-    let wanted = Wanted { context: ContextId::DEFAULT, criteria, stream: None, backwards: false };
+fn find(reader: &EventReader, what: &str, criteria: &Criteria) {
     let mut rate = Rate::default();
+    let head = reader.head(ContextId::DEFAULT);
     for nth in 0..1_000_u64 {
-        let head = index.head(wanted.context);
-        let from = Position(nth * 7_919 % (head.0 / 2));
-        rate.of(1, || {
-            for place in index.select(&wanted, from, head, 10).places {
-                let payload = &payloads[place.index.0 as usize - 1];
-                black_box(decode_event_at(payload, place.command as usize, place.nth as usize).expect("it is there"));
-            }
-        });
+        let query = Query {
+            context: ContextId::DEFAULT,
+            from: Position(nth * 7_919 % (head.0 / 2)),
+            to: None,
+            limit: 10,
+            criteria,
+            stream: None,
+            backwards: false,
+        };
+        rate.of(1, || black_box(reader.read(&query).expect("it is there")));
     }
     rate.show(what);
 }

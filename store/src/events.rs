@@ -215,6 +215,12 @@ impl EventReader {
         Ok(Block::new(shared, from, events_max, bytes_max))
     }
 
+    /// Bytes of the blocks that are kept: never more than [`BLOCKS_BYTES_MAX`].
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.blocks.bytes()
+    }
+
     /// Decodes at most `max` events from `from` on, as many as make a block.
     fn decode(&self, context: ContextId, from: Position, max: usize) -> Result<Shared, ReadError> {
         let places = self.index.run(context, from, max);
