@@ -30,5 +30,5 @@ pub use event::{Event, Raw, decode, encode};
 pub use extract::{Attempt, Claim, FromDelivery, Meta, Replaying, State};
 pub use function::{BlockingHandler, Handler, Handling};
 pub use pool::{Handlers, Running};
-pub use processor::{Incomplete, Processor, Ready};
+pub use processor::{Incomplete, Processor, Ready, SEGMENTS};
 pub use watch::{HandlerWatch, Held};

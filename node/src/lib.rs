@@ -17,6 +17,10 @@ pub mod engine;
 pub mod error;
 pub mod wire;
 
+pub mod bench;
+pub mod demo;
+pub mod rig;
+
 pub mod settings;
 pub mod status;
 

@@ -241,6 +241,12 @@ impl Coordinator {
         self.lanes.values().map(Lane::status)
     }
 
+    /// Whether something is on its way to the log.
+    #[must_use]
+    pub const fn is_telling(&self) -> bool {
+        self.telling
+    }
+
     /// Its workers.
     fn workers(&self) -> impl Iterator<Item = WorkerId> {
         self.lanes.values().filter_map(|lane| lane.worker).chain(self.loans.worker)

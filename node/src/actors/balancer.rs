@@ -1,0 +1,133 @@
+//! The balancer: while this node leads, it compares what is with the plan, for ever.
+
+use std::{sync::Arc, time::Duration};
+
+use evener_core::{
+    balance::plan,
+    command::{Assign, Command},
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
+
+use super::{World, publish::Row, timer::Timer};
+
+/// How long to wait before planning again what could not be proposed.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// See the [module](self).
+pub struct Balancer;
+
+/// What the balancer is told.
+pub enum Message {
+    /// The table or the leader may have changed: look. The permit is the credit of whoever says so.
+    Look(Option<OwnedSemaphorePermit>),
+    /// The plan that was on its way was judged, or not.
+    Judged(Result<(), String>),
+}
+
+/// The balancer at work.
+pub struct State {
+    world: Arc<World>,
+    proposing: bool,
+    _tasks: JoinSet<()>,
+    timer: Timer,
+    row: Row,
+}
+
+impl Actor for Balancer {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arc<World>;
+
+    async fn pre_start(&self, me: ActorRef<Message>, world: Arc<World>) -> Result<State, ActorProcessingErr> {
+        let row = Row::new(&world.board, "balancer", "balancer", Some("node"), world.wall());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch(world.clone(), me));
+        Ok(State { world, proposing: false, _tasks: tasks, timer: Timer::default(), row })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut error = None;
+        match message {
+            Message::Look(_credit) => {}
+            Message::Judged(judged) => {
+                state.proposing = false;
+                error = judged.err();
+            }
+        }
+        if error.is_some() {
+            state.wake(&me, AGAIN);
+        } else if !state.proposing && state.world.leads() {
+            state.balance(&me);
+        }
+        let phase = match state.world.leads() {
+            false => "resting: another node leads",
+            true if state.proposing => "moving",
+            true => "even",
+        };
+        state.row.show(state.world.wall(), phase, 0, error);
+        Ok(())
+    }
+}
+
+/// Says *look* whenever the table or the leader changed, once at a time.
+async fn watch(world: Arc<World>, me: ActorRef<Message>) {
+    let mut applied = world.applied();
+    let mut leader = world.leader();
+    let credit = Arc::new(tokio::sync::Semaphore::new(1));
+    let mut seen = None;
+    loop {
+        let now = (applied.borrow_and_update().changed, *leader.borrow_and_update());
+        if seen != Some(now) {
+            seen = Some(now);
+            let Ok(permit) = credit.clone().acquire_owned().await else { return };
+            if me.cast(Message::Look(Some(permit))).is_err() {
+                return;
+            }
+        }
+        let alive = tokio::select! {
+            moved = applied.changed() => moved.is_ok(),
+            moved = leader.changed() => moved.is_ok(),
+        };
+        if !alive {
+            return;
+        }
+    }
+}
+
+impl State {
+    fn balance(&mut self, me: &ActorRef<Message>) {
+        let wall = self.world.wall();
+        let (generation, moves, bar) = self.world.look(|state, _| {
+            let view = state.balance_view(wall.max(state.recorded));
+            let claims = state.processors.values().flat_map(|processor| processor.segments.values());
+            let bars = claims.flat_map(|share| share.claim.bars.iter().map(|bar| bar.until));
+            (state.generation, plan(&view), bars.filter(|until| *until > wall).min())
+        });
+        if let Some(until) = bar {
+            // When a bar ends, the plan may be another.
+            self.wake(me, until.since(wall) + Duration::from_millis(1));
+        }
+        if moves.is_empty() {
+            return;
+        }
+        self.proposing = true;
+        let (world, me) = (self.world.clone(), me.clone());
+        self._tasks.spawn(async move {
+            let judged = world.propose(Command::Assign(Assign { generation, moves })).await;
+            let _ = me.cast(Message::Judged(judged.map(drop)));
+        });
+    }
+
+    fn wake(&mut self, me: &ActorRef<Message>, wait: Duration) {
+        let (now, me) = (self.world.now(), me.clone());
+        self.timer.wake_at(now, now.after(wait), move || {
+            let _ = me.cast(Message::Look(None));
+        });
+    }
+}

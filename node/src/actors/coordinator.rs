@@ -1,0 +1,343 @@
+//! The coat of a coordinator: looks at the replicated state, reads the log, and makes workers.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use evener_core::{
+    command::{Command, HandOver, Outcome, Progress},
+    coordinator::{Coordinator, Effect, Input, Table, WorkerId},
+    hash,
+    id::{ComponentId, LogIndex, NodeId, Position, ProcessorId, SessionId},
+    letter::SequenceKey,
+    processor::Definition,
+    worker::{self, Work},
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
+
+use super::{
+    Settings, TICK, World,
+    publish::Row,
+    teller::{self, Tell},
+    timer::Timer,
+    worker::WorkerActor,
+};
+use crate::{event::Stored, handler::Runner};
+
+/// Bytes of events read at once.
+const BLOCK_BYTES_MAX: usize = 1 << 20;
+
+/// See the [module](self).
+pub struct CoordinatorActor;
+
+/// What a coordinator is told.
+pub enum Message {
+    /// The log or the session moved: look. The permit is the credit of whoever says so.
+    Look(OwnedSemaphorePermit),
+    /// What was told was judged; `Err` where that is not known.
+    Told(Result<Vec<evener_core::command::Stale>, ()>),
+    /// An input of the machine.
+    Input(Input<Arc<Stored>>),
+}
+
+/// What a coordinator is started with.
+#[derive(Clone)]
+pub struct Arguments {
+    pub world: Arc<World>,
+    pub id: ProcessorId,
+    pub name: Arc<str>,
+    pub runner: Arc<dyn Runner>,
+    pub teller: ActorRef<teller::Message>,
+    pub settings: Settings,
+    pub restarts: u64,
+    pub last_error: Option<String>,
+}
+
+/// A coordinator at work.
+pub struct State {
+    machine: Coordinator,
+    arguments: Arguments,
+    workers: BTreeMap<WorkerId, ActorRef<worker::Input<Arc<Stored>>>>,
+    /// The last change of the processor that was looked at, and in which session.
+    seen: Option<(LogIndex, SessionId, bool)>,
+    definition: Option<Arc<Definition>>,
+    ticking: bool,
+    tasks: JoinSet<()>,
+    timer: Timer,
+    row: Row,
+}
+
+impl Actor for CoordinatorActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, me: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let world = &arguments.world;
+        let mut row = Row::new(&world.board, &arguments.name, "coordinator", Some("node"), world.wall());
+        row.restarted(arguments.restarts, arguments.last_error.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch(world.clone(), me));
+        Ok(State {
+            machine: Coordinator::new(arguments.id, arguments.settings.bounds),
+            arguments,
+            workers: BTreeMap::new(),
+            seen: None,
+            definition: None,
+            ticking: false,
+            tasks,
+            timer: Timer::default(),
+            row,
+        })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Look(_credit) => state.look(&me).await,
+            Message::Told(answer) => {
+                state.look(&me).await;
+                state.step(&me, Input::Told(answer)).await;
+            }
+            Message::Input(input) => {
+                if input == Input::Tick {
+                    state.ticking = false;
+                }
+                state.step(&me, input).await;
+            }
+        }
+        while state.tasks.try_join_next().is_some() {}
+        state.publish();
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(who, error) = event {
+            let died = state.workers.iter().find(|(_, worker)| worker.get_id() == who.get_id());
+            if let Some((id, _)) = died.map(|(id, worker)| (*id, worker.clone())) {
+                state.workers.remove(&id);
+                tracing::error!(processor = %state.arguments.name, %error, "a worker died; it is started again");
+                state.step(&me, Input::Died(id, error.to_string())).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says *look* whenever the log or the session moved, once at a time.
+async fn watch(world: Arc<World>, me: ActorRef<Message>) {
+    let mut applied = world.applied();
+    let mut session = world.session();
+    let mut quiet = world.quiet.subscribe();
+    let credit = Arc::new(tokio::sync::Semaphore::new(1));
+    loop {
+        let Ok(permit) = credit.clone().acquire_owned().await else { return };
+        applied.mark_unchanged();
+        if me.cast(Message::Look(permit)).is_err() {
+            return;
+        }
+        let alive = tokio::select! {
+            moved = applied.changed() => moved.is_ok(),
+            moved = session.changed() => moved.is_ok(),
+            moved = quiet.changed() => moved.is_ok(),
+        };
+        if !alive {
+            return;
+        }
+    }
+}
+
+impl State {
+    /// What the log and the session say now.
+    async fn look(&mut self, me: &ActorRef<Message>) {
+        let world = self.arguments.world.clone();
+        let (node, id) = (world.me(), self.arguments.id);
+        let quiet = *world.quiet.borrow();
+        let session = *world.session().borrow();
+        let Some(session) = session else {
+            if self.seen.take().is_some() {
+                self.step(me, Input::Lost).await;
+            }
+            return;
+        };
+        let seen = self.seen;
+        let (table, head) = world.look(|state, index| {
+            let Some(processor) = state.processors.get(&id) else { return (None, Position(0)) };
+            let now = (processor.changed, session, quiet);
+            // A draining node is a change of the table that touches no processor.
+            let draining = state.sessions.get(&node).is_some_and(|session| session.draining);
+            let same_life = state.sessions.get(&node).is_some_and(|live| live.session == session);
+            let news = same_life && (seen != Some(now) || draining);
+            let table = news.then(|| Table::of(state, index, id, node)).flatten();
+            (table.map(|table| (now, table)), state.head(processor.definition.context))
+        });
+        if let Some((now, mut table)) = table {
+            if seen.is_some_and(|(_, before, _)| before != session) {
+                self.step(me, Input::Lost).await;
+            }
+            self.seen = Some(now);
+            table.paused |= quiet;
+            if self.definition.as_deref() != Some(&table.definition) {
+                self.definition = Some(Arc::new(table.definition.clone()));
+            }
+            self.step(me, Input::Table(table)).await;
+        }
+        self.step(me, Input::Head(head)).await;
+    }
+
+    async fn step(&mut self, me: &ActorRef<Message>, input: Input<Arc<Stored>>) {
+        let now = self.arguments.world.now();
+        for effect in self.machine.step(now, input) {
+            self.perform(me, effect).await;
+        }
+    }
+
+    async fn perform(&mut self, me: &ActorRef<Message>, effect: Effect<Arc<Stored>>) {
+        match effect {
+            Effect::Read { from, events_max } => self.read(me.clone(), from, events_max),
+            Effect::Start(id, settings) => self.start(me, id, settings).await,
+            Effect::Feed(id, works) => self.cast(id, worker::Input::Feed(works)),
+            Effect::Aside(id, settled, sequences) => self.cast(id, worker::Input::Aside { settled, sequences }),
+            Effect::Paused(id, paused) => self.cast(id, worker::Input::Paused(paused)),
+            Effect::Drain(id) => self.cast(id, worker::Input::Drain),
+            Effect::Stop(id) => {
+                if let Some(worker) = self.workers.remove(&id) {
+                    // At once: what it says from now on is not listened to, and its handler is ended.
+                    worker.stop(None);
+                }
+            }
+            Effect::WantTick if self.ticking => {}
+            Effect::WantTick => {
+                self.ticking = true;
+                me.send_after(TICK, || Message::Input(Input::Tick));
+            }
+            Effect::Tell { as_of, progress } => self.tell(me, as_of, progress),
+            Effect::HandOver { segment, epoch, next, to } => {
+                let hand_over = (segment, epoch, next, to);
+                self.hand_over(me.clone(), hand_over);
+            }
+            Effect::WakeAt(at) => {
+                let me = me.clone();
+                self.timer.wake_at(self.arguments.world.now(), at, move || {
+                    let _ = me.cast(Message::Input(Input::Woke));
+                });
+            }
+        }
+    }
+
+    fn cast(&self, id: WorkerId, input: worker::Input<Arc<Stored>>) {
+        if let Some(worker) = self.workers.get(&id) {
+            let _ = worker.cast(input);
+        }
+    }
+
+    fn read(&mut self, me: ActorRef<Message>, from: Position, events_max: usize) {
+        let Some(definition) = self.definition.clone() else { return };
+        let world = self.arguments.world.clone();
+        self.tasks.spawn(async move {
+            let (to, works) = match world.block(definition.context, from, events_max, BLOCK_BYTES_MAX).await {
+                Ok((to, events)) => (to, works_of(&definition, events)),
+                Err(error) => {
+                    tracing::error!(%error, position = from.0, "the log could not be read; it is tried again");
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    (from, Vec::new())
+                }
+            };
+            let _ = me.cast(Message::Input(Input::Block { from, to, works }));
+        });
+    }
+
+    async fn start(&mut self, me: &ActorRef<Message>, id: WorkerId, settings: worker::Settings) {
+        let Some(definition) = &self.definition else { return };
+        let processor = self.arguments.name.clone();
+        let share = id.segment.map_or_else(|| "loans".to_owned(), |segment| segment.to_string());
+        let arguments = super::worker::Arguments {
+            world: self.arguments.world.clone(),
+            coordinator: me.clone(),
+            id,
+            name: format!("{processor}/{share}"),
+            processor,
+            context: definition.context,
+            runner: self.arguments.runner.clone(),
+            settings,
+        };
+        match Actor::spawn_linked(None, WorkerActor, arguments, me.get_cell()).await {
+            Ok((worker, _)) => {
+                self.workers.insert(id, worker);
+            }
+            Err(error) => {
+                let died = Message::Input(Input::Died(id, format!("a worker could not be started: {error}")));
+                let _ = me.cast(died);
+            }
+        }
+    }
+
+    fn tell(&self, me: &ActorRef<Message>, as_of: LogIndex, progress: Progress) {
+        let tell = Tell { as_of, progress, from: me.clone() };
+        let _ = self.arguments.teller.cast(teller::Message::Tell(tell));
+    }
+
+    fn hand_over(
+        &mut self,
+        me: ActorRef<Message>,
+        (segment, epoch, next, to): (
+            evener_core::id::SegmentId,
+            evener_core::id::Epoch,
+            Position,
+            Option<NodeId>,
+        ),
+    ) {
+        let Some((_, session, _)) = self.seen else { return };
+        let (world, processor) = (self.arguments.world.clone(), self.arguments.id);
+        self.tasks.spawn(async move {
+            let node = world.me();
+            let letters = Vec::new();
+            let hand_over = HandOver { node, session, processor, segment, epoch, next, to, letters };
+            let answer = match world.propose(Command::HandOver(hand_over)).await {
+                // Fenced: the table says by now whose it is.
+                Ok(Outcome::Advanced(_) | Outcome::Not(_)) => Ok(()),
+                Ok(_) | Err(_) => Err(()),
+            };
+            let _ = me.cast(Message::Input(Input::HandedOver(segment, answer)));
+        });
+    }
+
+    fn publish(&mut self) {
+        let (mut busy, mut open, mut lanes, mut reason) = (false, 0, 0, None);
+        for lane in self.machine.lanes() {
+            lanes += 1;
+            open += lane.open as u64;
+            busy |= lane.open > 0;
+            reason = reason.or(lane.reason.map(|why| format!("segment {}: {why}", lane.segment)));
+        }
+        let phase = match lanes {
+            _ if self.seen.is_none() => "without a session",
+            0 => "without segments",
+            _ if busy => "handling",
+            _ => "idle",
+        };
+        let unsettled = busy || self.machine.is_telling();
+        self.arguments.world.set_busy(self.arguments.id, unsettled);
+        self.row.show(self.arguments.world.wall(), phase, open, reason);
+    }
+}
+
+/// The events a processor wants, each with its sequence.
+fn works_of(definition: &Definition, events: Vec<Arc<Stored>>) -> Vec<Work<Arc<Stored>>> {
+    let wanted = events.into_iter().filter(|stored| definition.criteria.matches_event(&stored.event));
+    let works = wanted.map(|stored| {
+        let name = definition.sequencing.name(&stored.event);
+        let hash = hash::sequence(name.as_bytes());
+        let sequence = SequenceKey { component: ComponentId(0), name: name.into_owned() };
+        Work { position: stored.position, sequence, hash, kind: stored.event.kind.clone(), event: stored }
+    });
+    works.collect()
+}

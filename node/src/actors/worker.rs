@@ -1,0 +1,184 @@
+//! The coat of a worker: calls the handler, and tells what came of it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use evener_core::{
+    command::Right,
+    id::{ContextId, Epoch, Position, SegmentId},
+    letter::SequenceKey,
+    worker::{Effect, Fault, Input, Settings, Work, Worker},
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::JoinSet;
+
+use super::{World, coordinator, publish::Row, timer::Timer};
+use crate::{
+    event::Stored,
+    handler::{Delivery, Runner, Verdict},
+};
+use evener_core::coordinator::WorkerId;
+
+/// See the [module](self).
+pub struct WorkerActor;
+
+/// What a worker is started with.
+pub struct Arguments {
+    pub world: Arc<World>,
+    pub coordinator: ActorRef<coordinator::Message>,
+    pub id: WorkerId,
+    pub name: String,
+    pub processor: Arc<str>,
+    pub context: ContextId,
+    pub runner: Arc<dyn Runner>,
+    pub settings: Settings,
+}
+
+/// A worker at work.
+pub struct State {
+    machine: Worker<Arc<Stored>>,
+    arguments: Arguments,
+    /// Raised to end a run after the event that is being handled.
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
+    timer: Timer,
+    row: Row,
+}
+
+impl Actor for WorkerActor {
+    type Msg = Input<Arc<Stored>>;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let world = &arguments.world;
+        let row = Row::new(&world.board, &arguments.name, "worker", Some(&arguments.processor), world.wall());
+        let machine = Worker::new(arguments.settings);
+        let stop = Arc::default();
+        Ok(State { machine, arguments, stop, tasks: JoinSet::new(), timer: Timer::default(), row })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Self::Msg>,
+        input: Self::Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = state.arguments.world.now();
+        for effect in state.machine.step(now, input) {
+            state.perform(&me, effect);
+        }
+        while state.tasks.try_join_next().is_some() {}
+        state.publish();
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Self::Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.tasks.shutdown().await;
+        if let Some(segment) = state.arguments.id.segment {
+            drop(state.arguments.world.handlers.close(&state.arguments.runner, segment));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn perform(&mut self, me: &ActorRef<Input<Arc<Stored>>>, effect: Effect<Arc<Stored>>) {
+        match effect {
+            Effect::Run { works, attempt } => self.run(me.clone(), works, attempt),
+            Effect::StopRun => self.stop.store(true, Relaxed),
+            Effect::Try { sequence, position, attempt, right } => {
+                self.try_letter(me.clone(), sequence, position, attempt, right);
+            }
+            Effect::Report(report) => {
+                let message = coordinator::Message::Input(evener_core::coordinator::Input::Report(
+                    self.arguments.id,
+                    report,
+                ));
+                let _ = self.arguments.coordinator.cast(message);
+            }
+            Effect::WakeAt(at) => {
+                let me = me.clone();
+                self.timer.wake_at(self.arguments.world.now(), at, move || {
+                    let _ = me.cast(Input::Woke);
+                });
+            }
+        }
+    }
+
+    /// The handler gets one event after the other, until one fails or the run is to end.
+    fn run(&mut self, me: ActorRef<Input<Arc<Stored>>>, works: Vec<Work<Arc<Stored>>>, attempt: u32) {
+        let stop = Arc::new(AtomicBool::new(false));
+        self.stop = stop.clone();
+        let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
+        let claim = self.arguments.settings.claim.unwrap_or_default();
+        let deliver = self.delivery(claim.0, claim.1);
+        self.tasks.spawn(async move {
+            let mut handled = 0;
+            let mut fault = None;
+            for (nth, work) in works.into_iter().enumerate() {
+                if stop.load(Relaxed) {
+                    break;
+                }
+                let attempt = if nth == 0 { attempt } else { 1 };
+                fault = fault_of(&world, world.handlers.run(&runner, deliver(work.event, attempt)).await);
+                if fault.is_some() {
+                    break;
+                }
+                handled += 1;
+            }
+            let _ = me.cast(Input::Ran { handled, fault });
+        });
+    }
+
+    /// The handler gets the first letter of a sequence.
+    fn try_letter(
+        &mut self,
+        me: ActorRef<Input<Arc<Stored>>>,
+        sequence: SequenceKey,
+        position: Position,
+        attempt: u32,
+        right: Right,
+    ) {
+        let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
+        let context = self.arguments.context;
+        let (segment, epoch) = match right {
+            Right::Claim(segment, epoch) => (segment, epoch),
+            Right::Loan(epoch) => (world.segment_of(&self.arguments.processor, &sequence), epoch),
+        };
+        let deliver = self.delivery(segment, epoch);
+        self.tasks.spawn(async move {
+            let fault = match world.event(context, position).await {
+                Ok(event) => fault_of(&world, world.handlers.run(&runner, deliver(event, attempt)).await),
+                Err(cause) => Some(Fault { cause, last: false, after: None, draw: world.draw() }),
+            };
+            let _ = me.cast(Input::Tried { sequence, fault });
+        });
+    }
+
+    fn delivery(&self, segment: SegmentId, epoch: Epoch) -> impl Fn(Arc<Stored>, u32) -> Delivery + use<> {
+        let processor = self.arguments.processor.clone();
+        move |stored, attempt| Delivery { processor: processor.clone(), segment, epoch, attempt, replaying: false, stored }
+    }
+
+    fn publish(&mut self) {
+        let status = self.machine.status();
+        self.row.show(self.arguments.world.wall(), status.phase, status.queue as u64, status.reason);
+    }
+}
+
+/// What a verdict means to the machine; none means that the event is done.
+fn fault_of(world: &World, verdict: Verdict) -> Option<Fault> {
+    let draw = world.draw();
+    match verdict {
+        Verdict::Handled => None,
+        Verdict::Retry { cause, after } => Some(Fault { cause, last: false, after, draw }),
+        Verdict::SetAside { cause } => Some(Fault { cause, last: true, after: None, draw }),
+        Verdict::Skip { cause } => {
+            tracing::warn!(cause, "a handler skipped an event");
+            None
+        }
+    }
+}

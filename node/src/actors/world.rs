@@ -1,0 +1,176 @@
+//! What the actors of a node see of the world: the cluster, the handlers' threads, the board, time and dice.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::Duration,
+};
+
+use evener_cluster::{Applied, Clock, Cluster};
+use evener_core::{
+    command::{Command, Outcome},
+    hash,
+    id::{ContextId, LogIndex, NodeId, Position, ProcessorId, SegmentId, SessionId},
+    letter::SequenceKey,
+    state::State,
+    time::{Moment, Timestamp},
+};
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{event::Stored, handler::Handlers, status::StatusBoard};
+
+/// What the actors of a node see of the world.
+pub struct World {
+    /// The node's part in the cluster.
+    cluster: Cluster,
+    clock: Arc<dyn Clock>,
+    /// Where handlers run.
+    pub handlers: Handlers,
+    /// Where actors say what they are doing.
+    pub board: StatusBoard,
+    /// Raised when the node leaves: nothing new is begun.
+    pub quiet: watch::Sender<bool>,
+    /// Coordinators with something running or on its way.
+    busy: watch::Sender<BTreeSet<ProcessorId>>,
+    started: Instant,
+    dice: Mutex<SmallRng>,
+}
+
+impl World {
+    /// The world of one node. All dice follow from `seed`.
+    #[must_use]
+    pub fn new(cluster: Cluster, clock: Arc<dyn Clock>, handlers: Handlers, board: StatusBoard, seed: u64) -> Self {
+        Self {
+            cluster,
+            clock,
+            handlers,
+            board,
+            quiet: watch::Sender::new(false),
+            busy: watch::Sender::new(BTreeSet::new()),
+            started: Instant::now(),
+            dice: Mutex::new(SmallRng::seed_from_u64(seed)),
+        }
+    }
+
+    /// The node's number.
+    pub fn me(&self) -> NodeId {
+        self.cluster.me()
+    }
+
+    /// The node's wall clock.
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    /// The node's monotonic clock.
+    pub fn now(&self) -> Moment {
+        // Rounded up: who waits for a moment must not find it still to come.
+        let elapsed = self.started.elapsed() + Duration::from_micros(999);
+        Moment(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// A draw for jitter.
+    pub fn draw(&self) -> u16 {
+        self.dice.lock().random()
+    }
+
+    /// Up to where the log is applied here.
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.cluster.applied()
+    }
+
+    /// The node's session; none while it is lost.
+    pub fn session(&self) -> watch::Receiver<Option<SessionId>> {
+        self.cluster.session()
+    }
+
+    /// Who leads.
+    pub fn leader(&self) -> watch::Receiver<Option<NodeId>> {
+        self.cluster.leader()
+    }
+
+    /// Whether this node leads.
+    pub fn leads(&self) -> bool {
+        *self.leader().borrow() == Some(self.me())
+    }
+
+    /// Looks at the replicated state, and up to where it is applied. Briefly: nothing is applied meanwhile.
+    pub fn look<R>(&self, look: impl FnOnce(&State, LogIndex) -> R) -> R {
+        self.cluster.look(look)
+    }
+
+    /// Has a command judged, and waits until it is applied here.
+    ///
+    /// # Errors
+    ///
+    /// Where it may not have been judged.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, String> {
+        let (index, outcome) = self.cluster.propose(command).await.map_err(|error| error.to_string())?;
+        self.cluster.reach(index).await;
+        Ok(outcome)
+    }
+
+    /// The events from here on, and where they end.
+    pub async fn block(
+        &self,
+        context: ContextId,
+        from: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> std::io::Result<(Position, Vec<Arc<Stored>>)> {
+        self.cluster.events().block(context, from, events_max, bytes_max)
+    }
+
+    /// One event.
+    pub async fn event(&self, context: ContextId, position: Position) -> Result<Arc<Stored>, String> {
+        let (_, events) = self.block(context, position, 1, 1).await.map_err(|error| error.to_string())?;
+        events.into_iter().next().ok_or_else(|| format!("the event {position} is not there"))
+    }
+
+    /// The segment that holds a sequence.
+    pub fn segment_of(&self, processor: &str, sequence: &SequenceKey) -> SegmentId {
+        let hash = hash::sequence(sequence.name.as_bytes());
+        let of = |state: &State| state.processor(processor)?.share_of(hash).map(|(id, _)| *id);
+        self.look(|state, _| of(state)).unwrap_or_default()
+    }
+
+    /// A coordinator has something running or on its way, or not.
+    pub fn set_busy(&self, processor: ProcessorId, busy: bool) {
+        self.busy.send_if_modified(|all| if busy { all.insert(processor) } else { all.remove(&processor) });
+    }
+
+    /// Waits until nothing runs and nothing is on its way.
+    pub async fn settled(&self) {
+        // It cannot close: the sender is `self`.
+        let _ = self.busy.subscribe().wait_for(BTreeSet::is_empty).await;
+    }
+
+    /// Asks to be given nothing more, and waits until what it has is handed over, or nobody is there to take it.
+    pub async fn drain(&self, until: Instant) {
+        let Some(session) = *self.session().borrow() else { return };
+        let me = self.me();
+        let drained = tokio::time::timeout_at(until, self.propose(Command::Drain(me, session))).await;
+        if !matches!(drained, Ok(Ok(_))) {
+            return;
+        }
+        let mut applied = self.applied();
+        let handed_over = async {
+            while !self.look(|state, _| nothing_left(state, me)) {
+                if applied.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout_at(until, handed_over).await;
+    }
+}
+
+/// Whether `node` has no segment that another node could take.
+fn nothing_left(state: &State, node: NodeId) -> bool {
+    state.processors.values().all(|processor| {
+        let others = state.sessions.keys().any(|other| *other != node && state.takes(*other, processor));
+        !others || processor.segments.values().all(|share| share.claim.owner != Some(node))
+    })
+}

@@ -1,0 +1,83 @@
+//! `evener bench append`: the durable rate, beside what the same disk can do at all, in the same run.
+//!
+//! The servers are processes of their own, and so is the load: this one, through the public client. What was
+//! acknowledged is read back and counted before a line is printed.
+
+mod append;
+mod disk;
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Serialize;
+
+use crate::rig::Nodes;
+
+pub use append::Row;
+pub use disk::Baseline;
+
+/// What one can say of a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long each line is measured.
+    pub time: Duration,
+    /// Numbers of writers.
+    pub writers: Vec<usize>,
+    /// Events of one append, where more than one.
+    pub batch: usize,
+    /// Numbers of processes.
+    pub nodes: Vec<usize>,
+    /// Bytes of a payload.
+    pub bytes: usize,
+    /// The program whose `serve` is run: usually this one.
+    pub program: PathBuf,
+}
+
+/// All lines of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// What the disk can do.
+    pub baseline: Baseline,
+    /// What we do.
+    pub rows: Vec<Row>,
+}
+
+/// Runs it; `tell` is given each line as soon as it is there.
+///
+/// # Errors
+///
+/// Where it could not be carried out, or events that were acknowledged are not there.
+pub async fn run(options: &Options, mut tell: impl FnMut(&Line)) -> Result<Figures, String> {
+    let mut figures = Figures { baseline: disk::measure(options.bytes, Duration::from_secs(2))?, rows: Vec::new() };
+    tell(&Line::Baseline(figures.baseline.clone()));
+    for count in &options.nodes {
+        let folder = tempfile::Builder::new().prefix("evener-bench-").tempdir().map_err(|error| error.to_string())?;
+        let mut nodes = Nodes::start(&options.program, folder.path(), *count).await?;
+        let singles = options.writers.iter().map(|writers| (*writers, 1));
+        let batches = (options.batch > 1).then_some((16, options.batch));
+        let mut measured = Ok(());
+        for (writers, batch) in singles.chain(batches) {
+            match append::measure(options, &nodes, *count, writers, batch, &figures.baseline).await {
+                Ok(row) => {
+                    tell(&Line::Row(row.clone()));
+                    figures.rows.push(row);
+                }
+                Err(error) => {
+                    measured = Err(error);
+                    break;
+                }
+            }
+        }
+        nodes.end().await;
+        measured?;
+    }
+    Ok(figures)
+}
+
+/// One line of what is told.
+#[derive(Clone, Debug)]
+pub enum Line {
+    /// What the disk can do.
+    Baseline(Baseline),
+    /// What we do.
+    Row(Row),
+}

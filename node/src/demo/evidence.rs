@@ -1,0 +1,134 @@
+//! What the demo goes by when it judges: three records, each from another witness.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What the load was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acked {
+    /// The event.
+    pub id: Uuid,
+    /// Its stream.
+    pub stream: String,
+    /// Its number within the stream, from 0: the load appends the next only when this is acknowledged.
+    pub number: u64,
+    /// Where it stands, says the acknowledgement.
+    pub position: u64,
+    /// When that came, in milliseconds after the start.
+    pub at_ms: u64,
+}
+
+/// What a node gave when all of it was read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The event.
+    pub id: Uuid,
+    /// Where it stands.
+    pub position: u64,
+    /// Its stream.
+    pub stream: String,
+    /// Its number within the stream.
+    pub number: u64,
+}
+
+/// What a handler wrote down: one line of its own file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handled {
+    /// Where the event stands.
+    pub position: u64,
+    /// Its stream.
+    pub stream: String,
+    /// Its number within the stream.
+    pub number: u64,
+    /// Under which claim.
+    pub segment: u32,
+    /// Under which epoch.
+    pub epoch: u64,
+    /// Which attempt.
+    pub attempt: u32,
+    /// When, in microseconds of the machine's clock.
+    pub at_us: u64,
+}
+
+/// All three records.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The load's.
+    pub acked: Vec<Acked>,
+    /// Each node's, by its name.
+    pub read: BTreeMap<String, Vec<Read>>,
+    /// The handlers', in the order of their clocks.
+    pub handled: Vec<Handled>,
+}
+
+/// What the handlers wrote into their files, in the order of their clocks.
+///
+/// # Errors
+///
+/// Where the folder or one of its files cannot be read, or a line makes no sense. A last line without its end was
+/// cut by a kill and tells nothing.
+pub fn handled(folder: &Path) -> Result<Vec<Handled>, String> {
+    let mut all = Vec::new();
+    let files = std::fs::read_dir(folder).map_err(|error| format!("cannot look into {}: {error}", folder.display()))?;
+    for file in files.flatten() {
+        let path = file.path();
+        let text =
+            std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let handled = serde_json::from_str::<Handled>(line)
+                .map_err(|error| format!("{} has a line that makes no sense: {error}", path.display()))?;
+            all.push(handled);
+        }
+    }
+    all.sort_by_key(|handled| handled.at_us);
+    Ok(all)
+}
+
+/// A fault planted into the record, so that one can see that it would be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Break {
+    /// An acknowledged event is not there.
+    LoseOne,
+    /// An event stands there twice.
+    StoreTwice,
+    /// Two events of a stream were handled in the wrong order.
+    SwapTwo,
+}
+
+impl Evidence {
+    /// Plants a fault in the middle of the record.
+    pub fn plant(&mut self, fault: Break) {
+        match fault {
+            Break::LoseOne => {
+                let Some(acked) = self.acked.get(self.acked.len() / 2) else { return };
+                for read in self.read.values_mut() {
+                    read.retain(|read| read.id != acked.id);
+                }
+            }
+            Break::StoreTwice => {
+                for read in self.read.values_mut() {
+                    let Some(mut twice) = read.get(read.len() / 2).cloned() else { continue };
+                    twice.position = read.last().map_or(0, |last| last.position + 1);
+                    read.push(twice);
+                }
+            }
+            Break::SwapTwo => {
+                let middle = self.handled.len() / 2;
+                let Some(first) = self.handled.get(middle).cloned() else { return };
+                let later = self.handled[middle..]
+                    .iter()
+                    .position(|handled| handled.stream == first.stream && handled.number > first.number);
+                let earlier = self.handled[..middle]
+                    .iter()
+                    .rposition(|handled| handled.stream == first.stream && handled.number < first.number);
+                match (later, earlier) {
+                    (Some(later), _) => self.handled.swap(middle, middle + later),
+                    (None, Some(earlier)) => self.handled.swap(earlier, middle),
+                    (None, None) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the demo prints at its end.
+
+use serde::Serialize;
+
+use super::{
+    evidence::Evidence,
+    judge::{Judgement, judge},
+    observer::Observed,
+};
+
+/// The JSON object of the contract.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    acked: u64,
+    stored: u64,
+    handled: u64,
+    lost: u64,
+    stored_twice: u64,
+    redelivered: u64,
+    out_of_order: u64,
+    moves: u64,
+    spread_max: u64,
+    takeover_ms: Spread,
+    append_gap_ms: Spread,
+    events_per_s: f64,
+    idle_share: f64,
+    kills: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    broken: Vec<String>,
+}
+
+/// The middle and the worst.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Spread {
+    p50: u64,
+    max: u64,
+}
+
+impl Spread {
+    fn of(mut all: Vec<u64>) -> Self {
+        all.sort_unstable();
+        Self { p50: all.get(all.len() / 2).copied().unwrap_or(0), max: all.last().copied().unwrap_or(0) }
+    }
+}
+
+impl Report {
+    /// Judges the evidence, and adds what was observed.
+    #[must_use]
+    pub fn of(evidence: &Evidence, observed: &Observed, seconds: f64, idle_share: f64) -> Self {
+        let judgement = judge(evidence);
+        let gaps = gaps(evidence, observed);
+        let Judgement { acked, stored, handled, lost, stored_twice, redelivered, out_of_order, mut broken } = judgement;
+        if observed.spread_max > 1 {
+            broken.push(format!("the segments were not shared evenly after a calm: spread {}", observed.spread_max));
+        }
+        Self {
+            acked,
+            stored,
+            handled,
+            lost,
+            stored_twice,
+            redelivered,
+            out_of_order,
+            moves: observed.moves,
+            spread_max: observed.spread_max,
+            takeover_ms: Spread::of(observed.takeovers_ms.clone()),
+            append_gap_ms: Spread::of(gaps),
+            events_per_s: (acked as f64 / seconds.max(0.001)).round(),
+            idle_share: (idle_share * 1_000.0).round() / 1_000.0,
+            kills: observed.kills_ms.len(),
+            broken,
+        }
+    }
+
+    /// Whether every promise held.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        self.broken.is_empty()
+    }
+
+    /// What broke.
+    #[must_use]
+    pub fn broken(&self) -> &[String] {
+        &self.broken
+    }
+}
+
+/// After each kill, the longest time without an acknowledgement.
+fn gaps(evidence: &Evidence, observed: &Observed) -> Vec<u64> {
+    let mut acks: Vec<u64> = evidence.acked.iter().map(|acked| acked.at_ms).collect();
+    acks.sort_unstable();
+    let ends = observed.kills_ms.iter().skip(1).copied().chain([u64::MAX]);
+    let after = observed.kills_ms.iter().zip(ends).map(|(kill, end)| {
+        let pairs = acks.windows(2).filter(|pair| pair[1] >= *kill && pair[0] < end);
+        pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+    });
+    after.collect()
+}

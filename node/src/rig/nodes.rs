@@ -1,0 +1,182 @@
+//! Nodes as child processes of `evener serve`, each with a directory and a log file of its own.
+
+use std::{
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// How long a node may take to be ready.
+const READY_MAX: Duration = Duration::from_secs(30);
+/// How long a node may take to leave after SIGTERM.
+const LEAVE_MAX: Duration = Duration::from_secs(15);
+
+/// Some nodes of one cluster.
+pub struct Nodes {
+    program: PathBuf,
+    folder: PathBuf,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    name: String,
+    http: String,
+    peer: String,
+    child: Option<Child>,
+}
+
+impl Nodes {
+    /// Starts so many nodes in folders below `folder`, the first as a new cluster, the others joining it.
+    ///
+    /// # Errors
+    ///
+    /// Where one does not get ready.
+    pub async fn start(program: &Path, folder: &Path, count: usize) -> Result<Self, String> {
+        let ports = free_ports(2 * count)?;
+        let nodes = (0..count).map(|nth| Node {
+            name: format!("n{}", nth + 1),
+            http: format!("127.0.0.1:{}", ports[nth]),
+            peer: format!("127.0.0.1:{}", ports[nth + count]),
+            child: None,
+        });
+        let mut nodes = Self { program: program.into(), folder: folder.into(), nodes: nodes.collect() };
+        for nth in 0..count {
+            nodes.begin(nth).await?;
+        }
+        Ok(nodes)
+    }
+
+    /// All URLs, for a client.
+    pub fn urls(&self) -> String {
+        self.nodes.iter().map(|node| format!("http://{}", node.http)).collect::<Vec<_>>().join(",")
+    }
+
+    /// Each node's name and URL.
+    pub fn each_url(&self) -> Vec<(String, String)> {
+        self.nodes.iter().map(|node| (node.name.clone(), format!("http://{}", node.http))).collect()
+    }
+
+    /// The name of the n-th node, from 0.
+    pub fn name(&self, nth: usize) -> String {
+        self.nodes.get(nth).map_or_else(String::new, |node| node.name.clone())
+    }
+
+    /// Which nodes live.
+    pub fn alive(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.nodes.iter().map(|node| (node.name.as_str(), node.child.is_some()))
+    }
+
+    /// The processes that live.
+    pub fn processes(&self) -> Vec<u32> {
+        self.nodes.iter().filter_map(|node| node.child.as_ref()?.id()).collect()
+    }
+
+    /// SIGKILL, as a power cut of one machine would be to the others.
+    pub fn kill(&mut self, name: &str) {
+        if let Some(node) = self.nodes.iter_mut().find(|node| node.name == name)
+            && let Some(mut child) = node.child.take()
+        {
+            let _ = child.start_kill();
+            // Reaped in the background: the demo goes on at once.
+            tokio::spawn(async move { child.wait().await });
+        }
+    }
+
+    /// Starts a dead node again by the very command it was started with.
+    pub async fn revive(&mut self, name: &str) -> Result<(), String> {
+        match self.nodes.iter().position(|node| node.name == name && node.child.is_none()) {
+            Some(nth) => self.begin(nth).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Starts every dead node again.
+    pub async fn revive_all(&mut self) -> Result<(), String> {
+        for nth in 0..self.nodes.len() {
+            if self.nodes[nth].child.is_none() {
+                self.begin(nth).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every node that should live does.
+    ///
+    /// # Errors
+    ///
+    /// Where one has ended by itself, with the end of what it logged.
+    pub fn check(&mut self) -> Result<(), String> {
+        for node in &mut self.nodes {
+            if let Some(child) = &mut node.child
+                && let Ok(Some(status)) = child.try_wait()
+            {
+                let log = last_lines(&self.folder.join(format!("{}.log", node.name)));
+                return Err(format!("{} ended by itself ({status}); the end of its log:\n{log}", node.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// SIGTERM to all, and SIGKILL to those that do not leave.
+    pub async fn end(&mut self) {
+        for child in self.nodes.iter().filter_map(|node| node.child.as_ref()) {
+            if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+        }
+        for node in &mut self.nodes {
+            if let Some(mut child) = node.child.take()
+                && timeout(LEAVE_MAX, child.wait()).await.is_err()
+            {
+                let _ = child.kill().await;
+            }
+        }
+    }
+
+    async fn begin(&mut self, nth: usize) -> Result<(), String> {
+        let (folder, node) = (&self.folder, &self.nodes[nth]);
+        let log = folder.join(format!("{}.log", node.name));
+        let file = File::options().create(true).append(true).open(&log);
+        let file = file.map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let mut command = Command::new(&self.program);
+        command.arg("serve").arg("--data").arg(folder.join(&node.name)).args(["--name", &node.name]);
+        command.args(["--listen", &node.http, "--peer-listen", &node.peer]);
+        match nth {
+            0 => command.arg("--bootstrap"),
+            _ => command.args(["--join", &self.nodes[0].peer]),
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
+        let stdout = child.stdout.take().ok_or("a child's output was not given")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let ready = timeout(READY_MAX, lines.next_line()).await;
+        if !matches!(&ready, Ok(Ok(Some(line))) if line.contains("\"ready\":true")) {
+            let log = last_lines(&log);
+            return Err(format!("{} did not get ready; the end of its log:\n{log}", node.name));
+        }
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        self.nodes[nth].child = Some(child);
+        Ok(())
+    }
+}
+
+/// Ports that nobody listens on now.
+fn free_ports(count: usize) -> Result<Vec<u16>, String> {
+    let bound: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let bound = bound.map_err(|error| format!("no free port: {error}"))?;
+    bound.iter().map(|socket| Ok(socket.local_addr().map_err(|error| error.to_string())?.port())).collect()
+}
+
+fn last_lines(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<_> = text.lines().rev().take(12).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
