@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use evener::settings::TABLE;
+use evener::{
+    metrics::{OfProcessor, OfRequest, OfRoute, OfSegment},
+    settings::TABLE,
+};
 use serde_yaml_ng::Value;
 
 /// Flags of `serve` that are no settings.
@@ -23,6 +26,41 @@ pub fn unknown_flags(text: &str) -> BTreeSet<String> {
     let flags = commands.flat_map(str::split_whitespace).filter_map(|word| word.strip_prefix("--"));
     let known = |flag: &str| OTHER_FLAGS.contains(&flag) || TABLE.iter().any(|setting| setting.flag == flag);
     flags.filter(|flag| !known(flag)).map(String::from).collect()
+}
+
+/// The names of all metrics that a node has.
+pub fn metrics() -> BTreeSet<String> {
+    let metrics = evener::metrics::Metrics::default();
+    // A family shows itself once it has a member.
+    let (route, processor) = ("/".to_string(), "p".to_string());
+    drop(metrics.requests.get_or_create(&OfRequest { route: route.clone(), status: 200 }));
+    drop(metrics.request_time.get_or_create(&OfRoute { route }));
+    let of = OfProcessor { processor: processor.clone() };
+    for family in [&metrics.owned, &metrics.unowned, &metrics.set_aside, &metrics.dead] {
+        drop(family.get_or_create(&of));
+    }
+    drop(metrics.handled.get_or_create(&of));
+    drop(metrics.failures.get_or_create(&of));
+    let of = OfSegment { processor, segment: 0 };
+    drop(metrics.lag_events.get_or_create(&of));
+    drop(metrics.lag_time.get_or_create(&of));
+    let text = metrics.text();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples.filter_map(|line| line.split(['{', ' ']).next()).map(String::from).collect()
+}
+
+/// Everything in `text` that looks like a metric's name and is none.
+pub fn unknown_metrics(text: &str) -> BTreeSet<String> {
+    let known = metrics();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("evener_") && !known.contains(*word)).map(String::from).collect()
+}
+
+/// The headings of a document, as a link names them.
+pub fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-');
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }
 
 /// The documents of a YAML file.

@@ -87,3 +87,20 @@ fn the_chart_renders_with_its_values() {
     assert!(deploy::render("{{ .Values.nothing }}", &values).is_err());
     deploy::documents(&read("deploy/helm/evener/Chart.yaml")).unwrap();
 }
+
+#[test]
+fn metrics_named_in_deploy_exist_and_each_alert_has_its_page() {
+    for file in ["deploy/prometheus/alerts.yaml", "deploy/grafana/evener.json"] {
+        assert_eq!(deploy::unknown_metrics(&read(file)).into_iter().collect::<Vec<_>>(), [""; 0], "in {file}");
+    }
+    assert_eq!(deploy::unknown_metrics("x evener_nothing_total{} > 1").len(), 1);
+    let dashboard: serde_json::Value = serde_json::from_str(&read("deploy/grafana/evener.json")).unwrap();
+    assert!(!dashboard["panels"].as_array().unwrap().is_empty());
+    let alerts = deploy::documents(&read("deploy/prometheus/alerts.yaml")).unwrap();
+    let anchors = deploy::anchors(&read("deploy/runbook.md"));
+    for rule in alerts[0]["groups"][0]["rules"].as_sequence().unwrap() {
+        let page = rule["annotations"]["runbook"].as_str().unwrap();
+        let anchor = page.strip_prefix("deploy/runbook.md#").unwrap();
+        assert!(anchors.contains(anchor), "{page} is not there");
+    }
+}
