@@ -78,11 +78,11 @@ impl Actor for Balancer {
 /// Says *look* whenever the table or the leader changed, once at a time.
 async fn watch(world: Arc<World>, me: ActorRef<Message>) {
     let mut applied = world.applied();
-    let mut leader = world.leader();
+    let mut leadership = world.leadership();
     let credit = Arc::new(tokio::sync::Semaphore::new(1));
     let mut seen = None;
     loop {
-        let now = (applied.borrow_and_update().changed, *leader.borrow_and_update());
+        let now = (applied.borrow_and_update().changed, leadership.borrow_and_update().leader);
         if seen != Some(now) {
             seen = Some(now);
             let Ok(permit) = credit.clone().acquire_owned().await else { return };
@@ -92,7 +92,7 @@ async fn watch(world: Arc<World>, me: ActorRef<Message>) {
         }
         let alive = tokio::select! {
             moved = applied.changed() => moved.is_ok(),
-            moved = leader.changed() => moved.is_ok(),
+            moved = leadership.changed() => moved.is_ok(),
         };
         if !alive {
             return;

@@ -22,9 +22,8 @@ use super::{
     worker::WorkerActor,
 };
 use crate::{event::Stored, handler::Runner};
+use evener_store::events::BLOCK_BYTES_MAX;
 
-/// Bytes of events read at once.
-const BLOCK_BYTES_MAX: usize = 1 << 20;
 
 /// See the [module](self).
 pub struct CoordinatorActor;
@@ -244,9 +243,10 @@ impl State {
         let world = self.arguments.world.clone();
         self.tasks.spawn(async move {
             let (to, works) = match world.block(definition.context, from, events_max, BLOCK_BYTES_MAX).await {
-                Ok((to, events)) => (to, works_of(&definition, events)),
+                Ok(block) => (block.next(), works_of(&definition, block.events())),
                 Err(error) => {
-                    tracing::error!(%error, position = from.0, "the log could not be read; it is tried again");
+                    let error = super::world::told(&error);
+                    tracing::error!(error, position = from.0, "the log could not be read; it is tried again");
                     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
                     (from, Vec::new())
                 }
@@ -331,13 +331,13 @@ impl State {
 }
 
 /// The events a processor wants, each with its sequence.
-fn works_of(definition: &Definition, events: Vec<Arc<Stored>>) -> Vec<Work<Arc<Stored>>> {
-    let wanted = events.into_iter().filter(|stored| definition.criteria.matches_event(&stored.event));
+fn works_of(definition: &Definition, events: &[Arc<Stored>]) -> Vec<Work<Arc<Stored>>> {
+    let wanted = events.iter().filter(|stored| definition.criteria.matches_event(&stored.event));
     let works = wanted.map(|stored| {
         let name = definition.sequencing.name(&stored.event);
         let hash = hash::sequence(name.as_bytes());
         let sequence = SequenceKey { component: ComponentId(0), name: name.into_owned() };
-        Work { position: stored.position, sequence, hash, kind: stored.event.kind.clone(), event: stored }
+        Work { position: stored.position, sequence, hash, kind: stored.event.kind.clone(), event: stored.clone() }
     });
     works.collect()
 }

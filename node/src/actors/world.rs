@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use evener_cluster::{Applied, Clock, Cluster};
+use evener_cluster::{Applied, Cluster, Leadership, transport::Clock};
 use evener_core::{
     command::{Command, Outcome},
     hash,
@@ -15,6 +15,7 @@ use evener_core::{
     state::State,
     time::{Moment, Timestamp},
 };
+use evener_store::events::{Block, ReadError};
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::Instant};
@@ -87,13 +88,13 @@ impl World {
     }
 
     /// Who leads.
-    pub fn leader(&self) -> watch::Receiver<Option<NodeId>> {
-        self.cluster.leader()
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.cluster.leadership()
     }
 
     /// Whether this node leads.
     pub fn leads(&self) -> bool {
-        *self.leader().borrow() == Some(self.me())
+        self.cluster.leads()
     }
 
     /// Looks at the replicated state, and up to where it is applied. Briefly: nothing is applied meanwhile.
@@ -107,9 +108,10 @@ impl World {
     ///
     /// Where it may not have been judged.
     pub async fn propose(&self, command: Command) -> Result<Outcome, String> {
-        let (index, outcome) = self.cluster.propose(command).await.map_err(|error| error.to_string())?;
-        self.cluster.reach(index).await;
-        Ok(outcome)
+        let (index, outcomes) = self.cluster.propose_all(&[command]).await.map_err(|error| error.to_string())?;
+        // It cannot close while the cluster lives.
+        let _ = self.cluster.applied().wait_for(|applied| applied.index >= index).await;
+        outcomes.into_iter().next().ok_or_else(|| "a command was not answered".into())
     }
 
     /// The events from here on, and where they end.
@@ -119,14 +121,14 @@ impl World {
         from: Position,
         events_max: usize,
         bytes_max: usize,
-    ) -> std::io::Result<(Position, Vec<Arc<Stored>>)> {
+    ) -> Result<Block, ReadError> {
         self.cluster.events().block(context, from, events_max, bytes_max)
     }
 
     /// One event.
     pub async fn event(&self, context: ContextId, position: Position) -> Result<Arc<Stored>, String> {
-        let (_, events) = self.block(context, position, 1, 1).await.map_err(|error| error.to_string())?;
-        events.into_iter().next().ok_or_else(|| format!("the event {position} is not there"))
+        let block = self.block(context, position, 1, 1).await.map_err(|error| told(&error))?;
+        block.first().cloned().ok_or_else(|| format!("the event {position} is not there"))
     }
 
     /// The segment that holds a sequence.
@@ -165,6 +167,12 @@ impl World {
         };
         let _ = tokio::time::timeout_at(until, handed_over).await;
     }
+}
+
+/// An error with its causes.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Whether `node` has no segment that another node could take.
