@@ -107,6 +107,8 @@ fn first_files(disk: &dyn Disk, firsts: &[LogIndex]) -> Result<(Promise, Waterma
     }
     let (promise, mark) = (Promise::default(), Watermark::default());
     let mut ops = mark.write_and_sync();
+    // Its name must be there before the vote's is: a vote without a watermark is damage.
+    ops.push(Op::SyncDir { dir: String::new() });
     ops.extend(promise.replace());
     disk.perform(ops).map_err(OpenError::io(format!("begin the data directory {}", disk.name())))?;
     Ok((promise, mark, true))

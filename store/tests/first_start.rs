@@ -1,0 +1,34 @@
+//! The first start of a data directory is cut at each of its writes and syncs: the next one begins as if nothing
+//! had been, and never takes a half made directory for a damaged one.
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+use std::sync::Arc;
+
+use evener_store::{
+    Journal, Settings,
+    disk::{FaultyDisk, Image, Scheduler},
+};
+
+/// A start asks for nothing that is done later.
+fn at_once() -> Scheduler {
+    Arc::new(|job| job())
+}
+
+#[test]
+fn a_first_start_that_is_cut_anywhere_can_be_made_again() {
+    let disk = FaultyDisk::new(Image::default(), at_once());
+    disk.record();
+    Journal::open(Arc::new(disk.clone()), Settings::default()).unwrap();
+    let ops = disk.recorded();
+    let mut image = Image::default();
+    for cut in 0..=ops.len() {
+        for seed in 0..100 {
+            let left = FaultyDisk::new(image.crash(seed), at_once());
+            let opened = Journal::open(Arc::new(left), Settings::default());
+            assert!(opened.is_ok(), "after {:?}, seed {seed}: {:?}", &ops[..cut], opened.err());
+        }
+        if let Some(op) = ops.get(cut) {
+            image.perform(op.clone()).unwrap();
+        }
+    }
+}
