@@ -254,7 +254,9 @@ impl Log {
         let chunk = self.chunk_of(from).expect("a frame between the first and the last is in a chunk");
         let start = chunk.start_of(from);
         let number = (from.0 - chunk.first.0) as usize;
-        let most = (to.min(chunk.next()).0 - from.0) as usize;
+        // What memory holds may not be on the disk yet, and another frame in its place.
+        let to = to.min(chunk.next()).min(self.recent.front().map_or(to, |oldest| oldest.index));
+        let most = (to.0 - from.0) as usize;
         let ends = &chunk.ends[number..number + most];
         let taken = ends.partition_point(|end| u64::from(*end) - start <= bytes_max as u64).max(1);
         let len = (u64::from(ends[taken - 1]) - start) as usize;

@@ -1,14 +1,18 @@
 //! What the tests of the journal share.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part; the panic of a test is its report")]
 
-use std::{ops::Range, sync::mpsc::channel};
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    sync::{Arc, Mutex, mpsc::channel},
+};
 
 use bytes::Bytes;
 use evener_core::{
     id::{ContextId, LogIndex, Position, Term},
     time::Timestamp,
 };
-use evener_store::{Done, Frame, FrameKind, Verdict};
+use evener_store::{Done, Frame, FrameKind, Verdict, disk::Scheduler};
 
 /// A frame with two events and a payload that tells its index.
 pub fn frame(index: u64) -> Frame {
@@ -51,4 +55,38 @@ pub fn settled(ask: impl FnOnce(Done)) {
     let (told, result) = channel();
     ask(Box::new(move |how| told.send(how).unwrap()));
     result.recv().unwrap().unwrap();
+}
+
+/// Runs the jobs of disks when a test says so.
+#[derive(Clone, Default)]
+pub struct Pump {
+    jobs: Arc<Mutex<VecDeque<Box<dyn FnOnce() + Send>>>>,
+}
+
+impl Pump {
+    pub fn scheduler(&self) -> Scheduler {
+        let jobs = self.jobs.clone();
+        Arc::new(move |job| jobs.lock().unwrap().push_back(job))
+    }
+
+    /// Runs one job; false if there is none.
+    pub fn step(&self) -> bool {
+        let job = self.jobs.lock().unwrap().pop_front();
+        job.map(|job| job()).is_some()
+    }
+
+    pub fn run(&self) {
+        while self.step() {}
+    }
+}
+
+/// Draws from a seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
 }
