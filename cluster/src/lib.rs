@@ -7,3 +7,6 @@ pub mod message;
 pub mod handshake;
 
 pub mod link;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod sim_wire;

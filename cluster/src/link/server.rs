@@ -90,6 +90,7 @@ pub async fn serve(
         stream_tasks: JoinSet::new(),
     };
     let (why, written) = select! {
+        biased; // no dice: the simulator must be able to repeat a run
         why = serving.run() => (why, false),
         written = &mut writer => (written.ok().flatten().unwrap_or(Down::Here), true),
         () = stop.cancelled() => (Down::Here, false),

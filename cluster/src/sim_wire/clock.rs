@@ -1,0 +1,48 @@
+//! A wall clock that follows the paused one, and may be wrong.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use evener_core::time::Timestamp;
+use tokio::time::Instant;
+
+use crate::transport::Clock;
+
+/// A wall clock of one host. A clone is the same one.
+#[derive(Clone, Debug)]
+pub struct SimClock {
+    start: Instant,
+    epoch: Timestamp,
+    off_ms: Arc<AtomicI64>,
+}
+
+impl SimClock {
+    /// A clock that shows `epoch` now. Within a runtime.
+    #[must_use]
+    pub fn new(epoch: Timestamp) -> Self {
+        Self { start: Instant::now(), epoch, off_ms: Arc::default() }
+    }
+
+    /// Sets it wrong: by so many milliseconds ahead, or behind.
+    pub fn set_off(&self, ms: i64) {
+        self.off_ms.store(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for SimClock {
+    fn wall(&self) -> Timestamp {
+        let right = self.epoch.after(self.start.elapsed());
+        let off = self.off_ms.load(Ordering::Relaxed);
+        let by = Duration::from_millis(off.unsigned_abs());
+        if off < 0 {
+            Timestamp(right.since(Timestamp(0)).saturating_sub(by).as_millis() as u64)
+        } else {
+            right.after(by)
+        }
+    }
+}

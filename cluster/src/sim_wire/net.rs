@@ -1,0 +1,439 @@
+//! What the network knows: who listens, who is connected, who is cut off, what is on its way.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use super::{Settings, dice::Dice, stream::SimStream};
+
+/// Connections that may wait to be accepted.
+pub const BACKLOG_MAX: usize = 1_024;
+
+/// A connection and who it comes from.
+pub type Arrival = (SimStream, String);
+
+pub struct Net {
+    pub settings: Settings,
+    start: Option<Instant>,
+    listeners: BTreeMap<(String, u16), (u64, mpsc::Sender<Arrival>)>,
+    blocked: BTreeMap<(String, String), Instant>,
+    wires: BTreeMap<u64, Wire>,
+    numbers: u64,
+    ports: u16,
+    changed: watch::Sender<()>,
+    trace: u64,
+}
+
+/// A connection: two ends, and what is on its way to each.
+struct Wire {
+    hosts: [String; 2],
+    ends: [End; 2],
+}
+
+struct End {
+    open: bool,
+    /// Closed its writing half.
+    finished: bool,
+    /// Wrote to an end that is closed, and hears of it then.
+    doomed: Option<Instant>,
+    broken: Option<io::ErrorKind>,
+    arriving: VecDeque<(Instant, Packet)>,
+    arriving_bytes: usize,
+    /// Nothing overtakes.
+    last: Instant,
+    dice: Dice,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+enum Packet {
+    Bytes(Bytes),
+    Fin,
+    Reset,
+}
+
+/// What a reader finds.
+pub enum Found {
+    Bytes(usize),
+    End,
+    /// Nothing yet. Look again at this time, or when woken.
+    Nothing(Option<Instant>),
+}
+
+fn other(end: usize) -> usize {
+    1 - end
+}
+
+impl End {
+    fn new(dice: Dice) -> Self {
+        Self {
+            open: true,
+            finished: false,
+            doomed: None,
+            broken: None,
+            arriving: VecDeque::new(),
+            arriving_bytes: 0,
+            last: Instant::now(),
+            dice,
+            reader: None,
+            writer: None,
+        }
+    }
+
+    fn wake(&mut self) {
+        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+    }
+
+    fn break_with(&mut self, kind: io::ErrorKind) {
+        self.broken.get_or_insert(kind);
+        self.arriving.clear();
+        self.arriving_bytes = 0;
+        self.wake();
+    }
+
+    fn send(&mut self, packet: Packet, after: Duration) {
+        self.last = self.last.max(Instant::now() + after);
+        if let Packet::Bytes(bytes) = &packet {
+            self.arriving_bytes += bytes.len();
+        }
+        self.arriving.push_back((self.last, packet));
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+impl Net {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            start: None,
+            listeners: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            numbers: 0,
+            ports: 49_151,
+            changed: watch::Sender::new(()),
+            trace: 0xCBF2_9CE4_8422_2325,
+        }
+    }
+
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    pub fn connections(&self) -> usize {
+        self.wires.len()
+    }
+
+    /// Tells whoever waits for a way to open.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub fn dice(&mut self) -> Dice {
+        Dice::new(self.settings.seed, self.number())
+    }
+
+    fn note(&mut self, what: &[u8], number: u64) {
+        let start = *self.start.get_or_insert_with(Instant::now);
+        let at = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        for byte in at.to_le_bytes().iter().chain(&number.to_le_bytes()).chain(what) {
+            self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+    }
+
+    pub fn kill(&mut self, host: &str) {
+        self.note(b"kill", 0);
+        self.listeners.retain(|(name, _), _| name != host);
+        for (number, wire) in &mut self.wires {
+            let hosts = wire.hosts.clone();
+            for end in (0..2).filter(|end| hosts[*end] == host) {
+                wire.ends[end].break_with(io::ErrorKind::ConnectionAborted);
+                let mut dice = Dice::new(self.settings.seed, *number);
+                wire.end_of_process(end, &mut dice, &self.settings);
+            }
+        }
+        self.changed.send_replace(());
+    }
+
+    pub fn block(&mut self, from: &str, to: &str) {
+        self.note(b"block", 0);
+        self.blocked.entry((from.to_owned(), to.to_owned())).or_insert_with(Instant::now);
+        self.wake_between(from, to);
+    }
+
+    pub fn unblock(&mut self, from: &str, to: &str) {
+        self.note(b"unblock", 0);
+        self.blocked.remove(&(from.to_owned(), to.to_owned()));
+        self.wake_between(from, to);
+        self.changed.send_replace(());
+    }
+
+    pub fn heal(&mut self) {
+        while let Some((from, to)) = self.blocked.keys().next().cloned() {
+            self.unblock(&from, &to);
+        }
+    }
+
+    pub fn cut(&mut self, a: &str, b: &str) {
+        self.note(b"cut", 0);
+        for wire in self.wires.values_mut().filter(|wire| wire.between(a, b)) {
+            wire.break_with(io::ErrorKind::ConnectionReset);
+        }
+    }
+
+    fn wake_between(&mut self, a: &str, b: &str) {
+        for wire in self.wires.values_mut().filter(|wire| wire.between(a, b)) {
+            wire.ends.iter_mut().for_each(End::wake);
+        }
+    }
+
+    /// Since when nothing passes from one to the other.
+    fn blocked(&self, from: &str, to: &str) -> Option<Instant> {
+        if self.blocked.is_empty() {
+            return None;
+        }
+        self.blocked.get(&(from.to_owned(), to.to_owned())).copied()
+    }
+
+    /// Whether one cannot reach the other and hear of it.
+    pub fn cut_off(&self, a: &str, b: &str) -> bool {
+        self.blocked(a, b).is_some() || self.blocked(b, a).is_some()
+    }
+
+    /// Port 0: one that is free.
+    pub fn listen(&mut self, host: &str, port: u16) -> io::Result<(u16, u64, mpsc::Receiver<Arrival>)> {
+        let port = if port == 0 { self.free_port(host) } else { port };
+        if self.listeners.contains_key(&(host.to_owned(), port)) {
+            let words = format!("failed to listen on {host}:{port}: another process has this port");
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, words));
+        }
+        let (sender, receiver) = mpsc::channel(BACKLOG_MAX);
+        let number = self.number();
+        self.listeners.insert((host.to_owned(), port), (number, sender));
+        Ok((port, number, receiver))
+    }
+
+    fn free_port(&mut self, host: &str) -> u16 {
+        loop {
+            self.ports = self.ports.checked_add(1).unwrap_or(49_152);
+            if !self.listeners.contains_key(&(host.to_owned(), self.ports)) {
+                return self.ports;
+            }
+        }
+    }
+
+    /// Unless another process has listened there since.
+    pub fn unlisten(&mut self, host: &str, port: u16, number: u64) {
+        let key = (host.to_owned(), port);
+        if self.listeners.get(&key).is_some_and(|(present, _)| *present == number) {
+            self.listeners.remove(&key);
+        }
+    }
+
+    /// Connects, if somebody listens there.
+    pub fn connect(net: &Arc<Mutex<Self>>, from: &str, to: &str, port: u16) -> io::Result<SimStream> {
+        let mut this = net.lock();
+        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let (_, door) = this.listeners.get(&(to.to_owned(), port)).ok_or_else(refused)?.clone();
+        let number = this.number();
+        let dice = |row| Dice::new(this.settings.seed, row);
+        let ends = [End::new(dice(number << 1)), End::new(dice(number << 1 | 1))];
+        this.wires.insert(number, Wire { hosts: [from.to_owned(), to.to_owned()], ends });
+        this.note(b"connect", number);
+        let [near, far] = [0, 1].map(|end| SimStream::new(net.clone(), number, end));
+        drop(this); // what is not taken is dropped, and closes itself
+        door.try_send((far, format!("{from}:{number}"))).map_err(|_| refused())?;
+        Ok(near)
+    }
+
+    pub fn read(&mut self, number: u64, end: usize, cx: &Context<'_>, into: &mut [u8]) -> io::Result<Found> {
+        let found = self.look(number, end, into)?;
+        match found {
+            Found::Bytes(taken) => self.note(&into[..taken], number << 1 | end as u64),
+            Found::End => self.note(b"end", number << 1 | end as u64),
+            Found::Nothing(_) => self.end(number, end)?.reader = Some(cx.waker().clone()),
+        }
+        Ok(found)
+    }
+
+    fn look(&mut self, number: u64, end: usize, into: &mut [u8]) -> io::Result<Found> {
+        let wire = self.wires.get(&number).ok_or(io::ErrorKind::NotConnected)?;
+        let (here, there) = (&wire.hosts[end], &wire.hosts[other(end)]);
+        let inward = self.blocked(there, here);
+        let breaks = inward.into_iter().chain(self.blocked(here, there)).min().map(|at| at + self.settings.break_after);
+        let wire = self.wires.get_mut(&number).ok_or(io::ErrorKind::NotConnected)?;
+        if let Some(kind) = wire.ends[end].broken {
+            return Err(kind.into());
+        }
+        let now = Instant::now();
+        if breaks.is_some_and(|breaks| breaks <= now) {
+            wire.break_with(io::ErrorKind::TimedOut);
+            self.note(b"break", number);
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if inward.is_some() {
+            return Ok(Found::Nothing(breaks));
+        }
+        wire.take(end, now, into, breaks)
+    }
+
+    pub fn write(&mut self, number: u64, end: usize, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let settings = self.settings;
+        let cut_off = self.wires.get(&number).is_some_and(|wire| self.cut_off(&wire.hosts[0], &wire.hosts[1]));
+        let Some(wire) = self.wires.get_mut(&number) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if wire.ends[end].broken.is_some() || wire.ends[end].finished {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let after = wire.ends[end].delay(&settings);
+        if !wire.ends[other(end)].open {
+            return Poll::Ready(wire.ends[end].write_to_nobody(bytes.len(), after, cut_off));
+        }
+        let room = settings.socket_bytes_max.saturating_sub(wire.ends[other(end)].arriving_bytes);
+        if room == 0 {
+            wire.ends[end].writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let mut taken = bytes.len().min(room);
+        let dice = &mut wire.ends[end].dice;
+        if taken > 1 && dice.per_mille(settings.short_writes_per_mille) {
+            taken = 1 + dice.below(taken as u64 - 1) as usize;
+        }
+        wire.ends[other(end)].send(Packet::Bytes(Bytes::copy_from_slice(&bytes[..taken])), after);
+        Poll::Ready(Ok(taken))
+    }
+
+    /// This end writes no more.
+    pub fn finish(&mut self, number: u64, end: usize) {
+        self.end_with(Packet::Fin, number, end);
+    }
+
+    fn end_with(&mut self, packet: Packet, number: u64, end: usize) {
+        let settings = self.settings;
+        let Some(wire) = self.wires.get_mut(&number) else { return };
+        if !std::mem::replace(&mut wire.ends[end].finished, true) {
+            let after = wire.ends[end].delay(&settings);
+            wire.ends[other(end)].send(packet, after);
+        }
+    }
+
+    /// This end is dropped. As TCP does it: who closes without having read everything resets.
+    pub fn close(&mut self, number: u64, end: usize) {
+        let Some(wire) = self.wires.get(&number) else { return };
+        let unread = wire.ends[end].arriving.iter().any(|(_, packet)| matches!(packet, Packet::Bytes(_)));
+        self.end_with(if unread { Packet::Reset } else { Packet::Fin }, number, end);
+        let Some(wire) = self.wires.get_mut(&number) else { return };
+        wire.ends[end].open = false;
+        wire.ends[end].arriving.clear();
+        let far = &mut wire.ends[other(end)];
+        far.wake();
+        if !far.open {
+            self.wires.remove(&number);
+            self.note(b"close", number);
+        }
+    }
+
+    fn end(&mut self, number: u64, end: usize) -> io::Result<&mut End> {
+        self.wires.get_mut(&number).map(|wire| &mut wire.ends[end]).ok_or(io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl End {
+    /// A machine that gets bytes for a closed socket answers with a reset: until that comes, writing goes on.
+    fn write_to_nobody(&mut self, bytes: usize, after: Duration, cut_off: bool) -> io::Result<usize> {
+        if self.doomed.is_some_and(|doomed| doomed <= Instant::now()) && !cut_off {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.doomed.is_none() {
+            self.doomed = Some(Instant::now() + after * 2);
+            self.send(Packet::Reset, after * 2);
+        }
+        Ok(bytes)
+    }
+
+    fn delay(&mut self, settings: &Settings) -> Duration {
+        let latency = self.dice.between(settings.latency_min, settings.latency_max);
+        if self.dice.per_mille(settings.stalls_per_mille) { latency + settings.stall } else { latency }
+    }
+}
+
+impl Wire {
+    fn between(&self, a: &str, b: &str) -> bool {
+        let [near, far] = &self.hosts;
+        (near == a && far == b) || (near == b && far == a)
+    }
+
+    fn break_with(&mut self, kind: io::ErrorKind) {
+        self.ends.iter_mut().for_each(|end| end.break_with(kind));
+    }
+
+    /// What the other end hears of the end of a process: an end after all that was on its way, or a reset in its place.
+    fn end_of_process(&mut self, end: usize, dice: &mut Dice, settings: &Settings) {
+        let already = std::mem::replace(&mut self.ends[end].finished, true);
+        let after = self.ends[end].delay(settings);
+        let far = &mut self.ends[other(end)];
+        if dice.below(2) == 0 {
+            far.arriving.clear();
+            far.arriving_bytes = 0;
+            far.last = Instant::now();
+            far.send(Packet::Reset, after);
+        } else if !already {
+            far.send(Packet::Fin, after);
+        }
+        far.wake();
+    }
+
+    fn take(&mut self, end: usize, now: Instant, into: &mut [u8], breaks: Option<Instant>) -> io::Result<Found> {
+        let here = &mut self.ends[end];
+        let mut taken = 0;
+        while taken < into.len()
+            && let Some((at, packet)) = here.arriving.front_mut()
+            && *at <= now
+        {
+            match packet {
+                Packet::Bytes(bytes) => {
+                    let part = bytes.split_to(bytes.len().min(into.len() - taken));
+                    into[taken..taken + part.len()].copy_from_slice(&part);
+                    taken += part.len();
+                    if bytes.is_empty() {
+                        here.arriving.pop_front();
+                    }
+                }
+                _ if taken > 0 => break,
+                Packet::Fin => return Ok(Found::End), // and it stays one
+                Packet::Reset => {
+                    here.break_with(io::ErrorKind::ConnectionReset);
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
+            }
+        }
+        if taken == 0 {
+            let next = here.arriving.front().map(|(at, _)| *at);
+            return Ok(Found::Nothing(next.into_iter().chain(breaks).min()));
+        }
+        here.arriving_bytes -= taken;
+        if let Some(writer) = self.ends[other(end)].writer.take() {
+            writer.wake();
+        }
+        Ok(Found::Bytes(taken))
+    }
+}
