@@ -6,6 +6,7 @@ extern crate self as evener;
 pub mod prelude;
 
 pub mod event;
+pub mod node;
 
 pub mod exec;
 pub mod handler;
@@ -25,6 +26,7 @@ pub mod settings;
 pub mod status;
 
 pub use evener_core::{
+    criteria::{Criteria, Criterion},
     event::Event as RawEvent,
     id::{Epoch, Position, Revision, SegmentId},
     processor::{OnError, Start},
@@ -34,6 +36,7 @@ pub use evener_derive::Event;
 pub use handler::{
     Attempt, Claim, Error, Event, Every, FromDelivery, Meta, Outcome, Processor, Raw, Replaying, Result, State,
 };
+pub use node::Node;
 
 pub mod http;
 pub mod metrics;

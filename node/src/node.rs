@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub use append::{Any, Append, Expecting, NoStream};
-pub use operate::{DeadLetters, ProcessorHandle};
+pub use operate::{DeadLetters, ProcessorHandle, sequence};
 pub use read::{Reading, Tail};
 
 /// How long what ended *unknown*, or found the cluster busy or without a leader, is repeated with the same ids

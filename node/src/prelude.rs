@@ -3,6 +3,6 @@
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::{
-    Attempt, Claim, Error, Event, Every, FromDelivery, Meta, OnError, Outcome, Position, Processor, Raw, Replaying,
-    Result, Sequencing, Start, State,
+    Attempt, Claim, Criteria, Criterion, Error, Event, Every, FromDelivery, Meta, Node, OnError, Outcome, Position,
+    Processor, Raw, Replaying, Result, Revision, Sequencing, Start, State, node::NoStream,
 };
