@@ -42,3 +42,5 @@ pub mod http;
 pub mod metrics;
 
 pub mod client;
+
+pub mod cli;

@@ -94,6 +94,18 @@ impl Client {
         Reading::new(self.clone(), read, true)
     }
 
+    /// Which of the servers is not ready, and why; none if all are.
+    pub async fn not_ready(&self) -> Option<String> {
+        for server in self.servers.all() {
+            match self.http.get(format!("{server}/readyz")).send().await {
+                Ok(answer) if answer.status().is_success() => {}
+                Ok(answer) => return Some(format!("{server}: {}", answer.text().await.unwrap_or_default().trim())),
+                Err(error) => return Some(format!("{server}: {}", root(&error))),
+            }
+        }
+        None
+    }
+
     async fn send(&self, verb: Verb, call: &Call) -> Result<Reply, ApiError> {
         let mut tries = Tries::new(self.patience);
         loop {

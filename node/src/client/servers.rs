@@ -37,6 +37,11 @@ impl Servers {
         list.urls[list.turn].clone()
     }
 
+    /// All of them.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().urls.clone()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.lock().urls.len()

@@ -306,7 +306,7 @@ async fn a_tail_goes_on_as_events_come() {
                 assert_eq!(cloudevent::stored_from_json(&json).unwrap().position, position);
                 seen.push(position.0);
             }
-            Line::Progress { next, .. } if next == Position(3) => {
+            Line::Progress { next: Position(3), .. } => {
                 small.append(&request(3..5).events).unwrap();
             }
             Line::Progress { .. } => {}

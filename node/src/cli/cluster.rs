@@ -1,0 +1,86 @@
+//! `evener cluster …`
+
+use clap::Subcommand;
+
+use super::{
+    Server,
+    args::Changing,
+    output::{count, maybe, table},
+};
+use crate::{
+    engine::{Cluster, Reply, Request, What},
+    error::ApiError,
+};
+
+/// What can be done with the members of the cluster
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the members, the leader, and what nobody owns
+    Status(Server),
+    /// Admit a node that waits to be a member
+    Join {
+        /// Its peer address, HOST:PORT
+        peer: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
+    /// Let a member leave for ever
+    Leave {
+        /// Its name
+        node: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
+    /// Let another member lead
+    Transfer {
+        /// Its name [default: whoever is furthest]
+        node: Option<String>,
+        #[command(flatten)]
+        changing: Changing,
+    },
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> Result<(), ApiError> {
+        match self {
+            Self::Status(server) => status(&server),
+            Self::Join { peer, changing } => changing.change(&format!("join {peer}"), What::Join(peer)),
+            Self::Leave { node, changing } => changing.change(&format!("leave {node}"), What::Leave(node)),
+            Self::Transfer { node, changing } => changing.change("transfer", What::Transfer(node)),
+        }
+    }
+}
+
+fn status(server: &Server) -> Result<(), ApiError> {
+    let Reply::Cluster(cluster) = server.ask("failed to look at the cluster", Request::ClusterStatus)? else {
+        unreachable!("the cluster is answered with the cluster");
+    };
+    server.format().show(&cluster, || text(&cluster))
+}
+
+fn text(cluster: &Cluster) -> String {
+    let rows = cluster.members.iter().map(|member| {
+        [
+            member.name.clone(),
+            member.id.to_string(),
+            if member.alive { "alive" } else { "gone" }.to_owned(),
+            member.role.clone(),
+            member.segments.to_string(),
+            maybe(member.applied),
+            member.http.clone(),
+            member.peer.clone(),
+        ]
+    });
+    let members = table(["name", "id", "state", "role", "segments", "applied", "clients", "peers"], rows);
+    let leader = maybe(cluster.leader.as_ref());
+    let mut text = format!("cluster {}, leader {leader}, head {}\n\n{members}", cluster.cluster, count(cluster.head));
+    if !cluster.unowned.is_empty() {
+        let rows = cluster
+            .unowned
+            .iter()
+            .map(|unowned| [unowned.processor.clone(), unowned.segment.to_string(), unowned.reason.clone()]);
+        text += &format!("\nnobody owns:\n{}", table(["processor", "segment", "why"], rows));
+    }
+    text
+}

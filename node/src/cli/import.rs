@@ -1,0 +1,274 @@
+//! `evener import FILE|-`: events go in the order of the file, some hundred in an append, one append after the
+//! other. Every append is all or nothing and its ids make it harmless to repeat, so an import that ended can
+//! simply be run again.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{BufRead, BufReader, IsTerminal, Read},
+    path::PathBuf,
+    time::Duration,
+};
+
+use evener_core::{
+    append::{Appended, Request},
+    event::Event,
+    id::{ContextId, Position},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{
+    Server, block_on,
+    output::{count, maybe},
+};
+use crate::{
+    client::Client,
+    cloudevent, codes,
+    engine::{Reply, Request as Asked},
+    error::ApiError,
+    wire,
+};
+
+/// Bytes of the events of one append: well below what an append may have.
+const APPEND_BYTES: usize = 256 << 10;
+/// The longest line that is read.
+const LINE_BYTES_MAX: u64 = 8 << 20;
+/// How long one append is repeated: longer than a cluster takes to recover from anything it recovers from alone.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Add the events of a file of CloudEvents, one JSON object a line
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The file; - is stdin
+    file: PathBuf,
+    /// Events of one append
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    batch: u16,
+    /// The event store: `default` or `system`
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// No progress bar and no last words
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// What an import did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Events read from the file and known to be stored.
+    pub events: u64,
+    /// Of them, stored by this run.
+    pub stored: u64,
+    /// Of them, stored before.
+    pub already: u64,
+    /// The position of the first that this run stored.
+    pub first: Option<u64>,
+    /// The position after the last that this run stored.
+    pub next: Option<u64>,
+}
+
+impl Args {
+    /// Imports, and says what was stored, also where it ends early.
+    pub fn run(self) -> Result<(), ApiError> {
+        let context = self.context.as_deref().map_or(Ok(ContextId::DEFAULT), wire::context)?;
+        let (source, bytes) = open(&self.file)?;
+        let bar = self.bar(bytes);
+        let client = self.server.client()?.with_patience(PATIENCE);
+        let mut import = Import {
+            client,
+            context,
+            name: self.file.display().to_string(),
+            summary: Summary::default(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            batch: usize::from(self.batch),
+        };
+        let result = block_on(async {
+            tokio::select! {
+                result = import.run(source, &bar) => result,
+                _ = tokio::signal::ctrl_c() => {
+                    Err(ApiError::new(&codes::INTERRUPTED, "the import was interrupted"))
+                }
+            }
+        });
+        bar.finish_and_clear();
+        let summary = import.summary;
+        result.map_err(|error| said(error, &summary))?;
+        if self.quiet {
+            return Ok(());
+        }
+        self.server.format().show(&summary, || format!("{}\n", words(&summary)))
+    }
+
+    fn bar(&self, bytes: Option<u64>) -> ProgressBar {
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let (bar, style) = match bytes {
+            Some(bytes) => (ProgressBar::new(bytes), "{bar:40} {percent:>3}%  {msg} events  {binary_bytes_per_sec}"),
+            None => (ProgressBar::no_length(), "{spinner} {msg} events  {binary_bytes_per_sec}"),
+        };
+        bar.with_style(ProgressStyle::with_template(style).expect("the template is well-formed"))
+    }
+}
+
+fn open(path: &PathBuf) -> Result<(Box<dyn BufRead>, Option<u64>), ApiError> {
+    if path.to_str() == Some("-") {
+        return Ok((Box::new(BufReader::new(std::io::stdin())), None));
+    }
+    let failed = |error| ApiError::new(&codes::FILE, format!("failed to read {}: {error}", path.display()));
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    Ok((Box::new(BufReader::with_capacity(1 << 20, file)), Some(bytes)))
+}
+
+/// What was stored, added to an error.
+fn said(mut error: ApiError, summary: &Summary) -> ApiError {
+    error.message = format!("{}\n{}", error.message, words(summary));
+    error
+}
+
+fn words(summary: &Summary) -> String {
+    let Summary { events, stored, already, first, next } = summary;
+    let range = first.map(|first| format!(", at positions {first} to {}", maybe(next.map(|n| n - 1))));
+    let range = range.unwrap_or_default();
+    format!(
+        "{} events are stored: {} by this run{range}, {} before it",
+        count(*events),
+        count(*stored),
+        count(*already)
+    )
+}
+
+/// An import under way.
+struct Import {
+    client: Client,
+    context: ContextId,
+    name: String,
+    summary: Summary,
+    /// Read, and not sent yet, with their lines.
+    pending: Vec<(u64, Event)>,
+    pending_bytes: usize,
+    batch: usize,
+}
+
+impl Import {
+    async fn run(&mut self, mut source: Box<dyn BufRead>, bar: &ProgressBar) -> Result<(), ApiError> {
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let read = source.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
+            let read = read.map_err(|error| {
+                ApiError::new(&codes::FILE, format!("failed to read line {number} of {}: {error}", self.name))
+            })?;
+            if read == 0 {
+                break;
+            }
+            bar.inc(read as u64);
+            if !line.trim_ascii().is_empty() {
+                match self.event(number, &line) {
+                    Ok(event) => self.take(number, event).await?,
+                    Err(error) => {
+                        // What stands before the broken line is stored, so that the order of the file holds.
+                        self.send().await?;
+                        return Err(error);
+                    }
+                }
+            }
+            bar.set_message(count(self.summary.events));
+        }
+        self.send().await
+    }
+
+    fn event(&self, number: u64, line: &[u8]) -> Result<Event, ApiError> {
+        let wrong = |why: &dyn std::fmt::Display| {
+            let message = format!("line {number} of {} is not an event: {why}", self.name);
+            ApiError::new(&codes::BAD_LINE, message)
+        };
+        if line.len() as u64 > LINE_BYTES_MAX {
+            return Err(wrong(&format!("it has more than {LINE_BYTES_MAX} bytes")));
+        }
+        let text = std::str::from_utf8(line).map_err(|error| wrong(&error))?;
+        cloudevent::from_json(text.trim()).map_err(|error| wrong(&error))
+    }
+
+    async fn take(&mut self, number: u64, event: Event) -> Result<(), ApiError> {
+        let bytes = event.size();
+        if !self.pending.is_empty() && self.pending_bytes + bytes > APPEND_BYTES {
+            self.send().await?;
+        }
+        self.pending_bytes += bytes;
+        self.pending.push((number, event));
+        if self.pending.len() >= self.batch {
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is pending: as one append where that works, else without what is stored already, else one by
+    /// one, so that the line that does not work is named.
+    async fn send(&mut self) -> Result<(), ApiError> {
+        self.pending_bytes = 0;
+        let mut batch = std::mem::take(&mut self.pending);
+        while !batch.is_empty() {
+            let Err(error) = self.append(&batch).await else { return Ok(()) };
+            let conflict = error.conflict.clone().unwrap_or_default();
+            let known: BTreeSet<_> = conflict.stored.iter().map(|stored| stored.id).collect();
+            let rest = || batch.iter().filter(|(_, event)| !known.contains(&event.id));
+            if error.is(&codes::PARTLY_STORED) && rest().count() < batch.len() {
+                let rest: Vec<_> = rest().cloned().collect();
+                self.count_already(batch.len() - rest.len());
+                batch = rest;
+                continue;
+            }
+            if batch.len() == 1 || error.may_repeat() {
+                return Err(self.at_line(error, batch[0].0));
+            }
+            return self.one_by_one(batch).await;
+        }
+        Ok(())
+    }
+
+    async fn one_by_one(&mut self, batch: Vec<(u64, Event)>) -> Result<(), ApiError> {
+        for pair in batch.chunks(1) {
+            if let Err(error) = self.append(pair).await {
+                return Err(self.at_line(error, pair[0].0));
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, batch: &[(u64, Event)]) -> Result<(), ApiError> {
+        let events: Vec<Event> = batch.iter().map(|(_, event)| event.clone()).collect();
+        let request = cloudevent::request_id(&events);
+        let request = Request { context: self.context, request, events, ..Request::default() };
+        let Reply::Appended(appended) = self.client.ask(&Asked::Append(request)).await? else {
+            unreachable!("an append is answered with its place");
+        };
+        self.count(&appended, batch.len());
+        Ok(())
+    }
+
+    fn count(&mut self, appended: &Appended, events: usize) {
+        if appended.repeated {
+            return self.count_already(events);
+        }
+        let Appended { first: Position(first), next: Position(next), .. } = *appended;
+        self.summary.events += events as u64;
+        self.summary.stored += events as u64;
+        self.summary.first.get_or_insert(first);
+        self.summary.next = Some(next);
+    }
+
+    fn count_already(&mut self, events: usize) {
+        self.summary.events += events as u64;
+        self.summary.already += events as u64;
+    }
+
+    fn at_line(&self, error: ApiError, number: u64) -> ApiError {
+        error.doing(format!("failed to store line {number} of {}", self.name))
+    }
+}

@@ -1,0 +1,187 @@
+//! The command line: one file a command. Each makes requests and shows answers; what can be asked is the
+//! engine's, what an error means is the table of codes'.
+
+mod args;
+mod output;
+
+mod serve;
+
+mod append;
+mod export;
+mod import;
+mod read;
+mod tail;
+
+mod dead_letter;
+mod processor;
+
+mod cluster;
+mod status;
+mod wait;
+
+mod completions;
+mod config;
+mod explain;
+mod man;
+mod not_yet;
+
+#[cfg(test)]
+mod tests;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::{codes, error::ApiError};
+
+pub use args::Server;
+pub use output::Format;
+
+/// An event store and event processor in one.
+#[derive(Debug, Parser)]
+#[command(name = "evener", version, after_help = exit_codes(), max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node: found a cluster, join one, or go on with a data directory
+    Serve(serve::Args),
+    /// Add the events of a file of CloudEvents, one JSON object a line
+    Import(import::Args),
+    /// Write events as CloudEvents, one JSON object a line
+    Export(export::Args),
+    /// Add one event, or an append in JSON
+    Append(append::Args),
+    /// Read events
+    Read(read::Args),
+    /// Follow events as they come
+    Tail(tail::Args),
+    /// Processors: list, show, create, delete, and what can be done with them
+    #[command(subcommand)]
+    Processor(processor::Command),
+    /// What processors have set aside: list, show, retry, skip, drop
+    #[command(subcommand)]
+    DeadLetter(dead_letter::Command),
+    /// Members of the cluster: status, join, leave, transfer
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Wait until something is so
+    #[command(subcommand)]
+    Wait(wait::Command),
+    /// What a node does, actor by actor
+    Status(status::Args),
+    /// All settings: their values now, and where each comes from
+    Config(config::Args),
+    /// The page of an error code
+    Explain(explain::Args),
+    /// A completion script for a shell
+    Completions(completions::Args),
+    /// The manual page
+    Man(man::Args),
+    /// Copy the log and the state (not built yet)
+    #[command(hide = true)]
+    Backup(not_yet::Args),
+    /// Put a copy back (not built yet)
+    #[command(hide = true)]
+    Restore(not_yet::Args),
+    /// Read everything on disk and compare (not built yet)
+    #[command(hide = true)]
+    Verify(not_yet::Args),
+    /// Mend what is damaged from the other nodes (not built yet)
+    #[command(hide = true)]
+    Repair(not_yet::Args),
+    /// A live view on the terminal (not built yet)
+    #[command(hide = true)]
+    Top(not_yet::Args),
+    /// Look for what is wrong (not built yet)
+    #[command(hide = true)]
+    Doctor(not_yet::Args),
+    /// Pack up what a report needs (not built yet)
+    #[command(hide = true)]
+    Bundle(not_yet::Args),
+    /// Why a segment is where it is (not built yet)
+    #[command(hide = true)]
+    Why(not_yet::Args),
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let cli = Cli::from_arg_matches(&matches).expect("the matches are of this very command");
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<(), ApiError> {
+        match self {
+            Self::Serve(args) => args.run(),
+            Self::Import(args) => args.run(),
+            Self::Export(args) => args.run(),
+            Self::Append(args) => args.run(),
+            Self::Read(args) => args.run(),
+            Self::Tail(args) => args.run(),
+            Self::Processor(command) => command.run(),
+            Self::DeadLetter(command) => command.run(),
+            Self::Cluster(command) => command.run(),
+            Self::Wait(command) => command.run(),
+            Self::Status(args) => args.run(),
+            Self::Config(args) => args.run(),
+            Self::Explain(args) => args.run(),
+            Self::Completions(args) => args.run(),
+            Self::Man(args) => args.run(),
+            Self::Backup(_) => Err(ApiError::not_yet("`backup`")),
+            Self::Restore(_) => Err(ApiError::not_yet("`restore`")),
+            Self::Verify(_) => Err(ApiError::not_yet("`verify`")),
+            Self::Repair(_) => Err(ApiError::not_yet("`repair`")),
+            Self::Top(_) => Err(ApiError::not_yet("`top`").hint("the page of a node shows the same, live")),
+            Self::Doctor(_) => Err(ApiError::not_yet("`doctor`")),
+            Self::Bundle(_) => Err(ApiError::not_yet("`bundle`")),
+            Self::Why(_) => {
+                Err(ApiError::not_yet("`why`").hint("`evener processor show NAME` tells the reason of each segment"))
+            }
+        }
+    }
+}
+
+/// A wrong command line, in clap's words, with our code and exit status; or help, which is no error.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let missing = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if std::io::stderr().is_terminal() {
+        eprint!("{}", text.ansi());
+    } else {
+        eprint!("{text}");
+    }
+    if !missing {
+        eprintln!("\ncode: {} ({})", codes::USAGE.id, codes::USAGE.title);
+    }
+    ExitCode::from(codes::USAGE.exit_code())
+}
+
+fn exit_codes() -> String {
+    let codes = codes::EXIT_CODES.iter().map(|(code, meaning)| format!("\n  {code}  {meaning}"));
+    format!("Exit status:{}", codes.collect::<String>())
+}
+
+/// Runs a client's work; Ctrl-C ends it.
+fn block_on<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| ApiError::new(&codes::START, format!("failed to start: {error}")))?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,259 @@
+//! `evener processor …`
+
+use clap::{Args, Subcommand};
+use evener_core::id::SegmentId;
+use evener_core::processor::OnError;
+
+use super::{
+    Server,
+    args::Changing,
+    not_yet,
+    output::{count, maybe, table},
+};
+use crate::{
+    engine::{Processor, Reply, Request, Verb, What},
+    error::ApiError,
+    wire::definition::{Fields, RetryFields, StartAt},
+};
+
+/// What can be done with processors
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List processors
+    List(Server),
+    /// Show a processor and its segments
+    Show {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Create a processor
+    Create(Box<Create>),
+    /// Delete a processor, its progress and what it has set aside
+    Delete(Named),
+    /// Stop a processor
+    Pause(Named),
+    /// Let it go on
+    Resume(Named),
+    /// Start it anew from a place (not built yet)
+    Reset(not_yet::Args),
+    /// Cut a segment in two (not built yet)
+    Split(not_yet::Args),
+    /// Put two segments together (not built yet)
+    Merge(not_yet::Args),
+    /// Bind a segment to a node (not built yet)
+    Move(not_yet::Args),
+    /// Unbind a segment from its node
+    Unpin(OfSegment),
+    /// Take a segment from its owner, who may not have it back for a while
+    Release(OfSegment),
+    /// Give a segment to a node
+    Claim {
+        #[command(flatten)]
+        of: OfSegment,
+        /// The node's name [default: the node that is asked]
+        #[arg(long)]
+        node: Option<String>,
+    },
+    /// Put a new version in place of the old one (not built yet)
+    Promote(not_yet::Args),
+}
+
+/// A processor by its name
+#[derive(Debug, Args)]
+pub struct Named {
+    /// Its name
+    name: String,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+/// A segment of a processor
+#[derive(Debug, Args)]
+pub struct OfSegment {
+    /// The processor's name
+    name: String,
+    /// The segment's number
+    #[arg(long, value_name = "N")]
+    segment: u32,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+/// A processor to create
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its name, unique in the cluster
+    name: String,
+    /// The program that handles its events, run by `sh -c`, one per segment at work: it reads one JSON object a
+    /// line and answers each with one
+    #[arg(long, value_name = "CMD", required_unless_present = "webhook")]
+    exec: Option<String>,
+    /// A URL that events are posted to (not built yet)
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
+    /// How many shares it has [default: 16]
+    #[arg(long, value_name = "N")]
+    segments: Option<u32>,
+    /// Where it starts: `beginning`, `head`, a position, or a time (not built yet) [default: beginning]
+    #[arg(long)]
+    start: Option<String>,
+    /// Only events of this type; several: any of them
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only events with this tag; several: all of them
+    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    tags: Vec<String>,
+    /// What must be handled one after the other: key-else-stream, stream, tag:NAME, extension:NAME, whole, none
+    #[arg(long, value_name = "POLICY")]
+    sequencing: Option<String>,
+    /// What happens when an event keeps failing: set-aside, stop or skip [default: set-aside]
+    #[arg(long, value_name = "WHAT", value_parser = on_error)]
+    on_error: Option<OnError>,
+    /// The wait after the first failure [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    retry_first: Option<String>,
+    /// No wait is longer [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    retry_max: Option<String>,
+    /// Attempts in all [default: 10]
+    #[arg(long, value_name = "N")]
+    retry_attempts: Option<u32>,
+    /// The event store: `default` or `system`
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> Result<(), ApiError> {
+        match self {
+            Self::List(server) => list(&server),
+            Self::Show { name, server } => show(name, &server),
+            Self::Create(create) => create.run(),
+            Self::Delete(named) => named.change("delete", What::Delete),
+            Self::Pause(named) => named.change("pause", What::Pause),
+            Self::Resume(named) => named.change("resume", What::Resume),
+            Self::Unpin(of) => of.change("unpin", What::Unpin),
+            Self::Release(of) => of.change("release", What::Release),
+            Self::Claim { of, node } => of.change("claim", |name, segment| What::Claim(name, segment, node)),
+            Self::Reset(_) => not_yet(Verb::Reset),
+            Self::Split(_) => not_yet(Verb::Split),
+            Self::Merge(_) => not_yet(Verb::Merge),
+            Self::Move(_) => not_yet(Verb::Move),
+            Self::Promote(_) => not_yet(Verb::Promote),
+        }
+    }
+}
+
+fn not_yet(verb: Verb) -> Result<(), ApiError> {
+    Err(ApiError::not_yet(&format!("`{}`", verb.row().words)))
+}
+
+impl Named {
+    fn change(self, verb: &str, what: impl FnOnce(String) -> What) -> Result<(), ApiError> {
+        self.changing.change(&format!("{verb} {}", self.name), what(self.name))
+    }
+}
+
+impl OfSegment {
+    fn change(self, verb: &str, what: impl FnOnce(String, SegmentId) -> What) -> Result<(), ApiError> {
+        let doing = format!("{verb} {}/{}", self.name, self.segment);
+        self.changing.change(&doing, what(self.name, SegmentId(self.segment)))
+    }
+}
+
+impl Create {
+    fn run(self) -> Result<(), ApiError> {
+        let retry = RetryFields { first: self.retry_first, max: self.retry_max, attempts: self.retry_attempts };
+        let doing = format!("create {}", self.name);
+        let fields = Fields {
+            name: self.name,
+            context: self.context,
+            exec: self.exec,
+            webhook: self.webhook,
+            segments: self.segments,
+            start: self.start.as_deref().map(StartAt::of_word),
+            types: self.types,
+            tags: self.tags,
+            sequencing: self.sequencing,
+            on_error: self.on_error,
+            retry: Some(retry),
+            ..Fields::default()
+        };
+        self.changing.change(&doing, What::Create(Box::new(fields.definition()?)))
+    }
+}
+
+fn list(server: &Server) -> Result<(), ApiError> {
+    let Reply::Processors(processors) = server.ask("failed to list processors", Request::Processors)? else {
+        unreachable!("processors are answered with processors");
+    };
+    server.format().show(&processors, || {
+        let row = |processor: &Processor| {
+            let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
+            let oldest = processor.segments.iter().map(|segment| segment.lag_seconds).fold(0.0, f64::max);
+            let owned = processor.segments.iter().filter(|segment| segment.owner.is_some()).count();
+            [
+                processor.name.clone(),
+                processor.state.clone(),
+                format!("{owned}/{}", processor.segments.len()),
+                count(lag),
+                format!("{oldest:.1}"),
+                count(processor.set_aside.sequences),
+                count(processor.set_aside.dead),
+            ]
+        };
+        let heads = ["name", "state", "owned", "lag events", "lag seconds", "set aside", "dead"];
+        table(heads, processors.iter().map(row))
+    })
+}
+
+fn show(name: String, server: &Server) -> Result<(), ApiError> {
+    let Reply::Processor(processor) = server.ask("failed to show a processor", Request::Processor(name))? else {
+        unreachable!("a processor is answered with a processor");
+    };
+    server.format().show(&processor, || {
+        let rows = processor.segments.iter().map(|segment| {
+            [
+                segment.id.to_string(),
+                maybe(segment.owner.as_ref()),
+                segment.epoch.to_string(),
+                count(segment.token),
+                count(segment.lag_events),
+                format!("{:.1}", segment.lag_seconds),
+                segment.state.clone(),
+                maybe(segment.attempt),
+                maybe(segment.retry_at.as_ref()),
+                maybe(segment.reason.as_ref()),
+            ]
+        });
+        let heads =
+            ["segment", "owner", "epoch", "token", "lag events", "lag seconds", "state", "attempt", "retry at", "why"];
+        let aside = processor.set_aside;
+        format!(
+            "{} (version {}): {}, head {}\nset aside: {} sequences, {} letters, {} dead; skipped: {}\n\n{}",
+            processor.name,
+            processor.version,
+            processor.state,
+            count(processor.head),
+            aside.sequences,
+            aside.letters,
+            aside.dead,
+            processor.skipped,
+            table(heads, rows)
+        )
+    })
+}
+
+fn on_error(word: &str) -> Result<OnError, String> {
+    match word {
+        "set-aside" => Ok(OnError::SetAside),
+        "stop" => Ok(OnError::Stop),
+        "skip" => Ok(OnError::Skip),
+        _ => Err("it must be set-aside, stop or skip".to_owned()),
+    }
+}

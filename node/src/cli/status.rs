@@ -1,0 +1,55 @@
+//! `evener status`
+
+use super::{
+    Server,
+    output::{count, maybe, table},
+};
+use crate::{
+    engine::{Reply, Request, Status},
+    error::ApiError,
+};
+
+/// Show what a node does, actor by actor
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Args {
+    /// Shows it.
+    pub fn run(self) -> Result<(), ApiError> {
+        let Reply::Status(status) = self.server.ask("failed to look at the node", Request::Status)? else {
+            unreachable!("the status is answered with the status");
+        };
+        self.server.format().show(&status, || text(&status))
+    }
+}
+
+fn text(status: &Status) -> String {
+    let rows = status.actors.iter().map(|actor| {
+        [
+            actor.name.clone(),
+            actor.kind.clone(),
+            actor.phase.clone(),
+            actor.queue.to_string(),
+            actor.restarts.to_string(),
+            maybe(actor.last_error.as_ref()),
+        ]
+    });
+    format!(
+        "{} {}, {} in term {}, leader {}, up {} s\nhead {}, applied {}, durable {}, state {} at {}\n\n{}",
+        status.node,
+        status.version,
+        status.role,
+        status.term,
+        maybe(status.leader.as_ref()),
+        status.uptime_s,
+        count(status.head),
+        status.applied,
+        status.durable,
+        status.state_hash.hash,
+        status.state_hash.index,
+        table(["actor", "kind", "phase", "queue", "restarts", "last error"], rows)
+    )
+}

@@ -1,0 +1,207 @@
+//! `evener wait …`: for scripts, instead of sleeping.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::Subcommand;
+use evener_core::id::Position;
+use tokio::time::Instant;
+
+use super::{
+    Server,
+    args::duration,
+    block_on,
+    output::{count, say},
+};
+use crate::{
+    client::{Client, Line},
+    codes,
+    engine::{Processor, Read, Reply, Request},
+    error::{ApiError, Class},
+};
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What can be waited for
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Until every server named can do its work
+    Ready(Until),
+    /// Until a processor has handled everything that is stored now
+    CaughtUp {
+        /// Its name; several: all of them
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        until: Until,
+    },
+    /// Until every segment has an owner and the nodes' shares differ by at most one
+    Balanced {
+        /// Only this processor; several: all of them [default: all there are]
+        names: Vec<String>,
+        #[command(flatten)]
+        until: Until,
+    },
+}
+
+/// How long
+#[derive(Debug, clap::Args)]
+pub struct Until {
+    /// How long at most
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// What is still missing; none if it is so.
+type Missing = Option<String>;
+
+impl Command {
+    /// Waits.
+    pub fn run(self) -> Result<(), ApiError> {
+        match self {
+            Self::Ready(until) => block_on(async {
+                let client = until.client()?;
+                until.wait(async || Ok(client.not_ready().await)).await
+            }),
+            Self::CaughtUp { names, until } => block_on(async {
+                let client = until.client()?;
+                let mut head = None;
+                until
+                    .wait(async || {
+                        let head = match head {
+                            Some(head) => head,
+                            None => *head.insert(the_head(&client).await?),
+                        };
+                        behind(&client, &names, head).await
+                    })
+                    .await
+            }),
+            Self::Balanced { names, until } => block_on(async {
+                let client = until.client()?;
+                until.wait(async || uneven(&client, &names).await).await
+            }),
+        }
+    }
+}
+
+impl Until {
+    /// A client that does not repeat by itself: what is missing is told when the time is over.
+    fn client(&self) -> Result<Client, ApiError> {
+        Ok(self.server.client()?.with_patience(Duration::ZERO))
+    }
+
+    async fn wait(&self, mut look: impl AsyncFnMut() -> Result<Missing, ApiError>) -> Result<(), ApiError> {
+        let begun = Instant::now();
+        loop {
+            let missing = match look().await {
+                Ok(None) => return say(&format!("so after {:.1} s\n", begun.elapsed().as_secs_f64())),
+                Ok(Some(missing)) => missing,
+                Err(error) if matches!(error.class, Class::Overloaded | Class::Unknown) => error.message,
+                Err(error) => return Err(error),
+            };
+            if begun.elapsed() >= self.timeout {
+                let message = format!("waited {:.1} s in vain: {missing}", self.timeout.as_secs_f64());
+                return Err(ApiError::new(&codes::WAITED, message));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// The head that everybody agrees on now.
+async fn the_head(client: &Client) -> Result<Position, ApiError> {
+    let mut reading = client.read(Read { limit: Some(0), ..Read::default() });
+    let mut head = Position(0);
+    while let Some(line) = reading.next().await? {
+        if let Line::Progress { marker, .. } = line {
+            head = marker;
+        }
+    }
+    Ok(head)
+}
+
+async fn behind(client: &Client, names: &[String], head: Position) -> Result<Missing, ApiError> {
+    for name in names {
+        let Reply::Processor(processor) = client.ask(&Request::Processor(name.clone())).await? else {
+            unreachable!("a processor is answered with a processor");
+        };
+        if processor.head < head.0 {
+            return Ok(Some(format!("the server asked has applied {} of {head} events", processor.head)));
+        }
+        let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
+        if lag > 0 {
+            return Ok(Some(format!("{name} has {} events to handle", count(lag))));
+        }
+    }
+    Ok(None)
+}
+
+async fn uneven(client: &Client, names: &[String]) -> Result<Missing, ApiError> {
+    let (processors, cluster) = (client.ask(&Request::Processors).await?, client.ask(&Request::ClusterStatus).await?);
+    let (Reply::Processors(processors), Reply::Cluster(cluster)) = (processors, cluster) else {
+        unreachable!("each request has its own kind of answer");
+    };
+    if let Some(missing) = names.iter().find(|name| processors.iter().all(|processor| processor.name != **name)) {
+        return Err(ApiError::new(&codes::UNKNOWN_PROCESSOR, format!("there is no processor {missing}")));
+    }
+    for processor in processors.iter().filter(|processor| names.is_empty() || names.contains(&processor.name)) {
+        let embedded = processor.definition.get("exec").is_none();
+        let able = cluster.members.iter().filter(|member| member.alive);
+        let able = able.filter(|member| !embedded || member.capabilities.contains(&processor.name));
+        if let Some(missing) = spread(processor, able.map(|member| member.name.as_str()).collect()) {
+            return Ok(Some(missing));
+        }
+    }
+    Ok(None)
+}
+
+/// Why the shares of `nodes` are not even.
+fn spread(processor: &Processor, nodes: Vec<&str>) -> Missing {
+    let mut shares: BTreeMap<&str, usize> = nodes.into_iter().map(|node| (node, 0)).collect();
+    for segment in &processor.segments {
+        let Some(owner) = segment.owner.as_deref() else {
+            return Some(format!("nobody owns {}/{}", processor.name, segment.id));
+        };
+        if segment.state == "moving" {
+            return Some(format!("{}/{} is moving", processor.name, segment.id));
+        }
+        *shares.entry(owner).or_default() += 1;
+    }
+    let (least, most) = (shares.values().min()?, shares.values().max()?);
+    (most - least > 1).then(|| format!("the nodes own {shares:?} segments of {}", processor.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Segment, SetAside};
+
+    fn processor(owners: &[Option<&str>]) -> Processor {
+        let segment = |(id, owner): (usize, &Option<&str>)| Segment {
+            id: id as u32,
+            owner: owner.map(str::to_owned),
+            ..Segment::default()
+        };
+        Processor {
+            name: "p".into(),
+            version: 1,
+            state: "running".into(),
+            head: 0,
+            segments: owners.iter().enumerate().map(segment).collect(),
+            set_aside: SetAside::default(),
+            definition: serde_json::Value::Null,
+            skipped: 0,
+        }
+    }
+
+    #[test]
+    fn shares_are_even_when_they_differ_by_one() {
+        let missing = |owners: &[Option<&str>], nodes: &[&str]| spread(&processor(owners), nodes.to_vec());
+        assert_eq!(missing(&[Some("a"), Some("b"), Some("a")], &["a", "b"]), None);
+        let one_has_none = missing(&[Some("a"), Some("a")], &["a", "b"]).unwrap();
+        assert!(one_has_none.contains(r#"{"a": 2, "b": 0}"#), "{one_has_none}");
+        assert_eq!(missing(&[Some("a"), None], &["a"]).unwrap(), "nobody owns p/1");
+    }
+}
