@@ -30,7 +30,7 @@ impl Args {
     /// Writes them.
     pub fn run(self) -> Result<(), ApiError> {
         let mut reading = self.server.client()?.read(self.which.read()?);
-        let mut out = self.file.as_ref().map(|path| create(path)).transpose()?;
+        let mut out = self.file.as_ref().map(create).transpose()?;
         let events = block_on(async {
             let mut events = 0;
             while let Some(line) = reading.next().await.map_err(|error| error.doing("failed to export"))? {
