@@ -10,37 +10,27 @@
 //! event ends, counted from the first byte of the first one, so that each lies between the end before and its own.
 //! The last event of an append ends where its body does; the last body ends where the payload does: trailing bytes
 //! are refused. `terms` are the append's conditions and expectations, no bytes where there are none: most events
-//! come alone and without any, and cost 22 bytes here. Each kind of command has its number for ever:
-//!
-//! | kind | command | body |
-//! |---|---|---|
-//! | 1 | `Found` | the value, as [`codec`](crate::codec) writes it |
-//! | 2 | `Append` | as drawn above; events as `codec` draws them |
-//! | 3 | `Advance` | the value |
-//! | 4 | `Admit` | the value |
-//! | 5 | `Remove` | the node |
-//! | 6 | `Begin` | the value |
-//! | 7 | `Drain` | the node and the session |
-//! | 8 | `Expire` | the node and the session |
-//! | 9 | `Assign` | the value |
-//! | 10 | `HandOver` | the value |
-//! | 11 | `Operate` | the value |
-//! | 12 | `RaiseLevel` | the level |
+//! come alone and without any, and cost 22 bytes here. What a command's body is, `kinds` tells.
 
 use bytes::Bytes;
 use evener_core::{
     append::{Append, Condition, Expect},
     command::{Command, Entry},
     event::Event,
-    id::{ContextId, NodeId, Position, Revision, SessionId},
+    id::{ContextId, Position, Revision},
     time::Timestamp,
 };
 use uuid::Uuid;
 
 use crate::{
     codec::{DecodeError, MESSAGE_BYTES_MAX, put, put_event, take, take_event},
+    payload::kinds::{put_command, take_command},
     varint,
 };
+
+mod kinds;
+#[cfg(test)]
+mod tests;
 
 const ENTRY: &str = "an entry";
 const APPEND: &str = "an append";
@@ -357,65 +347,6 @@ fn take_append(body: &[u8]) -> Result<Append, DecodeError> {
     Ok(Append { request, checked_to, conditions, expect, events })
 }
 
-/// Writes the body of a command and tells its kind.
-fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
-    match command {
-        Command::Found(found) => put(out, found),
-        Command::Append(append) => put_append(out, append),
-        Command::Advance(advance) => put(out, advance),
-        Command::Admit(admit) => put(out, admit),
-        Command::Remove(node) => put(out, node),
-        Command::Begin(begin) => put(out, begin),
-        Command::Drain(node, session) | Command::Expire(node, session) => put(out, &(node, session)),
-        Command::Assign(assign) => put(out, assign),
-        Command::HandOver(hand_over) => put(out, hand_over),
-        Command::Operate(operate) => put(out, operate),
-        Command::RaiseLevel(level) => put(out, level),
-    }
-    kind_of(command)
-}
-
-const fn kind_of(command: &Command) -> u16 {
-    match command {
-        Command::Found(_) => 1,
-        Command::Append(_) => KIND_APPEND,
-        Command::Advance(_) => 3,
-        Command::Admit(_) => 4,
-        Command::Remove(_) => 5,
-        Command::Begin(_) => 6,
-        Command::Drain(..) => 7,
-        Command::Expire(..) => 8,
-        Command::Assign(_) => 9,
-        Command::HandOver(_) => 10,
-        Command::Operate(_) => 11,
-        Command::RaiseLevel(_) => 12,
-    }
-}
-
-fn take_command(number: usize, kind: u16, body: &[u8]) -> Result<Command, DecodeError> {
-    Ok(match kind {
-        1 => Command::Found(take("a command to found a cluster", body)?),
-        KIND_APPEND => Command::Append(take_append(body)?),
-        3 => Command::Advance(take("an advance", body)?),
-        4 => Command::Admit(take("a command to admit a node", body)?),
-        5 => Command::Remove(take("a command to remove a node", body)?),
-        6 => Command::Begin(take("a command to begin a session", body)?),
-        7 => {
-            let (node, session): (NodeId, SessionId) = take("a command to drain a node", body)?;
-            Command::Drain(node, session)
-        }
-        8 => {
-            let (node, session): (NodeId, SessionId) = take("a command to expire a session", body)?;
-            Command::Expire(node, session)
-        }
-        9 => Command::Assign(take("a plan", body)?),
-        10 => Command::HandOver(take("a hand-over", body)?),
-        11 => Command::Operate(take("a person's change", body)?),
-        12 => Command::RaiseLevel(take("a raise of the feature level", body)?),
-        kind => return Err(DecodeError::UnknownKind { number, kind }),
-    })
-}
-
 fn cut<'b>(what: &'static str, bytes: &'b [u8], at: usize) -> Result<(&'b [u8], &'b [u8]), DecodeError> {
     bytes.split_at_checked(at).ok_or_else(|| short(what, bytes, at))
 }
@@ -449,6 +380,3 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
-
-#[cfg(test)]
-mod tests;

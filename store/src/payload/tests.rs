@@ -9,7 +9,10 @@ use evener_core::{
     },
     criteria::{Criteria, Criterion},
     event::DataKind,
-    id::{ClusterId, ComponentId, Epoch, FeatureLevel, Generation, Incarnation, LogIndex, ProcessorId, SegmentId},
+    id::{
+        ClusterId, ComponentId, Epoch, FeatureLevel, Generation, Incarnation, LogIndex, NodeId, ProcessorId, SegmentId,
+        SessionId,
+    },
     letter::{Failure, SequenceKey},
     limits::Limits,
     processor::{Definition, Handler, OnError, Start},
