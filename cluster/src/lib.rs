@@ -1,4 +1,14 @@
 //! Many nodes, one log.
+//!
+//! Read in this order: the mouths (`transport`) and what goes over them (`message`, `handshake`, `link`, `links`);
+//! consensus (`raft`, the only folder that knows openraft); what is applied and where a start begins (`view`,
+//! `recovery`); how commands get into the log (`proposal`, `proposer`); how a node becomes a member (`start`,
+//! `gate`), keeps its session (`keeper`, `sessions`), and what only the leader does (`warden`, `membership`). A
+//! [`Cluster`] is all of it together, for one node.
+
+pub mod config;
+pub mod error;
+pub mod status;
 
 pub mod transport;
 
@@ -10,3 +20,39 @@ pub mod link;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod sim_wire;
+
+mod links;
+mod messages;
+mod service;
+
+mod raft;
+
+mod recovery;
+mod view;
+
+mod proposal;
+mod proposer;
+
+mod dice;
+mod gate;
+mod start;
+
+mod keeper;
+mod sessions;
+
+mod membership;
+mod warden;
+
+mod node;
+
+mod cluster;
+
+pub use self::{
+    cluster::Cluster,
+    config::Config,
+    error::{Class, Error, StartError},
+    proposer::Leadership,
+    raft::Role,
+    status::Status,
+    view::Applied,
+};

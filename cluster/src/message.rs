@@ -70,6 +70,8 @@ kinds! {
     LEAVE = 10 "leave",
     /// What this node tells of itself.
     STATUS = 11 "status",
+    /// To the leader: let another voter lead.
+    LEAD = 12 "lead",
 }
 
 /// What a message is in its conversation. One side opens a link and asks; the other serves it.

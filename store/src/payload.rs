@@ -96,6 +96,18 @@ impl Encoded {
         Self { kind: KIND_APPEND, body: body.into() }
     }
 
+    /// From its number and body, as they came from a peer. What they are is seen when they are decoded.
+    #[must_use]
+    pub const fn from_parts(kind: u16, body: Bytes) -> Self {
+        Self { kind, body }
+    }
+
+    /// Its number and body.
+    #[must_use]
+    pub const fn parts(&self) -> (u16, &Bytes) {
+        (self.kind, &self.body)
+    }
+
     /// Bytes that it takes of an entry.
     #[must_use]
     pub fn bytes(&self) -> usize {

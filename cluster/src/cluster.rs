@@ -1,0 +1,379 @@
+//! One node's membership in the cluster: everything that a process needs of it.
+
+use std::{sync::Arc, time::Duration};
+
+use evener_core::{
+    append::{Appended, Request},
+    command::{Command, Outcome},
+    id::{ClusterId, LogIndex, NodeId, SessionId},
+    state::State,
+};
+use evener_store::{Disk, EventReader, Journal};
+use parking_lot::{MappedRwLockReadGuard, Mutex};
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    error::{Error, StartError},
+    gate::Gate,
+    keeper,
+    link::Server,
+    links::{Links, Shared},
+    node::Node,
+    proposer::{Leadership, Proposer},
+    raft::{Engine, Role},
+    recovery::Ledger,
+    service::Desk,
+    sessions::Leases,
+    start,
+    status::Status,
+    transport::{Clock, Transport},
+    view::Applied,
+    warden,
+};
+
+/// What a node that goes has to do in good order, it does within this time.
+const FAREWELL_WAIT: Duration = Duration::from_secs(3);
+
+/// One node's membership in the cluster. A clone is the same node.
+#[derive(Clone)]
+pub struct Cluster {
+    node: Arc<Node>,
+    server: Arc<Server>,
+}
+
+impl Cluster {
+    /// Starts a node on the current runtime: as the member that its directory says it is, as the first of a new
+    /// cluster, or as one that joins. Returns when it is a member, which takes as long as others take to answer.
+    ///
+    /// # Errors
+    ///
+    /// What contradicts each other, and what to do about it.
+    pub async fn start(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        let gate = Gate::new(start::incarnation(&config), config.level);
+        let desk = Arc::new(Desk::default());
+        let listener = transport.bind(&config.listen).await;
+        let listener = listener.map_err(|error| StartError::Network(error.to_string()))?;
+        let server = Server::start(listener, gate.clone(), desk.clone());
+        let server = server.map_err(|error| StartError::Network(error.to_string()))?;
+        let peer = config.peer.clone().unwrap_or_else(|| server.addr().to_owned());
+        let links = Links::new(transport, gate.clone(), stop.clone());
+
+        let identity = start::become_member(&config, &*disk, &links, &peer).await?;
+        let mut settings = config.journal;
+        settings.chunk_bytes = identity.chunk_bytes;
+        let (journal, recovered) = Journal::open(disk, settings)?;
+        let failed = |error: std::io::Error| StartError::Failed(format!("failed to recover the state: {error}"));
+        let ledger = Ledger::recover(&journal, &recovered, config.checkpoint).map_err(failed)?;
+        gate.open(&identity, config.level, ledger.view.clone());
+        let shared = Arc::new(Shared(links.clone()));
+        let engine =
+            Engine::start(identity.node, &config.raft, config.seed, journal.clone(), ledger.clone(), shared.clone());
+        let engine = engine.await.map_err(StartError::Failed)?;
+
+        let leadership = follow_leadership(&engine, stop.clone());
+        let proposer =
+            Proposer::start(config.proposer, engine.clone(), clock.clone(), shared, leadership.clone(), stop.clone());
+        let node = Arc::new(Node {
+            peer,
+            events: EventReader::new(journal.clone(), ledger.index.clone()),
+            identity,
+            engine,
+            journal,
+            ledger,
+            proposer,
+            leadership,
+            session: watch::Sender::new(None),
+            leases: Mutex::new(Leases::default()),
+            links: links.clone(),
+            clock,
+            stop,
+            stopped: watch::Sender::new(None),
+            config,
+        });
+        links.open(&node);
+        desk.open(&node);
+        let cluster = Self { node: node.clone(), server: Arc::new(server) };
+        cluster.run();
+        if node.me() == NodeId(1) && node.ledger.view.state().cluster == ClusterId::default() {
+            let bootstrapped = node.config.bootstrap || node.journal.last().is_none_or(|(index, _)| index.0 < 3);
+            if bootstrapped && let Err(error) = start::found(&node).await {
+                cluster.shutdown().await;
+                return Err(error);
+            }
+        }
+        Ok(cluster)
+    }
+
+    /// The tasks of a node.
+    fn run(&self) {
+        let node = &self.node;
+        let spawn = |work: futures::future::BoxFuture<'static, ()>| {
+            let stop = node.stop.clone();
+            tokio::spawn(async move {
+                let _ = stop.run_until_cancelled(work).await;
+            });
+        };
+        spawn(Box::pin(keeper::keep(node.clone())));
+        spawn(Box::pin(warden::count_leases(node.clone())));
+        spawn(Box::pin(warden::reconcile(node.clone())));
+        spawn(Box::pin(node.links.clone().watch(node.clone())));
+        let failing = node.clone();
+        spawn(Box::pin(async move {
+            let why = failing.engine.ended().await;
+            failing.fail(why);
+        }));
+    }
+
+    /// Adds events: all or none.
+    ///
+    /// # Errors
+    ///
+    /// Of the class unknown alone it may have happened: ask again with the same ids.
+    pub async fn append(&self, request: Request) -> Result<Appended, Error> {
+        self.node.append(request).await
+    }
+
+    /// Brings one command into the log, and tells how it was judged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::append`].
+    pub async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+        self.node.propose(&command).await
+    }
+
+    /// Brings commands into the log next to each other, in one entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::append`].
+    pub async fn propose_all(&self, commands: &[Command]) -> Result<(LogIndex, Vec<Outcome>), Error> {
+        self.node.propose_all(commands).await
+    }
+
+    /// Waits until everything that was true when this was asked is applied here: what is read then is linearizable.
+    ///
+    /// # Errors
+    ///
+    /// No leader, or no quorum.
+    pub async fn barrier(&self) -> Result<LogIndex, Error> {
+        self.node.barrier().await
+    }
+
+    /// Up to where this node has applied the log, and when that moves.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.node.ledger.view.applied()
+    }
+
+    /// The replicated state as applied here. Hold it briefly: nothing is applied meanwhile.
+    #[must_use]
+    pub fn state(&self) -> MappedRwLockReadGuard<'_, State> {
+        self.node.ledger.view.state()
+    }
+
+    /// The events.
+    #[must_use]
+    pub fn events(&self) -> &EventReader {
+        &self.node.events
+    }
+
+    /// Which member this is.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.node.me()
+    }
+
+    /// Which cluster.
+    #[must_use]
+    pub fn id(&self) -> ClusterId {
+        self.node.identity.cluster
+    }
+
+    /// Where peers reach this node.
+    #[must_use]
+    pub fn peer_addr(&self) -> &str {
+        &self.node.peer
+    }
+
+    /// This node's session. While there is none, handlers must not run.
+    #[must_use]
+    pub fn session(&self) -> watch::Receiver<Option<SessionId>> {
+        self.node.session.subscribe()
+    }
+
+    /// Who leads, and when that changes.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.node.leadership.clone()
+    }
+
+    /// Whether this node leads, as far as it knows.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.node.leads()
+    }
+
+    /// Why this node has stopped; none while it has not.
+    #[must_use]
+    pub fn stopped(&self) -> watch::Receiver<Option<String>> {
+        self.node.stopped.subscribe()
+    }
+
+    /// How this node stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let node = &self.node;
+        let standing = node.engine.standing();
+        let applied = *node.ledger.view.applied().borrow();
+        let learners = standing.seats.keys().filter(|seat| !standing.voters.contains(seat)).copied().collect();
+        let stopped = node.stopped.borrow().clone();
+        Status {
+            cluster: node.identity.cluster,
+            node: node.me(),
+            name: node.identity.name.clone(),
+            peer: node.peer.clone(),
+            http: node.config.http.clone(),
+            role: if stopped.is_some() { Role::Stopped } else { standing.role },
+            term: standing.term,
+            leader: standing.leader,
+            voters: standing.voters,
+            learners,
+            last: standing.last,
+            committed: standing.committed,
+            applied: applied.index,
+            durable: node.journal.durable(),
+            head: applied.head,
+            session: *node.session.borrow(),
+            proposing: node.proposer.depth(),
+            matched: standing.matched,
+            quorum_age: standing.quorum_age,
+            stopped,
+        }
+    }
+
+    /// Passes leadership on to a voter. It is tried, not promised: see [`Cluster::leadership`].
+    ///
+    /// # Errors
+    ///
+    /// The node does not vote, or no leader could be asked.
+    pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
+        self.node.transfer(to).await
+    }
+
+    /// Takes a member out of the cluster for ever: a dead one, or this one by [`Cluster::leave`].
+    ///
+    /// # Errors
+    ///
+    /// There is no such member, or it is the last one.
+    pub async fn remove(&self, node: NodeId) -> Result<(), Error> {
+        match self.node.propose(&Command::Remove(node)).await? {
+            Outcome::Not(why) => Err(why.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// This node is given nothing more, and hands over what it has: the beginning of every good end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::append`].
+    pub async fn drain(&self) -> Result<(), Error> {
+        let Some(session) = *self.node.session.borrow() else { return Ok(()) };
+        self.node.propose(&Command::Drain(self.me(), session)).await.map(|_| ())
+    }
+
+    /// Leaves the cluster for ever, and stops.
+    ///
+    /// # Errors
+    ///
+    /// It is the last member, or no leader could be asked: then it stays.
+    pub async fn leave(&self) -> Result<(), Error> {
+        self.pass_on().await;
+        self.remove(self.me()).await?;
+        let node = &self.node;
+        // Its seat goes with it; that it is gone it hears of as long as it has one.
+        let _ = timeout(FAREWELL_WAIT, async {
+            let mut applied = node.ledger.view.applied();
+            let _ = applied.wait_for(|_| !node.ledger.view.state().members.contains_key(&node.me())).await;
+            while node.engine.standing().voters.contains(&node.me()) {
+                tokio::time::sleep(node.config.raft.heartbeat / 4).await;
+            }
+        })
+        .await;
+        self.shutdown().await;
+        Ok(())
+    }
+
+    /// Lets another voter lead, if this node does.
+    async fn pass_on(&self) {
+        let node = &self.node;
+        if !node.leads() {
+            return;
+        }
+        let Some(heir) = node.heir() else { return };
+        node.engine.transfer(heir).await;
+        let mut leadership = node.leadership.clone();
+        let me = node.me();
+        let passed = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me));
+        let _ = timeout(node.config.raft.election_max, passed).await;
+    }
+
+    /// Stops this node in good order: its session ends, leadership goes on, the state is written down.
+    pub async fn shutdown(&self) {
+        let node = &self.node;
+        let session = node.session.send_replace(None);
+        if !node.stop.is_cancelled() {
+            let farewell = async {
+                let member = node.ledger.view.state().members.contains_key(&node.me());
+                if let Some(session) = session.filter(|_| member) {
+                    // Others go on with its work at once, and need not wait for its lease.
+                    let _ = node.expire(node.me(), session).await;
+                }
+                self.pass_on().await;
+            };
+            let _ = timeout(FAREWELL_WAIT, farewell).await;
+        }
+        node.stop.cancel();
+        self.server.shutdown().await;
+        node.engine.shutdown().await;
+        if let Err(error) = node.ledger.checkpoint().await {
+            tracing::warn!(node = %node.me(), %error, "failed to write a checkpoint; the next start replays more");
+        }
+        node.stopped.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            stopped.get_or_insert_with(|| "it was told to stop".into());
+            first
+        });
+    }
+}
+
+/// Tells who leads, whenever that changes.
+fn follow_leadership(engine: &Engine, stop: CancellationToken) -> watch::Receiver<Leadership> {
+    let (sender, receiver) = watch::channel(Leadership::default());
+    let mut news = engine.news();
+    tokio::spawn(async move {
+        let following = async {
+            loop {
+                let (term, leader) = news.now();
+                let now = Leadership { term, leader };
+                sender.send_if_modified(|known| std::mem::replace(known, now) != now);
+                if !news.changed().await {
+                    return;
+                }
+            }
+        };
+        let _ = stop.run_until_cancelled(following).await;
+        // The channel stays open as long as somebody may look at it.
+        sender.closed().await;
+    });
+    receiver
+}

@@ -1,0 +1,148 @@
+//! What one node is told before it starts. Every number has a default and a reason.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use evener_core::{
+    id::{ClusterId, FeatureLevel},
+    limits::Limits,
+};
+use uuid::Uuid;
+
+/// What one node is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its name, unique among members.
+    pub name: String,
+    /// Where it listens for peers. Port 0 lets the system choose.
+    pub listen: String,
+    /// Where peers reach it, if that is not where it listens.
+    pub peer: Option<String>,
+    /// Where clients reach it, told to the others.
+    pub http: String,
+    /// The cluster it belongs to. Any other is refused; none takes the one it finds.
+    pub cluster: Option<ClusterId>,
+    /// Makes a new cluster, unless this directory has one already. Refused where a cluster answers at `join`.
+    pub bootstrap: bool,
+    /// Members (any of them) that let it join.
+    pub join: Vec<String>,
+    /// What its build understands.
+    pub level: FeatureLevel,
+    /// Embedded processors it can run, and which versions of them.
+    pub capabilities: BTreeMap<String, Vec<u32>>,
+    /// Its share of the work, relative to others.
+    pub weight: u32,
+    /// What a new cluster's replicated limits are.
+    pub limits: Limits,
+    /// From which all dice of this process follow. Drawn by whoever starts it.
+    pub seed: u64,
+    /// Names this life of the process, and its directory if that is new. Drawn by whoever starts it.
+    pub draw: Uuid,
+    /// Raft's clocks.
+    pub raft: Raft,
+    /// How long a session lives without a renewal.
+    pub lease: Duration,
+    /// How many vote. A cluster of more has learners.
+    pub voters_max: usize,
+    /// How commands get into the log.
+    pub proposer: Proposer,
+    /// When the state is written down.
+    pub checkpoint: Checkpoint,
+    /// How the log is kept.
+    pub journal: evener_store::journal::Settings,
+}
+
+/// Raft's clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raft {
+    /// How often the leader shows that it lives.
+    pub heartbeat: Duration,
+    /// Without a sign of the leader for at least this long, a voter asks for votes.
+    pub election_min: Duration,
+    /// And at the latest after this long.
+    pub election_max: Duration,
+}
+
+impl Default for Raft {
+    /// Wide enough for two shared cores and a shared disk. A lost leader is noticed by its closed socket, long
+    /// before these clocks.
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(200),
+            election_min: Duration::from_millis(1_000),
+            election_max: Duration::from_millis(2_000),
+        }
+    }
+}
+
+/// How commands get into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proposer {
+    /// Commands that wait or are under way on one node. More are refused as overload.
+    pub commands_max: usize,
+    /// Their bytes together.
+    pub bytes_max: usize,
+    /// Bytes that are gathered into one entry. A larger command goes alone.
+    pub entry_bytes_max: usize,
+    /// Commands that are gathered into one entry.
+    pub entry_commands_max: usize,
+    /// Entries under way at once. Few, so that the next ones grow with the load.
+    pub entries_max: usize,
+    /// How long one tries before answering that the outcome is unknown.
+    pub deadline: Duration,
+}
+
+impl Default for Proposer {
+    fn default() -> Self {
+        Self {
+            commands_max: 16_384,
+            bytes_max: 64 << 20,
+            entry_bytes_max: 256 << 10,
+            entry_commands_max: 4_096,
+            entries_max: 4,
+            deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// When the replicated state is written down, so that a restart need not begin at the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// After so many entries.
+    pub entries: u64,
+    /// Or after so many bytes of them.
+    pub bytes: u64,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self { entries: 50_000, bytes: 64 << 20 }
+    }
+}
+
+impl Config {
+    /// A node with this name that listens at `listen`, everything else being as usual.
+    #[must_use]
+    pub fn new(name: impl Into<String>, listen: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            listen: listen.into(),
+            peer: None,
+            http: String::new(),
+            cluster: None,
+            bootstrap: false,
+            join: Vec::new(),
+            level: FeatureLevel::CURRENT,
+            capabilities: BTreeMap::new(),
+            weight: 1,
+            limits: Limits::DEFAULT,
+            seed: 0,
+            draw: Uuid::nil(),
+            raft: Raft::default(),
+            lease: Duration::from_secs(5),
+            voters_max: 5,
+            proposer: Proposer::default(),
+            checkpoint: Checkpoint::default(),
+            journal: evener_store::journal::Settings::default(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a caller can do about a failure: nothing else tells errors apart.
+
+use std::time::Duration;
+
+use evener_core::{append::Refusal, command::Why, id::NodeId};
+
+/// What a caller should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Class {
+    /// Ask for something else: it makes no sense, or a limit forbids it.
+    Invalid,
+    /// Look again and decide: something else is true than was expected.
+    Conflict,
+    /// It may not be now, or not here; nothing happened.
+    Refused,
+    /// It may have happened. Ask again with the same ids.
+    Unknown,
+    /// It did not happen: too much at once. Ask again later.
+    Overloaded,
+}
+
+/// Why something asked of the cluster was not done, or is not known to be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What to do about it.
+    pub class: Class,
+    /// What was being done, to what, and what to do next.
+    pub message: String,
+    /// When to ask again.
+    pub retry_after: Option<Duration>,
+    /// Who leads, if that helps.
+    pub leader: Option<NodeId>,
+    /// Why an append was refused, in detail.
+    pub refusal: Option<Box<Refusal>>,
+}
+
+impl Error {
+    /// An error of this class.
+    pub fn new(class: Class, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), retry_after: None, leader: None, refusal: None }
+    }
+
+    /// With a hint when to ask again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// A queue of this node is full.
+    #[must_use]
+    pub fn overloaded(limit: &str, max: usize) -> Self {
+        let message = format!("this node has as much under way as {limit} = {max} allows; ask again later");
+        Self::new(Class::Overloaded, message).retry_after(Duration::from_millis(100))
+    }
+
+    /// Nobody leads, or nobody that leads could be reached, and nothing was sent to anybody.
+    #[must_use]
+    pub fn no_leader(tried: Duration) -> Self {
+        let message = format!(
+            "no leader could be reached within {tried:?}: less than a majority of the voters is up or reachable; \
+             nothing was written; see `evener cluster status`"
+        );
+        Self::new(Class::Overloaded, message).retry_after(Duration::from_secs(1))
+    }
+
+    /// It was sent, and no answer came.
+    #[must_use]
+    pub fn unknown(why: impl std::fmt::Display) -> Self {
+        let message = format!("it is not known whether it was written: {why}; ask again with the same ids");
+        Self::new(Class::Unknown, message).retry_after(Duration::from_millis(500))
+    }
+
+    /// This node has stopped.
+    #[must_use]
+    pub fn stopped(why: &str) -> Self {
+        Self::new(Class::Refused, format!("this node has stopped: {why}; ask another one"))
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let (class, message) = match &refusal {
+            Refusal::Conflict { condition, position, kind } => (
+                Class::Conflict,
+                format!("condition {condition} does not hold: event {position} of type {kind} matches it"),
+            ),
+            Refusal::Revision { stream, expected, actual } => {
+                let actual = actual.map_or_else(|| "has no event".into(), |at| format!("stands at revision {at}"));
+                let expected = match expected {
+                    evener_core::append::Expected::Any => "any".into(),
+                    evener_core::append::Expected::Nowhere => "no event".into(),
+                    evener_core::append::Expected::At(revision) => format!("revision {revision}"),
+                };
+                (Class::Conflict, format!("stream {stream} {actual}, and {expected} was expected"))
+            }
+            Refusal::Duplicate { stored, other } => {
+                let show = |ids: &[(uuid::Uuid, evener_core::id::Position)]| {
+                    let shown: Vec<_> = ids.iter().take(5).map(|(id, at)| format!("{id} at {at}")).collect();
+                    let more = if ids.len() > 5 { format!(" and {} more", ids.len() - 5) } else { String::new() };
+                    format!("{}{more}", shown.join(", "))
+                };
+                let message = match (stored.is_empty(), other.is_empty()) {
+                    (_, false) => format!("ids exist with other content: {}", show(other)),
+                    (false, true) => format!("only a part of the append exists, or it stands apart: {}", show(stored)),
+                    (true, true) => "an id is used twice in the append".into(),
+                };
+                (Class::Conflict, message)
+            }
+            Refusal::Retry => {
+                (Class::Overloaded, "the append was checked against a history that is too old by now; ask again".into())
+            }
+            Refusal::Limit { name, max, got } => {
+                (Class::Invalid, format!("{name} is {max}, and the append has {got}; make it smaller"))
+            }
+            Refusal::Invalid(why) => (Class::Invalid, why.clone()),
+        };
+        Self { refusal: Some(Box::new(refusal)), ..Self::new(class, message) }
+    }
+}
+
+impl From<Why> for Error {
+    fn from(why: Why) -> Self {
+        let (class, message) = match why {
+            Why::Fenced => (Class::Refused, "the claim or session is somebody else's by now".into()),
+            Why::Outdated => (Class::Refused, "the table has moved on since; look again".into()),
+            Why::Unknown(what) => (Class::Invalid, what),
+            Why::Exists(what) => (Class::Conflict, what),
+            Why::Limit(name) => (Class::Overloaded, format!("the limit {name} is reached")),
+            Why::Invalid(what) => (Class::Invalid, what),
+        };
+        Self::new(class, message)
+    }
+}
+
+/// Why a node does not start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its data cannot be read, or are not its own.
+    #[error(transparent)]
+    Open(#[from] evener_store::error::OpenError),
+    /// Its address cannot be had, or its peers cannot be reached.
+    #[error("{0}")]
+    Network(String),
+    /// What it was told contradicts what is.
+    #[error("{0}")]
+    Refused(String),
+    /// Something below failed.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,58 @@
+//! Who may speak with this node: asked by the handshake, answered from what the log says about members.
+
+use std::sync::{Arc, OnceLock};
+
+use evener_core::id::{FeatureLevel, Incarnation};
+
+use crate::{
+    handshake::{Admission, Identity, PeerIdentity, Purpose, Refused},
+    view::View,
+};
+
+/// Knows this node, as soon as it is one, and the members.
+pub struct Gate {
+    /// Before it is a member.
+    nobody: Identity,
+    member: OnceLock<(Identity, Arc<View>)>,
+}
+
+impl Gate {
+    /// A node that is no member yet.
+    pub fn new(incarnation: Incarnation, level: FeatureLevel) -> Arc<Self> {
+        let nobody = Identity { cluster: None, node: None, incarnation, level };
+        Arc::new(Self { nobody, member: OnceLock::new() })
+    }
+
+    /// It is a member now.
+    pub fn open(&self, identity: &evener_store::Identity, level: FeatureLevel, view: Arc<View>) {
+        let evener_store::Identity { cluster, node, incarnation, .. } = *identity;
+        let _ = self.member.set((Identity { cluster: Some(cluster), node: Some(node), incarnation, level }, view));
+    }
+}
+
+impl Admission for Gate {
+    fn me(&self) -> Identity {
+        self.member.get().map_or(self.nobody, |(identity, _)| *identity)
+    }
+
+    fn admit(&self, them: &PeerIdentity) -> Result<(), Refused> {
+        if them.purpose == Purpose::Inquiry {
+            return Ok(());
+        }
+        let Some((me, view)) = self.member.get() else {
+            return Err(Refused::not_ready("this node is not a member yet; ask again"));
+        };
+        let (Some(node), Some(cluster)) = (them.identity.node, me.cluster) else {
+            return Err(Refused::other("a peer has a number; join first"));
+        };
+        let state = view.state();
+        match state.members.get(&node) {
+            Some(member) if member.incarnation == them.identity.incarnation => Ok(()),
+            Some(member) => Err(Refused::emptied(node, member.incarnation, them.identity.incarnation)),
+            // A number that this node has seen given, and that is no member's: it was removed.
+            None if node <= state.given.node => Err(Refused::stranger(node, cluster)),
+            // One that it has not seen: it is behind, and they may be newer.
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Keeps this node's session: begins it, renews it, and says at once when it is lost, so that handlers stop in
+//! time.
+
+use std::sync::Arc;
+
+use evener_core::{
+    command::{Begin, Command, Outcome},
+    id::{LogIndex, SessionId},
+};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use crate::{
+    dice::{self, Use},
+    messages::Renewed,
+    node::Node,
+    sessions::Lease,
+    view::Applied,
+};
+
+/// Runs as long as the node does.
+pub async fn keep(node: Arc<Node>) {
+    for nth in 0.. {
+        let lease = begin(&node, nth).await;
+        node.session.send_replace(Some(lease.session));
+        let why = hold(&node, lease).await;
+        tracing::warn!(node = %node.me(), session = %lease.session, why, "the session is lost; a new one begins");
+        node.session.send_replace(None);
+    }
+}
+
+/// Begins a session, as soon as the cluster can be reached.
+async fn begin(node: &Node, nth: u64) -> Lease {
+    let begin = Command::Begin(Begin {
+        node: node.me(),
+        incarnation: node.identity.incarnation,
+        peer: node.peer.clone(),
+        http: node.config.http.clone(),
+        level: node.config.level,
+        capabilities: node.config.capabilities.clone(),
+        weight: node.config.weight,
+        // The same for every try: however often it is proposed, one session begins.
+        nonce: dice::name(node.config.draw, Use::Session, nth),
+    });
+    loop {
+        let sent = Instant::now();
+        match node.propose(&begin).await {
+            Ok(Outcome::Begun(session)) => return Lease { session, sent },
+            Ok(other) => tracing::warn!(node = %node.me(), ?other, "no session for this node yet"),
+            Err(error) => tracing::debug!(node = %node.me(), %error, "no session for this node yet"),
+        }
+        sleep(node.config.lease / 20).await;
+    }
+}
+
+/// Renews the session until it is lost, and says why it is.
+async fn hold(node: &Node, mut lease: Lease) -> &'static str {
+    let length = node.config.lease;
+    let mut next = Instant::now() + length / 5;
+    let mut applied = node.ledger.view.applied();
+    let mut changed = LogIndex(0);
+    loop {
+        let end = lease.ends(length);
+        tokio::select! {
+            biased;
+            () = sleep_until(end) => return "no leader renewed it for two thirds of the lease",
+            () = sleep_until(next) => {
+                let sent = Instant::now();
+                let renewed = timeout_at(end, node.renew(lease.session, length / 5)).await;
+                next = match renewed.unwrap_or(Renewed::NotLeader) {
+                    Renewed::Kept => {
+                        lease.sent = sent;
+                        sent + length / 5
+                    }
+                    Renewed::Gone => return "the log ended it",
+                    Renewed::NotLeader => sent.max(Instant::now()) + length / 20,
+                };
+            }
+            now = news(&mut applied, changed) => {
+                changed = now;
+                if !lives(node, lease.session) {
+                    return "the log ended it";
+                }
+            }
+        }
+    }
+}
+
+/// Waits until something other than events and tokens has changed.
+async fn news(applied: &mut watch::Receiver<Applied>, seen: LogIndex) -> LogIndex {
+    match applied.wait_for(|applied| applied.changed != seen).await.map(|applied| applied.changed) {
+        Ok(changed) => changed,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Whether the log, as far as it is applied here, does not say that the session ended.
+fn lives(node: &Node, session: SessionId) -> bool {
+    let state = node.ledger.view.state();
+    // One that began may not be applied here yet.
+    state.given.session < session || state.sessions.get(&node.me()).is_some_and(|live| live.session == session)
+}

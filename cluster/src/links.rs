@@ -1,0 +1,274 @@
+//! This node's links to the other members: opened when they are needed, kept, and opened again. And their
+//! silence: a socket that closes and cannot be opened again says that a process is gone, long before a lease ends.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use evener_core::id::NodeId;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    handshake::{Admission, Purpose, greet},
+    link::{CallError, Link},
+    message::Kind,
+    node::Node,
+    proposer::{Forward, NotDone},
+    raft::{Answers, Call, Lane, Peers},
+    service::kind_of,
+    transport::Transport,
+    warden,
+};
+
+/// To open a connection.
+const CONNECT_WAIT: Duration = Duration::from_secs(1);
+/// Between two tries to reach a member that is not there.
+const CONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a member was not reached.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("failed to reach {who}: {why}")]
+pub struct Unreached {
+    who: String,
+    why: String,
+    /// Nobody listens where it should be: its process is gone.
+    pub refused: bool,
+}
+
+/// The links of one node.
+pub struct Links {
+    transport: Arc<dyn Transport>,
+    admission: Arc<dyn Admission>,
+    node: OnceLock<Weak<Node>>,
+    slots: Mutex<BTreeMap<(NodeId, bool), Arc<Slot>>>,
+    stop: CancellationToken,
+}
+
+/// Where one link is kept.
+#[derive(Default)]
+struct Slot(tokio::sync::Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    link: Option<(String, Link)>,
+    failed: Option<(String, Instant, Unreached)>,
+}
+
+impl Links {
+    pub fn new(transport: Arc<dyn Transport>, admission: Arc<dyn Admission>, stop: CancellationToken) -> Arc<Self> {
+        let (node, slots) = (OnceLock::new(), Mutex::default());
+        Arc::new(Self { transport, admission, node, slots, stop })
+    }
+
+    /// From now on members are found where the log says they are.
+    pub fn open(&self, node: &Arc<Node>) {
+        let _ = self.node.set(Arc::downgrade(node));
+    }
+
+    /// Where a member is: as the state says, or the group's membership, which is known sooner.
+    fn address(&self, of: NodeId) -> Option<String> {
+        let node = self.node.get()?.upgrade()?;
+        let known = node.ledger.view.state().members.get(&of).map(|member| member.peer.clone());
+        known.or_else(|| node.engine.standing().seats.get(&of).map(|seat| seat.peer.clone()))
+    }
+
+    /// A link to a member: the one there is, or a new one.
+    async fn link(&self, to: NodeId, lane: Lane) -> Result<Link, Unreached> {
+        let unknown =
+            || Unreached { who: format!("node {to}"), why: "its address is not known".into(), refused: false };
+        let address = self.address(to).ok_or_else(unknown)?;
+        let slot = self.slots.lock().entry((to, lane == Lane::Swift)).or_default().clone();
+        let mut kept = slot.0.lock().await;
+        if let Some((at, link)) = &kept.link
+            && *at == address
+            && !link.is_closed()
+        {
+            return Ok(link.clone());
+        }
+        if let Some((at, when, why)) = &kept.failed
+            && *at == address
+            && when.elapsed() < CONNECT_PAUSE
+        {
+            return Err(why.clone());
+        }
+        kept.link = None;
+        match self.connect(&address, Purpose::Peer, Some(to)).await {
+            Ok(link) => {
+                kept.failed = None;
+                kept.link = Some((address, link.clone()));
+                Ok(link)
+            }
+            Err(why) => {
+                kept.failed = Some((address, Instant::now(), why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    async fn connect(&self, address: &str, purpose: Purpose, wanted: Option<NodeId>) -> Result<Link, Unreached> {
+        let failed = |why: String, refused| {
+            let who = wanted.map_or_else(|| address.to_owned(), |node| format!("node {node} at {address}"));
+            Unreached { who, why, refused }
+        };
+        let connected = timeout(CONNECT_WAIT, self.transport.connect(address)).await;
+        let mut connection = match connected {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => {
+                return Err(failed(error.to_string(), error.kind() == io::ErrorKind::ConnectionRefused));
+            }
+            Err(_) => return Err(failed(format!("no connection within {CONNECT_WAIT:?}"), false)),
+        };
+        let them = greet(&mut connection, &*self.admission, purpose, wanted, address).await;
+        Ok(Link::start(connection, them.map_err(|error| failed(error.to_string(), false))?))
+    }
+
+    /// Asks a member.
+    pub async fn ask(&self, to: NodeId, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, Asked> {
+        let deadline = Instant::now() + within;
+        let link = match timeout(within, self.link(to, Lane::Swift)).await {
+            Ok(link) => link.map_err(|error| Asked::not_sent(&error))?,
+            Err(_) => return Err(Asked { may_have_happened: false, why: format!("node {to} cannot be reached") }),
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        link.call(kind, payload, left).await.map_err(|error| Asked::from(&error))
+    }
+
+    /// Asks whoever is at an address, as a stranger.
+    pub async fn inquire(&self, at: &str, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, String> {
+        let link = self.connect(at, Purpose::Inquiry, None).await.map_err(|error| error.to_string())?;
+        link.call(kind, payload, within).await.map_err(|error| error.to_string())
+    }
+
+    /// Keeps a socket to every other member, so that its closing is seen. Runs as long as the node does.
+    pub async fn watch(self: Arc<Self>, node: Arc<Node>) {
+        let mut applied = node.ledger.view.applied();
+        let mut watched: BTreeMap<NodeId, CancellationToken> = BTreeMap::new();
+        loop {
+            let changed = applied.borrow_and_update().changed;
+            let members: BTreeSet<NodeId> = node.ledger.view.state().members.keys().copied().collect();
+            watched.retain(|who, stop| {
+                let stays = members.contains(who);
+                if !stays {
+                    stop.cancel();
+                }
+                stays
+            });
+            for who in members.into_iter().filter(|who| *who != node.me()) {
+                watched.entry(who).or_insert_with(|| {
+                    let (links, node, stop) = (self.clone(), node.clone(), self.stop.child_token());
+                    let until = stop.clone();
+                    tokio::spawn(async move { until.run_until_cancelled(links.look_after(node, who)).await });
+                    stop
+                });
+            }
+            if applied.wait_for(|applied| applied.changed != changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Holds a socket to one member, and tells when its process is gone.
+    async fn look_after(&self, node: Arc<Node>, who: NodeId) {
+        loop {
+            match self.link(who, Lane::Swift).await {
+                Ok(link) => {
+                    link.closed().await;
+                }
+                Err(error) => {
+                    if error.refused {
+                        warden::mourn(node.clone(), who).await;
+                    }
+                    tokio::time::sleep(CONNECT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Asked {
+    /// It may have been done all the same.
+    pub may_have_happened: bool,
+    why: String,
+}
+
+impl Asked {
+    fn not_sent(error: &Unreached) -> Self {
+        Self { may_have_happened: false, why: error.to_string() }
+    }
+}
+
+impl From<&CallError> for Asked {
+    fn from(error: &CallError) -> Self {
+        Self { may_have_happened: error.may_have_happened(), why: error.to_string() }
+    }
+}
+
+/// The links as Raft and the proposer use them.
+#[derive(Clone)]
+pub struct Shared(pub Arc<Links>);
+
+impl Peers for Shared {
+    fn ask(&self, to: NodeId, lane: Lane, call: Call, body: Bytes) -> BoxFuture<'static, io::Result<Bytes>> {
+        let links = self.0.clone();
+        Box::pin(async move {
+            let link = links.link(to, lane).await.map_err(io::Error::other)?;
+            // Raft sets the deadline, by dropping this.
+            link.call(kind_of(call), body, Duration::from_secs(60)).await.map_err(io::Error::other)
+        })
+    }
+
+    fn stream(&self, to: NodeId, call: Call, mut questions: BoxStream<'static, Bytes>) -> Answers {
+        let links = self.0.clone();
+        Box::pin(async move {
+            let link = links.link(to, Lane::Bulk).await.map_err(io::Error::other)?;
+            let opened = link.open(kind_of(call), Bytes::new()).await;
+            let (mut sender, receiver) = opened.map_err(io::Error::other)?;
+            // Asked on while answers come. Ends with either side: the answers' end drops the receiver, which
+            // stops the sender.
+            let asking = tokio::spawn(async move {
+                while let Some(question) = questions.next().await {
+                    if sender.send(question).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            let asking = AbortOnDrop(asking);
+            let answers = receiver.map(move |answer| {
+                let _held = &asking;
+                answer.map_err(io::Error::other)
+            });
+            Ok(answers.boxed())
+        })
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Forward for Shared {
+    fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> BoxFuture<'static, Result<Bytes, NotDone>> {
+        let links = self.0.clone();
+        Box::pin(async move {
+            let link = links.link(to, Lane::Bulk).await.map_err(|error| NotDone::NotSent(error.to_string()))?;
+            link.call(Kind::PROPOSE, groups, within).await.map_err(|error| match error.may_have_happened() {
+                true => NotDone::Unknown(error.to_string()),
+                false => NotDone::NotSent(error.to_string()),
+            })
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! Who has a seat in the Raft group, and who votes: what the leader does next, given what is.
+//!
+//! The replicated state says who is a member; the group follows it, one step at a time. A member gets a seat at
+//! once and follows the log; it votes when it has caught up. Voters stay odd, so learners are promoted in pairs:
+//! an even number of voters is no safer than one less, and needs one more to agree.
+
+use std::collections::BTreeMap;
+
+use evener_core::{
+    id::{LogIndex, NodeId},
+    member::Member,
+};
+
+use crate::raft::{Seat, Standing};
+
+/// A node this close to the end of the log has caught up.
+const CAUGHT_UP_ENTRIES: u64 = 1_000;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Members without a seat get one; seats are brought up to date.
+    Seat(BTreeMap<NodeId, Seat>),
+    /// These vote from now on, and no others.
+    Voters(Vec<NodeId>),
+    /// These are no members any more.
+    Unseat(Vec<NodeId>),
+}
+
+/// What the leader does next, if anything.
+pub fn plan(me: NodeId, standing: &Standing, members: &BTreeMap<NodeId, Member>, voters_max: usize) -> Option<Step> {
+    let seats = members.iter().map(|(node, member)| (*node, seat(member)));
+    let wrong: BTreeMap<_, _> = seats.filter(|(node, seat)| standing.seats.get(node) != Some(seat)).collect();
+    if !wrong.is_empty() {
+        return Some(Step::Seat(wrong));
+    }
+    let voters = voters(me, standing, members, voters_max);
+    // A joint membership is one that a leader did not live to complete.
+    if !voters.is_empty() && (standing.joint || voters != standing.voters) {
+        return Some(Step::Voters(voters));
+    }
+    let gone: Vec<_> = standing.seats.keys().filter(|node| !members.contains_key(node)).copied().collect();
+    (!gone.is_empty()).then_some(Step::Unseat(gone))
+}
+
+/// Who should vote: those who do, as far as they are members, and those who have caught up, up to an odd number.
+fn voters(me: NodeId, standing: &Standing, members: &BTreeMap<NodeId, Member>, voters_max: usize) -> Vec<NodeId> {
+    let end = standing.last.unwrap_or_default().0;
+    let caught_up = |node: &NodeId| {
+        let matched: Option<LogIndex> = standing.matched.get(node).copied().flatten();
+        matched.is_some_and(|matched| matched.0 + CAUGHT_UP_ENTRIES >= end)
+    };
+    let member = |node: &&NodeId| members.contains_key(node);
+    let mut ordered: Vec<NodeId> = standing.voters.iter().filter(member).copied().collect();
+    // The leader stays one if any does.
+    ordered.sort_by_key(|node| (*node != me, *node));
+    let learners = members.keys().filter(|node| !standing.voters.contains(node) && caught_up(node));
+    ordered.extend(learners.copied());
+    let count = odd(ordered.len().min(voters_max).min(members.len()));
+    ordered.truncate(count);
+    ordered.sort();
+    ordered
+}
+
+/// The greatest odd number that is not greater; 0 for 0.
+const fn odd(count: usize) -> usize {
+    if count.is_multiple_of(2) { count.saturating_sub(1) } else { count }
+}
+
+/// The seat of a member.
+pub fn seat(member: &Member) -> Seat {
+    Seat {
+        name: member.name.clone(),
+        peer: member.peer.clone(),
+        http: member.http.clone(),
+        incarnation: member.incarnation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::Role;
+
+    fn members(nodes: &[u64]) -> BTreeMap<NodeId, Member> {
+        nodes.iter().map(|node| (NodeId(*node), member(*node))).collect()
+    }
+
+    fn member(node: u64) -> Member {
+        Member {
+            node: NodeId(node),
+            name: format!("n{node}"),
+            incarnation: Default::default(),
+            peer: format!("h:{node}"),
+            http: String::new(),
+            level: Default::default(),
+        }
+    }
+
+    /// Does all steps until there is none; what then votes, and who has a seat.
+    #[track_caller]
+    fn settle(voters: &[u64], seats: &[u64], up: &[u64], now: &[u64]) -> (Vec<u64>, Vec<u64>) {
+        let members = members(now);
+        let mut standing = Standing {
+            role: Role::Leader,
+            last: Some(LogIndex(5_000)),
+            voters: voters.iter().copied().map(NodeId).collect(),
+            seats: seats.iter().map(|node| (NodeId(*node), seat(&member(*node)))).collect(),
+            matched: up.iter().map(|node| (NodeId(*node), Some(LogIndex(4_500)))).collect(),
+            ..Standing::default()
+        };
+        for _ in 0..10 {
+            match plan(NodeId(1), &standing, &members, 5) {
+                Some(Step::Seat(seats)) => standing.seats.extend(seats),
+                Some(Step::Voters(voters)) => standing.voters = voters,
+                Some(Step::Unseat(nodes)) => standing.seats.retain(|node, _| !nodes.contains(node)),
+                None => {
+                    let plain = |nodes: Vec<NodeId>| nodes.into_iter().map(|node| node.0).collect();
+                    return (plain(standing.voters), plain(standing.seats.into_keys().collect()));
+                }
+            }
+        }
+        panic!("the plan does not come to rest: {standing:?}");
+    }
+
+    #[test]
+    fn voters_stay_odd() {
+        assert_eq!(settle(&[1], &[1], &[], &[1]), (vec![1], vec![1]));
+        assert_eq!(settle(&[1], &[1], &[1, 2], &[1, 2]), (vec![1], vec![1, 2]));
+        assert_eq!(settle(&[1], &[1], &[1, 2, 3], &[1, 2, 3]), (vec![1, 2, 3], vec![1, 2, 3]));
+        assert_eq!(settle(&[1, 2, 3], &[1, 2, 3], &[1, 2, 3, 4], &[1, 2, 3, 4]), (vec![1, 2, 3], vec![1, 2, 3, 4]));
+        let five = vec![1, 2, 3, 4, 5];
+        assert_eq!(settle(&[1, 2, 3], &[1, 2, 3], &five, &five), (five.clone(), five));
+    }
+
+    #[test]
+    fn who_lags_does_not_vote_yet() {
+        assert_eq!(settle(&[1], &[1], &[1, 2], &[1, 2, 3]), (vec![1], vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn no_more_than_the_limit_vote() {
+        let seven = [1, 2, 3, 4, 5, 6, 7];
+        assert_eq!(settle(&[1, 2, 3], &[1, 2, 3], &seven, &seven).0, vec![1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn who_leaves_votes_no_more_and_is_replaced_where_one_is_there() {
+        assert_eq!(settle(&[1, 2, 3], &[1, 2, 3], &[1, 2], &[1, 2]), (vec![1], vec![1, 2]));
+        assert_eq!(settle(&[1, 2, 3], &[1, 2, 3, 4], &[1, 2, 4], &[1, 2, 4]), (vec![1, 2, 4], vec![1, 2, 4]));
+    }
+
+    #[test]
+    fn the_leader_that_leaves_is_not_asked_to_stay() {
+        assert_eq!(settle(&[1, 2, 3], &[1, 2, 3, 4], &[2, 3, 4], &[2, 3, 4]), (vec![2, 3, 4], vec![2, 3, 4]));
+    }
+}

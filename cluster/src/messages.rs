@@ -1,0 +1,89 @@
+//! What nodes ask each other beside Raft, and what they answer. Written by the store's codec; a change of any of
+//! these is a change of the protocol's version.
+
+use evener_core::{
+    command::Admit,
+    id::{ClusterId, LogIndex, NodeId, SessionId},
+    member::Member,
+};
+use serde::{Deserialize, Serialize};
+
+/// Who answers: to strangers too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// Its cluster; none before it founded or joined one.
+    pub cluster: Option<ClusterId>,
+    /// Its number.
+    pub node: Option<NodeId>,
+    /// Its name.
+    pub name: String,
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// Everybody.
+    pub members: Vec<Member>,
+}
+
+/// A node wants to be a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// Who it is.
+    pub admit: Admit,
+    /// Only of this cluster.
+    pub cluster: Option<ClusterId>,
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Joined {
+    /// It is one now.
+    Welcome {
+        /// Of this cluster.
+        cluster: ClusterId,
+        /// With this number.
+        node: NodeId,
+        /// The cluster's constant: bytes of a chunk.
+        chunk_bytes: u64,
+        /// Everybody.
+        members: Vec<Member>,
+    },
+    /// Not now; it may ask again.
+    Later(String),
+    /// No, and the way out.
+    No(String),
+}
+
+/// The session of a node lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renew {
+    /// Whose.
+    pub node: NodeId,
+    /// Which life.
+    pub session: SessionId,
+}
+
+/// The answer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Renewed {
+    /// The lease begins anew.
+    Kept,
+    /// The log ended that session.
+    Gone,
+    /// Somebody else leads, or nobody yet.
+    NotLeader,
+}
+
+/// Up to where one must have applied the log to read what is true now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadAt {
+    /// Up to here.
+    Index(LogIndex),
+    /// Somebody else leads, or nobody yet, or it could not be found out.
+    NotLeader,
+}
+
+/// To the leader: let this node lead instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lead {
+    /// Which.
+    pub to: NodeId,
+}

@@ -1,0 +1,244 @@
+//! One running node: what its tasks and its peers share.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use evener_core::{
+    append::{self, Append, Appended, Checked, Refusal, Request},
+    balance,
+    command::{Assign, Command, Entry, Outcome},
+    id::{ContextId, LogIndex, NodeId, SessionId},
+};
+use evener_store::{EventReader, Identity, Journal, codec};
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    error::{Class, Error},
+    links::Links,
+    message::Kind,
+    messages::{Lead, ReadAt, Renew, Renewed},
+    proposal::Group,
+    proposer::{Leadership, Proposer},
+    raft::{Engine, WriteError},
+    recovery::Ledger,
+    sessions::Leases,
+    transport::Clock,
+};
+
+/// Before a question is put to the leader again.
+const ASK_AGAIN_WAIT: Duration = Duration::from_millis(20);
+
+/// What the tasks of a node share.
+pub struct Node {
+    pub config: Config,
+    pub identity: Identity,
+    /// Where peers reach it.
+    pub peer: String,
+    pub engine: Engine,
+    pub journal: Journal,
+    pub ledger: Ledger,
+    pub events: EventReader,
+    pub proposer: Arc<Proposer>,
+    pub leadership: watch::Receiver<Leadership>,
+    pub session: watch::Sender<Option<SessionId>>,
+    pub leases: Mutex<Leases>,
+    pub links: Arc<Links>,
+    pub clock: Arc<dyn Clock>,
+    pub stop: CancellationToken,
+    pub stopped: watch::Sender<Option<String>>,
+}
+
+impl Node {
+    /// Which member this is.
+    pub fn me(&self) -> NodeId {
+        self.identity.node
+    }
+
+    /// Whether this node leads, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.leadership.borrow().leader == Some(self.me())
+    }
+
+    /// Adds events: all or none.
+    pub async fn append(&self, request: Request) -> Result<Appended, Error> {
+        let context = request.context;
+        if !self.ledger.view.state().contexts.contains_key(&context) {
+            return Err(Error::new(Class::Invalid, format!("there is no context {context}")));
+        }
+        let mut request = request;
+        let deadline = Instant::now() + self.config.proposer.deadline;
+        loop {
+            // Off the path of apply, against all that is applied here: whatever is refused now would be refused
+            // at its place in the log too, as the history only grows.
+            let limits = self.ledger.view.state().limits;
+            let append = match append::check(&self.ledger.index.view(), &limits, request) {
+                Checked::Answered(appended) => return Ok(appended),
+                Checked::Refused(refusal) => return Err(refusal.into()),
+                Checked::Passed(append) => append,
+            };
+            let group = Group::append(context, &append);
+            let (index, outcomes) = self.proposer.propose(group).await?;
+            match outcomes.into_iter().next() {
+                Some(Outcome::Appended(appended)) => return Ok(appended),
+                // Too much came between the check and its place: check again, up to that place.
+                Some(Outcome::Refused(Refusal::Retry)) if Instant::now() < deadline => {
+                    self.ledger.view.reach(index).await;
+                    request = again(context, append);
+                }
+                Some(Outcome::Refused(refusal)) => return Err(refusal.into()),
+                Some(Outcome::Not(why)) => return Err(why.into()),
+                other => return Err(Error::unknown(format!("the answer makes no sense: {other:?}"))),
+            }
+        }
+    }
+
+    /// Brings one command into the log, and tells how it was judged.
+    pub async fn propose(&self, command: &Command) -> Result<Outcome, Error> {
+        let (_, outcomes) = self.propose_all(std::slice::from_ref(command)).await?;
+        outcomes.into_iter().next().ok_or_else(|| Error::unknown("the answer is empty"))
+    }
+
+    /// Brings commands into the log next to each other, in one entry.
+    pub async fn propose_all(&self, commands: &[Command]) -> Result<(LogIndex, Vec<Outcome>), Error> {
+        self.proposer.propose(Group::new(ContextId::DEFAULT, commands)).await
+    }
+
+    /// Waits until everything that was true when this was asked is applied here.
+    pub async fn barrier(&self) -> Result<LogIndex, Error> {
+        let wait = self.config.proposer.deadline;
+        let deadline = Instant::now() + wait;
+        let asked = async {
+            loop {
+                if let Some(index) = self.read_index(deadline).await {
+                    self.ledger.view.reach(index).await;
+                    return index;
+                }
+                sleep(ASK_AGAIN_WAIT).await;
+            }
+        };
+        timeout_at(deadline, asked).await.map_err(|_| Error::no_leader(wait))
+    }
+
+    async fn read_index(&self, deadline: Instant) -> Option<LogIndex> {
+        let leader = self.leadership.borrow().leader?;
+        if leader == self.me() {
+            return self.engine.read_index().await.ok();
+        }
+        let within = deadline.saturating_duration_since(Instant::now());
+        let answer = self.links.ask(leader, Kind::READ_INDEX, Bytes::new(), within.min(self.config.raft.election_max));
+        match codec::decode_message(&answer.await.ok()?) {
+            Ok(ReadAt::Index(index)) => Some(index),
+            Ok(ReadAt::NotLeader) | Err(_) => None,
+        }
+    }
+
+    /// A peer asks this node as the leader.
+    pub async fn serve_read_index(&self) -> ReadAt {
+        match self.engine.read_index().await {
+            Ok(index) => ReadAt::Index(index),
+            Err(WriteError::NotLeader(_) | WriteError::Unknown(_)) => ReadAt::NotLeader,
+        }
+    }
+
+    /// Says to the leader that this node's session lives.
+    pub async fn renew(&self, session: SessionId, within: Duration) -> Renewed {
+        let renew = Renew { node: self.me(), session };
+        let leader = self.leadership.borrow().leader;
+        match leader {
+            None => Renewed::NotLeader,
+            Some(leader) if leader == self.me() => self.serve_renew(renew),
+            Some(leader) => {
+                let Ok(question) = codec::encode_message(&renew) else { return Renewed::NotLeader };
+                match self.links.ask(leader, Kind::RENEW, question, within).await {
+                    Ok(answer) => codec::decode_message(&answer).unwrap_or(Renewed::NotLeader),
+                    Err(_) => Renewed::NotLeader,
+                }
+            }
+        }
+    }
+
+    /// A session's owner says to this node as the leader that it lives.
+    pub fn serve_renew(&self, renew: Renew) -> Renewed {
+        // Cut off, it may have a successor that counts already.
+        let standing = self.engine.standing();
+        let alone = standing.voters == [self.me()];
+        let fresh = standing.quorum_age.is_some_and(|age| age <= self.config.lease / 3);
+        if !alone && !fresh {
+            return Renewed::NotLeader;
+        }
+        let live = self.ledger.view.state().sessions.get(&renew.node).map(|live| live.session);
+        self.leases.lock().renew(renew.node, renew.session, live, Instant::now())
+    }
+
+    /// Ends a node's session, and gives what it had to others, in one entry.
+    pub async fn expire(&self, node: NodeId, session: SessionId) -> Result<(), Error> {
+        let commands = {
+            // A plan is made from the table as the expiry leaves it, and named by that table's generation.
+            let (mut after, index) = {
+                let state = self.ledger.view.state();
+                (state.clone(), self.ledger.view.applied().borrow().index)
+            };
+            let expire = Command::Expire(node, session);
+            let entry =
+                Entry { proposed: self.clock.wall(), context: ContextId::DEFAULT, commands: vec![expire.clone()] };
+            after.apply(index, &entry);
+            let moves = balance::plan(&after.balance_view(self.clock.wall()));
+            let mut commands = vec![expire];
+            if !moves.is_empty() {
+                commands.push(Command::Assign(Assign { generation: after.generation, moves }));
+            }
+            commands
+        };
+        self.propose_all(&commands).await.map(|_| ())
+    }
+
+    /// Passes leadership on to a voter. It is tried, not promised.
+    pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
+        let Some(leader) = self.leadership.borrow().leader else {
+            return Err(Error::no_leader(Duration::ZERO));
+        };
+        if !self.engine.standing().voters.contains(&to) {
+            return Err(Error::new(Class::Invalid, format!("node {to} does not vote, so it cannot lead")));
+        }
+        if leader == self.me() {
+            self.engine.transfer(to).await;
+            return Ok(());
+        }
+        let question = codec::encode_message(&Lead { to }).expect("it is a number");
+        let answer = self.links.ask(leader, Kind::LEAD, question, self.config.raft.election_max).await;
+        answer.map(|_| ()).map_err(|error| Error::new(Class::Refused, error.to_string()))
+    }
+
+    /// The voter whose log is known to reach farthest, other than this node.
+    pub fn heir(&self) -> Option<NodeId> {
+        let standing = self.engine.standing();
+        let others = standing.voters.iter().filter(|node| **node != self.me());
+        others.max_by_key(|node| standing.matched.get(node).copied().flatten()).copied()
+    }
+
+    /// Something below failed: the node takes no part any more, and says why.
+    pub fn fail(&self, why: String) {
+        tracing::error!(node = %self.me(), why, "this node stops");
+        self.stopped.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            if first {
+                *stopped = Some(why);
+            }
+            first
+        });
+        self.session.send_replace(None);
+        self.stop.cancel();
+    }
+}
+
+/// The request that an append was checked from.
+fn again(context: ContextId, append: Append) -> Request {
+    let Append { request, conditions, expect, events, .. } = append;
+    Request { context, request, conditions, expect: expect.into_iter().map(|(expect, _)| expect).collect(), events }
+}

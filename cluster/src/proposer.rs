@@ -1,0 +1,348 @@
+//! The proposer: whatever waits joins into one entry, never for a timer.
+//!
+//! A few entries are under way at once; what comes meanwhile makes the next one, so that entries grow with the
+//! load. On the leader an entry goes to Raft; on another node the same batch goes to the leader, which joins it
+//! with its own. What did not reach the log is tried again here until its caller stops waiting; what may have
+//! reached it is tried again only where a repetition is known as such.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use evener_core::id::{ContextId, NodeId};
+use evener_store::codec::{self, ENTRY_BYTES_MAX, EntryBuilder};
+use futures::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{
+    config::Proposer as Settings,
+    error::{Class, Error},
+    proposal::{self, Decided, Fate, Group, Proposal, Waiting},
+    raft::{Engine, Payload, WriteError},
+    transport::Clock,
+};
+
+/// Bytes of commands that are sent to the leader at once. The leader makes several entries of it.
+const FORWARD_BYTES_MAX: usize = 1 << 20;
+/// Before the next try, where nobody led: an election is under way, or a new leader waits for its quorum.
+const RETRY_WAIT: Duration = Duration::from_millis(20);
+/// Bytes of an entry that are not commands.
+const ENTRY_HEAD_BYTES: usize = 64;
+
+/// Who leads, as this node knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// Grows with every election.
+    pub term: evener_core::id::Term,
+    /// Who leads; none while that is being decided.
+    pub leader: Option<NodeId>,
+}
+
+/// Takes groups to the leader.
+pub trait Forward: Send + Sync + 'static {
+    /// Sends them, and waits for what became of each.
+    fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> BoxFuture<'static, Result<Bytes, NotDone>>;
+}
+
+/// How sending failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotDone {
+    /// Nothing arrived.
+    NotSent(String),
+    /// It may have arrived.
+    Unknown(String),
+}
+
+/// One node's proposer.
+pub struct Proposer {
+    settings: Settings,
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    links: Arc<dyn Forward>,
+    leadership: watch::Receiver<Leadership>,
+    queue: Mutex<BTreeMap<ContextId, VecDeque<Proposal>>>,
+    more: Notify,
+    slots: Arc<Semaphore>,
+    commands: Arc<AtomicUsize>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Proposer {
+    /// Starts it on the current runtime.
+    pub fn start(
+        settings: Settings,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        links: Arc<dyn Forward>,
+        leadership: watch::Receiver<Leadership>,
+        stop: tokio_util::sync::CancellationToken,
+    ) -> Arc<Self> {
+        let proposer = Arc::new(Self {
+            slots: Arc::new(Semaphore::new(settings.entries_max)),
+            settings,
+            engine,
+            clock,
+            links,
+            leadership,
+            queue: Mutex::default(),
+            more: Notify::new(),
+            commands: Arc::default(),
+            bytes: Arc::default(),
+        });
+        let pump = proposer.clone();
+        tokio::spawn(async move {
+            let _ = stop.run_until_cancelled(pump.pump()).await;
+            // Who waits is told by the closed channel.
+            pump.queue.lock().clear();
+        });
+        proposer
+    }
+
+    /// Brings a group into the log, wherever the leader is, and tells how it was judged.
+    pub async fn propose(&self, group: Group) -> Result<Decided, Error> {
+        let deadline = Instant::now() + self.settings.deadline;
+        let mut waiting = self.enqueue(group, false)?;
+        match timeout_at(deadline, &mut waiting.fate).await {
+            Ok(Ok(Fate::Decided(decided))) => Ok(decided),
+            Ok(Ok(Fate::Unknown(why))) => Err(Error::unknown(why)),
+            Ok(Ok(Fate::NotLeader(leader))) => {
+                Err(Error { leader, ..Error::new(Class::Refused, "this node does not lead; ask the leader") })
+            }
+            Ok(Err(_)) if waiting.was_sent() => Err(Error::unknown("this node stopped meanwhile")),
+            Ok(Err(_)) => Err(Error::stopped("it was told to")),
+            Err(_) if waiting.was_sent() => {
+                Err(Error::unknown(format!("no majority answered within {:?}", self.settings.deadline)))
+            }
+            Err(_) => Err(Error::no_leader(self.settings.deadline)),
+        }
+    }
+
+    /// What another node brings to this one as the leader: joins the queue, and is not sent on.
+    pub async fn serve(&self, groups: Bytes) -> Result<Bytes, Error> {
+        let malformed = || Error::new(Class::Invalid, "the proposal cannot be read");
+        let groups = proposal::decode(groups).ok_or_else(malformed)?;
+        let waiting: Vec<_> = groups.into_iter().map(|group| self.enqueue(group, true)).collect();
+        let fates = waiting.into_iter().map(|waiting| async {
+            match waiting {
+                Ok(waiting) => waiting.end().await,
+                // Full here: the sender keeps it, and comes again.
+                Err(_) => Fate::NotLeader(None),
+            }
+        });
+        let fates = join_all(fates).await;
+        codec::encode_message(&fates).map_err(|error| Error::new(Class::Unknown, error.to_string()))
+    }
+
+    /// Commands that wait or are under way.
+    pub fn depth(&self) -> usize {
+        self.commands.load(Relaxed)
+    }
+
+    fn enqueue(&self, group: Group, foreign: bool) -> Result<Waiting, Error> {
+        let (commands, bytes) = (group.commands.len(), group.bytes());
+        if bytes + ENTRY_HEAD_BYTES > ENTRY_BYTES_MAX {
+            let message = format!("entry_bytes_max is {ENTRY_BYTES_MAX}, and the command has {bytes}; make it smaller");
+            return Err(Error::new(Class::Invalid, message));
+        }
+        let room = Taken::take(&self.commands, commands, self.settings.commands_max)
+            .ok_or_else(|| Error::overloaded("proposer_commands_max", self.settings.commands_max))?;
+        let more = Taken::take(&self.bytes, bytes, self.settings.bytes_max)
+            .ok_or_else(|| Error::overloaded("proposer_bytes_max", self.settings.bytes_max))?;
+        let (proposal, waiting) = Proposal::new(group, foreign, Box::new((room, more)));
+        self.queue.lock().entry(proposal.group.context).or_default().push_back(proposal);
+        self.more.notify_one();
+        Ok(waiting)
+    }
+
+    async fn pump(self: &Arc<Self>) {
+        let mut last = ContextId::DEFAULT;
+        loop {
+            let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+            // The contexts take turns.
+            let context = loop {
+                let next = self.next_context(last);
+                match next {
+                    Some(context) => break context,
+                    None => self.more.notified().await,
+                }
+            };
+            last = context;
+            let Leadership { leader, .. } = *self.leadership.borrow();
+            match leader {
+                Some(leader) if leader == self.engine.me() => self.write(context, slot).await,
+                Some(leader) => self.send(context, leader, slot),
+                None => {
+                    self.turn_away(None);
+                    let mut leadership = self.leadership.clone();
+                    let _ = tokio::time::timeout(RETRY_WAIT, leadership.changed()).await;
+                }
+            }
+        }
+    }
+
+    fn next_context(&self, last: ContextId) -> Option<ContextId> {
+        let mut queue = self.queue.lock();
+        queue.retain(|_, proposals| {
+            proposals.retain(Proposal::is_wanted);
+            !proposals.is_empty()
+        });
+        let next = queue.range(last.next()..).next().or_else(|| queue.iter().next());
+        next.map(|(context, _)| *context)
+    }
+
+    /// Takes what waits for a context, up to the limits; at least one proposal if there is any.
+    fn take(&self, context: ContextId, bytes_max: usize, wanted: impl Fn(&Proposal) -> bool) -> Vec<Proposal> {
+        let mut queue = self.queue.lock();
+        let Some(waiting) = queue.get_mut(&context) else { return Vec::new() };
+        let (mut taken, mut bytes, mut commands) = (Vec::new(), ENTRY_HEAD_BYTES, 0);
+        while let Some(first) = waiting.front() {
+            let (more, count) = (first.group.bytes(), first.group.commands.len());
+            let fits = bytes + more <= bytes_max && commands + count <= self.settings.entry_commands_max;
+            if !wanted(first) || !(fits || taken.is_empty()) {
+                break;
+            }
+            (bytes, commands) = (bytes + more, commands + count);
+            taken.extend(waiting.pop_front());
+        }
+        taken
+    }
+
+    /// Foreign proposals are only taken where the leader is: their senders ask elsewhere.
+    fn turn_away(&self, leader: Option<NodeId>) {
+        let mut queue = self.queue.lock();
+        for waiting in queue.values_mut() {
+            let (foreign, own) = std::mem::take(waiting).into_iter().partition(|proposal| proposal.foreign);
+            *waiting = own;
+            let foreign: VecDeque<Proposal> = foreign;
+            foreign.into_iter().for_each(|proposal| proposal.end(Fate::NotLeader(leader)));
+        }
+    }
+
+    /// The leader's way: into Raft.
+    async fn write(self: &Arc<Self>, context: ContextId, slot: OwnedSemaphorePermit) {
+        let proposals = self.take(context, self.settings.entry_bytes_max, |_| true);
+        if proposals.is_empty() {
+            return;
+        }
+        let mut entry = EntryBuilder::default();
+        let mut count = 0;
+        for proposal in &proposals {
+            proposal.leaves();
+            proposal.group.commands.iter().for_each(|command| entry.push(command));
+            count += proposal.group.events;
+        }
+        let payload = Payload { context, count, bytes: entry.finish(self.clock.wall(), context) };
+        let receipt = self.engine.submit(payload).await;
+        let proposer = self.clone();
+        tokio::spawn(async move {
+            let written = match receipt {
+                Ok(receipt) => receipt.applied().await,
+                Err(error) => Err(error),
+            };
+            drop(slot);
+            match written {
+                Ok((index, outcomes)) => {
+                    let mut outcomes = outcomes.into_iter();
+                    for proposal in proposals {
+                        let own = outcomes.by_ref().take(proposal.group.commands.len()).collect();
+                        proposal.end(Fate::Decided((index, own)));
+                    }
+                }
+                Err(WriteError::NotLeader(leader)) => proposer.again(proposals, &Fate::NotLeader(leader)).await,
+                Err(WriteError::Unknown(why)) => proposer.again(proposals, &Fate::Unknown(why)).await,
+            }
+        });
+    }
+
+    /// Another node's way: to the leader.
+    fn send(self: &Arc<Self>, context: ContextId, leader: NodeId, slot: OwnedSemaphorePermit) {
+        self.turn_away(Some(leader));
+        let proposals = self.take(context, FORWARD_BYTES_MAX, |proposal| !proposal.foreign);
+        if proposals.is_empty() {
+            return;
+        }
+        proposals.iter().for_each(Proposal::leaves);
+        let groups = proposal::encode(proposals.iter().map(|proposal| &proposal.group));
+        let (proposer, within) = (self.clone(), self.settings.deadline);
+        tokio::spawn(async move {
+            let mut leadership = proposer.leadership.clone();
+            let answered = tokio::select! {
+                answered = proposer.links.forward(leader, groups, within) => answered,
+                // A leader that is cut off keeps its silence for long; its successor is known sooner.
+                _ = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader)) => {
+                    Err(NotDone::Unknown("the leader changed meanwhile".into()))
+                }
+            };
+            drop(slot);
+            let fates = answered.and_then(|bytes| {
+                codec::decode_message::<Vec<Fate>>(&bytes).map_err(|error| NotDone::Unknown(error.to_string()))
+            });
+            match fates {
+                Ok(fates) if fates.len() == proposals.len() => {
+                    for (proposal, fate) in proposals.into_iter().zip(fates) {
+                        match fate {
+                            Fate::Decided(decided) => proposal.end(Fate::Decided(decided)),
+                            other => proposer.again(vec![proposal], &other).await,
+                        }
+                    }
+                }
+                Ok(_) => proposer.again(proposals, &Fate::Unknown("the leader's answer is incomplete".into())).await,
+                Err(NotDone::NotSent(_)) => proposer.again(proposals, &Fate::NotLeader(None)).await,
+                Err(NotDone::Unknown(why)) => proposer.again(proposals, &Fate::Unknown(why)).await,
+            }
+        });
+    }
+
+    /// What was not decided waits again where it may be tried again, and ends where it may not.
+    async fn again(&self, proposals: Vec<Proposal>, fate: &Fate) {
+        let mut back = Vec::new();
+        for mut proposal in proposals {
+            proposal.returns(fate);
+            let repeat = matches!(fate, Fate::NotLeader(_)) || proposal.group.repeatable;
+            if proposal.foreign || !repeat {
+                proposal.end(fate.clone());
+            } else if proposal.is_wanted() {
+                back.push(proposal);
+            }
+        }
+        if back.is_empty() {
+            return;
+        }
+        sleep(RETRY_WAIT).await;
+        let mut queue = self.queue.lock();
+        for proposal in back.into_iter().rev() {
+            queue.entry(proposal.group.context).or_default().push_front(proposal);
+        }
+        self.more.notify_one();
+    }
+}
+
+/// A share of something bounded, given back when dropped.
+struct Taken {
+    of: Arc<AtomicUsize>,
+    share: usize,
+}
+
+impl Taken {
+    fn take(of: &Arc<AtomicUsize>, share: usize, max: usize) -> Option<Self> {
+        let fits = |taken: usize| (taken + share <= max).then_some(taken + share);
+        of.fetch_update(Relaxed, Relaxed, fits).ok()?;
+        Some(Self { of: of.clone(), share })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.share, Relaxed);
+    }
+}

@@ -1,0 +1,152 @@
+//! The state machine: each committed entry is judged by the replicated state, its events enter the index, the
+//! journal is told what became of it, the mark moves, and whoever proposed it is answered, in this order.
+//!
+//! Snapshots of Raft's are never taken: the log is kept whole, and what a restart begins with is our checkpoint.
+//! Their methods are real all the same, as openraft asks for them when it starts.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use evener_core::{
+    command::Outcome,
+    id::{LogIndex, Term},
+};
+use evener_store::{Checkpoint, Verdict, codec};
+use futures::{Stream, TryStreamExt};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    entry::RaftEntry,
+    storage::{ApplyResponder, EntryResponder, RaftStateMachine},
+    type_config::alias::{SnapshotMetaOf, SnapshotOf},
+};
+use parking_lot::Mutex;
+
+use super::{
+    layout::Layout,
+    types::{LogId, Membership, Payload, StoredMembership, Types, log_id},
+};
+use crate::recovery::Ledger;
+
+/// Entries that are applied before the mark moves and their proposers are answered.
+const BATCH_ENTRIES_MAX: usize = 64;
+
+/// The replicated state, as openraft sees it.
+#[derive(Clone)]
+pub struct Machine {
+    ledger: Ledger,
+    /// The latest snapshot asked for in this life of the process.
+    snapshot: Arc<Mutex<Option<Snapshot>>>,
+}
+
+type Snapshot = SnapshotOf<Types, SnapshotData>;
+
+/// None for a state to which nothing was applied.
+pub type SnapshotData = Option<Checkpoint>;
+
+/// Entries judged, and not told yet.
+#[derive(Default)]
+struct Batch {
+    verdicts: Vec<Verdict>,
+    bytes: usize,
+    answers: Vec<(ApplyResponder<Types>, Vec<Outcome>)>,
+}
+
+impl Machine {
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger, snapshot: Arc::default() }
+    }
+
+    fn judge(&self, term: Term, index: LogIndex, payload: &Payload) -> io::Result<(Vec<Outcome>, Verdict)> {
+        let entry = codec::decode_entry(&payload.bytes)
+            .map_err(|error| io::Error::other(format!("failed to apply entry {index} of the log: {error}")))?;
+        let (outcomes, verdict) = self.ledger.view.apply(term, index, &entry);
+        self.ledger.learn(index, verdict.recorded, &entry, &outcomes);
+        Ok((outcomes, verdict))
+    }
+
+    fn membership(&self) -> io::Result<StoredMembership> {
+        let seats = self.ledger.view.seats();
+        let Some((term, index)) = seats.at else { return Ok(StoredMembership::default()) };
+        let membership = Membership::from_bytes(Bytes::from(seats.layout)).map_err(io::Error::other)?;
+        Ok(StoredMembership::new(Some(log_id(term, index)), membership))
+    }
+
+    fn last(&self) -> Option<LogId> {
+        self.ledger.view.last().map(|(term, index)| log_id(term, index))
+    }
+
+    /// The mark moves, and then those who wait are answered: what they read now is what they wrote.
+    fn settle(&self, batch: &mut Batch) {
+        let Batch { verdicts, bytes, answers } = std::mem::take(batch);
+        self.ledger.applied(verdicts, bytes);
+        for (responder, outcomes) in answers {
+            responder.send(outcomes);
+        }
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.last(), self.membership()?))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut batch = Batch::default();
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let id = entry.log_id();
+            let (term, index) = (Term(id.leader_id.term), LogIndex(id.index));
+            let (outcomes, verdict) = match &entry.payload {
+                EntryPayload::Normal(payload) => {
+                    batch.bytes += payload.bytes.len();
+                    self.judge(term, index, payload)?
+                }
+                EntryPayload::Membership(membership) => {
+                    (Vec::new(), self.ledger.view.pass(term, index, Some(membership.to_bytes())))
+                }
+                EntryPayload::Blank => (Vec::new(), self.ledger.view.pass(term, index, None)),
+            };
+            batch.verdicts.push(verdict);
+            batch.answers.extend(responder.map(|responder| (responder, outcomes)));
+            if batch.verdicts.len() >= BATCH_ENTRIES_MAX {
+                self.settle(&mut batch);
+                // A long replay leaves the thread to others now and then.
+                tokio::task::yield_now().await;
+            }
+        }
+        self.settle(&mut batch);
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, snapshot: SnapshotData) -> io::Result<()> {
+        if let Some(checkpoint) = &snapshot {
+            self.ledger.view.install(checkpoint)?;
+        }
+        *self.snapshot.lock() = Some(Snapshot { meta: meta.clone(), snapshot });
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        Ok(self.snapshot.lock().clone())
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let meta = SnapshotMetaOf::<Types> { last_log_id: self.last(), last_membership: self.membership()? };
+        let snapshot = Snapshot { meta, snapshot: self.ledger.view.image().map(|encode| encode()) };
+        *self.snapshot.lock() = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+}

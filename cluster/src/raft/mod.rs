@@ -1,0 +1,17 @@
+//! Raft, by openraft: the only folder that knows it. Nothing of it reaches disk, wire or the rest of the crate.
+
+mod engine;
+mod layout;
+mod log;
+mod machine;
+mod network;
+mod types;
+
+pub use self::{
+    engine::{Engine, Role, Standing, WriteError},
+    network::{Answers, Call, Lane, Peers},
+    types::{Payload, Seat},
+};
+
+#[cfg(test)]
+mod suite_tests;

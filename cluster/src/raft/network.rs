@@ -1,0 +1,245 @@
+//! How Raft speaks to its peers: over our links, in our layout.
+//!
+//! Entries go over one stream per follower, several requests under way, answered in order. Heartbeats and votes
+//! take another lane, so that no bulk stands before them. Every question ends within the time that openraft
+//! gives it.
+
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use evener_core::id::NodeId;
+use futures::{Stream, StreamExt, future::BoxFuture, stream, stream::BoxStream};
+use openraft::{
+    OptionalSend, RaftNetworkFactory,
+    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::{RPCOption, v2::RaftNetworkV2},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    },
+    type_config::alias::SnapshotOf,
+};
+
+use super::{
+    layout::{Appended, Layout},
+    machine::SnapshotData,
+    types::{Seat, Types, Vote},
+};
+
+/// What is asked of a peer's Raft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Entries, or none of them: a heartbeat.
+    Append,
+    /// A vote.
+    Vote,
+    /// Whether it would give a vote.
+    PreVote,
+    /// To take leadership over.
+    Transfer,
+}
+
+/// Which of the connections to a peer: bulk must not stand before a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Entries.
+    Bulk,
+    /// Heartbeats, votes.
+    Swift,
+}
+
+/// The links to the other members, as Raft needs them.
+pub trait Peers: Send + Sync + 'static {
+    /// One question, one answer.
+    fn ask(&self, to: NodeId, lane: Lane, call: Call, body: Bytes) -> BoxFuture<'static, io::Result<Bytes>>;
+
+    /// Questions and, in the same order, their answers.
+    fn stream(&self, to: NodeId, call: Call, questions: BoxStream<'static, Bytes>) -> Answers;
+}
+
+/// A stream that opens: fails, or gives answers until one of them fails.
+pub type Answers = BoxFuture<'static, io::Result<BoxStream<'static, io::Result<Bytes>>>>;
+
+/// Makes the clients of one node.
+pub struct Network {
+    peers: Arc<dyn Peers>,
+}
+
+impl Network {
+    pub fn new(peers: Arc<dyn Peers>) -> Self {
+        Self { peers }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, _: &Seat) -> Client {
+        Client { peers: self.peers.clone(), target: NodeId(target), lane: Lane::Bulk }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _: &Seat) -> Client {
+        Client { peers: self.peers.clone(), target: NodeId(target), lane: Lane::Swift }
+    }
+}
+
+/// Speaks to one peer.
+pub struct Client {
+    peers: Arc<dyn Peers>,
+    target: NodeId,
+    lane: Lane,
+}
+
+fn unreachable(error: &io::Error) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+/// Waits for something of a peer's, at most `wait`.
+async fn within<T>(wait: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, RPCError<Types>> {
+    match tokio::time::timeout(wait, work).await {
+        Ok(done) => done.map_err(|error| unreachable(&error)),
+        Err(_) => Err(unreachable(&io::Error::new(io::ErrorKind::TimedOut, "the peer did not answer in time"))),
+    }
+}
+
+fn read<T: Layout>(bytes: Bytes) -> Result<T, RPCError<Types>> {
+    T::from_bytes(bytes).map_err(|error| unreachable(&io::Error::other(error)))
+}
+
+impl Client {
+    async fn ask<Q: Layout>(
+        &self,
+        call: Call,
+        lane: Lane,
+        question: &Q,
+        wait: Duration,
+    ) -> Result<Bytes, RPCError<Types>> {
+        within(wait, self.peers.ask(self.target, lane, call, question.to_bytes())).await
+    }
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let answer = self.ask(Call::Append, self.lane, &rpc, option.soft_ttl()).await?;
+        Ok(read::<Appended>(answer)?.into())
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = asked.clone();
+        let questions = input.fuse().map(move |request| {
+            count.fetch_add(1, Relaxed);
+            request.to_bytes()
+        });
+        let opening = self.peers.stream(self.target, Call::Append, questions.boxed());
+        Box::pin(async move {
+            let answers = within(option.soft_ttl(), opening).await?;
+            let stall = option.hard_ttl() * STALL_TTLS;
+            let pulse = Pulse { answers: answers.fuse(), asked, answered: 0, stall };
+            Ok(stream::unfold(Some(pulse), Pulse::next).fuse().boxed())
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        read(self.ask(Call::Vote, Lane::Swift, &rpc, option.soft_ttl()).await?)
+    }
+
+    // Not the default one, which says yes in the peer's name.
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        read(self.ask(Call::PreVote, Lane::Swift, &rpc, option.soft_ttl()).await?)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        _: Vote,
+        _: SnapshotOf<Types, SnapshotData>,
+        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        // The log is kept whole: nobody is ever behind its beginning.
+        let error = io::Error::other("a snapshot was to be sent, and evener keeps the log whole; please report it");
+        Err(StreamingError::Unreachable(Unreachable::new(&error)))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let answer = self.ask(Call::Transfer, Lane::Swift, &rpc, option.soft_ttl()).await?;
+        let refused = TransferLeaderError::LogNotFlushed { expected: rpc.last_log_id().copied(), actual: None };
+        Ok(if answer.first() == Some(&1) { Ok(()) } else { Err(refused) })
+    }
+}
+
+/// A stream whose questions stay unanswered for so many times the time of one question is given up. An answer
+/// waits for the follower's disk, which may be slow for a while.
+const STALL_TTLS: u32 = 10;
+
+/// Answers as they come, and an error when they do not.
+struct Pulse {
+    answers: futures::stream::Fuse<BoxStream<'static, io::Result<Bytes>>>,
+    asked: Arc<AtomicU64>,
+    answered: u64,
+    stall: Duration,
+}
+
+type Item = Result<StreamAppendResult<Types>, RPCError<Types>>;
+
+impl Pulse {
+    async fn next(pulse: Option<Self>) -> Option<(Item, Option<Self>)> {
+        let mut pulse = pulse?;
+        loop {
+            let waiting_since = pulse.answered;
+            let answer = tokio::time::timeout(pulse.stall, pulse.answers.next()).await;
+            return match answer {
+                // Silence is fine while nothing is asked.
+                Err(_) if pulse.asked.load(Relaxed) <= waiting_since => continue,
+                Err(_) => {
+                    let error = io::Error::new(io::ErrorKind::TimedOut, "the peer stopped answering");
+                    Some((Err(unreachable(&error)), None))
+                }
+                Ok(None) => None,
+                Ok(Some(Err(error))) => Some((Err(unreachable(&error)), None)),
+                Ok(Some(Ok(bytes))) => match read::<Appended>(bytes) {
+                    Err(error) => Some((Err(error), None)),
+                    // A refusal is the last answer of a stream.
+                    Ok(Err(refused)) => Some((Ok(Err(refused)), None)),
+                    Ok(Ok(matched)) => {
+                        pulse.answered += 1;
+                        Some((Ok(Ok(matched)), Some(pulse)))
+                    }
+                },
+            };
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a node knows when it starts, and what it writes down so that it knows it again: the checkpoint of the
+//! replicated state, the index of all events, and the entries since.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use evener_core::{
+    command::{Entry, Outcome},
+    id::LogIndex,
+    time::Timestamp,
+};
+use evener_store::{Journal, Recovered, Verdict, index::Index};
+use tokio::sync::oneshot;
+
+use crate::{config::Checkpoint as Settings, view::View};
+
+/// Everything that apply changes.
+#[derive(Clone)]
+pub struct Ledger {
+    /// The replicated state.
+    pub view: Arc<View>,
+    /// Where every event is.
+    pub index: Index,
+    /// None in openraft's own tests of a state machine, which has no log there.
+    journal: Option<Journal>,
+    pace: Arc<Pace>,
+}
+
+/// When the next checkpoint is due.
+struct Pace {
+    settings: Settings,
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    writing: AtomicBool,
+}
+
+impl Ledger {
+    /// What the journal found when it was opened: the state of its checkpoint, and an index of all events whose
+    /// place is known. What was applied since is applied again, when Raft says that it is committed.
+    pub fn recover(journal: &Journal, recovered: &Recovered, settings: Settings) -> io::Result<Self> {
+        let view = View::recover(recovered.checkpoint.as_ref())?;
+        let index = Index::default();
+        rebuild(&index, journal)?;
+        let pace =
+            Pace { settings, entries: AtomicU64::new(0), bytes: AtomicU64::new(0), writing: AtomicBool::new(false) };
+        Ok(Self { view: Arc::new(view), index, journal: Some(journal.clone()), pace: Arc::new(pace) })
+    }
+
+    #[cfg(test)]
+    pub fn without_log(self) -> Self {
+        Self { journal: None, ..self }
+    }
+
+    /// An entry was applied: its events can be found from now on.
+    pub fn learn(&self, index: LogIndex, recorded: Timestamp, entry: &Entry, outcomes: &[Outcome]) {
+        self.index.apply(index, recorded, entry, outcomes);
+    }
+
+    /// Entries were applied: the journal may seal what they are in, and the mark moves.
+    pub fn applied(&self, verdicts: Vec<Verdict>, bytes: usize) {
+        if verdicts.is_empty() {
+            return;
+        }
+        let entries = self.pace.entries.fetch_add(verdicts.len() as u64, Relaxed) + verdicts.len() as u64;
+        let bytes = self.pace.bytes.fetch_add(bytes as u64, Relaxed) + bytes as u64;
+        if let Some(journal) = &self.journal {
+            journal.applied(verdicts);
+        }
+        self.view.publish();
+        let due = entries >= self.pace.settings.entries || bytes >= self.pace.settings.bytes;
+        if due && !self.pace.writing.swap(true, Relaxed) {
+            let ledger = self.clone();
+            // Not on the path of apply: it goes on while the image is encoded and written.
+            tokio::spawn(async move {
+                if let Err(error) = ledger.checkpoint().await {
+                    tracing::warn!(%error, "failed to write a checkpoint; the next one is tried in its time");
+                }
+                ledger.pace.writing.store(false, Relaxed);
+            });
+        }
+    }
+
+    /// Writes down the state as it is now.
+    pub async fn checkpoint(&self) -> io::Result<()> {
+        self.pace.entries.store(0, Relaxed);
+        self.pace.bytes.store(0, Relaxed);
+        let (Some(journal), Some(encode)) = (&self.journal, self.view.image()) else { return Ok(()) };
+        let (done, wait) = oneshot::channel();
+        journal.save_checkpoint(
+            encode(),
+            Box::new(move |result| {
+                let _ = done.send(result);
+            }),
+        );
+        wait.await.map_err(|_| io::Error::other("the journal's writer has stopped"))?
+    }
+}
+
+/// Bytes of the log that are read at once to build the index.
+const REBUILD_BYTES_MAX: usize = 4 << 20;
+
+fn rebuild(index: &Index, journal: &Journal) -> io::Result<()> {
+    let (Some((first, _)), Some(to)) = (journal.first(), journal.applied_next()) else { return Ok(()) };
+    let mut from = first;
+    while from < to {
+        let frames = journal.read_applied(from, to, REBUILD_BYTES_MAX)?;
+        let Some((last, _)) = frames.last() else { break };
+        from = last.index.next();
+        for (frame, verdict) in frames.iter().filter(|(_, verdict)| verdict.events > 0) {
+            index
+                .apply_accepted(frame.index, verdict.recorded, verdict.first, &verdict.accepted, &frame.payload)
+                .map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}

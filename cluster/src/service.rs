@@ -1,0 +1,172 @@
+//! What a node does for its peers.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use bytes::Bytes;
+use evener_core::command::{Command, Outcome, Why};
+use evener_store::codec::{self, decode_message, encode_message};
+use futures::{StreamExt, future::BoxFuture};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{Class, Error},
+    handshake::{PeerIdentity, Purpose},
+    link::{Code, Refusal, Service, StreamReceiver, StreamSender},
+    message::Kind,
+    messages::{Join, Joined, Lead, Who},
+    node::Node,
+    raft::Call,
+};
+
+/// Serves peers: as soon as there is a node behind it.
+#[derive(Default)]
+pub struct Desk(OnceLock<Weak<Node>>);
+
+impl Desk {
+    /// From now on this node answers.
+    pub fn open(&self, node: &Arc<Node>) {
+        let _ = self.0.set(Arc::downgrade(node));
+    }
+
+    fn node(&self) -> Option<Arc<Node>> {
+        self.0.get()?.upgrade()
+    }
+}
+
+fn not_ready() -> Refusal {
+    Refusal::new(Code::NotReady, "this node is starting or stopping")
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    decode_message(bytes).map_err(|error| Refusal::new(Code::Malformed, error.to_string()))
+}
+
+fn told<T: Serialize>(answer: &T) -> Result<Bytes, Refusal> {
+    encode_message(answer).map_err(|error: codec::DecodeError| Refusal::new(Code::Failed, error.to_string()))
+}
+
+fn call_of(kind: Kind) -> Option<Call> {
+    match kind {
+        Kind::APPEND => Some(Call::Append),
+        Kind::VOTE => Some(Call::Vote),
+        Kind::PRE_VOTE => Some(Call::PreVote),
+        Kind::TRANSFER => Some(Call::Transfer),
+        _ => None,
+    }
+}
+
+/// The kind of a question to a peer's Raft.
+pub fn kind_of(call: Call) -> Kind {
+    match call {
+        Call::Append => Kind::APPEND,
+        Call::Vote => Kind::VOTE,
+        Call::PreVote => Kind::PRE_VOTE,
+        Call::Transfer => Kind::TRANSFER,
+    }
+}
+
+impl Service for Desk {
+    fn handle(
+        &self,
+        kind: Kind,
+        from: Arc<PeerIdentity>,
+        payload: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let node = self.node();
+        Box::pin(async move {
+            let node = node.ok_or_else(not_ready)?;
+            match kind {
+                Kind::WHO => told(&who(&node)),
+                Kind::JOIN => told(&join(&node, read(&payload)?).await),
+                _ if from.purpose == Purpose::Inquiry => {
+                    Err(Refusal::new(Code::Failed, format!("a stranger may not ask for {kind}; join first")))
+                }
+                Kind::PROPOSE => node.proposer.serve(payload).await.map_err(refusal),
+                Kind::READ_INDEX => told(&node.serve_read_index().await),
+                Kind::RENEW => told(&node.serve_renew(read(&payload)?)),
+                Kind::LEAD => {
+                    let Lead { to } = read(&payload)?;
+                    node.transfer(to).await.map_err(refusal)?;
+                    Ok(Bytes::new())
+                }
+                _ => {
+                    let call = call_of(kind).ok_or_else(|| Refusal::unknown(kind))?;
+                    let answer = node.engine.answer(call, payload).await;
+                    answer.map_err(|error| Refusal::new(Code::Failed, error.to_string()))
+                }
+            }
+        })
+    }
+
+    fn stream(
+        &self,
+        kind: Kind,
+        from: Arc<PeerIdentity>,
+        _: Bytes,
+        mut sender: StreamSender,
+        receiver: StreamReceiver,
+    ) -> BoxFuture<'static, ()> {
+        let node = self.node();
+        Box::pin(async move {
+            let Some(node) = node else { return sender.refuse(&not_ready()).await };
+            if kind != Kind::APPEND || from.purpose == Purpose::Inquiry {
+                return sender.refuse(&Refusal::unknown(kind)).await;
+            }
+            let questions = receiver.take_while(|item| std::future::ready(item.is_ok()));
+            let questions = questions.filter_map(|item| std::future::ready(item.ok())).boxed();
+            let mut answers = node.engine.answers(questions);
+            // The stream holds no node: it must end when the node does.
+            drop(node);
+            while let Some(Ok(answer)) = answers.next().await {
+                if sender.send(answer).await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+}
+
+fn refusal(error: Error) -> Refusal {
+    let code = match error.class {
+        Class::Overloaded => Code::Overloaded,
+        Class::Invalid => Code::Malformed,
+        Class::Refused | Class::Conflict | Class::Unknown => Code::Failed,
+    };
+    let refusal = Refusal::new(code, error.message);
+    match error.retry_after {
+        Some(wait) => refusal.retry_after(wait),
+        None => refusal,
+    }
+}
+
+fn who(node: &Node) -> Who {
+    Who {
+        cluster: Some(node.identity.cluster),
+        node: Some(node.me()),
+        name: node.identity.name.clone(),
+        leader: node.leadership.borrow().leader,
+        members: node.ledger.view.state().members.values().cloned().collect(),
+    }
+}
+
+/// A node wants to be a member: it becomes one in the log, and the leader gives it a seat.
+async fn join(node: &Node, join: Join) -> Joined {
+    let cluster = node.identity.cluster;
+    if let Some(wanted) = join.cluster.filter(|wanted| *wanted != cluster) {
+        return Joined::No(format!(
+            "this is cluster {cluster}, and {wanted} is wanted; give the address of a member of that one, \
+             or leave out the cluster's id"
+        ));
+    }
+    match node.propose(&Command::Admit(join.admit)).await {
+        Ok(Outcome::Admitted(number)) => Joined::Welcome {
+            cluster,
+            node: number,
+            chunk_bytes: node.identity.chunk_bytes,
+            members: node.ledger.view.state().members.values().cloned().collect(),
+        },
+        Ok(Outcome::Not(Why::Exists(why) | Why::Invalid(why) | Why::Limit(why) | Why::Unknown(why))) => Joined::No(why),
+        Ok(other) => Joined::Later(format!("{other:?}")),
+        Err(error) => Joined::Later(error.message),
+    }
+}

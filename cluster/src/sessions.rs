@@ -1,0 +1,144 @@
+//! Sessions: who lives. One lease a node, renewed by messages that the leader keeps in memory; only a beginning
+//! and an end are entries.
+//!
+//! Two clocks count the same lease, and neither asks the other: the owner counts from when it *sent* the renewal
+//! and stops its handlers at two thirds of the lease; the leader counts from when it *received* it, and ends the
+//! session after all of it. A leader that has not heard of a quorum for a third of the lease keeps nobody alive:
+//! its successor may be counting already.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use evener_core::{
+    id::{NodeId, SessionId, Term},
+    session::Session,
+};
+use tokio::time::Instant;
+
+use crate::messages::Renewed;
+
+/// The leases as the leader counts them.
+#[derive(Debug, Default)]
+pub struct Leases {
+    reign: Option<Term>,
+    heard: BTreeMap<NodeId, (SessionId, Instant)>,
+}
+
+impl Leases {
+    /// This node leads in `term`, and has applied an entry of it: everybody's lease begins anew.
+    pub fn reign(&mut self, term: Term) {
+        if self.reign != Some(term) {
+            *self = Self { reign: Some(term), heard: BTreeMap::new() };
+        }
+    }
+
+    /// It does not lead.
+    pub fn abdicate(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A node says that it lives. `live` is its session in the log.
+    pub fn renew(&mut self, node: NodeId, session: SessionId, live: Option<SessionId>, now: Instant) -> Renewed {
+        if self.reign.is_none() {
+            return Renewed::NotLeader;
+        }
+        if live != Some(session) {
+            return Renewed::Gone;
+        }
+        self.heard.insert(node, (session, now));
+        Renewed::Kept
+    }
+
+    /// Which of the log's sessions have not been renewed for a whole lease. One that is seen for the first time
+    /// has all of it before it.
+    pub fn expired(
+        &mut self,
+        sessions: &BTreeMap<NodeId, Session>,
+        lease: Duration,
+        now: Instant,
+    ) -> Vec<(NodeId, SessionId)> {
+        if self.reign.is_none() {
+            return Vec::new();
+        }
+        self.heard.retain(|node, (session, _)| sessions.get(node).is_some_and(|live| live.session == *session));
+        let silent = sessions.values().filter(|live| {
+            let (_, heard) = *self.heard.entry(live.node).or_insert((live.session, now));
+            now.saturating_duration_since(heard) >= lease
+        });
+        silent.map(|live| (live.node, live.session)).collect()
+    }
+}
+
+/// A session as its owner counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Which.
+    pub session: SessionId,
+    /// When the last renewal that was answered had been sent.
+    pub sent: Instant,
+}
+
+impl Lease {
+    /// When the owner has to have stopped.
+    pub fn ends(&self, lease: Duration) -> Instant {
+        self.sent + lease * 2 / 3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(5);
+
+    fn live(node: u64, session: u64) -> BTreeMap<NodeId, Session> {
+        let live = Session {
+            node: NodeId(node),
+            session: SessionId(session),
+            since: Default::default(),
+            capabilities: BTreeMap::new(),
+            weight: 1,
+            nonce: Default::default(),
+            draining: false,
+        };
+        BTreeMap::from([(NodeId(node), live)])
+    }
+
+    #[test]
+    fn who_is_silent_for_a_whole_lease_has_expired() {
+        let (mut leases, sessions, start) = (Leases::default(), live(2, 7), Instant::now());
+        leases.reign(Term(1));
+        assert_eq!(leases.expired(&sessions, LEASE, start), []);
+        let renewed = leases.renew(NodeId(2), SessionId(7), Some(SessionId(7)), start + LEASE / 2);
+        assert_eq!(renewed, Renewed::Kept);
+        assert_eq!(leases.expired(&sessions, LEASE, start + LEASE), []);
+        assert_eq!(leases.expired(&sessions, LEASE, start + LEASE * 3 / 2), [(NodeId(2), SessionId(7))]);
+    }
+
+    #[test]
+    fn a_new_leader_grants_a_full_lease() {
+        let (mut leases, sessions, start) = (Leases::default(), live(2, 7), Instant::now());
+        leases.reign(Term(1));
+        leases.expired(&sessions, LEASE, start);
+        leases.abdicate();
+        assert_eq!(leases.expired(&sessions, LEASE, start + LEASE * 9), []);
+        leases.reign(Term(3));
+        assert_eq!(leases.expired(&sessions, LEASE, start + LEASE * 9), []);
+        assert_eq!(leases.expired(&sessions, LEASE, start + LEASE * 10), [(NodeId(2), SessionId(7))]);
+    }
+
+    #[test]
+    fn a_later_session_has_a_lease_of_its_own() {
+        let (mut leases, start) = (Leases::default(), Instant::now());
+        leases.reign(Term(1));
+        leases.expired(&live(2, 7), LEASE, start);
+        assert_eq!(leases.expired(&live(2, 8), LEASE, start + LEASE), []);
+        assert_eq!(leases.renew(NodeId(2), SessionId(7), Some(SessionId(8)), start), Renewed::Gone);
+    }
+
+    #[test]
+    fn the_owner_stops_before_the_leader_may_end_its_session() {
+        let sent = Instant::now();
+        let received = sent + Duration::from_millis(1);
+        assert!(Lease { session: SessionId(1), sent }.ends(LEASE) < received + LEASE);
+    }
+}

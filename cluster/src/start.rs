@@ -1,0 +1,165 @@
+//! How a node comes to be a member: it is one already, founds a cluster, or joins one.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use evener_core::{
+    command::{Admit, Command, Found, Outcome, Why},
+    id::{ClusterId, Incarnation, NodeId},
+};
+use evener_store::{
+    Disk, Identity,
+    codec::{decode_message, encode_message},
+};
+use tokio::time::sleep;
+
+use crate::{
+    config::Config,
+    dice::{self, Use},
+    error::StartError,
+    links::Links,
+    message::Kind,
+    messages::{Join, Joined, Who},
+    node::Node,
+};
+
+/// To hear who is at an address.
+const WHO_WAIT: Duration = Duration::from_secs(2);
+/// To be admitted: the member that is asked may have to find the leader.
+const JOIN_WAIT: Duration = Duration::from_secs(15);
+/// Before the addresses are tried again.
+const TRY_AGAIN_WAIT: Duration = Duration::from_millis(250);
+
+/// The life of a directory that is not a member's yet.
+pub fn incarnation(config: &Config) -> Incarnation {
+    Incarnation(dice::name(config.draw, Use::Incarnation, 0))
+}
+
+/// Who this node is from now on, and whether it has to found the cluster.
+pub async fn become_member(
+    config: &Config,
+    disk: &dyn Disk,
+    links: &Links,
+    peer: &str,
+) -> Result<Identity, StartError> {
+    if let Some(identity) = Identity::read(disk)? {
+        return its_own(config, identity);
+    }
+    let identity = match (config.bootstrap, config.join.is_empty()) {
+        (true, _) => {
+            nobody_answers(config, links).await?;
+            Identity {
+                cluster: config.cluster.unwrap_or(ClusterId(dice::name(config.draw, Use::Cluster, 0))),
+                node: NodeId(1),
+                name: config.name.clone(),
+                incarnation: incarnation(config),
+                chunk_bytes: config.journal.chunk_bytes,
+            }
+        }
+        (false, false) => join(config, links, peer).await?,
+        (false, true) => {
+            let disk = disk.name();
+            return Err(StartError::Refused(format!(
+                "{disk} holds no node: found a cluster with --bootstrap, or join one with --join ADDRESS"
+            )));
+        }
+    };
+    identity.write(disk)?;
+    Ok(identity)
+}
+
+/// The directory is a node's: is it the one that was meant?
+fn its_own(config: &Config, identity: Identity) -> Result<Identity, StartError> {
+    let Identity { cluster, name, .. } = &identity;
+    if let Some(wanted) = config.cluster.filter(|wanted| wanted != cluster) {
+        return Err(StartError::Refused(format!(
+            "the data directory is of cluster {cluster}, and cluster {wanted} was asked for; give that cluster's \
+             directory, or an empty one"
+        )));
+    }
+    if *name != config.name {
+        return Err(StartError::Refused(format!(
+            "the data directory is of the node named {name}, and it was started as {}; start it under its name, \
+             or give an empty directory",
+            config.name
+        )));
+    }
+    Ok(identity)
+}
+
+/// A second cluster where one answers would be a split brain of the operator's making.
+async fn nobody_answers(config: &Config, links: &Links) -> Result<(), StartError> {
+    for at in &config.join {
+        let answer = links.inquire(at, Kind::WHO, Bytes::new(), WHO_WAIT).await;
+        let Some(who) = answer.ok().and_then(|answer| decode_message::<Who>(&answer).ok()) else { continue };
+        if let Some(cluster) = who.cluster {
+            return Err(StartError::Refused(format!(
+                "refused to found a cluster: node {} of cluster {cluster} answers at {at}; join it by leaving out \
+                 --bootstrap, or leave out --join {at}",
+                who.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Asks one member after the other until one lets this node in, or one says no.
+async fn join(config: &Config, links: &Links, peer: &str) -> Result<Identity, StartError> {
+    let join = Join { admit: admit(config, incarnation(config), peer), cluster: config.cluster };
+    let question = encode_message(&join).map_err(|error| StartError::Refused(error.to_string()))?;
+    let mut told = None;
+    loop {
+        for at in config.join.iter().filter(|at| *at != peer) {
+            let why = match links.inquire(at, Kind::JOIN, question.clone(), JOIN_WAIT).await {
+                Ok(answer) => match decode_message(&answer) {
+                    Ok(Joined::Welcome { cluster, node, chunk_bytes, .. }) => {
+                        let (name, incarnation) = (config.name.clone(), join.admit.incarnation);
+                        return Ok(Identity { cluster, node, name, incarnation, chunk_bytes });
+                    }
+                    Ok(Joined::No(why)) => {
+                        return Err(StartError::Refused(format!("refused to join at {at}: {why}")));
+                    }
+                    Ok(Joined::Later(why)) => why,
+                    Err(error) => error.to_string(),
+                },
+                Err(why) => why,
+            };
+            let why = format!("failed to join at {at}: {why}");
+            if told.as_ref() != Some(&why) {
+                tracing::warn!(name = config.name, "{why}; trying again");
+                told = Some(why);
+            }
+        }
+        sleep(TRY_AGAIN_WAIT).await;
+    }
+}
+
+fn admit(config: &Config, incarnation: Incarnation, peer: &str) -> Admit {
+    Admit {
+        name: config.name.clone(),
+        incarnation,
+        peer: peer.to_owned(),
+        http: config.http.clone(),
+        level: config.level,
+    }
+}
+
+/// Makes the group and the cluster, unless that was done. Only its first node may: it has the first number, and
+/// its log tells whether it has.
+pub async fn found(node: &Arc<Node>) -> Result<(), StartError> {
+    let first = admit(&node.config, node.identity.incarnation, &node.peer);
+    let seat = crate::raft::Seat {
+        name: first.name.clone(),
+        peer: first.peer.clone(),
+        http: first.http.clone(),
+        incarnation: first.incarnation,
+    };
+    node.engine.found(seat).await.map_err(StartError::Failed)?;
+    let found = Command::Found(Found { cluster: node.identity.cluster, limits: node.config.limits, first });
+    match node.propose(&found).await {
+        // It was done before.
+        Ok(Outcome::Admitted(_) | Outcome::Not(Why::Exists(_))) => Ok(()),
+        Ok(other) => Err(StartError::Failed(format!("failed to found the cluster: {other:?}"))),
+        Err(error) => Err(StartError::Failed(format!("failed to found the cluster: {error}"))),
+    }
+}

@@ -1,0 +1,52 @@
+//! How a node stands: plain values, told at once, asking nobody.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use evener_core::id::{ClusterId, LogIndex, NodeId, Position, SessionId, Term};
+
+pub use crate::raft::Role;
+
+/// How a node stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Of which cluster.
+    pub cluster: ClusterId,
+    /// Which member.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where peers reach it.
+    pub peer: String,
+    /// Where clients reach it.
+    pub http: String,
+    /// Its part in the group.
+    pub role: Role,
+    /// The term it knows.
+    pub term: Term,
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// Who votes.
+    pub voters: Vec<NodeId>,
+    /// Who follows the log without a vote.
+    pub learners: Vec<NodeId>,
+    /// The end of its log.
+    pub last: Option<LogIndex>,
+    /// What it knows to be committed.
+    pub committed: Option<LogIndex>,
+    /// What it has applied.
+    pub applied: LogIndex,
+    /// The end of what is on its disk.
+    pub durable: Option<LogIndex>,
+    /// The position of the next event of the default context.
+    pub head: Position,
+    /// Its session; none while it has none.
+    pub session: Option<SessionId>,
+    /// Commands that wait here or are under way.
+    pub proposing: usize,
+    /// On the leader: how far each other's log is known to reach.
+    pub matched: BTreeMap<NodeId, Option<LogIndex>>,
+    /// On the leader: how long ago a quorum answered.
+    pub quorum_age: Option<Duration>,
+    /// Why it has stopped.
+    pub stopped: Option<String>,
+}

@@ -1,0 +1,159 @@
+//! What this node has applied: the replicated state, the index of all events, and the mark up to where both
+//! stand. Whoever waits for something in the log waits here; nobody polls.
+
+use std::io;
+
+use bytes::Bytes;
+use evener_core::{
+    append::Appended,
+    command::{Entry, Outcome},
+    id::{ContextId, LogIndex, Position, Term},
+    state::State,
+};
+use evener_store::{Checkpoint, Verdict, codec};
+use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
+use tokio::sync::watch;
+
+/// Up to where this node has applied the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The last entry.
+    pub index: LogIndex,
+    /// Its term.
+    pub term: Term,
+    /// The position of the next event of the default context.
+    pub head: Position,
+    /// The last entry that changed anything but events and tokens.
+    pub changed: LogIndex,
+}
+
+/// The group's membership as of the applied log. Raft's, in Raft's layout; kept here so that it stands in the
+/// same checkpoint as the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Seats {
+    /// Where it was set; none before the first.
+    pub at: Option<(Term, LogIndex)>,
+    /// Raft's membership.
+    pub layout: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    /// The last entry applied; none before the first.
+    last: Option<(Term, LogIndex)>,
+    seats: Seats,
+}
+
+/// What this node has applied.
+pub struct View {
+    inner: RwLock<Inner>,
+    applied: watch::Sender<Applied>,
+}
+
+impl View {
+    /// What a checkpoint holds, or nothing yet.
+    pub fn recover(checkpoint: Option<&Checkpoint>) -> io::Result<Self> {
+        let inner = match checkpoint {
+            Some(checkpoint) => Inner {
+                state: codec::decode_image(&checkpoint.image).map_err(io::Error::other)?,
+                last: Some((checkpoint.term, checkpoint.index)),
+                seats: codec::decode_image(&checkpoint.membership).map_err(io::Error::other)?,
+            },
+            None => Inner::default(),
+        };
+        let (applied, _) = watch::channel(mark(&inner));
+        Ok(Self { inner: RwLock::new(inner), applied })
+    }
+
+    /// The replicated state as of now. Hold it briefly: nothing is applied meanwhile.
+    pub fn state(&self) -> MappedRwLockReadGuard<'_, State> {
+        RwLockReadGuard::map(self.inner.read(), |inner| &inner.state)
+    }
+
+    /// The mark, and when it moves.
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.subscribe()
+    }
+
+    /// The last entry applied; none before the first.
+    pub fn last(&self) -> Option<(Term, LogIndex)> {
+        self.inner.read().last
+    }
+
+    /// The group's membership as applied.
+    pub fn seats(&self) -> Seats {
+        self.inner.read().seats.clone()
+    }
+
+    /// An entry without commands was applied; perhaps it set the membership.
+    pub fn pass(&self, term: Term, index: LogIndex, seats: Option<Bytes>) -> Verdict {
+        let mut inner = self.inner.write();
+        inner.last = Some((term, index));
+        if let Some(layout) = seats {
+            inner.seats = Seats { at: Some((term, index)), layout: layout.to_vec() };
+        }
+        let head = inner.state.head(ContextId::DEFAULT);
+        verdict(index, ContextId::DEFAULT, head, &inner.state, &[])
+    }
+
+    /// Replaces everything by what a checkpoint holds.
+    pub fn install(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        *self.inner.write() = Self::recover(Some(checkpoint))?.inner.into_inner();
+        self.publish();
+        Ok(())
+    }
+
+    /// Applies an entry: what became of its commands, and which of its events stand where.
+    pub fn apply(&self, term: Term, index: LogIndex, entry: &Entry) -> (Vec<Outcome>, Verdict) {
+        let mut inner = self.inner.write();
+        let head = inner.state.head(entry.context);
+        let outcomes = inner.state.apply(index, entry);
+        inner.last = Some((term, index));
+        let verdict = verdict(index, entry.context, head, &inner.state, &outcomes);
+        (outcomes, verdict)
+    }
+
+    /// Moves the mark to what was applied, and wakes who waits for it.
+    pub fn publish(&self) {
+        let mark = mark(&self.inner.read());
+        self.applied.send_if_modified(|applied| std::mem::replace(applied, mark) != mark);
+    }
+
+    /// Waits until `index` is applied here.
+    pub async fn reach(&self, index: LogIndex) {
+        let mut applied = self.applied.subscribe();
+        // It cannot close: the sender is `self`.
+        let _ = applied.wait_for(|applied| applied.index >= index).await;
+    }
+
+    /// What a checkpoint should hold: taken at once, encoded by whoever calls the closure. None before the first
+    /// entry.
+    pub fn image(&self) -> Option<impl FnOnce() -> Checkpoint + Send + 'static> {
+        let inner = self.inner.read();
+        let (term, index) = inner.last?;
+        let (seats, state) = (inner.seats.clone(), inner.state.clone());
+        Some(move || {
+            let membership = codec::encode_image(&seats);
+            Checkpoint { index, term, membership, image: codec::encode_image(&state) }
+        })
+    }
+}
+
+fn mark(inner: &Inner) -> Applied {
+    let (term, index) = inner.last.unwrap_or_default();
+    Applied { index, term, head: inner.state.head(ContextId::DEFAULT), changed: inner.state.changed }
+}
+
+/// Which of an entry's appends were stored, and where.
+fn verdict(index: LogIndex, context: ContextId, head: Position, state: &State, outcomes: &[Outcome]) -> Verdict {
+    let mut accepted = Vec::new();
+    for (number, outcome) in (0..).zip(outcomes) {
+        if let Outcome::Appended(Appended { repeated: false, .. }) = outcome {
+            accepted.push(number);
+        }
+    }
+    let events = state.head(context).0 - head.0;
+    let events = u32::try_from(events).expect("an entry has fewer events than bytes");
+    Verdict { index, context, first: head, accepted, events, recorded: state.recorded }
+}

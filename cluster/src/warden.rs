@@ -1,0 +1,129 @@
+//! What only the leader does: counts the leases, lets the Raft group follow the members, raises the feature level.
+
+use std::sync::Arc;
+
+use evener_core::{
+    command::Command,
+    id::{NodeId, Term},
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    membership::{self, Step},
+    node::Node,
+};
+
+/// Counts leases while this node leads. Runs as long as the node does.
+pub async fn count_leases(node: Arc<Node>) {
+    loop {
+        let term = reign(&node).await;
+        node.leases.lock().reign(term);
+        while node.leads() && node.leadership.borrow().term == term {
+            let silent = {
+                let state = node.ledger.view.state();
+                node.leases.lock().expired(&state.sessions, node.config.lease, Instant::now())
+            };
+            for (who, session) in silent {
+                tracing::warn!(node = %node.me(), %who, %session, "a session has expired: its node was not heard of");
+                // Judged at its place in the log: whatever goes wrong here, the next round sees what is.
+                if let Err(error) = node.expire(who, session).await {
+                    tracing::debug!(%error, "failed to expire a session");
+                }
+            }
+            let mut leadership = node.leadership.clone();
+            let _ = tokio::time::timeout(node.config.lease / 10, leadership.changed()).await;
+        }
+        node.leases.lock().abdicate();
+    }
+}
+
+/// Waits until this node leads and has applied an entry of its own term: then it knows every session there is.
+async fn reign(node: &Node) -> Term {
+    let mut leadership = node.leadership.clone();
+    loop {
+        let led = leadership.wait_for(|now| now.leader == Some(node.me())).await.map(|now| now.term);
+        // The channel closes when the node stops, and with it this task.
+        let Ok(term) = led else { std::future::pending().await };
+        let mut applied = node.ledger.view.applied();
+        tokio::select! {
+            _ = applied.wait_for(|applied| applied.term >= term) => return term,
+            _ = leadership.wait_for(|now| now.term != term || now.leader != Some(node.me())) => {}
+        }
+    }
+}
+
+/// Lets the group follow the members while this node leads. Runs as long as the node does.
+pub async fn reconcile(node: Arc<Node>) {
+    loop {
+        let term = reign(&node).await;
+        let mut applied = node.ledger.view.applied();
+        while node.leads() && node.leadership.borrow().term == term {
+            applied.mark_unchanged();
+            let seen = *applied.borrow_and_update();
+            match step(&node).await {
+                Ok(true) => {}
+                // Nothing to do. What can change that stands in the log, or a learner catches up.
+                Ok(false) => {
+                    let news = applied.wait_for(|applied| applied.changed != seen.changed);
+                    let _ = tokio::time::timeout(node.config.raft.heartbeat * 2, news).await;
+                }
+                Err(error) => {
+                    tracing::debug!(node = %node.me(), error, "failed to change the membership; trying again");
+                    sleep(node.config.raft.heartbeat).await;
+                }
+            }
+        }
+    }
+}
+
+/// Does one thing, if there is one to do.
+async fn step(node: &Node) -> Result<bool, String> {
+    let (members, level) = {
+        let state = node.ledger.view.state();
+        (state.members.clone(), state.level)
+    };
+    // Before it is founded there is nobody to follow.
+    if members.is_empty() {
+        return Ok(false);
+    }
+    let standing = node.engine.standing();
+    if let Some(step) = membership::plan(node.me(), &standing, &members, node.config.voters_max) {
+        tracing::info!(node = %node.me(), ?step, "the membership changes");
+        match step {
+            Step::Seat(seats) => node.engine.seat(seats).await?,
+            Step::Voters(voters) => node.engine.set_voters(voters).await?,
+            Step::Unseat(nodes) => node.engine.unseat(nodes).await?,
+        }
+        return Ok(true);
+    }
+    let least = members.values().map(|member| member.level).min().unwrap_or(level);
+    if least > level {
+        node.propose(&Command::RaiseLevel(least)).await.map_err(|error| error.to_string())?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// A member's socket closed and cannot be opened again: its process is gone. Ends its session, if this node
+/// leads; asks for votes, if it was the leader.
+pub async fn mourn(node: Arc<Node>, who: NodeId) {
+    if node.leads() {
+        let session = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
+        if let Some(session) = session {
+            tracing::warn!(node = %node.me(), %who, %session, "a member's process is gone: its session ends");
+            let _ = node.expire(who, session).await;
+        }
+        return;
+    }
+    let standing = node.engine.standing();
+    if standing.leader != Some(who) || !standing.voters.contains(&node.me()) {
+        return;
+    }
+    // One after the other, so that they do not take votes from each other; the first that can win does.
+    let rank = standing.voters.iter().filter(|voter| **voter != who && **voter < node.me()).count();
+    sleep(node.config.raft.heartbeat * u32::try_from(rank).unwrap_or(u32::MAX)).await;
+    if node.engine.standing().leader == Some(who) {
+        tracing::warn!(node = %node.me(), %who, "the leader's process is gone: asking for votes");
+        node.engine.succeed().await;
+    }
+}
