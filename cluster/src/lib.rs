@@ -17,6 +17,7 @@ pub mod message;
 pub mod handshake;
 
 pub mod link;
+pub mod peers;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod sim_wire;
