@@ -180,6 +180,11 @@ impl Cluster {
         self.node.ledger.view.state()
     }
 
+    /// Looks at the state, and up to where it is applied: both of one moment. Briefly: nothing is applied meanwhile.
+    pub fn look<R>(&self, look: impl FnOnce(&State, LogIndex) -> R) -> R {
+        self.node.ledger.view.look(look)
+    }
+
     /// The events.
     #[must_use]
     pub fn events(&self) -> &EventReader {

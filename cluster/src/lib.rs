@@ -17,7 +17,6 @@ pub mod message;
 pub mod handshake;
 
 pub mod link;
-pub mod peers;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod sim_wire;

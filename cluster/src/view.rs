@@ -71,6 +71,12 @@ impl View {
         RwLockReadGuard::map(self.inner.read(), |inner| &inner.state)
     }
 
+    /// The replicated state, and up to where it is applied: both of one moment.
+    pub fn look<R>(&self, look: impl FnOnce(&State, LogIndex) -> R) -> R {
+        let inner = self.inner.read();
+        look(&inner.state, inner.last.unwrap_or_default().1)
+    }
+
     /// The mark, and when it moves.
     pub fn applied(&self) -> watch::Receiver<Applied> {
         self.applied.subscribe()

@@ -8,6 +8,7 @@ pub mod prelude;
 pub mod event;
 pub mod node;
 
+pub mod actors;
 pub mod exec;
 pub mod handler;
 

@@ -24,7 +24,6 @@ use super::{
 use crate::{event::Stored, handler::Runner};
 use evener_store::events::BLOCK_BYTES_MAX;
 
-
 /// See the [module](self).
 pub struct CoordinatorActor;
 
@@ -288,12 +287,7 @@ impl State {
     fn hand_over(
         &mut self,
         me: ActorRef<Message>,
-        (segment, epoch, next, to): (
-            evener_core::id::SegmentId,
-            evener_core::id::Epoch,
-            Position,
-            Option<NodeId>,
-        ),
+        (segment, epoch, next, to): (evener_core::id::SegmentId, evener_core::id::Epoch, Position, Option<NodeId>),
     ) {
         let Some((_, session, _)) = self.seen else { return };
         let (world, processor) = (self.arguments.world.clone(), self.arguments.id);

@@ -69,14 +69,8 @@ impl Actor for Root {
         let row = Row::new(&world.board, "node", "node", None, world.wall());
         let mut tasks = JoinSet::new();
         tasks.spawn(watch(world, me.clone()));
-        let mut state = State {
-            arguments,
-            children: BTreeMap::new(),
-            teller: None,
-            restarts: BTreeMap::new(),
-            _tasks: tasks,
-            row,
-        };
+        let mut state =
+            State { arguments, children: BTreeMap::new(), teller: None, restarts: BTreeMap::new(), _tasks: tasks, row };
         state.start(&me, Child::Teller).await?;
         state.start(&me, Child::Balancer).await?;
         Ok(state)
@@ -218,7 +212,9 @@ impl State {
         })?;
         let runner = match handler {
             Handler::Embedded => self.arguments.runners.get(&name)?.clone(),
-            Handler::Exec(command) => Arc::new(ExecRunner::new(name.as_str(), command, crate::exec::Settings::default())) as Arc<dyn Runner>,
+            Handler::Exec(command) => {
+                Arc::new(ExecRunner::new(name.as_str(), command, crate::exec::Settings::default())) as Arc<dyn Runner>
+            }
             Handler::Webhook(_) => return None,
         };
         let (restarts, last_error) = self.restarts.get(&child).cloned().unwrap_or_default();

@@ -105,9 +105,9 @@ async fn tell(world: Arc<World>, waiting: Vec<Tell>, me: ActorRef<Message>) {
         };
         failed |= stale.is_err();
         for (processor, from) in processors.into_iter().zip(from) {
-            let mine = stale.clone().map(|stale| {
-                stale.into_iter().filter(|stale| stale.processor == processor).collect::<Vec<Stale>>()
-            });
+            let mine = stale
+                .clone()
+                .map(|stale| stale.into_iter().filter(|stale| stale.processor == processor).collect::<Vec<Stale>>());
             answers.push((from, mine));
         }
     }

@@ -93,10 +93,8 @@ impl State {
                 self.try_letter(me.clone(), sequence, position, attempt, right);
             }
             Effect::Report(report) => {
-                let message = coordinator::Message::Input(evener_core::coordinator::Input::Report(
-                    self.arguments.id,
-                    report,
-                ));
+                let message =
+                    coordinator::Message::Input(evener_core::coordinator::Input::Report(self.arguments.id, report));
                 let _ = self.arguments.coordinator.cast(message);
             }
             Effect::WakeAt(at) => {
@@ -160,7 +158,14 @@ impl State {
 
     fn delivery(&self, segment: SegmentId, epoch: Epoch) -> impl Fn(Arc<Stored>, u32) -> Delivery + use<> {
         let processor = self.arguments.processor.clone();
-        move |stored, attempt| Delivery { processor: processor.clone(), segment, epoch, attempt, replaying: false, stored }
+        move |stored, attempt| Delivery {
+            processor: processor.clone(),
+            segment,
+            epoch,
+            attempt,
+            replaying: false,
+            stored,
+        }
     }
 
     fn publish(&mut self) {

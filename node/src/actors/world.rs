@@ -1,10 +1,6 @@
 //! What the actors of a node see of the world: the cluster, the handlers' threads, the board, time and dice.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use evener_cluster::{Applied, Cluster, Leadership, transport::Clock};
 use evener_core::{
