@@ -121,6 +121,7 @@ impl Cluster {
                 let _ = stop.run_until_cancelled(work).await;
             });
         };
+        spawn(Box::pin(start::announce(node.clone())));
         spawn(Box::pin(keeper::keep(node.clone())));
         spawn(Box::pin(warden::count_leases(node.clone())));
         spawn(Box::pin(warden::reconcile(node.clone())));
@@ -330,6 +331,15 @@ impl Cluster {
         let me = node.me();
         let passed = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me));
         let _ = timeout(node.config.raft.election_max, passed).await;
+    }
+
+    /// Stops this node as if its process had been killed: nobody is told, nothing is written down.
+    pub async fn kill(&self) {
+        let node = &self.node;
+        node.session.send_replace(None);
+        node.stop.cancel();
+        self.server.shutdown().await;
+        node.engine.shutdown().await;
     }
 
     /// Stops this node in good order: its session ends, leadership goes on, the state is written down.

@@ -163,3 +163,29 @@ pub async fn found(node: &Arc<Node>) -> Result<(), StartError> {
         Err(error) => Err(StartError::Failed(format!("failed to found the cluster: {error}"))),
     }
 }
+
+/// A member that is somewhere else than it was says so: where it was nobody finds it, the leader least of all.
+pub async fn announce(node: Arc<Node>) {
+    let config = &node.config;
+    let join =
+        Join { admit: admit(config, node.identity.incarnation, &node.peer), cluster: Some(node.identity.cluster) };
+    let Ok(question) = encode_message(&join) else { return };
+    loop {
+        // Where nothing has moved, the leader comes by itself.
+        sleep(TRY_AGAIN_WAIT).await;
+        let known: Vec<(NodeId, String)> = {
+            let state = node.ledger.view.state();
+            state.members.values().map(|member| (member.node, member.peer.clone())).collect()
+        };
+        // Found where it is known to be.
+        if node.leadership.borrow().leader.is_some() && known.contains(&(node.me(), node.peer.clone())) {
+            return;
+        }
+        let others = known.into_iter().filter(|(who, _)| *who != node.me()).map(|(_, at)| at);
+        for at in others.chain(config.join.iter().cloned()).filter(|at| *at != node.peer) {
+            if node.links.inquire(&at, Kind::JOIN, question.clone(), config.raft.election_max).await.is_ok() {
+                break;
+            }
+        }
+    }
+}

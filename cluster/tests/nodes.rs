@@ -25,7 +25,14 @@ fn config(nth: u64) -> Config {
     config
 }
 
+/// `RUST_LOG=evener_cluster=debug` shows what the nodes say.
+fn logged() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
+
 async fn start(config: Config, disk: &MemoryDisk) -> Cluster {
+    logged();
     let starting =
         Cluster::start(config, Arc::new(disk.clone()), Arc::new(TcpTransport::default()), Arc::new(SystemClock));
     timeout(PATIENCE, starting).await.expect("a node starts").expect("it starts well")
@@ -86,4 +93,74 @@ async fn one_node_appends_and_finds_it_again_after_a_restart() {
     assert_eq!(node.append(event("s", 11)).await.unwrap().first, Position(10));
     assert_eq!(node.status().role, Role::Leader);
     node.shutdown().await;
+}
+
+/// Three voters, each with a session.
+async fn three() -> (Vec<Cluster>, Vec<MemoryDisk>) {
+    let disks: Vec<_> = (0..3).map(|_| MemoryDisk::new()).collect();
+    let first = start(founder(), &disks[0]).await;
+    let second = start(joiner(2, &first), &disks[1]).await;
+    let third = start(joiner(3, &second), &disks[2]).await;
+    let nodes = vec![first, second, third];
+    vote(&nodes, 3).await;
+    (nodes, disks)
+}
+
+async fn vote(nodes: &[Cluster], voters: usize) {
+    until("all vote and have a session", || {
+        nodes.iter().all(|node| {
+            let status = node.status();
+            status.voters.len() == voters && status.leader.is_some() && status.session.is_some()
+        })
+    })
+    .await;
+}
+
+fn leader(nodes: &[Cluster]) -> Option<usize> {
+    nodes.iter().position(|node| node.status().role == Role::Leader)
+}
+
+async fn same(nodes: &[Cluster]) {
+    until("all nodes have applied the same", || {
+        let ends: Vec<_> = nodes.iter().map(|node| (node.status().last, node.status().applied)).collect();
+        ends.windows(2).all(|pair| pair[0] == pair[1])
+    })
+    .await;
+    for pair in nodes.windows(2) {
+        assert_eq!(*pair[0].state(), *pair[1].state());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_append_lose_their_leader_and_go_on() {
+    let (mut nodes, disks) = three().await;
+    for (id, node) in (1..).zip(&nodes) {
+        assert_eq!(node.append(event("s", id)).await.unwrap().first, Position(id as u64 - 1));
+    }
+    for node in &nodes {
+        node.barrier().await.unwrap();
+        assert_eq!(node.state().head(ContextId::DEFAULT), Position(3));
+    }
+    same(&nodes).await;
+
+    let lost = leader(&nodes).unwrap();
+    nodes.remove(lost).kill().await;
+    for id in 4..=6 {
+        let node = &nodes[id as usize % 2];
+        assert_eq!(node.append(event("s", id)).await.unwrap().first, Position(id as u64 - 1));
+    }
+    until("the lost node's session has ended", || nodes[0].state().sessions.len() == 2).await;
+
+    nodes.push(start(config(lost as u64 + 1), &disks[lost]).await);
+    vote(&nodes, 3).await;
+    let last = nodes.last().unwrap();
+    assert_eq!(last.append(event("s", 2)).await.unwrap().first, Position(1));
+    assert_eq!(last.append(event("s", 7)).await.unwrap().first, Position(6));
+    for node in &nodes {
+        node.barrier().await.unwrap();
+    }
+    same(&nodes).await;
+    for node in nodes {
+        node.shutdown().await;
+    }
 }

@@ -148,13 +148,17 @@ impl RaftNetworkV2<Types> for Client {
     {
         let asked = Arc::new(AtomicU64::new(0));
         let count = asked.clone();
-        let questions = input.fuse().map(move |request| {
+        let mut questions = input.fuse().map(move |request| {
             count.fetch_add(1, Relaxed);
             request.to_bytes()
         });
-        let opening = self.peers.stream(self.target, Call::Append, questions.boxed());
+        let (peers, target) = (self.peers.clone(), self.target);
         Box::pin(async move {
-            let answers = within(option.soft_ttl(), opening).await?;
+            // openraft waits after a failure when it is asked for the next request, and nowhere else: a stream
+            // that fails to open without asking is opened again at once, for ever.
+            let Some(first) = questions.next().await else { return Ok(stream::empty().boxed()) };
+            let questions = stream::iter([first]).chain(questions);
+            let answers = within(option.soft_ttl(), peers.stream(target, Call::Append, questions.boxed())).await?;
             let stall = option.hard_ttl() * STALL_TTLS;
             let pulse = Pulse { answers: answers.fuse(), asked, answered: 0, stall };
             Ok(stream::unfold(Some(pulse), Pulse::next).fuse().boxed())
