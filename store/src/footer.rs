@@ -23,8 +23,6 @@
 //!      -4      4  "SEAL"
 //! ```
 
-use std::ops::Range;
-
 use evener_core::{
     id::{ContextId, LogIndex, Position, Term},
     time::Timestamp,
@@ -224,15 +222,114 @@ fn rows_end(start: usize, rows: usize, bytes: usize, end_max: usize) -> Option<u
     (end <= end_max).then_some(end)
 }
 
-/// The bytes of the footer, at `offset` in its file, that the file's hash covers: all but the hash and what follows,
-/// and with the checksum as 0.
-pub(crate) fn hashed(footer: &[u8]) -> [&[u8]; 3] {
-    let body: Range<usize> = 16..footer.len() - HASH_AND_TRAILER_BYTES;
-    [&footer[..12], &[0; 4], &footer[body]]
-}
-
 fn checksum(first: LogIndex, offset: u32, footer: &[u8]) -> u32 {
     let sum = crc32c::crc32c(&first.0.to_le_bytes());
     let sum = crc32c::crc32c_append(sum, &u64::from(offset).to_le_bytes());
     crc32c::crc32c_append(crc32c::crc32c_append(sum, &footer[..12]), &footer[16..])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use xxhash_rust::xxh3::xxh3_128;
+
+    use super::*;
+
+    fn verdict(index: u64, context: u32, first: u64, accepted: &[u32], events: u32) -> Verdict {
+        Verdict {
+            index: LogIndex(index),
+            context: ContextId(context),
+            first: Position(first),
+            accepted: accepted.to_vec(),
+            events,
+            recorded: Timestamp(1000 + index),
+        }
+    }
+
+    /// Frames of 40 and 50 bytes of one context, then a blank one and one of another context.
+    fn sample() -> (Vec<u32>, Vec<(LogIndex, Term)>, Vec<Verdict>) {
+        let verdicts = vec![
+            verdict(7, 0, 100, &[0, 1, 2, 5], 9),
+            verdict(8, 0, 109, &[], 0),
+            verdict(9, 0, 0, &[], 0),
+            verdict(10, 1, 3, &[0], 1),
+            verdict(11, 0, 109, &[1], 2),
+        ];
+        (vec![72, 122, 158, 200, 240], vec![(LogIndex(7), Term(1)), (LogIndex(9), Term(4))], verdicts)
+    }
+
+    fn encoded() -> (Vec<u8>, u128) {
+        let (ends, terms, verdicts) = sample();
+        let mut hash = Xxh3::new();
+        hash.update(&[9; 240]);
+        encode(LogIndex(7), &ends, &terms, &verdicts, hash).unwrap()
+    }
+
+    #[test]
+    fn it_is_read_as_written_and_a_frame_without_events_stands_at_the_head() {
+        let (ends, terms, mut verdicts) = sample();
+        verdicts[2].first = Position(109);
+        let (bytes, hash) = encoded();
+        assert_eq!(decode(LogIndex(7), 240, &bytes), Ok(Footer { ends, terms, verdicts, hash }));
+        assert_eq!(length(&bytes[bytes.len() - TRAILER_BYTES..]), Some(bytes.len()));
+    }
+
+    #[test]
+    fn the_format_is_as_drawn() {
+        let (bytes, hash) = encoded();
+        let mut whole = [&[9; 240], &bytes[..bytes.len() - HASH_AND_TRAILER_BYTES]].concat();
+        whole[240 + 12..240 + 16].fill(0);
+        assert_eq!(hash, xxh3_128(&whole), "the hash is of all before it");
+        let length = bytes.len() as u8;
+        #[rustfmt::skip]
+        let golden = [
+            &b"EVNRFOOT"[..], &[length, 0, 0, 0], &bytes[12..16], &[1, 0, 0, 0],
+            &[5, 0, 0, 0], &[2, 0, 0, 0], &[2, 0, 0, 0],
+            &1007_u64.to_le_bytes(), &1011_u64.to_le_bytes(),
+            &[0, 0, 0, 0], &100_u64.to_le_bytes(), &11_u64.to_le_bytes(),
+            &[1, 0, 0, 0], &3_u64.to_le_bytes(), &1_u64.to_le_bytes(),
+            &7_u64.to_le_bytes(), &1_u64.to_le_bytes(),
+            &9_u64.to_le_bytes(), &4_u64.to_le_bytes(),
+            &[40, 0, 0, 9, 2, 0, 3, 2, 1], &[50, 1, 0, 0, 0], &[36, 1, 0, 0, 0], &[42, 1, 1, 1, 1, 0, 1],
+            &[40, 1, 0, 2, 1, 1, 1],
+            &hash.to_le_bytes(), &[length, 0, 0, 0], b"SEAL",
+        ]
+        .concat();
+        assert_eq!(bytes, golden);
+    }
+
+    #[test]
+    fn p8_a_footer_is_good_only_whole_and_where_it_was_written() {
+        let (bytes, _) = encoded();
+        for at in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[at / 8] ^= 1 << (at % 8);
+            assert!(decode(LogIndex(7), 240, &bytes).is_err(), "bit {at}");
+        }
+        assert!(decode(LogIndex(8), 240, &bytes).is_err() && decode(LogIndex(7), 241, &bytes).is_err());
+        (0..bytes.len()).for_each(|short| assert!(decode(LogIndex(7), 240, &bytes[..short]).is_err()));
+    }
+
+    #[test]
+    fn a_gap_in_the_positions_is_refused() {
+        let (ends, terms, mut verdicts) = sample();
+        verdicts[4].first = Position(110);
+        let error = encode(LogIndex(7), &ends, &terms, &verdicts, Xxh3::new()).unwrap_err();
+        assert_eq!(error, "frame 11 was applied at position 110, and the next was 109");
+    }
+
+    proptest! {
+        /// Rubbish with a good checksum: from a build with a fault.
+        #[test]
+        fn rubbish_takes_no_memory_and_does_not_panic(at in 16..200_usize, rubbish: Vec<u8>) {
+            let (mut bytes, _) = encoded();
+            let end = bytes.len().min(at + rubbish.len());
+            if at < end {
+                bytes[at..end].copy_from_slice(&rubbish[..end - at]);
+            }
+            let sum = checksum(LogIndex(7), 240, &bytes);
+            bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+            let _ = decode(LogIndex(7), 240, &bytes);
+        }
+    }
 }

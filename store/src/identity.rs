@@ -7,6 +7,7 @@ use evener_core::id::{ClusterId, Incarnation, NodeId};
 use uuid::Uuid;
 
 use crate::{
+    chunk::CHUNK_DIR,
     disk::Disk,
     error::{Damage, OpenError},
     small::{Body, Small, put_sized},
@@ -33,10 +34,16 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads it; none if the directory has none yet.
+    /// Reads it; none if the directory has none yet. It must be written before the first frame is: a log without an
+    /// identity has lost it.
     pub fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
-        let doing = || format!("read the identity in {}", disk.name());
-        let Some(body) = FILE.read(disk).map_err(OpenError::io(doing()))? else { return Ok(None) };
+        let doing = || OpenError::io(format!("read the identity in {}", disk.name()));
+        let Some(body) = FILE.read(disk).map_err(doing())? else {
+            if disk.list(CHUNK_DIR).map_err(doing())?.is_empty() {
+                return Ok(None);
+            }
+            return Err(Damage::new(FILE.file, 0, "the file is missing").into());
+        };
         let identity = Self::decode(&body).ok_or_else(|| Damage::new(FILE.file, 0, "it contradicts itself"))?;
         Ok(Some(identity))
     }
@@ -80,5 +87,45 @@ impl Identity {
             name: String::from_utf8(body.sized()?.to_vec()).ok()?,
         };
         body.0.is_empty().then_some(identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evener_core::id::LogIndex;
+
+    use super::*;
+    use crate::disk::{MemoryDisk, Op};
+
+    fn identity(name: &str) -> Identity {
+        Identity {
+            cluster: ClusterId(Uuid::from_u128(1)),
+            node: NodeId(7),
+            name: name.into(),
+            incarnation: Incarnation(Uuid::from_u128(2)),
+            chunk_bytes: 4096,
+        }
+    }
+
+    #[test]
+    fn it_is_written_once() {
+        let disk = MemoryDisk::new();
+        assert_eq!(Identity::read(&disk).unwrap(), None);
+        identity("a").write(&disk).unwrap();
+        assert_eq!(Identity::read(&disk).unwrap(), Some(identity("a")));
+        identity("a").write(&disk).unwrap();
+        let error = identity("b").write(&disk).unwrap_err().to_string();
+        assert!(error.contains("belongs to node 'a'"), "{error}");
+        assert_eq!(Identity::read(&disk).unwrap(), Some(identity("a")));
+        let error = identity(&"x".repeat(256)).write(&MemoryDisk::new()).unwrap_err().to_string();
+        assert!(error.contains("at most 255 bytes"), "{error}");
+    }
+
+    #[test]
+    fn p8_a_log_without_an_identity_has_lost_it() {
+        let disk = MemoryDisk::new();
+        disk.perform(vec![Op::Create { file: crate::chunk::chunk_file(LogIndex(0)), preallocate: 0 }]).unwrap();
+        let error = Identity::read(&disk).unwrap_err().to_string();
+        assert!(error.contains("damage in identity") && error.contains("missing"), "{error}");
     }
 }

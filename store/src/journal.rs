@@ -18,8 +18,8 @@ use crate::{
     disk::{Disk, Done},
     error::{Damage, OpenError, stopped},
     footer,
-    frame::{Frame, FrameError, Place},
-    log::{Phase, Source},
+    frame::{FRAME_BYTES_MAX, Frame, FrameError, Place},
+    log::{Chunk, Phase, Source},
     recovery::{self, Recovered},
     scan::{Found, Scan},
     verdict::Verdict,
@@ -152,7 +152,7 @@ impl Journal {
     /// The chunks, in order.
     pub fn chunks(&self) -> Vec<ChunkInfo> {
         let writer = self.shared.writer.lock();
-        let info = |chunk: &crate::log::Chunk| {
+        let info = |chunk: &Chunk| {
             let (bytes, hash) = match chunk.phase {
                 Phase::Sealed { hash, bytes } => (bytes, Some(hash)),
                 Phase::Open | Phase::Sealing => (chunk.end(), None),
@@ -285,6 +285,23 @@ impl Journal {
         }
     }
 
+    /// Reads every byte of the chunks, and tells the first that is not what was written.
+    pub fn verify(&self) -> io::Result<()> {
+        let chunks = self.shared.writer.lock().log.chunks.clone();
+        for chunk in chunks {
+            match chunk.phase {
+                Phase::Sealed { bytes, .. } => self.shared.verify_sealed(chunk, bytes)?,
+                Phase::Open | Phase::Sealing => {
+                    let mut from = chunk.first;
+                    while let Some(last) = self.read(from, chunk.next(), FRAME_BYTES_MAX)?.last() {
+                        from = last.index.next();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Why the journal has stopped; none while it has not.
     pub fn stopped(&self) -> Option<String> {
         self.shared.writer.lock().failed.clone()
@@ -414,6 +431,19 @@ impl Shared {
         let verdicts = Arc::new(footer.verdicts);
         *self.footer.lock() = Some((chunk, verdicts.clone()));
         Ok(verdicts)
+    }
+
+    /// A sealed chunk has exactly the footer that its frames and what became of them make.
+    fn verify_sealed(&self, chunk: Chunk, bytes: u64) -> io::Result<()> {
+        let (first, end, file) = (chunk.first, chunk.end(), chunk_file(chunk.first));
+        let read = self.disk.read(&file, end, (bytes - end) as usize)?;
+        let footer = footer::decode(first, end, &read).map_err(|found| Damage::new(&file, end, found))?;
+        let sealing = Sealing { first, ends: chunk.ends, terms: footer.terms, verdicts: footer.verdicts };
+        let (made, _) = self.footer_of(&sealing)?;
+        if made != read {
+            return Err(Damage::new(&file, end, "its footer is not what its frames make").into());
+        }
+        Ok(())
     }
 
     /// Reads a chunk back, each frame checked, and makes its footer.

@@ -45,4 +45,5 @@ pub use self::{
     journal::{ChunkInfo, Journal, Settings},
     recovery::{Recovered, Torn},
     verdict::Verdict,
+    writer::GROUP_BYTES_MAX,
 };

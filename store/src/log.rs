@@ -104,7 +104,7 @@ pub(crate) enum Source {
 }
 
 impl Log {
-    pub fn new(chunk_bytes: u64, recent_bytes_max: usize, hidden: Option<(LogIndex, Term)>) -> Self {
+    pub fn new(chunk_bytes: u64, recent_bytes_max: usize) -> Self {
         Self {
             chunk_bytes,
             recent_bytes_max,
@@ -112,7 +112,7 @@ impl Log {
             terms: Vec::new(),
             recent: VecDeque::new(),
             recent_bytes: 0,
-            hidden,
+            hidden: None,
             durable: None,
             truncations: 0,
         }

@@ -60,10 +60,11 @@ pub(crate) fn recover(disk: &dyn Disk, settings: Settings) -> Result<(Writer, Re
     }
     let firsts = chunk_files(disk)?;
     let (promise, mark, fresh) = first_files(disk, &firsts)?;
-    let log = Log::new(chunk_bytes, recent_bytes_max, promise.hidden);
+    let log = Log::new(chunk_bytes, recent_bytes_max);
     let mut start = Start { disk, chunk_bytes, mark, log, mend: Vec::new(), torn: None };
     start.chunks(&firsts)?;
     start.check_mark()?;
+    start.log.hidden = promise.hidden;
     start.finish_hiding();
     let (saved, has_checkpoint) = start.checkpoint()?;
     let mark = start.sync()?;

@@ -72,7 +72,7 @@ impl Run {
     fn act(&mut self, dice: &mut Dice) {
         match dice.below(20) {
             0..8 => self.append(1 + dice.below(12)),
-            8..14 => (0..dice.below(12)).for_each(|_| drop(self.pump.step())),
+            8..14 => _ = (0..dice.below(12)).all(|_| self.pump.step()),
             14 => self.truncate(dice),
             15 => self.vote(),
             16..18 => self.apply(dice),

@@ -57,10 +57,12 @@ pub fn settled(ask: impl FnOnce(Done)) {
     result.recv().unwrap().unwrap();
 }
 
+type Job = Box<dyn FnOnce() + Send>;
+
 /// Runs the jobs of disks when a test says so.
 #[derive(Clone, Default)]
 pub struct Pump {
-    jobs: Arc<Mutex<VecDeque<Box<dyn FnOnce() + Send>>>>,
+    jobs: Arc<Mutex<VecDeque<Job>>>,
 }
 
 impl Pump {

@@ -1,0 +1,190 @@
+//! Bytes that are not what was written are found before they are used (P8): every byte of a small directory is
+//! another one, every file is cut, missing, swapped or old, and the journal either says so or serves what it served.
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod common;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::{Pump, frame_of, frames, verdict};
+use evener_core::id::{ClusterId, Incarnation, LogIndex, NodeId, Term};
+use evener_store::{
+    Checkpoint, Identity, Journal, OpenError, Recovered, Settings,
+    disk::{Disk, FaultyDisk, Image, Op},
+};
+
+const SMALL: Settings = Settings { chunk_bytes: 4096, recent_bytes_max: 0 };
+const FRAMES: u64 = 130;
+
+fn identity() -> Identity {
+    let (cluster, incarnation) = (ClusterId::default(), Incarnation::default());
+    Identity { cluster, node: NodeId(1), name: "one".into(), incarnation, chunk_bytes: SMALL.chunk_bytes }
+}
+
+fn checkpoint(index: u64) -> Checkpoint {
+    let image = Bytes::from(vec![index as u8; 40]);
+    Checkpoint { index: LogIndex(index), term: Term(1), membership: Bytes::from_static(b"us"), image }
+}
+
+/// Some chunks are sealed, the last is open; there are two checkpoints and a vote.
+fn directory() -> Image {
+    let pump = Pump::default();
+    let disk = FaultyDisk::new(Image::default(), pump.scheduler());
+    identity().write(&disk).unwrap();
+    let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
+    journal.save_vote(Bytes::from_static(b"me"), Box::new(Result::unwrap));
+    for (from, to, applied) in [(0, 50, 20), (50, FRAMES, 125)] {
+        journal.append(frames(from..to), Box::new(Result::unwrap)).unwrap();
+        pump.run();
+        journal.applied((0..=applied).map(verdict).collect());
+        pump.run();
+        journal.save_checkpoint(checkpoint(applied), Box::new(Result::unwrap));
+        journal.save_committed(LogIndex(applied));
+        pump.run();
+    }
+    let sealed = journal.chunks().iter().filter(|chunk| chunk.hash.is_some()).count();
+    assert!(sealed >= 2 && sealed < journal.chunks().len());
+    disk.image()
+}
+
+/// What a node would have used, or who said what is wrong.
+#[derive(Debug, PartialEq)]
+enum Found {
+    Said(String),
+    Served,
+}
+
+fn open(image: Image) -> Result<(Pump, FaultyDisk, Journal, Recovered), OpenError> {
+    let pump = Pump::default();
+    let disk = FaultyDisk::new(image, pump.scheduler());
+    let (journal, recovered) = Journal::open(Arc::new(disk.clone()), SMALL)?;
+    Ok((pump, disk, journal, recovered))
+}
+
+/// Starts a node on a directory and lets it use everything.
+fn live(image: Image, told: &str) -> Found {
+    let (pump, disk, journal, recovered) = match open(image) {
+        Ok(opened) => opened,
+        Err(error) => return Found::Said(error.to_string()),
+    };
+    let read = match (Identity::read(&disk), journal.verify()) {
+        (Err(error), _) => return Found::Said(error.to_string()),
+        (_, Err(error)) => return Found::Said(error.to_string()),
+        (Ok(read), Ok(())) => read,
+    };
+    assert_eq!(read, Some(identity()), "{told}");
+    assert_eq!(journal.vote(), Some(Bytes::from_static(b"me")), "{told}");
+    let all = journal.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap();
+    assert!(all == frames(0..FRAMES), "{told}: {} frames, the last {:?}", all.len(), journal.last());
+    // An older checkpoint, or none, does as well: more is applied again, and comes to the same.
+    let replay = recovered.checkpoint.map_or(0, |found| {
+        assert_eq!(found, checkpoint(found.index.0), "{told}");
+        found.index.0 + 1
+    });
+    journal.applied((replay..FRAMES).map(verdict).collect());
+    pump.run();
+    assert_eq!(journal.stopped(), None, "{told}");
+    for index in 0..FRAMES {
+        assert_eq!(journal.verdict(LogIndex(index)).unwrap(), Some(verdict(index)), "{told}");
+    }
+    Found::Served
+}
+
+fn check_said(found: &Found, file: &str, told: &str) {
+    if let Found::Said(said) = found {
+        assert!(said.contains(file), "{told}: {said}");
+        assert!(said.contains("join again") || said.contains("is chosen when"), "{told}: says what to do: {said}");
+    }
+}
+
+#[test]
+fn p8_a_flipped_bit_anywhere_is_found_or_harmless() {
+    let whole = directory();
+    assert_eq!(live(whole.clone(), "whole"), Found::Served);
+    let (mut said, mut served) = (0, 0);
+    for (file, bytes) in whole.files() {
+        for at in 0..bytes.len() as u64 {
+            let mut image = whole.clone();
+            image.flip(&file, at, (at % 8) as u8);
+            let told = format!("{file} at {at}");
+            let found = live(image, &told);
+            check_said(&found, &file, &told);
+            match found {
+                Found::Said(_) => said += 1,
+                Found::Served => served += 1,
+            }
+        }
+    }
+    assert!(said > 10_000 && served > 1000, "{said} found, {served} harmless");
+}
+
+#[test]
+fn p8_a_cut_or_missing_file_is_found_or_harmless() {
+    let whole = directory();
+    for (file, bytes) in whole.files() {
+        let gone = Op::Remove { file: file.clone() };
+        let cuts = (0..bytes.len() as u64).step_by(7).map(|len| Op::Truncate { file: file.clone(), len });
+        for op in cuts.chain([gone]) {
+            let told = format!("{op:?}");
+            let mut image = whole.clone();
+            image.perform(op).unwrap();
+            check_said(&live(image, &told), if file.starts_with("chunks") { "chunks/" } else { &file }, &told);
+        }
+    }
+}
+
+#[test]
+fn p8_a_swapped_or_stale_chunk_is_found() {
+    let whole = directory();
+    let names = whole.list("chunks");
+    for from in &names {
+        for to in &names {
+            let mut image = whole.clone();
+            let name = |name: &str| format!("chunks/{name}");
+            image.perform(Op::Rename { from: name(from), to: name(to) }).unwrap();
+            let told = format!("{from} in the place of {to}");
+            let found = live(image, &told);
+            assert_eq!(matches!(found, Found::Served), from == to, "{told}: {found:?}");
+        }
+    }
+    // The last chunk as it was before its last frames.
+    let last = format!("chunks/{}", names.last().unwrap());
+    let mut image = whole.clone();
+    let (_, _, journal, _) = open(whole).unwrap();
+    let frames_end = journal.chunks().last().unwrap().bytes;
+    image.perform(Op::Write { file: last, offset: frames_end - 200, bytes: vec![0; 200].into() }).unwrap();
+    let Found::Said(said) = live(image, "stale") else { panic!("a synced frame was taken for a torn one") };
+    assert!(said.contains("frame") && said.contains("nothing was changed"), "{said}");
+}
+
+#[test]
+fn p8_a_bad_frame_beyond_the_watermark_is_a_torn_tail_and_one_before_it_is_damage() {
+    let (pump, disk, journal, _) = open(directory()).unwrap();
+    let synced = journal.chunks().last().unwrap().bytes;
+    journal.append(vec![frame_of(FRAMES, 1), frame_of(FRAMES + 1, 1)], Box::new(Result::unwrap)).unwrap();
+    // The write is done, its sync is not.
+    while journal.read(LogIndex(FRAMES), LogIndex(FRAMES + 1), 1).is_ok_and(|_| disk_tail(&disk, synced) == 0) {
+        assert!(pump.step());
+    }
+    let last = format!("chunks/{}", disk.list("chunks").unwrap().last().unwrap());
+    let mut torn = disk.image();
+    torn.flip(&last, synced + 10, 0);
+    let (.., journal, recovered) = open(torn).unwrap();
+    assert_eq!(journal.last(), Some((LogIndex(FRAMES - 1), Term(1))));
+    let cut = recovered.torn.unwrap();
+    assert_eq!((cut.frame, cut.place.offset), (LogIndex(FRAMES), synced));
+
+    let mut damaged = disk.image();
+    damaged.flip(&last, synced - 1, 0);
+    let before = damaged.files();
+    let disk = FaultyDisk::new(damaged, Pump::default().scheduler());
+    let error = Journal::open(Arc::new(disk.clone()), SMALL).err().unwrap().to_string();
+    assert!(error.contains(&format!("(frame {})", FRAMES - 1)) && error.contains(&last), "{error}");
+    assert_eq!(disk.image().files(), before, "nothing is changed");
+}
+
+fn disk_tail(disk: &FaultyDisk, at: u64) -> u8 {
+    let last = format!("chunks/{}", disk.list("chunks").unwrap().last().unwrap());
+    disk.read(&last, at, 1).unwrap()[0]
+}
