@@ -395,6 +395,13 @@ impl<T: Clone> Worker<T> {
         let Phase::Running(works, attempt) = core::mem::replace(&mut self.phase, Phase::Idle) else {
             return; // a run that was given up
         };
+        if attempt > 1 && handled == 0 && fault.is_none() {
+            // Its retry was called off before it began: it waits on as it was.
+            if let Some(work) = works.into_iter().next().filter(|_| self.draining == Draining::No) {
+                self.phase = Phase::Stalled(work, attempt - 1, now, "its retry was interrupted".into());
+            }
+            return;
+        }
         let mut works = works.into_iter();
         self.done += handled.min(works.len());
         let first = works.as_slice().first().map(|work| work.position);
@@ -419,10 +426,11 @@ impl<T: Clone> Worker<T> {
     /// An event failed at its place in the order.
     fn failed(&mut self, now: Moment, work: Work<T>, attempt: u32, fault: Fault) {
         let Some((segment, epoch)) = self.settings.claim else { return };
+        let aside = fault.last;
         let failure = self.failure(attempt, fault);
         self.flood.failed.insert(work.hash);
         match self.settings.on_error {
-            OnError::Stop => {
+            OnError::Stop if !aside => {
                 let until = now.after(failure.wait());
                 self.letters.push(LetterMove::Stall {
                     segment,
@@ -436,8 +444,11 @@ impl<T: Clone> Worker<T> {
                 return;
             }
             OnError::Skip if failure.last => {}
-            OnError::SetAside | OnError::Skip => {
+            OnError::SetAside | OnError::Skip | OnError::Stop => {
                 let Work { position, sequence, kind, .. } = work;
+                if attempt > 1 {
+                    self.letters.push(LetterMove::Resume { segment, epoch, position });
+                }
                 self.told.insert(sequence.clone(), self.reports + 1);
                 self.letters.push(LetterMove::SetAside { segment, epoch, sequence, position, kind, failure });
             }
@@ -465,7 +476,8 @@ impl<T: Clone> Worker<T> {
             cause: fault.cause,
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
             draw: fault.draw,
-            last: self.settings.on_error != OnError::Stop && (fault.last || attempt >= backoff.attempts),
+            // A segment that stops is tried for ever: nobody but the handler can tell it to go on.
+            last: fault.last || (self.settings.on_error != OnError::Stop && attempt >= backoff.attempts),
         }
     }
 

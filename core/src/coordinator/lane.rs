@@ -44,6 +44,10 @@ pub(super) struct Lane {
     /// What the log has acknowledged.
     durable: Position,
     letters: Vec<LetterMove>,
+    /// Letters that the log has no room for.
+    refused: Option<Refused>,
+    /// A hand-over that may not have been judged is told again then.
+    hand_over_after: Moment,
     /// The last report that came.
     reported: u64,
     /// The last report that the log has judged, ...
@@ -60,7 +64,24 @@ struct Sent {
     token: Position,
     done: usize,
     reported: u64,
+    /// How often these letters were refused before.
+    times: u32,
     letters: Vec<LetterMove>,
+}
+
+/// No longer than this between two tellings of letters that are refused.
+const REFUSED_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long until a hand-over that may not have been judged is told again.
+const HAND_OVER_AGAIN: Duration = Duration::from_millis(200);
+
+/// Letters that the log has no room for: a limit is reached. They wait here and are told again. The token stays
+/// before them, and nothing is fed; but letters are tried on, since that is what makes room.
+#[derive(Clone, Debug)]
+struct Refused {
+    letters: Vec<LetterMove>,
+    until: Moment,
+    times: u32,
+    why: String,
 }
 
 /// What a lane is doing.
@@ -74,10 +95,9 @@ pub(super) enum Phase {
     Drained,
     /// The entry that passes it on is on its way.
     HandingOver,
-    /// Its handler ran too long: the move is put off until then.
-    PutOff(Moment),
-    /// A limit was reached or its worker died: it begins anew then, from the log's token, or from here if that is
-    /// further.
+    /// Its handler runs too long: the move is put off until it ends.
+    PutOff,
+    /// Its worker died: it begins anew then, from the log's token, or from here if that is further.
     Resting(Moment, String, Position),
 }
 
@@ -117,6 +137,8 @@ impl Lane {
             sent: None,
             durable: from,
             letters: Vec::new(),
+            refused: None,
+            hand_over_after: Moment(0),
             reported: 0,
             settled: 0,
             told_aside: 0,
@@ -134,11 +156,12 @@ impl Lane {
 
     pub(super) fn status(&self) -> LaneStatus {
         let (phase, reason) = match &self.phase {
+            Phase::Owned if let Some(refused) = &self.refused => ("stalled", Some(refused.why.clone())),
             Phase::Owned if !self.open.is_empty() => ("handling", None),
             Phase::Owned if !self.aside.is_empty() => ("waiting", None),
             Phase::Owned => ("idle", None),
             Phase::Draining(_) | Phase::Drained | Phase::HandingOver => ("handing-over", None),
-            Phase::PutOff(_) => ("handling", Some("its move is put off: the handler runs too long".into())),
+            Phase::PutOff => ("handling", Some("its move is put off: the handler runs too long".into())),
             Phase::Resting(_, why, _) => ("stalled", Some(why.clone())),
         };
         let (segment, epoch, next) = (self.segment.name(), self.epoch, self.token());
@@ -176,7 +199,9 @@ impl Lane {
     /// Ends a worker that has had nothing to do for a while; answers when to look again.
     pub(super) fn linger<T>(&mut self, now: Moment, wait: Duration, effects: &mut Vec<Effect<T>>) -> Option<Moment> {
         let busy = !self.open.is_empty()
-            || self.has_worked()
+            || self.done > 0
+            || !self.letters.is_empty()
+            || self.refused.is_some()
             || self.sent.is_some()
             || !self.aside.is_empty()
             || self.reported != self.settled
@@ -196,11 +221,8 @@ impl Lane {
 
     /// The log says something new of it, under the same epoch.
     pub(super) fn looked<T>(&mut self, now: Moment, mine: &Mine, effects: &mut Vec<Effect<T>>) {
-        match (&self.phase, mine.motion) {
-            (Phase::Owned, Motion::To(_) | Motion::Release) => self.begin_leaving(now, effects),
-            // The plan has changed its mind, and what was dropped must be read again.
-            (Phase::Draining(_) | Phase::Drained | Phase::PutOff(_), Motion::Rest) => self.begin_anew(mine, effects),
-            _ => {}
+        if self.phase == Phase::Owned && mine.motion != Motion::Rest {
+            self.begin_leaving(now, effects);
         }
     }
 
@@ -214,17 +236,27 @@ impl Lane {
         };
     }
 
-    /// From what the log has acknowledged, with a new worker. What ran since may be handled again.
-    fn begin_anew<T>(&mut self, mine: &Mine, effects: &mut Vec<Effect<T>>) {
-        self.stop(effects);
-        *self = Self::resumed(mine, self.durable);
+    /// The plan has changed its mind: once all of it is told it begins anew, as what was dropped must be read
+    /// again. Says whether it did.
+    pub(super) fn stay<T>(&mut self, mine: &Mine, effects: &mut Vec<Effect<T>>) -> bool {
+        let stays = self.phase == Phase::Drained && self.is_told();
+        if stays {
+            self.stop(effects);
+            *self = Self::resumed(mine, self.durable);
+        }
+        stays
+    }
+
+    /// Whether the log knows all that it can know.
+    fn is_told(&self) -> bool {
+        self.sent.is_none() && (self.refused.is_some() || self.done == 0) && self.letters.is_empty()
     }
 
     /// Whether it may be fed.
     ///
     /// Half a batch at least, so that reads are worth their while.
     pub(super) fn has_room(&self, batch: usize) -> bool {
-        self.phase == Phase::Owned && self.undurable() * 2 <= batch
+        self.phase == Phase::Owned && self.refused.is_none() && self.undurable() * 2 <= batch
     }
 
     /// Events that would be handled again if the node were killed now.
@@ -247,12 +279,35 @@ impl Lane {
 
     /// All before this place is done.
     pub(super) fn token(&self) -> Position {
-        self.open.front().copied().unwrap_or(self.from)
+        match self.refused {
+            Some(_) => self.durable,
+            None => self.open.front().copied().unwrap_or(self.from),
+        }
     }
 
     /// Whether there is more to tell than foreign events.
-    pub(super) const fn has_worked(&self) -> bool {
-        self.done > 0 || !self.letters.is_empty()
+    pub(super) fn has_worked(&self, now: Moment) -> bool {
+        match &self.refused {
+            Some(refused) => refused.until <= now || self.letters.iter().any(|letter| letter.holds().is_none()),
+            None => self.done > 0 || !self.letters.is_empty(),
+        }
+    }
+
+    /// When it is to be told again what was refused.
+    pub(super) fn refused_until(&self) -> Option<Moment> {
+        self.refused.as_ref().map(|refused| refused.until)
+    }
+
+    /// Sequences that count as set aside though the log has had no room for them yet.
+    pub(super) fn refused_sequences(&self) -> impl Iterator<Item = (SequenceKey, Position)> {
+        let again = self.sent.iter().filter(|sent| sent.times > 0).flat_map(|sent| &sent.letters);
+        let letters = self.refused.iter().flat_map(|refused| &refused.letters).chain(again);
+        letters.filter_map(|letter| match letter {
+            LetterMove::SetAside { sequence, position, .. } | LetterMove::Queue { sequence, position, .. } => {
+                Some((sequence.clone(), *position))
+            }
+            _ => None,
+        })
     }
 
     /// How many positions it has come since it was last told.
@@ -265,22 +320,30 @@ impl Lane {
         self.open.drain(..report.done.min(self.open.len()));
         self.done += report.done;
         self.letters.extend(report.letters);
-        if report.drained && matches!(self.phase, Phase::Draining(_) | Phase::PutOff(_)) {
+        if report.drained && matches!(self.phase, Phase::Draining(_) | Phase::PutOff) {
             self.phase = Phase::Drained;
         }
     }
 
     /// What is to be told of it; it is on its way from here.
-    pub(super) fn send(&mut self, letters: &mut Vec<LetterMove>) -> Position {
+    pub(super) fn send(&mut self, now: Moment, letters: &mut Vec<LetterMove>) -> Position {
         if matches!(self.phase, Phase::Resting(..)) {
             return self.durable;
         }
-        let sent = Sent {
-            token: self.token(),
-            done: core::mem::take(&mut self.done),
-            reported: self.reported,
-            letters: core::mem::take(&mut self.letters),
-        };
+        let newer = core::mem::take(&mut self.letters);
+        // What was tried goes first: it makes room, and does not depend on whether there is any.
+        let (tries, holding): (Vec<_>, Vec<_>) = newer.into_iter().partition(|letter| letter.holds().is_none());
+        let mut sent = Sent { token: self.durable, done: 0, reported: self.reported, times: 0, letters: tries };
+        match &mut self.refused {
+            Some(refused) if now < refused.until => refused.letters.extend(holding),
+            _ => {
+                let refused = self.refused.take();
+                sent.times = refused.as_ref().map_or(0, |refused| refused.times);
+                sent.letters.extend(refused.into_iter().flat_map(|refused| refused.letters));
+                sent.letters.extend(holding);
+                (sent.token, sent.done) = (self.token(), core::mem::take(&mut self.done));
+            }
+        }
         letters.extend(sent.letters.iter().cloned());
         self.sent.insert(sent).token
     }
@@ -291,6 +354,18 @@ impl Lane {
             self.durable = self.durable.max(sent.token);
             self.settled = sent.reported;
         }
+    }
+
+    /// There was no room for its letters: the token stands at `low`, before the first that was refused.
+    pub(super) fn refused(&mut self, now: Moment, rest: Duration, why: String, low: Position) {
+        let Some(sent) = self.sent.take() else { return };
+        self.durable = self.durable.max(low);
+        self.settled = sent.reported;
+        self.done += sent.done;
+        let wait = rest.saturating_mul(1 << sent.times.min(5)).min(REFUSED_WAIT_MAX);
+        let letters = sent.letters.into_iter().filter(|letter| letter.holds().is_some_and(|place| place >= low));
+        let (letters, until, times) = (letters.collect(), now.after(wait), sent.times + 1);
+        self.refused = Some(Refused { letters, until, times, why });
     }
 
     /// What was sent may not have arrived: it is told again.
@@ -309,6 +384,7 @@ impl Lane {
         self.durable = from;
         self.sent = None;
         self.letters.clear();
+        self.refused = None;
         self.open.clear();
         self.done = 0;
         self.aside.clear();
@@ -319,13 +395,15 @@ impl Lane {
         self.durable
     }
 
-    pub(super) fn hand_over_failed(&mut self) {
+    pub(super) fn hand_over_failed(&mut self, now: Moment) {
         if self.phase == Phase::HandingOver {
             self.phase = Phase::Drained;
+            self.hand_over_after = now.after(HAND_OVER_AGAIN);
         }
     }
 
-    /// Goes on leaving; the final token once everything of it is acknowledged.
+    /// Goes on leaving; the final token once everything of it is acknowledged. What was refused is not waited
+    /// for: the next owner meets those events again.
     pub(super) fn leave<T>(
         &mut self,
         now: Moment,
@@ -335,28 +413,22 @@ impl Lane {
         effects: &mut Vec<Effect<T>>,
     ) -> Option<Position> {
         match self.phase {
-            Phase::Owned => {
-                self.begin_leaving(now, effects);
-                None
-            }
-            Phase::Draining(since) if since.after(bounds.hand_over_wait) <= now => {
-                if draining {
-                    self.stop(effects);
-                    self.phase = Phase::Drained;
-                } else {
-                    self.phase = Phase::PutOff(now.after(bounds.hand_over_wait));
-                }
-                None
-            }
-            Phase::Draining(since) => {
+            Phase::Owned => self.begin_leaving(now, effects),
+            Phase::Draining(since) if now < since.after(bounds.hand_over_wait) => {
                 effects.push(Effect::WakeAt(since.after(bounds.hand_over_wait)));
-                None
             }
-            Phase::Drained if !telling && self.sent.is_none() && self.letters.is_empty() && self.done == 0 => {
+            Phase::Draining(_) | Phase::PutOff if draining => {
+                self.stop(effects);
+                self.phase = Phase::Drained;
+            }
+            Phase::Draining(_) => self.phase = Phase::PutOff,
+            Phase::Drained if now < self.hand_over_after => effects.push(Effect::WakeAt(self.hand_over_after)),
+            Phase::Drained if !telling && self.is_told() => {
                 self.phase = Phase::HandingOver;
-                Some(self.token())
+                return Some(self.token());
             }
-            Phase::Drained | Phase::HandingOver | Phase::PutOff(_) | Phase::Resting(..) => None,
+            Phase::Drained | Phase::HandingOver | Phase::PutOff | Phase::Resting(..) => {}
         }
+        None
     }
 }

@@ -54,7 +54,7 @@ pub struct Bounds {
     pub hand_over_wait: Duration,
     /// A worker without work is kept so long.
     pub linger: Duration,
-    /// A segment that reached a limit, or whose worker died, rests so long.
+    /// A segment whose worker died rests so long; one that reached a limit so long the first time.
     pub rest: Duration,
 }
 
@@ -192,6 +192,8 @@ struct Loans {
     sent_letters: Vec<LetterMove>,
     /// What it was told, as of which judged report.
     aside: (u64, BTreeMap<SequenceKey, Waits>),
+    /// It died: another one is made then.
+    rests: Option<Moment>,
 }
 
 impl Coordinator {
@@ -225,7 +227,7 @@ impl Coordinator {
             Input::Report(worker, report) => self.report(worker, report),
             Input::Died(worker, cause) => self.died(now, worker, cause),
             Input::Told(answer) => self.told(now, answer, &mut effects),
-            Input::HandedOver(segment, answer) => self.handed_over(segment, answer),
+            Input::HandedOver(segment, answer) => self.handed_over(now, segment, answer),
             Input::Tick => tick = true,
             Input::Woke => {}
         }
@@ -309,7 +311,10 @@ impl Coordinator {
             }
         }
         for (id, lane) in &mut self.lanes {
-            let set = sets.remove(id).unwrap_or_default();
+            let mut set = sets.remove(id).unwrap_or_default();
+            for (sequence, position) in lane.refused_sequences() {
+                set.entry(sequence).or_insert(Waits { position, attempts: 0, due: None, right: None });
+            }
             if set == lane.aside && lane.settled == lane.told_aside {
                 continue;
             }
@@ -326,7 +331,7 @@ impl Coordinator {
         let loans = &mut self.loans;
         let idle = loans.letters.is_empty() && loans.sent.is_none() && loans.settled == loans.reported;
         match loans.worker {
-            None if lent.is_empty() => {}
+            None if lent.is_empty() || loans.rests.is_some() => {}
             Some(worker) if lent.is_empty() && idle => {
                 *loans = Loans::default();
                 effects.push(Effect::Stop(worker));
@@ -360,8 +365,8 @@ impl Coordinator {
     /// Lanes whose rest is over begin anew; workers that have long had nothing to do end.
     fn wake<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
-        let mut woken = false;
-        let mut next = None::<Moment>;
+        let mut woken = self.loans.rests.take_if(|until| *until <= now).is_some();
+        let mut next = self.loans.rests;
         for (id, lane) in &mut self.lanes {
             let until = match lane.phase {
                 Phase::Resting(until, _, from) if until <= now => {
@@ -372,7 +377,9 @@ impl Coordinator {
                     None
                 }
                 Phase::Resting(until, ..) => Some(until),
-                _ => lane.linger(now, self.bounds.linger, effects),
+                _ => {
+                    lane.linger(now, self.bounds.linger, effects).or(lane.refused_until().filter(|until| *until > now))
+                }
             };
             next = until.into_iter().chain(next).min();
         }
@@ -437,7 +444,7 @@ impl Coordinator {
     fn died(&mut self, now: Moment, worker: WorkerId, cause: String) {
         let until = now.after(self.bounds.rest);
         if self.loans.worker == Some(worker) {
-            self.loans = Loans::default();
+            self.loans = Loans { rests: Some(until), ..Loans::default() };
         } else if let Some(lane) = self.lane_of(worker) {
             let from = lane.durable();
             lane.rest(until, cause, from);
@@ -460,41 +467,50 @@ impl Coordinator {
             loans.letters.extend(letters);
             return;
         };
+        // Anything else that was refused is refused because the log knows better by now: the table says so.
+        for Stale { segment, why, .. } in stale {
+            let (Some(segment), Why::Limit(limit)) = (segment, why) else { continue };
+            let low = self.table.as_ref().and_then(|table| table.mine.get(&segment)).map(|mine| mine.token.low());
+            if let (Some(lane), Some(low)) = (self.lanes.get_mut(&segment), low) {
+                lane.refused(now, self.bounds.rest, limit, low);
+            }
+        }
         self.lanes.values_mut().for_each(Lane::acknowledged);
         if let Some(sent) = self.loans.sent.take() {
             self.loans.settled = sent;
         }
         self.loans.sent_letters.clear();
-        for Stale { segment, why, .. } in stale {
-            // Anything else that was refused is refused because the log knows better by now: the table says so.
-            let Why::Limit(limit) = why else { continue };
-            let Some(lane) = segment.and_then(|segment| self.lanes.get_mut(&segment)) else { continue };
-            lane.stop(effects);
-            lane.rest(now.after(self.bounds.rest), limit, Position(0));
-        }
         self.tell_asides(now, effects);
     }
 
-    fn handed_over(&mut self, segment: SegmentId, answer: Result<(), ()>) {
+    fn handed_over(&mut self, now: Moment, segment: SegmentId, answer: Result<(), ()>) {
         if let Some(lane) = self.lanes.get_mut(&segment)
             && answer.is_err()
         {
-            lane.hand_over_failed();
+            lane.hand_over_failed(now);
         }
     }
 
     /// Moves on what must leave: drains, waits, passes on, or puts off.
     fn hand_over<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
+        let mut stayed = false;
         for (id, lane) in &mut self.lanes {
             let Some(mine) = table.mine.get(id) else { continue };
             let to = match mine.motion {
-                Motion::Rest => continue,
+                Motion::Rest => {
+                    stayed |= !self.telling && lane.stay(mine, effects);
+                    continue;
+                }
                 Motion::To(node) => Some(node),
                 Motion::Release => None,
             };
             let Some(next) = lane.leave(now, self.bounds, table.draining, self.telling, effects) else { continue };
             effects.push(Effect::HandOver { segment: *id, epoch: lane.epoch, next, to });
+        }
+        if stayed {
+            self.tell_asides(now, effects);
+            self.read(effects);
         }
     }
 
@@ -504,7 +520,7 @@ impl Coordinator {
         if self.telling {
             return;
         }
-        let worked = !self.loans.letters.is_empty() || self.lanes.values().any(Lane::has_worked);
+        let worked = !self.loans.letters.is_empty() || self.lanes.values().any(|lane| lane.has_worked(now));
         let behind = self.lanes.values().map(Lane::untold).max().unwrap_or_default();
         if !worked && behind == 0 {
             self.foreign_since = None;
@@ -524,7 +540,7 @@ impl Coordinator {
         let scanned = self.lanes.values().map(Lane::token).max();
         let mut progress = Progress { processor: self.processor, scanned, tokens: Vec::new(), letters: Vec::new() };
         for (id, mine) in &table.mine {
-            let token = self.lanes.get_mut(id).map_or(mine.token.low(), |lane| lane.send(&mut progress.letters));
+            let token = self.lanes.get_mut(id).map_or(mine.token.low(), |lane| lane.send(now, &mut progress.letters));
             if Some(token) != scanned {
                 progress.tokens.push(TokenMove { segment: *id, epoch: mine.epoch, next: token });
             }

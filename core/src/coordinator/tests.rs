@@ -1,1 +1,238 @@
+//! The machines against promises, in any order of things: P4, P5, P6 and P7 at the level where they are made.
 
+mod world;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
+
+use proptest::{collection, prelude::*};
+
+use self::world::{BATCH, Faults, Step, World};
+use crate::{
+    command::Change,
+    id::{NodeId, Position},
+    limits::Limits,
+    processor::OnError,
+};
+
+const NODES: u64 = 3;
+const SEQUENCES: u64 = 6;
+
+/// What is done to the world at some step.
+#[derive(Clone, Copy, Debug)]
+enum Chaos {
+    Append(u64),
+    Kill(u64),
+    Fence(u64),
+    Revive(u64),
+    Balance,
+    Drain(u64),
+    Pause(bool),
+    Pass,
+    Unheard(u64),
+    Go(usize),
+}
+
+fn chaos() -> impl Strategy<Value = Chaos> {
+    let node = 1..=NODES;
+    prop_oneof![
+        14 => (0..SEQUENCES).prop_map(Chaos::Append),
+        1 => node.clone().prop_map(Chaos::Kill),
+        1 => node.clone().prop_map(Chaos::Fence),
+        2 => node.clone().prop_map(Chaos::Revive),
+        3 => Just(Chaos::Balance),
+        1 => node.clone().prop_map(Chaos::Drain),
+        1 => any::<bool>().prop_map(Chaos::Pause),
+        6 => Just(Chaos::Pass),
+        3 => node.prop_map(Chaos::Unheard),
+        80 => (0_usize..1_000).prop_map(Chaos::Go),
+    ]
+}
+
+fn faults() -> impl Strategy<Value = Faults> {
+    let fail = collection::btree_map(0_u64..60, 1_u32..8, 0..8);
+    (fail, collection::btree_set(0_u64..60, 0..3)).prop_map(|(fail, refuse)| Faults { fail, refuse })
+}
+
+fn on_error() -> impl Strategy<Value = OnError> {
+    prop_oneof![3 => Just(OnError::SetAside), 1 => Just(OnError::Stop), 1 => Just(OnError::Skip)]
+}
+
+fn unleash(world: &mut World, chaos: Chaos) {
+    match chaos {
+        Chaos::Append(sequence) => world.append(&std::format!("s{sequence}")),
+        Chaos::Kill(node) => world.kill(NodeId(node)),
+        Chaos::Fence(node) => world.fence(NodeId(node)),
+        Chaos::Revive(node) if world.nodes.contains_key(&NodeId(node)) => {}
+        Chaos::Revive(node) => world.begin(node),
+        Chaos::Balance => world.balance(),
+        Chaos::Drain(node) => world.drain(NodeId(node)),
+        Chaos::Pause(paused) => drop(world.change(Change::Pause("p".into(), paused))),
+        Chaos::Pass => {
+            if let Some(wake) = world.next_wake() {
+                world.pass(wake);
+            }
+        }
+        Chaos::Unheard(node) => {
+            let step = Step::TellUnheard(NodeId(node));
+            if world.enabled().contains(&Step::Tell(NodeId(node))) {
+                world.take(step);
+            }
+        }
+        Chaos::Go(which) => {
+            let enabled = world.enabled();
+            if !enabled.is_empty() {
+                world.take(enabled[which % enabled.len()].clone());
+            }
+        }
+    }
+}
+
+/// All nodes are there again, nothing is paused, and everything goes well from now on.
+fn mend(world: &mut World) {
+    world.change(Change::Pause("p".into(), false));
+    for node in 1..=NODES {
+        if world.nodes.contains_key(&NodeId(node)) {
+            world.fence(NodeId(node)); // it may have been leaving: a new life is not
+        } else {
+            world.begin(node);
+        }
+    }
+    // What waits for a person holds up its segment where a limit is reached: then it never rests by itself.
+    world.settle(world.now + 300_000);
+    world.faults = Faults::default();
+    // Where limits are reached there may be more to retry once there is room.
+    let rests = (0..6).map(|_| {
+        world.retry_all();
+        world.settle(world.now + 120_000)
+    });
+    assert_eq!(rests.last(), Some(true), "it does not come to rest");
+}
+
+fn by_sequence(world: &World) -> BTreeMap<&String, Vec<u64>> {
+    let mut sequences = BTreeMap::<_, Vec<u64>>::new();
+    for (position, sequence) in world.log.iter().enumerate() {
+        sequences.entry(sequence).or_default().push(position as u64);
+    }
+    sequences
+}
+
+/// P5: every event was handled, and the first time that one was, all before it in its sequence had been.
+fn assert_all_handled_in_order(world: &World, skips: bool) {
+    let mut first = BTreeMap::new();
+    for (nth, call) in world.calls.iter().enumerate().filter(|(_, call)| call.ok) {
+        first.entry(call.position).or_insert(nth);
+    }
+    for (sequence, positions) in by_sequence(world) {
+        let places: Vec<_> = positions.iter().map(|position| first.get(position)).collect();
+        if !skips {
+            assert!(
+                places.iter().all(Option::is_some),
+                "{sequence}: not all of {positions:?} were handled: {places:?}"
+            );
+        }
+        let handled: Vec<_> = places.into_iter().flatten().collect();
+        assert!(handled.is_sorted(), "{sequence}: {positions:?} were handled in the order {handled:?}");
+    }
+}
+
+fn assert_settled(world: &World) {
+    let processor = world.processor();
+    assert!(processor.set_aside.is_empty() && processor.letters == 0, "{:?}", processor.set_aside);
+    for (id, share) in &processor.segments {
+        assert_eq!(share.token.low(), Position(world.log.len() as u64), "segment {id}");
+        assert_eq!(share.stalled, None, "segment {id}");
+    }
+}
+
+/// Only what a kill interrupted is handled again: at most a batch per segment.
+fn assert_few_handled_again(world: &World) {
+    let mut handled = BTreeMap::<u64, usize>::new();
+    for call in world.calls.iter().filter(|call| call.ok) {
+        *handled.entry(call.position).or_default() += 1;
+    }
+    let again: usize = handled.values().map(|times| times - 1).sum();
+    // Per segment a batch, and as many tries of letters as run at once (all sequences of the test).
+    let allowed = world.kills * (world.processor().segments.len() * BATCH + SEQUENCES as usize);
+    assert!(again <= allowed, "{again} were handled again after {} kills", world.kills);
+}
+
+/// The waits between the attempts at one event are those of the schedule, or longer.
+fn assert_waits(world: &World) {
+    let mut last = BTreeMap::<u64, (u32, u64)>::new();
+    for call in &world.calls {
+        if let Some((attempt, at)) = last.get(&call.position)
+            && call.attempt == attempt + 1
+        {
+            let wait = world::BACKOFF.wait(*attempt, u16::MAX).as_millis() as u64;
+            assert!(call.at >= at + wait, "event {} was tried again after {} ms", call.position, call.at - at);
+        }
+        if !call.ok {
+            last.insert(call.position, (call.attempt, call.at));
+        }
+    }
+}
+
+fn run(on_error: OnError, faults: Faults, limits: Limits, steps: &[Chaos]) -> World {
+    let skips = on_error == OnError::Skip;
+    let mut world = World::new(NODES, on_error, limits, faults);
+    for step in steps {
+        unleash(&mut world, *step);
+    }
+    mend(&mut world);
+    assert_all_handled_in_order(&world, skips);
+    assert_settled(&world);
+    assert_few_handled_again(&world);
+    assert_waits(&world);
+    let index = world.index;
+    world.pass(world.now + 3_600_000);
+    assert!(world.settle(world.now), "nobody waits for anything");
+    assert_eq!(world.index, index, "an idle cluster writes nothing");
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn p5_all_is_handled_in_order_whatever_happens(
+        on_error in on_error(),
+        faults in faults(),
+        steps in collection::vec(chaos(), 0..600),
+    ) {
+        run(on_error, faults, Limits::DEFAULT, &steps);
+    }
+
+    #[test]
+    fn p6_limits_stall_and_lose_nothing(faults in faults(), steps in collection::vec(chaos(), 0..600)) {
+        let limits = Limits { sequences_max: 2, letters_max: 3, ..Limits::DEFAULT };
+        run(OnError::SetAside, faults, limits, &steps);
+    }
+}
+
+fn story(faults: &[(u64, u32)]) -> World {
+    let faults = Faults { fail: faults.iter().copied().collect(), refuse: BTreeSet::new() };
+    World::new(NODES, OnError::SetAside, Limits::DEFAULT, faults)
+}
+
+#[test]
+fn p6_a_failing_sequence_delays_itself_only() {
+    let mut world = story(&[(0, u32::MAX)]);
+    for nth in 0..30 {
+        world.append(&std::format!("s{}", nth % SEQUENCES));
+    }
+    assert!(world.settle(world.now + 600_000), "it waits for a person");
+    let handled: BTreeSet<u64> = world.calls.iter().filter(|call| call.ok).map(|call| call.position).collect();
+    let others: BTreeSet<u64> = (0..30).filter(|position| position % SEQUENCES != 0).collect();
+    assert_eq!(handled, others);
+    assert_eq!((world.processor().set_aside.len(), world.processor().letters), (1, 5));
+    let low = world.processor().low();
+    assert_eq!(low, Some(Position(30)), "the tokens went on");
+    let attempts: Vec<u32> = world.calls.iter().filter(|call| !call.ok).map(|call| call.attempt).collect();
+    assert_eq!(attempts, (1..=world::BACKOFF.attempts).collect::<Vec<_>>());
+    let at: Vec<NodeId> = world.calls.iter().filter(|call| !call.ok).map(|call| call.node).collect();
+    assert!(at[..3].iter().all(|node| *node == at[0]) && at[3..].iter().all(|node| *node != at[0]), "{at:?}");
+}

@@ -1,0 +1,522 @@
+//! A small world around the machines: nodes with a coordinator and its workers, handlers that fail as planned,
+//! and the real replicated state as their log. Whatever can happen next is chosen from outside, so that any
+//! interleaving can come about and happen again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
+use uuid::Uuid;
+
+use crate::{
+    append::Append,
+    backoff::Backoff,
+    command::{
+        Admit, Advance, Assign, Begin, Change, Command, Entry, Found, HandOver, LetterChange, Operate, Outcome,
+        Selection,
+    },
+    coordinator::{Bounds, Coordinator, Effect, Input, Table, WorkerId},
+    criteria::Criteria,
+    event::Event,
+    hash,
+    id::{
+        ClusterId, ComponentId, ContextId, FeatureLevel, Incarnation, LogIndex, NodeId, Position, ProcessorId,
+        SegmentId, SessionId,
+    },
+    letter::SequenceKey,
+    limits::Limits,
+    processor::{Definition, Handler, OnError, Processor, Start},
+    sequence::Sequencing,
+    state::State,
+    time::{Moment, Timestamp},
+    worker::{self, Fault, Work, Worker},
+};
+
+pub(super) const BACKOFF: Backoff = Backoff { first_ms: 1_000, max_ms: 8_000, attempts: 6 };
+pub(super) const BATCH: usize = 4;
+
+/// How the handlers behave.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults {
+    /// So many tries of an event fail before one succeeds.
+    pub(super) fail: BTreeMap<u64, u32>,
+    /// Events that the handler says *set aside* to, instead of failing plainly.
+    pub(super) refuse: BTreeSet<u64>,
+}
+
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) index: u64,
+    pub(super) now: u64,
+    pub(super) nodes: BTreeMap<NodeId, Node>,
+    pub(super) faults: Faults,
+    /// The sequences of the events, by position.
+    pub(super) log: Vec<String>,
+    /// Every call of a handler: event, node, attempt, when, whether it went well.
+    pub(super) calls: Vec<Call>,
+    /// Killed or fenced so often; segments there were.
+    pub(super) kills: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) position: u64,
+    pub(super) node: NodeId,
+    pub(super) attempt: u32,
+    pub(super) at: u64,
+    pub(super) ok: bool,
+}
+
+pub(super) struct Node {
+    session: SessionId,
+    pub(super) coordinator: Coordinator,
+    mail: VecDeque<Input<()>>,
+    workers: BTreeMap<WorkerId, Crew>,
+    seen: Option<(LogIndex, bool)>,
+    read: Option<(Position, usize)>,
+    tell: Option<(LogIndex, crate::command::Progress)>,
+    hand_overs: VecDeque<(SegmentId, crate::id::Epoch, Position, Option<NodeId>)>,
+    wants_tick: bool,
+    wake: Option<u64>,
+}
+
+struct Crew {
+    machine: Worker<()>,
+    mail: VecDeque<worker::Input<()>>,
+    run: Option<Run>,
+    tries: VecDeque<(SequenceKey, Position, u32)>,
+    wake: Option<u64>,
+}
+
+struct Run {
+    works: Vec<Work<()>>,
+    attempt: u32,
+    handled: usize,
+    stop: bool,
+}
+
+/// What can happen next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    Mail(NodeId),
+    WorkerMail(NodeId, WorkerId),
+    Handle(NodeId, WorkerId),
+    Try(NodeId, WorkerId),
+    Read(NodeId),
+    Tick(NodeId),
+    Tell(NodeId),
+    /// It is judged, and nobody hears of it.
+    TellUnheard(NodeId),
+    HandOver(NodeId),
+    Look(NodeId),
+}
+
+impl World {
+    pub(super) fn new(nodes: u64, on_error: OnError, limits: Limits, faults: Faults) -> Self {
+        let mut world = Self {
+            state: State::default(),
+            index: 0,
+            now: 1_000,
+            nodes: BTreeMap::new(),
+            faults,
+            log: Vec::new(),
+            calls: Vec::new(),
+            kills: 0,
+        };
+        world.apply(Command::Found(Found { cluster: ClusterId(Uuid::from_u128(1)), limits, first: admit(1) }));
+        for node in 1..=nodes {
+            world.apply(Command::Admit(admit(node)));
+            world.begin(node);
+        }
+        let definition = Definition {
+            name: "p".into(),
+            context: ContextId::DEFAULT,
+            handler: Handler::Exec("true".into()),
+            segments: 3,
+            start: Start::Beginning,
+            criteria: Criteria::ANY,
+            sequencing: Sequencing::KeyElseStream,
+            on_error,
+            backoff: BACKOFF,
+        };
+        world.change(Change::Create(definition.into()));
+        world.balance();
+        world
+    }
+
+    pub(super) fn apply(&mut self, command: Command) -> Outcome {
+        self.index += 1;
+        let entry = Entry { proposed: Timestamp(self.now), context: ContextId::DEFAULT, commands: vec![command] };
+        self.state.apply(LogIndex(self.index), &entry).remove(0)
+    }
+
+    pub(super) fn change(&mut self, change: Change) -> Outcome {
+        let operation = Uuid::from_u128(u128::from(self.index) << 64 | 1);
+        self.apply(Command::Operate(Operate { operation, reason: None, change }))
+    }
+
+    pub(super) fn processor(&self) -> &Processor {
+        self.state.processor("p").expect("it was created")
+    }
+
+    pub(super) fn append(&mut self, sequence: &str) {
+        let event = Event {
+            id: Uuid::from_u128(self.log.len() as u128 + 1),
+            kind: "t".into(),
+            stream: Some(sequence.into()),
+            ..Event::default()
+        };
+        let checked_to = self.state.head(ContextId::DEFAULT);
+        self.apply(Command::Append(Append { checked_to, events: vec![event], ..Append::default() }));
+        self.log.push(sequence.into());
+    }
+
+    pub(super) fn balance(&mut self) {
+        let moves = crate::balance::plan(&self.state.balance_view(Timestamp(self.now)));
+        if !moves.is_empty() {
+            let generation = self.state.generation;
+            self.apply(Command::Assign(Assign { generation, moves }));
+        }
+    }
+
+    pub(super) fn begin(&mut self, node: u64) {
+        let Admit { incarnation, peer, http, level, .. } = admit(node);
+        let nonce = Uuid::from_u128(u128::from(self.index) << 64);
+        let (node, capabilities) = (NodeId(node), BTreeMap::new());
+        let begin = Begin { node, incarnation, peer, http, level, capabilities, weight: 1, nonce };
+        let Outcome::Begun(session) = self.apply(Command::Begin(begin)) else { panic!("a process begins") };
+        let bounds = Bounds { batch_events_max: BATCH, block_events_max: 3, ..Bounds::default() };
+        let coordinator = Coordinator::new(ProcessorId(1), bounds);
+        self.nodes.insert(
+            node,
+            Node {
+                session,
+                coordinator,
+                mail: VecDeque::new(),
+                workers: BTreeMap::new(),
+                seen: None,
+                read: None,
+                tell: None,
+                hand_overs: VecDeque::new(),
+                wants_tick: false,
+                wake: None,
+            },
+        );
+    }
+
+    /// A node dies with all it knew, and the log hears of it.
+    pub(super) fn kill(&mut self, node: NodeId) {
+        if let Some(dead) = self.nodes.remove(&node) {
+            self.kills += 1;
+            self.apply(Command::Expire(node, dead.session));
+        }
+    }
+
+    /// A node's lease is over while it lives: it hears of that before the log does.
+    pub(super) fn fence(&mut self, node: NodeId) {
+        let Some(fenced) = self.nodes.get_mut(&node) else { return };
+        self.kills += 1;
+        let session = fenced.session;
+        fenced.mail.push_back(Input::Lost);
+        self.read_mail(node);
+        self.apply(Command::Expire(node, session));
+        let Admit { incarnation, peer, http, level, .. } = admit(node.0);
+        let nonce = Uuid::from_u128(u128::from(self.index) << 64 | 7);
+        let begin = Begin { node, incarnation, peer, http, level, capabilities: BTreeMap::new(), weight: 1, nonce };
+        let Outcome::Begun(session) = self.apply(Command::Begin(begin)) else { panic!("a process begins") };
+        let fenced = self.nodes.get_mut(&node).unwrap();
+        (fenced.session, fenced.seen) = (session, None);
+    }
+
+    pub(super) fn drain(&mut self, node: NodeId) {
+        if let Some(session) = self.nodes.get(&node).map(|node| node.session) {
+            self.apply(Command::Drain(node, session));
+        }
+    }
+
+    pub(super) fn retry_all(&mut self) {
+        self.change(Change::Letters("p".into(), Selection::All, LetterChange::Retry));
+    }
+
+    /// All that could happen next without time passing.
+    pub(super) fn enabled(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let changed = self.processor().changed;
+        for (id, node) in &self.nodes {
+            let draining = self.state.sessions.get(id).is_some_and(|session| session.draining);
+            if node.seen != Some((changed, draining)) || node.coordinator.head < self.head() {
+                steps.push(Step::Look(*id));
+            }
+            for (step, ready) in [
+                (Step::Mail(*id), !node.mail.is_empty()),
+                (Step::Read(*id), node.read.is_some()),
+                (Step::Tick(*id), node.wants_tick),
+                (Step::Tell(*id), node.tell.is_some()),
+                (Step::HandOver(*id), !node.hand_overs.is_empty()),
+            ] {
+                if ready {
+                    steps.push(step);
+                }
+            }
+            for (worker, crew) in &node.workers {
+                if !crew.mail.is_empty() {
+                    steps.push(Step::WorkerMail(*id, *worker));
+                }
+                if crew.run.is_some() {
+                    steps.push(Step::Handle(*id, *worker));
+                }
+                if !crew.tries.is_empty() {
+                    steps.push(Step::Try(*id, *worker));
+                }
+            }
+        }
+        steps
+    }
+
+    fn head(&self) -> Position {
+        Position(self.log.len() as u64)
+    }
+
+    pub(super) fn take(&mut self, step: Step) {
+        self.now += 1;
+        match step {
+            Step::Mail(node) => self.mail(node),
+            Step::WorkerMail(node, worker) => self.worker_mail(node, worker),
+            Step::Handle(node, worker) => self.handle(node, worker),
+            Step::Try(node, worker) => self.try_letter(node, worker),
+            Step::Read(node) => self.read(node),
+            Step::Tick(node) => {
+                let node = self.node(node);
+                node.wants_tick = false;
+                node.mail.push_back(Input::Tick);
+            }
+            Step::Tell(node) => self.tell(node, true),
+            Step::TellUnheard(node) => self.tell(node, false),
+            Step::HandOver(node) => self.hand_over(node),
+            Step::Look(node) => self.look(node),
+        }
+    }
+
+    fn node(&mut self, node: NodeId) -> &mut Node {
+        self.nodes.get_mut(&node).expect("it was there")
+    }
+
+    fn look(&mut self, id: NodeId) {
+        let draining = self.state.sessions.get(&id).is_some_and(|session| session.draining);
+        let seen = Some((self.processor().changed, draining));
+        let table = Table::of(&self.state, LogIndex(self.index), ProcessorId(1), id);
+        let head = self.head();
+        let node = self.node(id);
+        if node.seen != seen {
+            node.seen = seen;
+            node.mail.extend(table.map(Input::Table));
+        }
+        node.mail.push_back(Input::Head(head));
+        // The node reads its own state and hears of it at once: nothing can come in between.
+        self.read_mail(id);
+    }
+
+    fn read_mail(&mut self, id: NodeId) {
+        while !self.node(id).mail.is_empty() {
+            self.mail(id);
+        }
+    }
+
+    fn read(&mut self, id: NodeId) {
+        let (from, max) = self.node(id).read.take().expect("a read was asked for");
+        let to = (from.0 + max as u64).min(self.head().0);
+        let works = (from.0..to).map(|position| self.work(position)).collect();
+        self.node(id).mail.push_back(Input::Block { from, to: Position(to), works });
+    }
+
+    fn work(&self, position: u64) -> Work<()> {
+        let name = self.log[position as usize].clone();
+        let hash = hash::sequence(name.as_bytes());
+        let sequence = SequenceKey { component: ComponentId(0), name };
+        Work { position: Position(position), sequence, hash, kind: "t".into(), event: () }
+    }
+
+    fn tell(&mut self, id: NodeId, heard: bool) {
+        let (as_of, progress) = self.node(id).tell.take().expect("something was told");
+        let (node, session) = (id, self.node(id).session);
+        let outcome = self.apply(Command::Advance(Advance { node, session, as_of, items: vec![progress] }));
+        self.look(id);
+        let answer = match outcome {
+            Outcome::Advanced(stale) if heard => Ok(stale),
+            _ => Err(()),
+        };
+        self.node(id).mail.push_back(Input::Told(answer));
+        self.mail(id);
+    }
+
+    fn hand_over(&mut self, id: NodeId) {
+        let (segment, epoch, next, to) = self.node(id).hand_overs.pop_front().expect("a claim is passed on");
+        let (session, processor, letters) = (self.node(id).session, ProcessorId(1), Vec::new());
+        let command = HandOver { node: id, session, processor, segment, epoch, next, to, letters };
+        self.apply(Command::HandOver(command));
+        self.node(id).mail.push_back(Input::HandedOver(segment, Ok(())));
+    }
+
+    fn mail(&mut self, id: NodeId) {
+        let now = Moment(self.now);
+        let node = self.node(id);
+        let Some(input) = node.mail.pop_front() else { return };
+        for effect in node.coordinator.step(now, input) {
+            match effect {
+                Effect::Read { from, events_max } => assert!(node.read.replace((from, events_max)).is_none()),
+                Effect::Start(worker, settings) => {
+                    let machine = Worker::new(settings);
+                    let (mail, tries) = (VecDeque::new(), VecDeque::new());
+                    node.workers.insert(worker, Crew { machine, mail, run: None, tries, wake: None });
+                }
+                Effect::Feed(worker, works) => node.tell_worker(worker, worker::Input::Feed(works)),
+                Effect::Aside(worker, settled, sequences) => {
+                    node.tell_worker(worker, worker::Input::Aside { settled, sequences });
+                }
+                Effect::Paused(worker, paused) => node.tell_worker(worker, worker::Input::Paused(paused)),
+                Effect::Drain(worker) => node.tell_worker(worker, worker::Input::Drain),
+                Effect::Stop(worker) => assert!(node.workers.remove(&worker).is_some(), "{worker:?} is no more"),
+                Effect::WantTick => node.wants_tick = true,
+                Effect::Tell { as_of, progress } => assert!(node.tell.replace((as_of, progress)).is_none()),
+                Effect::HandOver { segment, epoch, next, to } => node.hand_overs.push_back((segment, epoch, next, to)),
+                Effect::WakeAt(at) => node.wake = Some(node.wake.map_or(at.0, |wake| wake.min(at.0))),
+            }
+        }
+    }
+
+    fn worker_mail(&mut self, id: NodeId, worker: WorkerId) {
+        let now = Moment(self.now);
+        let node = self.node(id);
+        let crew = node.workers.get_mut(&worker).expect("the worker lives");
+        let Some(input) = crew.mail.pop_front() else { return };
+        for effect in crew.machine.step(now, input) {
+            match effect {
+                worker::Effect::Run { works, attempt } => {
+                    assert!(!works.is_empty() && works.len() <= BATCH && crew.run.is_none(), "one run at a time");
+                    crew.run = Some(Run { works, attempt, handled: 0, stop: false });
+                }
+                worker::Effect::StopRun => {
+                    if let Some(run) = &mut crew.run {
+                        run.stop = true;
+                    }
+                }
+                worker::Effect::Try { sequence, position, attempt, .. } => {
+                    crew.tries.push_back((sequence, position, attempt));
+                }
+                worker::Effect::Report(report) => node.mail.push_back(Input::Report(worker, report)),
+                worker::Effect::WakeAt(at) => {
+                    assert!(at > now, "a worker wakes later, not at once");
+                    crew.wake = Some(crew.wake.map_or(at.0, |wake| wake.min(at.0)));
+                }
+            }
+        }
+    }
+
+    /// The handler gets the next event of a run.
+    fn handle(&mut self, id: NodeId, worker: WorkerId) {
+        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let run = crew.run.as_mut().expect("something runs");
+        if run.stop || run.handled == run.works.len() {
+            let handled = run.handled;
+            crew.run = None;
+            return crew.mail.push_back(worker::Input::Ran { handled, fault: None });
+        }
+        let (position, hash) = (run.works[run.handled].position, run.works[run.handled].hash);
+        let attempt = if run.handled == 0 { run.attempt } else { 1 };
+        let (_, share) = self.processor().share_of(hash).expect("every hash has a segment");
+        assert!(share.token.wants(hash, position), "event {position} is handled though the token has passed it");
+        let fault = self.call(position, id, attempt);
+        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let run = crew.run.as_mut().expect("something runs");
+        if fault.is_some() {
+            let handled = run.handled;
+            crew.run = None;
+            crew.mail.push_back(worker::Input::Ran { handled, fault });
+        } else {
+            run.handled += 1;
+        }
+    }
+
+    fn try_letter(&mut self, id: NodeId, worker: WorkerId) {
+        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let (sequence, position, attempt) = crew.tries.pop_front().expect("a letter is tried");
+        let first = self.processor().set_aside.get(&sequence).map(|set_aside| set_aside.first().position);
+        assert_eq!(first, Some(position), "the first letter of {sequence:?} is tried, and nothing else");
+        let fault = self.call(position, id, attempt);
+        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        crew.mail.push_back(worker::Input::Tried { sequence, fault });
+    }
+
+    fn call(&mut self, position: Position, node: NodeId, attempt: u32) -> Option<Fault> {
+        let left = self.faults.fail.get_mut(&position.0).filter(|left| **left > 0);
+        let ok = left.is_none();
+        if let Some(left) = left {
+            *left -= 1;
+        }
+        self.calls.push(Call { position: position.0, node, attempt, at: self.now, ok });
+        let last = self.faults.refuse.contains(&position.0);
+        (!ok).then(|| Fault { cause: "planned".to_string(), last, after: None, draw: 0 })
+    }
+
+    /// The next moment that somebody waits for.
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        let crews = self.nodes.values().flat_map(|node| node.workers.values().filter_map(|crew| crew.wake));
+        self.nodes.values().filter_map(|node| node.wake).chain(crews).min()
+    }
+
+    /// Time passes until then.
+    pub(super) fn pass(&mut self, until: u64) {
+        self.now = self.now.max(until);
+        let now = self.now;
+        for node in self.nodes.values_mut() {
+            if node.wake.take_if(|wake| *wake <= now).is_some() {
+                node.mail.push_back(Input::Woke);
+            }
+            for crew in node.workers.values_mut() {
+                if crew.wake.take_if(|wake| *wake <= now).is_some() {
+                    crew.mail.push_back(worker::Input::Woke);
+                }
+            }
+        }
+    }
+
+    /// Lets everything happen, in turn, until nobody waits for anything any more; says whether it came to that
+    /// before `until`.
+    pub(super) fn settle(&mut self, until: u64) -> bool {
+        for round in 0..20_000 {
+            if let Some(step) = self.enabled().get(round % 7).or(self.enabled().first()).cloned() {
+                self.take(step);
+                continue;
+            }
+            self.balance();
+            if !self.enabled().is_empty() {
+                continue;
+            }
+            let Some(wake) = self.next_wake() else { return true };
+            if wake > until {
+                return false;
+            }
+            self.pass(wake);
+        }
+        panic!("it does not come to rest: {:?} at {}", self.enabled(), self.now);
+    }
+}
+
+impl Node {
+    fn tell_worker(&mut self, worker: WorkerId, input: worker::Input<()>) {
+        self.workers.get_mut(&worker).expect("only workers that live are spoken to").mail.push_back(input);
+    }
+}
+
+fn admit(node: u64) -> Admit {
+    Admit {
+        name: std::format!("n{node}"),
+        incarnation: Incarnation(Uuid::from_u128(u128::from(node))),
+        peer: String::new(),
+        http: String::new(),
+        level: FeatureLevel::CURRENT,
+    }
+}
