@@ -184,7 +184,8 @@ impl Proposer {
                 None => {
                     self.turn_away(None);
                     let mut leadership = self.leadership.clone();
-                    let _ = tokio::time::timeout(RETRY_WAIT, leadership.changed()).await;
+                    let led = leadership.wait_for(|now| now.leader.is_some());
+                    let _ = tokio::time::timeout(RETRY_WAIT, led).await;
                 }
             }
         }

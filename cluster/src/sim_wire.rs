@@ -123,6 +123,12 @@ impl SimNet {
         self.0.lock().heal();
     }
 
+    /// From now on a packet takes at least and at most so long.
+    pub fn set_latency(&self, min: Duration, max: Duration) {
+        let mut net = self.0.lock();
+        (net.settings.latency_min, net.settings.latency_max) = (min, max);
+    }
+
     /// Breaks all connections between two hosts, now and at both ends.
     pub fn cut(&self, a: &str, b: &str) {
         self.0.lock().cut(a, b);

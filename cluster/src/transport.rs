@@ -4,8 +4,6 @@
 //! written above it, so that all of it also runs over the simulated wire. [`tcp`] is the real one. Monotonic
 //! time needs no mouth of its own: it is tokio's, which a simulator pauses; a [`Clock`] tells the wall's.
 
-#[cfg(any(test, feature = "testing"))]
-pub mod sim;
 pub mod tcp;
 
 use std::io;

@@ -30,8 +30,10 @@ pub async fn count_leases(node: Arc<Node>) {
                     tracing::debug!(%error, "failed to expire a session");
                 }
             }
+            // A clone takes every old value for news: what is waited for is said.
             let mut leadership = node.leadership.clone();
-            let _ = tokio::time::timeout(node.config.lease / 10, leadership.changed()).await;
+            let lost = leadership.wait_for(|now| now.term != term || now.leader != Some(node.me()));
+            let _ = tokio::time::timeout(node.config.lease / 10, lost).await;
         }
         node.leases.lock().abdicate();
     }

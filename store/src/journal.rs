@@ -87,9 +87,8 @@ impl Journal {
     pub fn append(&self, frames: Vec<Frame>, done: Done) -> io::Result<()> {
         let mut writer = self.shared.writer.lock();
         writer.check_append(&frames)?;
-        let tell = self.shared.take(&mut writer, Input::Append(frames, done));
-        drop(writer);
-        tell.all();
+        let effects = writer.step(Input::Append(frames, done));
+        Shared::carry_out(&self.shared, effects, writer);
         Ok(())
     }
 
@@ -246,9 +245,8 @@ impl Journal {
         let due = {
             let mut writer = self.shared.writer.lock();
             if let Err(reason) = take_verdicts(&mut writer, verdicts) {
-                let tell = self.shared.take(&mut writer, Input::Failed(reason));
-                drop(writer);
-                return tell.all();
+                let effects = writer.step(Input::Failed(reason));
+                return Shared::carry_out(&self.shared, effects, writer);
             }
             chunks_to_seal(&mut writer, self.shared.chunk_bytes)
         };
@@ -310,7 +308,7 @@ impl Journal {
     }
 
     fn step(&self, input: Input) {
-        Shared::step(self.shared.clone(), input);
+        Shared::step(&self.shared, input);
     }
 }
 
@@ -369,42 +367,32 @@ fn chunks_to_seal(writer: &mut Writer, chunk_bytes: u64) -> Vec<Sealing> {
     due
 }
 
-/// Who is to be told how it went, once the writer is not held any more.
-#[must_use]
-struct Tell(Vec<(Done, io::Result<()>)>);
-
-impl Tell {
-    fn all(self) {
-        self.0.into_iter().for_each(|(done, result)| done(result));
-    }
-}
-
 impl Shared {
-    /// Takes one input. Whoever is told afterwards finds that the journal is not held here any more: the last handle
-    /// dropped after the last answer gives the directory up at once.
-    fn step(shared: Arc<Self>, input: Input) {
-        let tell = shared.take(&mut shared.writer.lock(), input);
-        drop(shared);
-        tell.all();
+    fn step(shared: &Arc<Self>, input: Input) {
+        let mut writer = shared.writer.lock();
+        let effects = writer.step(input);
+        Self::carry_out(shared, effects, writer);
     }
 
-    /// Takes one input. The disk is given its work while the writer is held, so that it comes in order.
-    fn take(self: &Arc<Self>, writer: &mut Writer, input: Input) -> Tell {
-        let Effects { mark, group, tell } = writer.step(input);
-        if let Some(mark) = mark {
-            let back = Arc::downgrade(self);
+    /// The disk is given its work while the writer is held, so that it comes in order; others are told afterwards.
+    fn carry_out(shared: &Arc<Self>, effects: Effects, writer: parking_lot::MutexGuard<'_, Writer>) {
+        if let Some(mark) = effects.mark {
+            let back = shared.clone();
             let report = move |result: io::Result<()>| {
-                if let (Err(error), Some(back)) = (result, back.upgrade()) {
-                    Self::step(back, Input::Failed(error.to_string()));
+                if let Err(error) = result {
+                    Self::step(&back, Input::Failed(error.to_string()));
                 }
             };
-            self.disk.submit(vec![mark], Box::new(report));
+            shared.disk.submit(vec![mark], Box::new(report));
         }
-        if let Some(group) = group {
-            let back = self.clone();
-            self.disk.submit(group, Box::new(move |result| Self::step(back, Input::Finished(result))));
+        if let Some(group) = effects.group {
+            let back = shared.clone();
+            shared.disk.submit(group, Box::new(move |result| Self::step(&back, Input::Finished(result))));
         }
-        Tell(tell)
+        drop(writer);
+        for (done, result) in effects.tell {
+            done(result);
+        }
     }
 
     /// Frames that stand next to each other, each checked.

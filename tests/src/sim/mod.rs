@@ -7,7 +7,14 @@
 //! A run has two phases. In the first, clients append and read while [`plan::Plan`]'s faults come and go; in the
 //! second all faults end, and within a bound everything must be well again. Then the oracles judge.
 
-pub mod dice;
+pub mod run;
+
 pub mod plan;
 pub mod report;
+
+pub mod chaos;
+pub mod client;
+pub mod machine;
+
+pub mod dice;
 pub mod trace;

@@ -1,0 +1,242 @@
+//! A machine: a host on the simulated wire, a disk that outlives its processes, and at most one process at a time.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use evener_cluster::{
+    Cluster, Config,
+    sim_wire::{SimClock, SimHost, SimNet},
+    transport::{BoxFuture, BoxedStream, Listener, Transport},
+};
+use evener_core::time::Timestamp;
+use evener_store::disk::{FaultyDisk, Image, Scheduler};
+use parking_lot::Mutex;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{dice::Dice, trace::Trace};
+
+/// The port that peers use.
+const PEER_PORT: u16 = 4751;
+
+/// When all runs begin, in milliseconds since the Unix epoch.
+const EPOCH: Timestamp = Timestamp(1_800_000_000_000);
+/// No safety decision may notice how wrong a wall clock is (P9).
+const CLOCK_OFF_MAX_MS: i64 = 5_000;
+
+/// A machine.
+pub struct Machine {
+    /// Its host's name.
+    pub name: String,
+    /// All hosts.
+    others: Vec<String>,
+    net: SimNet,
+    trace: Trace,
+    clock: SimClock,
+    slow: Arc<AtomicU64>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    disk: FaultyDisk,
+    dice: Dice,
+    slot: Slot,
+    lives: u64,
+    /// Its power is off: its peers are not told.
+    dark: bool,
+}
+
+/// What runs on it.
+#[derive(Clone)]
+enum Slot {
+    Nothing,
+    Starting(CancellationToken),
+    Up(Process),
+}
+
+/// A process that is up.
+#[derive(Clone)]
+pub struct Process {
+    /// Its node.
+    pub cluster: Cluster,
+    /// Cancelled when it is killed: whoever talks to it notices, as by a closed socket.
+    pub dead: CancellationToken,
+}
+
+/// What a process has of its host's wire. Once it is killed it reaches nobody, whoever lives there after it.
+struct Mortal {
+    host: SimHost,
+    dead: CancellationToken,
+}
+
+impl Transport for Mortal {
+    fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
+        Box::pin(async move {
+            let connected = self.dead.run_until_cancelled(self.host.connect(addr)).await;
+            connected.unwrap_or(Err(io::ErrorKind::ConnectionAborted.into()))
+        })
+    }
+
+    fn bind<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        self.host.bind(addr)
+    }
+}
+
+impl Machine {
+    /// A machine with an empty disk, one of `hosts`.
+    pub fn new(name: &str, hosts: &[String], net: &SimNet, trace: &Trace, dice: &Dice) -> Arc<Self> {
+        let mut dice = dice.of(name);
+        let slow = Arc::new(AtomicU64::new(1));
+        let disk = FaultyDisk::new(Image::default(), scheduler(dice.of("disk"), slow.clone()));
+        let clock = SimClock::new(EPOCH);
+        clock.set_off(i64::try_from(dice.between(0, 10_000)).expect("a small number") - CLOCK_OFF_MAX_MS);
+        let inner = Inner { disk, dice, slot: Slot::Nothing, lives: 0, dark: false };
+        Arc::new(Self {
+            name: name.into(),
+            others: hosts.to_vec(),
+            net: net.clone(),
+            trace: trace.clone(),
+            clock,
+            slow,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// The address that peers use.
+    #[must_use]
+    pub fn peer(&self) -> String {
+        format!("{}:{PEER_PORT}", self.name)
+    }
+
+    /// What runs there, once it is a member of its cluster.
+    #[must_use]
+    pub fn process(&self) -> Option<Process> {
+        match &self.inner.lock().slot {
+            Slot::Up(process) => Some(process.clone()),
+            Slot::Nothing | Slot::Starting(_) => None,
+        }
+    }
+
+    /// Every file of its disk.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        self.inner.lock().disk.image().files()
+    }
+
+    /// The disk takes so many times as long.
+    pub fn slow_down(&self, times: u64) {
+        self.slow.store(times, Relaxed);
+    }
+
+    /// Starts a process, unless there is one. `config` is asked for its name, address and disk to be filled in.
+    /// Ends when the process is a member, or is killed on its way; the error is why it did not start.
+    pub async fn start(&self, mut config: Config) -> Result<(), String> {
+        let dead = CancellationToken::new();
+        let (disk, life, dark) = {
+            let mut inner = self.inner.lock();
+            if !matches!(inner.slot, Slot::Nothing) {
+                return Ok(());
+            }
+            inner.slot = Slot::Starting(dead.clone());
+            inner.lives += 1;
+            config.seed = inner.dice.number();
+            config.draw = inner.dice.uuid();
+            (inner.disk.clone(), inner.lives, std::mem::take(&mut inner.dark))
+        };
+        if dark {
+            // The machine is back, and knows none of the connections that its peers still hold.
+            self.net.kill(&self.name);
+            self.hide(false);
+        }
+        config.name.clone_from(&self.name);
+        config.listen = self.peer();
+        self.trace.tell(format_args!("{} starts, life {life}", self.name));
+        let transport = Mortal { host: self.net.host(&self.name), dead: dead.clone() };
+        let starting = Cluster::start(config, Arc::new(disk), Arc::new(transport), Arc::new(self.clock.clone()));
+        let started = tokio::select! {
+            started = starting => started,
+            () = dead.cancelled() => return Ok(()),
+        };
+        match started {
+            Ok(cluster) => {
+                self.trace.tell(format_args!("{} is up as node {}", self.name, cluster.me()));
+                self.inner.lock().slot = Slot::Up(Process { cluster, dead });
+                Ok(())
+            }
+            Err(error) => {
+                self.inner.lock().slot = Slot::Nothing;
+                Err(format!("{} did not start: {error}", self.name))
+            }
+        }
+    }
+
+    /// Kills the process, if there is one; false if there is none that is up.
+    pub fn kill(&self) -> bool {
+        let killed = self.end("is killed", FaultyDisk::kill);
+        self.net.kill(&self.name);
+        killed
+    }
+
+    /// Cuts the power. What was not synced may be gone.
+    pub fn cut_power(&self) -> bool {
+        let seed = self.inner.lock().dice.between(0, u64::from(u32::MAX));
+        self.hide(true);
+        self.inner.lock().dark = true;
+        self.end("loses its power", |disk| disk.crash(seed))
+    }
+
+    /// Nothing reaches it, and nothing comes from it.
+    fn hide(&self, hidden: bool) {
+        for other in self.others.iter().filter(|other| **other != self.name) {
+            for (from, to) in [(&self.name, other), (other, &self.name)] {
+                match hidden {
+                    true => self.net.block(from, to),
+                    false => self.net.unblock(from, to),
+                }
+            }
+        }
+    }
+
+    fn end(&self, how: &str, disk: impl FnOnce(&FaultyDisk) -> FaultyDisk) -> bool {
+        let slot = {
+            let mut inner = self.inner.lock();
+            inner.disk = disk(&inner.disk);
+            std::mem::replace(&mut inner.slot, Slot::Nothing)
+        };
+        match slot {
+            Slot::Nothing => return false,
+            Slot::Starting(dead) => {
+                self.trace.tell(format_args!("{} {how} while it starts", self.name));
+                dead.cancel();
+                return false;
+            }
+            Slot::Up(process) => {
+                self.trace.tell(format_args!("{} {how}", self.name));
+                process.dead.cancel();
+                // Cut off from disk and wire its tasks can do nothing any more; this lets them end.
+                tokio::spawn(async move { process.cluster.shutdown().await });
+            }
+        }
+        true
+    }
+}
+
+/// Runs a disk's jobs one after the other in virtual time.
+fn scheduler(mut dice: Dice, slow: Arc<AtomicU64>) -> Scheduler {
+    let (sender, mut jobs) = tokio::sync::mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
+    tokio::spawn(async move {
+        while let Some(job) = jobs.recv().await {
+            // Most are quick; tokio's clock has steps of a millisecond.
+            let takes = dice.pick(&[0, 0, 1, 1, 2]) * slow.load(Relaxed);
+            sleep(Duration::from_millis(takes)).await;
+            job();
+        }
+    });
+    Arc::new(move |job| drop(sender.send(job)))
+}

@@ -1,0 +1,243 @@
+//! One run: a cluster is founded, lives under load and faults, is left in peace, and is judged.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use evener_cluster::{
+    Cluster, Config,
+    sim_wire::{Settings, SimNet},
+};
+use evener_core::{
+    criteria::Criteria,
+    id::{ContextId, LogIndex, Position},
+};
+use evener_store::{codec, events::Query};
+use parking_lot::Mutex;
+use tokio::{
+    runtime::{Builder, RngSeed},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    chaos::Chaos,
+    client::{self, Scene, Writer},
+    dice::Dice,
+    machine::Machine,
+    plan::Plan,
+    report::Report,
+    trace::Trace,
+};
+use crate::oracle::{self, Broken, Fact, History, replicas::Replica};
+
+/// How many nodes.
+const NODES: usize = 3;
+/// How often it is looked at what each node holds.
+const LOOK_EVERY: Duration = Duration::from_millis(700);
+/// A cluster without faults is founded within this time.
+const FOUND_WAIT: Duration = Duration::from_secs(30);
+
+/// Runs a plan to its end, in a runtime of its own. `print` shows the trace on stderr.
+#[must_use]
+pub fn run(plan: Plan, print: bool) -> Report {
+    let seed = Dice::new(plan.seed).of("runtime").number();
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
+        .build()
+        .expect("a runtime without threads or sockets");
+    runtime.block_on(async { Run::new(plan, print).live().await })
+}
+
+struct Run {
+    plan: Plan,
+    trace: Trace,
+    chaos: Chaos,
+    scene: Scene,
+    states: Arc<Mutex<BTreeMap<String, Vec<(LogIndex, u64)>>>>,
+}
+
+impl Run {
+    fn new(plan: Plan, print: bool) -> Self {
+        let dice = Dice::new(plan.seed);
+        let trace = Trace::new(print);
+        trace.tell(format_args!("{plan:?}"));
+        let net = SimNet::new(Settings::seeded(dice.of("wire").number()));
+        let hosts: Vec<_> = (1..=NODES).map(|n| format!("n{n}")).collect();
+        let machines: Vec<_> = hosts.iter().map(|host| Machine::new(host, &hosts, &net, &trace, &dice)).collect();
+        let mut config = Config::new("", "");
+        config.journal.chunk_bytes = plan.chunk_bytes;
+        config.join = machines.iter().map(|machine| machine.peer()).collect();
+        let chaos = Chaos {
+            machines: machines.clone(),
+            net,
+            trace: trace.clone(),
+            config,
+            bites: Arc::default(),
+            failures: Arc::default(),
+        };
+        let history = Arc::default();
+        let scene = Scene { machines, history, trace: trace.clone(), stop: CancellationToken::new() };
+        Self { plan, trace, chaos, scene, states: Arc::default() }
+    }
+
+    async fn live(self) -> Report {
+        let mut broken = Vec::new();
+        let liveness = |what: &str| Broken { promise: "liveness", what: what.into() };
+        match timeout(FOUND_WAIT, self.found()).await {
+            Ok(()) => {
+                let dice = Dice::new(self.plan.seed);
+                let mut load: Vec<_> = (1..=self.plan.clients)
+                    .map(|number| tokio::spawn(Writer::new(&self.scene, number, &dice).run()))
+                    .collect();
+                load.push(tokio::spawn(client::read(self.scene.clone(), dice.of("reader"))));
+                load.push(tokio::spawn(look(self.scene.clone(), self.states.clone())));
+                self.chaos.run(&self.plan).await;
+                self.scene.stop.cancel();
+                if timeout(self.plan.liveness, self.settle(load)).await.is_err() {
+                    broken.push(liveness(&format!("all was not well {:?} after the faults ended", self.plan.liveness)));
+                    broken.extend(self.standings().map(|standing| liveness(&standing)));
+                }
+            }
+            Err(_) => broken.push(liveness("the cluster was not founded")),
+        }
+        broken.extend(self.chaos.failures.lock().iter().map(|why| liveness(why)));
+        self.judge(broken)
+    }
+
+    /// Three voters.
+    async fn found(&self) {
+        let bootstrap = Config { bootstrap: true, join: Vec::new(), ..self.chaos.config.clone() };
+        let first = &self.scene.machines[0];
+        if let Err(why) = first.start(bootstrap).await {
+            self.chaos.failures.lock().push(why);
+        }
+        for machine in &self.scene.machines[1..] {
+            self.chaos.start(machine);
+        }
+        loop {
+            let up: Vec<_> = self.scene.machines.iter().filter_map(|machine| machine.process()).collect();
+            if up.len() == NODES && up.iter().all(|process| process.cluster.status().voters.len() == NODES) {
+                self.trace.tell("three voters");
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Everything is well again: clients have their answers, every node takes an append and has applied all.
+    async fn settle(&self, load: Vec<tokio::task::JoinHandle<()>>) {
+        for task in load {
+            task.await.expect("no client panics");
+        }
+        let dice = Dice::new(self.plan.seed).of("settle");
+        for machine in &self.scene.machines {
+            Writer::new(&self.scene, 1_000, &dice.of(&machine.name)).append_at(machine).await;
+        }
+        let head =
+            || self.scene.machines.iter().filter_map(|machine| machine.process()).map(|p| p.cluster.status().applied);
+        while head().count() < NODES || head().min() != head().max() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        // Full chunks are sealed off the append path.
+        sleep(Duration::from_secs(1)).await;
+        self.trace.tell("all is well");
+    }
+
+    fn standings(&self) -> impl Iterator<Item = String> {
+        self.scene.machines.iter().map(|machine| match machine.process() {
+            Some(process) => format!("{}: {:?}", machine.name, process.cluster.status()),
+            None => format!("{} is not up", machine.name),
+        })
+    }
+
+    fn judge(self, mut broken: Vec<Broken>) -> Report {
+        let mut replicas = Vec::new();
+        for machine in &self.scene.machines {
+            let Some(process) = machine.process() else { continue };
+            match facts(&process.cluster) {
+                Ok(log) => {
+                    let states = self.states.lock().get(&machine.name).cloned().unwrap_or_default();
+                    let chunks = sealed(machine);
+                    replicas.push(Replica { node: machine.name.clone(), log, states, chunks });
+                }
+                Err(why) => broken.push(Broken { promise: "P8", what: format!("{}: {why}", machine.name) }),
+            }
+        }
+        let history: History = self.scene.history.lock().clone();
+        if let Some(first) = replicas.first() {
+            broken.extend(oracle::judge(&history, &first.log));
+            broken.extend(oracle::owner::check(&history));
+        }
+        broken.extend(oracle::replicas::check(&replicas));
+        broken.sort();
+        broken.dedup();
+        for broken in &broken {
+            self.trace.tell(broken);
+        }
+        self.trace.tell(format_args!("what passed over the wire: {:016x}", self.chaos.net.trace()));
+        let bites = self.chaos.bites.lock().clone();
+        Report {
+            plan: self.plan,
+            broken,
+            acknowledged: history.acknowledged() as u64,
+            events: replicas.first().map_or(0, |replica| replica.log.len() as u64),
+            handled: history.handlings.iter().filter(|handling| handling.done).count() as u64,
+            bites,
+            virtual_time: self.trace.now(),
+            trace: self.trace.digest(),
+        }
+    }
+}
+
+/// Looks at what each node holds, wherever it stands.
+async fn look(scene: Scene, states: Arc<Mutex<BTreeMap<String, Vec<(LogIndex, u64)>>>>) {
+    while !scene.stop.is_cancelled() {
+        sleep(LOOK_EVERY).await;
+        for machine in &scene.machines {
+            let Some(process) = machine.process() else { continue };
+            let seen = state(&process.cluster);
+            states.lock().entry(machine.name.clone()).or_default().push(seen);
+        }
+    }
+}
+
+fn state(cluster: &Cluster) -> (LogIndex, u64) {
+    let state = cluster.state();
+    let image = codec::encode_image(&*state);
+    let applied = *cluster.applied().borrow();
+    (applied.index, xxh3_64(&image))
+}
+
+/// Every event that a node gives out.
+fn facts(cluster: &Cluster) -> Result<Vec<Fact>, String> {
+    let mut facts = Vec::new();
+    let mut from = Position(0);
+    loop {
+        let query = Query {
+            context: ContextId::DEFAULT,
+            from,
+            to: None,
+            limit: 4_096,
+            criteria: &Criteria::ANY,
+            stream: None,
+            backwards: false,
+        };
+        let page = cluster.events().read(&query).map_err(|error| error.to_string())?;
+        let stored = page.events.into_iter();
+        facts.extend(stored.map(|s| Fact { position: s.position, revision: s.revision, event: s.event }));
+        if !page.more {
+            return Ok(facts);
+        }
+        from = page.next;
+    }
+}
+
+/// Hashes of all chunks but the last, which is still written to.
+fn sealed(machine: &Machine) -> BTreeMap<String, u64> {
+    let files = machine.files().into_iter().filter(|(file, _)| file.ends_with(".chunk"));
+    let mut chunks: BTreeMap<_, _> = files.map(|(file, bytes)| (file, xxh3_64(&bytes))).collect();
+    chunks.pop_last();
+    chunks
+}
