@@ -8,13 +8,19 @@
 //! to which of its own reports that is. A sequence it reported itself stays aside until a later answer says
 //! that it is not.
 
+mod flood;
+#[cfg(test)]
+mod tests;
+
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     string::String,
     vec::Vec,
 };
 use core::time::Duration;
 
+use self::flood::Flood;
+pub use self::flood::{FLOOD_REST, FLOOD_SEQUENCES_MIN, FLOOD_WINDOW};
 use crate::{
     backoff::Backoff,
     command::{LetterMove, Right},
@@ -26,13 +32,6 @@ use crate::{
 
 /// Tries of letters that run at once in one worker.
 pub const TRIES_MAX: usize = 16;
-/// A flood is more than a tenth of the sequences seen in this time failing, ...
-pub const FLOOD_WINDOW: Duration = Duration::from_secs(60);
-/// ... and at least so many of them.
-pub const FLOOD_SEQUENCES_MIN: usize = 20;
-/// How long a segment rests when it is flooded.
-pub const FLOOD_REST: Duration = Duration::from_secs(30);
-
 /// An event on its way to a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work<T> {
@@ -253,7 +252,7 @@ impl<T: Clone> Worker<T> {
             aside: BTreeMap::new(),
             told: BTreeMap::new(),
             tries: BTreeMap::new(),
-            flood: Flood { since: Moment(0), seen: BTreeSet::new(), failed: BTreeSet::new() },
+            flood: Flood::new(Moment(0)),
             paused: false,
             draining: Draining::No,
             reports: 0,
@@ -428,7 +427,7 @@ impl<T: Clone> Worker<T> {
         let Some((segment, epoch)) = self.settings.claim else { return };
         let aside = fault.last;
         let failure = self.failure(attempt, fault);
-        self.flood.failed.insert(work.hash);
+        self.flood.failed(now, work.hash);
         match self.settings.on_error {
             OnError::Stop if !aside => {
                 let until = now.after(failure.wait());
@@ -455,7 +454,7 @@ impl<T: Clone> Worker<T> {
         }
         self.done += 1;
         if self.flood.is_one() && self.draining == Draining::No {
-            self.flood = Flood { since: now, seen: BTreeSet::new(), failed: BTreeSet::new() };
+            self.flood = Flood::new(now);
             self.phase = Phase::Flooded(now.after(FLOOD_REST));
         }
     }
@@ -542,31 +541,5 @@ impl<T: Clone> Worker<T> {
         self.reports += 1;
         let (number, done) = (self.reports, core::mem::take(&mut self.done));
         Some(Report { number, done, letters: core::mem::take(&mut self.letters), drained })
-    }
-}
-
-/// Which sequences were seen and which failed since a moment.
-#[derive(Clone, Debug)]
-struct Flood {
-    since: Moment,
-    seen: BTreeSet<u64>,
-    failed: BTreeSet<u64>,
-}
-
-impl Flood {
-    /// More is not counted: the share is clear by then.
-    const SEQUENCES_MAX: usize = 4_096;
-
-    fn saw(&mut self, now: Moment, hash: u64) {
-        if now.since(self.since) > FLOOD_WINDOW {
-            *self = Self { since: now, seen: BTreeSet::new(), failed: BTreeSet::new() };
-        }
-        if self.seen.len() < Self::SEQUENCES_MAX {
-            self.seen.insert(hash);
-        }
-    }
-
-    fn is_one(&self) -> bool {
-        self.failed.len() >= FLOOD_SEQUENCES_MIN && self.failed.len() * 10 > self.seen.len()
     }
 }

@@ -1,0 +1,219 @@
+//! A worker alone, told what to do and asked what it wants. Any order of things is tried with its coordinator.
+
+use std::{format, string::String, vec, vec::Vec};
+
+use super::*;
+use crate::{hash, id::ComponentId};
+
+const T0: Moment = Moment(1_000_000);
+
+fn work(position: u64, name: &str) -> Work<()> {
+    let (position, hash) = (Position(position), hash::sequence(name.as_bytes()));
+    Work { position, sequence: key(name), hash, kind: String::from("t"), event: () }
+}
+
+fn key(name: &str) -> SequenceKey {
+    SequenceKey { component: ComponentId(0), name: name.into() }
+}
+
+fn worker(on_error: OnError) -> Worker<()> {
+    let (claim, backoff) = (Some((SegmentId(0), Epoch(7))), Backoff::default());
+    Worker::new(Settings { claim, on_error, backoff, batch_events_max: 64, stalled: None })
+}
+
+fn fault() -> Option<Fault> {
+    Some(Fault { cause: String::from("no"), last: false, after: None, draw: 0 })
+}
+
+fn set_aside() -> Option<Fault> {
+    fault().map(|fault| Fault { last: true, ..fault })
+}
+
+fn runs(effects: &[Effect<()>]) -> Vec<(Vec<u64>, u32)> {
+    let run = |effect: &Effect<()>| match effect {
+        Effect::Run { works, attempt } => Some((works.iter().map(|work| work.position.0).collect(), *attempt)),
+        _ => None,
+    };
+    effects.iter().filter_map(run).collect()
+}
+
+fn report(effects: &[Effect<()>]) -> Report {
+    let report = effects.iter().find_map(|effect| match effect {
+        Effect::Report(report) => Some(report.clone()),
+        _ => None,
+    });
+    report.expect("it reports")
+}
+
+/// What letters say, in short.
+fn told(report: &Report) -> Vec<String> {
+    let letters = report.letters.iter().map(|letter| match letter {
+        LetterMove::SetAside { position, failure, .. } => format!("aside {position} {}", failure.last),
+        LetterMove::Queue { position, .. } => format!("queue {position}"),
+        LetterMove::Done { position, .. } => format!("done {position}"),
+        LetterMove::Failed { position, failure, .. } => format!("failed {position} {}", failure.attempt),
+        LetterMove::Stall { position, failure, .. } => {
+            format!("stall {position} {} {}", failure.attempt, failure.wait_ms)
+        }
+        LetterMove::Resume { position, .. } => format!("resume {position}"),
+    });
+    letters.collect()
+}
+
+#[test]
+fn p6_a_failed_event_sets_its_sequence_aside_and_the_others_go_on() {
+    let mut worker = worker(OnError::SetAside);
+    let effects = worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b"), work(2, "a"), work(3, "c")]));
+    assert_eq!(runs(&effects), [(vec![0, 1, 2, 3], 1)]);
+    let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
+    assert_eq!(told(&report(&effects)), ["aside 0 false"]);
+    assert_eq!(runs(&effects), [(vec![1], 1)], "what comes behind it ends the run: letters are told in order");
+    let effects = worker.step(T0, Input::Ran { handled: 1, fault: None });
+    assert_eq!((told(&report(&effects)), report(&effects).done), (vec![String::from("queue 2")], 2));
+    assert_eq!(runs(&effects), [(vec![3], 1)]);
+}
+
+#[test]
+fn a_sequence_it_told_of_stays_aside_until_the_log_has_judged_that() {
+    let mut worker = worker(OnError::SetAside);
+    worker.step(T0, Input::Feed(vec![work(0, "a")]));
+    let number = report(&worker.step(T0, Input::Ran { handled: 0, fault: fault() })).number;
+    // An older look at the log does not know of it yet.
+    worker.step(T0, Input::Aside { settled: number - 1, sequences: BTreeMap::new() });
+    let effects = worker.step(T0, Input::Feed(vec![work(1, "a")]));
+    assert_eq!((runs(&effects), told(&report(&effects))), (vec![], vec![String::from("queue 1")]));
+    // It was told, tried and done: the sequence is as any other.
+    worker.step(T0, Input::Aside { settled: report(&effects).number, sequences: BTreeMap::new() });
+    assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(2, "a")]))), [(vec![2], 1)]);
+}
+
+#[test]
+fn a_handler_that_says_set_aside_is_not_asked_again_even_where_the_segment_would_stop() {
+    for on_error in [OnError::SetAside, OnError::Stop] {
+        let mut worker = worker(on_error);
+        worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")]));
+        let effects = worker.step(T0, Input::Ran { handled: 0, fault: set_aside() });
+        assert_eq!(told(&report(&effects)), ["aside 0 true"]);
+        assert_eq!(runs(&effects), [(vec![1], 1)]);
+    }
+}
+
+#[test]
+fn a_segment_that_stops_waits_with_its_event_and_keeps_the_count_of_attempts() {
+    let mut worker = worker(OnError::Stop);
+    worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")]));
+    let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
+    assert_eq!((told(&report(&effects)), runs(&effects)), (vec![String::from("stall 0 1 1000")], vec![]));
+    assert_eq!(runs(&worker.step(Moment(T0.0 + 999), Input::Woke)), []);
+    let due = Moment(T0.0 + 1_000);
+    assert_eq!(runs(&worker.step(due, Input::Woke)), [(vec![0], 2)]);
+    // A person pauses and the run ends before the event was begun: nothing was tried.
+    worker.step(due, Input::Paused(true));
+    assert_eq!(runs(&worker.step(due, Input::Ran { handled: 0, fault: None })), []);
+    assert_eq!(runs(&worker.step(due, Input::Paused(false))), [(vec![0], 2)]);
+    let effects = worker.step(due, Input::Ran { handled: 0, fault: fault() });
+    assert_eq!(told(&report(&effects)), ["stall 0 2 2000"]);
+    let effects = worker.step(Moment(due.0 + 2_000), Input::Woke);
+    assert_eq!(runs(&effects), [(vec![0], 3)]);
+    let effects = worker.step(Moment(due.0 + 2_000), Input::Ran { handled: 1, fault: None });
+    assert_eq!((told(&report(&effects)), runs(&effects)), (vec![String::from("resume 0")], vec![(vec![1], 1)]));
+}
+
+#[test]
+fn the_handlers_own_wait_is_taken_and_the_last_attempt_says_so() {
+    let mut worker = worker(OnError::SetAside);
+    let right = Right::Claim(SegmentId(0), Epoch(7));
+    let attempts = Backoff::default().attempts;
+    let waits = Waits { position: Position(0), attempts: attempts - 1, due: Some(T0), right: Some(right) };
+    let effects = worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
+    let tried = Effect::Try { sequence: key("a"), position: Position(0), attempt: attempts, right };
+    assert_eq!(effects, [tried]);
+    let after = Some(Duration::from_secs(30));
+    let fault = fault().map(|fault| Fault { after, ..fault });
+    let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault }));
+    let [LetterMove::Failed { failure, .. }] = report.letters.as_slice() else { panic!("{report:?}") };
+    assert_eq!((failure.attempt, failure.wait_ms, failure.last), (attempts, 30_000, true));
+}
+
+#[test]
+fn a_letter_is_tried_once_until_the_log_has_judged_how_that_went() {
+    let mut worker = worker(OnError::SetAside);
+    let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
+    let waits = Waits { position: Position(0), attempts: 1, due: Some(T0), right };
+    let aside = |settled| Input::Aside { settled, sequences: [(key("a"), waits)].into() };
+    assert_eq!(worker.step(T0, aside(0)).len(), 1);
+    assert_eq!(worker.step(T0, aside(0)), []);
+    let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: None }));
+    assert_eq!(told(&report), ["done 0"]);
+    assert_eq!(worker.step(T0, aside(report.number - 1)), []);
+    assert_eq!(worker.step(T0, aside(report.number)).len(), 1, "the log refused that: it is tried again");
+}
+
+#[test]
+fn p10_tries_that_run_at_once_are_bounded() {
+    let mut worker = worker(OnError::SetAside);
+    let right = Some(Right::Loan(Epoch(1)));
+    let waits = Waits { position: Position(0), attempts: 4, due: Some(T0), right };
+    let sequences = (0..3 * TRIES_MAX).map(|nth| (key(&format!("s{nth}")), waits)).collect();
+    assert_eq!(worker.step(T0, Input::Aside { settled: 0, sequences }).len(), TRIES_MAX);
+    let effects = worker.step(T0, Input::Tried { sequence: key("s0"), fault: None });
+    assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Try { .. })).count(), 1);
+}
+
+#[test]
+fn a_worker_that_drains_ends_what_runs_and_takes_nothing_more() {
+    let mut worker = worker(OnError::SetAside);
+    worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b"), work(2, "c")]));
+    assert_eq!(worker.step(T0, Input::Drain), [Effect::StopRun]);
+    assert_eq!(worker.step(T0, Input::Feed(vec![work(3, "d")])), []);
+    let effects = worker.step(T0, Input::Ran { handled: 1, fault: None });
+    assert_eq!(runs(&effects), []);
+    let report = report(&effects);
+    assert_eq!((report.done, report.drained), (1, true));
+    assert_eq!(worker.step(T0, Input::Woke), [], "it has said its last");
+}
+
+#[test]
+fn p6_a_flood_pauses_the_segment_and_says_so() {
+    let mut worker = worker(OnError::SetAside);
+    let mut effects = Vec::new();
+    for nth in 0..FLOOD_SEQUENCES_MIN as u64 {
+        assert_eq!(worker.status().reason, None);
+        effects = worker.step(T0, Input::Feed(vec![work(nth, &format!("s{nth}"))]));
+        assert_eq!(runs(&effects).len(), 1);
+        effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
+    }
+    assert_eq!(told(&report(&effects)).len(), 1, "the last one is set aside like the others: nothing is lost");
+    assert_eq!(worker.status().phase, "flooded");
+    assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(99, "other")]))), []);
+    let over = T0.after(FLOOD_REST);
+    assert_eq!(worker.status().retry_at, Some(over));
+    assert_eq!(runs(&worker.step(over, Input::Woke)), [(vec![99], 1)]);
+}
+
+#[test]
+fn a_tenth_that_fails_or_failures_over_many_minutes_are_no_flood() {
+    let mut flood = Flood::new(T0);
+    (0..1_000).for_each(|hash| flood.saw(T0, hash));
+    (0..100).for_each(|hash| flood.failed(T0, hash));
+    assert!(!flood.is_one(), "a tenth is not more than a tenth");
+    flood.failed(T0, 100);
+    assert!(flood.is_one());
+    let mut slow = Flood::new(T0);
+    for hash in 0..100 {
+        let now = T0.after(Duration::from_secs(hash * 10));
+        slow.saw(now, hash);
+        slow.failed(now, hash);
+        assert!(!slow.is_one());
+    }
+}
+
+#[test]
+fn an_event_that_is_skipped_after_its_only_attempt_is_no_letter() {
+    let mut worker = worker(OnError::Skip);
+    worker.settings.backoff.attempts = 1;
+    worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "a")]));
+    let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
+    assert_eq!((told(&report(&effects)), report(&effects).done), (vec![], 1));
+    assert_eq!(runs(&effects), [(vec![1], 1)]);
+}
