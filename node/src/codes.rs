@@ -183,6 +183,11 @@ codes! {
         "A write or sync to its disk failed, or its log met something it does not understand. A node that cannot \
          trust its disk does nothing more (P8).";
 
+    UNREADABLE = "EV0408" Refused 500 "events cannot be read from this server's disk",
+        "ask another node, and look at this one's log: what it stores may be damaged",
+        "A frame of the log does not have its checksum, is missing, or the disk refuses to read. Nothing wrong is \
+         answered instead (P8).";
+
     UNKNOWN_SETTING = "EV0500" Invalid 400 "there is no such setting",
         "`evener config` lists all settings",
         "Settings come from flags, then EVENER_SECTION__KEY, then evener.toml, then defaults. Unknown ones are \

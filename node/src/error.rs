@@ -299,6 +299,27 @@ impl From<Why> for ApiError {
     }
 }
 
+impl From<evener_cluster::Error> for ApiError {
+    fn from(error: evener_cluster::Error) -> Self {
+        use evener_cluster::Class as Theirs;
+        let evener_cluster::Error { class, message, retry_after, refusal, .. } = error;
+        let told = match (refusal, class) {
+            (Some(refusal), _) => Self::from(*refusal),
+            (None, Theirs::Invalid) => Self::new(&codes::INVALID_CHANGE, message),
+            (None, Theirs::Conflict) => Self::new(&codes::EXISTS, message),
+            // What a node refuses, another may do: it does not lead, or it has stopped.
+            (None, Theirs::Refused) => Self::new(&codes::STOPPING, message),
+            (None, Theirs::Unknown) => Self::new(&codes::OUTCOME_UNKNOWN, message),
+            (None, Theirs::Overloaded) if message.starts_with("no leader") => Self::new(&codes::NO_LEADER, message),
+            (None, Theirs::Overloaded) => Self::new(&codes::OVERLOADED, message),
+        };
+        match retry_after {
+            Some(wait) => told.retry_after(wait),
+            None => told,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use evener_core::id::{Position, Revision};

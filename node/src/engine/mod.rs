@@ -4,10 +4,25 @@ mod reply;
 mod request;
 mod verbs;
 
+mod late;
+mod local;
+
+mod change;
+mod lag;
+mod leave;
+mod letters;
+mod look;
+mod read;
+
+#[cfg(test)]
+mod tests;
+
 use futures::future::BoxFuture;
 
 use crate::error::ApiError;
 
+pub use late::Late;
+pub use local::Engine;
 pub use reply::{
     Cluster, DeadLetter, Letter, Member, Operation, OperationState, Page, Processor, Reply, Segment, SetAside,
     StateHash, Status, Unowned,

@@ -1,0 +1,188 @@
+//! Processors and their segments as people see them, with how far each lags behind: in events that it has
+//! still to handle, not in events that it has still to look at.
+
+use std::collections::BTreeMap;
+
+use evener_core::{
+    claim::Motion,
+    hash,
+    id::{Position, SegmentId},
+    processor::{self, Share},
+    state::State,
+    time::Timestamp,
+};
+use evener_store::events::Query;
+
+use super::{
+    Processor, Segment, SetAside,
+    local::{Engine, name_of, time_text},
+    look::why_unowned,
+};
+use crate::{codes, error::ApiError, wire::definition::Fields};
+
+/// Events that are looked at, at most, to count what a processor has still to handle. What lies beyond is told
+/// as each segment's share of it.
+pub const LAG_EVENTS_MAX: usize = 4_096;
+const PAGE: usize = 512;
+
+/// Every processor.
+pub fn processors(engine: &Engine) -> Vec<Processor> {
+    let names: Vec<String> = engine.cluster().state().names.keys().cloned().collect();
+    // One may have been deleted in the meantime.
+    names.iter().filter_map(|name| processor(engine, name).ok()).map(|processor| *processor).collect()
+}
+
+/// One processor.
+pub fn processor(engine: &Engine, name: &str) -> Result<Box<Processor>, ApiError> {
+    let (known, mut segments, head) = {
+        let state = engine.cluster().state();
+        let Some(known) = state.processor(name) else {
+            return Err(ApiError::new(&codes::UNKNOWN_PROCESSOR, format!("there is no processor {name}")));
+        };
+        let segments = known.segments.values().map(|share| segment(&state, known, share)).collect::<Vec<_>>();
+        // Its letters stay where they are: there may be a million.
+        let light = processor::Processor {
+            id: known.id,
+            definition: known.definition.clone(),
+            fingerprint: known.fingerprint,
+            version: known.version,
+            generation: known.generation,
+            paused: known.paused,
+            created: known.created,
+            changed: known.changed,
+            segments: known.segments.clone(),
+            set_aside: BTreeMap::new(),
+            letters: known.letters,
+            skipped: known.skipped,
+        };
+        let aside =
+            SetAside { sequences: known.set_aside.len() as u64, letters: known.letters, dead: known.dead() as u64 };
+        ((light, aside), segments, state.head(known.definition.context))
+    };
+    let (known, set_aside) = known;
+    let lags = lags(engine, &known, head);
+    for (segment, id) in segments.iter_mut().zip(known.segments.keys()) {
+        let lag = lags.get(id).copied().unwrap_or_default();
+        segment.lag_events = lag.events;
+        let oldest = lag.oldest.map(|oldest| engine.clock().wall().since(oldest).as_secs_f64());
+        segment.lag_seconds = oldest.unwrap_or(0.0);
+        if segment.state.is_empty() {
+            segment.state = if lag.events == 0 { "caught-up" } else { "running" }.to_owned();
+        }
+    }
+    Ok(Box::new(Processor {
+        name: known.definition.name.clone(),
+        version: known.version,
+        state: overall(&segments, known.paused).to_owned(),
+        head: head.0,
+        segments,
+        set_aside,
+        definition: serde_json::to_value(Fields::from(&known.definition)).expect("a definition is plain values"),
+        skipped: known.skipped,
+    }))
+}
+
+/// Of the states of its segments the one that most wants a look.
+fn overall(segments: &[Segment], paused: bool) -> &'static str {
+    let any = |state: &str| segments.iter().any(|segment| segment.state == state);
+    match () {
+        () if paused => "paused",
+        () if any("stalled") => "stalled",
+        () if any("unowned") => "unowned",
+        () if any("running") || any("moving") => "running",
+        () => "caught-up",
+    }
+}
+
+/// A segment without its lag; its state is left empty where the lag decides it.
+fn segment(state: &State, processor: &processor::Processor, share: &Share) -> Segment {
+    let mut segment = Segment {
+        id: share.segment.id,
+        mask: share.segment.mask,
+        owner: share.claim.owner.map(|owner| name_of(state, owner)),
+        epoch: share.claim.epoch.0,
+        token: share.token.low().0,
+        ..Segment::default()
+    };
+    if let Some((key, aside)) =
+        processor.set_aside_in(share.segment).min_by_key(|(_, aside)| aside.due().unwrap_or(Timestamp(u64::MAX)))
+    {
+        segment.attempt = Some(aside.first().attempts);
+        segment.retry_at = aside.due().map(time_text);
+        segment.reason = Some(format!("the sequence '{}' is set aside: {}", key.name, aside.cause));
+    }
+    if let Some(stall) = &share.stalled {
+        segment.state = "stalled".to_owned();
+        segment.attempt = Some(stall.failure.attempt);
+        segment.retry_at = (!stall.failure.last).then(|| time_text(stall.recorded.after(stall.failure.wait())));
+        segment.reason = Some(format!("it waits with the event at {}: {}", stall.position, stall.failure.cause));
+    }
+    if share.claim.owner.is_none() {
+        segment.state = "unowned".to_owned();
+        segment.reason = Some(why_unowned(state, processor, share));
+    } else if let Some(reason) = moving(state, &share.claim.motion) {
+        segment.state = "moving".to_owned();
+        segment.reason = Some(reason);
+    }
+    if processor.paused {
+        segment.state = "paused".to_owned();
+    }
+    segment
+}
+
+fn moving(state: &State, motion: &Motion) -> Option<String> {
+    match motion {
+        Motion::Rest => None,
+        Motion::To(node) => Some(format!("it goes to {} once what is being handled is done", name_of(state, *node))),
+        Motion::Release => Some("it is given up once what is being handled is done".to_owned()),
+    }
+}
+
+/// How far a segment lags behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Lag {
+    events: u64,
+    oldest: Option<Timestamp>,
+}
+
+/// Looks at the events that no segment has passed, up to a bound, and deals them out.
+fn lags(engine: &Engine, processor: &processor::Processor, head: Position) -> BTreeMap<SegmentId, Lag> {
+    let mut lags: BTreeMap<SegmentId, Lag> = BTreeMap::new();
+    let definition = &processor.definition;
+    let mut from = processor.low().unwrap_or(head);
+    let (mut looked, mut latest) = (0, None);
+    while from < head && looked < LAG_EVENTS_MAX {
+        let query = Query {
+            context: definition.context,
+            from,
+            to: Some(head),
+            limit: PAGE,
+            criteria: &definition.criteria,
+            stream: None,
+            backwards: false,
+        };
+        // What cannot be read is told by its handlers; here it only counts as not looked at.
+        let Ok(page) = engine.cluster().events().read(&query) else { break };
+        for stored in &page.events {
+            let hash = hash::sequence(definition.sequencing.name(&stored.event).as_bytes());
+            let Some((id, share)) = processor.share_of(hash) else { continue };
+            if share.token.wants(hash, stored.position) {
+                let lag = lags.entry(*id).or_default();
+                lag.events += 1;
+                lag.oldest.get_or_insert(stored.recorded);
+            }
+        }
+        latest = page.events.last().map(|stored| stored.recorded).or(latest);
+        looked += page.events.len();
+        from = page.next;
+    }
+    if from < head {
+        for (id, share) in &processor.segments {
+            let left = head.0 - from.max(share.token.low()).0;
+            let lag = lags.entry(*id).or_default();
+            lag.events += left.div_ceil(u64::from(share.segment.mask) + 1);
+            lag.oldest = lag.oldest.or(latest.filter(|_| left > 0));
+        }
+    }
+    lags
+}

@@ -1,0 +1,54 @@
+//! Answers for a node that is still starting: its addresses are taken and its health can be asked for, before
+//! it is a member that can do anything.
+
+use std::sync::{Arc, OnceLock};
+
+use futures::future::BoxFuture;
+
+use super::{Answers, Engine, Reply, Request};
+use crate::{
+    codes,
+    error::ApiError,
+    http::{Check, Health},
+};
+
+/// An engine that comes later. A clone waits for the same.
+#[derive(Clone, Debug, Default)]
+pub struct Late(Arc<OnceLock<Engine>>);
+
+impl Late {
+    /// From now on `engine` answers. Whoever comes second is not heard.
+    pub fn arrive(&self, engine: Engine) {
+        let _ = self.0.set(engine);
+    }
+
+    /// The engine, once it is there.
+    #[must_use]
+    pub fn engine(&self) -> Option<&Engine> {
+        self.0.get()
+    }
+
+    /// Its health, or that it starts.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let late = self.clone();
+        Arc::new(move || match late.engine() {
+            Some(engine) => engine.health(),
+            None => vec![Check { name: "node", vital: false, trouble: Some("it is starting".to_owned()) }],
+        })
+    }
+}
+
+impl Answers for Late {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, ApiError>> {
+        Box::pin(async move {
+            match self.engine() {
+                Some(engine) => engine.call(request).await,
+                None => {
+                    let wait = std::time::Duration::from_millis(200);
+                    Err(ApiError::new(&codes::NOT_READY, "this node is starting").retry_after(wait))
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! The engine of a node: answers every request from the cluster's log, the replicated state as applied here,
+//! and what the actors publish.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use evener_cluster::{Cluster, transport::Clock};
+use evener_core::{
+    append::{self, Appended},
+    id::NodeId,
+    state::State,
+};
+use futures::future::{BoxFuture, join_all};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use super::{Answers, Reply, Request, change, lag, letters, look, read};
+use crate::{
+    error::{ApiError, Class},
+    http::Check,
+    metrics::Metrics,
+    status::StatusBoard,
+};
+
+/// Changes answer within this time: with what came of them, or with what they wait for.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(2);
+
+/// Answers requests. A clone is the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    cluster: Cluster,
+    clock: Arc<dyn Clock>,
+    board: StatusBoard,
+    metrics: Metrics,
+    begun: Instant,
+    leaving: watch::Sender<bool>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("node", &self.0.cluster.me()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// The engine of this member.
+    #[must_use]
+    pub fn new(cluster: Cluster, clock: Arc<dyn Clock>, board: StatusBoard, metrics: Metrics) -> Self {
+        let (begun, leaving) = (Instant::now(), watch::Sender::new(false));
+        Self(Arc::new(Inner { cluster, clock, board, metrics, begun, leaving }))
+    }
+
+    /// Answers one request.
+    pub async fn call(&self, request: Request) -> Result<Reply, ApiError> {
+        match request {
+            Request::Append(request) => self.append(request).await.map(Reply::Appended),
+            Request::AppendMany(requests) => {
+                let answers = requests.into_iter().map(|request| self.append(request));
+                Ok(Reply::Many(join_all(answers).await))
+            }
+            Request::Read(request) => read::read(self, &request).await.map(Reply::Page),
+            Request::Tail(request) => read::tail(self, &request).await.map(Reply::Page),
+            Request::Processors => Ok(Reply::Processors(lag::processors(self))),
+            Request::Processor(name) => self.found(|| lag::processor(self, &name)).await.map(Reply::Processor),
+            Request::DeadLetters(name) => self.found(|| letters::list(self, &name)).await.map(Reply::DeadLetters),
+            Request::Status => Ok(Reply::Status(Box::new(look::status(self)))),
+            Request::ClusterStatus => Ok(Reply::Cluster(Box::new(look::cluster(self)))),
+            Request::Operation(id) => self.found(|| change::operation(self, id)).await.map(Reply::Operation),
+            Request::Change(request) => change::change(self, request).await.map(Reply::Operation),
+        }
+    }
+
+    /// Whether this node can do its work.
+    #[must_use]
+    pub fn health(&self) -> Vec<Check> {
+        let cluster = self.cluster();
+        let stopped = cluster.stopped().borrow().clone();
+        let leader = cluster.leadership().borrow().leader;
+        let session = *cluster.session().borrow();
+        let check = |name, vital, trouble| Check { name, vital, trouble };
+        vec![
+            check("node", true, stopped.map(|why| format!("it has stopped: {why}"))),
+            check("leader", false, leader.is_none().then(|| "no leader is known".to_owned())),
+            check("session", false, session.is_none().then(|| "this node has no session with the leader".to_owned())),
+        ]
+    }
+
+    /// Becomes true when somebody asked this node to leave the cluster; whoever runs it then drains and leaves.
+    #[must_use]
+    pub fn leaving(&self) -> watch::Receiver<bool> {
+        self.0.leaving.subscribe()
+    }
+
+    pub(super) fn leave(&self) {
+        self.0.leaving.send_replace(true);
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.0.cluster
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    pub(super) fn board(&self) -> &StatusBoard {
+        &self.0.board
+    }
+
+    pub(super) fn uptime(&self) -> Duration {
+        self.0.begun.elapsed()
+    }
+
+    async fn append(&self, request: append::Request) -> Result<Appended, ApiError> {
+        let (begun, metrics) = (Instant::now(), &self.0.metrics);
+        let answer = self.cluster().append(request).await;
+        metrics.append_time.observe(begun.elapsed().as_secs_f64());
+        match answer {
+            Ok(appended) => {
+                if !appended.repeated {
+                    metrics.appended.inc_by(appended.next.0 - appended.first.0);
+                }
+                Ok(appended)
+            }
+            Err(error) => {
+                metrics.refused.inc();
+                Err(self.told(error))
+            }
+        }
+    }
+
+    /// Looks here first; what is not here yet may stand in the part of the log that is not applied here yet.
+    async fn found<T>(&self, look: impl Fn() -> Result<T, ApiError>) -> Result<T, ApiError> {
+        let missing = match look() {
+            Err(error) if error.class == Class::Invalid => error,
+            answer => return answer,
+        };
+        match timeout(ANSWER_WAIT, self.cluster().barrier()).await {
+            Ok(Ok(_)) => look(),
+            // Nobody can say that it exists; this node says that it does not.
+            Ok(Err(_)) | Err(_) => Err(missing),
+        }
+    }
+
+    /// An error of the cluster with the names that clients know.
+    pub(super) fn told(&self, error: evener_cluster::Error) -> ApiError {
+        let leader =
+            error.leader.and_then(|leader| self.cluster().state().members.get(&leader).map(|m| m.http.clone()));
+        ApiError::from(error).leader(leader)
+    }
+}
+
+impl Answers for Engine {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, ApiError>> {
+        Box::pin(self.call(request))
+    }
+}
+
+/// What people call a member.
+pub(super) fn name_of(state: &State, node: NodeId) -> String {
+    state.members.get(&node).map_or_else(|| format!("node {node}"), |member| member.name.clone())
+}
+
+/// A time of the log as people read it: RFC 3339.
+pub(super) fn time_text(time: evener_core::time::Timestamp) -> String {
+    let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| time.0.to_string(), |time| time.to_string())
+}

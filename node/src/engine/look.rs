@@ -1,0 +1,113 @@
+//! How this node stands, and what the cluster looks like from it.
+
+use std::collections::BTreeMap;
+
+use evener_cluster::Role;
+use evener_core::{
+    id::{ContextId, NodeId},
+    processor::{Handler, Processor, Share},
+    state::State,
+};
+
+use super::{
+    Cluster, Member, StateHash, Status, Unowned,
+    local::{Engine, name_of, time_text},
+};
+
+/// How this node stands.
+pub fn status(engine: &Engine) -> Status {
+    let (standing, (index, chain)) = (engine.cluster().status(), engine.cluster().look(|state, index| (index, state.chain)));
+    let state = engine.cluster().state();
+    Status {
+        node: standing.name,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: engine.uptime().as_secs(),
+        role: role_word(standing.role).to_owned(),
+        term: standing.term.0,
+        leader: standing.leader.map(|leader| name_of(&state, leader)),
+        head: standing.head.0,
+        applied: standing.applied.0,
+        durable: standing.durable.map_or(0, |index| index.0),
+        state_hash: StateHash { index: index.0, hash: format!("{chain:016x}") },
+        actors: engine.board().list(),
+    }
+}
+
+fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Follower | Role::Candidate => "follower",
+        Role::Learner => "learner",
+        Role::Stopped => "stopped",
+    }
+}
+
+/// What the cluster looks like from here.
+pub fn cluster(engine: &Engine) -> Cluster {
+    let standing = engine.cluster().status();
+    let state = engine.cluster().state();
+    let mut owned: BTreeMap<NodeId, u64> = BTreeMap::new();
+    let shares = || state.processors.values().flat_map(|processor| processor.segments.values());
+    for owner in shares().filter_map(|share| share.claim.owner) {
+        *owned.entry(owner).or_default() += 1;
+    }
+    let members = state.members.values().map(|member| {
+        let node = member.node;
+        let session = state.sessions.get(&node);
+        let role = match () {
+            () if standing.leader == Some(node) => "leader",
+            () if standing.voters.contains(&node) => "follower",
+            () => "learner",
+        };
+        let here = (node == standing.node).then_some(standing.applied);
+        Member {
+            name: member.name.clone(),
+            id: node.0,
+            role: role.to_owned(),
+            peer: member.peer.clone(),
+            http: member.http.clone(),
+            alive: session.is_some(),
+            applied: here.or(standing.matched.get(&node).copied().flatten()).map(|index| index.0),
+            capabilities: session.map(|session| session.capabilities.keys().cloned().collect()).unwrap_or_default(),
+            segments: owned.get(&node).copied().unwrap_or(0),
+        }
+    });
+    Cluster {
+        cluster: standing.cluster.to_string(),
+        leader: standing.leader.map(|leader| name_of(&state, leader)),
+        head: state.head(ContextId::DEFAULT).0,
+        members: members.collect(),
+        unowned: unowned(&state),
+        limits: state.limits,
+    }
+}
+
+fn unowned(state: &State) -> Vec<Unowned> {
+    let mut list = Vec::new();
+    for processor in state.processors.values() {
+        for (id, share) in processor.segments.iter().filter(|(_, share)| share.claim.owner.is_none()) {
+            let (name, reason) = (processor.definition.name.clone(), why_unowned(state, processor, share));
+            list.push(Unowned { processor: name, segment: id.0, reason });
+        }
+    }
+    list
+}
+
+/// Why nobody owns a segment.
+pub fn why_unowned(state: &State, processor: &Processor, share: &Share) -> String {
+    let able: Vec<NodeId> = state.sessions.keys().copied().filter(|node| state.takes(*node, processor)).collect();
+    if able.is_empty() {
+        return match processor.definition.handler {
+            Handler::Embedded => "no node that lives and stays has its handlers in its program".to_owned(),
+            Handler::Exec(_) | Handler::Webhook(_) => "no node lives and stays".to_owned(),
+        };
+    }
+    let now = state.recorded;
+    if able.iter().all(|node| share.claim.bars(*node, now)) {
+        let ends = share.claim.bars.iter().filter(|bar| able.contains(&bar.node)).map(|bar| bar.until).min();
+        let until = ends.map_or_else(String::new, |until| format!(" before {}", time_text(until)));
+        let names: Vec<String> = able.iter().map(|node| name_of(state, *node)).collect();
+        return format!("it was released and may not return to {}{until}", names.join(", "));
+    }
+    "it waits for the next plan of the balancer".to_owned()
+}

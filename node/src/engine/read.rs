@@ -1,0 +1,84 @@
+//! Reading events, page by page, and waiting for more.
+
+use std::time::Duration;
+
+use evener_core::id::Position;
+use evener_store::events::{Query, ReadError};
+use tokio::time::timeout;
+
+use super::{Consistency, Page, Read, local::Engine};
+use crate::{codes, error::ApiError};
+
+/// Events of one page: little enough that the page is made while others wait.
+pub const PAGE_EVENTS: u64 = 512;
+/// A tail where nothing comes answers after this time, so that its reader knows that it is heard.
+const TAIL_WAIT: Duration = Duration::from_secs(5);
+
+/// A page of events.
+pub async fn read(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
+    if read.consistency == Consistency::Linearizable {
+        let barrier = engine.cluster().barrier().await;
+        barrier.map_err(|error| {
+            let hint = "repeat it; `consistency=local` reads what this node has, without asking the others";
+            engine.told(error).doing("failed to ask the others how far the log has come").hint(hint)
+        })?;
+    }
+    page(engine, read)
+}
+
+/// A page of events that is not empty, as soon as there is one; an empty one now and then.
+pub async fn tail(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
+    let mut applied = engine.cluster().applied();
+    let waiting = async {
+        loop {
+            applied.borrow_and_update();
+            let page = page(engine, read)?;
+            if !page.events.is_empty() || page.next > read.from || page.end || read.limit == Some(0) {
+                return Ok(page);
+            }
+            if applied.changed().await.is_err() {
+                return Err(ApiError::new(&codes::STOPPING, "this node has stopped"));
+            }
+        }
+    };
+    match timeout(TAIL_WAIT, waiting).await {
+        Ok(page) => page,
+        Err(_) => page(engine, read),
+    }
+    .map(|page| Page { end: reached(read, &page), ..page })
+}
+
+/// A tail ends where it was told to, and nowhere else.
+fn reached(read: &Read, page: &Page) -> bool {
+    read.to.is_some_and(|to| page.next >= to) || read.limit == Some(0)
+}
+
+fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
+    if !engine.cluster().state().contexts.contains_key(&read.context) {
+        return Err(ApiError::new(&codes::UNKNOWN_CONTEXT, format!("there is no context {}", read.context)));
+    }
+    let limit = read.limit.unwrap_or(PAGE_EVENTS).min(PAGE_EVENTS);
+    let query = Query {
+        context: read.context,
+        from: read.from,
+        to: read.to,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        criteria: &read.criteria,
+        stream: read.stream.as_deref(),
+        backwards: read.backwards,
+    };
+    let page = engine.cluster().events().read(&query).map_err(unread)?;
+    let to: Position = read.to.unwrap_or(page.head).min(page.head);
+    Ok(Page { events: page.events, next: page.next, marker: page.marker, to, end: !page.more })
+}
+
+/// What could not be read from disk.
+pub fn unread(error: ReadError) -> ApiError {
+    let mut why = error.to_string();
+    let mut at: &dyn std::error::Error = &error;
+    while let Some(source) = at.source() {
+        why = format!("{why}: {source}");
+        at = source;
+    }
+    ApiError::new(&codes::UNREADABLE, why)
+}
