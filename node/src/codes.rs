@@ -118,7 +118,7 @@ codes! {
          of the latest events. This append came out of the window before it was judged. Nothing of it is stored.";
     INVALID_APPEND = "EV0205" Invalid 400 "an append makes no sense",
         "correct the append as the message says",
-        "An append needs at least one event, and each event a type, a source, and an id of its own.";
+        "Each event of an append needs a type, a source, and an id of its own.";
 
     UNKNOWN_PROCESSOR = "EV0300" Invalid 404 "there is no such processor",
         "`evener processor list` shows those there are",

@@ -60,7 +60,7 @@ pub struct Done {
 
 impl Done {
     /// It holds.
-    pub fn done(why: Option<String>) -> Self {
+    pub fn so(why: Option<String>) -> Self {
         Self { state: OperationState::Done, why, changed: None }
     }
 
@@ -113,8 +113,8 @@ fn command(engine: &Engine, what: &What) -> Result<command::Change, ApiError> {
 fn judged(outcome: Outcome, why: impl FnOnce(u64) -> Option<String>) -> Result<Done, ApiError> {
     match outcome {
         Outcome::Not(why) => Err(refused(why)),
-        Outcome::Changed(changed) => Ok(Done { changed: Some(changed), ..Done::done(why(changed)) }),
-        _ => Ok(Done::done(None)),
+        Outcome::Changed(changed) => Ok(Done { changed: Some(changed), ..Done::so(why(changed)) }),
+        _ => Ok(Done::so(None)),
     }
 }
 

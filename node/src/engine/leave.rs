@@ -14,7 +14,7 @@ use crate::{client::Client, codes, error::ApiError};
 pub fn join(engine: &Engine, peer: &str) -> Result<Done, ApiError> {
     let state = engine.cluster().state();
     if let Some(member) = state.members.values().find(|member| member.peer == peer || member.name == peer) {
-        return Ok(Done::done(Some(format!("{} is a member", member.name))));
+        return Ok(Done::so(Some(format!("{} is a member", member.name))));
     }
     let (here, cluster) = (engine.cluster().peer_addr(), engine.cluster().id());
     Ok(Done::waiting(format!(
@@ -37,7 +37,7 @@ pub async fn leave(engine: &Engine, name: &str, change: &Change) -> Result<Done,
     }
     if change.dry_run {
         let how = if alive { "would hand over what it has and leave" } else { "would be taken out" };
-        return Ok(Done::done(Some(format!("{name} {how}; nothing was changed"))));
+        return Ok(Done::so(Some(format!("{name} {how}; nothing was changed"))));
     }
     if node == engine.cluster().me() {
         engine.leave();
@@ -47,7 +47,7 @@ pub async fn leave(engine: &Engine, name: &str, change: &Change) -> Result<Done,
         return Ok(done);
     }
     engine.cluster().remove(node).await.map_err(|error| engine.told(error))?;
-    Ok(Done::done(Some(format!("{name} was taken out"))))
+    Ok(Done::so(Some(format!("{name} was taken out"))))
 }
 
 /// Asks a member to leave by itself; none where it does not answer.
@@ -72,15 +72,15 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, dry_run: bool) -> Res
     };
     let name = name_of(&engine.cluster().state(), to);
     if standing.leader == Some(to) {
-        return Ok(Done::done(Some(format!("{name} leads already"))));
+        return Ok(Done::so(Some(format!("{name} leads already"))));
     }
     if dry_run {
-        return Ok(Done::done(Some(format!("{name} would lead; nothing was changed"))));
+        return Ok(Done::so(Some(format!("{name} would lead; nothing was changed"))));
     }
     let mut leadership = engine.cluster().leadership();
     engine.cluster().transfer(to).await.map_err(|error| engine.told(error))?;
     match timeout(ANSWER_WAIT, leadership.wait_for(|now| now.leader == Some(to))).await {
-        Ok(Ok(_)) => Ok(Done::done(Some(format!("{name} leads")))),
+        Ok(Ok(_)) => Ok(Done::so(Some(format!("{name} leads")))),
         _ => Ok(Done::waiting(format!("{name} was asked to lead and does not yet: it may lack a part of the log"))),
     }
 }

@@ -16,7 +16,8 @@ use super::{
 
 /// How this node stands.
 pub fn status(engine: &Engine) -> Status {
-    let (standing, (index, chain)) = (engine.cluster().status(), engine.cluster().look(|state, index| (index, state.chain)));
+    let (standing, (index, chain)) =
+        (engine.cluster().status(), engine.cluster().look(|state, index| (index, state.chain)));
     let state = engine.cluster().state();
     Status {
         node: standing.name,

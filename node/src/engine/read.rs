@@ -33,7 +33,7 @@ pub async fn tail(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
         loop {
             applied.borrow_and_update();
             let page = page(engine, read)?;
-            if !page.events.is_empty() || page.next > read.from || page.end || read.limit == Some(0) {
+            if !page.events.is_empty() || page.next > read.from || reached(read, &page) {
                 return Ok(page);
             }
             if applied.changed().await.is_err() {
