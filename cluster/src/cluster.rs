@@ -36,11 +36,24 @@ use crate::{
 /// What a node that goes has to do in good order, it does within this time.
 const FAREWELL_WAIT: Duration = Duration::from_secs(3);
 
+/// Where the first command of a log stands: after the membership and the first leader's blank entry.
+const FOUNDED_INDEX: u64 = 2;
+
 /// One node's membership in the cluster. A clone is the same node.
 #[derive(Clone)]
 pub struct Cluster {
     node: Arc<Node>,
     server: Arc<Server>,
+}
+
+/// What a node has before it is a member.
+struct Parts {
+    gate: Arc<Gate>,
+    desk: Arc<Desk>,
+    server: Arc<Server>,
+    links: Arc<Links>,
+    peer: String,
+    stop: CancellationToken,
 }
 
 impl Cluster {
@@ -65,7 +78,24 @@ impl Cluster {
         let server = server.map_err(|error| StartError::Network(error.to_string()))?;
         let peer = config.peer.clone().unwrap_or_else(|| server.addr().to_owned());
         let links = Links::new(transport, gate.clone(), stop.clone());
+        let server = Arc::new(server);
+        let parts = Parts { gate, desk, server: server.clone(), links, peer, stop: stop.clone() };
+        let started = Self::assemble(config, disk, clock, parts).await;
+        if started.is_err() {
+            // Whoever tries again finds the address free, and nothing of this try running.
+            stop.cancel();
+            server.shutdown().await;
+        }
+        started
+    }
 
+    async fn assemble(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        parts: Parts,
+    ) -> Result<Self, StartError> {
+        let Parts { gate, desk, server, links, peer, stop } = parts;
         let identity = start::become_member(&config, &*disk, &links, &peer).await?;
         let mut settings = config.journal;
         settings.chunk_bytes = identity.chunk_bytes;
@@ -100,15 +130,18 @@ impl Cluster {
         });
         links.open(&node);
         desk.open(&node);
-        let cluster = Self { node: node.clone(), server: Arc::new(server) };
-        cluster.run();
-        if node.me() == NodeId(1) && node.ledger.view.state().cluster == ClusterId::default() {
-            let bootstrapped = node.config.bootstrap || node.journal.last().is_none_or(|(index, _)| index.0 < 3);
-            if bootstrapped && let Err(error) = start::found(&node).await {
-                cluster.shutdown().await;
-                return Err(error);
-            }
+        let cluster = Self { node: node.clone(), server };
+        // A log this short has not got the cluster's first command, or was cut off just then.
+        let unfounded = node.journal.last().is_none_or(|(index, _)| index.0 <= FOUNDED_INDEX);
+        if node.me() == NodeId(1)
+            && unfounded
+            && node.ledger.view.state().cluster == ClusterId::default()
+            && let Err(error) = start::found(&node).await
+        {
+            cluster.shutdown().await;
+            return Err(error);
         }
+        cluster.run();
         Ok(cluster)
     }
 
@@ -392,3 +425,6 @@ fn follow_leadership(engine: &Engine, stop: CancellationToken) -> watch::Receive
     });
     receiver
 }
+
+#[cfg(test)]
+mod tests;

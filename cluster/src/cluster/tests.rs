@@ -1,0 +1,286 @@
+//! Whole nodes in one paused runtime: on the simulated wire, on disks in memory, in virtual time.
+
+use std::{collections::BTreeMap, pin::pin};
+
+use evener_core::{
+    event::Event,
+    id::{ContextId, Position},
+    time::Timestamp,
+};
+use evener_store::disk::{Image, MemoryDisk};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    error::Class,
+    sim_wire::{Settings, SimClock, SimNet},
+};
+
+/// In virtual time. Whoever waits longer waits for ever.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A cluster, and the world around it.
+struct World {
+    net: SimNet,
+    disks: BTreeMap<u64, MemoryDisk>,
+    nodes: BTreeMap<u64, Cluster>,
+    lives: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let net = SimNet::new(Settings::seeded(seed));
+        Self { net, disks: BTreeMap::new(), nodes: BTreeMap::new(), lives: 0 }
+    }
+
+    /// Node 1, and so many others that joined it, voting as far as they may.
+    async fn founded(seed: u64, count: u64) -> Self {
+        let mut world = Self::new(seed);
+        let config = world.config(1);
+        world.start(Config { bootstrap: true, ..config }).await.unwrap();
+        for nth in 2..=count {
+            world.join(nth).await.unwrap();
+        }
+        world.settle().await;
+        world
+    }
+
+    fn config(&mut self, nth: u64) -> Config {
+        self.lives += 1;
+        let mut config = Config::new(format!("n{nth}"), format!("n{nth}:7000"));
+        config.seed = nth + 100 * self.lives;
+        config.draw = Uuid::from_u128(u128::from(nth + 1000 * self.lives));
+        config
+    }
+
+    async fn join(&mut self, nth: u64) -> Result<(), StartError> {
+        let at = self.nodes.values().next_back().unwrap().peer_addr().to_owned();
+        let config = self.config(nth);
+        self.start(Config { join: vec![at], ..config }).await
+    }
+
+    async fn start(&mut self, config: Config) -> Result<(), StartError> {
+        let nth: u64 = config.name[1..].parse().unwrap();
+        let disk = self.disks.entry(nth).or_insert_with(disk).clone();
+        let host = Arc::new(self.net.host(&config.name));
+        let starting =
+            Cluster::start(config, Arc::new(disk), host, Arc::new(SimClock::new(Timestamp(1_700_000_000_000))));
+        let node = timeout(PATIENCE, starting).await.expect("a node starts")?;
+        self.nodes.insert(nth, node);
+        Ok(())
+    }
+
+    /// The process is gone: nothing of it runs, and its sockets are closed.
+    async fn kill(&mut self, nth: u64) {
+        let node = self.nodes.remove(&nth).unwrap();
+        self.net.kill(&format!("n{nth}"));
+        node.kill().await;
+    }
+
+    async fn revive(&mut self, nth: u64) {
+        let config = self.config(nth);
+        self.start(config).await.unwrap();
+    }
+
+    fn leader(&self) -> Option<u64> {
+        let leads = |node: &Cluster| node.status().role == Role::Leader;
+        let leaders = self.nodes.iter().filter(|(_, node)| leads(node));
+        leaders.max_by_key(|(_, node)| node.status().term).map(|(nth, _)| *nth)
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let waiting = async {
+            while !holds(self) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+
+    /// Waits until everybody has a session and a leader, the voters are as they should be, and all have applied
+    /// the same; and holds them to it.
+    async fn settle(&self) {
+        let count = self.nodes.len();
+        let voters = if count >= 5 { 5 } else { (count - 1) | 1 };
+        self.until("all have a session, a leader and the right voters", |world| {
+            world.nodes.values().all(|node| {
+                let status = node.status();
+                status.session.is_some() && status.leader.is_some() && status.voters.len() == voters
+            })
+        })
+        .await;
+        self.same().await;
+    }
+
+    async fn same(&self) {
+        self.until("all have applied the same", |world| {
+            let ends: Vec<_> = world.nodes.values().map(|node| (node.status().last, node.status().applied)).collect();
+            ends.windows(2).all(|pair| pair[0] == pair[1] && pair[0].0 == Some(pair[0].1))
+        })
+        .await;
+        let mut nodes = self.nodes.values();
+        let first = nodes.next().unwrap();
+        for node in nodes {
+            assert_eq!(*first.state(), *node.state());
+        }
+    }
+
+    async fn append(&self, nth: u64, id: u128) -> Result<Position, Error> {
+        self.nodes[&nth].append(event(id)).await.map(|appended| appended.first)
+    }
+}
+
+/// A disk whose work is done by a task, in virtual time.
+fn disk() -> MemoryDisk {
+    let (jobs, mut queue) = mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
+    tokio::spawn(async move {
+        while let Some(job) = queue.recv().await {
+            sleep(Duration::from_micros(100)).await;
+            job();
+        }
+    });
+    let scheduler = move |job| {
+        let _ = jobs.send(job);
+    };
+    MemoryDisk::with(Image::default(), Arc::new(scheduler))
+}
+
+fn event(id: u128) -> Request {
+    let event = Event {
+        id: Uuid::from_u128(id),
+        source: "test".into(),
+        kind: "happened".into(),
+        stream: Some(format!("s{}", id % 7)),
+        data: vec![7; 100],
+        ..Event::default()
+    };
+    Request { request: Uuid::from_u128(id), events: vec![event], ..Request::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_dies_and_the_others_go_on_and_it_comes_back() {
+    let mut world = World::founded(1, 3).await;
+    for id in 0..30 {
+        assert_eq!(world.append(1 + id as u64 % 3, id).await.unwrap(), Position(id as u64));
+    }
+    let lost = world.leader().unwrap();
+    world.kill(lost).await;
+    let start = Instant::now();
+    let other = 1 + lost % 3;
+    assert_eq!(world.append(other, 30).await.unwrap(), Position(30));
+    assert!(start.elapsed() < Duration::from_secs(1), "the closed socket tells, long before an election's time");
+    world.until("the session of the dead has ended", |world| world.nodes[&other].state().sessions.len() == 2).await;
+    world.revive(lost).await;
+    world.settle().await;
+    assert_eq!(world.append(lost, 30).await.unwrap(), Position(30));
+    assert_eq!(world.append(lost, 31).await.unwrap(), Position(31));
+    world.same().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_vote_and_four_do_not() {
+    let mut world = World::founded(2, 3).await;
+    world.join(4).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.nodes[&4].status().role, Role::Learner);
+    assert_eq!(world.append(4, 1).await.unwrap(), Position(0));
+    world.join(5).await.unwrap();
+    world.settle().await;
+    let leaving = world.nodes.remove(&5).unwrap();
+    leaving.leave().await.unwrap();
+    world.settle().await;
+    assert_eq!(world.nodes[&1].state().members.len(), 4);
+    let leaving = world.leader().unwrap();
+    world.nodes.remove(&leaving).unwrap().leave().await.unwrap();
+    world.settle().await;
+    assert_eq!(world.append(4, 2).await.unwrap(), Position(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minority_cannot_write_and_loses_its_session() {
+    let world = World::founded(3, 3).await;
+    let cut_off = world.leader().unwrap();
+    let others: Vec<u64> = world.nodes.keys().copied().filter(|nth| *nth != cut_off).collect();
+    let names: Vec<String> = others.iter().map(|nth| format!("n{nth}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.net.partition(&[&format!("n{cut_off}")], &names);
+    let mut lonely = pin!(world.append(cut_off, 1));
+    let majority = world.append(others[0], 2);
+    let (refused, stored) = tokio::join!(&mut lonely, majority);
+    assert_eq!(refused.unwrap_err().class, Class::Unknown);
+    assert_eq!(stored.unwrap(), Position(0));
+    assert!(world.nodes[&cut_off].barrier().await.is_err(), "nothing that is read there is known to be true");
+    world
+        .until("the session of who is cut off is lost", |world| world.nodes[&cut_off].session().borrow().is_none())
+        .await;
+    world.net.heal();
+    world.settle().await;
+    assert_eq!(world.append(cut_off, 1).await.unwrap(), Position(1));
+    world.same().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_die_and_come_back() {
+    let mut world = World::founded(4, 3).await;
+    for id in 0..20 {
+        world.append(1, id).await.unwrap();
+    }
+    for nth in 1..=3 {
+        world.kill(nth).await;
+    }
+    for nth in 1..=3 {
+        world.revive(nth).await;
+    }
+    world.settle().await;
+    assert_eq!(world.nodes[&2].state().head(ContextId::DEFAULT), Position(20));
+    assert_eq!(world.append(2, 20).await.unwrap(), Position(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_cluster_writes_nothing() {
+    let world = World::founded(5, 3).await;
+    world.append(1, 1).await.unwrap();
+    world.same().await;
+    sleep(Duration::from_secs(10)).await;
+    let ends = || world.nodes.values().map(|node| (node.status().last, node.status().term)).collect::<Vec<_>>();
+    let before = ends();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(ends(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_join_is_told_why() {
+    let mut world = World::founded(6, 1).await;
+    world.join(2).await.unwrap();
+    world.kill(2).await;
+    world.disks.remove(&2);
+    let error = world.join(2).await.unwrap_err().to_string();
+    assert!(error.contains("a member named n2 exists with another data directory"), "{error}");
+    let at = world.nodes[&1].peer_addr().to_owned();
+    let config = world.config(3);
+    let foreign = Config { cluster: Some(ClusterId(Uuid::from_u128(9))), join: vec![at.clone()], ..config.clone() };
+    let error = world.start(foreign).await.unwrap_err().to_string();
+    assert!(error.contains("is wanted"), "{error}");
+    let error =
+        world.start(Config { bootstrap: true, join: vec![at], ..config.clone() }).await.unwrap_err().to_string();
+    assert!(error.contains("refused to found a cluster"), "{error}");
+    let error = world.start(config).await.unwrap_err().to_string();
+    assert!(error.contains("found a cluster with --bootstrap"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leadership_is_passed_on() {
+    let world = World::founded(7, 3).await;
+    let from = world.leader().unwrap();
+    let to = 1 + from % 3;
+    let asked = 1 + to % 3;
+    world.nodes[&asked].transfer(NodeId(to)).await.unwrap();
+    world.until("it leads", |world| world.leader() == Some(to)).await;
+    assert_eq!(world.append(from, 1).await.unwrap(), Position(0));
+}
