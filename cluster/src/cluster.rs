@@ -159,11 +159,15 @@ impl Cluster {
         spawn(Box::pin(warden::count_leases(node.clone())));
         spawn(Box::pin(warden::reconcile(node.clone())));
         spawn(Box::pin(node.links.clone().watch(node.clone())));
-        let failing = node.clone();
-        spawn(Box::pin(async move {
-            let why = failing.engine.ended().await;
-            failing.fail(why);
-        }));
+        let (failing, server) = (node.clone(), self.server.clone());
+        tokio::spawn(async move {
+            let ended = failing.engine.ended();
+            if let Some(why) = failing.stop.run_until_cancelled(ended).await {
+                failing.fail(why);
+                // Its closing sockets tell the others at once.
+                server.shutdown().await;
+            }
+        });
     }
 
     /// Adds events: all or none.
@@ -209,7 +213,6 @@ impl Cluster {
     }
 
     /// The replicated state as applied here. Hold it briefly: nothing is applied meanwhile.
-    #[must_use]
     pub fn state(&self) -> MappedRwLockReadGuard<'_, State> {
         self.node.ledger.view.state()
     }

@@ -65,8 +65,17 @@ impl Node {
         self.leadership.borrow().leader == Some(self.me())
     }
 
+    /// Refuses what comes after the end.
+    fn runs(&self) -> Result<(), Error> {
+        match &*self.stopped.borrow() {
+            Some(why) => Err(Error::stopped(why)),
+            None => Ok(()),
+        }
+    }
+
     /// Adds events: all or none.
     pub async fn append(&self, request: Request) -> Result<Appended, Error> {
+        self.runs()?;
         let context = request.context;
         if !self.ledger.view.state().contexts.contains_key(&context) {
             return Err(Error::new(Class::Invalid, format!("there is no context {context}")));
@@ -106,11 +115,13 @@ impl Node {
 
     /// Brings commands into the log next to each other, in one entry.
     pub async fn propose_all(&self, commands: &[Command]) -> Result<(LogIndex, Vec<Outcome>), Error> {
+        self.runs()?;
         self.proposer.propose(Group::new(ContextId::DEFAULT, commands)).await
     }
 
     /// Waits until everything that was true when this was asked is applied here.
     pub async fn barrier(&self) -> Result<LogIndex, Error> {
+        self.runs()?;
         let wait = self.config.proposer.deadline;
         let deadline = Instant::now() + wait;
         let asked = async {

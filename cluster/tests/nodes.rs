@@ -33,8 +33,7 @@ fn logged() {
 
 async fn start(config: Config, disk: &MemoryDisk) -> Cluster {
     logged();
-    let starting =
-        Cluster::start(config, Arc::new(disk.clone()), Arc::new(TcpTransport::default()), Arc::new(SystemClock));
+    let starting = Cluster::start(config, Arc::new(disk.clone()), Arc::new(TcpTransport), Arc::new(SystemClock));
     timeout(PATIENCE, starting).await.expect("a node starts").expect("it starts well")
 }
 

@@ -7,7 +7,10 @@ use evener_core::{
     id::{ContextId, Position},
     time::Timestamp,
 };
-use evener_store::disk::{Image, MemoryDisk};
+use evener_store::{
+    chunk::CHUNK_BYTES_MIN,
+    disk::{FaultyDisk, Image},
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -26,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A cluster, and the world around it.
 struct World {
     net: SimNet,
-    disks: BTreeMap<u64, MemoryDisk>,
+    disks: BTreeMap<u64, FaultyDisk>,
     nodes: BTreeMap<u64, Cluster>,
     lives: u64,
 }
@@ -54,6 +57,8 @@ impl World {
     fn config(&mut self, nth: u64) -> Config {
         self.lives += 1;
         let mut config = Config::new(format!("n{nth}"), format!("n{nth}:7000"));
+        config.journal.chunk_bytes = CHUNK_BYTES_MIN;
+        config.checkpoint.entries = 20;
         config.seed = nth + 100 * self.lives;
         config.draw = Uuid::from_u128(u128::from(nth + 1000 * self.lives));
         config
@@ -137,7 +142,7 @@ impl World {
 }
 
 /// A disk whose work is done by a task, in virtual time.
-fn disk() -> MemoryDisk {
+fn disk() -> FaultyDisk {
     let (jobs, mut queue) = mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
     tokio::spawn(async move {
         while let Some(job) = queue.recv().await {
@@ -148,7 +153,7 @@ fn disk() -> MemoryDisk {
     let scheduler = move |job| {
         let _ = jobs.send(job);
     };
-    MemoryDisk::with(Image::default(), Arc::new(scheduler))
+    FaultyDisk::new(Image::default(), Arc::new(scheduler))
 }
 
 fn event(id: u128) -> Request {
@@ -283,4 +288,79 @@ async fn leadership_is_passed_on() {
     world.nodes[&asked].transfer(NodeId(to)).await.unwrap();
     world.until("it leads", |world| world.leader() == Some(to)).await;
     assert_eq!(world.append(from, 1).await.unwrap(), Position(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_begins_with_the_checkpoint_and_chunks_that_are_sealed() {
+    let mut world = World::founded(8, 3).await;
+    let bytes = CHUNK_BYTES_MIN / 4;
+    for id in 0..40 {
+        let mut request = event(id);
+        request.events[0].data = vec![7; bytes as usize];
+        world.nodes[&2].append(request).await.unwrap();
+    }
+    assert!(world.nodes[&1].node.journal.chunks().iter().filter(|chunk| chunk.hash.is_some()).count() > 5);
+    for nth in 1..=3 {
+        world.kill(nth).await;
+    }
+    for nth in 1..=3 {
+        world.revive(nth).await;
+    }
+    world.settle().await;
+    for id in 0..40 {
+        let mut request = event(id);
+        request.events[0].data = vec![7; bytes as usize];
+        let appended = world.nodes[&(1 + id as u64 % 3)].append(request).await.unwrap();
+        assert_eq!((appended.first, appended.repeated), (Position(id as u64), true));
+    }
+    assert_eq!(world.append(3, 99).await.unwrap(), Position(40));
+    world.same().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_disk_fails_stops_and_says_why() {
+    let world = World::founded(9, 3).await;
+    let failing = world.leader().unwrap();
+    world.disks[&failing].fail_after(1);
+    let other = 1 + failing % 3;
+    for id in 0..10 {
+        assert_eq!(world.append(other, id).await.unwrap(), Position(id as u64));
+    }
+    world.until("it says so", |world| world.nodes[&failing].stopped().borrow().is_some()).await;
+    let status = world.nodes[&failing].status();
+    assert_eq!((status.role, status.session), (Role::Stopped, None));
+    let error = world.append(failing, 20).await.unwrap_err();
+    assert_eq!(error.class, Class::Refused);
+    assert!(error.message.contains("this node has stopped"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_the_queue_holds_is_refused_early() {
+    let mut world = World::new(11);
+    let mut config = world.config(1);
+    config.bootstrap = true;
+    config.proposer.commands_max = 8;
+    world.start(config).await.unwrap();
+    world.settle().await;
+    let appends = (0..32).map(|id| world.append(1, id));
+    let answers = futures::future::join_all(appends).await;
+    let (stored, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert_eq!(stored.len(), 8);
+    for error in refused.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.class, Class::Overloaded);
+        assert!(error.retry_after.is_some() && error.message.contains("proposer_commands_max = 8"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_joins_into_one_entry() {
+    let world = World::founded(12, 3).await;
+    let before = world.nodes[&1].status().last.unwrap();
+    let appends = (0..200).map(|id| world.append(1 + id as u64 % 3, id));
+    for answer in futures::future::join_all(appends).await {
+        answer.unwrap();
+    }
+    let entries = world.nodes[&1].status().last.unwrap().0 - before.0;
+    assert!(entries <= 20, "200 appends made {entries} entries");
+    world.same().await;
 }
