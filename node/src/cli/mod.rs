@@ -4,7 +4,6 @@
 mod args;
 mod output;
 
-mod demo;
 mod serve;
 
 mod append;
@@ -19,8 +18,6 @@ mod processor;
 mod cluster;
 mod status;
 mod wait;
-
-mod bench;
 
 mod completions;
 mod config;
@@ -50,11 +47,6 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run three nodes, a load and a judge on this machine, and kill nodes meanwhile
-    Demo(demo::Args),
-    /// A handler program of the demo
-    #[command(hide = true)]
-    DemoHandler(demo::HandlerArgs),
     /// Run a node: found a cluster, join one, or go on with a data directory
     Serve(serve::Args),
     /// Add the events of a file of CloudEvents, one JSON object a line
@@ -81,9 +73,6 @@ enum Command {
     Wait(wait::Command),
     /// What a node does, actor by actor
     Status(status::Args),
-    /// Measure, beside what the machine can do at all
-    #[command(subcommand)]
-    Bench(bench::Command),
     /// All settings: their values now, and where each comes from
     Config(config::Args),
     /// The page of an error code
@@ -137,8 +126,6 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self) -> Result<(), ApiError> {
         match self {
-            Self::Demo(args) => args.run(),
-            Self::DemoHandler(args) => args.run(),
             Self::Serve(args) => args.run(),
             Self::Import(args) => args.run(),
             Self::Export(args) => args.run(),
@@ -150,7 +137,6 @@ impl Command {
             Self::Cluster(command) => command.run(),
             Self::Wait(command) => command.run(),
             Self::Status(args) => args.run(),
-            Self::Bench(command) => command.run(),
             Self::Config(args) => args.run(),
             Self::Explain(args) => args.run(),
             Self::Completions(args) => args.run(),
