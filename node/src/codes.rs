@@ -29,7 +29,7 @@ impl Code {
         match self.id {
             "EV0601" => 7,
             "EV0606" => 8,
-            "EV0999" => 1,
+            "EV0901" | "EV0999" => 1,
             _ => self.class.exit_code(),
         }
     }
@@ -274,6 +274,13 @@ codes! {
         "the README lists what is not built yet",
         "The part has its place in the contract, so that scripts can rely on its name and form, and does nothing \
          yet.";
+    BROKEN = "EV0901" Refused 500 "a promise is broken",
+        "please report it with what the command printed and the folder that it kept",
+        "The demo judges from outside: what its load was told, what every node gives when it is read back, and what \
+         the handlers wrote into their own files. These do not agree.";
+    RIG = "EV0902" Refused 500 "the demo or the benchmark could not be carried out",
+        "the message says what failed; the nodes' own logs are in the folder it names",
+        "Nodes are started as child processes on free ports of the loopback address, in a temporary directory.";
     BUG = "EV0999" Refused 500 "a fault in Evener itself",
         "please report it with the message and the server's log",
         "Something happened that should be impossible.";

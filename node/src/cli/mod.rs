@@ -4,6 +4,7 @@
 mod args;
 mod output;
 
+mod demo;
 mod serve;
 
 mod append;
@@ -18,6 +19,8 @@ mod processor;
 mod cluster;
 mod status;
 mod wait;
+
+mod bench;
 
 mod completions;
 mod config;
@@ -47,6 +50,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run three nodes, a load and a judge on this machine, and kill nodes meanwhile
+    Demo(demo::Args),
+    /// A handler program of the demo
+    #[command(hide = true)]
+    DemoHandler(demo::HandlerArgs),
     /// Run a node: found a cluster, join one, or go on with a data directory
     Serve(serve::Args),
     /// Add the events of a file of CloudEvents, one JSON object a line
@@ -73,6 +81,9 @@ enum Command {
     Wait(wait::Command),
     /// What a node does, actor by actor
     Status(status::Args),
+    /// Measure, beside what the machine can do at all
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// All settings: their values now, and where each comes from
     Config(config::Args),
     /// The page of an error code
@@ -126,6 +137,8 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self) -> Result<(), ApiError> {
         match self {
+            Self::Demo(args) => args.run(),
+            Self::DemoHandler(args) => args.run(),
             Self::Serve(args) => args.run(),
             Self::Import(args) => args.run(),
             Self::Export(args) => args.run(),
@@ -137,6 +150,7 @@ impl Command {
             Self::Cluster(command) => command.run(),
             Self::Wait(command) => command.run(),
             Self::Status(args) => args.run(),
+            Self::Bench(command) => command.run(),
             Self::Config(args) => args.run(),
             Self::Explain(args) => args.run(),
             Self::Completions(args) => args.run(),
