@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    handshake::{Admission, HandshakeError, Purpose, Reason, greet},
+    handshake::{Admission, Purpose, greet},
     link::{CallError, Link},
     message::Kind,
     node::Node,
@@ -126,17 +126,7 @@ impl Links {
             Err(_) => return Err(failed(format!("no connection within {CONNECT_WAIT:?}"), false)),
         };
         let them = greet(&mut connection, &*self.admission, purpose, wanted, address).await;
-        let them = them.map_err(|error| {
-            // A peer that has applied this node's removal. It will never be let in again.
-            if let HandshakeError::Refused { refused, .. } = &error
-                && refused.reason == Reason::Stranger
-                && let Some(node) = self.node.get().and_then(Weak::upgrade)
-            {
-                node.fail(format!("it was removed from the cluster: {refused}"));
-            }
-            failed(error.to_string(), false)
-        });
-        Ok(Link::start(connection, them?))
+        Ok(Link::start(connection, them.map_err(|error| failed(error.to_string(), false))?))
     }
 
     /// Asks a member.
@@ -189,9 +179,6 @@ impl Links {
         loop {
             match self.link(who, Lane::Swift).await {
                 Ok(link) => {
-                    if node.leads() {
-                        node.engine.revive(who).await;
-                    }
                     link.closed().await;
                 }
                 Err(error) => {

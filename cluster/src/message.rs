@@ -241,7 +241,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_laid_is_taken_however_it_arrives(messages in prop::collection::vec(message(), 0..8), cut in 1..40usize) {
+        fn what_was_laid_is_taken_however_it_arrives(
+            messages in prop::collection::vec(message(), 0..8),
+            cut in 1..40usize,
+        ) {
             let all: Vec<u8> = messages.iter().flat_map(|message| laid(message).to_vec()).collect();
             let (mut buffer, mut got) = (BytesMut::new(), Vec::new());
             for part in all.chunks(cut) {

@@ -3,7 +3,7 @@
 //! | CloudEvents attribute | of the event |
 //! |---|---|
 //! | `id` | `id` where it is a UUID with hyphens; else `given_id`, and `id` is [`derived_id`] of source and this |
-//! | `source`, `type`, `time`, `dataschema`, `datacontenttype` | as they are; `time` must be RFC 3339 and is kept as written |
+//! | `source`, `type`, `time`, `dataschema`, `datacontenttype` | as they are; `time` must be RFC 3339, and stays |
 //! | `subject` | the stream |
 //! | `key` (extension) | what orders the event, if not its stream |
 //! | `tags` (extension) | the tags, joined by commas; see [`join_tags`] |

@@ -11,7 +11,6 @@ pub mod node;
 pub mod actors;
 pub mod exec;
 pub mod handler;
-pub mod threads;
 
 pub mod cloudevent;
 

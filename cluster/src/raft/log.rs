@@ -182,7 +182,8 @@ impl RaftLogStorage<Types> for Log {
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
         // The log is kept whole. That something wants to purge it means that our settings are not ours any more.
         Err(io::Error::other(format!(
-            "refused to purge the log up to {log_id}: the log is kept whole; this is a fault of evener, please report it"
+            "refused to purge the log up to {log_id}: the log is kept whole; this is a fault of evener, \
+             please report it"
         )))
     }
 

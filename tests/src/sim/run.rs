@@ -1,6 +1,10 @@
 //! One run: a cluster is founded, lives under load and faults, is left in peace, and is judged.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use evener_cluster::{
     Cluster, Config,
@@ -50,12 +54,15 @@ pub fn run(plan: Plan, print: bool) -> Report {
     runtime.block_on(async { Run::new(plan, print).live().await })
 }
 
+/// Hashes of each node's state, and what it had applied then.
+type States = BTreeMap<String, Vec<(LogIndex, u64)>>;
+
 struct Run {
     plan: Plan,
     trace: Trace,
     chaos: Chaos,
     scene: Scene,
-    states: Arc<Mutex<BTreeMap<String, Vec<(LogIndex, u64)>>>>,
+    states: Arc<Mutex<States>>,
 }
 
 impl Run {
@@ -135,14 +142,24 @@ impl Run {
         for machine in &self.scene.machines {
             Writer::new(&self.scene, 1_000, &dice.of(&machine.name)).append_at(machine).await;
         }
-        let head =
-            || self.scene.machines.iter().filter_map(|machine| machine.process()).map(|p| p.cluster.status().applied);
-        while head().count() < NODES || head().min() != head().max() {
-            sleep(Duration::from_millis(10)).await;
-        }
-        // Full chunks are sealed off the append path.
+        self.alike().await;
+        // A full chunk is sealed when an entry is applied after it was synced: there must be one more.
+        Writer::new(&self.scene, 1_001, &dice).append_at(&self.scene.machines[0]).await;
+        self.alike().await;
         sleep(Duration::from_secs(1)).await;
         self.trace.tell("all is well");
+    }
+
+    /// Every node is up and has applied as much as the others.
+    async fn alike(&self) {
+        loop {
+            let up: Vec<_> = self.scene.machines.iter().filter_map(|machine| machine.process()).collect();
+            let applied: BTreeSet<_> = up.iter().map(|process| process.cluster.status().applied).collect();
+            if up.len() == NODES && applied.len() == 1 {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn standings(&self) -> impl Iterator<Item = String> {
@@ -192,7 +209,7 @@ impl Run {
 }
 
 /// Looks at what each node holds, wherever it stands.
-async fn look(scene: Scene, states: Arc<Mutex<BTreeMap<String, Vec<(LogIndex, u64)>>>>) {
+async fn look(scene: Scene, states: Arc<Mutex<States>>) {
     while !scene.stop.is_cancelled() {
         sleep(LOOK_EVERY).await;
         for machine in &scene.machines {
