@@ -1,12 +1,15 @@
 //! `evener serve`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
+use sd_notify::NotifyState;
 
+use super::{block_on, logs, output::say};
 use crate::{
+    Node, codes,
     error::ApiError,
-    settings::{Loaded, Sources, TABLE},
+    settings::{Loaded, Settings, Sources, TABLE},
 };
 
 /// Run a node
@@ -77,6 +80,58 @@ impl Args {
     pub fn run(self) -> Result<(), ApiError> {
         let settings = self.flags.load()?.settings;
         settings.check()?;
-        Err(ApiError::not_yet("`serve`"))
+        logs::start(&settings)?;
+        let first_start = is_empty(&settings.data);
+        let told = settings.clone();
+        block_on(async {
+            let node = Node::with(settings).start().await?;
+            if first_start {
+                eprint!("{}", welcome(&told, node.url().unwrap_or_default()));
+            }
+            say(&format!("{}\n", node.ready_line().unwrap_or_default()))?;
+            tell_supervisor(NotifyState::Ready);
+            let ended = node.run().await;
+            tell_supervisor(NotifyState::Stopping);
+            ended.map_err(|error| match error.cause().downcast_ref::<ApiError>() {
+                Some(error) => error.clone(),
+                None => ApiError::new(&codes::FAILED_NODE, error.to_string()),
+            })
+        })
+    }
+}
+
+fn is_empty(data: &Path) -> bool {
+    std::fs::read_dir(data).map_or(true, |mut entries| entries.next().is_none())
+}
+
+/// What somebody wants to know who starts a node for the first time.
+fn welcome(settings: &Settings, url: &str) -> String {
+    let server = if url == "http://127.0.0.1:4750" { String::new() } else { format!(" --server {url}") };
+    let data = std::path::absolute(&settings.data).unwrap_or_else(|_| settings.data.clone());
+    format!(
+        r#"
+  {name} is a member of its cluster.
+
+    data     {data}
+    clients  {url}   (the page is there, too)
+    peers    {peers}
+
+  Try next:
+
+    evener append --type hello --data '{{"to":"world"}}'{server}
+    evener read{server}
+    evener processor create seen --exec 'jq -c --unbuffered "{{delivery, ok: true}}"'{server}
+
+"#,
+        name = settings.name,
+        data = data.display(),
+        peers = settings.peer_address(),
+    )
+}
+
+/// Under systemd the service manager is told how the node stands; elsewhere nobody listens.
+fn tell_supervisor(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "the service manager could not be told");
     }
 }
