@@ -142,4 +142,6 @@ fn odd() -> ApiError {
 }
 
 #[cfg(test)]
+mod house_tests;
+#[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering::SeqCst},
 };
 
+use evener_cluster::transport::SystemClock;
 use evener_core::{
     criteria::{Criteria, Criterion},
     id::{Epoch, SegmentId},
@@ -13,7 +14,7 @@ use evener_core::{
 use uuid::Uuid;
 
 use super::{Delivery, Handlers, Incomplete, Runner, Verdict, encode};
-use crate::{Revision, event::Stored, prelude::*};
+use crate::{Revision, event::Stored, prelude::*, status::StatusBoard, threads::Threads};
 
 #[derive(Debug, PartialEq, Event, Serialize, Deserialize)]
 #[event(name = "account.credited.v1", key = account)]
@@ -217,12 +218,19 @@ fn a_handler_that_holds_its_thread_is_named() {
     let runner = runner(Processor::new("p").on(holds).with_state(go.clone()));
     let running = handlers.run(&runner, delivery(&Credited { account: 7, cents: 0 }));
     go.wait();
-    let held = loop {
-        if let [held] = handlers.watch().held().as_slice() {
-            break held.clone();
+    // Told from threads that are not the handlers'.
+    let (board, others) = (StatusBoard::default(), Threads::new("others", 1).unwrap());
+    others.spawn(handlers.watch().clone().watch(board.clone(), Arc::new(SystemClock)));
+    let told = loop {
+        match board.list().pop() {
+            Some(row) if row.phase == "held" => break row,
+            _ => std::thread::sleep(1.millis()),
         }
-        std::thread::yield_now();
     };
+    let last_error = told.last_error.unwrap();
+    assert!(last_error.starts_with("the handler of balances/3 holds its thread since "), "{last_error}");
+    assert!(last_error.ends_with(" ms, with event 12 (account.credited.v1)"), "{last_error}");
+    let [held] = &handlers.watch().held()[..] else { panic!("one handler is at work") };
     assert_eq!((held.processor.as_str(), held.segment, held.position, held.holding), ("balances", 3, 12, true));
     go.wait();
     assert_eq!(futures::executor::block_on(running), Verdict::Handled);
