@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use evener_core::{
     append::{Appended, Request},
     command::{Command, Outcome},
-    id::{ClusterId, LogIndex, NodeId, SessionId},
+    id::{ClusterId, Incarnation, LogIndex, NodeId, SessionId},
     state::State,
 };
 use evener_store::{Disk, EventReader, Journal};
@@ -48,6 +48,7 @@ pub struct Cluster {
 
 /// What a node has before it is a member.
 struct Parts {
+    incarnation: Incarnation,
     gate: Arc<Gate>,
     desk: Arc<Desk>,
     server: Arc<Server>,
@@ -70,7 +71,8 @@ impl Cluster {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
-        let gate = Gate::new(start::incarnation(&config), config.level);
+        let incarnation = start::incarnation(&config, &*disk)?;
+        let gate = Gate::new(incarnation, config.level);
         let desk = Arc::new(Desk::default());
         let listener = transport.bind(&config.listen).await;
         let listener = listener.map_err(|error| StartError::Network(error.to_string()))?;
@@ -79,7 +81,7 @@ impl Cluster {
         let peer = config.peer.clone().unwrap_or_else(|| server.addr().to_owned());
         let links = Links::new(transport, gate.clone(), stop.clone());
         let server = Arc::new(server);
-        let parts = Parts { gate, desk, server: server.clone(), links, peer, stop: stop.clone() };
+        let parts = Parts { incarnation, gate, desk, server: server.clone(), links, peer, stop: stop.clone() };
         let started = Self::assemble(config, disk, clock, parts).await;
         if started.is_err() {
             // Whoever tries again finds the address free, and nothing of this try running.
@@ -95,11 +97,12 @@ impl Cluster {
         clock: Arc<dyn Clock>,
         parts: Parts,
     ) -> Result<Self, StartError> {
-        let Parts { gate, desk, server, links, peer, stop } = parts;
-        let identity = start::become_member(&config, &*disk, &links, &peer).await?;
+        let Parts { incarnation, gate, desk, server, links, peer, stop } = parts;
+        let (identity, new) = start::become_member(&config, &*disk, &links, &peer, incarnation).await?;
         let mut settings = config.journal;
         settings.chunk_bytes = identity.chunk_bytes;
-        let (journal, recovered) = Journal::open(disk, settings)?;
+        let (journal, recovered) = Journal::open(disk.clone(), settings)?;
+        start::seal(&identity, new, recovered.fresh, &*disk)?;
         let failed = |error: std::io::Error| StartError::Failed(format!("failed to recover the state: {error}"));
         let ledger = Ledger::recover(&journal, &recovered, config.checkpoint).map_err(failed)?;
         gate.open(&identity, config.level, ledger.view.clone());
@@ -159,13 +162,16 @@ impl Cluster {
         spawn(Box::pin(warden::count_leases(node.clone())));
         spawn(Box::pin(warden::reconcile(node.clone())));
         spawn(Box::pin(node.links.clone().watch(node.clone())));
-        let (failing, server) = (node.clone(), self.server.clone());
+        let (ending, server) = (node.clone(), self.server.clone());
         tokio::spawn(async move {
-            let ended = failing.engine.ended();
-            if let Some(why) = failing.stop.run_until_cancelled(ended).await {
-                failing.fail(why);
-                // Its closing sockets tell the others at once.
+            if let Some(why) = ending.stop.run_until_cancelled(ending.engine.ended()).await {
+                ending.fail(why);
+            }
+            // Told to stop, whoever told it does the rest. One that failed takes no part any more, and its closing
+            // sockets tell the others at once.
+            if ending.stopped.borrow().is_some() {
                 server.shutdown().await;
+                ending.engine.shutdown().await;
             }
         });
     }

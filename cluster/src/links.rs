@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    handshake::{Admission, Purpose, greet},
+    handshake::{Admission, HandshakeError, Purpose, Reason, greet},
     link::{CallError, Link},
     message::Kind,
     node::Node,
@@ -126,7 +126,17 @@ impl Links {
             Err(_) => return Err(failed(format!("no connection within {CONNECT_WAIT:?}"), false)),
         };
         let them = greet(&mut connection, &*self.admission, purpose, wanted, address).await;
-        Ok(Link::start(connection, them.map_err(|error| failed(error.to_string(), false))?))
+        let them = them.map_err(|error| {
+            // A peer that has applied this node's removal. It will never be let in again.
+            if let HandshakeError::Refused { refused, .. } = &error
+                && refused.reason == Reason::Stranger
+                && let Some(node) = self.node.get().and_then(Weak::upgrade)
+            {
+                node.fail(format!("it was removed from the cluster: {refused}"));
+            }
+            failed(error.to_string(), false)
+        });
+        Ok(Link::start(connection, them?))
     }
 
     /// Asks a member.
@@ -179,6 +189,9 @@ impl Links {
         loop {
             match self.link(who, Lane::Swift).await {
                 Ok(link) => {
+                    if node.leads() {
+                        node.engine.revive(who).await;
+                    }
                     link.closed().await;
                 }
                 Err(error) => {

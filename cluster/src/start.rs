@@ -1,6 +1,6 @@
 //! How a node comes to be a member: it is one already, founds a cluster, or joins one.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use evener_core::{
@@ -10,8 +10,11 @@ use evener_core::{
 use evener_store::{
     Disk, Identity,
     codec::{decode_message, encode_message},
+    disk::Op,
+    identity::NODE_NAME_BYTES_MAX,
 };
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use crate::{
     config::Config,
@@ -30,20 +33,54 @@ const JOIN_WAIT: Duration = Duration::from_secs(15);
 /// Before the addresses are tried again.
 const TRY_AGAIN_WAIT: Duration = Duration::from_millis(250);
 
-/// The life of a directory that is not a member's yet.
-pub fn incarnation(config: &Config) -> Incarnation {
-    Incarnation(dice::name(config.draw, Use::Incarnation, 0))
+/// The file that holds the life of a directory before there is an identity.
+const LIFE_FILE: &str = "incarnation";
+
+/// The life of this directory: drawn once and written down before anybody is told of it, so that a node that is
+/// cut off while it joins is known again when it asks again.
+pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, StartError> {
+    if let Some(identity) = Identity::read(disk)? {
+        return Ok(identity.incarnation);
+    }
+    let failed = |error: io::Error| {
+        StartError::Failed(format!("failed to write who this is into {}: {error}; is it writable?", disk.name()))
+    };
+    if disk.len(LIFE_FILE).map_err(failed)? == Some(16) {
+        let bytes = disk.read(LIFE_FILE, 0, 16).map_err(failed)?;
+        let written = Uuid::from_slice(&bytes).expect("16 bytes were read");
+        if !written.is_nil() {
+            return Ok(Incarnation(written));
+        }
+    }
+    let drawn = dice::name(config.draw, Use::Incarnation, 0);
+    let file = LIFE_FILE.to_owned();
+    let bytes = Bytes::copy_from_slice(drawn.as_bytes());
+    disk.perform(vec![
+        Op::Create { file: file.clone(), preallocate: 0 },
+        Op::Write { file: file.clone(), offset: 0, bytes },
+        Op::SyncData { file },
+        Op::SyncDir { dir: String::new() },
+    ])
+    .map_err(failed)?;
+    Ok(Incarnation(drawn))
 }
 
-/// Who this node is from now on, and whether it has to found the cluster.
+/// Who this node is from now on, and whether that is still to be written down.
 pub async fn become_member(
     config: &Config,
     disk: &dyn Disk,
     links: &Links,
     peer: &str,
-) -> Result<Identity, StartError> {
+    incarnation: Incarnation,
+) -> Result<(Identity, bool), StartError> {
     if let Some(identity) = Identity::read(disk)? {
-        return its_own(config, identity);
+        return Ok((its_own(config, identity)?, false));
+    }
+    if config.name.is_empty() || config.name.len() > NODE_NAME_BYTES_MAX {
+        return Err(StartError::Refused(format!(
+            "a node's name has 1 to {NODE_NAME_BYTES_MAX} bytes, and this one has {}; choose another",
+            config.name.len()
+        )));
     }
     let identity = match (config.bootstrap, config.join.is_empty()) {
         (true, _) => {
@@ -52,11 +89,11 @@ pub async fn become_member(
                 cluster: config.cluster.unwrap_or(ClusterId(dice::name(config.draw, Use::Cluster, 0))),
                 node: NodeId(1),
                 name: config.name.clone(),
-                incarnation: incarnation(config),
+                incarnation,
                 chunk_bytes: config.journal.chunk_bytes,
             }
         }
-        (false, false) => join(config, links, peer).await?,
+        (false, false) => join(config, links, peer, incarnation).await?,
         (false, true) => {
             let disk = disk.name();
             return Err(StartError::Refused(format!(
@@ -64,8 +101,23 @@ pub async fn become_member(
             )));
         }
     };
-    identity.write(disk)?;
-    Ok(identity)
+    Ok((identity, true))
+}
+
+/// The identity is written last: a directory that has one had a log, and one that has lost it has lost what it may
+/// have acknowledged. It must not vote under its number.
+pub fn seal(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Result<(), StartError> {
+    if new {
+        return Ok(identity.write(disk)?);
+    }
+    if fresh {
+        let (name, disk) = (&identity.name, disk.name());
+        return Err(StartError::Refused(format!(
+            "{disk} belongs to node {name} and holds no log: what the node may have acknowledged is lost; empty the \
+             directory and join under another name, then remove the old one with `evener cluster leave {name}`"
+        )));
+    }
+    Ok(())
 }
 
 /// The directory is a node's: is it the one that was meant?
@@ -104,8 +156,8 @@ async fn nobody_answers(config: &Config, links: &Links) -> Result<(), StartError
 }
 
 /// Asks one member after the other until one lets this node in, or one says no.
-async fn join(config: &Config, links: &Links, peer: &str) -> Result<Identity, StartError> {
-    let join = Join { admit: admit(config, incarnation(config), peer), cluster: config.cluster };
+async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnation) -> Result<Identity, StartError> {
+    let join = Join { admit: admit(config, incarnation, peer), cluster: config.cluster };
     let question = encode_message(&join).map_err(|error| StartError::Refused(error.to_string()))?;
     let mut told = None;
     loop {
@@ -113,7 +165,7 @@ async fn join(config: &Config, links: &Links, peer: &str) -> Result<Identity, St
             let why = match links.inquire(at, Kind::JOIN, question.clone(), JOIN_WAIT).await {
                 Ok(answer) => match decode_message(&answer) {
                     Ok(Joined::Welcome { cluster, node, chunk_bytes, .. }) => {
-                        let (name, incarnation) = (config.name.clone(), join.admit.incarnation);
+                        let name = config.name.clone();
                         return Ok(Identity { cluster, node, name, incarnation, chunk_bytes });
                     }
                     Ok(Joined::No(why)) => {

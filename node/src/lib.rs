@@ -11,6 +11,7 @@ pub mod node;
 pub mod actors;
 pub mod exec;
 pub mod handler;
+pub mod threads;
 
 pub mod cloudevent;
 

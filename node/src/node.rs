@@ -8,6 +8,10 @@ mod operate;
 mod read;
 mod wait;
 
+mod door;
+mod house;
+mod start;
+
 use std::{sync::Arc, time::Duration};
 
 use evener_core::{criteria::Criteria, id::Position};
@@ -19,12 +23,15 @@ use crate::{
     codes,
     engine::{Answers, Reply, Request},
     error::ApiError,
-    handler::Event,
+    handler::{self, Event},
 };
 
 pub use append::{Any, Append, Expecting, NoStream};
 pub use operate::{DeadLetters, ProcessorHandle, sequence};
 pub use read::{Reading, Tail};
+pub use start::{NodeBuilder, Outside};
+
+use house::House;
 
 /// How long what ended *unknown*, or found the cluster busy or without a leader, is repeated with the same ids
 /// before its error is given back: longer than an election.
@@ -42,6 +49,8 @@ struct Inner {
     source: String,
     /// Repeats what may be repeated; a client does so by itself.
     patience: Duration,
+    /// The node itself, where it is in this process.
+    house: Option<House>,
 }
 
 impl Node {
@@ -55,7 +64,71 @@ impl Node {
     }
 
     fn over(answers: Arc<dyn Answers>, name: &str, patience: Duration) -> Self {
-        Self(Arc::new(Inner { answers, source: format!("/evener/{name}"), patience }))
+        Self(Arc::new(Inner { answers, source: format!("/evener/{name}"), patience, house: None }))
+    }
+
+    /// Runs until Ctrl-C or SIGTERM; then it lets handlers end, hands its segments over, and leaves. A handle on
+    /// servers far away has nothing to leave.
+    ///
+    /// # Errors
+    /// Where the node failed, as when its disk did.
+    pub async fn run(self) -> handler::Result {
+        let Some(house) = &self.0.house else { return Ok(asked_to_end().await?) };
+        let (mut stopped, mut leaving) = (house.cluster.stopped(), house.engine.leaving());
+        enum End {
+            Asked,
+            Leaving,
+            Failed(String),
+        }
+        let end = tokio::select! {
+            asked = asked_to_end() => asked.map(|()| End::Asked)?,
+            Ok(_) = leaving.wait_for(|leaving| *leaving) => End::Leaving,
+            Ok(why) = stopped.wait_for(Option::is_some) => End::Failed(why.clone().unwrap_or_default()),
+        };
+        let ending = async {
+            match end {
+                End::Asked => house.stop().await,
+                End::Leaving => house.leave().await?,
+                End::Failed(why) => return Err(ApiError::new(&codes::FAILED_NODE, why).into()),
+            }
+            Ok(())
+        };
+        tracing::info!(node = house.name, "ending: handlers finish, and segments are handed over");
+        tokio::select! {
+            ended = ending => ended,
+            again = asked_to_end() => {
+                again?;
+                Err(ApiError::new(&codes::INTERRUPTED, "told to stop again before all was handed over").into())
+            }
+        }
+    }
+
+    /// Ends it as [`Self::run`] does, without being asked from outside.
+    pub async fn stop(self) {
+        if let Some(house) = &self.0.house {
+            house.stop().await;
+        }
+    }
+
+    /// Where clients reach it, where it serves HTTP in this process.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        Some(self.0.house.as_ref()?.door.as_ref()?.url())
+    }
+
+    /// The line that says it is ready, as `evener serve` prints it.
+    #[must_use]
+    pub fn ready_line(&self) -> Option<String> {
+        let house = self.0.house.as_ref()?;
+        let line = serde_json::json!({
+            "ready": true,
+            "node": house.name,
+            "cluster": house.cluster.id().to_string(),
+            "http": self.url(),
+            "peer": house.cluster.peer_addr(),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        Some(line.to_string())
     }
 
     /// Adds events to a stream: all or none. Nothing happens until it is awaited.
@@ -133,6 +206,15 @@ impl Node {
             let told = error.retry_after_ms.map(|wait| Duration::from_millis(u64::from(wait)));
             tokio::time::sleep(told.unwrap_or(PAUSE).min(self.0.patience)).await;
         }
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn asked_to_end() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        ctrl_c = tokio::signal::ctrl_c() => ctrl_c,
+        _ = terminate.recv() => Ok(()),
     }
 }
 

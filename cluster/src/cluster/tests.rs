@@ -364,3 +364,51 @@ async fn what_waits_joins_into_one_entry() {
     assert!(entries <= 20, "200 appends made {entries} entries");
     world.same().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_removed_stops_and_is_told() {
+    let mut world = World::founded(13, 4).await;
+    world.kill(4).await;
+    world.nodes[&2].remove(NodeId(4)).await.unwrap();
+    world.until("it has no seat", |world| world.nodes[&1].status().learners.is_empty()).await;
+    world.revive(4).await;
+    world.until("it is told", |world| world.nodes[&4].stopped().borrow().is_some()).await;
+    let why = world.nodes[&4].stopped().borrow().clone().unwrap();
+    assert!(why.contains("removed from the cluster"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_lost_its_log_does_not_vote() {
+    let mut world = World::founded(14, 3).await;
+    world.kill(2).await;
+    let identity = evener_store::Identity::read(&world.disks[&2]).unwrap().unwrap();
+    let emptied = disk();
+    identity.write(&emptied).unwrap();
+    world.disks.insert(2, emptied);
+    let config = world.config(2);
+    let error = world.start(config).await.unwrap_err().to_string();
+    assert!(error.contains("holds no log"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_while_joining_is_known_again() {
+    let mut world = World::founded(15, 1).await;
+    let at = world.nodes[&1].peer_addr().to_owned();
+    let config = world.config(2);
+    let joining = Config { join: vec![at.clone()], ..config };
+    let disk = disk();
+    // Admitted, and gone before it could write down as whom.
+    let life = start::incarnation(&joining, &disk).unwrap();
+    let admit = evener_core::command::Admit {
+        name: "n2".into(),
+        incarnation: life,
+        peer: "n2:7000".into(),
+        http: String::new(),
+        level: joining.level,
+    };
+    world.nodes[&1].propose(Command::Admit(admit)).await.unwrap();
+    world.disks.insert(2, disk);
+    world.join(2).await.unwrap();
+    assert_eq!(world.nodes[&2].me(), NodeId(2));
+    world.settle().await;
+}

@@ -259,6 +259,11 @@ impl Engine {
         let _ = self.raft.trigger().transfer_leader(to.0).await;
     }
 
+    /// A member is back: it is tried at once, not when its next try is due.
+    pub async fn revive(&self, node: NodeId) {
+        let _ = self.raft.trigger().reset_backoff([node.0]).await;
+    }
+
     /// The leader is known to be gone: asks for votes at once, without waiting for its lease to end. Safe
     /// whatever the truth is; a wrong word costs an election.
     pub async fn succeed(&self) {

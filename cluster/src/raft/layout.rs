@@ -135,9 +135,9 @@ fn put_maybe<T: Layout>(value: Option<&T>, to: &mut BytesMut) {
 
 fn put_text(text: &str, to: &mut BytesMut) {
     // Names and addresses are held to 512 bytes where they come in.
-    let len = text.len().min(usize::from(u16::MAX));
-    to.put_u16_le(len as u16);
-    to.put_slice(&text.as_bytes()[..len]);
+    let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
+    to.put_u16_le(text.len() as u16);
+    to.put_slice(text.as_bytes());
 }
 
 impl Layout for Vote {

@@ -27,7 +27,6 @@ pub(super) struct Lane {
     pub(super) epoch: Epoch,
     /// As the log had it when the lane was made: what it has passed is not wanted again.
     token: Token,
-    stalled: Option<(Position, u32, Duration)>,
     pub(super) phase: Phase,
     /// The next position to read.
     pub(super) from: Position,
@@ -97,8 +96,8 @@ pub(super) enum Phase {
     HandingOver,
     /// Its handler runs too long: the move is put off until it ends.
     PutOff,
-    /// Its worker died: it begins anew then, from the log's token, or from here if that is further.
-    Resting(Moment, String, Position),
+    /// Its worker died: it goes on then.
+    Resting(Moment, String),
 }
 
 /// What a lane is doing, for people.
@@ -127,7 +126,6 @@ impl Lane {
             segment: mine.segment,
             epoch: mine.epoch,
             token: mine.token.clone(),
-            stalled: mine.stalled,
             phase: Phase::Owned,
             from,
             worker: None,
@@ -146,14 +144,6 @@ impl Lane {
         }
     }
 
-    /// A lane that begins no earlier than `from`.
-    pub(super) fn resumed(mine: &Mine, from: Position) -> Self {
-        let mut lane = Self::new(mine);
-        lane.from = lane.from.max(from);
-        lane.durable = lane.from;
-        lane
-    }
-
     pub(super) fn status(&self) -> LaneStatus {
         let (phase, reason) = match &self.phase {
             Phase::Owned if let Some(refused) = &self.refused => ("stalled", Some(refused.why.clone())),
@@ -162,7 +152,7 @@ impl Lane {
             Phase::Owned => ("idle", None),
             Phase::Draining(_) | Phase::Drained | Phase::HandingOver => ("handing-over", None),
             Phase::PutOff => ("handling", Some("its move is put off: the handler runs too long".into())),
-            Phase::Resting(_, why, _) => ("stalled", Some(why.clone())),
+            Phase::Resting(_, why) => ("stalled", Some(why.clone())),
         };
         let (segment, epoch, next) = (self.segment.name(), self.epoch, self.token());
         let (open, works) = (self.open.len(), self.worker.is_some());
@@ -182,7 +172,8 @@ impl Lane {
         self.worker = Some(worker);
         (self.reported, self.settled, self.told_aside) = (0, 0, 0);
         self.aside.clear();
-        let stalled = self.stalled.take().map(|(position, attempts, wait)| (position, attempts, wait, now));
+        let stalled = table.mine.get(&self.segment.name()).and_then(|mine| mine.stalled);
+        let stalled = stalled.map(|(position, attempts, wait)| (position, attempts, wait, now));
         let settings = table.settings(Some((self.segment.name(), self.epoch)), stalled, bounds);
         effects.push(Effect::Start(worker, settings));
         if table.paused {
@@ -236,15 +227,43 @@ impl Lane {
         };
     }
 
-    /// The plan has changed its mind: once all of it is told it begins anew, as what was dropped must be read
-    /// again. Says whether it did.
-    pub(super) fn stay<T>(&mut self, mine: &Mine, effects: &mut Vec<Effect<T>>) -> bool {
+    /// The plan has changed its mind: once all of it is told it goes on. Says whether it did.
+    pub(super) fn stay<T>(&mut self, effects: &mut Vec<Effect<T>>) -> bool {
         let stays = self.phase == Phase::Drained && self.is_told();
         if stays {
             self.stop(effects);
-            *self = Self::resumed(mine, self.durable);
+            self.go_on();
         }
         stays
+    }
+
+    /// Its worker died. What that reported holds; what it had not reported is handled again.
+    pub(super) fn died(&mut self, until: Moment, why: String) {
+        self.worker = None;
+        self.phase = match self.phase {
+            Phase::Owned | Phase::Resting(..) => Phase::Resting(until, why),
+            Phase::Draining(_) | Phase::PutOff | Phase::Drained => Phase::Drained,
+            Phase::HandingOver => Phase::HandingOver,
+        };
+    }
+
+    /// Goes on after its worker's death, if the rest is over; says whether it did.
+    pub(super) fn recovers(&mut self, now: Moment) -> bool {
+        let recovers = matches!(self.phase, Phase::Resting(until, _) if until <= now) && self.is_told();
+        if recovers {
+            self.go_on();
+        }
+        recovers
+    }
+
+    /// With a new worker, which is fed what the last one left. That knows nothing of what the last one told, so
+    /// the log must know all of it.
+    fn go_on(&mut self) {
+        debug_assert!(self.worker.is_none() && self.is_told());
+        self.phase = Phase::Owned;
+        self.from = self.open.front().copied().unwrap_or(self.from);
+        self.open.clear();
+        self.aside.clear();
     }
 
     /// Whether the log knows all that it can know.
@@ -312,7 +331,7 @@ impl Lane {
 
     /// How many positions it has come since it was last told.
     pub(super) fn untold(&self) -> u64 {
-        if matches!(self.phase, Phase::Resting(..)) { 0 } else { self.token().0.saturating_sub(self.durable.0) }
+        self.token().0.saturating_sub(self.durable.0)
     }
 
     pub(super) fn reported(&mut self, report: Report) {
@@ -327,9 +346,6 @@ impl Lane {
 
     /// What is to be told of it; it is on its way from here.
     pub(super) fn send(&mut self, now: Moment, letters: &mut Vec<LetterMove>) -> Position {
-        if matches!(self.phase, Phase::Resting(..)) {
-            return self.durable;
-        }
         let newer = core::mem::take(&mut self.letters);
         // What was tried goes first: it makes room, and does not depend on whether there is any.
         let (tries, holding): (Vec<_>, Vec<_>) = newer.into_iter().partition(|letter| letter.holds().is_none());
@@ -377,24 +393,6 @@ impl Lane {
         }
     }
 
-    /// It rests, then begins anew from `from`, or from the log's token if that is further.
-    pub(super) fn rest(&mut self, until: Moment, why: String, from: Position) {
-        self.worker = None;
-        self.phase = Phase::Resting(until, why, from);
-        self.durable = from;
-        self.sent = None;
-        self.letters.clear();
-        self.refused = None;
-        self.open.clear();
-        self.done = 0;
-        self.aside.clear();
-    }
-
-    /// What the log has acknowledged.
-    pub(super) const fn durable(&self) -> Position {
-        self.durable
-    }
-
     pub(super) fn hand_over_failed(&mut self, now: Moment) {
         if self.phase == Phase::HandingOver {
             self.phase = Phase::Drained;
@@ -414,21 +412,31 @@ impl Lane {
     ) -> Option<Position> {
         match self.phase {
             Phase::Owned => self.begin_leaving(now, effects),
-            Phase::Draining(since) if now < since.after(bounds.hand_over_wait) => {
-                effects.push(Effect::WakeAt(since.after(bounds.hand_over_wait)));
-            }
-            Phase::Draining(_) | Phase::PutOff if draining => {
+            Phase::Draining(_) | Phase::PutOff if draining && self.runs_too_long(now, bounds) => {
                 self.stop(effects);
                 self.phase = Phase::Drained;
             }
-            Phase::Draining(_) => self.phase = Phase::PutOff,
+            Phase::Draining(_) if self.runs_too_long(now, bounds) => self.phase = Phase::PutOff,
+            Phase::Resting(..) => self.phase = Phase::Drained,
+            _ => {}
+        }
+        match self.phase {
+            Phase::Draining(since) => effects.push(Effect::WakeAt(since.after(bounds.hand_over_wait))),
             Phase::Drained if now < self.hand_over_after => effects.push(Effect::WakeAt(self.hand_over_after)),
             Phase::Drained if !telling && self.is_told() => {
                 self.phase = Phase::HandingOver;
                 return Some(self.token());
             }
-            Phase::Drained | Phase::HandingOver | Phase::PutOff | Phase::Resting(..) => {}
+            _ => {}
         }
         None
+    }
+
+    /// Whether its handler has been waited for long enough.
+    fn runs_too_long(&self, now: Moment, bounds: Bounds) -> bool {
+        match self.phase {
+            Phase::Draining(since) => since.after(bounds.hand_over_wait) <= now,
+            _ => self.phase == Phase::PutOff,
+        }
     }
 }

@@ -331,7 +331,7 @@ impl Coordinator {
         let loans = &mut self.loans;
         let idle = loans.letters.is_empty() && loans.sent.is_none() && loans.settled == loans.reported;
         match loans.worker {
-            None if lent.is_empty() || loans.rests.is_some() => {}
+            None if lent.is_empty() || loans.rests.is_some() || !idle => {}
             Some(worker) if lent.is_empty() && idle => {
                 *loans = Loans::default();
                 effects.push(Effect::Stop(worker));
@@ -364,23 +364,18 @@ impl Coordinator {
 
     /// Lanes whose rest is over begin anew; workers that have long had nothing to do end.
     fn wake<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
-        let Some(table) = &self.table else { return };
+        if self.table.is_none() {
+            return;
+        }
         let mut woken = self.loans.rests.take_if(|until| *until <= now).is_some();
         let mut next = self.loans.rests;
-        for (id, lane) in &mut self.lanes {
+        for lane in self.lanes.values_mut() {
+            woken |= lane.recovers(now);
             let until = match lane.phase {
-                Phase::Resting(until, _, from) if until <= now => {
-                    if let Some(mine) = table.mine.get(id) {
-                        *lane = Lane::resumed(mine, from);
-                        woken = true;
-                    }
-                    None
-                }
-                Phase::Resting(until, ..) => Some(until),
-                _ => {
-                    lane.linger(now, self.bounds.linger, effects).or(lane.refused_until().filter(|until| *until > now))
-                }
+                Phase::Resting(until, _) => Some(until),
+                _ => lane.linger(now, self.bounds.linger, effects).or(lane.refused_until()),
             };
+            let until = until.filter(|until| *until > now);
             next = until.into_iter().chain(next).min();
         }
         effects.extend(next.map(Effect::WakeAt));
@@ -444,10 +439,9 @@ impl Coordinator {
     fn died(&mut self, now: Moment, worker: WorkerId, cause: String) {
         let until = now.after(self.bounds.rest);
         if self.loans.worker == Some(worker) {
-            self.loans = Loans { rests: Some(until), ..Loans::default() };
+            (self.loans.worker, self.loans.rests) = (None, Some(until));
         } else if let Some(lane) = self.lane_of(worker) {
-            let from = lane.durable();
-            lane.rest(until, cause, from);
+            lane.died(until, cause);
         }
     }
 
@@ -499,7 +493,7 @@ impl Coordinator {
             let Some(mine) = table.mine.get(id) else { continue };
             let to = match mine.motion {
                 Motion::Rest => {
-                    stayed |= !self.telling && lane.stay(mine, effects);
+                    stayed |= !self.telling && lane.stay(effects);
                     continue;
                 }
                 Motion::To(node) => Some(node),

@@ -5,6 +5,7 @@ mod world;
 use std::{
     collections::{BTreeMap, BTreeSet},
     string::String,
+    vec,
     vec::Vec,
 };
 
@@ -33,6 +34,8 @@ enum Chaos {
     Pause(bool),
     Pass,
     Unheard(u64),
+    HandOverUnheard(u64, bool),
+    WorkerDies(u64),
     Go(usize),
 }
 
@@ -47,7 +50,9 @@ fn chaos() -> impl Strategy<Value = Chaos> {
         1 => node.clone().prop_map(Chaos::Drain),
         1 => any::<bool>().prop_map(Chaos::Pause),
         6 => Just(Chaos::Pass),
-        3 => node.prop_map(Chaos::Unheard),
+        3 => node.clone().prop_map(Chaos::Unheard),
+        3 => (node.clone(), any::<bool>()).prop_map(|(node, judged)| Chaos::HandOverUnheard(node, judged)),
+        1 => node.prop_map(Chaos::WorkerDies),
         80 => (0_usize..1_000).prop_map(Chaos::Go),
     ]
 }
@@ -82,6 +87,12 @@ fn unleash(world: &mut World, chaos: Chaos) {
                 world.take(step);
             }
         }
+        Chaos::HandOverUnheard(node, judged) => {
+            if world.enabled().contains(&Step::HandOver(NodeId(node))) {
+                world.take(Step::HandOverUnheard(NodeId(node), judged));
+            }
+        }
+        Chaos::WorkerDies(node) => world.worker_dies(NodeId(node)),
         Chaos::Go(which) => {
             let enabled = world.enabled();
             if !enabled.is_empty() {
@@ -235,4 +246,56 @@ fn p6_a_failing_sequence_delays_itself_only() {
     assert_eq!(attempts, (1..=world::BACKOFF.attempts).collect::<Vec<_>>());
     let at: Vec<NodeId> = world.calls.iter().filter(|call| !call.ok).map(|call| call.node).collect();
     assert!(at[..3].iter().all(|node| *node == at[0]) && at[3..].iter().all(|node| *node != at[0]), "{at:?}");
+}
+
+#[test]
+fn p6_a_sequence_that_reached_its_limit_is_finished_in_order() {
+    let faults = Faults { fail: [(0, 2)].into(), refuse: BTreeSet::new() };
+    let limits = Limits { letters_max: 2, ..Limits::DEFAULT };
+    let mut world = World::new(NODES, OnError::SetAside, limits, faults);
+    for nth in 0..12 {
+        world.append(&std::format!("s{}", nth % 2));
+    }
+    assert!(world.settle(world.now + 600_000), "it never finds room");
+    assert_all_handled_in_order(&world, false);
+    assert_settled(&world);
+    assert_few_handled_again(&world);
+}
+
+#[test]
+fn a_segment_that_stops_goes_to_another_node_after_three_attempts_and_goes_on_there() {
+    let faults = Faults { fail: [(0, 4)].into(), refuse: BTreeSet::new() };
+    let mut world = World::new(NODES, OnError::Stop, Limits::DEFAULT, faults);
+    (0..4).for_each(|_| world.append("s0"));
+    assert!(world.settle(world.now + 600_000));
+    assert_all_handled_in_order(&world, false);
+    assert_settled(&world);
+    assert_waits(&world);
+    let first: Vec<_> = world.calls.iter().filter(|call| call.position == 0).collect();
+    let attempts: Vec<u32> = first.iter().map(|call| call.attempt).collect();
+    assert_eq!(attempts, [1, 2, 3, 4, 5]);
+    assert!(first[2].node == first[0].node && first[3].node != first[0].node, "{first:?}");
+}
+
+#[test]
+fn a_planned_move_handles_nothing_again() {
+    let mut world = story(&[]);
+    for nth in 0..200 {
+        world.append(&std::format!("s{}", nth % 20));
+        let (steps, leaving) = (world.enabled(), NodeId(nth / 20 % NODES + 1));
+        if let Some(step) = steps.get(nth as usize % steps.len().max(1)) {
+            world.take(step.clone());
+        }
+        if nth % 20 == 10 {
+            world.drain(leaving);
+            world.balance();
+            assert!(world.settle(world.now + 60_000));
+            assert!(world.processor().segments.values().all(|share| share.claim.owner != Some(leaving)));
+            world.fence(leaving); // comes back as a new life
+            world.balance();
+        }
+    }
+    assert!(world.settle(world.now + 60_000));
+    assert_eq!(world.calls.len(), 200, "each event once");
+    assert_all_handled_in_order(&world, false);
 }

@@ -8,30 +8,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    runtime::{Builder, Handle, Runtime},
-    task::JoinHandle,
-};
+use tokio::task::JoinHandle;
 
 use super::{Delivery, HandlerWatch, Runner, Verdict, processor::message};
+use crate::threads::Threads;
 
 /// The threads that handlers run on. Clones are the same threads.
 #[derive(Clone)]
 pub struct Handlers {
-    threads: Handle,
+    threads: Threads,
     watch: HandlerWatch,
-    _owned: Option<Arc<Owned>>,
-}
-
-/// Stops its runtime without waiting for what blocks in it: it may be dropped where one must not wait.
-struct Owned(Option<Runtime>);
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl Handlers {
@@ -40,10 +26,7 @@ impl Handlers {
     /// # Errors
     /// Where the system gives no more threads.
     pub fn new(handler_threads: usize) -> io::Result<Self> {
-        let mut builder = Builder::new_multi_thread();
-        let runtime = builder.worker_threads(handler_threads.max(1)).thread_name("handler").enable_all().build()?;
-        let (threads, owned) = (runtime.handle().clone(), Arc::new(Owned(Some(runtime))));
-        Ok(Self { threads, watch: HandlerWatch::default(), _owned: Some(owned) })
+        Ok(Self { threads: Threads::new("handler", handler_threads)?, watch: HandlerWatch::default() })
     }
 
     /// The runtime that this is called on: where a test or a simulation holds the time.
@@ -52,7 +35,7 @@ impl Handlers {
     /// Outside any runtime.
     #[must_use]
     pub fn current() -> Self {
-        Self { threads: Handle::current(), watch: HandlerWatch::default(), _owned: None }
+        Self { threads: Threads::current(), watch: HandlerWatch::default() }
     }
 
     /// Handles one event in a task of its own. Dropping what this returns ends it at its next `.await`.

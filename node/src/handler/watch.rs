@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     future::Future,
     pin::Pin,
     sync::{
@@ -13,12 +14,15 @@ use std::{
     time::Duration,
 };
 
+use evener_cluster::transport::Clock;
+use evener_core::time::Timestamp;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{Delivery, Verdict};
+use crate::status::{ActorStatus, StatusBoard};
 
 /// A handler that holds its thread for longer is named in status.
 pub const HOLD_MAX: Duration = Duration::from_secs(1);
@@ -69,6 +73,14 @@ pub struct Held {
     pub holding: bool,
 }
 
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, segment, position, kind, held_ms, holding } = self;
+        let holds = if *holding { "holds its thread since" } else { "held its thread for" };
+        write!(f, "the handler of {processor}/{segment} {holds} {held_ms} ms, with event {position} ({kind})")
+    }
+}
+
 impl Default for HandlerWatch {
     fn default() -> Self {
         Self(Arc::new(Inner {
@@ -93,16 +105,41 @@ impl HandlerWatch {
         held
     }
 
-    /// Logs each hold once, while it lasts. Runs for ever, on a runtime that is not the handlers'; sleeps where
-    /// no handler runs.
-    pub async fn watch(self) {
+    /// Tells the board, and once each the log, of handlers that hold their thread, while they do. Runs for ever, on
+    /// threads that are not the handlers'; sleeps where no handler runs.
+    pub async fn watch(self, board: StatusBoard, clock: Arc<dyn Clock>) {
+        let mut told = self.row(clock.wall());
+        board.publish(told.clone());
         loop {
             let some = self.0.some_running.notified();
-            if self.0.running.lock().rows.is_empty() {
+            if told.queue == 0 && self.0.running.lock().rows.is_empty() {
                 some.await;
             }
             tokio::time::sleep(HOLD_MAX).await;
             self.log_new();
+            let row = self.row(clock.wall());
+            let since = if row.phase == told.phase { told.since } else { row.since };
+            let row = ActorStatus { since, ..row };
+            if row != told {
+                told = row;
+                board.publish(told.clone());
+            }
+        }
+    }
+
+    /// What the board says of all handlers together.
+    fn row(&self, since: Timestamp) -> ActorStatus {
+        let held = self.held();
+        let holding = held.first().is_some_and(|held| held.holding);
+        ActorStatus {
+            name: "handlers".into(),
+            kind: "handlers".into(),
+            phase: if holding { "held" } else { "free" }.into(),
+            parent: Some("node".into()),
+            queue: self.0.running.lock().rows.len() as u64,
+            restarts: 0,
+            last_error: held.first().map(ToString::to_string),
+            since,
         }
     }
 
@@ -114,13 +151,7 @@ impl HandlerWatch {
             if let Some(held) = row.held(now)
                 && row.logged.swap(since, Relaxed) != since
             {
-                tracing::warn!(
-                    processor = held.processor,
-                    segment = held.segment,
-                    position = held.position,
-                    "a handler holds its thread for {} ms; give it to `.on_blocking(…)` or let it await",
-                    held.held_ms
-                );
+                tracing::warn!("{held}; give it to `.on_blocking(…)`, or let it await");
             }
         }
     }

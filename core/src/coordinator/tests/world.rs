@@ -111,6 +111,8 @@ pub(super) enum Step {
     /// It is judged, and nobody hears of it.
     TellUnheard(NodeId),
     HandOver(NodeId),
+    /// It is judged or lost, and nobody hears which.
+    HandOverUnheard(NodeId, bool),
     Look(NodeId),
 }
 
@@ -231,6 +233,15 @@ impl World {
         (fenced.session, fenced.seen) = (session, None);
     }
 
+    /// A worker's actor dies, with its handlers.
+    pub(super) fn worker_dies(&mut self, node: NodeId) {
+        let Some(node) = self.nodes.get_mut(&node) else { return };
+        if let Some((worker, _)) = node.workers.pop_first() {
+            self.kills += 1;
+            node.mail.push_back(Input::Died(worker, "planned".to_string()));
+        }
+    }
+
     pub(super) fn drain(&mut self, node: NodeId) {
         if let Some(session) = self.nodes.get(&node).map(|node| node.session) {
             self.apply(Command::Drain(node, session));
@@ -295,7 +306,8 @@ impl World {
             }
             Step::Tell(node) => self.tell(node, true),
             Step::TellUnheard(node) => self.tell(node, false),
-            Step::HandOver(node) => self.hand_over(node),
+            Step::HandOver(node) => self.hand_over(node, true, true),
+            Step::HandOverUnheard(node, judged) => self.hand_over(node, judged, false),
             Step::Look(node) => self.look(node),
         }
     }
@@ -352,12 +364,14 @@ impl World {
         self.mail(id);
     }
 
-    fn hand_over(&mut self, id: NodeId) {
+    fn hand_over(&mut self, id: NodeId, judged: bool, heard: bool) {
         let (segment, epoch, next, to) = self.node(id).hand_overs.pop_front().expect("a claim is passed on");
         let (session, processor, letters) = (self.node(id).session, ProcessorId(1), Vec::new());
         let command = HandOver { node: id, session, processor, segment, epoch, next, to, letters };
-        self.apply(Command::HandOver(command));
-        self.node(id).mail.push_back(Input::HandedOver(segment, Ok(())));
+        if judged {
+            self.apply(Command::HandOver(command));
+        }
+        self.node(id).mail.push_back(Input::HandedOver(segment, if heard { Ok(()) } else { Err(()) }));
     }
 
     fn mail(&mut self, id: NodeId) {
@@ -378,11 +392,15 @@ impl World {
                 }
                 Effect::Paused(worker, paused) => node.tell_worker(worker, worker::Input::Paused(paused)),
                 Effect::Drain(worker) => node.tell_worker(worker, worker::Input::Drain),
-                Effect::Stop(worker) => assert!(node.workers.remove(&worker).is_some(), "{worker:?} is no more"),
+                // It may have died, and the word of that be on its way.
+                Effect::Stop(worker) => drop(node.workers.remove(&worker)),
                 Effect::WantTick => node.wants_tick = true,
                 Effect::Tell { as_of, progress } => assert!(node.tell.replace((as_of, progress)).is_none()),
                 Effect::HandOver { segment, epoch, next, to } => node.hand_overs.push_back((segment, epoch, next, to)),
-                Effect::WakeAt(at) => node.wake = Some(node.wake.map_or(at.0, |wake| wake.min(at.0))),
+                Effect::WakeAt(at) => {
+                    assert!(at > now, "a coordinator wakes later, not at once");
+                    node.wake = Some(node.wake.map_or(at.0, |wake| wake.min(at.0)));
+                }
             }
         }
     }
@@ -507,7 +525,9 @@ impl World {
 
 impl Node {
     fn tell_worker(&mut self, worker: WorkerId, input: worker::Input<()>) {
-        self.workers.get_mut(&worker).expect("only workers that live are spoken to").mail.push_back(input);
+        if let Some(crew) = self.workers.get_mut(&worker) {
+            crew.mail.push_back(input);
+        }
     }
 }
 

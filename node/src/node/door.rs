@@ -1,0 +1,76 @@
+//! The door of a node: where clients reach it over HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{codes, engine::Late, error::ApiError, http::Api, metrics::Metrics, settings::Settings, threads::Threads};
+
+/// How long requests under way may take when the node ends; then they are cut off, as those that follow events
+/// would never end.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Where clients reach a node.
+pub(super) struct Door {
+    url: String,
+    serving: Mutex<Option<JoinHandle<()>>>,
+    stop: CancellationToken,
+}
+
+impl Door {
+    /// Takes the address, and answers who knocks: at first that the node is starting.
+    pub(super) async fn open(
+        settings: &Settings,
+        threads: &Threads,
+        late: Late,
+        metrics: Metrics,
+    ) -> Result<Self, ApiError> {
+        let address = settings.listen.to_string();
+        let failed = |error: &dyn std::fmt::Display| {
+            ApiError::new(&codes::PORT_IN_USE, format!("failed to listen on {address} for clients: {error}"))
+        };
+        let listener = threads.spawn(TcpListener::bind(address.clone())).await.map_err(|error| failed(&error))?;
+        let listener = listener.map_err(|error| failed(&error))?;
+        let bound = listener.local_addr().map_err(|error| failed(&error))?;
+        let url = match &settings.advertise {
+            Some(advertised) => format!("http://{advertised}"),
+            // The port is the system's choice where none was named.
+            None if settings.listen.port() == 0 => format!("http://{bound}"),
+            None => format!("http://{}", settings.listen),
+        };
+        let health = late.health();
+        let router = Api::new(Arc::new(late), metrics, health).router();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let serving = threads.spawn(async move {
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+        Ok(Self { url, serving: Mutex::new(Some(serving)), stop })
+    }
+
+    /// What clients are told.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Answers nobody new, and lets those under way end.
+    pub(super) async fn close(&self) {
+        self.stop.cancel();
+        let Some(mut serving) = self.serving.lock().take() else { return };
+        if timeout(CLOSE_WAIT, &mut serving).await.is_err() {
+            serving.abort();
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if let Some(serving) = self.serving.lock().take() {
+            serving.abort();
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A node at work in this process: what it is made of, how that is put together, and how it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use evener_cluster::{Cluster, StartError};
+use evener_core::processor::Definition;
+use evener_store::error::OpenError;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::{
+    Inner, Node, PATIENCE,
+    door::Door,
+    start::{Outside, config},
+};
+use crate::{
+    actors::{self, Actors, Embedded, World},
+    codes,
+    engine::{Change, Engine, Late, OperationState, Reply, Request, What},
+    error::ApiError,
+    handler::Handlers,
+    metrics::Metrics,
+    settings::Settings,
+    status::StatusBoard,
+    threads::Threads,
+};
+
+/// Threads for Raft, links and sessions: one may compute while another answers.
+const CLUSTER_THREADS: usize = 2;
+/// Threads for requests and actors: as above.
+const NODE_THREADS: usize = 2;
+/// What an actor does at its end takes no longer than this, beside the handlers that it waits for.
+const DRAIN_MORE: Duration = Duration::from_secs(2);
+
+/// A node at work. With threads of its own, dropping it is as if its process had died.
+pub(super) struct House {
+    pub(super) cluster: Cluster,
+    pub(super) engine: Engine,
+    pub(super) name: String,
+    pub(super) door: Option<Door>,
+    actors: Actors,
+    watching: JoinHandle<()>,
+    drain_wait: Duration,
+    /// Last, so that everything else is dropped on them.
+    _threads: [Threads; 2],
+}
+
+/// Puts a node together and starts it.
+pub(super) async fn start(
+    settings: Settings,
+    alone: bool,
+    outside: Option<Outside>,
+    embedded: Vec<Embedded>,
+) -> Result<Node, ApiError> {
+    let own = outside.is_none();
+    let (threads, handlers) = threads(&settings, own)
+        .map_err(|error| ApiError::new(&codes::START, format!("failed to start the node's threads: {error}")))?;
+    let [cluster_threads, node_threads] = &threads;
+    let outside = outside.map_or_else(|| Outside::machine(&settings), Ok)?;
+    let (late, metrics) = (Late::default(), Metrics::default());
+    let door = match own {
+        true => Some(Door::open(&settings, node_threads, late.clone(), metrics.clone()).await?),
+        false => None,
+    };
+    let http = door.as_ref().map(|door| door.url().to_owned()).unwrap_or_default();
+    let config = config(&settings, alone, http, outside.seed, &embedded);
+    let draw = config.draw;
+
+    let starting = Cluster::start(config, outside.disk, outside.transport, outside.clock.clone());
+    let cluster = cluster_threads.spawn(starting).await.map_err(died)?.map_err(not_started)?;
+    let board = StatusBoard::default();
+    let engine = Engine::new(cluster.clone(), outside.clock.clone(), board.clone(), metrics);
+    late.arrive(engine.clone());
+    let watch = handlers.watch().clone().watch(board.clone(), outside.clock.clone());
+    let watching = node_threads.spawn(watch);
+
+    // What asks for it must be known to the log before the actors look there.
+    let asking = Node::over(Arc::new(engine.clone()), &settings.name, PATIENCE);
+    for (definition, _) in &embedded {
+        create(&asking, definition, draw).await?;
+    }
+    let world = World::new(cluster.clone(), outside.clock, handlers, board, outside.seed);
+    let starting = async move { Actors::start(world, embedded, actors::Settings::default()).await };
+    let actors = node_threads.spawn(starting).await.map_err(died)?;
+    let actors = actors.map_err(|why| ApiError::new(&codes::START, why))?;
+    let drain_wait = settings.hand_over_wait + DRAIN_MORE;
+    let inner = Inner {
+        answers: Arc::new(engine.clone()),
+        source: asking.0.source.clone(),
+        patience: PATIENCE,
+        house: Some(House {
+            cluster,
+            engine,
+            name: settings.name,
+            door,
+            actors,
+            watching,
+            drain_wait,
+            _threads: threads,
+        }),
+    };
+    Ok(Node(Arc::new(inner)))
+}
+
+fn threads(settings: &Settings, own: bool) -> std::io::Result<([Threads; 2], Handlers)> {
+    if !own {
+        return Ok(([Threads::current(), Threads::current()], Handlers::current()));
+    }
+    let threads = [Threads::new("cluster", CLUSTER_THREADS)?, Threads::new("node", NODE_THREADS)?];
+    Ok((threads, Handlers::new(settings.handler_threads())?))
+}
+
+/// Has an embedded processor known to the log. Waits for a majority as long as that takes.
+async fn create(node: &Node, definition: &Definition, draw: Uuid) -> Result<(), ApiError> {
+    let what = What::Create(Box::new(definition.clone()));
+    let name = &definition.name;
+    let reason = Some("a node that runs it has started".to_owned());
+    let change = Change { operation: Uuid::new_v5(&draw, name.as_bytes()), reason, dry_run: false, what };
+    loop {
+        match node.ask(Request::Change(change.clone())).await {
+            Ok(Reply::Operation(done)) if done.state != OperationState::Refused => return Ok(()),
+            Ok(Reply::Operation(refused)) => {
+                let why = refused.why.unwrap_or_else(|| "it was refused".to_owned());
+                return Err(ApiError::new(&codes::INVALID_CHANGE, format!("failed to create processor {name}: {why}")));
+            }
+            Ok(_) => return Err(super::odd()),
+            Err(error) if error.may_repeat() => {
+                tracing::warn!(processor = name, "waiting for a majority of the cluster: {error}");
+            }
+            Err(error) => return Err(error.doing(format!("failed to create processor {name}"))),
+        }
+    }
+}
+
+impl House {
+    /// Hands over what it has, lets handlers end, leaves leadership to another, and writes down where it stands.
+    pub(super) async fn stop(&self) {
+        self.actors.drain(self.drain_wait).await;
+        self.actors.stop().await;
+        self.cluster.shutdown().await;
+        self.close().await;
+    }
+
+    /// As [`Self::stop`], and it is a member no more.
+    pub(super) async fn leave(&self) -> Result<(), ApiError> {
+        self.actors.drain(self.drain_wait).await;
+        self.actors.stop().await;
+        let left = self.cluster.leave().await;
+        self.close().await;
+        left.map_err(|error| ApiError::from(error).doing("failed to leave the cluster"))
+    }
+
+    async fn close(&self) {
+        self.watching.abort();
+        if let Some(door) = &self.door {
+            door.close().await;
+        }
+    }
+}
+
+fn died(error: tokio::task::JoinError) -> ApiError {
+    ApiError::new(&codes::BUG, format!("the node died while it started: {error}"))
+}
+
+/// Why a data directory was not opened, as people are told.
+pub(super) fn not_opened(error: OpenError) -> ApiError {
+    let code = match &error {
+        OpenError::Held { .. } => &codes::DATA_LOCKED,
+        OpenError::Damaged(_) => &codes::DAMAGED,
+        OpenError::ChunkBytes { .. } | OpenError::Setting(_) => &codes::BAD_SETTING,
+        OpenError::Io { .. } => &codes::START,
+    };
+    ApiError::new(code, error.to_string())
+}
+
+/// Why a node did not start, as people are told.
+fn not_started(error: StartError) -> ApiError {
+    match error {
+        StartError::Open(error) => not_opened(error),
+        StartError::Network(why) => ApiError::new(&codes::PORT_IN_USE, why),
+        StartError::Refused(why) | StartError::Failed(why) => ApiError::new(&codes::START, why),
+    }
+}

@@ -1,0 +1,202 @@
+//! A node in the making: its settings, its processors, and what it stands on.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use evener_cluster::{
+    Config,
+    transport::{Clock, SystemClock, TcpTransport, Transport},
+};
+use evener_core::id::ClusterId;
+use evener_store::{Disk, disk::FileDisk};
+use uuid::Uuid;
+
+use super::{Node, house};
+use crate::{
+    actors::Embedded,
+    codes,
+    error::ApiError,
+    handler::{Processor, Ready},
+    settings::{Settings, Sources, TABLE},
+};
+
+/// A node in the making.
+#[must_use = "a node does nothing until it is started"]
+pub struct NodeBuilder {
+    settings: Settings,
+    /// Founds a cluster of its own where its directory is empty and nobody says otherwise.
+    alone: bool,
+    outside: Option<Outside>,
+    processors: Vec<Processor>,
+}
+
+/// What a node stands on, where that is not this machine: the mouths of the world, and its dice.
+pub struct Outside {
+    /// Holds what it must not forget.
+    pub disk: Arc<dyn Disk>,
+    /// Reaches its peers.
+    pub transport: Arc<dyn Transport>,
+    /// Tells the time of day.
+    pub clock: Arc<dyn Clock>,
+    /// All its dice follow from this.
+    pub seed: u64,
+}
+
+impl Node {
+    /// A node as its surroundings say: flags of `evener serve` among the program's own, then `EVENER_*`
+    /// variables, then `evener.toml`, then the defaults: one node, with its data in `./data`.
+    ///
+    /// # Errors
+    /// Where a setting is unknown or makes no sense.
+    pub fn from_env() -> Result<NodeBuilder, ApiError> {
+        let flags = flags(std::env::args().skip(1));
+        Ok(NodeBuilder { alone: true, ..Self::with(Sources::of_process(flags, None)?.load()?.settings) })
+    }
+
+    /// A node with these settings, exactly.
+    pub fn with(settings: Settings) -> NodeBuilder {
+        NodeBuilder { settings, alone: false, outside: None, processors: Vec::new() }
+    }
+
+    /// A node for a test: alone, in memory, on the current runtime and in its time.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn ephemeral() -> NodeBuilder {
+        use evener_cluster::sim_wire;
+        use evener_store::disk::{Image, MemoryDisk};
+
+        let threads = tokio::runtime::Handle::current();
+        let scheduler = Arc::new(move |job: Box<dyn FnOnce() + Send>| {
+            threads.spawn(async move { job() });
+        });
+        let seed = rand::random();
+        let wire = sim_wire::SimNet::new(sim_wire::Settings::seeded(seed));
+        let outside = Outside {
+            disk: Arc::new(MemoryDisk::with(Image::default(), scheduler)),
+            transport: Arc::new(wire.host("127.0.0.1")),
+            clock: Arc::new(SystemClock),
+            seed,
+        };
+        NodeBuilder { alone: true, ..Self::with(Settings::default()) }.standing_on(outside)
+    }
+}
+
+impl NodeBuilder {
+    /// Gives it a processor. Every node of the cluster that is given it can run it.
+    pub fn processor(mut self, processor: impl Ready) -> Self {
+        self.processors.push(processor.ready());
+        self
+    }
+
+    /// Its settings, to be changed.
+    pub fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Has it stand on something else than this machine. Then it runs on the current runtime alone, and serves
+    /// no HTTP.
+    pub fn standing_on(mut self, outside: Outside) -> Self {
+        self.outside = Some(outside);
+        self
+    }
+
+    /// Starts it: it is a member of its cluster, its processors are known to the log, and its handlers at work.
+    /// Where it joins a cluster, or needs others for a majority, it waits for them.
+    ///
+    /// # Errors
+    /// What contradicts each other, or cannot be had, and what to do about it.
+    pub async fn start(self) -> Result<Node, ApiError> {
+        let Self { settings, alone, outside, processors } = self;
+        settings.check()?;
+        let embedded: Vec<Embedded> = processors
+            .into_iter()
+            .map(Processor::into_parts)
+            .collect::<Result<_, _>>()
+            .map_err(|error| ApiError::new(&codes::INVALID_CHANGE, error.to_string()))?;
+        let mut names: Vec<&str> = embedded.iter().map(|(definition, _)| definition.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let message = format!("two processors of this program are named {:?}", twice[0]);
+            return Err(ApiError::new(&codes::EXISTS, message));
+        }
+        house::start(settings, alone, outside, embedded).await
+    }
+}
+
+impl Outside {
+    /// This machine.
+    pub(super) fn machine(settings: &Settings) -> Result<Self, ApiError> {
+        Ok(Self {
+            disk: Arc::new(FileDisk::open(&settings.data).map_err(house::not_opened)?),
+            transport: Arc::new(TcpTransport::default()),
+            clock: Arc::new(SystemClock),
+            seed: rand::random(),
+        })
+    }
+}
+
+/// What the cluster is told of these settings.
+pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, embedded: &[Embedded]) -> Config {
+    let mut config = Config::new(settings.name.clone(), settings.peer_listen.to_string());
+    config.peer = settings.peer_advertise.as_ref().map(ToString::to_string);
+    config.http = http;
+    config.cluster = settings.cluster.map(ClusterId);
+    config.join = settings.join.iter().map(ToString::to_string).collect();
+    config.bootstrap = settings.bootstrap || (alone && config.join.is_empty() && config.cluster.is_none());
+    let capability = |(definition, _): &Embedded| (definition.name.clone(), vec![VERSION]);
+    config.capabilities = embedded.iter().map(capability).collect::<BTreeMap<_, _>>();
+    config.seed = seed;
+    config.draw = Uuid::from_u64_pair(seed, seed.rotate_left(32) ^ DRAW);
+    config.raft.heartbeat = settings.heartbeat;
+    config.raft.election_min = settings.election;
+    config.raft.election_max = settings.election * 2;
+    config.lease = settings.lease;
+    config.journal.chunk_bytes = settings.chunk_bytes.0;
+    config
+}
+
+/// The version of an embedded processor; others beside it come later.
+const VERSION: u32 = 1;
+/// Any number: the other half of what names this life of the process.
+const DRAW: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The flags of `evener serve` that stand among a program's arguments; what else stands there is the program's.
+fn flags(arguments: impl Iterator<Item = String>) -> Vec<(&'static str, String)> {
+    let mut arguments = arguments.peekable();
+    let mut flags = Vec::new();
+    while let Some(argument) = arguments.next() {
+        let Some(flag) = argument.strip_prefix("--") else { continue };
+        if flag.is_empty() {
+            break;
+        }
+        let (flag, value) = flag.split_once('=').map_or((flag, None), |(flag, value)| (flag, Some(value.to_owned())));
+        let Some(setting) = TABLE.iter().find(|setting| setting.flag == flag) else { continue };
+        let value = match value {
+            Some(value) => value,
+            None if setting.is_switch() => "true".to_owned(),
+            None => arguments.next_if(|next| !next.starts_with("--")).unwrap_or_default(),
+        };
+        flags.push((setting.name, value));
+    }
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_ours_are_taken_from_among_the_programs_own() {
+        let check = |line: &str, expected: &[(&str, &str)]| {
+            let found = flags(line.split(' ').map(str::to_owned));
+            let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            assert_eq!(found, expected, "of {line}");
+        };
+        check("--data /tmp/x --verbose -n 3 run", &[("node.data", "/tmp/x")]);
+        check(
+            "--name=a --bootstrap 7 --join b:1,c:2",
+            &[("node.name", "a"), ("cluster.bootstrap", "true"), ("cluster.join", "b:1,c:2")],
+        );
+        check("--name --bootstrap", &[("node.name", ""), ("cluster.bootstrap", "true")]);
+        check("run -- --name a", &[]);
+    }
+}
