@@ -87,8 +87,9 @@ impl Journal {
     pub fn append(&self, frames: Vec<Frame>, done: Done) -> io::Result<()> {
         let mut writer = self.shared.writer.lock();
         writer.check_append(&frames)?;
-        let effects = writer.step(Input::Append(frames, done));
-        Shared::carry_out(&self.shared, effects, writer);
+        let tell = self.shared.take(&mut writer, Input::Append(frames, done));
+        drop(writer);
+        tell.all();
         Ok(())
     }
 
@@ -245,8 +246,9 @@ impl Journal {
         let due = {
             let mut writer = self.shared.writer.lock();
             if let Err(reason) = take_verdicts(&mut writer, verdicts) {
-                let effects = writer.step(Input::Failed(reason));
-                return Shared::carry_out(&self.shared, effects, writer);
+                let tell = self.shared.take(&mut writer, Input::Failed(reason));
+                drop(writer);
+                return tell.all();
             }
             chunks_to_seal(&mut writer, self.shared.chunk_bytes)
         };
@@ -308,7 +310,7 @@ impl Journal {
     }
 
     fn step(&self, input: Input) {
-        Shared::step(&self.shared, input);
+        Shared::step(self.shared.clone(), input);
     }
 }
 
@@ -367,32 +369,42 @@ fn chunks_to_seal(writer: &mut Writer, chunk_bytes: u64) -> Vec<Sealing> {
     due
 }
 
+/// Who is to be told how it went, once the writer is not held any more.
+#[must_use]
+struct Tell(Vec<(Done, io::Result<()>)>);
+
+impl Tell {
+    fn all(self) {
+        self.0.into_iter().for_each(|(done, result)| done(result));
+    }
+}
+
 impl Shared {
-    fn step(shared: &Arc<Self>, input: Input) {
-        let mut writer = shared.writer.lock();
-        let effects = writer.step(input);
-        Self::carry_out(shared, effects, writer);
+    /// Takes one input. Whoever is told afterwards finds that the journal is not held here any more: the last handle
+    /// dropped after the last answer gives the directory up at once.
+    fn step(shared: Arc<Self>, input: Input) {
+        let tell = shared.take(&mut shared.writer.lock(), input);
+        drop(shared);
+        tell.all();
     }
 
-    /// The disk is given its work while the writer is held, so that it comes in order; others are told afterwards.
-    fn carry_out(shared: &Arc<Self>, effects: Effects, writer: parking_lot::MutexGuard<'_, Writer>) {
-        if let Some(mark) = effects.mark {
-            let back = shared.clone();
+    /// Takes one input. The disk is given its work while the writer is held, so that it comes in order.
+    fn take(self: &Arc<Self>, writer: &mut Writer, input: Input) -> Tell {
+        let Effects { mark, group, tell } = writer.step(input);
+        if let Some(mark) = mark {
+            let back = Arc::downgrade(self);
             let report = move |result: io::Result<()>| {
-                if let Err(error) = result {
-                    Self::step(&back, Input::Failed(error.to_string()));
+                if let (Err(error), Some(back)) = (result, back.upgrade()) {
+                    Self::step(back, Input::Failed(error.to_string()));
                 }
             };
-            shared.disk.submit(vec![mark], Box::new(report));
+            self.disk.submit(vec![mark], Box::new(report));
         }
-        if let Some(group) = effects.group {
-            let back = shared.clone();
-            shared.disk.submit(group, Box::new(move |result| Self::step(&back, Input::Finished(result))));
+        if let Some(group) = group {
+            let back = self.clone();
+            self.disk.submit(group, Box::new(move |result| Self::step(back, Input::Finished(result))));
         }
-        drop(writer);
-        for (done, result) in effects.tell {
-            done(result);
-        }
+        Tell(tell)
     }
 
     /// Frames that stand next to each other, each checked.

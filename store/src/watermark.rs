@@ -1,6 +1,7 @@
 //! The watermark: up to where this node's log is known to be synced. It is written before the next group, without a
 //! sync of its own, so it may lag and never leads. A bad frame before it is damage; one beyond it may be a write
-//! that a crash tore (P8).
+//! that a crash tore (P8). So rot in the very last group, where the watermark is not written yet or was lost in a
+//! crash, reads as a torn tail.
 
 use std::io;
 

@@ -342,3 +342,13 @@ fn another_chunk_size_is_refused() {
     let error = Journal::open(disk, Settings { chunk_bytes: 4095, ..SMALL }).err().unwrap().to_string();
     assert_eq!(error, "chunk_bytes is 4095, and may be 4096 to 1073741824");
 }
+
+#[test]
+fn the_directory_is_free_when_the_last_handle_is_gone() {
+    let home = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let disk = Arc::new(FileDisk::open(home.path()).unwrap());
+        let (journal, _) = Journal::open(disk, SMALL).unwrap();
+        settled(|done| journal.append(frames(round * 3..round * 3 + 3), done).unwrap());
+    }
+}
