@@ -13,7 +13,7 @@ use proptest::{collection, prelude::*};
 
 use self::world::{BATCH, Faults, Step, World};
 use crate::{
-    command::Change,
+    command::{Change, LetterMove},
     id::{NodeId, Position},
     limits::Limits,
     processor::OnError,
@@ -260,6 +260,39 @@ fn p6_a_sequence_that_reached_its_limit_is_finished_in_order() {
     assert_all_handled_in_order(&world, false);
     assert_settled(&world);
     assert_few_handled_again(&world);
+}
+
+#[test]
+fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
+    let faults = Faults { fail: [(0, 1)].into(), refuse: BTreeSet::new() };
+    let limits = Limits { letters_max: 1, ..Limits::DEFAULT };
+    let mut world = World::new(NODES, OnError::SetAside, limits, faults);
+    (0..2).for_each(|_| world.append("s0"));
+    // The letters that had room are done, and those that had none are on their way again.
+    let told_again = |world: &World| {
+        let told =
+            world.nodes.values().filter_map(|node| node.tell.as_ref()).flat_map(|(_, progress)| &progress.letters);
+        world.calls.len() > 1
+            && world.processor().set_aside.is_empty()
+            && told.filter_map(LetterMove::holds).count() > 0
+    };
+    while !told_again(&world) {
+        match world.enabled().first().cloned() {
+            Some(step) => world.take(step),
+            None => world.pass(world.next_wake().expect("it is told again at some time")),
+        }
+    }
+    // Meanwhile the log says something new, and the sequence goes on.
+    world.change(Change::Pause("p".into(), true));
+    world.change(Change::Pause("p".into(), false));
+    world.append("s0");
+    while let Some(step) = world.enabled().into_iter().find(|step| !matches!(step, Step::Tell(_))) {
+        world.take(step);
+    }
+    assert!(world.calls.iter().all(|call| call.position < 2), "event 2 overtakes the letters");
+    assert!(world.settle(world.now + 600_000));
+    assert_all_handled_in_order(&world, false);
+    assert_settled(&world);
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub(super) struct Node {
     workers: BTreeMap<WorkerId, Crew>,
     seen: Option<(LogIndex, bool)>,
     read: Option<(Position, usize)>,
-    tell: Option<(LogIndex, crate::command::Progress)>,
+    pub(super) tell: Option<(LogIndex, crate::command::Progress)>,
     hand_overs: VecDeque<(SegmentId, crate::id::Epoch, Position, Option<NodeId>)>,
     wants_tick: bool,
     wake: Option<u64>,
