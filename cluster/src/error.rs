@@ -134,6 +134,21 @@ impl From<Why> for Error {
     }
 }
 
+/// What is wrong with how a node was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Wrong {
+    /// Its directory, or the cluster it asked, is another one than was meant.
+    Other,
+    /// A member of its name has another directory: this one was emptied, or the name is taken.
+    Emptied,
+    /// A cluster answers where one was to be founded.
+    Answered,
+    /// Its directory is empty, and nobody said to found or to join.
+    Nowhere,
+    /// Something else.
+    Told,
+}
+
 /// Why a node does not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -144,8 +159,13 @@ pub enum StartError {
     #[error("{0}")]
     Network(String),
     /// What it was told contradicts what is.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{why}")]
+    Refused {
+        /// What is wrong with it.
+        wrong: Wrong,
+        /// In words, with the way out.
+        why: String,
+    },
     /// Something below failed.
     #[error("{0}")]
     Failed(String),

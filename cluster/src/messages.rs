@@ -8,6 +8,8 @@ use evener_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::error::Wrong;
+
 /// Who answers: to strangers too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
@@ -48,8 +50,13 @@ pub enum Joined {
     },
     /// Not now; it may ask again.
     Later(String),
-    /// No, and the way out.
-    No(String),
+    /// No.
+    No {
+        /// What is wrong with it.
+        wrong: Wrong,
+        /// In words, with the way out.
+        why: String,
+    },
 }
 
 /// The session of a node lives.

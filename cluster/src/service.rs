@@ -9,7 +9,7 @@ use futures::{StreamExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::{Class, Error},
+    error::{Class, Error, Wrong},
     handshake::{PeerIdentity, Purpose},
     link::{Code, Refusal, Service, StreamReceiver, StreamSender},
     message::Kind,
@@ -153,10 +153,11 @@ fn who(node: &Node) -> Who {
 async fn join(node: &Node, join: Join) -> Joined {
     let cluster = node.identity.cluster;
     if let Some(wanted) = join.cluster.filter(|wanted| *wanted != cluster) {
-        return Joined::No(format!(
+        let why = format!(
             "this is cluster {cluster}, and {wanted} is wanted; give the address of a member of that one, \
              or leave out the cluster's id"
-        ));
+        );
+        return Joined::No { wrong: Wrong::Other, why };
     }
     match node.propose(&Command::Admit(join.admit)).await {
         Ok(Outcome::Admitted(number)) => Joined::Welcome {
@@ -165,7 +166,10 @@ async fn join(node: &Node, join: Join) -> Joined {
             chunk_bytes: node.identity.chunk_bytes,
             members: node.ledger.view.state().members.values().cloned().collect(),
         },
-        Ok(Outcome::Not(Why::Exists(why) | Why::Invalid(why) | Why::Limit(why) | Why::Unknown(why))) => Joined::No(why),
+        Ok(Outcome::Not(Why::Exists(why))) => Joined::No { wrong: Wrong::Emptied, why },
+        Ok(Outcome::Not(Why::Invalid(why) | Why::Limit(why) | Why::Unknown(why))) => {
+            Joined::No { wrong: Wrong::Told, why }
+        }
         Ok(other) => Joined::Later(format!("{other:?}")),
         Err(error) => Joined::Later(error.message),
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     config::Config,
     dice::{self, Use},
-    error::StartError,
+    error::{StartError, Wrong},
     links::Links,
     message::Kind,
     messages::{Join, Joined, Who},
@@ -77,10 +77,11 @@ pub async fn become_member(
         return Ok((its_own(config, identity)?, false));
     }
     if config.name.is_empty() || config.name.len() > NODE_NAME_BYTES_MAX {
-        return Err(StartError::Refused(format!(
+        let why = format!(
             "a node's name has 1 to {NODE_NAME_BYTES_MAX} bytes, and this one has {}; choose another",
             config.name.len()
-        )));
+        );
+        return Err(StartError::Refused { wrong: Wrong::Told, why });
     }
     let identity = match (config.bootstrap, config.join.is_empty()) {
         (true, _) => {
@@ -96,9 +97,9 @@ pub async fn become_member(
         (false, false) => join(config, links, peer, incarnation).await?,
         (false, true) => {
             let disk = disk.name();
-            return Err(StartError::Refused(format!(
-                "{disk} holds no node: found a cluster with --bootstrap, or join one with --join ADDRESS"
-            )));
+            let why =
+                format!("{disk} holds no node: found a cluster with --bootstrap, or join one with --join ADDRESS");
+            return Err(StartError::Refused { wrong: Wrong::Nowhere, why });
         }
     };
     Ok((identity, true))
@@ -112,10 +113,11 @@ pub fn seal(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Res
     }
     if fresh {
         let (name, disk) = (&identity.name, disk.name());
-        return Err(StartError::Refused(format!(
+        let why = format!(
             "{disk} belongs to node {name} and holds no log: what the node may have acknowledged is lost; empty the \
              directory and join under another name, then remove the old one with `evener cluster leave {name}`"
-        )));
+        );
+        return Err(StartError::Refused { wrong: Wrong::Emptied, why });
     }
     Ok(())
 }
@@ -124,17 +126,19 @@ pub fn seal(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Res
 fn its_own(config: &Config, identity: Identity) -> Result<Identity, StartError> {
     let Identity { cluster, name, .. } = &identity;
     if let Some(wanted) = config.cluster.filter(|wanted| wanted != cluster) {
-        return Err(StartError::Refused(format!(
+        let why = format!(
             "the data directory is of cluster {cluster}, and cluster {wanted} was asked for; give that cluster's \
              directory, or an empty one"
-        )));
+        );
+        return Err(StartError::Refused { wrong: Wrong::Other, why });
     }
     if *name != config.name {
-        return Err(StartError::Refused(format!(
+        let why = format!(
             "the data directory is of the node named {name}, and it was started as {}; start it under its name, \
              or give an empty directory",
             config.name
-        )));
+        );
+        return Err(StartError::Refused { wrong: Wrong::Other, why });
     }
     Ok(identity)
 }
@@ -145,11 +149,12 @@ async fn nobody_answers(config: &Config, links: &Links) -> Result<(), StartError
         let answer = links.inquire(at, Kind::WHO, Bytes::new(), WHO_WAIT).await;
         let Some(who) = answer.ok().and_then(|answer| decode_message::<Who>(&answer).ok()) else { continue };
         if let Some(cluster) = who.cluster {
-            return Err(StartError::Refused(format!(
+            let why = format!(
                 "refused to found a cluster: node {} of cluster {cluster} answers at {at}; join it by leaving out \
                  --bootstrap, or leave out --join {at}",
                 who.name
-            )));
+            );
+            return Err(StartError::Refused { wrong: Wrong::Answered, why });
         }
     }
     Ok(())
@@ -158,7 +163,7 @@ async fn nobody_answers(config: &Config, links: &Links) -> Result<(), StartError
 /// Asks one member after the other until one lets this node in, or one says no.
 async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnation) -> Result<Identity, StartError> {
     let join = Join { admit: admit(config, incarnation, peer), cluster: config.cluster };
-    let question = encode_message(&join).map_err(|error| StartError::Refused(error.to_string()))?;
+    let question = encode_message(&join).map_err(|error| StartError::Failed(error.to_string()))?;
     let mut told = None;
     loop {
         for at in config.join.iter().filter(|at| *at != peer) {
@@ -168,8 +173,8 @@ async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnati
                         let name = config.name.clone();
                         return Ok(Identity { cluster, node, name, incarnation, chunk_bytes });
                     }
-                    Ok(Joined::No(why)) => {
-                        return Err(StartError::Refused(format!("refused to join at {at}: {why}")));
+                    Ok(Joined::No { wrong, why }) => {
+                        return Err(StartError::Refused { wrong, why: format!("refused to join at {at}: {why}") });
                     }
                     Ok(Joined::Later(why)) => why,
                     Err(error) => error.to_string(),

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::serve::ListenerExt;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,10 @@ impl Door {
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let serving = threads.spawn(async move {
+            // Answers are small and many: none may wait for the next one to fill a packet.
+            let listener = listener.tap_io(|connection| {
+                let _ = connection.set_nodelay(true);
+            });
             if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
                 tracing::error!(%error, "the HTTP server ended");
             }

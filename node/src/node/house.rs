@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evener_cluster::{Cluster, StartError};
+use evener_cluster::{Cluster, StartError, error::Wrong};
 use evener_core::processor::Definition;
 use evener_store::error::OpenError;
 use tokio::task::JoinHandle;
@@ -178,6 +178,16 @@ fn not_started(error: StartError) -> ApiError {
     match error {
         StartError::Open(error) => not_opened(error),
         StartError::Network(why) => ApiError::new(&codes::PORT_IN_USE, why),
-        StartError::Refused(why) | StartError::Failed(why) => ApiError::new(&codes::START, why),
+        StartError::Refused { wrong, why } => {
+            let code = match wrong {
+                Wrong::Other => &codes::OTHER_CLUSTER,
+                Wrong::Emptied => &codes::EMPTIED,
+                Wrong::Answered => &codes::CLUSTER_ANSWERS,
+                Wrong::Nowhere => &codes::NOTHING_TO_START,
+                Wrong::Told => &codes::START,
+            };
+            ApiError::new(code, why)
+        }
+        StartError::Failed(why) => ApiError::new(&codes::START, why),
     }
 }

@@ -27,7 +27,7 @@ function table(element, columns, rows) {
   if (!element.tHead) {
     const head = make('tr', '', make('thead', '', element));
     columns.forEach(([name, , kind]) => {
-      const th = make('th', String(kind).includes('n') && kind === 'n' ? 'n' : '', head);
+      const th = make('th', typeof kind === 'string' ? kind : '', head);
       th.scope = 'col';
       text(th, name);
     });
@@ -56,7 +56,7 @@ const NODES = [
   ['role', (m) => m.role],
   ['segments', (m) => m.segments, 'n'],
   ['applied', (m) => (m.applied == null ? '' : number(m.applied)), 'n'],
-  ['clients', (m) => m.http],
+  ['clients', (m) => m.http, 'wide'],
   ['peers', (m) => m.peer],
 ];
 const SEGMENTS = [

@@ -132,7 +132,7 @@ settings! {
     "log.format" log: LogFormat = "text", "log",
         "How log lines are written on stderr",
         "people read it first";
-    "log.filter" log_filter: String = "info", "log-filter",
+    "log.filter" log_filter: String = "info,openraft=warn", "log-filter",
         "Which log lines are written, as `info,evener_cluster=debug`; EVENER_LOG is short for its variable",
         "what an operator acts on, and no more";
 }
