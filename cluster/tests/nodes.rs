@@ -60,8 +60,9 @@ fn event(stream: &str, id: u128) -> Request {
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waiting = async {
+        let mut look = tokio::time::interval(Duration::from_millis(5));
         while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            look.tick().await;
         }
     };
     timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));

@@ -13,7 +13,7 @@ use evener_store::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep},
+    time::{Instant, sleep_until},
 };
 use uuid::Uuid;
 
@@ -102,7 +102,7 @@ impl World {
     async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let waiting = async {
             while !holds(self) {
-                sleep(Duration::from_millis(10)).await;
+                pass(Duration::from_millis(10)).await;
             }
         };
         timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
@@ -141,12 +141,17 @@ impl World {
     }
 }
 
+/// Virtual time passes, at once.
+async fn pass(time: Duration) {
+    sleep_until(Instant::now() + time).await;
+}
+
 /// A disk whose work is done by a task, in virtual time.
 fn disk() -> FaultyDisk {
     let (jobs, mut queue) = mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
     tokio::spawn(async move {
         while let Some(job) = queue.recv().await {
-            sleep(Duration::from_micros(100)).await;
+            pass(Duration::from_micros(100)).await;
             job();
         }
     });
@@ -252,10 +257,10 @@ async fn an_idle_cluster_writes_nothing() {
     let world = World::founded(5, 3).await;
     world.append(1, 1).await.unwrap();
     world.same().await;
-    sleep(Duration::from_secs(10)).await;
+    pass(Duration::from_secs(10)).await;
     let ends = || world.nodes.values().map(|node| (node.status().last, node.status().term)).collect::<Vec<_>>();
     let before = ends();
-    sleep(Duration::from_secs(60)).await;
+    pass(Duration::from_secs(60)).await;
     assert_eq!(ends(), before);
 }
 

@@ -361,5 +361,4 @@ impl Layout for TransferLeaderRequest<Types> {
 }
 
 #[cfg(test)]
-#[path = "layout_tests.rs"]
 mod tests;

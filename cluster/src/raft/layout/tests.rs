@@ -1,3 +1,5 @@
+//! Golden bytes of every layout: what is written today is read for ever.
+
 use super::*;
 
 fn seat() -> Seat {
