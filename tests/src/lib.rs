@@ -1,8 +1,11 @@
 //! The harness and its runs: Evener as its users see it, and under faults that its users should never see.
 //!
 //! [`oracle`] holds what must be true of any run, a file per promise; [`sim`] makes runs: whole nodes in virtual
-//! time, on a faulty disk and a faulty wire, from one seed.
+//! time, on a faulty disk and a faulty wire, from one seed. [`town`] makes nodes of real processes, sockets and files,
+//! and [`receipt`] is a real event log to run on.
 #![allow(clippy::unwrap_used, reason = "a panic in the harness is its report")]
 
 pub mod oracle;
+pub mod receipt;
 pub mod sim;
+pub mod town;

@@ -1,0 +1,5 @@
+//! The binary `evener`, built wherever these tests are.
+
+fn main() -> std::process::ExitCode {
+    evener::cli::main()
+}

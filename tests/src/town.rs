@@ -1,0 +1,366 @@
+//! A town of nodes: real processes, real sockets, real files, and the public surface only.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use evener::{
+    client::Client,
+    engine::{Cluster, DeadLetter, Processor, Reply, Request},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::{Instant, timeout},
+};
+
+/// How long anything may take that a test waits for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Nodes of one cluster, and a folder for all they write.
+pub struct Town {
+    folder: TempDir,
+    program: PathBuf,
+    houses: BTreeMap<String, House>,
+}
+
+struct House {
+    http: String,
+    peer: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    program: PathBuf,
+    child: Option<Child>,
+}
+
+/// What a handler program wrote down of one delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The event's place.
+    pub position: u64,
+    /// Its stream.
+    pub stream: String,
+    /// Its type.
+    pub kind: String,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Under which claim or loan.
+    pub segment: u32,
+    /// Its epoch.
+    pub epoch: u64,
+    /// When, in microseconds.
+    pub at_us: u64,
+    /// It was handled.
+    pub ok: bool,
+    /// The process that wrote it.
+    pub process: String,
+}
+
+impl Town {
+    /// An empty town. `program` is the binary under test.
+    #[must_use]
+    pub fn new(program: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("evener-town-").tempdir().expect("a folder can be made");
+        Self { folder, program: program.into(), houses: BTreeMap::new() }
+    }
+
+    /// Where everything is written.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A folder of its own.
+    #[must_use]
+    pub fn new_folder(&self, name: &str) -> PathBuf {
+        let path = self.folder().join(name);
+        std::fs::create_dir_all(&path).expect("a folder can be made");
+        path
+    }
+
+    /// Builds a house for a node and starts it: the first founds the cluster, others join.
+    pub async fn build(&mut self, name: &str, args: &[&str]) {
+        let program = self.program.clone();
+        self.build_with(name, &program, args, &[]).await;
+    }
+
+    /// As [`build`](Self::build), with a program of its own.
+    pub async fn build_with(&mut self, name: &str, program: &Path, args: &[&str], env: &[(&str, &str)]) {
+        let [http, peer] = free_addresses();
+        let mut all = vec!["serve".to_owned(), "--data".into(), self.folder().join(name).display().to_string()];
+        all.extend(["--name", name, "--listen", &http, "--peer-listen", &peer].map(String::from));
+        match self.houses.values().next() {
+            None => all.push("--bootstrap".into()),
+            Some(first) => all.extend(["--join".to_owned(), first.peer.clone()]),
+        }
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.houses.insert(name.into(), House { http, peer, args: all, env, program: program.into(), child: None });
+        self.start(name).await;
+    }
+
+    /// Three nodes, `n1` to `n3`.
+    pub async fn of_three(program: &str, args: &[&str]) -> Self {
+        let mut town = Self::new(program);
+        for name in ["n1", "n2", "n3"] {
+            town.build(name, args).await;
+        }
+        town
+    }
+
+    /// Starts a node by the command it was built with, and waits until it is ready.
+    pub async fn start(&mut self, name: &str) {
+        if let Err(error) = self.try_start(name).await {
+            panic!("{error}");
+        }
+    }
+
+    async fn try_start(&mut self, name: &str) -> Result<(), String> {
+        let log = self.log(name);
+        let house = self.houses.get_mut(name).expect("the node was built");
+        let stderr = File::options().create(true).append(true).open(&log).expect("a log can be written");
+        let mut command = Command::new(&house.program);
+        command.args(&house.args).envs(house.env.iter().map(|(key, value)| (key, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| format!("{name} cannot be run: {error}"))?;
+        let stdout = child.stdout.take().expect("it was asked for");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = timeout(PATIENCE, lines.next_line()).await;
+        let Ok(Ok(Some(line))) = line else {
+            return Err(format!("{name} did not get ready; it logged:\n{}", tail_of(&log)));
+        };
+        let ready: serde_json::Value = serde_json::from_str(&line).map_err(|error| format!("{line}: {error}"))?;
+        assert_eq!((&ready["ready"], &ready["node"]), (&true.into(), &name.into()), "{line}");
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        house.child = Some(child);
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub async fn kill(&mut self, name: &str) {
+        let mut child = self.take(name);
+        child.start_kill().expect("a child can be killed");
+        let _ = child.wait().await;
+    }
+
+    /// SIGTERM, and the exit status.
+    pub async fn end(&mut self, name: &str) -> Option<i32> {
+        let mut child = self.take(name);
+        signal(&child, "-TERM").await;
+        let ended = timeout(PATIENCE, child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{name} did not end; it logged:\n{}", tail_of(&self.log(name))));
+        ended.expect("a child can be waited for").code()
+    }
+
+    /// Sends any signal to a node.
+    pub async fn signal(&self, name: &str, which: &str) {
+        signal(self.houses[name].child.as_ref().expect("the node lives"), which).await;
+    }
+
+    fn take(&mut self, name: &str) -> Child {
+        let house = self.houses.get_mut(name).expect("the node was built");
+        house.child.take().unwrap_or_else(|| panic!("{name} does not live"))
+    }
+
+    /// What a node logged.
+    #[must_use]
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.folder().join(format!("{name}.log"))
+    }
+
+    /// Names of nodes that live.
+    #[must_use]
+    pub fn alive(&self) -> Vec<String> {
+        self.houses.iter().filter(|(_, house)| house.child.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// URLs of nodes that live.
+    #[must_use]
+    pub fn urls(&self) -> String {
+        let alive = self.houses.values().filter(|house| house.child.is_some());
+        alive.map(|house| format!("http://{}", house.http)).collect::<Vec<_>>().join(",")
+    }
+
+    /// All URLs, the dead ones' too.
+    #[must_use]
+    pub fn all_urls(&self) -> String {
+        self.houses.values().map(|house| format!("http://{}", house.http)).collect::<Vec<_>>().join(",")
+    }
+
+    /// One node's URL.
+    #[must_use]
+    pub fn url(&self, name: &str) -> String {
+        format!("http://{}", self.houses[name].http)
+    }
+
+    /// One node's peer address.
+    #[must_use]
+    pub fn peer(&self, name: &str) -> String {
+        self.houses[name].peer.clone()
+    }
+
+    /// A client of all of them.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::connect(&self.all_urls()).expect("the addresses are good")
+    }
+
+    /// Runs a client command, whatever comes of it.
+    pub async fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(&self.program);
+        command.args(args).env("EVENER_SERVER", self.all_urls()).stdin(Stdio::null()).kill_on_drop(true);
+        command.output().await.expect("the binary can be run")
+    }
+
+    /// Runs a client command that must succeed; gives its standard output.
+    pub async fn tell(&self, args: &[&str]) -> String {
+        let output = self.run(args).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "evener {} failed:\n{stderr}", args.join(" "));
+        String::from_utf8(output.stdout).expect("it prints text")
+    }
+
+    /// Runs a client command that must fail; gives its exit status and standard error.
+    pub async fn fails(&self, args: &[&str]) -> (i32, String) {
+        let output = self.run(args).await;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "evener {} should fail", args.join(" "));
+        (output.status.code().unwrap_or(-1), stderr)
+    }
+
+    /// What the cluster says of a processor.
+    pub async fn processor(&self, name: &str) -> Processor {
+        match self.client().ask(&Request::Processor(name.into())).await {
+            Ok(Reply::Processor(processor)) => *processor,
+            other => panic!("{name} is asked for: {other:?}"),
+        }
+    }
+
+    /// What the cluster says of itself.
+    pub async fn cluster(&self) -> Cluster {
+        match self.client().ask(&Request::ClusterStatus).await {
+            Ok(Reply::Cluster(cluster)) => *cluster,
+            other => panic!("the cluster is asked for: {other:?}"),
+        }
+    }
+
+    /// What a processor has set aside.
+    pub async fn dead_letters(&self, name: &str) -> Vec<DeadLetter> {
+        match self.client().ask(&Request::DeadLetters(name.into())).await {
+            Ok(Reply::DeadLetters(letters)) => letters,
+            other => panic!("{name} is asked for its letters: {other:?}"),
+        }
+    }
+
+    /// Who leads, as soon as somebody does.
+    pub async fn leader(&self) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(leader) = self.cluster().await.leader {
+                return leader;
+            }
+            assert!(Instant::now() < until, "nobody leads");
+            pause().await;
+        }
+    }
+
+    /// Waits until a processor is as it should be.
+    pub async fn wait_for(&self, name: &str, what: &str, is: impl Fn(&Processor) -> bool) -> Processor {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let processor = self.processor(name).await;
+            if is(&processor) {
+                return processor;
+            }
+            assert!(Instant::now() < until, "{name} does not come to be {what}: {processor:#?}");
+            pause().await;
+        }
+    }
+
+    /// Waits until a processor has passed all there is.
+    pub async fn wait_passed(&self, name: &str) -> Processor {
+        self.wait_for(name, "at the head", |processor| {
+            processor.segments.iter().all(|segment| segment.token == processor.head)
+        })
+        .await
+    }
+}
+
+/// Segments of each node; none where one has no owner.
+#[must_use]
+pub fn shares(processor: &Processor) -> Option<BTreeMap<String, usize>> {
+    let mut shares = BTreeMap::new();
+    for segment in &processor.segments {
+        *shares.entry(segment.owner.clone()?).or_default() += 1;
+    }
+    Some(shares)
+}
+
+/// Whether the segments are shared over exactly these nodes, differing by at most one.
+#[must_use]
+pub fn even_over(processor: &Processor, nodes: &[String]) -> bool {
+    let Some(shares) = shares(processor) else { return false };
+    let counts: Vec<usize> = nodes.iter().map(|node| shares.get(node).copied().unwrap_or(0)).collect();
+    let all: usize = counts.iter().sum();
+    let (Some(most), Some(fewest)) = (counts.iter().max(), counts.iter().min()) else { return false };
+    all == processor.segments.len() && most - fewest <= 1
+}
+
+/// What the handler programs wrote down in a folder, in the order of their clocks.
+#[must_use]
+pub fn seen(folder: &Path) -> Vec<Seen> {
+    let mut all = Vec::new();
+    for file in std::fs::read_dir(folder).expect("the folder is there").flatten() {
+        let path = file.path();
+        if path.extension().is_none_or(|extension| extension != "seen") {
+            continue;
+        }
+        let process = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("a record can be read");
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let fields: Vec<&str> = line.trim_end().split('\t').collect();
+            let number = |nth: usize| fields[nth].parse::<u64>().unwrap_or_else(|_| panic!("no number: {line}"));
+            all.push(Seen {
+                position: number(0),
+                stream: fields[1].into(),
+                kind: fields[2].into(),
+                attempt: number(3) as u32,
+                segment: number(4) as u32,
+                epoch: number(5),
+                at_us: number(6),
+                ok: fields[7] == "true",
+                process: process.clone(),
+            });
+        }
+    }
+    all.sort_by_key(|seen| seen.at_us);
+    all
+}
+
+/// Waits a little before looking again.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+async fn signal(child: &Child, which: &str) {
+    let pid = child.id().expect("the child lives").to_string();
+    let sent = Command::new("kill").args([which, &pid]).status().await;
+    assert!(sent.is_ok_and(|status| status.success()), "{which} can be sent");
+}
+
+fn free_addresses() -> [String; 2] {
+    let sockets = [0, 0].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("a free port"));
+    sockets.map(|socket| socket.local_addr().expect("it is bound").to_string())
+}
+
+fn tail_of(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<_> = text.lines().rev().take(20).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}

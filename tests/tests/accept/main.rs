@@ -1,0 +1,11 @@
+//! What a user would try: real processes, the public surface only.
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+mod real_input;
+
+/// The binary under test.
+const EVENER: &str = env!("CARGO_BIN_EXE_evener-under-test");
+/// A handler program that writes down what it is given.
+const RECORD: &str = env!("CARGO_BIN_EXE_record");
+/// A node in a program, whose handler writes down what it is given.
+const RECORDER: &str = env!("CARGO_BIN_EXE_recorder");
