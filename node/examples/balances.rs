@@ -1,3 +1,6 @@
+//! The whole of an event processor: an event, its handler, a node. `cargo run --example balances`.
+#![allow(clippy::unwrap_used, reason = "a poisoned lock ends an example")]
+
 use evener::prelude::*;
 use std::{
     collections::HashMap,

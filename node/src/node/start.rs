@@ -127,7 +127,7 @@ impl Outside {
     pub(super) fn machine(settings: &Settings) -> Result<Self, ApiError> {
         Ok(Self {
             disk: Arc::new(FileDisk::open(&settings.data).map_err(house::not_opened)?),
-            transport: Arc::new(TcpTransport::default()),
+            transport: Arc::new(TcpTransport),
             clock: Arc::new(SystemClock),
             seed: rand::random(),
         })

@@ -19,7 +19,9 @@ pub(super) async fn caught_up(node: &Node, processor: &str) -> Result<(), ApiErr
     let mut applied = node.0.house.as_ref().map(|house| house.cluster.applied());
     loop {
         // Seen before it is asked: what is applied meanwhile is not missed.
-        applied.as_mut().map(|applied| applied.mark_unchanged());
+        if let Some(applied) = &mut applied {
+            applied.mark_unchanged();
+        }
         let seen = node.processor(processor).status().await?;
         if seen.segments.iter().all(|segment| segment.token >= head.0) {
             return Ok(());
