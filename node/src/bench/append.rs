@@ -81,7 +81,7 @@ pub async fn measure(
     let (idle, cpu) = (Idle::begin(), cpu_seconds(&processes));
     tokio::time::sleep_until(until).await;
     let (idle_share, cpu) = (idle.share(), cpu_seconds(&processes) - cpu);
-    let mut times = Histogram::<u64>::new(3).map_err(|error| error.to_string())?;
+    let mut times = Histogram::<u64>::new_with_max(super::TIME_US_MAX, 3).map_err(|error| error.to_string())?;
     while let Some(ended) = tasks.join_next().await {
         let mine = ended.map_err(|error| error.to_string())??;
         times.add(mine).map_err(|error| error.to_string())?;
@@ -120,7 +120,7 @@ struct Writer {
 async fn write(writer: Writer, acked: Arc<AtomicU64>, from: Instant, until: Instant) -> Result<Histogram<u64>, String> {
     let Writer { client, nth, batch, bytes, kind } = writer;
     let mut dice = SmallRng::seed_from_u64(nth as u64);
-    let mut times = Histogram::<u64>::new(3).map_err(|error| error.to_string())?;
+    let mut times = Histogram::<u64>::new_with_max(super::TIME_US_MAX, 3).map_err(|error| error.to_string())?;
     while Instant::now() < until {
         let events = (0..batch).map(|_| {
             let mut data = vec![0; bytes];

@@ -29,7 +29,7 @@ pub fn measure(bytes: usize, time: Duration) -> Result<Baseline, String> {
     let told = |error: std::io::Error| format!("the disk could not be measured: {error}");
     let mut file: File = tempfile::tempfile().map_err(told)?;
     let payload = vec![7_u8; bytes];
-    let mut times = Histogram::<u64>::new(3).map_err(|error| error.to_string())?;
+    let mut times = Histogram::<u64>::new_with_max(super::TIME_US_MAX, 3).map_err(|error| error.to_string())?;
     let begun = Instant::now();
     while begun.elapsed() < time {
         let at = Instant::now();

@@ -15,6 +15,9 @@ use crate::rig::Nodes;
 pub use append::Row;
 pub use disk::Baseline;
 
+/// The longest time that is told apart from longer ones: a minute, in microseconds.
+const TIME_US_MAX: u64 = 60_000_000;
+
 /// What one can say of a run.
 #[derive(Clone, Debug)]
 pub struct Options {

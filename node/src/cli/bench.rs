@@ -53,7 +53,7 @@ impl Command {
         let figures = runtime()?.block_on(run(&options, |line| {
             if table {
                 // A closed pipe ends the command at its next line.
-                let _ = say(&text(line));
+                let _ = say(&format!("{}\n", text(line)));
             }
         }));
         let figures = figures.map_err(|error| ApiError::new(&codes::RIG, error))?;

@@ -33,7 +33,7 @@ impl Args {
         let report = runtime()?.block_on(run(Options { time, headless, fault, program }));
         let report = report.map_err(|error| ApiError::new(&codes::RIG, error))?;
         let json = serde_json::to_string(&report).map_err(|error| ApiError::new(&codes::BUG, error.to_string()))?;
-        say(&json)?;
+        say(&format!("{json}\n"))?;
         match report.broken().first() {
             None => Ok(()),
             Some(first) => Err(ApiError::new(&codes::BROKEN, first.clone())),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evidence::{Evidence, Handled};
+use super::evidence::{Acked, Evidence, Handled, Read};
 
 /// Broken promises are named up to so many; all are counted.
 const NAMED_MAX: usize = 10;
@@ -49,47 +49,51 @@ pub fn judge(evidence: &Evidence) -> Judgement {
 }
 
 /// P1, P2, P3: what was acknowledged stands in each node's log, once, where it was said, in order.
-fn log(judgement: &mut Judgement, evidence: &Evidence, node: &str, read: &[super::evidence::Read]) {
+fn log(judgement: &mut Judgement, evidence: &Evidence, node: &str, read: &[Read]) {
     judgement.stored = judgement.stored.max(read.len() as u64);
     let mut places = BTreeMap::new();
-    let mut last = BTreeMap::<&str, u64>::new();
-    for (place, event) in read.iter().enumerate() {
+    for event in read {
         if let Some(first) = places.insert(event.id, event.position) {
             judgement.stored_twice += 1;
             judgement.breaks(|| {
                 format!("event {} is stored twice on {node}: at {first} and at {}", event.id, event.position)
             });
-            continue;
         }
-        if event.position != place as u64 {
-            judgement
-                .breaks(|| format!("{node} has a gap in its log: event {} stands at {}", event.id, event.position));
-        }
-        let expected = last.get(event.stream.as_str()).map_or(0, |last| last + 1);
-        if event.number < expected {
-            judgement.out_of_order += 1;
-            judgement.breaks(|| {
-                let (stream, number) = (&event.stream, event.number);
-                format!(
-                    "event {number} of {stream} stands at {} on {node}, where event {expected} belongs",
-                    event.position
-                )
-            });
-        }
-        last.insert(&event.stream, event.number);
     }
     for acked in &evidence.acked {
-        match places.get(&acked.id) {
+        let Acked { id, position, .. } = acked;
+        match places.get(id) {
             None => {
                 judgement.lost += 1;
-                judgement.breaks(|| {
-                    format!("event {} was acknowledged at {} and is not on {node}", acked.id, acked.position)
-                });
+                judgement.breaks(|| format!("event {id} was acknowledged at {position} and is not on {node}"));
             }
-            Some(place) if *place != acked.position && judgement.stored_twice == 0 => judgement.breaks(|| {
-                format!("event {} was acknowledged at {} and stands at {place} on {node}", acked.id, acked.position)
-            }),
+            Some(place) if place != position && judgement.stored_twice == 0 => {
+                judgement
+                    .breaks(|| format!("event {id} was acknowledged at {position} and stands at {place} on {node}"));
+            }
             Some(_) => {}
+        }
+    }
+    if judgement.stored_twice == 0 {
+        in_order(judgement, node, read);
+    }
+}
+
+/// Positions without gaps, and the events of a stream in its order.
+fn in_order(judgement: &mut Judgement, node: &str, read: &[Read]) {
+    let mut last = BTreeMap::<&str, u64>::new();
+    for (place, event) in read.iter().enumerate() {
+        let Read { id, position, stream, number } = event;
+        if *position != place as u64 {
+            judgement
+                .breaks(|| format!("{node} has a gap in its log: event {id} stands at {position}, not at {place}"));
+        }
+        let expected = last.insert(stream, *number).map_or(0, |last| last + 1);
+        if *number < expected {
+            judgement.out_of_order += 1;
+            judgement.breaks(|| {
+                format!("event {number} of {stream} stands at {position} on {node}, where event {expected} belongs")
+            });
         }
     }
 }
@@ -142,10 +146,7 @@ fn handlings(judgement: &mut Judgement, evidence: &Evidence) {
 mod tests {
     use uuid::Uuid;
 
-    use super::{
-        super::evidence::{Acked, Break, Read},
-        *,
-    };
+    use super::{super::evidence::Break, *};
 
     /// Two streams of five events each, all well, on two nodes.
     fn well() -> Evidence {
