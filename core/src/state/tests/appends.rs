@@ -20,7 +20,7 @@ fn event(id: u8, content: u8) -> Event {
     Event {
         id: Uuid::from_u128(u128::from(id)),
         kind: format!("kind-{}", id % 3),
-        stream: (id % 4 > 0).then(|| format!("stream-{}", id % 4)),
+        stream: (!id.is_multiple_of(4)).then(|| format!("stream-{}", id % 4)),
         tags: vec![format!("tag={}", id % 2)],
         data: vec![content],
         ..Event::default()
