@@ -58,8 +58,8 @@ pub struct Seen {
     pub at_us: u64,
     /// It was handled.
     pub ok: bool,
-    /// The process that wrote it.
-    pub process: String,
+    /// The process of the node under which it was handled.
+    pub node: u32,
 }
 
 impl Town {
@@ -321,7 +321,8 @@ pub fn seen(folder: &Path) -> Vec<Seen> {
         if path.extension().is_none_or(|extension| extension != "seen") {
             continue;
         }
-        let process = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let node = stem.split('-').next().and_then(|node| node.parse().ok()).expect("a record is named after its node");
         let text = std::fs::read_to_string(&path).expect("a record can be read");
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             let fields: Vec<&str> = line.trim_end().split('\t').collect();
@@ -335,7 +336,7 @@ pub fn seen(folder: &Path) -> Vec<Seen> {
                 epoch: number(5),
                 at_us: number(6),
                 ok: fields[7] == "true",
-                process: process.clone(),
+                node,
             });
         }
     }

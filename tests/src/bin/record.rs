@@ -1,8 +1,8 @@
 //! A handler program for the tests: writes down each event it is given, and fails where it is told to.
 //!
 //! `record FOLDER` appends a line `position TAB stream TAB type TAB attempt TAB segment TAB epoch TAB at_us TAB ok`
-//! per delivery to a file of its own. Streams named in `FOLDER/fail-always` fail at every attempt, as long as
-//! they stand there; those in `FOLDER/fail-thrice` at the first three. `FOLDER/delay-us` is slept before each.
+//! per delivery to a file of its own, named after the node that runs it and itself. Streams named in `FOLDER/fail-always` fail at every attempt, as long as
+//! they stand there; events at positions in `FOLDER/fail-thrice` at the first three. `FOLDER/delay-us` is slept before each.
 
 use std::{
     fs::{OpenOptions, read_to_string},
@@ -15,8 +15,8 @@ use serde_json::Value;
 
 fn main() -> io::Result<()> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or_else(|| io::Error::other("a folder is missing"))?);
-    let mut file =
-        OpenOptions::new().create(true).append(true).open(folder.join(format!("{}.seen", std::process::id())))?;
+    let name = format!("{}-{}.seen", std::os::unix::process::parent_id(), std::process::id());
+    let mut file = OpenOptions::new().create(true).append(true).open(folder.join(name))?;
     let mut out = io::stdout().lock();
     let delay = read_to_string(folder.join("delay-us")).ok().and_then(|text| text.trim().parse().ok());
     for line in io::stdin().lock().lines() {
@@ -27,11 +27,12 @@ fn main() -> io::Result<()> {
         if let Some(delay) = delay {
             std::thread::sleep(Duration::from_micros(delay));
         }
-        let named =
-            |list: &str| read_to_string(folder.join(list)).is_ok_and(|text| text.lines().any(|line| line == stream));
-        let fails = named("fail-always") || (attempt <= 3 && named("fail-thrice"));
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let (segment, epoch, position) = (&asked["segment"], &asked["epoch"], &event["position"]);
+        let named = |list: &str, what: &str| {
+            read_to_string(folder.join(list)).is_ok_and(|text| text.lines().any(|l| l == what))
+        };
+        let fails = named("fail-always", stream) || (attempt <= 3 && named("fail-thrice", &position.to_string()));
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let row = format!("{position}\t{stream}\t{kind}\t{attempt}\t{segment}\t{epoch}\t{at}\t{}\n", !fails);
         file.write_all(row.as_bytes())?;
         let delivery = &asked["delivery"];

@@ -37,7 +37,7 @@ async fn record(
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result {
     let folder = PathBuf::from(std::env::var("RECORDER_FOLDER")?);
-    let name = format!("{}.seen", std::process::id());
+    let name = format!("{0}-{0}.seen", std::process::id());
     let file = Arc::new(OpenOptions::new().create(true).append(true).open(folder.join(name))?);
     let node = Node::from_env()?.processor(Processor::new("receipts").on_any(record).with_state(file)).start().await?;
     println!("{}", node.ready_line().unwrap_or_default());

@@ -1,6 +1,9 @@
 //! What a user would try: real processes, the public surface only.
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+mod idle;
+mod kills;
+mod poison;
 mod real_input;
 
 /// The binary under test.

@@ -1,0 +1,131 @@
+//! `kill -9` of the leader in the middle of an import, and of a segment's owner in the middle of the processing.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use evener::{
+    client::Line,
+    engine::{Read, Reply, Request},
+};
+use evener_tests::{
+    receipt,
+    town::{PATIENCE, Town, even_over, pause, seen, shares},
+};
+
+use super::{EVENER, RECORD};
+
+/// Rounds in a row; `EVENER_ROUNDS` for more.
+fn rounds() -> u32 {
+    std::env::var("EVENER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+}
+
+/// Events that a killed node may leave to be handled again, per segment.
+const BATCH: usize = 64;
+
+/// What a handler takes for an event, in microseconds, so that the processing is under way when nodes are killed.
+const HANDLING_US: &str = "15000";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_p3_p5_kills_in_the_middle_lose_nothing_and_store_nothing_twice() {
+    let Some(path) = receipt::path() else { return };
+    for round in 1..=rounds() {
+        eprintln!("round {round} of {}", rounds());
+        kill_in_the_middle(&path).await;
+    }
+}
+
+async fn kill_in_the_middle(path: &Path) {
+    let mut town = Town::of_three(EVENER, &["--chunk-bytes", "64KiB"]).await;
+    let folder = town.new_folder("seen");
+    std::fs::write(folder.join("delay-us"), HANDLING_US).unwrap();
+    let exec = format!("exec {RECORD} {}", folder.display());
+    town.tell(&["processor", "create", "receipts", "--exec", &exec]).await;
+    town.wait_for("receipts", "shared", |processor| even_over(processor, &town.alive())).await;
+
+    let leader = import_while_the_leader_is_killed(&town, path).await;
+    town.kill(&leader).await;
+    town.start(&leader).await;
+    let owner = owner_half_way(&town, &folder).await;
+    town.kill(&owner).await;
+    town.start(&owner).await;
+
+    let after = town.wait_passed("receipts").await;
+    assert_eq!((after.set_aside.sequences, after.set_aside.dead), (0, 0), "nothing failed");
+    let handled = seen(&folder);
+    // Each of two nodes had at most six of the sixteen segments.
+    let (redelivered, bound) = (handled.len() - receipt::COUNTS.0, 2 * 6 * BATCH);
+    assert!(redelivered <= bound, "{redelivered} redeliveries, at most {bound} are allowed");
+    eprintln!("{leader} and {owner} were killed; {redelivered} redeliveries");
+    let handled: Vec<_> = handled.into_iter().map(|seen| (seen.position, seen.stream, seen.kind)).collect();
+    receipt::check(&handled, &receipt::lines(path));
+    stored_once_in_file_order(&town, path).await;
+
+    town.wait_for("receipts", "shared again", |processor| even_over(processor, &town.alive())).await;
+    town.build("n4", &["--chunk-bytes", "64KiB"]).await;
+    let joined = Instant::now();
+    town.wait_for("receipts", "shared over four", |processor| even_over(processor, &town.alive())).await;
+    assert!(joined.elapsed() < Duration::from_secs(5), "even after {:?}", joined.elapsed());
+}
+
+/// Kills the leader the moment half of the events are there; the import must end by itself. Gives who was killed.
+async fn import_while_the_leader_is_killed(town: &Town, path: &Path) -> String {
+    let file = path.display().to_string();
+    // Small appends, so that there is a middle.
+    let import_args = ["import", &file, "--batch", "50"];
+    let mut import = std::pin::pin!(town.run(&import_args));
+    let half_way = async {
+        reach(town, receipt::COUNTS.0 as u64 / 2).await;
+        town.leader().await
+    };
+    let leader = tokio::select! {
+        leader = half_way => leader,
+        output = &mut import => panic!("the import ended before half of it was there: {output:?}"),
+    };
+    town.signal(&leader, "-KILL").await;
+    let output = import.await;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "the import ends by itself: {stderr}");
+    assert!(stdout.contains("8,577 events are stored"), "{stdout}");
+    leader
+}
+
+/// Who owns most segments, as soon as half of the events are handled.
+async fn owner_half_way(town: &Town, folder: &Path) -> String {
+    let until = Instant::now() + PATIENCE;
+    while seen(folder).len() < receipt::COUNTS.0 / 2 {
+        assert!(Instant::now() < until, "half of the events are handled");
+        pause().await;
+    }
+    let processor = town.wait_for("receipts", "owned", |processor| shares(processor).is_some()).await;
+    let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
+    assert!(lag > 0, "the processing is still under way");
+    let shares = shares(&processor).expect("it was waited for");
+    shares.into_iter().max_by_key(|(_, count)| *count).expect("somebody owns something").0
+}
+
+async fn reach(town: &Town, position: u64) {
+    loop {
+        if let Ok(Reply::Cluster(cluster)) = town.client().ask(&Request::ClusterStatus).await
+            && cluster.head >= position
+        {
+            return;
+        }
+    }
+}
+
+async fn stored_once_in_file_order(town: &Town, path: &Path) {
+    let lines = receipt::lines(path);
+    for name in town.alive() {
+        let client = evener::client::Client::connect(&town.url(&name)).unwrap();
+        let mut reading = client.read(Read::default());
+        let mut stored = Vec::new();
+        while let Some(line) = reading.next().await.unwrap() {
+            let Line::Event(_, json) = line else { continue };
+            let event: serde_json::Value = serde_json::from_str(&json).unwrap();
+            stored.push((event["subject"].as_str().unwrap().to_owned(), event["type"].as_str().unwrap().to_owned()));
+        }
+        assert!(stored == lines, "{name} has {} events, {} were imported", stored.len(), lines.len());
+    }
+}
