@@ -3,7 +3,10 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use evener_core::command::{Command, Outcome, Why};
+use evener_core::{
+    command::{Command, Outcome, Why},
+    id::ClusterId,
+};
 use evener_store::codec::{self, decode_message, encode_message};
 use futures::{StreamExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
@@ -158,6 +161,9 @@ async fn join(node: &Node, join: Join) -> Joined {
              or leave out the cluster's id"
         );
         return Joined::No { wrong: Wrong::Other, why };
+    }
+    if node.ledger.view.state().cluster == ClusterId::default() {
+        return Joined::Later("its cluster is being founded".into());
     }
     match node.propose(&Command::Admit(join.admit)).await {
         Ok(Outcome::Admitted(number)) => Joined::Welcome {

@@ -1,6 +1,6 @@
 //! How this node stands, and what the cluster looks like from it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use evener_cluster::Role;
 use evener_core::{
@@ -13,6 +13,9 @@ use super::{
     Cluster, Member, StateHash, Status, Unowned,
     local::{Engine, name_of, time_text},
 };
+
+/// A leader that no majority has heard for longer does not count as one: several elections' time.
+const QUORUM_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How this node stands.
 pub fn status(engine: &Engine) -> Status {
@@ -73,9 +76,11 @@ pub fn cluster(engine: &Engine) -> Cluster {
             segments: owned.get(&node).copied().unwrap_or(0),
         }
     });
+    // A leader that no majority has heard for so long is none, whatever it believes.
+    let heard = standing.quorum_age.is_none_or(|age| age < QUORUM_AGE_MAX);
     Cluster {
         cluster: standing.cluster.to_string(),
-        leader: standing.leader.map(|leader| name_of(&state, leader)),
+        leader: standing.leader.filter(|_| heard).map(|leader| name_of(&state, leader)),
         head: state.head(ContextId::DEFAULT).0,
         members: members.collect(),
         unowned: unowned(&state),

@@ -11,19 +11,29 @@ use crate::{codes, error::ApiError};
 
 /// Events of one page: little enough that the page is made while others wait.
 pub const PAGE_EVENTS: u64 = 512;
+/// A majority that does not answer in this time is not there.
+const FRESH_WAIT: Duration = Duration::from_secs(5);
 /// A tail where nothing comes answers after this time, so that its reader knows that it is heard.
 const TAIL_WAIT: Duration = Duration::from_secs(5);
 
 /// A page of events.
 pub async fn read(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     if read.consistency == Consistency::Linearizable {
-        let barrier = engine.cluster().barrier().await;
-        barrier.map_err(|error| {
-            let hint = "repeat it; `consistency=local` reads what this node has, without asking the others";
-            engine.told(error).doing("failed to ask the others how far the log has come").hint(hint)
-        })?;
+        fresh(engine).await?;
     }
     page(engine, read)
+}
+
+/// Waits until everything that was acknowledged before is seen here.
+async fn fresh(engine: &Engine) -> Result<(), ApiError> {
+    let error = match timeout(FRESH_WAIT, engine.cluster().barrier()).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => engine.told(error),
+        Err(_) => ApiError::new(&codes::NO_LEADER, format!("no majority answered within {FRESH_WAIT:?}"))
+            .retry_after(Duration::from_secs(1)),
+    };
+    let hint = "repeat it; `consistency=local` (`--local`) reads what this node has, without asking the others";
+    Err(error.doing("failed to ask the others how far the log has come").hint(hint))
 }
 
 /// A page of events that is not empty, as soon as there is one; an empty one now and then.
