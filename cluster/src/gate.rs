@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use evener_core::id::{FeatureLevel, Incarnation};
+use evener_core::{
+    id::{FeatureLevel, Incarnation, NodeId},
+    state::State,
+};
 
 use crate::{
     handshake::{Admission, Identity, PeerIdentity, Purpose, Refused},
@@ -39,20 +42,24 @@ impl Admission for Gate {
         if them.purpose == Purpose::Inquiry {
             return Ok(());
         }
-        let Some((me, view)) = self.member.get() else {
+        let Some((_, view)) = self.member.get() else {
             return Err(Refused::not_ready("this node is not a member yet; ask again"));
         };
-        let (Some(node), Some(cluster)) = (them.identity.node, me.cluster) else {
+        let Some(node) = them.identity.node else {
             return Err(Refused::other("a peer has a number; join first"));
         };
-        let state = view.state();
-        match state.members.get(&node) {
-            Some(member) if member.incarnation == them.identity.incarnation => Ok(()),
-            Some(member) => Err(Refused::emptied(node, member.incarnation, them.identity.incarnation)),
-            // A number that this node has seen given, and that is no member's: it was removed.
-            None if node <= state.given.node => Err(Refused::stranger(node, cluster)),
-            // One that it has not seen: it is behind, and they may be newer.
-            None => Ok(()),
-        }
+        member(&view.state(), node, them.identity.incarnation)
+    }
+}
+
+/// Whether this is still a member, with the directory that it is known by.
+pub fn member(state: &State, node: NodeId, incarnation: Incarnation) -> Result<(), Refused> {
+    match state.members.get(&node) {
+        Some(member) if member.incarnation == incarnation => Ok(()),
+        Some(member) => Err(Refused::emptied(node, member.incarnation, incarnation)),
+        // A number that this node has seen given, and that is no member's: it was removed.
+        None if node <= state.given.node => Err(Refused::stranger(node, state.cluster)),
+        // One that it has not seen: it is behind, and they may be newer.
+        None => Ok(()),
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use evener_core::{
     command::{Begin, Command, Outcome},
-    id::{LogIndex, SessionId},
+    id::{LogIndex, NodeId, SessionId},
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::{
     dice::{self, Use},
+    error::Error,
     messages::Renewed,
     node::Node,
     sessions::Lease,
@@ -46,6 +47,15 @@ async fn begin(node: &Node, nth: u64) -> Lease {
         let sent = Instant::now();
         match node.propose(&begin).await {
             Ok(Outcome::Begun(session)) => return Lease { session, sent },
+            // The log has judged it, and will not judge otherwise; but the first node may ask before its cluster is
+            // founded.
+            Ok(Outcome::Not(why)) if node.me() != NodeId(1) || node.is_founded() => {
+                let why = Error::from(why).message;
+                node.fail(format!(
+                    "the cluster gives it no session: {why}; if it was removed, start it with an empty directory and \
+                     --join to come as a new node"
+                ));
+            }
             Ok(other) => tracing::warn!(node = %node.me(), ?other, "no session for this node yet"),
             Err(error) => tracing::debug!(node = %node.me(), %error, "no session for this node yet"),
         }

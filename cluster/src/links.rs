@@ -12,7 +12,7 @@ use bytes::Bytes;
 use evener_core::id::NodeId;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -40,6 +40,7 @@ pub struct Unreached {
     why: String,
     /// Nobody listens where it should be: its process is gone.
     pub refused: bool,
+    when: Instant,
 }
 
 /// The links of one node.
@@ -48,6 +49,8 @@ pub struct Links {
     admission: Arc<dyn Admission>,
     node: OnceLock<Weak<Node>>,
     slots: Mutex<BTreeMap<(NodeId, bool), Arc<Slot>>>,
+    /// Where members say they are, and where the log said they were when they said so.
+    moved: Mutex<BTreeMap<NodeId, (String, Option<String>)>>,
     stop: CancellationToken,
 }
 
@@ -63,8 +66,8 @@ struct Kept {
 
 impl Links {
     pub fn new(transport: Arc<dyn Transport>, admission: Arc<dyn Admission>, stop: CancellationToken) -> Arc<Self> {
-        let (node, slots) = (OnceLock::new(), Mutex::default());
-        Arc::new(Self { transport, admission, node, slots, stop })
+        let (node, slots, moved) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Arc::new(Self { transport, admission, node, slots, moved, stop })
     }
 
     /// From now on members are found where the log says they are.
@@ -72,8 +75,23 @@ impl Links {
         let _ = self.node.set(Arc::downgrade(node));
     }
 
-    /// Where a member is: as the state says, or the group's membership, which is known sooner.
+    /// A member says where it is.
+    pub fn found_at(&self, who: NodeId, address: &str) {
+        let known = self.known_address(who);
+        self.moved.lock().insert(who, (address.to_owned(), known));
+    }
+
+    /// Where a member is: as it says, until the log says something new.
     fn address(&self, of: NodeId) -> Option<String> {
+        let known = self.known_address(of);
+        match self.moved.lock().get(&of) {
+            Some((address, then)) if *then == known => Some(address.clone()),
+            _ => known,
+        }
+    }
+
+    /// As the state says, or the group's membership, which is known sooner.
+    fn known_address(&self, of: NodeId) -> Option<String> {
         let node = self.node.get()?.upgrade()?;
         let known = node.ledger.view.state().members.get(&of).map(|member| member.peer.clone());
         known.or_else(|| node.engine.standing().seats.get(&of).map(|seat| seat.peer.clone()))
@@ -81,8 +99,12 @@ impl Links {
 
     /// A link to a member: the one there is, or a new one.
     async fn link(&self, to: NodeId, lane: Lane) -> Result<Link, Unreached> {
-        let unknown =
-            || Unreached { who: format!("node {to}"), why: "its address is not known".into(), refused: false };
+        let unknown = || Unreached {
+            who: format!("node {to}"),
+            why: "its address is not known".into(),
+            refused: false,
+            when: Instant::now(),
+        };
         let address = self.address(to).ok_or_else(unknown)?;
         let slot = self.slots.lock().entry((to, lane == Lane::Swift)).or_default().clone();
         let mut kept = slot.0.lock().await;
@@ -115,7 +137,7 @@ impl Links {
     async fn connect(&self, address: &str, purpose: Purpose, wanted: Option<NodeId>) -> Result<Link, Unreached> {
         let failed = |why: String, refused| {
             let who = wanted.map_or_else(|| address.to_owned(), |node| format!("node {node} at {address}"));
-            Unreached { who, why, refused }
+            Unreached { who, why, refused, when: Instant::now() }
         };
         let connected = timeout(CONNECT_WAIT, self.transport.connect(address)).await;
         let mut connection = match connected {
@@ -186,19 +208,34 @@ impl Links {
 
     /// Holds a socket to one member, and tells when its process is gone.
     async fn look_after(&self, node: Arc<Node>, who: NodeId) {
+        let mut told = None;
         loop {
+            // Of the process that is looked for, not of one that begins meanwhile.
+            let session = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
+            let since = Instant::now();
             match self.link(who, Lane::Swift).await {
                 Ok(link) => {
+                    told = None;
                     if node.leads() {
                         node.engine.revive(who).await;
                     }
                     link.closed().await;
+                    // At once after a long life; one that dies young must not be reborn in a circle.
+                    if since.elapsed() < CONNECT_PAUSE {
+                        sleep(CONNECT_PAUSE).await;
+                    }
                 }
                 Err(error) => {
-                    if error.refused {
-                        warden::mourn(node.clone(), who).await;
+                    if told.as_ref() != Some(&error.why) {
+                        tracing::warn!(node = %node.me(), "{error}");
+                        told = Some(error.why);
                     }
-                    tokio::time::sleep(CONNECT_PAUSE).await;
+                    // What others found out earlier says nothing of a process that has begun since.
+                    let fresh = error.when >= since;
+                    if error.refused && fresh {
+                        warden::mourn(node.clone(), who, session).await;
+                    }
+                    sleep(CONNECT_PAUSE).await;
                 }
             }
         }

@@ -60,6 +60,11 @@ impl Node {
         self.identity.node
     }
 
+    /// Whether its cluster exists, as far as it knows.
+    pub fn is_founded(&self) -> bool {
+        !self.ledger.view.state().members.is_empty()
+    }
+
     /// Whether this node leads, as far as it knows.
     pub fn leads(&self) -> bool {
         self.leadership.borrow().leader == Some(self.me())

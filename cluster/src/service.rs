@@ -13,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Class, Error, Wrong},
+    gate,
     handshake::{PeerIdentity, Purpose},
     link::{Code, Refusal, Service, StreamReceiver, StreamSender},
     message::Kind,
@@ -80,7 +81,7 @@ impl Service for Desk {
             let node = node.ok_or_else(not_ready)?;
             match kind {
                 Kind::WHO => told(&who(&node)),
-                Kind::JOIN => told(&join(&node, read(&payload)?).await),
+                Kind::JOIN => told(&join(&node, &from, read(&payload)?).await),
                 _ if from.purpose == Purpose::Inquiry => {
                     Err(Refusal::new(Code::Failed, format!("a stranger may not ask for {kind}; join first")))
                 }
@@ -153,7 +154,9 @@ fn who(node: &Node) -> Who {
 }
 
 /// A node wants to be a member: it becomes one in the log, and the leader gives it a seat.
-async fn join(node: &Node, join: Join) -> Joined {
+///
+/// A member that moved asks the same. It must not become another one by it: who was removed stays so.
+async fn join(node: &Node, from: &PeerIdentity, join: Join) -> Joined {
     let cluster = node.identity.cluster;
     if let Some(wanted) = join.cluster.filter(|wanted| *wanted != cluster) {
         let why = format!(
@@ -164,6 +167,13 @@ async fn join(node: &Node, join: Join) -> Joined {
     }
     if node.ledger.view.state().cluster == ClusterId::default() {
         return Joined::Later("its cluster is being founded".into());
+    }
+    if let Some(who) = from.node() {
+        if let Err(refused) = gate::member(&node.ledger.view.state(), who, join.admit.incarnation) {
+            return Joined::No { wrong: Wrong::Other, why: refused.words };
+        }
+        // Known before the log says so: where all have moved, there is no leader that could write it down.
+        node.links.found_at(who, &join.admit.peer);
     }
     match node.propose(&Command::Admit(join.admit)).await {
         Ok(Outcome::Admitted(number)) => Joined::Welcome {

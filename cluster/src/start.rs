@@ -240,8 +240,12 @@ pub async fn announce(node: Arc<Node>) {
         }
         let others = known.into_iter().filter(|(who, _)| *who != node.me()).map(|(_, at)| at);
         for at in others.chain(config.join.iter().cloned()).filter(|at| *at != node.peer) {
-            if node.links.inquire(&at, Kind::JOIN, question.clone(), config.raft.election_max).await.is_ok() {
-                break;
+            let answer = node.links.inquire(&at, Kind::JOIN, question.clone(), config.raft.election_max).await;
+            match answer.ok().and_then(|answer| decode_message(&answer).ok()) {
+                Some(Joined::Welcome { .. }) => break,
+                Some(Joined::No { why, .. }) => return node.fail(format!("refused at {at}: {why}")),
+                // All have to hear it: without a leader none can write it down for the others.
+                Some(Joined::Later(_)) | None => {}
             }
         }
     }

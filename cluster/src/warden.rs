@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evener_core::{
     command::Command,
-    id::{NodeId, Term},
+    id::{NodeId, SessionId, Term},
 };
 use tokio::time::{Instant, sleep};
 
@@ -108,10 +108,12 @@ async fn step(node: &Node) -> Result<bool, String> {
 
 /// A member's socket closed and cannot be opened again: its process is gone. Ends its session, if this node
 /// leads; asks for votes, if it was the leader.
-pub async fn mourn(node: Arc<Node>, who: NodeId) {
+///
+/// `session` is the one that it had before it was looked for: a process that has begun meanwhile is another.
+pub async fn mourn(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
     if node.leads() {
-        let session = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
-        if let Some(session) = session {
+        let live = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
+        if let Some(session) = session.filter(|session| live == Some(*session)) {
             tracing::warn!(node = %node.me(), %who, %session, "a member's process is gone: its session ends");
             let _ = node.expire(who, session).await;
         }

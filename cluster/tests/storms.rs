@@ -1,0 +1,488 @@
+//! Whole nodes in virtual time on a network that misbehaves, one scenario a test. The simulator finds such things
+//! by chance; here each has its name.
+
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+
+use evener_cluster::{
+    Class, Cluster, Config, Role, StartError,
+    sim_wire::{Settings, SimClock, SimHost, SimNet},
+    transport::{BoxFuture, BoxedStream, Listener, Transport},
+};
+use evener_core::{
+    append::{Appended, Request},
+    command::{Command, Outcome},
+    event::Event,
+    id::{ClusterId, ContextId, NodeId, Position},
+    time::Timestamp,
+};
+use evener_store::disk::{FaultyDisk, Image, Scheduler};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A wire that dies with its process.
+struct Mortal(SimHost, CancellationToken);
+
+impl Transport for Mortal {
+    fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
+        Box::pin(async move {
+            let connected = self.1.run_until_cancelled(self.0.connect(addr)).await;
+            connected.unwrap_or(Err(io::ErrorKind::ConnectionAborted.into()))
+        })
+    }
+
+    fn bind<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        self.0.bind(addr)
+    }
+}
+
+/// Machines by number, and what runs on them.
+struct Sea {
+    net: SimNet,
+    clock: SimClock,
+    disks: BTreeMap<u64, FaultyDisk>,
+    up: BTreeMap<u64, (Cluster, CancellationToken)>,
+    lives: u128,
+}
+
+fn scheduler() -> Scheduler {
+    let (sender, mut jobs) = tokio::sync::mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
+    tokio::spawn(async move {
+        while let Some(job) = jobs.recv().await {
+            sleep(Duration::from_millis(1)).await;
+            job();
+        }
+    });
+    Arc::new(move |job| drop(sender.send(job)))
+}
+
+fn host(nth: u64) -> String {
+    format!("n{nth}")
+}
+
+fn event(stream: &str, id: u128, bytes: usize) -> Request {
+    let event = Event {
+        id: Uuid::from_u128(id),
+        source: "test".into(),
+        kind: "happened".into(),
+        stream: Some(stream.into()),
+        data: vec![7; bytes],
+        ..Event::default()
+    };
+    Request { request: Uuid::from_u128(id), events: vec![event], ..Request::default() }
+}
+
+impl Sea {
+    fn new(seed: u64) -> Self {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let (net, clock) = (SimNet::new(Settings::seeded(seed)), SimClock::new(Timestamp(1_800_000_000_000)));
+        Self { net, clock, disks: BTreeMap::new(), up: BTreeMap::new(), lives: 0 }
+    }
+
+    /// Three voters.
+    async fn three(seed: u64) -> Self {
+        let mut sea = Self::new(seed);
+        sea.start(1, |config| config.bootstrap = true).await.expect("the first founds");
+        sea.join(2).await;
+        sea.join(3).await;
+        sea.settle(3).await;
+        sea
+    }
+
+    async fn start(&mut self, nth: u64, change: impl FnOnce(&mut Config)) -> Result<(), StartError> {
+        self.lives += 1;
+        let mut config = Config::new(host(nth), format!("{}:1", host(nth)));
+        config.seed = self.lives as u64;
+        config.draw = Uuid::from_u128(self.lives);
+        change(&mut config);
+        let disk = self.disks.entry(nth).or_insert_with(|| FaultyDisk::new(Image::default(), scheduler())).clone();
+        let dead = CancellationToken::new();
+        let wire = Arc::new(Mortal(self.net.host(&host(nth)), dead.clone()));
+        let starting = Cluster::start(config, Arc::new(disk), wire, Arc::new(self.clock.clone()));
+        let cluster = timeout(PATIENCE, starting).await.expect("a node starts, or says why not")?;
+        self.up.insert(nth, (cluster, dead));
+        Ok(())
+    }
+
+    async fn join(&mut self, nth: u64) {
+        self.start(nth, |config| config.join = vec!["n1:1".into(), "n2:1".into()]).await.expect("it joins");
+    }
+
+    /// As `kill -9` does it.
+    async fn kill(&mut self, nth: u64) {
+        let (cluster, dead) = self.up.remove(&nth).expect("it is up");
+        let disk = self.disks[&nth].kill();
+        self.disks.insert(nth, disk);
+        dead.cancel();
+        self.net.kill(&host(nth));
+        // what is left of it runs on for a while, and reaches nobody
+        tokio::spawn(async move { cluster.kill().await });
+    }
+
+    fn node(&self, nth: u64) -> &Cluster {
+        &self.up[&nth].0
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Cluster> {
+        self.up.values().map(|(cluster, _)| cluster)
+    }
+
+    fn leader(&self) -> u64 {
+        let leads = |(nth, (node, _)): (&u64, &(Cluster, _))| (node.status().role == Role::Leader).then_some(*nth);
+        self.up.iter().find_map(leads).expect("somebody leads")
+    }
+
+    fn follower(&self) -> u64 {
+        let leader = self.leader();
+        *self.up.keys().find(|nth| **nth != leader).expect("somebody follows")
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
+        let start = Instant::now();
+        while !holds(self) {
+            if start.elapsed() > PATIENCE {
+                let told: Vec<_> = self.nodes().map(|node| format!("\n{:?}", node.status())).collect();
+                panic!("never: {what}{}", told.concat());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        start.elapsed()
+    }
+
+    /// Until so many vote, everybody who is up has a session and has applied the same, and nothing changes any more:
+    /// neither is the membership half way from one set of voters to another.
+    async fn settle(&self, voters: usize) {
+        let ends = |sea: &Self| -> Vec<_> {
+            sea.nodes().map(|node| (node.status().last, node.status().applied, node.status().committed)).collect()
+        };
+        let well = |node: &Cluster| {
+            let status = node.status();
+            let live = node.state().sessions.get(&node.me()).map(|live| live.session);
+            let led = status.leader.is_some() && status.session.is_some();
+            led && status.voters.len() == voters && live == status.session
+        };
+        loop {
+            self.until("all is well", |sea| {
+                let ends = ends(sea);
+                sea.nodes().all(well) && ends.windows(2).all(|pair| pair[0] == pair[1])
+            })
+            .await;
+            let before = ends(self);
+            sleep(Duration::from_secs(1)).await;
+            if ends(self) == before && self.nodes().all(well) {
+                break;
+            }
+        }
+        for pair in self.nodes().collect::<Vec<_>>().windows(2) {
+            assert!(*pair[0].state() == *pair[1].state(), "two nodes have applied the same and differ");
+        }
+    }
+
+    /// Asks `nth` until it is stored, with the same id, as a client does.
+    async fn store(&self, nth: u64, id: u128, bytes: usize) -> Appended {
+        let start = Instant::now();
+        loop {
+            match self.node(nth).append(event("s", id, bytes)).await {
+                Ok(appended) => return appended,
+                Err(error) => {
+                    assert!(matches!(error.class, Class::Unknown | Class::Overloaded), "{error:?}");
+                    assert!(start.elapsed() < PATIENCE, "never stored: {error}");
+                    sleep(error.retry_after.unwrap_or_default()).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_leader_is_followed_within_a_second() {
+    for seed in 0..6 {
+        let mut sea = Sea::three(seed).await;
+        let asks = sea.follower();
+        sea.store(asks, 1, 100).await;
+        let (lost, start) = (sea.leader(), Instant::now());
+        sea.kill(lost).await;
+        sea.store(asks, 2, 100).await;
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(1_500), "seed {seed}: {took:?}");
+        let ended = sea.until("its session has ended", |sea| sea.node(asks).state().sessions.len() == 2).await;
+        assert!(ended < Duration::from_secs(1), "seed {seed}: {ended:?}");
+        sea.start(lost, |_| {}).await.unwrap();
+        sea.settle(3).await;
+        assert_eq!(sea.node(lost).state().head(ContextId::DEFAULT), Position(2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_follower_loses_its_session_at_once_and_nothing_else_happens() {
+    let mut sea = Sea::three(1).await;
+    let (lost, leader) = (sea.follower(), sea.leader());
+    let term = sea.node(leader).status().term;
+    sea.kill(lost).await;
+    let took = sea.until("its session has ended", |sea| sea.node(leader).state().sessions.len() == 2).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!((sea.leader(), sea.node(leader).status().term), (leader, term));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_cut_off_acknowledges_nothing_and_reads_nothing_stale() {
+    for seed in 0..4 {
+        let sea = Sea::three(seed).await;
+        let (cut, asks) = (sea.leader(), sea.follower());
+        sea.store(cut, 1, 100).await;
+        let others: Vec<String> = sea.up.keys().filter(|nth| **nth != cut).map(|nth| host(*nth)).collect();
+        sea.net.partition(&[&host(cut)], &others.iter().map(String::as_str).collect::<Vec<_>>());
+        let lost = sea.node(cut).append(event("s", 2, 100));
+        let read = sea.node(cut).barrier();
+        let (lost, read, stored) = tokio::join!(lost, read, sea.store(asks, 3, 100));
+        assert_eq!(lost.unwrap_err().class, Class::Unknown);
+        assert!(read.is_err());
+        assert_eq!(stored.first, Position(1));
+        let idle = sea.until("the cut off node has no session", |sea| sea.node(cut).session().borrow().is_none()).await;
+        assert!(idle < Duration::from_secs(5), "{idle:?}");
+        sea.net.heal();
+        sea.settle(3).await;
+        sea.node(cut).barrier().await.unwrap();
+        assert_eq!(sea.store(cut, 2, 100).await.first, Position(2));
+        assert_eq!(sea.store(cut, 3, 100).await.first, Position(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_hears_nobody_or_is_heard_by_nobody_is_replaced() {
+    for (seed, inward) in [(1, true), (2, false), (3, true), (4, false)] {
+        let sea = Sea::three(seed).await;
+        let (deaf, asks) = (sea.leader(), sea.follower());
+        for other in sea.up.keys().filter(|nth| **nth != deaf) {
+            let (from, to) = if inward { (host(*other), host(deaf)) } else { (host(deaf), host(*other)) };
+            sea.net.block(&from, &to);
+        }
+        let start = Instant::now();
+        sea.store(asks, 1, 100).await;
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+        sea.net.heal();
+        sea.settle(3).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_break_all_the_time_lose_and_double_nothing() {
+    let sea = Sea::three(5).await;
+    let storm = async {
+        for round in 0..60u64 {
+            sleep(Duration::from_millis(130)).await;
+            let (a, b) = [("n1", "n2"), ("n2", "n3"), ("n3", "n1")][round as usize % 3];
+            sea.net.cut(a, b);
+        }
+    };
+    let client = |nth: u64| {
+        let sea = &sea;
+        async move {
+            for id in 0..40u128 {
+                sea.store(nth, u128::from(nth) * 1_000 + id, 60_000).await;
+            }
+        }
+    };
+    tokio::join!(storm, client(1), client(2), client(3));
+    sea.settle(3).await;
+    assert_eq!(sea.node(1).state().head(ContextId::DEFAULT), Position(120));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_events_pass_from_every_node_at_once() {
+    let sea = Sea::three(6).await;
+    let client = |nth: u64| {
+        let sea = &sea;
+        async move {
+            for id in 0..4u128 {
+                sea.store(nth, u128::from(nth) * 1_000 + id, 900_000).await;
+            }
+        }
+    };
+    tokio::join!(client(1), client(2), client(3));
+    sea.settle(3).await;
+    assert_eq!(sea.node(1).state().head(ContextId::DEFAULT), Position(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_cluster_writes_nothing() {
+    let sea = Sea::three(7).await;
+    sea.store(1, 1, 100).await;
+    sea.settle(3).await;
+    let last: Vec<_> = sea.nodes().map(|node| node.status().last).collect();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(last, sea.nodes().map(|node| node.status().last).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_removed_while_it_was_down_does_not_come_back() {
+    let mut sea = Sea::three(8).await;
+    let lost = sea.follower();
+    sea.kill(lost).await;
+    let leader = sea.leader();
+    assert_eq!(sea.node(leader).propose(Command::Remove(NodeId(lost))).await.unwrap(), Outcome::Done);
+    sea.until("it has no seat", |sea| sea.node(leader).status().voters.len() == 1).await;
+    let _ = sea.start(lost, |config| config.listen = format!("{}:2", host(lost))).await;
+    sleep(Duration::from_secs(30)).await;
+    let members: Vec<u64> = sea.node(leader).state().members.keys().map(|node| node.0).collect();
+    assert_eq!(members.len(), 2, "{members:?}");
+    assert!(!members.contains(&lost));
+    sea.store(leader, 1, 100).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_removed_while_it_runs_stops_and_asks_for_nothing() {
+    for seed in 0..3 {
+        let sea = Sea::three(seed).await;
+        let (removed, leader) = (sea.follower(), sea.leader());
+        assert_eq!(sea.node(leader).propose(Command::Remove(NodeId(removed))).await.unwrap(), Outcome::Done);
+        sea.until("it has stopped", |sea| sea.node(removed).stopped().borrow().is_some()).await;
+        let why = sea.node(removed).stopped().borrow().clone().unwrap();
+        assert!(why.contains("removed"), "{why}");
+        sleep(Duration::from_secs(5)).await;
+        let last = sea.node(leader).status().last;
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(sea.node(leader).status().last, last);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_killed_while_it_joins_joins_again_by_the_same_command() {
+    for seed in 0..4 {
+        let mut sea = Sea::three(seed).await;
+        let joining = sea.start(4, |config| config.join = vec!["n1:1".into()]);
+        // killed as soon as the cluster has let it in, at whatever point it is itself
+        let killed = timeout(Duration::from_millis(20 + 10 * seed), joining).await;
+        if killed.is_ok() {
+            sea.kill(4).await;
+        } else {
+            let disk = sea.disks[&4].kill();
+            sea.disks.insert(4, disk);
+            sea.net.kill("n4");
+        }
+        sea.join(4).await;
+        sea.settle(3).await;
+        assert_eq!(sea.node(1).state().members.len(), 4, "seed {seed}");
+        assert_eq!(sea.node(4).me(), NodeId(4));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_moved_is_found_and_so_is_a_whole_cluster() {
+    let mut sea = Sea::three(9).await;
+    let moved = sea.follower();
+    sea.kill(moved).await;
+    sea.start(moved, |config| config.listen = format!("{}:2", host(moved))).await.unwrap();
+    sea.settle(3).await;
+    for nth in [1, 2, 3] {
+        sea.kill(nth).await;
+    }
+    for nth in [1, 2, 3] {
+        sea.start(nth, |config| config.listen = format!("{}:3", host(nth))).await.unwrap();
+    }
+    // nobody is where anybody knows them to be: only --join tells
+    sleep(Duration::from_secs(10)).await;
+    for nth in [1, 2, 3] {
+        sea.kill(nth).await;
+        sea.start(nth, |config| {
+            config.listen = format!("{}:3", host(nth));
+            config.join = (1..=3).map(|nth| format!("n{nth}:3")).collect();
+        })
+        .await
+        .unwrap();
+    }
+    sea.settle(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_starts_are_refused_in_words() {
+    let mut sea = Sea::three(10).await;
+    let cluster = sea.node(1).id();
+    let refused = |result: Result<(), StartError>, words: &[&str]| {
+        let error = result.unwrap_err().to_string();
+        for word in words {
+            assert!(error.contains(word), "`{error}` does not say `{word}`");
+        }
+    };
+    let id = cluster.to_string();
+    let joins = || vec!["n1:1".to_owned()];
+    // a second cluster where one answers
+    let result = sea.start(4, |config| (config.bootstrap, config.join) = (true, joins())).await;
+    refused(result, &["refused to found", &id, "n1:1"]);
+    // another cluster than is meant
+    let other = ClusterId(Uuid::from_u128(99));
+    let result = sea.start(4, |config| (config.cluster, config.join) = (Some(other), joins())).await;
+    refused(result, &[&id, &other.to_string()]);
+    // neither one nor the other
+    refused(sea.start(4, |_| {}).await, &["--bootstrap", "--join"]);
+    // an emptied directory under an old name
+    let lost = sea.follower();
+    sea.kill(lost).await;
+    let disk = sea.disks.remove(&lost).unwrap();
+    let result = sea.start(lost, |config| config.join = vec!["n1:1".into(), "n2:1".into(), "n3:1".into()]).await;
+    refused(result, &["another data directory", &format!("n{lost}")]);
+    // another cluster's directory
+    sea.disks.insert(lost, disk);
+    let result = sea.start(lost, |config| config.cluster = Some(other)).await;
+    refused(result, &[&id, &other.to_string(), "directory"]);
+    // the right one
+    sea.start(lost, |config| config.cluster = Some(cluster)).await.unwrap();
+    sea.settle(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn four_nodes_have_three_votes_and_five_have_five() {
+    let mut sea = Sea::three(11).await;
+    sea.join(4).await;
+    sea.settle(3).await;
+    sea.join(5).await;
+    sea.settle(5).await;
+    let lost = sea.leader();
+    sea.kill(lost).await;
+    let asks = *sea.up.keys().next().unwrap();
+    sea.store(asks, 1, 100).await;
+    let leader = sea.leader();
+    sea.node(leader).leave().await.unwrap();
+    sea.up.remove(&leader);
+    let asks = *sea.up.keys().next().unwrap();
+    sea.store(asks, 2, 100).await;
+    sea.until("three vote", |sea| sea.nodes().all(|node| node.status().voters.len() == 3)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_restarts_at_once_keeps_the_session_it_begins() {
+    for seed in 0..8 {
+        let mut sea = Sea::three(seed).await;
+        let again = sea.follower();
+        sea.kill(again).await;
+        sleep(Duration::from_millis(40 * seed)).await;
+        sea.start(again, |_| {}).await.unwrap();
+        sea.until("it has a session", |sea| sea.node(again).session().borrow().is_some()).await;
+        let mut session = sea.node(again).session();
+        session.mark_unchanged();
+        let lost = timeout(Duration::from_secs(30), session.changed()).await;
+        assert!(lost.is_err(), "seed {seed}: a new session was ended in place of the old");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minority_says_so_and_the_majority_goes_on() {
+    let mut sea = Sea::three(12).await;
+    let alone = sea.leader();
+    for nth in [1, 2, 3].into_iter().filter(|nth| *nth != alone) {
+        sea.kill(nth).await;
+    }
+    let error = sea.node(alone).append(event("s", 1, 100)).await.unwrap_err();
+    assert!(matches!(error.class, Class::Unknown | Class::Overloaded), "{error:?}");
+    let error = sea.node(alone).append(event("s", 2, 100)).await.unwrap_err();
+    assert!(error.to_string().contains("majority"), "{error}");
+    assert!(sea.node(alone).barrier().await.is_err());
+    let back = [1, 2, 3].into_iter().find(|nth| *nth != alone).unwrap();
+    sea.start(back, |_| {}).await.unwrap();
+    sea.store(back, 1, 100).await;
+    sea.store(alone, 2, 100).await;
+}
