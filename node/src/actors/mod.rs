@@ -41,6 +41,8 @@ pub type Embedded = (Definition, Arc<dyn Runner>);
 pub struct Settings {
     /// Of every coordinator.
     pub bounds: Bounds,
+    /// Of handler programs.
+    pub programs: crate::exec::Settings,
 }
 
 /// The actors of one node, at work.

@@ -213,7 +213,7 @@ impl State {
         let runner = match handler {
             Handler::Embedded => self.arguments.runners.get(&name)?.clone(),
             Handler::Exec(command) => {
-                Arc::new(ExecRunner::new(name.as_str(), command, crate::exec::Settings::default())) as Arc<dyn Runner>
+                Arc::new(ExecRunner::new(name.as_str(), command, self.arguments.settings.programs)) as Arc<dyn Runner>
             }
             Handler::Webhook(_) => return None,
         };

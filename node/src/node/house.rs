@@ -18,6 +18,7 @@ use crate::{
     codes,
     engine::{Change, Engine, Late, OperationState, Reply, Request, What},
     error::ApiError,
+    exec,
     handler::Handlers,
     metrics::Metrics,
     settings::Settings,
@@ -80,7 +81,9 @@ pub(super) async fn start(
         create(&asking, definition, draw).await?;
     }
     let world = World::new(cluster.clone(), outside.clock, handlers, board, outside.seed);
-    let starting = async move { Actors::start(world, embedded, actors::Settings::default()).await };
+    let programs = exec::Settings { answer_wait: settings.answer_wait, ..exec::Settings::default() };
+    let told = actors::Settings { programs, ..actors::Settings::default() };
+    let starting = async move { Actors::start(world, embedded, told).await };
     let actors = node_threads.spawn(starting).await.map_err(died)?;
     let actors = actors.map_err(|why| ApiError::new(&codes::START, why))?;
     let drain_wait = settings.hand_over_wait + DRAIN_MORE;

@@ -129,6 +129,9 @@ settings! {
     "processing.hand_over_wait" hand_over_wait: Duration = "5s", "hand-over-wait",
         "How long a segment that moves waits for the handler at work on it",
         "as long as a lease: longer waits are put off instead";
+    "processing.answer_wait" answer_wait: Duration = "30s", "answer-wait",
+        "How long a handler program may take for one event; then it is killed, and the attempt has failed",
+        "longer than a slow service, shorter than it takes to wonder";
     "log.format" log: LogFormat = "text", "log",
         "How log lines are written on stderr",
         "people read it first";

@@ -1,10 +1,13 @@
 //! What a user would try: real processes, the public surface only.
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+mod bad_input;
 mod idle;
 mod kills;
 mod poison;
 mod real_input;
+mod wrong_handlers;
+mod wrong_starts;
 
 /// The binary under test.
 const EVENER: &str = env!("CARGO_BIN_EXE_evener-under-test");

@@ -1,0 +1,59 @@
+//! Bad input: a clear error that names the place and the way out, and nothing half done.
+
+use std::fmt::Write;
+
+use evener_tests::town::Town;
+
+use super::EVENER;
+
+fn event(nth: usize) -> String {
+    format!(
+        r#"{{"specversion":"1.0","id":"e{nth}","source":"test","type":"t.v1","subject":"s{}","data":{{"n":{nth}}}}}"#,
+        nth % 7
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_line_says_which_and_what_was_stored_before_it() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &[]).await;
+    let file = town.folder().join("events.ndjson");
+    let broken = "{\"id\": \"e4000\", oops";
+    let mut text = String::new();
+    for nth in 1..=5_000 {
+        let line = if nth == 4_000 { broken.into() } else { event(nth) };
+        writeln!(text, "{line}").unwrap();
+    }
+    std::fs::write(&file, &text).unwrap();
+    let path = file.display().to_string();
+    let (_, told) = town.fails(&["import", &path]).await;
+    assert!(told.contains("line 4000 of") && told.contains(&path), "{told}");
+    assert!(told.contains("3,999 events are stored: 3,999 by this run"), "{told}");
+    assert_eq!(town.cluster().await.head, 3_999, "what stands before it is stored");
+    std::fs::write(&file, text.replace(broken, &event(4_000))).unwrap();
+    let told = town.tell(&["import", &path]).await;
+    assert!(told.contains("5,000 events are stored: 1,001 by this run"), "{told}");
+    assert_eq!(town.cluster().await.head, 5_000, "nothing is stored twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_appends_are_refused_by_name() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &[]).await;
+    town.tell(&["append", "a", "--type", "t.v1", "--data", "1"]).await;
+    let large = "x".repeat(1_100_000);
+    let file = town.folder().join("large.ndjson");
+    let line = format!(r#"{{"specversion":"1.0","id":"b","source":"t","type":"t.v1","data":"{large}"}}"#);
+    std::fs::write(&file, event(1) + "\n" + &line + "\n").unwrap();
+    let (_, told) = town.fails(&["import", &file.display().to_string()]).await;
+    assert!(told.contains("event_bytes_max") && told.contains("line 2 of"), "{told}");
+    let data = town.folder().join("large.json");
+    std::fs::write(&data, format!("\"{large}\"")).unwrap();
+    let (_, told) = town.fails(&["append", "a", "--type", "t.v1", "--data-file", &data.display().to_string()]).await;
+    assert!(told.contains("event_bytes_max"), "{told}");
+    let (_, told) = town.fails(&["append", "a", "--type", "t.v1", "--data", "2", "--expect", "7"]).await;
+    for word in ["EV", "'a'", "7", "0"] {
+        assert!(told.contains(word), "it should name {word}: {told}");
+    }
+    assert_eq!(town.cluster().await.head, 2, "nothing is half done");
+}

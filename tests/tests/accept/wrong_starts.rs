@@ -1,0 +1,76 @@
+//! A node that cannot start says why and what to do, and leaves nothing half done.
+
+use std::path::PathBuf;
+
+use evener_tests::town::Town;
+
+use super::EVENER;
+
+/// A cluster's id that no cluster here has.
+const OTHER: &str = "00000000-0000-0000-0000-000000000001";
+
+/// A start that must fail, where its message must name all these words. Ports are the system's choice.
+async fn check(town: &Town, data: &str, name: &str, more: &[&str], words: &[&str]) {
+    let ports = ["--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"];
+    let args = [&["serve", "--data", data, "--name", name][..], &ports, more].concat();
+    refused(town, &args, words).await;
+}
+
+async fn refused(town: &Town, args: &[&str], words: &[&str]) {
+    let (_, told) = town.fails(args).await;
+    for word in words {
+        assert!(told.contains(word), "`evener {}` should name {word}:\n{told}", args.join(" "));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_is_not_known_is_named_with_what_was_meant() {
+    let town = Town::new(EVENER);
+    let data = town.folder().join("fresh").display().to_string();
+    refused(&town, &["serve", "--data", &data, "--naem", "x"], &["--naem", "--name"]).await;
+    let file = town.folder().join("evener.toml");
+    std::fs::write(&file, "[cluster]\nheartbeet = \"250ms\"\n").unwrap();
+    let config = file.display().to_string();
+    refused(&town, &["serve", "--data", &data, "--config", &config], &["heartbeet", "heartbeat", "evener.toml"]).await;
+    assert!(!PathBuf::from(data).exists(), "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &[]).await;
+    let fresh = town.folder().join("fresh").display().to_string();
+    let (http, peer) = (town.url("n1")["http://".len()..].to_owned(), town.peer("n1"));
+    let start = ["serve", "--data", &fresh, "--name", "x", "--bootstrap"];
+    let free = "127.0.0.1:0";
+    refused(&town, &[&start[..], &["--listen", &http, "--peer-listen", free]].concat(), &[&http, "in use"]).await;
+    refused(&town, &[&start[..], &["--listen", free, "--peer-listen", &peer]].concat(), &[&peer, "in use"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_does_not_start_in_the_wrong_directory_or_cluster() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &[]).await;
+    let folder = |name: &str| town.folder().join(name).display().to_string();
+    let (n1, fresh, peer) = (folder("n1"), folder("fresh"), town.peer("n1"));
+    let cluster = town.cluster().await.cluster.to_string();
+    check(&town, &n1, "n1", &[], &[&n1, "process"]).await;
+    check(&town, &fresh, "x", &[], &[&fresh, "--bootstrap", "--join"]).await;
+    check(&town, &fresh, "x", &["--join", &peer, "--cluster", OTHER], &[&peer, &cluster, OTHER]).await;
+    check(&town, &fresh, "x", &["--bootstrap", "--join", &peer], &["--bootstrap", &peer, &cluster]).await;
+
+    assert_eq!(town.end("n1").await, Some(0), "it drains and ends");
+    check(&town, &n1, "n1", &["--cluster", OTHER], &[&cluster, OTHER]).await;
+    check(&town, &n1, "n7", &[], &["n1", "n7"]).await;
+    town.start("n1").await;
+    town.tell(&["append", "a", "--type", "t.v1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_directory_under_an_old_name_is_refused() {
+    let mut town = Town::of_three(EVENER, &[]).await;
+    town.kill("n3").await;
+    let (n3, peer) = (town.folder().join("n3"), town.peer("n1"));
+    std::fs::remove_dir_all(&n3).unwrap();
+    check(&town, &n3.display().to_string(), "n3", &["--join", &peer], &["n3", "leave"]).await;
+}
