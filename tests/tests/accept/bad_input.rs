@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use evener_tests::town::Town;
+use evener_tests::town::{Town, pause};
 
 use super::EVENER;
 
@@ -56,4 +56,22 @@ async fn wrong_appends_are_refused_by_name() {
         assert!(told.contains(word), "it should name {word}: {told}");
     }
     assert_eq!(town.cluster().await.head, 2, "nothing is half done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minority_cannot_write() {
+    let mut town = Town::of_three(EVENER, &[]).await;
+    town.tell(&["append", "a", "--type", "t.v1", "--data", "1"]).await;
+    // Who joins learns first, and votes as soon as there are two such: until then the first is the majority.
+    let votes = |role: &str| role == "leader" || role == "follower";
+    while !town.cluster().await.members.iter().all(|member| votes(&member.role)) {
+        pause().await;
+    }
+    town.kill("n2").await;
+    town.kill("n3").await;
+    let (_, told) = town.fails(&["append", "a", "--type", "t.v1", "--data", "2", "--id", "two"]).await;
+    assert!(["majority", "leader", "quorum"].iter().any(|word| told.contains(word)), "{told}");
+    town.start("n2").await;
+    let told = town.tell(&["append", "a", "--type", "t.v1", "--data", "2", "--id", "two"]).await;
+    assert!(told.contains("at position 1"), "stored once, whatever came of the first: {told}");
 }
