@@ -112,7 +112,7 @@ impl State {
         self.stop = stop.clone();
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
         let claim = self.arguments.settings.claim.unwrap_or_default();
-        let deliver = self.delivery(claim.0, claim.1);
+        let deliver = self.delivery(claim.0, claim.1, false);
         self.tasks.spawn(async move {
             let mut handled = 0;
             let mut fault = None;
@@ -142,11 +142,11 @@ impl State {
     ) {
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
         let context = self.arguments.context;
-        let (segment, epoch) = match right {
-            Right::Claim(segment, epoch) => (segment, epoch),
-            Right::Loan(epoch) => (world.segment_of(&self.arguments.processor, &sequence), epoch),
+        let (segment, epoch, lent) = match right {
+            Right::Claim(segment, epoch) => (segment, epoch, false),
+            Right::Loan(epoch) => (world.segment_of(&self.arguments.processor, &sequence), epoch, true),
         };
-        let deliver = self.delivery(segment, epoch);
+        let deliver = self.delivery(segment, epoch, lent);
         self.tasks.spawn(async move {
             let fault = match world.event(context, position).await {
                 Ok(event) => fault_of(&world, world.handlers.run(&runner, deliver(event, attempt)).await),
@@ -156,12 +156,13 @@ impl State {
         });
     }
 
-    fn delivery(&self, segment: SegmentId, epoch: Epoch) -> impl Fn(Arc<Stored>, u32) -> Delivery + use<> {
+    fn delivery(&self, segment: SegmentId, epoch: Epoch, lent: bool) -> impl Fn(Arc<Stored>, u32) -> Delivery + use<> {
         let processor = self.arguments.processor.clone();
         move |stored, attempt| Delivery {
             processor: processor.clone(),
             segment,
             epoch,
+            lent,
             attempt,
             replaying: false,
             stored,

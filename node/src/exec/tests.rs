@@ -23,6 +23,7 @@ fn delivery(segment: u32, data: &str) -> Delivery {
         processor: "mail \"1\"".into(),
         segment: SegmentId(segment),
         epoch: Epoch(8),
+        lent: false,
         attempt: 2,
         replaying: false,
         stored: Arc::new(Stored { position: Position(12), revision: None, recorded: Timestamp(0), event }),

@@ -20,6 +20,8 @@ pub struct Delivery {
     pub segment: SegmentId,
     /// The fence: of the claim on the segment, or of the loan of the sequence.
     pub epoch: Epoch,
+    /// The epoch is that of a loan: this node handles the sequence, another one owns its segment.
+    pub lent: bool,
     /// Which attempt at this event, from 1.
     pub attempt: u32,
     /// It was handled before a reset.

@@ -79,7 +79,8 @@ impl<S> FromDelivery<S> for Replaying {
 }
 
 /// The right under which the event is handled: the fence to hand to a database of your own. A write under an
-/// epoch lower than one it has seen for this processor and segment comes from an owner that is no more.
+/// epoch lower than one it has seen for this processor and segment comes from an owner that is no more. Loans are
+/// counted apart, for each sequence: compare a lent epoch with those of other loans of the same sequence only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Of which processor.
@@ -88,11 +89,14 @@ pub struct Claim {
     pub segment: SegmentId,
     /// Grows with every change of owner.
     pub epoch: Epoch,
+    /// Its sequence failed on the segment's owner and is lent to this node: the epoch is the loan's.
+    pub lent: bool,
 }
 
 impl<S> FromDelivery<S> for Claim {
     fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
-        Ok(Self { processor: delivery.processor.clone(), segment: delivery.segment, epoch: delivery.epoch })
+        let Delivery { processor, segment, epoch, lent, .. } = delivery;
+        Ok(Self { processor: processor.clone(), segment: *segment, epoch: *epoch, lent: *lent })
     }
 }
 

@@ -47,6 +47,7 @@ fn delivery<E: Event>(event: &E) -> Delivery {
         processor: "balances".into(),
         segment: SegmentId(3),
         epoch: Epoch(8),
+        lent: false,
         attempt: 2,
         replaying: false,
         stored: Arc::new(stored),
