@@ -104,10 +104,8 @@ impl State {
     fn balance(&mut self, me: &ActorRef<Message>) {
         let wall = self.world.wall();
         let (generation, moves, bar) = self.world.look(|state, _| {
-            let view = state.balance_view(wall.max(state.recorded));
-            let claims = state.processors.values().flat_map(|processor| processor.segments.values());
-            let bars = claims.flat_map(|share| share.claim.bars.iter().map(|bar| bar.until));
-            (state.generation, plan(&view), bars.filter(|until| *until > wall).min())
+            let view = state.balance_view(wall);
+            (state.generation, plan(&view), view.next_bar_end())
         });
         if let Some(until) = bar {
             // When a bar ends, the plan may be another.
