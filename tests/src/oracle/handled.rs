@@ -2,16 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evener_core::{
-    id::{Position, ProcessorId},
-    sequence::Sequencing,
-};
+use evener_core::{id::Position, sequence::Sequencing};
 
 use super::{Broken, Fact, History};
 
 /// What of `log` the processor, started at the beginning, did not handle, or handled before its time.
 #[must_use]
-pub fn check(history: &History, log: &[Fact], processor: ProcessorId, sequencing: &Sequencing) -> Vec<Broken> {
+pub fn check(history: &History, log: &[Fact], processor: &str, sequencing: &Sequencing) -> Vec<Broken> {
     let mine = history.handlings.iter().filter(|handling| handling.processor == processor && handling.done);
     let mut done = BTreeSet::new();
     let mut reached: BTreeMap<String, Position> = BTreeMap::new();
@@ -28,7 +25,7 @@ pub fn check(history: &History, log: &[Fact], processor: ProcessorId, sequencing
         reached.insert(sequence, handling.position);
     }
     for fact in log.iter().filter(|fact| !done.contains(&fact.position)) {
-        found.push(format!("{} at {} was never handled", fact.event.id, fact.position));
+        found.push(format!("{} at {} was never handled by {processor}", fact.event.id, fact.position));
     }
     found.into_iter().map(|what| Broken { promise: "P5", what }).collect()
 }
@@ -47,14 +44,15 @@ mod tests {
             sample.history.handlings.push(Handling {
                 step,
                 node: NodeId(1),
-                processor: ProcessorId(1),
+                processor: "p".into(),
                 segment: SegmentId(0),
                 epoch: Epoch(1),
+                lent: false,
                 position: Position(position),
                 done,
             });
         }
-        let broken = check(&sample.history, &sample.log, ProcessorId(1), &Sequencing::KeyElseStream);
+        let broken = check(&sample.history, &sample.log, "p", &Sequencing::KeyElseStream);
         broken.into_iter().map(|broken| broken.what).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use evener_core::{
     append::{Appended, Refusal, Request},
-    id::{Epoch, NodeId, Position, ProcessorId, SegmentId},
+    id::{Epoch, NodeId, Position, SegmentId},
 };
 
 /// How many things were seen before this one. Of two calls, one came before the other if it had returned when the
@@ -64,11 +64,13 @@ pub struct Handling {
     /// On which node.
     pub node: NodeId,
     /// For which processor.
-    pub processor: ProcessorId,
+    pub processor: String,
     /// In which segment.
     pub segment: SegmentId,
     /// Under which epoch.
     pub epoch: Epoch,
+    /// That is the epoch of a loan of the event's sequence, not of the segment's claim.
+    pub lent: bool,
     /// Which event.
     pub position: Position,
     /// It did what the handler is for; else it failed.

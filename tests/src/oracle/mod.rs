@@ -9,6 +9,7 @@ use evener_core::{
 };
 
 pub mod durable;
+pub mod even;
 pub mod handled;
 pub mod history;
 pub mod idempotent;

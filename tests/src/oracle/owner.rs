@@ -9,8 +9,8 @@ use super::{Broken, History};
 pub fn check(history: &History) -> Vec<Broken> {
     let mut owners = BTreeMap::new();
     let mut found = Vec::new();
-    for handling in &history.handlings {
-        let claim = (handling.processor, handling.segment, handling.epoch);
+    for handling in history.handlings.iter().filter(|handling| !handling.lent) {
+        let claim = (&handling.processor, handling.segment, handling.epoch);
         let owner = *owners.entry(claim).or_insert(handling.node);
         if owner != handling.node {
             let (processor, segment, epoch) = claim;
@@ -26,7 +26,7 @@ pub fn check(history: &History) -> Vec<Broken> {
 
 #[cfg(test)]
 mod tests {
-    use evener_core::id::{Epoch, NodeId, Position, ProcessorId, SegmentId};
+    use evener_core::id::{Epoch, NodeId, Position, SegmentId};
 
     use super::*;
     use crate::oracle::Handling;
@@ -36,9 +36,10 @@ mod tests {
         let handling = |node, epoch| Handling {
             step: 0,
             node: NodeId(node),
-            processor: ProcessorId(1),
+            processor: "p".into(),
             segment: SegmentId(3),
             epoch: Epoch(epoch),
+            lent: false,
             position: Position(0),
             done: true,
         };
@@ -47,5 +48,7 @@ mod tests {
         assert_eq!(check(&history), []);
         history.handlings.push(handling(1, 2));
         assert_eq!(check(&history).len(), 1);
+        history.handlings[2].lent = true;
+        assert_eq!(check(&history), [], "loans count their epochs apart");
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     dice::Dice,
+    handlers::Kit,
     machine::Machine,
     plan::{Kind, Plan},
     trace::Trace,
@@ -30,6 +31,8 @@ pub struct Chaos {
     pub trace: Trace,
     /// What a process is started with.
     pub config: Config,
+    /// What its handlers are made of.
+    pub kit: Kit,
     /// Which faults bit.
     pub bites: Arc<Mutex<BTreeMap<Kind, u64>>>,
     /// Why processes did not start.
@@ -122,7 +125,7 @@ impl Chaos {
     pub fn start(&self, machine: &Arc<Machine>) {
         let (machine, chaos) = (machine.clone(), self.clone());
         tokio::spawn(async move {
-            if let Err(why) = machine.start(chaos.config.clone()).await {
+            if let Err(why) = machine.start(chaos.config.clone(), &chaos.kit).await {
                 chaos.trace.tell(&why);
                 chaos.failures.lock().push(why);
             }

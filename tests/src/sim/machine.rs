@@ -9,6 +9,11 @@ use std::{
     time::Duration,
 };
 
+use evener::{
+    actors::{Actors, Embedded, Settings, World},
+    handler::Handlers,
+    status::StatusBoard,
+};
 use evener_cluster::{
     Cluster, Config,
     sim_wire::{SimClock, SimHost, SimNet},
@@ -20,15 +25,15 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{dice::Dice, trace::Trace};
+use super::{dice::Dice, handlers::Kit, trace::Trace};
 
 /// The port that peers use.
 const PEER_PORT: u16 = 4751;
 
 /// When all runs begin, in milliseconds since the Unix epoch.
-const EPOCH: Timestamp = Timestamp(1_800_000_000_000);
+pub const EPOCH: Timestamp = Timestamp(1_800_000_000_000);
 /// No safety decision may notice how wrong a wall clock is (P9).
-const CLOCK_OFF_MAX_MS: i64 = 5_000;
+pub const CLOCK_OFF_MAX: Duration = Duration::from_secs(5);
 
 /// A machine.
 pub struct Machine {
@@ -65,6 +70,7 @@ enum Slot {
 pub struct Process {
     /// Its node.
     pub cluster: Cluster,
+    actors: Actors,
     /// Cancelled when it is killed: whoever talks to it notices, as by a closed socket.
     pub dead: CancellationToken,
 }
@@ -95,7 +101,8 @@ impl Machine {
         let slow = Arc::new(AtomicU64::new(1));
         let disk = FaultyDisk::new(Image::default(), scheduler(dice.of("disk"), slow.clone()));
         let clock = SimClock::new(EPOCH);
-        clock.set_off(i64::try_from(dice.between(0, 10_000)).expect("a small number") - CLOCK_OFF_MAX_MS);
+        let most = i64::try_from(CLOCK_OFF_MAX.as_millis()).expect("a small number");
+        clock.set_off(i64::try_from(dice.between(0, 10_000)).expect("a small number") - most);
         let inner = Inner { disk, dice, slot: Slot::Nothing, lives: 0, dark: false };
         Arc::new(Self {
             name: name.into(),
@@ -136,9 +143,9 @@ impl Machine {
 
     /// Starts a process, unless there is one. `config` is asked for its name, address and disk to be filled in.
     /// Ends when the process is a member, or is killed on its way; the error is why it did not start.
-    pub async fn start(&self, mut config: Config) -> Result<(), String> {
+    pub async fn start(&self, mut config: Config, kit: &Kit) -> Result<(), String> {
         let dead = CancellationToken::new();
-        let (disk, life, dark) = {
+        let (disk, life, dark, seed) = {
             let mut inner = self.inner.lock();
             if !matches!(inner.slot, Slot::Nothing) {
                 return Ok(());
@@ -147,7 +154,7 @@ impl Machine {
             inner.lives += 1;
             config.seed = inner.dice.number();
             config.draw = inner.dice.uuid();
-            (inner.disk.clone(), inner.lives, std::mem::take(&mut inner.dark))
+            (inner.disk.clone(), inner.lives, std::mem::take(&mut inner.dark), inner.dice.number())
         };
         if dark {
             // The machine is back, and knows none of the connections that its peers still hold.
@@ -159,14 +166,19 @@ impl Machine {
         self.trace.tell(format_args!("{} starts, life {life}", self.name));
         let transport = Mortal { host: self.net.host(&self.name), dead: dead.clone() };
         let starting = Cluster::start(config, Arc::new(disk), Arc::new(transport), Arc::new(self.clock.clone()));
+        let starting = async {
+            let cluster = starting.await.map_err(|error| error.to_string())?;
+            let actors = self.actors(&cluster, seed, kit.embedded(cluster.me(), &dead)).await?;
+            Ok::<_, String>((cluster, actors))
+        };
         let started = tokio::select! {
             started = starting => started,
             () = dead.cancelled() => return Ok(()),
         };
         match started {
-            Ok(cluster) => {
+            Ok((cluster, actors)) => {
                 self.trace.tell(format_args!("{} is up as node {}", self.name, cluster.me()));
-                self.inner.lock().slot = Slot::Up(Process { cluster, dead });
+                self.inner.lock().slot = Slot::Up(Process { cluster, actors, dead });
                 Ok(())
             }
             Err(error) => {
@@ -174,6 +186,12 @@ impl Machine {
                 Err(format!("{} did not start: {error}", self.name))
             }
         }
+    }
+
+    async fn actors(&self, cluster: &Cluster, seed: u64, embedded: Vec<Embedded>) -> Result<Actors, String> {
+        let clock = Arc::new(self.clock.clone());
+        let world = World::new(cluster.clone(), clock, Handlers::current(), StatusBoard::default(), seed);
+        Actors::start(world, embedded, Settings::default()).await
     }
 
     /// Kills the process, if there is one; false if there is none that is up.
@@ -220,7 +238,10 @@ impl Machine {
                 self.trace.tell(format_args!("{} {how}", self.name));
                 process.dead.cancel();
                 // Cut off from disk and wire its tasks can do nothing any more; this lets them end.
-                tokio::spawn(async move { process.cluster.shutdown().await });
+                tokio::spawn(async move {
+                    process.actors.stop().await;
+                    process.cluster.shutdown().await;
+                });
             }
         }
         true

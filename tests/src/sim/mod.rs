@@ -14,6 +14,7 @@ pub mod report;
 
 pub mod chaos;
 pub mod client;
+pub mod handlers;
 pub mod machine;
 
 pub mod dice;

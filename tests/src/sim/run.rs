@@ -11,8 +11,10 @@ use evener_cluster::{
     sim_wire::{Settings, SimNet},
 };
 use evener_core::{
+    command::{Change, Command, Operate},
     criteria::Criteria,
     id::{ContextId, LogIndex, Position},
+    processor::Definition,
 };
 use evener_store::{codec, events::Query};
 use parking_lot::Mutex;
@@ -27,7 +29,8 @@ use super::{
     chaos::Chaos,
     client::{self, Scene, Writer},
     dice::Dice,
-    machine::Machine,
+    handlers::{self, Kit},
+    machine::{CLOCK_OFF_MAX, EPOCH, Machine},
     plan::Plan,
     report::Report,
     trace::Trace,
@@ -38,6 +41,10 @@ use crate::oracle::{self, Broken, Fact, History, replicas::Replica};
 const NODES: usize = 3;
 /// How often it is looked at what each node holds.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
+/// After the last event this much is still told of it.
+const CALM_WAIT: Duration = Duration::from_secs(3);
+/// For so long an idle cluster is watched.
+const IDLE_TIME: Duration = Duration::from_secs(60);
 /// A cluster without faults is founded within this time.
 const FOUND_WAIT: Duration = Duration::from_secs(30);
 
@@ -76,15 +83,17 @@ impl Run {
         let mut config = Config::new("", "");
         config.journal.chunk_bytes = plan.chunk_bytes;
         config.join = machines.iter().map(|machine| machine.peer()).collect();
+        config.capabilities = handlers::capabilities();
+        let history = Arc::default();
         let chaos = Chaos {
             machines: machines.clone(),
             net,
             trace: trace.clone(),
             config,
+            kit: Kit::new(&history, &trace, plan.seed),
             bites: Arc::default(),
             failures: Arc::default(),
         };
-        let history = Arc::default();
         let scene = Scene { machines, history, trace: trace.clone(), stop: CancellationToken::new() };
         Self { plan, trace, chaos, scene, states: Arc::default() }
     }
@@ -102,7 +111,9 @@ impl Run {
                 load.push(tokio::spawn(look(self.scene.clone(), self.states.clone())));
                 self.chaos.run(&self.plan).await;
                 self.scene.stop.cancel();
-                if timeout(self.plan.liveness, self.settle(load)).await.is_err() {
+                if timeout(self.plan.liveness, self.settle(load)).await.is_ok() {
+                    broken.extend(self.idle().await.map(|what| liveness(&what)));
+                } else {
                     broken.push(liveness(&format!("all was not well {:?} after the faults ended", self.plan.liveness)));
                     broken.extend(self.standings().map(|standing| liveness(&standing)));
                 }
@@ -117,7 +128,7 @@ impl Run {
     async fn found(&self) {
         let bootstrap = Config { bootstrap: true, join: Vec::new(), ..self.chaos.config.clone() };
         let first = &self.scene.machines[0];
-        if let Err(why) = first.start(bootstrap).await {
+        if let Err(why) = first.start(bootstrap, &self.chaos.kit).await {
             self.chaos.failures.lock().push(why);
         }
         for machine in &self.scene.machines[1..] {
@@ -127,9 +138,20 @@ impl Run {
             let up: Vec<_> = self.scene.machines.iter().filter_map(|machine| machine.process()).collect();
             if up.len() == NODES && up.iter().all(|process| process.cluster.status().voters.len() == NODES) {
                 self.trace.tell("three voters");
-                return;
+                return self.create(&up[0].cluster).await;
             }
             sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The processors.
+    async fn create(&self, cluster: &Cluster) {
+        let mut dice = Dice::new(self.plan.seed).of("processors");
+        for definition in handlers::definitions() {
+            let change = Change::Create(Box::new(definition));
+            let operate = Operate { operation: dice.uuid(), reason: None, change };
+            let outcome = cluster.propose(Command::Operate(operate)).await;
+            self.trace.tell(format_args!("a processor is created: {outcome:?}"));
         }
     }
 
@@ -147,6 +169,7 @@ impl Run {
         Writer::new(&self.scene, 1_001, &dice).append_at(&self.scene.machines[0]).await;
         self.alike().await;
         sleep(Duration::from_secs(1)).await;
+        self.caught_up().await;
         self.trace.tell("all is well");
     }
 
@@ -160,6 +183,37 @@ impl Run {
             }
             sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Every processor has handled everything, nothing is set aside, the segments are shared evenly, and no bar
+    /// stands whose end would have them shared anew.
+    async fn caught_up(&self) {
+        let Some(process) = self.scene.machines[0].process() else { return };
+        loop {
+            let slowest = EPOCH.after(self.trace.now().saturating_sub(CLOCK_OFF_MAX));
+            let well = process.cluster.look(|state, _| {
+                let head = state.head(ContextId::DEFAULT);
+                let all = state.processors.values();
+                let mut done = all.map(|p| p.low() == Some(head) && p.set_aside.is_empty());
+                let barred = state.balance_view(slowest).next_bar_end().is_some();
+                done.all(|done| done) && !barred && oracle::even::check(state).is_empty()
+            });
+            if well {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// An idle cluster writes nothing.
+    async fn idle(&self) -> Option<String> {
+        sleep(CALM_WAIT).await;
+        let last = || self.scene.machines[0].process().and_then(|process| process.cluster.status().last);
+        let before = last();
+        sleep(IDLE_TIME).await;
+        let after = last();
+        self.trace.tell(format_args!("the log ends at {before:?}, and after {IDLE_TIME:?} at {after:?}"));
+        (before != after).then(|| format!("an idle cluster's log went from {before:?} to {after:?}"))
     }
 
     fn standings(&self) -> impl Iterator<Item = String> {
@@ -186,6 +240,10 @@ impl Run {
         if let Some(first) = replicas.first() {
             broken.extend(oracle::judge(&history, &first.log));
             broken.extend(oracle::owner::check(&history));
+            for definition in handlers::definitions() {
+                let Definition { name, sequencing, .. } = &definition;
+                broken.extend(oracle::handled::check(&history, &first.log, name, sequencing));
+            }
         }
         broken.extend(oracle::replicas::check(&replicas));
         broken.sort();

@@ -1,0 +1,131 @@
+//! Processors of a run, and handlers that write down what they were given: some take their time, some fail a few
+//! times before they succeed. What a handler does follows from the event alone, on whichever node it runs.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use evener::{
+    actors::Embedded,
+    handler::{Delivery, Runner, Verdict},
+};
+use evener_core::{
+    backoff::Backoff,
+    criteria::Criteria,
+    hash::xxh64,
+    id::{ContextId, NodeId},
+    processor::{Definition, Handler, OnError, Start},
+    sequence::Sequencing,
+};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{dice::Dice, trace::Trace};
+use crate::oracle::{Handling, History};
+
+/// Of so many events one fails, one to three times. Rare enough that no segment takes it for a flood.
+const FAILS_ONE_IN: u64 = 150;
+
+/// The processors of a run: one that sets aside what fails, and one that stops its segment for it.
+#[must_use]
+pub fn definitions() -> Vec<Definition> {
+    let definition = |name: &str, segments, on_error| Definition {
+        name: name.into(),
+        context: ContextId::DEFAULT,
+        handler: Handler::Embedded,
+        segments,
+        start: Start::Beginning,
+        criteria: Criteria::ANY,
+        sequencing: Sequencing::KeyElseStream,
+        on_error,
+        // Short, so that what failed is done before the run ends.
+        backoff: Backoff { first_ms: 200, max_ms: 1_000, attempts: 10 },
+    };
+    vec![definition("aside", 16, OnError::SetAside), definition("stops", 4, OnError::Stop)]
+}
+
+/// What a node that can run them says of itself.
+#[must_use]
+pub fn capabilities() -> BTreeMap<String, Vec<u32>> {
+    definitions().into_iter().map(|definition| (definition.name, vec![1])).collect()
+}
+
+/// What handlers need of a run.
+#[derive(Clone)]
+pub struct Kit {
+    /// Where they write down what they were given.
+    pub history: Arc<Mutex<History>>,
+    /// What happens.
+    pub trace: Trace,
+    /// What they do follows from it and from the event.
+    pub seed: u64,
+}
+
+impl Kit {
+    /// The kit of a run.
+    pub fn new(history: &Arc<Mutex<History>>, trace: &Trace, seed: u64) -> Self {
+        Self { history: history.clone(), trace: trace.clone(), seed: Dice::new(seed).of("handlers").number() }
+    }
+
+    /// The processors as a process on `node` runs them, until it is dead.
+    #[must_use]
+    pub fn embedded(&self, node: NodeId, dead: &CancellationToken) -> Vec<Embedded> {
+        let runner = Recorder { kit: self.clone(), node, dead: dead.clone() };
+        let runner: Arc<dyn Runner> = Arc::new(runner);
+        definitions().into_iter().map(|definition| (definition, runner.clone())).collect()
+    }
+
+    /// How long handling takes, and how often it fails before.
+    fn nature(&self, delivery: &Delivery) -> (Duration, u64) {
+        let drawn = xxh64(&delivery.stored.position.0.to_le_bytes(), self.seed);
+        let slow = if drawn.is_multiple_of(50) { 100 } else { 2 };
+        let fails = if (drawn >> 16).is_multiple_of(FAILS_ONE_IN) { 1 + (drawn >> 40) % 3 } else { 0 };
+        (Duration::from_millis((drawn >> 8) % slow), fails)
+    }
+}
+
+/// Writes down what it was given.
+#[derive(Clone)]
+struct Recorder {
+    kit: Kit,
+    node: NodeId,
+    dead: CancellationToken,
+}
+
+impl Runner for Recorder {
+    fn run(&self, delivery: Delivery) -> BoxFuture<'static, Verdict> {
+        let own = self.clone();
+        Box::pin(async move {
+            let (takes, fails) = own.kit.nature(&delivery);
+            sleep(takes).await;
+            if own.dead.is_cancelled() {
+                // The process is dead and does not know it.
+                std::future::pending::<()>().await;
+            }
+            let done = u64::from(delivery.attempt) > fails;
+            own.write_down(&delivery, done);
+            if done { Verdict::Handled } else { Verdict::Retry { cause: "it fails at first".into(), after: None } }
+        })
+    }
+}
+
+impl Recorder {
+    fn write_down(&self, delivery: &Delivery, done: bool) {
+        let Delivery { processor, segment, epoch, lent, attempt, stored, .. } = delivery;
+        let how = if done { "handled" } else { "failed" };
+        let (node, position) = (self.node, stored.position);
+        self.kit.trace.tell(format_args!("{processor}/{segment} {how} {position} on {node}, attempt {attempt}"));
+        let mut history = self.kit.history.lock();
+        let step = history.step();
+        history.handlings.push(Handling {
+            step,
+            node,
+            processor: processor.to_string(),
+            segment: *segment,
+            epoch: *epoch,
+            lent: *lent,
+            position,
+            done,
+        });
+    }
+}
