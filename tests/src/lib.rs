@@ -2,10 +2,11 @@
 //!
 //! [`oracle`] holds what must be true of any run, a file per promise; [`sim`] makes runs: whole nodes in virtual
 //! time, on a faulty disk and a faulty wire, from one seed. [`town`] makes nodes of real processes, sockets and files,
-//! and [`receipt`] is a real event log to run on.
+//! [`receipt`] is a real event log to run on, and [`redelivered`] judges what was handled again after kills.
 #![allow(clippy::unwrap_used, reason = "a panic in the harness is its report")]
 
 pub mod oracle;
 pub mod receipt;
+pub mod redelivered;
 pub mod sim;
 pub mod town;

@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Output, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use evener::{
@@ -19,6 +19,8 @@ use tokio::{
     process::{Child, Command},
     time::{Instant, timeout},
 };
+
+use crate::redelivered::Killed;
 
 /// How long anything may take that a test waits for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -143,10 +145,29 @@ impl Town {
     }
 
     /// SIGKILL.
-    pub async fn kill(&mut self, name: &str) {
-        let mut child = self.take(name);
-        child.start_kill().expect("a child can be killed");
-        let _ = child.wait().await;
+    pub async fn kill(&mut self, name: &str) -> Killed {
+        let killed = self.strike(name).await;
+        let _ = self.take(name).wait().await;
+        killed
+    }
+
+    /// SIGKILL, while others go on with the town: the node counts as one that lives until [`bury`](Self::bury).
+    pub async fn strike(&self, name: &str) -> Killed {
+        let killed = Killed { node: self.process(name), at_us: now_us() };
+        self.signal(name, "-KILL").await;
+        killed
+    }
+
+    /// Waits for the end of a node that was struck.
+    pub async fn bury(&mut self, name: &str) {
+        let _ = self.take(name).wait().await;
+    }
+
+    /// The process of a node.
+    #[must_use]
+    pub fn process(&self, name: &str) -> u32 {
+        let child = self.houses[name].child.as_ref();
+        child.and_then(Child::id).unwrap_or_else(|| panic!("{name} does not live"))
     }
 
     /// SIGTERM, and the exit status.
@@ -347,6 +368,12 @@ pub fn seen(folder: &Path) -> Vec<Seen> {
 /// Waits a little before looking again.
 pub async fn pause() {
     tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// By the clock that handler programs write down.
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 async fn signal(child: &Child, which: &str) {
