@@ -9,7 +9,7 @@ use evener_core::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
-use super::{World, publish::Row, timer::Timer};
+use super::{World, publish::Row, timer::Timer, watch::watch};
 
 /// How long to wait before planning again what could not be proposed.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -42,7 +42,7 @@ impl Actor for Balancer {
     async fn pre_start(&self, me: ActorRef<Message>, world: Arc<World>) -> Result<State, ActorProcessingErr> {
         let row = Row::new(&world.board, "balancer", "balancer", Some("node"), world.wall());
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch(world.clone(), me));
+        tasks.spawn(watch_table(world.clone(), me));
         Ok(State { world, proposing: false, _tasks: tasks, timer: Timer::default(), row })
     }
 
@@ -75,29 +75,18 @@ impl Actor for Balancer {
     }
 }
 
-/// Says *look* whenever the table or the leader changed, once at a time.
-async fn watch(world: Arc<World>, me: ActorRef<Message>) {
-    let mut applied = world.applied();
-    let mut leadership = world.leadership();
-    let credit = Arc::new(tokio::sync::Semaphore::new(1));
-    let mut seen = None;
-    loop {
-        let now = (applied.borrow_and_update().changed, leadership.borrow_and_update().leader);
-        if seen != Some(now) {
-            seen = Some(now);
-            let Ok(permit) = credit.clone().acquire_owned().await else { return };
-            if me.cast(Message::Look(Some(permit))).is_err() {
-                return;
-            }
-        }
-        let alive = tokio::select! {
+/// Says *look* whenever the table or the leader changed.
+async fn watch_table(world: Arc<World>, me: ActorRef<Message>) {
+    let (mut applied, mut leadership) = (world.applied(), world.leadership());
+    let seen = (applied.clone(), leadership.clone());
+    let seen = move || (seen.0.borrow().changed, seen.1.borrow().leader);
+    let moved = async move || {
+        tokio::select! {
             moved = applied.changed() => moved.is_ok(),
             moved = leadership.changed() => moved.is_ok(),
-        };
-        if !alive {
-            return;
         }
-    }
+    };
+    watch(me, |permit| Message::Look(Some(permit)), seen, moved).await;
 }
 
 impl State {

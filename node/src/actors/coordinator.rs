@@ -19,6 +19,7 @@ use super::{
     publish::Row,
     teller::{self, Tell},
     timer::Timer,
+    watch::watch,
     worker::WorkerActor,
 };
 use crate::{event::Stored, handler::Runner};
@@ -74,7 +75,7 @@ impl Actor for CoordinatorActor {
         let mut row = Row::new(&world.board, &arguments.name, "coordinator", Some("node"), world.wall());
         row.restarted(arguments.restarts, arguments.last_error.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch(world.clone(), me));
+        tasks.spawn(watch_log(world.clone(), me));
         Ok(State {
             machine: Coordinator::new(arguments.id, arguments.settings.bounds),
             arguments,
@@ -130,27 +131,19 @@ impl Actor for CoordinatorActor {
     }
 }
 
-/// Says *look* whenever the log or the session moved, once at a time.
-async fn watch(world: Arc<World>, me: ActorRef<Message>) {
-    let mut applied = world.applied();
-    let mut session = world.session();
-    let mut quiet = world.quiet.subscribe();
-    let credit = Arc::new(tokio::sync::Semaphore::new(1));
-    loop {
-        let Ok(permit) = credit.clone().acquire_owned().await else { return };
-        applied.mark_unchanged();
-        if me.cast(Message::Look(permit)).is_err() {
-            return;
-        }
-        let alive = tokio::select! {
+/// Says *look* whenever the log or the session moved.
+async fn watch_log(world: Arc<World>, me: ActorRef<Message>) {
+    let (mut applied, mut session, mut quiet) = (world.applied(), world.session(), world.quiet.subscribe());
+    let seen = (applied.clone(), session.clone(), quiet.clone());
+    let seen = move || (seen.0.borrow().index, *seen.1.borrow(), *seen.2.borrow());
+    let moved = async move || {
+        tokio::select! {
             moved = applied.changed() => moved.is_ok(),
             moved = session.changed() => moved.is_ok(),
             moved = quiet.changed() => moved.is_ok(),
-        };
-        if !alive {
-            return;
         }
-    }
+    };
+    watch(me, Message::Look, seen, moved).await;
 }
 
 impl State {

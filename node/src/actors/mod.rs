@@ -18,6 +18,7 @@ mod publish;
 mod root;
 mod teller;
 mod timer;
+mod watch;
 mod worker;
 mod world;
 

@@ -16,6 +16,7 @@ use super::{
     coordinator::{self, CoordinatorActor},
     publish::Row,
     teller::{self, Teller},
+    watch::watch,
 };
 use crate::{exec::ExecRunner, handler::Runner};
 
@@ -68,7 +69,7 @@ impl Actor for Root {
         let world = arguments.world.clone();
         let row = Row::new(&world.board, "node", "node", None, world.wall());
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch(world, me.clone()));
+        tasks.spawn(watch_table(world, me.clone()));
         let mut state =
             State { arguments, children: BTreeMap::new(), teller: None, restarts: BTreeMap::new(), _tasks: tasks, row };
         state.start(&me, Child::Teller).await?;
@@ -118,23 +119,9 @@ impl Actor for Root {
 }
 
 /// Says *look* whenever processors may have come or gone.
-async fn watch(world: Arc<World>, me: ActorRef<Message>) {
-    let mut applied = world.applied();
-    let credit = Arc::new(tokio::sync::Semaphore::new(1));
-    let mut seen = None;
-    loop {
-        let changed = applied.borrow_and_update().changed;
-        if seen != Some(changed) {
-            seen = Some(changed);
-            let Ok(permit) = credit.clone().acquire_owned().await else { return };
-            if me.cast(Message::Look(permit)).is_err() {
-                return;
-            }
-        }
-        if applied.changed().await.is_err() {
-            return;
-        }
-    }
+async fn watch_table(world: Arc<World>, me: ActorRef<Message>) {
+    let (seen, mut applied) = (world.applied(), world.applied());
+    watch(me, Message::Look, move || seen.borrow().changed, async move || applied.changed().await.is_ok()).await;
 }
 
 impl State {
