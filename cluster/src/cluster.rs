@@ -346,12 +346,17 @@ impl Cluster {
     /// It is the last member, or no leader could be asked: then it stays.
     pub async fn leave(&self) -> Result<(), Error> {
         self.pass_on().await;
-        self.remove(self.me()).await?;
         let node = &self.node;
+        let member = || node.ledger.view.state().members.contains_key(&node.me());
+        // The leader may have taken it out by itself, once its session was over.
+        match self.remove(self.me()).await {
+            Err(error) if member() => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         // Its seat goes with it; that it is gone it hears of as long as it has one.
         let _ = timeout(FAREWELL_WAIT, async {
             let mut applied = node.ledger.view.applied();
-            let _ = applied.wait_for(|_| !node.ledger.view.state().members.contains_key(&node.me())).await;
+            let _ = applied.wait_for(|_| !member()).await;
             while node.engine.standing().voters.contains(&node.me()) {
                 tokio::time::sleep(node.config.raft.heartbeat / 4).await;
             }

@@ -94,6 +94,7 @@ mod tests {
             peer: format!("h:{node}"),
             http: String::new(),
             level: Default::default(),
+            leaving: false,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     append::{Append, Appended, Refusal},
     id::{
         ClusterId, ComponentId, ContextId, Epoch, FeatureLevel, Generation, Incarnation, LogIndex, NodeId, Position,
-        ProcessorId, SegmentId, SessionId,
+        ProcessorId, SegmentId, SessionId, Term,
     },
     letter::{Failure, SequenceKey},
     limits::Limits,
@@ -300,6 +300,12 @@ pub enum Change {
     Letters(String, Selection, LetterChange),
     /// Limits are changed.
     SetLimits(Limits),
+    /// A node at this peer address is expected to join.
+    Expect(String),
+    /// A member is to leave for ever: one that lives hands over first and goes by itself.
+    Leave(NodeId),
+    /// This member is to lead, from a later term on than this one.
+    Lead(NodeId, Term),
 }
 
 /// Which sequences are meant.

@@ -21,4 +21,6 @@ pub struct Member {
     pub http: String,
     /// What its build understands.
     pub level: FeatureLevel,
+    /// It was asked to leave for ever.
+    pub leaving: bool,
 }

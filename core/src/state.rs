@@ -16,7 +16,10 @@ use crate::{
     append::{self, Append, Appended},
     command::{Command, Entry, Found, Outcome, Why},
     hash,
-    id::{ClusterId, ContextId, FeatureLevel, Generation, LogIndex, NodeId, Position, ProcessorId, SessionId},
+    id::{
+        ClusterId, ContextId, FeatureLevel, Generation, LogIndex, NodeId, Position, ProcessorId, SegmentId, SessionId,
+        Term,
+    },
     limits::Limits,
     member::Member,
     processor::{Handler, Processor},
@@ -93,6 +96,21 @@ pub struct Operation {
     pub reason: Option<String>,
     /// What came of it.
     pub outcome: Outcome,
+    /// What that is still to come to, if anything.
+    pub aim: Option<Aim>,
+}
+
+/// What a change is meant to come to, where that is not in its entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Aim {
+    /// A segment is nowhere on its way.
+    Rests(ProcessorId, SegmentId),
+    /// A node at this peer address is a member.
+    Joined(String),
+    /// This one is none any more.
+    Left(NodeId),
+    /// It leads, or was not made to: the term is over.
+    Leads(NodeId, Term),
 }
 
 /// The last number given of each kind.

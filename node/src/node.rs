@@ -74,7 +74,7 @@ impl Node {
     /// Where the node failed, as when its disk did.
     pub async fn run(self) -> handler::Result {
         let Some(house) = &self.0.house else { return Ok(asked_to_end().await?) };
-        let (mut stopped, mut leaving) = (house.cluster.stopped(), house.engine.leaving());
+        let mut stopped = house.cluster.stopped();
         enum End {
             Asked,
             Leaving,
@@ -82,7 +82,7 @@ impl Node {
         }
         let end = tokio::select! {
             asked = asked_to_end() => asked.map(|()| End::Asked)?,
-            Ok(_) = leaving.wait_for(|leaving| *leaving) => End::Leaving,
+            () = house.engine.asked_to_leave() => End::Leaving,
             Ok(why) = stopped.wait_for(Option::is_some) => End::Failed(why.clone().unwrap_or_default()),
         };
         let ending = async {

@@ -172,8 +172,13 @@ impl Town {
 
     /// SIGTERM, and the exit status.
     pub async fn end(&mut self, name: &str) -> Option<i32> {
+        signal(self.houses[name].child.as_ref().expect("the node lives"), "-TERM").await;
+        self.ended(name).await
+    }
+
+    /// Waits for a node that ends by itself: its exit status.
+    pub async fn ended(&mut self, name: &str) -> Option<i32> {
         let mut child = self.take(name);
-        signal(&child, "-TERM").await;
         let ended = timeout(PATIENCE, child.wait()).await;
         let ended = ended.unwrap_or_else(|_| panic!("{name} did not end; it logged:\n{}", tail_of(&self.log(name))));
         ended.expect("a child can be waited for").code()

@@ -30,7 +30,7 @@ impl State {
         }
         let node = self.given.node.next();
         self.given.node = node;
-        self.members.insert(node, Member { node, name, incarnation, peer, http, level });
+        self.members.insert(node, Member { node, name, incarnation, peer, http, level, leaving: false });
         self.touch(index);
         Outcome::Admitted(node)
     }
@@ -44,12 +44,36 @@ impl State {
             return Outcome::Not(Why::Invalid("the last member cannot leave".into()));
         }
         self.end_session(index, node);
+        self.dismiss(node);
+        self.touch(index);
+        Outcome::Done
+    }
+
+    /// It is a member no more, and nothing is bound to it.
+    fn dismiss(&mut self, node: NodeId) {
         self.members.remove(&node);
         for share in self.processors.values_mut().flat_map(|processor| processor.segments.values_mut()) {
             share.claim.pin = share.claim.pin.filter(|pinned| *pinned != node);
         }
+    }
+
+    /// A member is asked to leave. One that lives is given nothing more, and goes when it has handed over.
+    pub(super) fn leave(&mut self, index: LogIndex, node: NodeId) -> Outcome {
+        let others_stay = self.members.values().any(|other| other.node != node && !other.leaving);
+        let Some(member) = self.members.get_mut(&node) else { return unknown("member", node) };
+        if !others_stay {
+            let why =
+                format!("{} is the last member, and cannot leave; stop it: its data stay where they are", member.name);
+            return Outcome::Not(Why::Invalid(why));
+        }
+        let asked_before = core::mem::replace(&mut member.leaving, true);
+        match self.sessions.get_mut(&node) {
+            Some(_) if asked_before => return Outcome::Changed(0),
+            Some(session) => session.draining = true,
+            None => self.dismiss(node),
+        }
         self.touch(index);
-        Outcome::Done
+        Outcome::Changed(1)
     }
 
     /// A member's process begins.
@@ -63,11 +87,11 @@ impl State {
             return Outcome::Begun(session.session);
         }
         (member.peer, member.http, member.level) = (peer, http, level);
+        let draining = member.leaving;
         self.end_session(index, node);
         let session = self.given.session.next();
         self.given.session = session;
         let weight = weight.max(1);
-        let draining = false;
         self.sessions.insert(node, Session { node, session, since: index, capabilities, weight, nonce, draining });
         self.touch(index);
         Outcome::Begun(session)
@@ -93,6 +117,10 @@ impl State {
             return Outcome::Not(Why::Fenced);
         }
         self.end_session(index, node);
+        // It was asked to go, and is gone.
+        if self.members.get(&node).is_some_and(|member| member.leaving) {
+            self.dismiss(node);
+        }
         self.touch(index);
         Outcome::Done
     }

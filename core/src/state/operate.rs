@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String};
 use core::time::Duration;
 
-use super::{Operation, State, invalid, unknown};
+use super::{Aim, Operation, State, invalid, unknown};
 use crate::{
     claim::{Claim, Motion},
     command::{Change, Operate, Outcome, Why},
@@ -21,9 +21,9 @@ impl State {
             return known.outcome.clone();
         }
         let outcome = self.change(index, change);
-        let recorded = self.recorded;
-        let reason = reason.clone();
-        self.operations.push_back(Operation { operation: *operation, recorded, reason, outcome: outcome.clone() });
+        let (recorded, reason, aim) = (self.recorded, reason.clone(), self.aim(change));
+        let known = Operation { operation: *operation, recorded, reason, outcome: outcome.clone(), aim };
+        self.operations.push_back(known);
         while self.operations.len() > self.limits.operations_max as usize {
             self.operations.pop_front();
         }
@@ -53,6 +53,37 @@ impl State {
                 self.touch(index);
                 Outcome::Done
             }
+            Change::Expect(_) => Outcome::Done,
+            Change::Leave(node) => self.leave(index, *node),
+            Change::Lead(node, _) if self.members.contains_key(node) => Outcome::Done,
+            Change::Lead(node, _) => unknown("member", node),
+        }
+    }
+
+    /// What a change is meant to come to after its entry.
+    fn aim(&self, change: &Change) -> Option<Aim> {
+        match change {
+            Change::Release(name, segment) | Change::Claim(name, segment, _) => {
+                self.names.get(name).map(|id| Aim::Rests(*id, *segment))
+            }
+            Change::Expect(peer) => Some(Aim::Joined(peer.clone())),
+            Change::Leave(node) => Some(Aim::Left(*node)),
+            Change::Lead(node, term) => Some(Aim::Leads(*node, *term)),
+            _ => None,
+        }
+    }
+
+    /// Whether what was aimed at is so, as far as the state can tell; who leads is not in it.
+    #[must_use]
+    pub fn reached(&self, aim: &Aim) -> bool {
+        match aim {
+            Aim::Rests(id, segment) => {
+                let share = self.processors.get(id).and_then(|processor| processor.segments.get(segment));
+                share.is_none_or(|share| share.claim.motion == Motion::Rest)
+            }
+            Aim::Joined(peer) => self.members.values().any(|member| member.peer == *peer),
+            Aim::Left(node) => !self.members.contains_key(node),
+            Aim::Leads(..) => true,
         }
     }
 

@@ -2,17 +2,17 @@
 //! waits for.
 
 use evener_core::{
-    claim::Motion,
     command::{self, Command, LetterChange, Operate, Outcome, Why},
-    id::{NodeId, SegmentId},
-    state::State,
+    id::NodeId,
+    state::{Aim, State},
 };
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Change, Operation, OperationState, What, leave,
-    local::{ANSWER_WAIT, Engine},
+    Change, Operation, OperationState, What,
+    local::{ANSWER_WAIT, Engine, name_of},
+    members,
 };
 use crate::{codes, error::ApiError};
 
@@ -20,9 +20,7 @@ use crate::{codes, error::ApiError};
 pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiError> {
     let id = change.operation;
     let answer = match &change.what {
-        What::Join(peer) => leave::join(engine, peer),
-        What::Leave(name) => leave::leave(engine, name, &change).await,
-        What::Transfer(name) => leave::transfer(engine, name.as_deref(), change.dry_run).await,
+        What::Transfer(name) => members::transfer(engine, name.as_deref(), &change).await,
         What::NotYet(verb) => Err(ApiError::not_yet(verb.row().words)),
         what => operate(engine, what, &change).await,
     };
@@ -40,12 +38,15 @@ pub fn operation(engine: &Engine, id: Uuid) -> Result<Operation, ApiError> {
     let Some(known) = state.operations.iter().find(|known| known.operation == id) else {
         return Err(ApiError::new(&codes::UNKNOWN_OPERATION, format!("there is no operation {id}")));
     };
-    let (state, why, changed) = match &known.outcome {
+    let waits = || known.aim.as_ref().and_then(|aim| waits_for(engine, &state, aim));
+    let (reached, why, changed) = match &known.outcome {
         Outcome::Not(why) => (OperationState::Refused, Some(ApiError::from(why.clone()).message), None),
-        Outcome::Changed(changed) => (OperationState::Done, None, Some(*changed)),
-        _ => (OperationState::Done, None, None),
+        outcome => {
+            let changed = if let Outcome::Changed(changed) = outcome { Some(*changed) } else { None };
+            waits().map_or((OperationState::Done, None, changed), |why| (OperationState::Waiting, Some(why), changed))
+        }
     };
-    Ok(Operation { operation: id, state, why, changed, dry_run: false })
+    Ok(Operation { operation: id, state: reached, why, changed, dry_run: false })
 }
 
 /// What came of it, before it has its name.
@@ -71,20 +72,71 @@ impl Done {
 }
 
 async fn operate(engine: &Engine, what: &What, change: &Change) -> Result<Done, ApiError> {
-    let command = command(engine, what)?;
+    perform(engine, command(engine, what)?, change).await
+}
+
+/// Has the log make a change, and waits a while for what it is to come to.
+async fn perform(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
     if change.dry_run {
         let outcome = engine.cluster().state().try_change(&command);
         return judged(outcome, |changed| Some(format!("it would touch {changed}: nothing was changed")));
     }
+    let done = decide(engine, command, change).await?;
+    Ok(reached(engine, change.operation).await.map_or(done, Done::waiting))
+}
+
+/// Has the log make a change.
+pub async fn decide(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
     let operate = Operate { operation: change.operation, reason: change.reason.clone(), change: command };
     let outcome = engine.cluster().propose(Command::Operate(operate)).await.map_err(|error| engine.told(error))?;
-    let done = judged(outcome, |changed| (changed == 0).then(|| "it was so already".to_owned()))?;
-    match what {
-        What::Release(name, segment) | What::Claim(name, segment, _) => {
-            Ok(settled(engine, name, *segment).await.unwrap_or(done))
+    judged(outcome, |changed| (changed == 0).then(|| "it was so already".to_owned()))
+}
+
+/// What a remembered operation is still to come to.
+pub fn aim_of(engine: &Engine, operation: Uuid) -> Option<Aim> {
+    let state = engine.cluster().state();
+    let known = state.operations.iter().find(|known| known.operation == operation)?;
+    known.aim.clone().filter(|aim| waits_for(engine, &state, aim).is_some())
+}
+
+/// Waits a while for what an operation is to come to. Answers what it waits for then, if for anything.
+pub async fn reached(engine: &Engine, operation: Uuid) -> Option<String> {
+    let waits = || aim_of(engine, operation);
+    let (mut applied, mut leadership) = (engine.cluster().applied(), engine.cluster().leadership());
+    let rests = async {
+        while waits().is_some() {
+            let news = tokio::select! {
+                news = applied.changed() => news,
+                news = leadership.changed() => news,
+            };
+            if news.is_err() {
+                return;
+            }
         }
-        _ => Ok(done),
+    };
+    timeout(ANSWER_WAIT, rests).await.err()?;
+    let aim = waits()?;
+    waits_for(engine, &engine.cluster().state(), &aim)
+}
+
+/// What an aim waits for; none where it is reached.
+fn waits_for(engine: &Engine, state: &State, aim: &Aim) -> Option<String> {
+    if let Aim::Leads(node, term) = aim {
+        let (leadership, name) = (*engine.cluster().leadership().borrow(), name_of(state, *node));
+        let over = leadership.term > *term || leadership.leader == Some(*node);
+        return (!over).then(|| format!("{name} was asked to lead and does not yet: it may lack a part of the log"));
     }
+    (!state.reached(aim)).then(|| match aim {
+        Aim::Rests(id, segment) => {
+            let share = state.processors.get(id).and_then(|processor| processor.segments.get(segment));
+            let owner = share.and_then(|share| share.claim.owner);
+            let owner = owner.map_or_else(|| "its owner".to_owned(), |owner| name_of(state, owner));
+            format!("{owner} first finishes what it handles there")
+        }
+        Aim::Joined(peer) => members::how_to_join(engine, peer),
+        Aim::Left(node) => format!("{} hands over what it has, then leaves and ends", name_of(state, *node)),
+        Aim::Leads(..) => unreachable!("it was answered above"),
+    })
 }
 
 fn command(engine: &Engine, what: &What) -> Result<command::Change, ApiError> {
@@ -104,9 +156,9 @@ fn command(engine: &Engine, what: &What) -> Result<command::Change, ApiError> {
         What::Retry(name, which) => To::Letters(name.clone(), which.clone(), LetterChange::Retry),
         What::Skip(name, which) => To::Letters(name.clone(), which.clone(), LetterChange::Skip),
         What::Drop(name, which) => To::Letters(name.clone(), which.clone(), LetterChange::Drop),
-        What::Join(_) | What::Leave(_) | What::Transfer(_) | What::NotYet(_) => {
-            unreachable!("changes of the members are no operations of the log")
-        }
+        What::Join(peer) => To::Expect(peer.clone()),
+        What::Leave(name) => To::Leave(member(&engine.cluster().state(), name)?),
+        What::Transfer(_) | What::NotYet(_) => unreachable!("they have answers of their own"),
     })
 }
 
@@ -132,27 +184,6 @@ fn refused(why: Why) -> ApiError {
         _ => return why.into(),
     };
     ApiError::new(code, ApiError::from(why).message)
-}
-
-/// Waits a while until a segment rests: its owner first finishes what it handles.
-async fn settled(engine: &Engine, name: &str, segment: SegmentId) -> Option<Done> {
-    let mut applied = engine.cluster().applied();
-    let motion = || {
-        let state = engine.cluster().state();
-        let claim = &state.processor(name)?.segments.get(&segment)?.claim;
-        (claim.motion != Motion::Rest)
-            .then(|| claim.owner.map_or_else(String::new, |o| super::local::name_of(&state, o)))
-    };
-    let rests = async {
-        while motion().is_some() {
-            if applied.changed().await.is_err() {
-                return;
-            }
-        }
-    };
-    timeout(ANSWER_WAIT, rests).await.err()?;
-    let owner = motion()?;
-    Some(Done::waiting(format!("{owner} first finishes what it handles there")))
 }
 
 /// The number of the member called `name`.

@@ -10,10 +10,7 @@ use evener_core::{
     state::State,
 };
 use futures::future::{BoxFuture, join_all};
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use super::{Answers, Reply, Request, change, lag, letters, look, read};
 use crate::{
@@ -36,7 +33,6 @@ struct Inner {
     board: StatusBoard,
     metrics: Metrics,
     begun: Instant,
-    leaving: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Engine {
@@ -49,8 +45,7 @@ impl Engine {
     /// The engine of this member.
     #[must_use]
     pub fn new(cluster: Cluster, clock: Arc<dyn Clock>, board: StatusBoard, metrics: Metrics) -> Self {
-        let (begun, leaving) = (Instant::now(), watch::Sender::new(false));
-        Self(Arc::new(Inner { cluster, clock, board, metrics, begun, leaving }))
+        Self(Arc::new(Inner { cluster, clock, board, metrics, begun: Instant::now() }))
     }
 
     /// Answers one request.
@@ -88,14 +83,22 @@ impl Engine {
         ]
     }
 
-    /// Becomes true when somebody asked this node to leave the cluster; whoever runs it then drains and leaves.
-    #[must_use]
-    pub fn leaving(&self) -> watch::Receiver<bool> {
-        self.0.leaving.subscribe()
-    }
-
-    pub(super) fn leave(&self) {
-        self.0.leaving.send_replace(true);
+    /// Ends when somebody asked this node to leave the cluster; whoever runs it then drains and leaves.
+    pub async fn asked_to_leave(&self) {
+        let mut applied = self.cluster().applied();
+        let mut seen = None;
+        loop {
+            let changed = applied.borrow_and_update().changed;
+            if seen.replace(changed) != Some(changed) {
+                let me = self.cluster().me();
+                if self.cluster().state().members.get(&me).is_some_and(|member| member.leaving) {
+                    return;
+                }
+            }
+            if applied.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     pub(super) fn cluster(&self) -> &Cluster {

@@ -9,9 +9,9 @@ mod local;
 
 mod change;
 mod lag;
-mod leave;
 mod letters;
 mod look;
+mod members;
 mod read;
 
 #[cfg(test)]

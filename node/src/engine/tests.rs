@@ -283,6 +283,8 @@ async fn a_release_waits_for_the_handler_and_says_so() {
     let asked = change(&engine, What::Release("p".into(), SegmentId(1))).await.unwrap();
     assert_eq!(asked.state, OperationState::Waiting);
     assert_eq!(asked.why.as_deref(), Some("n1 first finishes what it handles there"));
+    let Ok(Reply::Operation(later)) = engine.call(Request::Operation(asked.operation)).await else { panic!("known") };
+    assert_eq!((later.state, later.why), (OperationState::Waiting, asked.why));
     let shown = processor(&engine, "p").await;
     assert_eq!((shown.segments[1].state.as_str(), shown.segments[0].state.as_str()), ("moving", "caught-up"));
     let error = change(&engine, What::Release("p".into(), SegmentId(7))).await.unwrap_err();
@@ -301,11 +303,15 @@ async fn members_are_shown_and_the_last_one_stays() {
     let Ok(Reply::Status(status)) = engine.call(Request::Status).await else { panic!("it is shown") };
     assert_eq!((status.node.as_str(), status.role.as_str(), status.state_hash.hash.len()), ("n1", "leader", 16));
     let error = change(&engine, What::Leave("n1".into())).await.unwrap_err();
-    assert_eq!(error.code, "EV0404");
+    assert!(error.code == "EV0303" && error.message.contains("n1 is the last member"), "{error}");
     assert!(engine.health().iter().all(|check| check.trouble.is_none()), "{:?}", engine.health());
     let asked = change(&engine, What::Join("10.0.0.1:4751".into())).await.unwrap();
     assert_eq!(asked.state, OperationState::Waiting);
     assert!(asked.why.unwrap().contains("evener serve --peer-listen 10.0.0.1:4751 --join "));
+    let Ok(Reply::Operation(later)) = engine.call(Request::Operation(asked.operation)).await else { panic!("known") };
+    assert_eq!(later.state, OperationState::Waiting);
+    let asked = change(&engine, What::Transfer(Some("n1".into()))).await.unwrap();
+    assert_eq!((asked.state, asked.why.as_deref()), (OperationState::Done, Some("n1 leads already")));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use evener_core::{
     event::DataKind,
     id::{
         ClusterId, ComponentId, Epoch, FeatureLevel, Generation, Incarnation, LogIndex, NodeId, ProcessorId, SegmentId,
-        SessionId,
+        SessionId, Term,
     },
     letter::{Failure, SequenceKey},
     limits::Limits,
@@ -98,6 +98,9 @@ fn all_commands() -> Vec<Command> {
         operate(Change::Letters("p".into(), Selection::All, LetterChange::Skip)),
         operate(Change::Letters("p".into(), Selection::All, LetterChange::Drop)),
         operate(Change::SetLimits(Limits::DEFAULT)),
+        operate(Change::Expect("h:1".into())),
+        operate(Change::Leave(NodeId(2))),
+        operate(Change::Lead(NodeId(2), Term(3))),
         Command::RaiseLevel(FeatureLevel(2)),
     ]
 }

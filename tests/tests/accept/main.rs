@@ -4,6 +4,7 @@
 mod bad_input;
 mod idle;
 mod kills;
+mod members;
 mod poison;
 mod real_input;
 mod wrong_handlers;

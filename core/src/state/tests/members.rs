@@ -1,0 +1,67 @@
+//! Members that are asked to leave.
+
+use uuid::Uuid;
+
+use super::*;
+use crate::{command::Why, id::Term, state::Aim};
+
+fn leave(log: &mut Log, operation: u128, node: u64) -> Outcome {
+    let (operation, change) = (Uuid::from_u128(operation), Change::Leave(NodeId(node)));
+    log.apply(Command::Operate(Operate { operation, reason: None, change }))
+}
+
+fn waits(log: &Log, operation: u128) -> bool {
+    let known = log.state.operations.iter().find(|known| known.operation == Uuid::from_u128(operation)).unwrap();
+    known.aim.as_ref().is_some_and(|aim| !log.state.reached(aim))
+}
+
+#[test]
+fn one_that_lives_is_given_nothing_more_and_goes_by_itself() {
+    let mut log = Log::of(3);
+    assert_eq!(leave(&mut log, 7, 2), Outcome::Changed(1));
+    assert!(log.state.sessions[&NodeId(2)].draining && waits(&log, 7));
+    assert_eq!(leave(&mut log, 8, 2), Outcome::Changed(0), "it was asked before");
+    // A new life of it was asked too.
+    log.begin(2);
+    assert!(log.state.sessions[&NodeId(2)].draining);
+    log.apply(Command::Remove(NodeId(2)));
+    assert!(!waits(&log, 7) && !waits(&log, 8));
+}
+
+#[test]
+fn one_that_dies_on_its_way_out_is_gone_and_a_dead_one_at_once() {
+    let mut log = Log::of(3);
+    leave(&mut log, 7, 2);
+    let session = log.session(2).unwrap();
+    log.apply(Command::Expire(NodeId(2), session));
+    assert!(!log.state.members.contains_key(&NodeId(2)) && !waits(&log, 7));
+    let session = log.session(3).unwrap();
+    log.apply(Command::Expire(NodeId(3), session));
+    assert_eq!(leave(&mut log, 8, 3), Outcome::Changed(1));
+    assert!(!log.state.members.contains_key(&NodeId(3)) && !waits(&log, 8));
+}
+
+#[test]
+fn one_stays_whoever_is_asked() {
+    let mut log = Log::of(2);
+    leave(&mut log, 7, 1);
+    assert!(matches!(leave(&mut log, 8, 2), Outcome::Not(Why::Invalid(why)) if why.contains("last member")));
+    assert!(!log.state.members[&NodeId(2)].leaving);
+    assert!(matches!(leave(&mut log, 9, 5), Outcome::Not(Why::Unknown(_))));
+}
+
+#[test]
+fn what_is_expected_and_who_leads_is_remembered_by_name() {
+    let mut log = Log::of(1);
+    let mut operate = |operation, change| {
+        log.apply(Command::Operate(Operate { operation: Uuid::from_u128(operation), reason: None, change }))
+    };
+    assert_eq!(operate(7, Change::Expect("h:2".into())), Outcome::Done);
+    assert_eq!(operate(8, Change::Lead(NodeId(1), Term(4))), Outcome::Done);
+    assert!(matches!(operate(9, Change::Lead(NodeId(2), Term(4))), Outcome::Not(Why::Unknown(_))));
+    assert!(waits(&log, 7));
+    assert_eq!(log.state.operations[1].aim, Some(Aim::Leads(NodeId(1), Term(4))));
+    let peer = String::from("h:2");
+    log.apply(Command::Admit(Admit { peer, ..admit(2) }));
+    assert!(!waits(&log, 7));
+}

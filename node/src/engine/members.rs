@@ -1,0 +1,56 @@
+//! Members that come, go, and lead.
+
+use evener_core::{command::Change as To, id::NodeId, state::Aim};
+
+use super::{
+    Change,
+    change::{Done, aim_of, decide, member, reached},
+    local::{Engine, name_of},
+};
+use crate::{codes, error::ApiError};
+
+/// A node joins by itself, as it must show who it is: this tells how.
+pub fn how_to_join(engine: &Engine, peer: &str) -> String {
+    let (here, cluster) = (engine.cluster().peer_addr(), engine.cluster().id());
+    format!(
+        "the node at {peer} joins when it is started so: \
+         evener serve --peer-listen {peer} --join {here} --cluster {cluster}"
+    )
+}
+
+/// Lets another member lead.
+pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> Result<Done, ApiError> {
+    let standing = engine.cluster().status();
+    let to = match name {
+        Some(name) => member(&engine.cluster().state(), name)?,
+        None => heir(engine)?,
+    };
+    let name = name_of(&engine.cluster().state(), to);
+    if standing.leader == Some(to) {
+        return Ok(Done::so(Some(format!("{name} leads already"))));
+    }
+    if !standing.voters.contains(&to) {
+        let message = format!("{name} does not vote, so it cannot lead");
+        return Err(ApiError::new(&codes::REFUSED_BY_CLUSTER, message));
+    }
+    if change.dry_run {
+        return Ok(Done::so(Some(format!("{name} would lead; nothing was changed"))));
+    }
+    let term = engine.cluster().leadership().borrow().term;
+    decide(engine, To::Lead(to, term), change).await?;
+    // Told twice it may be that one has led since, and that it was another.
+    if let Some(Aim::Leads(to, _)) = aim_of(engine, change.operation) {
+        engine.cluster().transfer(to).await.map_err(|error| engine.told(error))?;
+    }
+    Ok(reached(engine, change.operation).await.map_or_else(|| Done::so(Some(format!("{name} leads"))), Done::waiting))
+}
+
+/// Who should lead next: of the voters that live the one that is furthest, as far as this node knows.
+fn heir(engine: &Engine) -> Result<NodeId, ApiError> {
+    let standing = engine.cluster().status();
+    let state = engine.cluster().state();
+    let alive = |node: &&NodeId| Some(**node) != standing.leader && state.sessions.contains_key(node);
+    let furthest = |node: &&NodeId| standing.matched.get(node).copied().flatten();
+    let heir = standing.voters.iter().filter(alive).max_by_key(furthest).copied();
+    heir.ok_or_else(|| ApiError::new(&codes::REFUSED_BY_CLUSTER, "no other voter lives that could lead"))
+}

@@ -1,0 +1,48 @@
+//! Members that lead and leave, asked from any node, and what became of it.
+
+use evener::engine::{Operation, OperationState};
+use evener_tests::town::{Town, shares};
+
+use super::{EVENER, RECORD};
+
+/// What the cluster says, through `node`, of an operation.
+async fn outcome(town: &Town, node: &str, asked: &Operation) -> Operation {
+    let url = format!("{}/operations/{}", town.url(node), asked.operation);
+    reqwest::get(url).await.unwrap().json().await.unwrap()
+}
+
+async fn change(town: &Town, args: &[&str]) -> Operation {
+    let told = town.tell(&[args, &["--reason", "a test", "-o", "json"]].concat()).await;
+    serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_leads_and_leaves_when_asked_and_each_node_knows_what_came_of_it() {
+    let mut town = Town::of_three(EVENER, &[]).await;
+    let folder = town.new_folder("seen");
+    town.tell(&["processor", "create", "p", "--exec", &format!("exec {RECORD} {}", folder.display())]).await;
+    town.wait_for("p", "shared by all three", |p| shares(p).is_some_and(|shares| shares.len() == 3)).await;
+    let leader = town.leader().await;
+    let next = if leader == "n2" { "n3" } else { "n2" };
+
+    let led = change(&town, &["cluster", "transfer", next]).await;
+    assert_eq!(town.leader().await, next);
+    for node in ["n1", "n2", "n3"] {
+        assert_eq!(outcome(&town, node, &led).await.state, OperationState::Done, "as {node} knows it");
+    }
+
+    // The one that leads is asked to leave, through another.
+    let left = change(&town, &["cluster", "leave", next]).await;
+    assert_eq!(town.ended(next).await, Some(0), "it hands over, leaves and ends by itself");
+    let stays = if next == "n2" { ["n1", "n3"] } else { ["n1", "n2"] };
+    let p = town.wait_for("p", "shared by the two that stay", |p| {
+        shares(p).is_some_and(|shares| shares.len() == 2 && shares.values().all(|count| *count == 8))
+    });
+    assert!(p.await.set_aside.sequences == 0);
+    for node in stays {
+        assert_eq!(outcome(&town, node, &left).await.state, OperationState::Done, "as {node} knows it");
+    }
+    let members: Vec<String> = town.cluster().await.members.into_iter().map(|member| member.name).collect();
+    assert_eq!(members, stays);
+    town.tell(&["append", "a", "--type", "t.v1"]).await;
+}
