@@ -380,13 +380,17 @@ pub fn seen(folder: &Path) -> Vec<Seen> {
     all
 }
 
+/// How long it is until one looks again.
+pub const PAUSE: Duration = Duration::from_millis(50);
+
 /// Waits a little before looking again.
 pub async fn pause() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(PAUSE).await;
 }
 
-/// By the clock that handler programs write down.
-fn now_us() -> u64 {
+/// By the clock that handler programs write down, in microseconds.
+#[must_use]
+pub fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

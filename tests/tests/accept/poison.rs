@@ -1,15 +1,28 @@
 //! One case always fails, another three times: the others do not notice.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use evener_core::{backoff::Backoff, limits::Limits};
 use evener_tests::{
     receipt,
-    town::{PATIENCE, Seen, Town, pause, seen},
+    town::{PATIENCE, PAUSE, Seen, Town, even_over, now_us, pause, seen},
 };
+use parking_lot::Mutex;
 
 use super::{EVENER, RECORD};
 
 const ALWAYS: &str = "case-9289";
+
+/// The schedule is the product's own; `EVENER_ATTEMPTS=10` for all of it, which takes four minutes.
+fn attempts() -> u32 {
+    std::env::var("EVENER_ATTEMPTS").ok().and_then(|attempts| attempts.parse().ok()).unwrap_or(5)
+}
+
+/// The wait after an attempt, with the most of what dice take away and with nothing taken.
+fn wait(attempt: u32) -> (Duration, Duration) {
+    let backoff = Backoff::default();
+    (backoff.wait(attempt, u16::MAX), backoff.wait(attempt, 0))
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_a_poisoned_case_delays_itself_only() {
@@ -23,11 +36,12 @@ async fn p6_a_poisoned_case_delays_itself_only() {
     std::fs::write(folder.join("fail-always"), ALWAYS).unwrap();
     std::fs::write(folder.join("fail-thrice"), thrice_at.to_string()).unwrap();
     let exec = format!("exec {RECORD} {}", folder.display());
-    let retry = ["--retry-first", "200ms", "--retry-max", "2s", "--retry-attempts", "5"];
-    let create = ["processor", "create", "receipts", "--exec", &exec];
-    town.tell(&[&create[..], &retry[..]].concat()).await;
-    town.tell(&["import", &path.display().to_string()]).await;
-    town.wait_passed("receipts").await;
+    let last = attempts().to_string();
+    town.tell(&["processor", "create", "receipts", "--exec", &exec, "--retry-attempts", &last]).await;
+    // No segment is on the move while attempts are counted.
+    town.wait_for("receipts", "shared", |processor| even_over(processor, &town.alive())).await;
+    let strain = Strain::watch();
+    let (due, ()) = tokio::join!(due_until_dead(&town), handle_all(&town, &path));
 
     // The second is done after its retries, the first waits for a person with everything behind it.
     town.wait_for("receipts", "done but for one", |processor| {
@@ -44,36 +58,98 @@ async fn p6_a_poisoned_case_delays_itself_only() {
     assert_eq!(done.len(), lines.len() - of(ALWAYS), "all other cases are done, each event once");
     let of_thrice: Vec<_> = done.iter().filter(|seen| seen.stream == *thrice).map(|seen| seen.position).collect();
     assert!(of_thrice.len() == of(thrice) && of_thrice.is_sorted(), "in order: {of_thrice:?}");
-    let tries: Vec<_> = all.iter().filter(|seen| seen.position == thrice_at as u64).map(|seen| seen.attempt).collect();
-    assert_eq!(tries, [1, 2, 3, 4]);
+    let tries: Vec<_> = all.iter().filter(|seen| seen.position == thrice_at as u64).collect();
+    assert_eq!(tries.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    lent_after_the_owners_attempts(&town, &tries).await;
 
-    attempts_are_at_their_waits(&all);
+    let tries: Vec<_> = all.iter().filter(|seen| seen.stream == ALWAYS).collect();
+    assert!(tries.iter().map(|seen| seen.attempt).eq(1..=attempts()), "{tries:?}");
+    lent_after_the_owners_attempts(&town, &tries).await;
+    attempts_are_when_they_are_due(&tries, &due, &strain);
 
     std::fs::write(folder.join("fail-always"), "").unwrap();
     town.tell(&["dead-letter", "retry", "receipts", "--sequence", ALWAYS]).await;
-    let until = std::time::Instant::now() + PATIENCE;
-    while town.processor("receipts").await.set_aside.letters > 0 {
-        assert!(std::time::Instant::now() < until, "what is retried is done");
-        pause().await;
-    }
+    town.wait_for("receipts", "done with what is retried", |processor| processor.set_aside.letters == 0).await;
     let repaired: Vec<_> =
         seen(&folder).into_iter().filter(|seen| seen.ok && seen.stream == ALWAYS).map(|seen| seen.position).collect();
     assert_eq!(repaired.len(), of(ALWAYS));
     assert!(repaired.is_sorted(), "finished in order: {repaired:?}");
 }
 
-/// 200 ms, 400, 800, 1,600: within a tenth, and above it what a busy machine needs; from the fourth on by
-/// another node.
-fn attempts_are_at_their_waits(all: &[Seen]) {
-    let tries: Vec<&Seen> = all.iter().filter(|seen| seen.stream == ALWAYS).collect();
-    let attempts: Vec<u32> = tries.iter().map(|seen| seen.attempt).collect();
-    assert_eq!(attempts, [1, 2, 3, 4, 5]);
-    for (pair, wait_ms) in tries.windows(2).zip([200, 400, 800, 1_600]) {
-        let waited = Duration::from_micros(pair[1].at_us - pair[0].at_us);
-        let (least, most) = (Duration::from_millis(wait_ms * 9 / 10), Duration::from_millis(wait_ms * 11 / 10 + 300));
-        assert!(least <= waited && waited <= most, "attempt {} after {waited:?}, wait {wait_ms} ms", pair[1].attempt);
+async fn handle_all(town: &Town, path: &Path) {
+    town.tell(&["import", &path.display().to_string()]).await;
+    town.wait_passed("receipts").await;
+}
+
+/// When the log says that the case is tried again, in microseconds, by how often it was tried: noted until it is dead.
+async fn due_until_dead(town: &Town) -> BTreeMap<u32, u64> {
+    let until = tokio::time::Instant::now() + PATIENCE + (1..attempts()).map(|attempt| wait(attempt).1).sum();
+    let mut due = BTreeMap::new();
+    loop {
+        let letters = town.dead_letters("receipts").await;
+        if let Some(letter) = letters.into_iter().find(|letter| letter.sequence == ALWAYS) {
+            let Some(at) = letter.retry_at else { return due };
+            let at: jiff::Timestamp = at.parse().unwrap();
+            due.insert(letter.letters[0].attempts, u64::try_from(at.as_microsecond()).unwrap());
+        }
+        assert!(tokio::time::Instant::now() < until, "the case is not dead: {due:?}");
+        pause().await;
     }
-    for lent in &tries[3..] {
-        assert_ne!(lent.node, tries[0].node, "attempt {} is another node's", lent.attempt);
+}
+
+/// Each wait that was recorded is the schedule's, and each attempt is at its end: within a tenth, and what the machine
+/// itself is late.
+fn attempts_are_when_they_are_due(tries: &[&Seen], due: &BTreeMap<u32, u64>, strain: &Strain) {
+    for pair in tries.windows(2) {
+        let (attempt, at, again) = (pair[0].attempt, pair[0].at_us, pair[1].at_us);
+        let due = *due.get(&attempt).unwrap_or_else(|| panic!("no wait was recorded after attempt {attempt}"));
+        let (least, most) = wait(attempt);
+        let recorded = Duration::from_micros(due.saturating_sub(at));
+        let late = Duration::from_micros(again.saturating_sub(due));
+        let (failing, waking) = (most / 10 + strain.between(at, due), most / 10 + strain.between(due, again));
+        eprintln!("attempt {attempt}: waits {recorded:?}, {late:?} late of {waking:?}");
+        assert!(least <= recorded && recorded <= most + failing, "{recorded:?} after attempt {attempt}, not {most:?}");
+        // The log counts in milliseconds.
+        assert!(again + 1_000 > due, "attempt {} is {} us early", attempt + 1, due - again);
+        assert!(late <= waking, "attempt {} is {late:?} late", attempt + 1);
+    }
+}
+
+/// The first attempts are the owner's; each later one is another node's, and not that of the one before.
+async fn lent_after_the_owners_attempts(town: &Town, tries: &[&Seen]) {
+    let processor = town.processor("receipts").await;
+    let segment = processor.segments.iter().find(|segment| segment.id == tries[0].segment);
+    let owner = town.process(segment.and_then(|segment| segment.owner.as_deref()).expect("it has an owner"));
+    let (own, lent) = tries.split_at(Limits::DEFAULT.own_attempts as usize);
+    assert!(own.iter().all(|seen| seen.node == owner), "attempts of {owner}: {own:#?}");
+    assert!(lent.iter().all(|seen| seen.node != owner), "attempts of others than {owner}: {lent:#?}");
+    assert!(lent.windows(2).all(|pair| pair[0].node != pair[1].node), "one after the other: {lent:#?}");
+}
+
+/// How late this machine wakes whoever sleeps: others may be at work on it.
+struct Strain(Arc<Mutex<Vec<(u64, Duration)>>>);
+
+impl Strain {
+    /// Tasks that have their turn one after the other until an attempt is seen: timer, worker, handler, program.
+    const TURNS: u32 = 4;
+
+    fn watch() -> Self {
+        let samples = Arc::new(Mutex::new(Vec::new()));
+        let late = samples.clone();
+        tokio::spawn(async move {
+            loop {
+                let before = std::time::Instant::now();
+                pause().await;
+                late.lock().push((now_us(), before.elapsed().saturating_sub(PAUSE)));
+            }
+        });
+        Self(samples)
+    }
+
+    /// The worst in that time, in microseconds, and in the sleep that ended after it; for each turn.
+    fn between(&self, from: u64, to: u64) -> Duration {
+        let samples = self.0.lock();
+        let meant = |(at, _): &&(u64, Duration)| (from..to + 500_000).contains(at);
+        samples.iter().filter(meant).map(|(_, late)| *late).max().unwrap_or_default() * Self::TURNS
     }
 }
