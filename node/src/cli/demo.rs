@@ -36,7 +36,14 @@ impl Args {
         say(&format!("{json}\n"))?;
         match report.broken().first() {
             None => Ok(()),
-            Some(first) => Err(ApiError::new(&codes::BROKEN, first.clone())),
+            Some(first) => {
+                let error = ApiError::new(&codes::BROKEN, first.clone());
+                // What somebody asked for is nothing to report.
+                Err(match fault {
+                    Some(_) => error.hint("nothing: `--break` planted a fault, and the judge has found what is wrong"),
+                    None => error,
+                })
+            }
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What the demo goes by when it judges: three records, each from another witness.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -114,21 +117,21 @@ impl Evidence {
                     read.push(twice);
                 }
             }
-            Break::SwapTwo => {
-                let middle = self.handled.len() / 2;
-                let Some(first) = self.handled.get(middle).cloned() else { return };
-                let later = self.handled[middle..]
-                    .iter()
-                    .position(|handled| handled.stream == first.stream && handled.number > first.number);
-                let earlier = self.handled[..middle]
-                    .iter()
-                    .rposition(|handled| handled.stream == first.stream && handled.number < first.number);
-                match (later, earlier) {
-                    (Some(later), _) => self.handled.swap(middle, middle + later),
-                    (None, Some(earlier)) => self.handled.swap(earlier, middle),
-                    (None, None) => {}
-                }
-            }
+            Break::SwapTwo => self.swap_two(),
+        }
+    }
+
+    /// Only first handlings are in an order: what is handled again is not looked at.
+    fn swap_two(&mut self) {
+        let mut seen = BTreeSet::new();
+        let firsts = self.handled.iter().enumerate().filter(|(_, handled)| seen.insert(handled.position));
+        let firsts: Vec<usize> = firsts.map(|(nth, _)| nth).collect();
+        let (before, after) = firsts.split_at(firsts.len() / 2);
+        let Some((&middle, after)) = after.split_first() else { return };
+        let of_its_stream = |nth: &&usize| self.handled[**nth].stream == self.handled[middle].stream;
+        let other = after.iter().find(of_its_stream).or_else(|| before.iter().rfind(of_its_stream));
+        if let Some(other) = other.copied() {
+            self.handled.swap(middle, other);
         }
     }
 }

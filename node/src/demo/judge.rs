@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
+
 use super::evidence::{Acked, Evidence, Handled, Read};
 
 /// Broken promises are named up to so many; all are counted.
@@ -40,53 +42,83 @@ impl Judgement {
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Judgement {
     let mut judgement = Judgement { acked: evidence.acked.len() as u64, ..Judgement::default() };
+    // What is wrong with an event is wrong once, on however many nodes.
+    let mut lost = BTreeSet::new();
+    twice(&mut judgement, evidence);
+    acknowledged(&mut judgement, evidence, &mut lost);
     for (node, read) in &evidence.read {
-        log(&mut judgement, evidence, node, read);
+        judgement.stored = judgement.stored.max(read.len() as u64);
+        in_order(&mut judgement, node, read);
     }
     alike(&mut judgement, evidence);
-    handlings(&mut judgement, evidence);
+    handlings(&mut judgement, evidence, &mut lost);
+    judgement.lost = lost.len() as u64;
     judgement
 }
 
-/// P1, P2, P3: what was acknowledged stands in each node's log, once, where it was said, in order.
-fn log(judgement: &mut Judgement, evidence: &Evidence, node: &str, read: &[Read]) {
-    judgement.stored = judgement.stored.max(read.len() as u64);
-    let mut places = BTreeMap::new();
-    for event in read {
-        if let Some(first) = places.insert(event.id, event.position) {
-            judgement.stored_twice += 1;
-            judgement.breaks(|| {
-                format!("event {} is stored twice on {node}: at {first} and at {}", event.id, event.position)
-            });
+/// P3: every event is stored once.
+fn twice(judgement: &mut Judgement, evidence: &Evidence) {
+    let mut copies = BTreeMap::<Uuid, BTreeMap<&str, Vec<u64>>>::new();
+    for (node, read) in &evidence.read {
+        let places = places(read);
+        for event in read.iter().filter(|event| places[&event.id] != event.position) {
+            let on = copies.entry(event.id).or_default().entry(node).or_insert_with(|| vec![places[&event.id]]);
+            on.push(event.position);
         }
     }
-    for acked in &evidence.acked {
-        let Acked { id, position, .. } = acked;
-        match places.get(id) {
-            None => {
-                judgement.lost += 1;
-                judgement.breaks(|| format!("event {id} was acknowledged at {position} and is not on {node}"));
-            }
-            Some(place) if place != position && judgement.stored_twice == 0 => {
-                judgement
-                    .breaks(|| format!("event {id} was acknowledged at {position} and stands at {place} on {node}"));
-            }
-            Some(_) => {}
-        }
-    }
-    if judgement.stored_twice == 0 {
-        in_order(judgement, node, read);
+    judgement.stored_twice = copies.len() as u64;
+    for (id, nodes) in copies {
+        let at = nodes.values().next().map(|at| at.iter().map(u64::to_string).collect::<Vec<_>>().join(" and at "));
+        let (names, at) = (names(nodes.keys()), at.unwrap_or_default());
+        judgement.breaks(|| format!("event {id} is stored twice on {names}: at {at}"));
     }
 }
 
-/// Positions without gaps, and the events of a stream in its order.
+/// P1: what was acknowledged stands in every node's log, where it was said.
+fn acknowledged(judgement: &mut Judgement, evidence: &Evidence, lost: &mut BTreeSet<Uuid>) {
+    let logs: BTreeMap<&str, _> = evidence.read.iter().map(|(node, read)| (node.as_str(), places(read))).collect();
+    for Acked { id, position, .. } in &evidence.acked {
+        let without: Vec<_> =
+            logs.iter().filter(|(_, places)| !places.contains_key(id)).map(|(node, _)| node).collect();
+        if !without.is_empty() {
+            lost.insert(*id);
+            judgement.breaks(|| {
+                format!("event {id} was acknowledged at {position} and is not on {}", names(without.into_iter()))
+            });
+        }
+        let elsewhere =
+            logs.iter().find_map(|(node, places)| Some((node, places.get(id).filter(|at| *at != position)?)));
+        if let Some((node, place)) = elsewhere {
+            judgement.breaks(|| format!("event {id} was acknowledged at {position} and stands at {place} on {node}"));
+        }
+    }
+}
+
+/// Where each event of a log stands first.
+fn places(read: &[Read]) -> BTreeMap<Uuid, u64> {
+    let mut places = BTreeMap::new();
+    for event in read {
+        places.entry(event.id).or_insert(event.position);
+    }
+    places
+}
+
+fn names<'a>(nodes: impl Iterator<Item = &'a &'a str>) -> String {
+    nodes.copied().collect::<Vec<_>>().join(", ")
+}
+
+/// P2: positions without gaps, and the events of a stream in its order. What stands there a second time is in no order.
 fn in_order(judgement: &mut Judgement, node: &str, read: &[Read]) {
-    let mut last = BTreeMap::<&str, u64>::new();
-    for (place, event) in read.iter().enumerate() {
-        let Read { id, position, stream, number } = event;
-        if *position != place as u64 {
-            judgement
-                .breaks(|| format!("{node} has a gap in its log: event {id} stands at {position}, not at {place}"));
+    let (mut last, mut seen) = (BTreeMap::<&str, u64>::new(), BTreeSet::new());
+    let mut next = 0;
+    for Read { id, position, stream, number } in read {
+        // Each gap is told where it is: all that comes after it stands where it should.
+        if *position != next {
+            judgement.breaks(|| format!("{node} has event {id} at {position}, where position {next} belongs"));
+        }
+        next = position + 1;
+        if !seen.insert(*id) {
+            continue;
         }
         let expected = last.insert(stream, *number).map_or(0, |last| last + 1);
         if *number < expected {
@@ -114,7 +146,7 @@ fn alike(judgement: &mut Judgement, evidence: &Evidence) {
 }
 
 /// P5: every event was handled, first handlings of a stream in its order.
-fn handlings(judgement: &mut Judgement, evidence: &Evidence) {
+fn handlings(judgement: &mut Judgement, evidence: &Evidence, lost: &mut BTreeSet<Uuid>) {
     let mut seen = BTreeSet::new();
     let mut last = BTreeMap::<&str, &Handled>::new();
     for handled in &evidence.handled {
@@ -134,18 +166,17 @@ fn handlings(judgement: &mut Judgement, evidence: &Evidence) {
     }
     judgement.handled = seen.len() as u64;
     let Some(read) = evidence.read.values().next() else { return };
-    for event in read.iter().filter(|event| !seen.contains(&event.position)) {
-        if judgement.stored_twice == 0 {
-            judgement.lost += 1;
-            judgement.breaks(|| format!("event {} at {} was never handled", event.id, event.position));
-        }
+    let places = places(read);
+    // A copy is no event of its own.
+    let events = read.iter().filter(|event| places[&event.id] == event.position);
+    for event in events.filter(|event| !seen.contains(&event.position)) {
+        lost.insert(event.id);
+        judgement.breaks(|| format!("event {} at {} was never handled", event.id, event.position));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::{super::evidence::Break, *};
 
     /// Two streams of five events each, all well, on two nodes.
@@ -170,6 +201,39 @@ mod tests {
         let judgement = judge(&well());
         assert_eq!(judgement.broken, [""; 0]);
         assert_eq!((judgement.acked, judgement.stored, judgement.handled), (10, 10, 10));
+    }
+
+    #[test]
+    fn each_planted_fault_is_one_and_nothing_else_is_named() {
+        let broken = |fault| {
+            let mut evidence = well();
+            evidence.plant(fault);
+            let judgement = judge(&evidence);
+            (judgement.lost, judgement.stored_twice, judgement.out_of_order, judgement.broken)
+        };
+        let id = |position: u128| Uuid::from_u128(position + 1);
+        let (lost, twice, swapped, named) = broken(Break::LoseOne);
+        assert_eq!((lost, twice, swapped), (1, 0, 0));
+        let gap = |node| format!("{node} has event {} at 6, where position 5 belongs", id(6));
+        let missing = format!("event {} was acknowledged at 5 and is not on n1, n2", id(5));
+        assert_eq!(named, [missing, gap("n1"), gap("n2")]);
+
+        let (lost, twice, swapped, named) = broken(Break::StoreTwice);
+        assert_eq!((lost, twice, swapped), (0, 1, 0));
+        assert_eq!(named, [format!("event {} is stored twice on n1, n2: at 5 and at 10", id(5))]);
+
+        let (lost, twice, swapped, named) = broken(Break::SwapTwo);
+        assert_eq!((lost, twice, swapped), (0, 0, 1));
+        assert_eq!(named, ["event 2 of s1 (at 5) was handled after event 3 (at 7)"]);
+    }
+
+    #[test]
+    fn a_swap_in_the_middle_of_redeliveries_is_found() {
+        let mut evidence = well();
+        let (again, rest) = (evidence.handled[..6].to_vec(), evidence.handled.split_off(6));
+        evidence.handled.extend(again.into_iter().chain(rest));
+        evidence.plant(Break::SwapTwo);
+        assert_eq!(judge(&evidence).out_of_order, 1);
     }
 
     #[test]
