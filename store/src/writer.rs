@@ -176,6 +176,8 @@ impl Writer {
     pub fn step(&mut self, input: Input) -> Effects {
         let mut effects = Effects::default();
         match input {
+            // A watermark that failed has stopped the journal; who waited for the group behind it was told then.
+            Input::Finished(_) if self.failed.is_some() => {}
             Input::Finished(result) => match result {
                 Ok(()) => self.finish(&mut effects),
                 Err(error) => self.fail(error.to_string(), &mut effects),

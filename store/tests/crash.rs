@@ -332,6 +332,28 @@ fn p1_a_failed_write_or_sync_stops_the_node_and_nothing_is_acknowledged_after_it
     }
 }
 
+/// The watermark is written while nobody waits for it; a group may be right behind it.
+#[test]
+fn p1_a_failed_watermark_stops_the_node_and_the_group_behind_it_is_told_once() {
+    let pump = Pump::default();
+    let disk = FaultyDisk::new(Image::default(), pump.scheduler());
+    let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let append = |index| {
+        let told = told.clone();
+        journal.append(vec![frame_of(index, 1)], Box::new(move |how| told.lock().unwrap().push(how.is_ok()))).unwrap();
+    };
+    append(0);
+    while told.lock().unwrap().is_empty() {
+        assert!(pump.step());
+    }
+    disk.fail_after(0);
+    append(1);
+    pump.run();
+    assert_eq!(*told.lock().unwrap(), [true, false]);
+    assert!(journal.stopped().is_some());
+}
+
 /// Ten groups of ten frames; tells how each went.
 fn few_appends(journal: &Journal, pump: &Pump) -> Vec<Result<(), String>> {
     let told = Arc::new(Mutex::new(vec![Err("not told".to_owned()); 10]));
