@@ -49,6 +49,7 @@ pub struct Node {
     pub session: watch::Sender<Option<SessionId>>,
     pub leases: Mutex<Leases>,
     pub links: Arc<Links>,
+    /// The log's.
     pub clock: Arc<dyn Clock>,
     pub stop: CancellationToken,
     pub stopped: watch::Sender<Option<String>>,
@@ -78,15 +79,26 @@ impl Node {
         }
     }
 
+    /// Waits until the beginning of the log is applied here. A node that has just joined knows of no context and no
+    /// limit before, and what it would say of a request is not true of the cluster.
+    async fn begun(&self, deadline: Instant) -> Result<(), Error> {
+        let mut applied = self.ledger.view.applied();
+        let begun = timeout_at(deadline, applied.wait_for(|_| self.is_founded())).await;
+        let late =
+            || Error::new(Class::Overloaded, "this node has not heard of the cluster's log yet; ask another one");
+        begun.map(|_| ()).map_err(|_| late().retry_after(ASK_AGAIN_WAIT))
+    }
+
     /// Adds events: all or none.
     pub async fn append(&self, request: Request) -> Result<Appended, Error> {
         self.runs()?;
+        let deadline = Instant::now() + self.config.proposer.deadline;
+        self.begun(deadline).await?;
         let context = request.context;
         if !self.ledger.view.state().contexts.contains_key(&context) {
             return Err(Error::new(Class::Invalid, format!("there is no context {context}")));
         }
         let mut request = request;
-        let deadline = Instant::now() + self.config.proposer.deadline;
         loop {
             // Off the path of apply, against all that is applied here: whatever is refused now would be refused
             // at its place in the log too, as the history only grows.

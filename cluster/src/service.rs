@@ -174,8 +174,20 @@ async fn join(node: &Node, from: &PeerIdentity, join: Join) -> Joined {
         }
         // Known before the log says so: where all have moved, there is no leader that could write it down.
         node.links.found_at(who, &join.admit.peer);
+        // That it was removed may not be known here yet.
+        if let Err(error) = node.barrier().await {
+            return Joined::Later(error.message);
+        }
+        if let Err(refused) = gate::member(&node.ledger.view.state(), who, join.admit.incarnation) {
+            return Joined::No { wrong: Wrong::Other, why: refused.words };
+        }
     }
     match node.propose(&Command::Admit(join.admit)).await {
+        Ok(Outcome::Admitted(number)) if from.node().is_some_and(|who| who != number) => {
+            // It was removed just now, and is another member by this: nobody lives under that number.
+            let _ = node.propose(&Command::Remove(number)).await;
+            Joined::No { wrong: Wrong::Other, why: "it was removed from the cluster".into() }
+        }
         Ok(Outcome::Admitted(number)) => Joined::Welcome {
             cluster,
             node: number,

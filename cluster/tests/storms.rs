@@ -350,6 +350,28 @@ async fn a_member_removed_while_it_runs_stops_and_asks_for_nothing() {
     }
 }
 
+/// A member that does not know of the removal yet is told by the removed one where it is now.
+#[tokio::test(start_paused = true)]
+async fn a_member_removed_does_not_come_back_through_one_that_lags() {
+    let mut sea = Sea::three(8).await;
+    let (leader, lost) = (sea.leader(), sea.follower());
+    let lags = 6 - leader - lost;
+    sea.kill(lost).await;
+    sea.net.block(&host(leader), &host(lags));
+    let removing = sea.node(leader).clone();
+    tokio::spawn(async move { removing.propose(Command::Remove(NodeId(lost))).await });
+    let _ = sea
+        .start(lost, |config| {
+            (config.listen, config.join) = (format!("{}:2", host(lost)), vec![format!("{}:1", host(lags))]);
+        })
+        .await;
+    sleep(Duration::from_secs(2)).await;
+    sea.net.unblock(&host(leader), &host(lags));
+    sleep(Duration::from_secs(30)).await;
+    let members: Vec<u64> = sea.node(leader).state().members.keys().map(|node| node.0).collect();
+    assert_eq!(members.len(), 2, "{members:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_killed_while_it_joins_joins_again_by_the_same_command() {
     for seed in 0..4 {
@@ -368,6 +390,16 @@ async fn a_node_killed_while_it_joins_joins_again_by_the_same_command() {
         sea.settle(3).await;
         assert_eq!(sea.node(1).state().members.len(), 4, "seed {seed}");
         assert_eq!(sea.node(4).me(), NodeId(4));
+    }
+}
+
+/// It has heard nothing of the log then, and knows of no context: that is no fault of who asks.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_has_just_joined_takes_an_append() {
+    for seed in 0..4 {
+        let mut sea = Sea::three(seed).await;
+        sea.join(4).await;
+        sea.store(4, 1, 100).await;
     }
 }
 
