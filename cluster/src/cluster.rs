@@ -7,6 +7,7 @@ use evener_core::{
     command::{Command, Outcome},
     id::{ClusterId, Incarnation, LogIndex, NodeId, SessionId},
     state::State,
+    time::Timestamp,
 };
 use evener_store::{Disk, EventReader, Journal};
 use parking_lot::{MappedRwLockReadGuard, Mutex};
@@ -20,6 +21,7 @@ use crate::{
     keeper,
     link::Server,
     links::{Links, Shared},
+    log_clock::LogClock,
     node::Node,
     proposer::{Leadership, Proposer},
     raft::{Engine, Role},
@@ -106,6 +108,7 @@ impl Cluster {
         let failed = |error: std::io::Error| StartError::Failed(format!("failed to recover the state: {error}"));
         let ledger = Ledger::recover(&journal, &recovered, config.checkpoint).map_err(failed)?;
         gate.open(&identity, config.level, ledger.view.clone());
+        let clock: Arc<dyn Clock> = Arc::new(LogClock::new(clock, ledger.view.clone()));
         let shared = Arc::new(Shared(links.clone()));
         let engine =
             Engine::start(identity.node, &config.raft, config.seed, journal.clone(), ledger.clone(), shared.clone());
@@ -210,6 +213,12 @@ impl Cluster {
     /// No leader, or no quorum.
     pub async fn barrier(&self) -> Result<LogIndex, Error> {
         self.node.barrier().await
+    }
+
+    /// Now, as an entry proposed here would be stamped: what waits in the log's time is compared with this.
+    #[must_use]
+    pub fn log_time(&self) -> Timestamp {
+        self.node.clock.wall()
     }
 
     /// Up to where this node has applied the log, and when that moves.

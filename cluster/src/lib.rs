@@ -1,10 +1,10 @@
 //! Many nodes, one log.
 //!
 //! Read in this order: the mouths (`transport`) and what goes over them (`message`, `handshake`, `link`, `links`);
-//! consensus (`raft`, the only folder that knows openraft); what is applied and where a start begins (`view`,
-//! `recovery`); how commands get into the log (`proposal`, `proposer`); how a node becomes a member (`start`,
-//! `gate`), keeps its session (`keeper`, `sessions`), and what only the leader does (`warden`, `membership`). A
-//! [`Cluster`] is all of it together, for one node.
+//! consensus (`raft`, the only folder that knows openraft); what is applied, where a start begins and under whose
+//! time (`view`, `recovery`, `log_clock`); how commands get into the log (`proposal`, `proposer`); how a node becomes
+//! a member (`start`, `gate`), keeps its session (`keeper`, `sessions`), and what only the leader does (`warden`,
+//! `membership`). A [`Cluster`] is all of it together, for one node.
 
 pub mod config;
 pub mod error;
@@ -29,6 +29,8 @@ mod raft;
 
 mod recovery;
 mod view;
+
+mod log_clock;
 
 mod proposal;
 mod proposer;

@@ -91,14 +91,14 @@ async fn watch_table(world: Arc<World>, me: ActorRef<Message>) {
 
 impl State {
     fn balance(&mut self, me: &ActorRef<Message>) {
-        let wall = self.world.wall();
+        let now = self.world.log_time();
         let (generation, moves, bar) = self.world.look(|state, _| {
-            let view = state.balance_view(wall);
+            let view = state.balance_view(now);
             (state.generation, plan(&view), view.next_bar_end())
         });
         if let Some(until) = bar {
             // When a bar ends, the plan may be another.
-            self.wake(me, until.since(wall) + Duration::from_millis(1));
+            self.wake(me, until.since(now) + Duration::from_millis(1));
         }
         if moves.is_empty() {
             return;

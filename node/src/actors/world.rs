@@ -61,6 +61,11 @@ impl World {
         self.clock.wall()
     }
 
+    /// The log's clock, as this node would go on with it.
+    pub fn log_time(&self) -> Timestamp {
+        self.cluster.log_time()
+    }
+
     /// The node's monotonic clock.
     pub fn now(&self) -> Moment {
         // Rounded up: who waits for a moment must not find it still to come.

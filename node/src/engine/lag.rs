@@ -61,10 +61,11 @@ pub fn processor(engine: &Engine, name: &str) -> Result<Box<Processor>, ApiError
     };
     let (known, set_aside) = known;
     let lags = lags(engine, &known, head);
+    let now = engine.cluster().log_time();
     for (segment, id) in segments.iter_mut().zip(known.segments.keys()) {
         let lag = lags.get(id).copied().unwrap_or_default();
         segment.lag_events = lag.events;
-        let oldest = lag.oldest.map(|oldest| engine.clock().wall().since(oldest).as_secs_f64());
+        let oldest = lag.oldest.map(|oldest| now.since(oldest).as_secs_f64());
         segment.lag_seconds = oldest.unwrap_or(0.0);
         if segment.state.is_empty() {
             segment.state = if lag.events == 0 { "caught-up" } else { "running" }.to_owned();

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use evener_cluster::{Cluster, transport::Clock};
+use evener_cluster::Cluster;
 use evener_core::{
     append::{self, Appended},
     id::NodeId,
@@ -29,7 +29,6 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     cluster: Cluster,
-    clock: Arc<dyn Clock>,
     board: StatusBoard,
     metrics: Metrics,
     begun: Instant,
@@ -44,8 +43,8 @@ impl fmt::Debug for Engine {
 impl Engine {
     /// The engine of this member.
     #[must_use]
-    pub fn new(cluster: Cluster, clock: Arc<dyn Clock>, board: StatusBoard, metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { cluster, clock, board, metrics, begun: Instant::now() }))
+    pub fn new(cluster: Cluster, board: StatusBoard, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner { cluster, board, metrics, begun: Instant::now() }))
     }
 
     /// Answers one request.
@@ -103,10 +102,6 @@ impl Engine {
 
     pub(super) fn cluster(&self) -> &Cluster {
         &self.0.cluster
-    }
-
-    pub(super) fn clock(&self) -> &dyn Clock {
-        &*self.0.clock
     }
 
     pub(super) fn board(&self) -> &StatusBoard {

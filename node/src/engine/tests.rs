@@ -24,13 +24,12 @@ use crate::{metrics::Metrics, status::StatusBoard, wire::definition::Fields};
 async fn alone() -> Engine {
     let mut config = Config::new("n1", "127.0.0.1:0");
     (config.bootstrap, config.seed, config.draw) = (true, 1, Uuid::from_u128(1));
-    let clock = Arc::new(SystemClock);
     let disk = Arc::new(MemoryDisk::new());
-    let cluster = Members::start(config, disk, Arc::new(TcpTransport), clock.clone());
+    let cluster = Members::start(config, disk, Arc::new(TcpTransport), Arc::new(SystemClock));
     let cluster = cluster.await.expect("a node alone starts");
     let session = cluster.session().wait_for(Option::is_some).await.map(|_| ());
     session.expect("its session begins");
-    Engine::new(cluster, clock, StatusBoard::default(), Metrics::default())
+    Engine::new(cluster, StatusBoard::default(), Metrics::default())
 }
 
 fn event(id: u32, stream: &str, kind: &str) -> Event {

@@ -70,7 +70,7 @@ pub(super) async fn start(
     let starting = Cluster::start(config, outside.disk, outside.transport, outside.clock.clone());
     let cluster = cluster_threads.spawn(starting).await.map_err(died)?.map_err(not_started)?;
     let board = StatusBoard::default();
-    let engine = Engine::new(cluster.clone(), outside.clock.clone(), board.clone(), metrics);
+    let engine = Engine::new(cluster.clone(), board.clone(), metrics);
     late.arrive(engine.clone());
     let watch = handlers.watch().clone().watch(board.clone(), outside.clock.clone());
     let watching = node_threads.spawn(watch);
