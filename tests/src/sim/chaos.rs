@@ -7,7 +7,7 @@ use evener_cluster::{
     sim_wire::{Settings, SimNet},
 };
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     dice::Dice,
@@ -62,7 +62,10 @@ impl Chaos {
         self.trace.tell("all faults end");
         for machine in &self.machines {
             machine.slow_down(1);
-            self.start(machine);
+            machine.mend_disk();
+            if !machine.is_outcast() {
+                self.start(machine);
+            }
         }
     }
 
@@ -81,6 +84,14 @@ impl Chaos {
                 sleep(lasts).await;
                 self.net.set_latency(latency_min, latency_max);
                 true
+            }
+            Kind::BrokenDisk => self.broken_disk(&victim, lasts, dice.between(0, 50)).await,
+            Kind::ClockJump => {
+                let minutes = i64::try_from(dice.between(1, 20)).expect("a small number");
+                victim.jump_clock(if dice.once_in(2) { minutes } else { -minutes } * 60_000);
+                sleep(lasts).await;
+                victim.jump_clock(0);
+                victim.process().is_some()
             }
             Kind::SlowDisk => {
                 victim.slow_down(u64::from(SLOW_TIMES));
@@ -109,6 +120,19 @@ impl Chaos {
         bit
     }
 
+    /// Whoever goes on after a failed write or sync believes a lie: the node stops by itself, and is started again.
+    async fn broken_disk(&self, victim: &Arc<Machine>, lasts: Duration, after: u64) -> bool {
+        let Some(process) = victim.process() else { return false };
+        victim.break_disk(after);
+        let mut stopped = process.cluster.stopped();
+        let bit = timeout(lasts, stopped.wait_for(Option::is_some)).await.is_ok();
+        victim.mend_disk();
+        if bit {
+            self.down(std::slice::from_ref(victim), lasts, Machine::kill).await;
+        }
+        bit
+    }
+
     async fn down(&self, victims: &[Arc<Machine>], lasts: Duration, how: fn(&Machine) -> bool) -> bool {
         let mut bit = false;
         for victim in victims {
@@ -127,7 +151,9 @@ impl Chaos {
         tokio::spawn(async move {
             if let Err(why) = machine.start(chaos.config.clone(), &chaos.kit).await {
                 chaos.trace.tell(&why);
-                chaos.failures.lock().push(why);
+                if !machine.is_outcast() {
+                    chaos.failures.lock().push(why);
+                }
             }
         });
     }

@@ -26,10 +26,29 @@ use crate::oracle::{Handling, History};
 /// Of so many events one fails, one to three times. Rare enough that no segment takes it for a flood.
 const FAILS_ONE_IN: u64 = 150;
 
-/// The processors of a run: one that sets aside what fails, and one that stops its segment for it.
+/// Of so many events one takes longer than a session's lease, and than a hand-over waits.
+const LONG_ONE_IN: u64 = 1_500;
+
+/// Every processor of a run.
+pub const NAMES: [&str; 3] = ["aside", "stops", BRIEF];
+/// The one that people create, and delete.
+pub const BRIEF: &str = "brief";
+
+/// The processors of every run: one that sets aside what fails, and one that stops its segment for it.
 #[must_use]
 pub fn definitions() -> Vec<Definition> {
-    let definition = |name: &str, segments, on_error| Definition {
+    vec![definition("aside"), definition("stops")]
+}
+
+/// A processor by its name.
+#[must_use]
+pub fn definition(name: &str) -> Definition {
+    let (segments, on_error) = match name {
+        "stops" => (4, OnError::Stop),
+        "aside" => (16, OnError::SetAside),
+        _ => (5, OnError::SetAside),
+    };
+    Definition {
         name: name.into(),
         context: ContextId::DEFAULT,
         handler: Handler::Embedded,
@@ -40,14 +59,13 @@ pub fn definitions() -> Vec<Definition> {
         on_error,
         // Short, so that what failed is done before the run ends.
         backoff: Backoff { first_ms: 200, max_ms: 1_000, attempts: 10 },
-    };
-    vec![definition("aside", 16, OnError::SetAside), definition("stops", 4, OnError::Stop)]
+    }
 }
 
 /// What a node that can run them says of itself.
 #[must_use]
 pub fn capabilities() -> BTreeMap<String, Vec<u32>> {
-    definitions().into_iter().map(|definition| (definition.name, vec![1])).collect()
+    NAMES.map(|name| (name.to_owned(), vec![1])).into()
 }
 
 /// What handlers need of a run.
@@ -72,13 +90,17 @@ impl Kit {
     pub fn embedded(&self, node: NodeId, dead: &CancellationToken) -> Vec<Embedded> {
         let runner = Recorder { kit: self.clone(), node, dead: dead.clone() };
         let runner: Arc<dyn Runner> = Arc::new(runner);
-        definitions().into_iter().map(|definition| (definition, runner.clone())).collect()
+        NAMES.map(|name| (definition(name), runner.clone())).into()
     }
 
     /// How long handling takes, and how often it fails before.
     fn nature(&self, delivery: &Delivery) -> (Duration, u64) {
         let drawn = xxh64(&delivery.stored.position.0.to_le_bytes(), self.seed);
-        let slow = if drawn.is_multiple_of(50) { 100 } else { 2 };
+        let slow = match drawn {
+            _ if (drawn >> 24).is_multiple_of(LONG_ONE_IN) => 9_000,
+            _ if drawn.is_multiple_of(50) => 100,
+            _ => 2,
+        };
         let fails = if (drawn >> 16).is_multiple_of(FAILS_ONE_IN) { 1 + (drawn >> 40) % 3 } else { 0 };
         (Duration::from_millis((drawn >> 8) % slow), fails)
     }

@@ -32,6 +32,8 @@ const PEER_PORT: u16 = 4751;
 
 /// When all runs begin, in milliseconds since the Unix epoch.
 pub const EPOCH: Timestamp = Timestamp(1_800_000_000_000);
+/// A process that leaves waits for its handlers so long.
+const DRAIN_WAIT: Duration = Duration::from_secs(7);
 /// No safety decision may notice how wrong a wall clock is (P9).
 pub const CLOCK_OFF_MAX: Duration = Duration::from_secs(5);
 
@@ -44,6 +46,8 @@ pub struct Machine {
     net: SimNet,
     trace: Trace,
     clock: SimClock,
+    /// How far its clock is off in good times.
+    off_ms: i64,
     slow: Arc<AtomicU64>,
     inner: Mutex<Inner>,
 }
@@ -55,6 +59,8 @@ struct Inner {
     lives: u64,
     /// Its power is off: its peers are not told.
     dark: bool,
+    /// It is on its way out of the cluster: a start of it may fail.
+    outcast: bool,
 }
 
 /// What runs on it.
@@ -102,14 +108,16 @@ impl Machine {
         let disk = FaultyDisk::new(Image::default(), scheduler(dice.of("disk"), slow.clone()));
         let clock = SimClock::new(EPOCH);
         let most = i64::try_from(CLOCK_OFF_MAX.as_millis()).expect("a small number");
-        clock.set_off(i64::try_from(dice.between(0, 10_000)).expect("a small number") - most);
-        let inner = Inner { disk, dice, slot: Slot::Nothing, lives: 0, dark: false };
+        let off_ms = i64::try_from(dice.between(0, 10_000)).expect("a small number") - most;
+        clock.set_off(off_ms);
+        let inner = Inner { disk, dice, slot: Slot::Nothing, lives: 0, dark: false, outcast: false };
         Arc::new(Self {
             name: name.into(),
             others: hosts.to_vec(),
             net: net.clone(),
             trace: trace.clone(),
             clock,
+            off_ms,
             slow,
             inner: Mutex::new(inner),
         })
@@ -139,6 +147,51 @@ impl Machine {
     /// The disk takes so many times as long.
     pub fn slow_down(&self, times: u64) {
         self.slow.store(times, Relaxed);
+    }
+
+    /// One of its disk's next operations fails.
+    pub fn break_disk(&self, after: u64) {
+        self.inner.lock().disk.fail_after(after);
+    }
+
+    /// None will.
+    pub fn mend_disk(&self) {
+        self.inner.lock().disk.fail_after(u64::from(u32::MAX));
+    }
+
+    /// Its wall clock is so much further ahead, or behind, than in good times.
+    pub fn jump_clock(&self, by_ms: i64) {
+        self.clock.set_off(self.off_ms + by_ms);
+    }
+
+    /// From now on a start of it may fail, or not again.
+    pub fn set_outcast(&self, outcast: bool) {
+        self.inner.lock().outcast = outcast;
+    }
+
+    /// Whether a start of it may fail.
+    pub fn is_outcast(&self) -> bool {
+        self.inner.lock().outcast
+    }
+
+    /// Its process ends, and its disk is an empty one.
+    pub fn wipe(&self) {
+        self.kill();
+        let mut inner = self.inner.lock();
+        let disk = scheduler(inner.dice.of("another disk"), self.slow.clone());
+        inner.disk = FaultyDisk::new(Image::default(), disk);
+    }
+
+    /// Its process leaves the cluster for ever, in good order. False where there is none, or it could not.
+    pub async fn leave(&self) -> bool {
+        let Some(process) = self.process() else { return false };
+        let leaving = async {
+            process.actors.drain(DRAIN_WAIT).await;
+            process.cluster.leave().await
+        };
+        let left = process.dead.run_until_cancelled(leaving).await;
+        self.trace.tell(format_args!("{} leaves: {left:?}", self.name));
+        matches!(left, Some(Ok(())))
     }
 
     /// Starts a process, unless there is one. `config` is asked for its name, address and disk to be filled in.

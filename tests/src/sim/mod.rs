@@ -1,4 +1,4 @@
-//! Three whole nodes in virtual time, under faults, from one seed.
+//! Whole nodes in virtual time, under faults, from one seed.
 //!
 //! Everything runs on one thread of one paused runtime: time passes when nobody has anything to do, so a minute of
 //! a cluster takes a moment, and the same seed gives the same run to the last line of its trace. The code under
@@ -16,6 +16,8 @@ pub mod chaos;
 pub mod client;
 pub mod handlers;
 pub mod machine;
+pub mod people;
+pub mod turnover;
 
 pub mod dice;
 pub mod trace;

@@ -23,11 +23,37 @@ pub enum Kind {
     SlowWire,
     /// A disk takes long.
     SlowDisk,
+    /// A write or a sync fails: the node must stop by itself.
+    BrokenDisk,
+    /// A wall clock is minutes ahead or behind for a while.
+    ClockJump,
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 7] =
-    [Kind::PowerCut, Kind::Kill, Kind::Blackout, Kind::Isolate, Kind::OneWay, Kind::SlowWire, Kind::SlowDisk];
+pub const KINDS: [Kind; 9] = [
+    Kind::PowerCut,
+    Kind::Kill,
+    Kind::Blackout,
+    Kind::Isolate,
+    Kind::OneWay,
+    Kind::SlowWire,
+    Kind::SlowDisk,
+    Kind::BrokenDisk,
+    Kind::ClockJump,
+];
+
+/// Who comes or goes in the middle, whatever the faults do meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turnover {
+    /// Nobody.
+    Nobody,
+    /// A node more joins.
+    Joins,
+    /// A node leaves for ever.
+    Leaves,
+    /// A node loses its disk: it must not come back as what it was; it is removed, and joins as another.
+    Wiped,
+}
 
 /// What a seed does to its run.
 #[derive(Clone, Debug)]
@@ -44,6 +70,12 @@ pub struct Plan {
     pub pause_max: Duration,
     /// How long one lasts, at most.
     pub fault_max: Duration,
+    /// Nodes that the cluster begins with.
+    pub founders: usize,
+    /// Who comes or goes.
+    pub turnover: Turnover,
+    /// People pause, release, claim, retry, create and delete.
+    pub meddled: bool,
     /// Clients that append.
     pub clients: u64,
     /// The size of a chunk, small enough that chunks are sealed and cut.
@@ -59,9 +91,13 @@ impl Plan {
         if kinds.is_empty() {
             kinds.push(dice.pick(&KINDS));
         }
+        let mut more = Dice::new(seed).of("turnover");
         Self {
             seed,
             safety,
+            founders: more.pick(&[3, 3, 3, 5]),
+            turnover: more.pick(&[Turnover::Nobody, Turnover::Joins, Turnover::Leaves, Turnover::Wiped]),
+            meddled: more.once_in(2),
             liveness: Duration::from_secs(60),
             kinds,
             pause_max: Duration::from_secs(dice.between(2, 5)),

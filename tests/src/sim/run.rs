@@ -30,15 +30,15 @@ use super::{
     client::{self, Scene, Writer},
     dice::Dice,
     handlers::{self, Kit},
-    machine::{CLOCK_OFF_MAX, EPOCH, Machine},
-    plan::Plan,
+    machine::{Machine, Process},
+    people,
+    plan::{Plan, Turnover},
     report::Report,
     trace::Trace,
+    turnover,
 };
 use crate::oracle::{self, Broken, Fact, History, replicas::Replica};
 
-/// How many nodes.
-const NODES: usize = 3;
 /// How often it is looked at what each node holds.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
 /// After the last event this much is still told of it.
@@ -78,7 +78,8 @@ impl Run {
         let trace = Trace::new(print);
         trace.tell(format_args!("{plan:?}"));
         let net = SimNet::new(Settings::seeded(dice.of("wire").number()));
-        let hosts: Vec<_> = (1..=NODES).map(|n| format!("n{n}")).collect();
+        let machines = plan.founders + usize::from(plan.turnover == Turnover::Joins);
+        let hosts: Vec<_> = (1..=machines).map(|n| format!("n{n}")).collect();
         let machines: Vec<_> = hosts.iter().map(|host| Machine::new(host, &hosts, &net, &trace, &dice)).collect();
         let mut config = Config::new("", "");
         config.journal.chunk_bytes = plan.chunk_bytes;
@@ -109,6 +110,10 @@ impl Run {
                     .collect();
                 load.push(tokio::spawn(client::read(self.scene.clone(), dice.of("reader"))));
                 load.push(tokio::spawn(look(self.scene.clone(), self.states.clone())));
+                load.push(tokio::spawn(turnover::run(self.chaos.clone(), self.plan.clone())));
+                if self.plan.meddled {
+                    load.push(tokio::spawn(people::meddle(self.scene.clone(), dice.of("people"))));
+                }
                 self.chaos.run(&self.plan).await;
                 self.scene.stop.cancel();
                 if timeout(self.plan.liveness, self.settle(load)).await.is_ok() {
@@ -124,20 +129,21 @@ impl Run {
         self.judge(broken)
     }
 
-    /// Three voters.
+    /// All founders vote.
     async fn found(&self) {
+        let founders = self.plan.founders;
         let bootstrap = Config { bootstrap: true, join: Vec::new(), ..self.chaos.config.clone() };
         let first = &self.scene.machines[0];
         if let Err(why) = first.start(bootstrap, &self.chaos.kit).await {
             self.chaos.failures.lock().push(why);
         }
-        for machine in &self.scene.machines[1..] {
+        for machine in &self.scene.machines[1..founders] {
             self.chaos.start(machine);
         }
         loop {
             let up: Vec<_> = self.scene.machines.iter().filter_map(|machine| machine.process()).collect();
-            if up.len() == NODES && up.iter().all(|process| process.cluster.status().voters.len() == NODES) {
-                self.trace.tell("three voters");
+            if up.len() == founders && up.iter().all(|process| process.cluster.status().voters.len() == founders) {
+                self.trace.tell("all founders vote");
                 return self.create(&up[0].cluster).await;
             }
             sleep(Duration::from_millis(10)).await;
@@ -160,25 +166,37 @@ impl Run {
         for task in load {
             task.await.expect("no client panics");
         }
+        self.alike().await;
         let dice = Dice::new(self.plan.seed).of("settle");
-        for machine in &self.scene.machines {
-            Writer::new(&self.scene, 1_000, &dice.of(&machine.name)).append_at(machine).await;
+        for (machine, _) in self.members() {
+            Writer::new(&self.scene, 1_000, &dice.of(&machine.name)).append_at(&machine).await;
         }
         self.alike().await;
         // A full chunk is sealed when an entry is applied after it was synced: there must be one more.
-        Writer::new(&self.scene, 1_001, &dice).append_at(&self.scene.machines[0]).await;
+        Writer::new(&self.scene, 1_001, &dice).append_at(&self.members()[0].0).await;
         self.alike().await;
         sleep(Duration::from_secs(1)).await;
         self.caught_up().await;
         self.trace.tell("all is well");
     }
 
-    /// Every node is up and has applied as much as the others.
+    /// The machines that are in the cluster, as the node knows that has applied most, with what runs there.
+    fn members(&self) -> Vec<(Arc<Machine>, Process)> {
+        let up = || self.scene.machines.iter().filter_map(|machine| Some((machine, machine.process()?)));
+        let Some((_, most)) = up().max_by_key(|(_, process)| process.cluster.status().applied) else {
+            return Vec::new();
+        };
+        let member = |machine: &Machine| most.cluster.state().member(&machine.name).is_some();
+        up().filter(|(machine, _)| member(machine)).map(|(machine, process)| (machine.clone(), process)).collect()
+    }
+
+    /// Everybody who should be a member is one, is up, and has applied as much as the others.
     async fn alike(&self) {
+        let count = self.scene.machines.len() - usize::from(self.plan.turnover == Turnover::Leaves);
         loop {
-            let up: Vec<_> = self.scene.machines.iter().filter_map(|machine| machine.process()).collect();
-            let applied: BTreeSet<_> = up.iter().map(|process| process.cluster.status().applied).collect();
-            if up.len() == NODES && applied.len() == 1 {
+            let members = self.members();
+            let applied: BTreeSet<_> = members.iter().map(|(_, process)| process.cluster.status().applied).collect();
+            if members.len() == count && applied.len() == 1 {
                 return;
             }
             sleep(Duration::from_millis(10)).await;
@@ -188,9 +206,10 @@ impl Run {
     /// Every processor has handled everything, nothing is set aside, the segments are shared evenly, and no bar
     /// stands whose end would have them shared anew.
     async fn caught_up(&self) {
-        let Some(process) = self.scene.machines[0].process() else { return };
+        let members = self.members();
+        let Some((_, process)) = members.first() else { return };
         loop {
-            let slowest = EPOCH.after(self.trace.now().saturating_sub(CLOCK_OFF_MAX));
+            let slowest = members.iter().map(|(_, process)| process.cluster.log_time()).min().unwrap_or_default();
             let well = process.cluster.look(|state, _| {
                 let head = state.head(ContextId::DEFAULT);
                 let all = state.processors.values();
@@ -208,7 +227,7 @@ impl Run {
     /// An idle cluster writes nothing.
     async fn idle(&self) -> Option<String> {
         sleep(CALM_WAIT).await;
-        let last = || self.scene.machines[0].process().and_then(|process| process.cluster.status().last);
+        let last = || self.members().first().and_then(|(_, process)| process.cluster.status().last);
         let before = last();
         sleep(IDLE_TIME).await;
         let after = last();
@@ -225,12 +244,11 @@ impl Run {
 
     fn judge(self, mut broken: Vec<Broken>) -> Report {
         let mut replicas = Vec::new();
-        for machine in &self.scene.machines {
-            let Some(process) = machine.process() else { continue };
+        for (machine, process) in self.members() {
             match facts(&process.cluster) {
                 Ok(log) => {
                     let states = self.states.lock().get(&machine.name).cloned().unwrap_or_default();
-                    let chunks = sealed(machine);
+                    let chunks = sealed(&machine);
                     replicas.push(Replica { node: machine.name.clone(), log, states, chunks });
                 }
                 Err(why) => broken.push(Broken { promise: "P8", what: format!("{}: {why}", machine.name) }),
