@@ -210,13 +210,14 @@ impl Tries {
         if !error.may_repeat() {
             return Err(error);
         }
-        let patience = if servers.ever_answered() { self.patience } else { self.patience.min(FIRST_ANSWER) };
-        if self.begun.elapsed() >= patience {
-            return Err(error);
-        }
+        // Also where this request is given up: whoever asks again begins with another server.
         match &error.leader {
             Some(leader) => servers.go_to(leader),
             None => servers.go_on(),
+        }
+        let patience = if servers.ever_answered() { self.patience } else { self.patience.min(FIRST_ANSWER) };
+        if self.begun.elapsed() >= patience {
+            return Err(error);
         }
         self.in_round += 1;
         let told = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)).min(PAUSE_MAX));
@@ -236,4 +237,17 @@ fn root(error: &dyn std::error::Error) -> String {
         at = source;
     }
     at.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_no_patience_begins_elsewhere_the_next_time() {
+        let servers = Servers::parse("http://a:1,http://b:2").unwrap();
+        let gone = ApiError::new(&codes::OUTCOME_UNKNOWN, "it is gone");
+        assert!(Tries::new(Duration::ZERO).next(gone, &servers).await.is_err());
+        assert_eq!(servers.current(), "http://b:2");
+    }
 }
