@@ -22,6 +22,7 @@ use crate::{
     link::Server,
     links::{Links, Shared},
     log_clock::LogClock,
+    membership::voteless,
     node::Node,
     proposer::{Leadership, Proposer},
     raft::{Engine, Role},
@@ -292,6 +293,11 @@ impl Cluster {
         let standing = node.engine.standing();
         let applied = *node.ledger.view.applied().borrow();
         let learners = standing.seats.keys().filter(|seat| !standing.voters.contains(seat)).copied().collect();
+        let voteless = {
+            let state = node.ledger.view.state();
+            let why = |who: &NodeId| Some((*who, voteless(*who, &standing, &state, node.config.voters_max)?));
+            state.members.keys().chain([&node.me()]).filter_map(why).collect()
+        };
         let stopped = node.stopped.borrow().clone();
         Status {
             cluster: node.identity.cluster,
@@ -302,8 +308,9 @@ impl Cluster {
             role: if stopped.is_some() { Role::Stopped } else { standing.role },
             term: standing.term,
             leader: standing.leader,
-            voters: standing.voters,
+            voters: standing.sure,
             learners,
+            voteless,
             last: standing.last,
             committed: standing.committed,
             applied: applied.index,
@@ -314,6 +321,33 @@ impl Cluster {
             matched: standing.matched,
             quorum_age: standing.quorum_age,
             stopped,
+        }
+    }
+
+    /// Waits until this holds. It is looked at whenever something moves that this node's
+    /// status tells.
+    pub async fn until(&self, holds: impl Fn() -> bool) {
+        let mut raft = self.node.engine.moves();
+        let (mut applied, mut session, mut leadership) = (self.applied(), self.session(), self.leadership());
+        loop {
+            // Seen before it is looked: what moves meanwhile is not missed.
+            raft.seen();
+            applied.mark_unchanged();
+            session.mark_unchanged();
+            leadership.mark_unchanged();
+            if holds() {
+                return;
+            }
+            let moved = tokio::select! {
+                moved = raft.changed() => moved,
+                moved = leadership.changed() => moved.is_ok(),
+                moved = applied.changed() => moved.is_ok(),
+                moved = session.changed() => moved.is_ok(),
+            };
+            if !moved {
+                // The node ends, and whoever waits with it.
+                return std::future::pending().await;
+            }
         }
     }
 

@@ -55,6 +55,6 @@ pub use self::{
     error::{Class, Error, StartError},
     proposer::Leadership,
     raft::Role,
-    status::Status,
+    status::{Status, Voteless},
     view::Applied,
 };

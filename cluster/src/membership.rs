@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use evener_core::{
     id::{LogIndex, NodeId},
     member::Member,
+    state::State,
 };
 
 use crate::raft::{Seat, Standing};
@@ -67,6 +68,41 @@ const fn odd(count: usize) -> usize {
     if count.is_multiple_of(2) { count.saturating_sub(1) } else { count }
 }
 
+/// Why a member has no vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voteless {
+    /// Its admission has not come to this node yet.
+    Unknown,
+    /// A pair is complete: it votes as soon as both have caught up.
+    Due,
+    /// It waits for a second one, as voters stay odd.
+    Single,
+    /// As many vote as may.
+    Spare,
+}
+
+/// Why this node has no vote; none if it has one, whichever way a change of the membership ends.
+///
+/// Who does not live does not count: waiting for it would have no end.
+pub fn voteless(node: NodeId, standing: &Standing, state: &State, voters_max: usize) -> Option<Voteless> {
+    if standing.sure.contains(&node) {
+        return None;
+    }
+    if !state.members.contains_key(&node) {
+        return Some(Voteless::Unknown);
+    }
+    let votes = |node: &&NodeId| standing.sure.contains(node);
+    let voters = state.members.keys().filter(votes).count();
+    // The node itself may know of its session before the log says so here.
+    let stays = |who: &&NodeId| **who == node || state.sessions.get(who).is_some_and(|session| !session.draining);
+    let learners = state.members.keys().filter(|node| !votes(node)).filter(stays).count();
+    Some(match () {
+        () if odd((voters + learners).min(voters_max)) > voters => Voteless::Due,
+        () if voters + 2 > voters_max => Voteless::Spare,
+        () => Voteless::Single,
+    })
+}
+
 /// The seat of a member.
 pub fn seat(member: &Member) -> Seat {
     Seat {
@@ -79,6 +115,8 @@ pub fn seat(member: &Member) -> Seat {
 
 #[cfg(test)]
 mod tests {
+    use evener_core::session::Session;
+
     use super::*;
     use crate::raft::Role;
 
@@ -132,6 +170,38 @@ mod tests {
         assert_eq!(settle(&[1, 2, 3], &[1, 2, 3], &[1, 2, 3, 4], &[1, 2, 3, 4]), (vec![1, 2, 3], vec![1, 2, 3, 4]));
         let five = vec![1, 2, 3, 4, 5];
         assert_eq!(settle(&[1, 2, 3], &[1, 2, 3], &five, &five), (five.clone(), five));
+    }
+
+    #[test]
+    fn who_does_not_vote_knows_why() {
+        let check = |sure: &[u64], now: &[u64], live: &[u64], node: u64, expect: Option<Voteless>| {
+            let sessions = live.iter().map(|node| (NodeId(*node), session(*node))).collect();
+            let state = State { members: members(now), sessions, ..State::default() };
+            let sure = sure.iter().copied().map(NodeId).collect();
+            let standing = Standing { sure, ..Standing::default() };
+            assert_eq!(voteless(NodeId(node), &standing, &state, 5), expect, "of {now:?}, live {live:?}");
+        };
+        check(&[1], &[1], &[1], 1, None);
+        check(&[1], &[1], &[1], 2, Some(Voteless::Unknown));
+        check(&[1], &[1, 2], &[1, 2], 2, Some(Voteless::Single));
+        check(&[1], &[1, 2, 3], &[1, 2, 3], 3, Some(Voteless::Due));
+        check(&[1], &[1, 2, 3], &[1, 3], 3, Some(Voteless::Single));
+        check(&[1], &[1, 2, 3], &[1, 2], 3, Some(Voteless::Due));
+        check(&[1, 2, 3], &[1, 2, 3, 4], &[1, 2, 3, 4], 4, Some(Voteless::Single));
+        check(&[1, 2, 3], &[1, 2, 3, 4, 5, 6], &[4, 5, 6], 6, Some(Voteless::Due));
+        check(&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5, 6, 7], &[6, 7], 6, Some(Voteless::Spare));
+    }
+
+    fn session(node: u64) -> Session {
+        Session {
+            node: NodeId(node),
+            session: Default::default(),
+            since: Default::default(),
+            capabilities: Default::default(),
+            weight: 1,
+            nonce: Default::default(),
+            draining: false,
+        }
     }
 
     #[test]

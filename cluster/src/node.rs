@@ -95,6 +95,10 @@ impl Node {
         let deadline = Instant::now() + self.config.proposer.deadline;
         self.begun(deadline).await?;
         let context = request.context;
+        if !self.is_founded() {
+            let why = "this node has just joined and has not heard of its cluster yet; nothing was written";
+            return Err(Error::new(Class::Overloaded, why).retry_after(Duration::from_millis(250)));
+        }
         if !self.ledger.view.state().contexts.contains_key(&context) {
             return Err(Error::new(Class::Invalid, format!("there is no context {context}")));
         }

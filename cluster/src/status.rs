@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use evener_core::id::{ClusterId, LogIndex, NodeId, Position, SessionId, Term};
 
-pub use crate::raft::Role;
+pub use crate::{membership::Voteless, raft::Role};
 
 /// How a node stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,12 @@ pub struct Status {
     pub term: Term,
     /// Who leads, as far as it knows.
     pub leader: Option<NodeId>,
-    /// Who votes.
+    /// Who votes; while that is being changed, whoever does before and after.
     pub voters: Vec<NodeId>,
     /// Who follows the log without a vote.
     pub learners: Vec<NodeId>,
+    /// Members that do not vote, and why.
+    pub voteless: BTreeMap<NodeId, Voteless>,
     /// The end of its log.
     pub last: Option<LogIndex>,
     /// What it knows to be committed.

@@ -116,18 +116,36 @@ impl Node {
         Some(self.0.house.as_ref()?.door.as_ref()?.url())
     }
 
-    /// The line that says it is ready, as `evener serve` prints it.
+    /// Whether it is ready. One that has no vote yet is not while a pair of learners is about to be promoted: the
+    /// cluster may still depend on a single node.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.house.as_ref().is_none_or(|house| house.trouble().is_none())
+    }
+
+    /// Waits until it is ready, or has failed.
+    pub async fn ready(&self) {
+        if let Some(house) = &self.0.house {
+            house.ready().await;
+        }
+    }
+
+    /// The line that says it is ready, as `evener serve` prints it. It says so if it is not, and why.
     #[must_use]
     pub fn ready_line(&self) -> Option<String> {
         let house = self.0.house.as_ref()?;
-        let line = serde_json::json!({
-            "ready": true,
+        let trouble = house.trouble();
+        let mut line = serde_json::json!({
+            "ready": trouble.is_none(),
             "node": house.name,
             "cluster": house.cluster.id().to_string(),
             "http": self.url(),
             "peer": house.cluster.peer_addr(),
             "version": env!("CARGO_PKG_VERSION"),
         });
+        if let Some(why) = trouble.or_else(|| house.engine.note()) {
+            line["why"] = why.into();
+        }
         Some(line.to_string())
     }
 

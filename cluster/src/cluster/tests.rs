@@ -21,6 +21,7 @@ use super::*;
 use crate::{
     error::Class,
     sim_wire::{Settings, SimClock, SimNet},
+    status::Voteless,
 };
 
 /// In virtual time. Whoever waits longer waits for ever.
@@ -199,6 +200,7 @@ async fn five_vote_and_four_do_not() {
     world.join(4).await.unwrap();
     world.settle().await;
     assert_eq!(world.nodes[&4].status().role, Role::Learner);
+    assert_eq!(world.nodes[&4].status().voteless, [(NodeId(4), Voteless::Single)].into());
     assert_eq!(world.append(4, 1).await.unwrap(), Position(0));
     world.join(5).await.unwrap();
     world.settle().await;

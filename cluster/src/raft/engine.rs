@@ -89,6 +89,8 @@ pub struct Standing {
     pub applied: Option<LogIndex>,
     /// Who votes; while this changes, all of the old and the new voters.
     pub voters: Vec<NodeId>,
+    /// Who votes whichever way a change of the membership ends.
+    pub sure: Vec<NodeId>,
     /// The membership is being changed.
     pub joint: bool,
     /// Everybody in the group, voter or not.
@@ -134,12 +136,34 @@ fn standing(metrics: &openraft::RaftMetrics<Types>) -> Standing {
         committed: index(&metrics.local_committed),
         applied: index(&metrics.last_applied),
         voters: membership.voter_ids().map(NodeId).collect(),
+        sure: sure(membership.get_joint_config()),
         joint: membership.get_joint_config().len() > 1,
         seats: membership.nodes().map(|(node, seat)| (NodeId(*node), seat.clone())).collect(),
         matched: metrics.replication.iter().flatten().map(|(node, matched)| (NodeId(*node), index(matched))).collect(),
         quorum_age: metrics.last_quorum_acked.as_ref().map(|at| at.elapsed()),
         stopped: metrics.running_state.as_ref().err().map(told),
     }
+}
+
+/// Tells when anything of a [`Standing`] changes: as often as the log grows, and later than [`News`].
+pub struct Moves(WatchReceiverOf<Types, openraft::RaftMetrics<Types>>);
+
+impl Moves {
+    /// What has changed until now is no news any more.
+    pub fn seen(&mut self) {
+        self.0.borrow_and_update();
+    }
+
+    /// Waits until it changes. False if it will not.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
+/// Who is a voter of all of these.
+fn sure(configs: &[std::collections::BTreeSet<u64>]) -> Vec<NodeId> {
+    let Some((first, others)) = configs.split_first() else { return Vec::new() };
+    first.iter().filter(|node| others.iter().all(|config| config.contains(node))).copied().map(NodeId).collect()
 }
 
 /// Why a node's Raft has stopped, in words.
@@ -213,6 +237,11 @@ impl Engine {
     /// How it stands now.
     pub fn standing(&self) -> Standing {
         standing(&self.raft.metrics().borrow_watched())
+    }
+
+    /// When its standing changes.
+    pub fn moves(&self) -> Moves {
+        Moves(self.raft.metrics())
     }
 
     /// Who leads and who is in the group, and when that changes: far more rarely than the log grows.

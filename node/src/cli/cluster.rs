@@ -65,7 +65,7 @@ fn text(cluster: &Cluster) -> String {
             member.name.clone(),
             member.id.to_string(),
             if member.alive { "alive" } else { "gone" }.to_owned(),
-            member.role.clone(),
+            member.why.as_ref().map_or_else(|| member.role.clone(), |why| format!("{}: {why}", member.role)),
             member.segments.to_string(),
             maybe(member.applied),
             member.http.clone(),
@@ -74,7 +74,12 @@ fn text(cluster: &Cluster) -> String {
     });
     let members = table(["name", "id", "state", "role", "segments", "applied", "clients", "peers"], rows);
     let leader = maybe(cluster.leader.as_ref());
-    let mut text = format!("cluster {}, leader {leader}, head {}\n\n{members}", cluster.cluster, count(cluster.head));
+    let (id, head, all) = (&cluster.cluster, count(cluster.head), cluster.members.len());
+    let (voters, may_lose) = (cluster.voters, cluster.may_lose);
+    let mut text = format!("cluster {id}, leader {leader}, head {head}\n");
+    text += &format!(
+        "{voters} of {all} members vote; {may_lose} of them may be lost, and the cluster goes on\n\n{members}"
+    );
     if !cluster.unowned.is_empty() {
         let rows = cluster
             .unowned

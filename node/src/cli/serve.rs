@@ -88,15 +88,30 @@ impl Args {
             if first_start {
                 eprint!("{}", welcome(&told, node.url().unwrap_or_default()));
             }
-            say(&format!("{}\n", node.ready_line().unwrap_or_default()))?;
-            tell_supervisor(NotifyState::Ready);
+            let ready = node.is_ready();
+            let line = node.ready_line().unwrap_or_default();
+            say(&format!("{line}\n"))?;
+            // It serves, ready or not: to kill it would not help.
+            tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&line)]);
+            if !ready {
+                tokio::spawn(tell_when_ready(node.clone(), line));
+            }
             let ended = node.run().await;
-            tell_supervisor(NotifyState::Stopping);
+            tell_supervisor(&[NotifyState::Stopping]);
             ended.map_err(|error| match error.cause().downcast_ref::<ApiError>() {
                 Some(error) => error.clone(),
                 None => ApiError::new(&codes::FAILED_NODE, error.to_string()),
             })
         })
+    }
+}
+
+/// Where it was not ready, another line says when it is.
+async fn tell_when_ready(node: Node, said: String) {
+    node.ready().await;
+    let line = node.ready_line().unwrap_or_default();
+    if line != said && say(&format!("{line}\n")).is_ok() {
+        tell_supervisor(&[NotifyState::Status(&line)]);
     }
 }
 
@@ -130,8 +145,8 @@ fn welcome(settings: &Settings, url: &str) -> String {
 }
 
 /// Under systemd the service manager is told how the node stands; elsewhere nobody listens.
-fn tell_supervisor(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+fn tell_supervisor(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "the service manager could not be told");
     }
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     client::{Client, Line},
     codes,
-    engine::{Processor, Read, Reply, Request},
+    engine::{Member, Processor, Read, Reply, Request},
     error::{ApiError, Class},
 };
 
@@ -27,6 +27,13 @@ const LOOK: Duration = Duration::from_millis(100);
 pub enum Command {
     /// Until every server named can do its work
     Ready(Until),
+    /// Until at least so many members vote: of three, one may be lost
+    Voters {
+        /// How many
+        count: u64,
+        #[command(flatten)]
+        until: Until,
+    },
     /// Until a processor has handled everything that is stored now
     CaughtUp {
         /// Its name; several: all of them
@@ -64,6 +71,10 @@ impl Command {
             Self::Ready(until) => block_on(async {
                 let client = until.client()?;
                 until.wait(async || Ok(client.not_ready().await)).await
+            }),
+            Self::Voters { count, until } => block_on(async {
+                let client = until.client()?;
+                until.wait(async || too_few(&client, count).await).await
             }),
             Self::CaughtUp { names, until } => block_on(async {
                 let client = until.client()?;
@@ -120,6 +131,19 @@ async fn the_head(client: &Client) -> Result<Position, ApiError> {
         }
     }
     Ok(head)
+}
+
+/// Why fewer members vote.
+async fn too_few(client: &Client, wanted: u64) -> Result<Missing, ApiError> {
+    let Reply::Cluster(cluster) = client.ask(&Request::ClusterStatus).await? else {
+        unreachable!("the cluster is answered with the cluster");
+    };
+    if cluster.voters >= wanted {
+        return Ok(None);
+    }
+    let why = |member: Member| Some(format!("; {}: {}", member.name, member.why?));
+    let reasons: String = cluster.members.into_iter().filter_map(why).collect();
+    Ok(Some(format!("{} vote and {wanted} should{reasons}", cluster.voters)))
 }
 
 async fn behind(client: &Client, names: &[String], head: Position) -> Result<Missing, ApiError> {

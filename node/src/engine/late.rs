@@ -34,7 +34,7 @@ impl Late {
         let late = self.clone();
         Arc::new(move || match late.engine() {
             Some(engine) => engine.health(),
-            None => vec![Check { name: "node", vital: false, trouble: Some("it is starting".to_owned()) }],
+            None => vec![Check { name: "node", vital: false, trouble: Some("it is starting".to_owned()), note: None }],
         })
     }
 }

@@ -12,7 +12,7 @@ use evener_core::{
 use futures::future::{BoxFuture, join_all};
 use tokio::time::{Instant, timeout};
 
-use super::{Answers, Reply, Request, change, lag, letters, look, read};
+use super::{Answers, Reply, Request, change, lag, letters, look, read, votes};
 use crate::{
     error::{ApiError, Class},
     http::Check,
@@ -74,12 +74,25 @@ impl Engine {
         let stopped = cluster.stopped().borrow().clone();
         let leader = cluster.leadership().borrow().leader;
         let session = *cluster.session().borrow();
-        let check = |name, vital, trouble| Check { name, vital, trouble };
+        let check = |name, vital, trouble| Check { name, vital, trouble, note: None };
         vec![
             check("node", true, stopped.map(|why| format!("it has stopped: {why}"))),
             check("leader", false, leader.is_none().then(|| "no leader is known".to_owned())),
             check("session", false, session.is_none().then(|| "this node has no session with the leader".to_owned())),
+            votes::check(cluster),
         ]
+    }
+
+    /// Why this node cannot do its work, in one line; none if it can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.health().into_iter().find_map(|check| Some(format!("{}: {}", check.name, check.trouble?)))
+    }
+
+    /// What one should know of it even if it can.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        self.health().into_iter().find_map(|check| check.note)
     }
 
     /// Ends when somebody asked this node to leave the cluster; whoever runs it then drains and leaves.

@@ -12,6 +12,7 @@ use evener_core::{
 use super::{
     Cluster, Member, StateHash, Status, Unowned,
     local::{Engine, name_of, time_text},
+    votes,
 };
 
 /// A leader that no majority has heard for longer does not count as one: several elections' time.
@@ -49,6 +50,7 @@ fn role_word(role: Role) -> &'static str {
 /// What the cluster looks like from here.
 pub fn cluster(engine: &Engine) -> Cluster {
     let standing = engine.cluster().status();
+    let voters = standing.voters.len();
     let state = engine.cluster().state();
     let mut owned: BTreeMap<NodeId, u64> = BTreeMap::new();
     let shares = || state.processors.values().flat_map(|processor| processor.segments.values());
@@ -68,6 +70,7 @@ pub fn cluster(engine: &Engine) -> Cluster {
             name: member.name.clone(),
             id: node.0,
             role: role.to_owned(),
+            why: standing.voteless.get(&node).map(|voteless| votes::why(*voteless).to_owned()),
             peer: member.peer.clone(),
             http: member.http.clone(),
             alive: session.is_some(),
@@ -82,6 +85,8 @@ pub fn cluster(engine: &Engine) -> Cluster {
         cluster: standing.cluster.to_string(),
         leader: standing.leader.filter(|_| heard).map(|leader| name_of(&state, leader)),
         head: state.head(ContextId::DEFAULT).0,
+        voters: voters as u64,
+        may_lose: votes::may_lose(voters as u64),
         members: members.collect(),
         unowned: unowned(&state),
         limits: state.limits,

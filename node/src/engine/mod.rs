@@ -13,6 +13,7 @@ mod letters;
 mod look;
 mod members;
 mod read;
+mod votes;
 
 #[cfg(test)]
 mod tests;

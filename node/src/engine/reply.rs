@@ -180,6 +180,10 @@ pub struct Cluster {
     pub leader: Option<String>,
     /// The position of the next event there will be.
     pub head: u64,
+    /// How many members vote.
+    pub voters: u64,
+    /// How many of them may be lost, and the cluster goes on.
+    pub may_lose: u64,
     /// Who was admitted and has not left.
     pub members: Vec<Member>,
     /// Segments without an owner, and why.
@@ -197,6 +201,9 @@ pub struct Member {
     pub id: u64,
     /// `leader`, `follower` or `learner`.
     pub role: String,
+    /// Why it has no vote, if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Where peers reach it.
     pub peer: String,
     /// Where clients reach it.

@@ -17,6 +17,8 @@ pub struct Check {
     pub vital: bool,
     /// Why it is not so; none if it is.
     pub trouble: Option<String>,
+    /// What one should know all the same.
+    pub note: Option<String>,
 }
 
 /// `/livez`.
@@ -37,16 +39,23 @@ pub async fn all(State(api): State<Api>, RawQuery(query): RawQuery) -> Response 
     }
     let status = status(checks.iter().all(|check| check.trouble.is_none()));
     let lines = checks.iter().map(|check| match &check.trouble {
-        None => format!("ok   {}\n", check.name),
+        None => match &check.note {
+            None => format!("ok   {}\n", check.name),
+            Some(note) => format!("ok   {}: {note}\n", check.name),
+        },
         Some(trouble) => format!("FAIL {}: {trouble}\n", check.name),
     });
     typed(status, "text/plain; charset=utf-8", lines.collect::<String>())
 }
 
 fn line(good: &str, checks: impl Iterator<Item = Check>) -> Response {
-    let trouble = checks.filter_map(|check| Some(format!("{}: {}", check.name, check.trouble?))).next();
+    let (mut trouble, mut good) = (None, good.to_owned());
+    for check in checks {
+        trouble = trouble.or(check.trouble.map(|trouble| format!("{}: {trouble}", check.name)));
+        good += &check.note.map_or_else(String::new, |note| format!("; {note}"));
+    }
     let status = status(trouble.is_none());
-    typed(status, "text/plain; charset=utf-8", trouble.unwrap_or_else(|| good.to_owned()) + "\n")
+    typed(status, "text/plain; charset=utf-8", trouble.unwrap_or(good) + "\n")
 }
 
 fn status(good: bool) -> StatusCode {

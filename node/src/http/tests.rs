@@ -106,8 +106,8 @@ impl Answers for Small {
 pub async fn serve_small(small: Arc<Small>) -> String {
     let trouble = Some("no leader".to_owned());
     let health: Health = Arc::new(move || {
-        let storage = Check { name: "storage", vital: true, trouble: None };
-        vec![storage, Check { name: "leader", vital: false, trouble: trouble.clone() }]
+        let storage = Check { name: "storage", vital: true, trouble: None, note: None };
+        vec![storage, Check { name: "leader", vital: false, trouble: trouble.clone(), note: None }]
     });
     let router = Api::new(small, Metrics::default(), health).router();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

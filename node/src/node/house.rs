@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use evener_cluster::{Cluster, StartError, error::Wrong};
 use evener_core::processor::Definition;
 use evener_store::error::OpenError;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
 use super::{
@@ -30,6 +30,8 @@ use crate::{
 const CLUSTER_THREADS: usize = 2;
 /// Threads for requests and actors: as above.
 const NODE_THREADS: usize = 2;
+/// A node that starts waits so long for its promotion to a voter, where one is due.
+const PROMOTION_WAIT: Duration = Duration::from_secs(30);
 /// What an actor does at its end takes no longer than this, beside the handlers that it waits for.
 const DRAIN_MORE: Duration = Duration::from_secs(2);
 
@@ -87,22 +89,17 @@ pub(super) async fn start(
     let actors = node_threads.spawn(starting).await.map_err(died)?;
     let actors = actors.map_err(|why| ApiError::new(&codes::START, why))?;
     let drain_wait = settings.hand_over_wait + DRAIN_MORE;
-    let inner = Inner {
-        answers: Arc::new(engine.clone()),
-        source: asking.0.source.clone(),
-        patience: PATIENCE,
-        house: Some(House {
-            cluster,
-            engine,
-            name: settings.name,
-            door,
-            actors,
-            watching,
-            drain_wait,
-            _threads: threads,
-        }),
-    };
-    Ok(Node(Arc::new(inner)))
+    let house = House { cluster, engine, name: settings.name, door, actors, watching, drain_wait, _threads: threads };
+    // What it waits for may be far behind, and whoever supervises this process waits, too.
+    if timeout(PROMOTION_WAIT, house.ready()).await.is_err() {
+        let why = house.trouble().unwrap_or_default();
+        tracing::warn!(node = house.name, "not ready after {PROMOTION_WAIT:?}, and serving all the same: {why}");
+    }
+    if let Some(note) = house.engine.note() {
+        tracing::warn!(node = house.name, "{note}");
+    }
+    let (answers, source) = (Arc::new(house.engine.clone()), asking.0.source.clone());
+    Ok(Node(Arc::new(Inner { answers, source, patience: PATIENCE, house: Some(house) })))
 }
 
 fn threads(settings: &Settings, own: bool) -> std::io::Result<([Threads; 2], Handlers)> {
@@ -136,6 +133,20 @@ async fn create(node: &Node, definition: &Definition, draw: Uuid) -> Result<(), 
 }
 
 impl House {
+    /// Waits until it is ready, or has failed.
+    pub(super) async fn ready(&self) {
+        let stopped = self.cluster.stopped();
+        self.cluster.until(|| self.trouble().is_none() || stopped.borrow().is_some()).await;
+    }
+
+    /// Why it is not ready. A voter is, whoever else is there: together they are a majority, and each of them must
+    /// have started before there is one.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let standing = self.cluster.status();
+        let learns = !standing.voters.contains(&standing.node);
+        learns.then(|| self.engine.trouble()).flatten()
+    }
+
     /// Hands over what it has, lets handlers end, leaves leadership to another, and writes down where it stands.
     pub(super) async fn stop(&self) {
         self.actors.drain(self.drain_wait).await;

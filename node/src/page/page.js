@@ -53,7 +53,7 @@ const at = (time) => (time ? new Date(time).toLocaleTimeString() : '');
 const NODES = [
   ['node', (m) => m.name, (m) => `owner ${ownerClass(m.name)}`],
   ['state', (m) => (m.alive ? 'alive' : 'gone'), (m) => (m.alive ? 'good' : 'bad')],
-  ['role', (m) => m.role],
+  ['role', (m) => (m.why ? `${m.role}: ${m.why}` : m.role)],
   ['segments', (m) => m.segments, 'n'],
   ['applied', (m) => (m.applied == null ? '' : number(m.applied)), 'n'],
   ['clients', (m) => m.http, 'wide'],

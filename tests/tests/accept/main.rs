@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod idle;
+mod joining;
 mod kills;
 mod members;
 mod poison;

@@ -1,0 +1,46 @@
+//! Who votes, who does not yet and why, and what the cluster survives: in words.
+//!
+//! Voters stay odd, so learners are promoted in pairs. A node that is ready may therefore have no vote for long,
+//! and whoever counts on it must be told.
+
+use evener_cluster::{Cluster, Status, Voteless};
+use evener_core::state::State;
+
+use super::local::name_of;
+use crate::http::Check;
+
+/// Whether a member without a vote does its work all the same, or is about to be promoted.
+pub fn check(cluster: &Cluster) -> Check {
+    let standing = cluster.status();
+    let state = cluster.state();
+    let mut check = Check { name: "vote", vital: false, trouble: None, note: None };
+    match standing.voteless.get(&standing.node) {
+        None => {}
+        Some(voteless @ (Voteless::Unknown | Voteless::Due)) => check.trouble = Some(why(*voteless).to_owned()),
+        Some(voteless) => check.note = Some(format!("learner: {}{}", why(*voteless), stake(&standing, &state))),
+    }
+    check
+}
+
+/// Why a member has no vote.
+pub fn why(voteless: Voteless) -> &'static str {
+    match voteless {
+        Voteless::Unknown => "this node has not heard of its admission yet",
+        Voteless::Due => "a pair of learners is there, and votes as soon as both have caught up with the log",
+        Voteless::Single => "it waits for a second learner, as voters stay odd",
+        Voteless::Spare => "as many members vote as may",
+    }
+}
+
+/// What hangs on a voter that is alone.
+fn stake(standing: &Status, state: &State) -> String {
+    match standing.voters[..] {
+        [only] => format!("; only {} votes, and the cluster stops when it does", name_of(state, only)),
+        _ => String::new(),
+    }
+}
+
+/// How many of so many voters may be lost, and the cluster goes on.
+pub const fn may_lose(voters: u64) -> u64 {
+    voters.saturating_sub(1) / 2
+}
