@@ -105,8 +105,8 @@ impl State {
             return Outcome::Not(Why::Limit(format!("processors_max: there are {} already", limits.processors_max)));
         }
         if definition.segments == 0 || definition.segments > limits.segments_max {
-            return Outcome::Not(Why::Limit(format!(
-                "segments_max: a processor has 1 to {} segments, not {}",
+            return Outcome::Not(Why::Invalid(format!(
+                "a processor has 1 to {} segments (segments_max), not {}",
                 limits.segments_max, definition.segments
             )));
         }

@@ -86,8 +86,10 @@ pub struct OfSegment {
 pub struct Create {
     /// Its name, unique in the cluster
     name: String,
-    /// The program that handles its events, run by `sh -c`, one per segment at work: it reads one JSON object a
-    /// line and answers each with one
+    /// The program that handles its events, run by `sh -c`, one per segment at work. It reads one JSON object a
+    /// line, {"delivery":1,"processor":…,"segment":…,"epoch":…,"attempt":1,"replaying":false,"event":{…}}, and
+    /// answers each in order with {"delivery":1,"ok":true} or {"delivery":1,"error":"why"}; beside an error it
+    /// may say "verdict": "retry", "set-aside" or "skip"
     #[arg(long, value_name = "CMD", required_unless_present = "webhook")]
     exec: Option<String>,
     /// A URL that events are posted to (not built yet)
