@@ -1,4 +1,11 @@
 //! A claim: the right to handle a segment, fenced by its epoch.
+//!
+//! The epoch fences more than the log: handlers are shown it, to fence databases of their own with. Those keep the
+//! highest one seen for a processor and segment and refuse a lower one; they know nothing else. So whoever handles
+//! an event of the segment is shown the claim's epoch, also the holder of a [loan](crate::letter::Loan) out of it,
+//! and it grows whenever *any* right in the segment is taken from somebody who may still be at work under it: with
+//! every change of owner, and with every loan that is taken back. Then whoever holds a right is shown more than
+//! all who held one before, and a late write is refused once one of the others has written.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +17,11 @@ use crate::{
 /// Who may move the token of a segment. Invariant C3: one owner per segment and epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// Grows with every change of owner.
+    /// Grows with every change of owner, and with every loan out of the segment that is taken back.
     pub epoch: Epoch,
     /// The node that has it, if any.
     pub owner: Option<NodeId>,
-    /// Where the log gave it to this owner.
+    /// Where the log gave it to this owner, under this epoch.
     pub since: LogIndex,
     /// Where the plan wants it next; the owner then hands it over.
     pub motion: Motion,
@@ -47,11 +54,18 @@ pub struct Bar {
 
 impl Claim {
     /// Gives the claim to `owner` (or to nobody), under a new epoch.
-    pub fn give(&mut self, owner: Option<NodeId>, at: LogIndex) {
-        self.epoch = self.epoch.next();
+    pub fn give(&mut self, owner: Option<NodeId>, epoch: Epoch, at: LogIndex) {
+        self.renew(epoch, at);
         self.owner = owner;
-        self.since = at;
         self.motion = Motion::Rest;
+    }
+
+    /// The owner stays, under a new epoch: what anybody began under the old one is void. To its owner it is as a
+    /// new claim.
+    pub fn renew(&mut self, epoch: Epoch, at: LogIndex) {
+        debug_assert!(self.epoch < epoch, "an epoch only grows");
+        self.epoch = epoch;
+        self.since = at;
     }
 
     /// Whether `node` may write under `epoch`: the one check that P4 stands on.

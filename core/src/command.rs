@@ -150,7 +150,31 @@ pub enum Right {
     /// The claim of the segment that holds its sequence.
     Claim(SegmentId, Epoch),
     /// The loan of its sequence.
-    Loan(Epoch),
+    Loan {
+        /// The loan's own epoch, by which the log knows it.
+        epoch: Epoch,
+        /// The segment that holds the sequence, ...
+        segment: SegmentId,
+        /// ... and the epoch of its claim: as they were where its holder saw that it has the loan.
+        claim: Epoch,
+    },
+}
+
+impl Right {
+    /// The claim that it is or stands beside: what a handler is shown. A late holder must not look it up anew, or
+    /// it would show what is not its to show.
+    #[must_use]
+    pub const fn claim(self) -> (SegmentId, Epoch) {
+        match self {
+            Self::Claim(segment, epoch) | Self::Loan { segment, claim: epoch, .. } => (segment, epoch),
+        }
+    }
+
+    /// Whether the claim is another node's.
+    #[must_use]
+    pub const fn is_lent(self) -> bool {
+        matches!(self, Self::Loan { .. })
+    }
 }
 
 /// What became of one event that failed, or that waits behind one.
@@ -226,6 +250,14 @@ pub enum LetterMove {
         epoch: Epoch,
         /// The event.
         position: Position,
+    },
+    /// A node that leaves gives back what was lent to it: nothing of that runs there any more, and nobody need be
+    /// fenced.
+    Return {
+        /// The loan.
+        right: Right,
+        /// Its sequence.
+        sequence: SequenceKey,
     },
 }
 

@@ -52,7 +52,8 @@ number!(
     SessionId(u64)
 );
 number!(
-    /// Grows with every change of owner of a claim or of a loan; a write under an older one is refused.
+    /// Of a claim or of a loan: a write under an older one is refused. All come from one count, so none is ever
+    /// given twice, whatever is deleted, created or set aside again.
     Epoch(u64)
 );
 number!(

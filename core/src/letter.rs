@@ -63,11 +63,14 @@ pub enum Waiting {
 }
 
 /// One try of a sequence, lent to another node. The claim does not move.
+///
+/// It has an epoch of its own for the log to know it by. What its holder shows to handlers is the epoch of the
+/// segment's claim, as it stands when the try begins: see [`claim`](crate::claim).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loan {
     /// To whom.
     pub node: NodeId,
-    /// Fences it: any later loan or return makes this one stale.
+    /// Fences it: no other loan, nor any claim, has the same.
     pub epoch: Epoch,
 }
 
@@ -88,8 +91,6 @@ pub struct SetAside {
     pub waiting: Waiting,
     /// To whom its next try is lent, from the fourth attempt on.
     pub loan: Option<Loan>,
-    /// The epoch of the latest loan; grows with each loan and each return.
-    pub loan_epoch: Epoch,
 }
 
 impl SetAside {

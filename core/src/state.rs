@@ -17,8 +17,8 @@ use crate::{
     command::{Command, Entry, Found, Outcome, Why},
     hash,
     id::{
-        ClusterId, ContextId, FeatureLevel, Generation, LogIndex, NodeId, Position, ProcessorId, SegmentId, SessionId,
-        Term,
+        ClusterId, ContextId, Epoch, FeatureLevel, Generation, LogIndex, NodeId, Position, ProcessorId, SegmentId,
+        SessionId, Term,
     },
     limits::Limits,
     member::Member,
@@ -122,6 +122,17 @@ pub struct Given {
     pub session: SessionId,
     /// Of processors.
     pub processor: ProcessorId,
+    /// Of claims and loans, of all processors together: one that is created under the name of a deleted one goes on
+    /// above what databases have seen of that.
+    pub epoch: Epoch,
+}
+
+impl Given {
+    /// An epoch above all others.
+    const fn next_epoch(&mut self) -> Epoch {
+        self.epoch = self.epoch.next();
+        self.epoch
+    }
 }
 
 impl State {

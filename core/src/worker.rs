@@ -357,6 +357,10 @@ impl<T: Clone> Worker<T> {
         {
             let (position, stalled) = (work.position, self.settings.stalled);
             let aside = self.is_aside(&work.sequence);
+            // Its letters were dropped while one is being tried: what comes behind waits for the end of that.
+            if !aside && matches!(self.tries.get(&work.sequence), Some(Try::Running(_))) {
+                break;
+            }
             // Letters are told in order with what runs, and a stalled event is tried alone: a batch ends there.
             if (aside || stalled.is_some_and(|stalled| position >= stalled.position)) && !works.is_empty() {
                 break;

@@ -52,7 +52,7 @@ pub struct Seen {
     pub kind: String,
     /// Which attempt.
     pub attempt: u32,
-    /// Under which claim or loan.
+    /// Under whose claim, the node's own or that of who lent it.
     pub segment: u32,
     /// Its epoch.
     pub epoch: u64,

@@ -194,6 +194,17 @@ struct Loans {
     aside: (u64, BTreeMap<SequenceKey, Waits>),
     /// It died: another one is made then.
     rests: Option<Moment>,
+    /// The node leaves: the worker was told to end, ...
+    drains: bool,
+    /// ... and has.
+    drained: bool,
+}
+
+impl Loans {
+    /// Whether the log knows all that it can know.
+    const fn is_told(&self) -> bool {
+        self.letters.is_empty() && self.sent.is_none() && self.settled == self.reported
+    }
 }
 
 impl Coordinator {
@@ -234,6 +245,7 @@ impl Coordinator {
         self.wake(now, &mut effects);
         self.read(&mut effects);
         self.hand_over(now, &mut effects);
+        self.return_loans(&mut effects);
         self.tell(now, tick, &mut effects);
         effects
     }
@@ -329,10 +341,9 @@ impl Coordinator {
             }
         }
         let loans = &mut self.loans;
-        let idle = loans.letters.is_empty() && loans.sent.is_none() && loans.settled == loans.reported;
         match loans.worker {
-            None if lent.is_empty() || loans.rests.is_some() || !idle => {}
-            Some(worker) if lent.is_empty() && idle => {
+            None if lent.is_empty() || loans.rests.is_some() || !loans.is_told() || table.draining => {}
+            Some(worker) if lent.is_empty() && loans.is_told() => {
                 *loans = Loans::default();
                 effects.push(Effect::Stop(worker));
             }
@@ -431,6 +442,7 @@ impl Coordinator {
         if self.loans.worker == Some(worker) {
             self.loans.reported = report.number;
             self.loans.letters.extend(report.letters);
+            self.loans.drained |= report.drained;
         } else if let Some(lane) = self.lane_of(worker) {
             lane.reported(report);
         }
@@ -505,6 +517,27 @@ impl Coordinator {
         if stayed {
             self.tell_asides(now, effects);
             self.read(effects);
+        }
+    }
+
+    /// A node that leaves gives back what is lent to it, once nothing of that runs.
+    fn return_loans<T>(&mut self, effects: &mut Vec<Effect<T>>) {
+        if self.table.as_ref().is_none_or(|table| !table.draining) {
+            return;
+        }
+        let loans = &mut self.loans;
+        match loans.worker {
+            Some(worker) if !loans.drains => {
+                loans.drains = true;
+                effects.push(Effect::Drain(worker));
+            }
+            Some(_) if !loans.drained => {}
+            _ if !loans.is_told() => {}
+            _ => {
+                let lent = self.due.iter().filter_map(|(sequence, (aside, _))| Some((aside.lent_to_me?, sequence)));
+                let returns = lent.map(|(right, sequence)| LetterMove::Return { right, sequence: sequence.clone() });
+                loans.letters.extend(returns);
+            }
         }
     }
 

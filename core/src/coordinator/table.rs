@@ -58,7 +58,7 @@ pub struct Aside {
     pub mine: bool,
     /// The right of the segment's owner to try it: none where it is lent.
     pub own_right: Option<Right>,
-    /// The right of this node to try it by a loan.
+    /// The right of this node to try it by a loan: the claim's epoch in it is of the state that the loan is of.
     pub lent_to_me: Option<Right>,
     /// Its first letter.
     pub position: Position,
@@ -122,7 +122,7 @@ fn asides(
     let mut asides = BTreeMap::new();
     for (sequence, set_aside) in &processor.set_aside {
         let hash = crate::hash::sequence(sequence.name.as_bytes());
-        let Some((segment, _)) = processor.share_of(hash) else { continue };
+        let Some((segment, share)) = processor.share_of(hash) else { continue };
         let owned = mine.get(segment);
         let lent = set_aside.loan.filter(|loan| loan.node == node);
         if owned.is_none() && lent.is_none() {
@@ -135,7 +135,11 @@ fn asides(
             segment: *segment,
             mine: owned.is_some(),
             own_right,
-            lent_to_me: lent.map(|Loan { epoch, .. }| Right::Loan(epoch)),
+            lent_to_me: lent.map(|Loan { epoch, .. }| Right::Loan {
+                epoch,
+                segment: *segment,
+                claim: share.claim.epoch,
+            }),
             position: set_aside.first().position,
             attempts: set_aside.first().attempts,
             recorded: set_aside.recorded,

@@ -72,7 +72,7 @@ impl State {
             && let Some(share) = processor.segments.get_mut(segment)
         {
             share.token.advance(bounded(*next, *segment, head, &held));
-            share.claim.give(to, index);
+            share.claim.give(to, self.given.next_epoch(), index);
             processor.changed = index;
         }
         self.touch(index);

@@ -24,7 +24,7 @@ impl LetterMove {
             | Self::Resume { segment, .. }
             | Self::Done { right: Right::Claim(segment, _), .. }
             | Self::Failed { right: Right::Claim(segment, _), .. } => Some(*segment),
-            Self::Done { .. } | Self::Failed { .. } => None,
+            Self::Done { .. } | Self::Failed { .. } | Self::Return { .. } => None,
         }
     }
 
@@ -55,9 +55,9 @@ impl State {
                 let share = processor.held_by(node, *segment, *epoch, Some(sequence))?;
                 if share.token.wants(hash_of(sequence), *position) {
                     let letter = Letter { position: *position, kind: kind.clone(), attempts: failure.attempt };
-                    processor.enqueue(&limits, sequence, letter, now)?;
+                    let is_new = processor.enqueue(&limits, sequence, letter, now)?;
                     let set_aside = processor.set_aside.get_mut(sequence).expect("it was queued just now");
-                    if set_aside.first().position == *position {
+                    if is_new && set_aside.first().position == *position {
                         set_aside.fail(failure, now, limits.cause_bytes_max);
                         self.lend(index, id, sequence);
                     }
@@ -79,11 +79,18 @@ impl State {
                 Ok(())
             }
             LetterMove::Failed { right, sequence, position, failure } => {
+                let is_outdated = processor.is_outdated(*right, sequence);
                 let set_aside = processor.may_change(node, *right, sequence, *position)?;
+                if is_outdated {
+                    // The claim was renewed or changed hands meanwhile, so that a database may have refused what
+                    // was rightful. That is no failure of the event's; it is tried again under the epoch that is.
+                    return Err(Why::Fenced);
+                }
                 if failure.attempt <= set_aside.first().attempts {
                     return Ok(()); // told before
                 }
                 set_aside.fail(failure, now, limits.cause_bytes_max);
+                set_aside.loan = None;
                 if failure.last && processor.definition.on_error == OnError::Skip {
                     processor.pop(sequence, now);
                     processor.skipped += 1;
@@ -100,6 +107,11 @@ impl State {
                 processor.held_by(node, *segment, *epoch, None)?;
                 let share = processor.segments.get_mut(segment).expect("its claim was looked at just now");
                 share.stalled.take_if(|stall| stall.position == *position);
+                Ok(())
+            }
+            LetterMove::Return { right, sequence } => {
+                processor.held_letters(node, *right, sequence)?.loan = None;
+                self.lend(index, id, sequence);
                 Ok(())
             }
         }
@@ -120,13 +132,27 @@ impl State {
             let to = others[attempt as usize % others.len()];
             let until = now.after(core::time::Duration::from_millis(u64::from(limits.release_bar_ms)));
             share.claim.bar(owner, now, until);
-            share.claim.give(Some(to), index);
+            share.claim.give(Some(to), self.given.next_epoch(), index);
             self.touch(index);
         }
     }
 
-    /// Decides anew to whom the next try of a sequence is lent, if to anybody: from the attempt after
-    /// `own_attempts` on to another capable node, a different one each time where there are several.
+    /// Ends a loan whose holder has not said how it went, and may still be at work. The claim of the segment is
+    /// renewed, so that a database refuses that holder once anybody has written under the new epoch.
+    pub(super) fn take_back(&mut self, index: LogIndex, id: ProcessorId, sequence: &SequenceKey) {
+        let Some(processor) = self.processors.get_mut(&id) else { return };
+        let Some(set_aside) = processor.set_aside.get_mut(sequence) else { return };
+        if set_aside.loan.take().is_none() {
+            return;
+        }
+        if let Some(share) = processor.segments.values_mut().find(|share| share.segment.holds(hash_of(sequence))) {
+            share.claim.renew(self.given.next_epoch(), index);
+        }
+        processor.changed = index;
+    }
+
+    /// Decides to whom the next try of a sequence is lent, if to anybody: from the attempt after `own_attempts` on
+    /// to another capable node, a different one each time where there are several.
     pub(super) fn lend(&mut self, index: LogIndex, id: ProcessorId, sequence: &SequenceKey) {
         let own_attempts = self.limits.own_attempts;
         let segment = self.processors.get(&id).and_then(|p| p.share_of(hash_of(sequence))).map(|(id, _)| *id);
@@ -136,10 +162,8 @@ impl State {
         let attempts = set_aside.first().attempts;
         let wanted = set_aside.waiting == Waiting::ForItsTime && attempts >= own_attempts;
         let to = (wanted && !others.is_empty()).then(|| others[attempts as usize % others.len()]);
-        if set_aside.loan.is_some() || to.is_some() {
-            set_aside.loan_epoch = set_aside.loan_epoch.next();
-        }
-        set_aside.loan = to.map(|node| Loan { node, epoch: set_aside.loan_epoch });
+        debug_assert!(set_aside.loan.is_none(), "a loan ends by its holder's word, or is taken back");
+        set_aside.loan = to.map(|node| Loan { node, epoch: self.given.next_epoch() });
         processor.changed = index;
     }
 
@@ -173,6 +197,8 @@ impl State {
             }
         };
         for sequence in &meant {
+            self.take_back(index, id, sequence);
+            let Some(processor) = self.processors.get_mut(&id) else { break };
             match change {
                 LetterChange::Retry => {}
                 LetterChange::Skip => {
@@ -189,7 +215,9 @@ impl State {
                 set_aside.begin_anew(now);
             }
         }
-        processor.changed = index;
+        if let Some(processor) = self.processors.get_mut(&id) {
+            processor.changed = index;
+        }
         self.changed = index;
         Outcome::Changed(meant.len() as u64)
     }
@@ -219,30 +247,42 @@ impl Processor {
         sequence: &SequenceKey,
         position: Position,
     ) -> Result<&mut SetAside, Why> {
+        let set_aside = self.held_letters(node, right, sequence)?;
+        if set_aside.first().position == position { Ok(set_aside) } else { Err(Why::Fenced) }
+    }
+
+    /// The sequence, if `node` has this right to it.
+    fn held_letters(&mut self, node: NodeId, right: Right, sequence: &SequenceKey) -> Result<&mut SetAside, Why> {
         if let Right::Claim(segment, epoch) = right {
             self.held_by(node, segment, epoch, Some(sequence))?;
         }
         let set_aside = self.set_aside.get_mut(sequence).ok_or(Why::Fenced)?;
         let holds = match right {
             Right::Claim(..) => set_aside.loan.is_none(),
-            Right::Loan(epoch) => set_aside.loan == Some(Loan { node, epoch }),
+            Right::Loan { epoch, .. } => set_aside.loan == Some(Loan { node, epoch }),
         };
-        if holds && set_aside.first().position == position { Ok(set_aside) } else { Err(Why::Fenced) }
+        if holds { Ok(set_aside) } else { Err(Why::Fenced) }
     }
 
-    /// Queues a letter behind those of its sequence, within the limits.
+    /// Whether the epoch that handlers were shown by this right is no more the one of the sequence's segment.
+    fn is_outdated(&self, right: Right, sequence: &SequenceKey) -> bool {
+        let claim = self.share_of(hash_of(sequence)).map(|(segment, share)| (*segment, share.claim.epoch));
+        claim != Some(right.claim())
+    }
+
+    /// Queues a letter behind those of its sequence, within the limits. Says whether it was not told before.
     fn enqueue(
         &mut self,
         limits: &crate::limits::Limits,
         sequence: &SequenceKey,
         letter: Letter,
         now: Timestamp,
-    ) -> Result<(), Why> {
+    ) -> Result<bool, Why> {
         let name = &sequence.name;
         let sequences = self.set_aside.len();
         match self.set_aside.get_mut(sequence) {
             Some(set_aside) if set_aside.letters.back().is_some_and(|last| last.position >= letter.position) => {
-                return Ok(()); // told before
+                return Ok(false); // told before
             }
             Some(set_aside) if set_aside.letters.len() >= limits.letters_max as usize => {
                 let why = format!("letters_max: the sequence {name:?} has {} letters already", limits.letters_max);
@@ -262,13 +302,12 @@ impl Processor {
                     draw: 0,
                     waiting: Waiting::ForItsTime,
                     loan: None,
-                    loan_epoch: Epoch(0),
                 };
                 self.set_aside.insert(sequence.clone(), set_aside);
             }
         }
         self.letters += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// The first letter is done: the next one is tried at once, by whoever had this one.
@@ -303,9 +342,6 @@ impl SetAside {
         }
         self.waiting = Waiting::ForItsTime;
         (self.recorded, self.wait_ms, self.draw) = (now, 0, 0);
-        if self.loan.take().is_some() {
-            self.loan_epoch = self.loan_epoch.next();
-        }
     }
 }
 

@@ -134,7 +134,7 @@ impl State {
         for processor in self.processors.values_mut() {
             for share in processor.segments.values_mut() {
                 if share.claim.owner == Some(node) {
-                    share.claim.give(None, index);
+                    share.claim.give(None, self.given.next_epoch(), index);
                     processor.changed = index;
                 } else if share.claim.motion == Motion::To(node) {
                     share.claim.motion = Motion::Rest;
@@ -148,6 +148,7 @@ impl State {
             }
         }
         for (processor, sequence) in returned {
+            self.take_back(index, processor, &sequence);
             self.lend(index, processor, &sequence);
         }
     }
@@ -166,7 +167,7 @@ impl State {
             let processor = self.processors.get_mut(&wanted.processor).expect("it was found above");
             let Some(share) = processor.segments.get_mut(&wanted.segment) else { continue };
             match share.claim.owner {
-                None => share.claim.give(Some(wanted.to), index),
+                None => share.claim.give(Some(wanted.to), self.given.next_epoch(), index),
                 Some(owner) if owner == wanted.to => share.claim.motion = Motion::Rest,
                 Some(_) => share.claim.motion = Motion::To(wanted.to),
             }

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String};
 use core::time::Duration;
 
-use super::{Aim, Operation, State, invalid, unknown};
+use super::{Aim, Given, Operation, State, invalid, unknown};
 use crate::{
     claim::{Claim, Motion},
     command::{Change, Operate, Outcome, Why},
@@ -158,7 +158,7 @@ impl State {
     fn release(&mut self, index: LogIndex, name: &str, segment: SegmentId) -> Outcome {
         let now = self.recorded;
         let until = now.after(Duration::from_millis(u64::from(self.limits.release_bar_ms)));
-        self.with_claim(index, name, segment, |claim| {
+        self.with_claim(index, name, segment, |claim, _| {
             let Some(owner) = claim.owner else { return false };
             claim.bar(owner, now, until);
             claim.motion = Motion::Release;
@@ -171,10 +171,10 @@ impl State {
         if !self.takes(node, processor) {
             return Outcome::Not(Why::Invalid(format!("node {node} is not there, is leaving, or cannot run {name}")));
         }
-        self.with_claim(index, name, segment, |claim| {
+        self.with_claim(index, name, segment, |claim, given| {
             claim.bars.retain(|bar| bar.node != node);
             match claim.owner {
-                None => claim.give(Some(node), index),
+                None => claim.give(Some(node), given.next_epoch(), index),
                 Some(owner) if owner == node => {
                     let moving = claim.motion != Motion::Rest;
                     claim.motion = Motion::Rest;
@@ -187,7 +187,7 @@ impl State {
     }
 
     fn unpin(&mut self, index: LogIndex, name: &str, segment: SegmentId) -> Outcome {
-        self.with_claim(index, name, segment, |claim| claim.pin.take().is_some())
+        self.with_claim(index, name, segment, |claim, _| claim.pin.take().is_some())
     }
 
     fn with_claim(
@@ -195,7 +195,7 @@ impl State {
         index: LogIndex,
         name: &str,
         segment: SegmentId,
-        change: impl FnOnce(&mut Claim) -> bool,
+        change: impl FnOnce(&mut Claim, &mut Given) -> bool,
     ) -> Outcome {
         let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
             return unknown("processor", name);
@@ -203,7 +203,7 @@ impl State {
         let Some(share) = processor.segments.get_mut(&segment) else {
             return unknown("segment", format!("{name}/{segment}"));
         };
-        if !change(&mut share.claim) {
+        if !change(&mut share.claim, &mut self.given) {
             return Outcome::Changed(0);
         }
         processor.changed = index;

@@ -3,6 +3,7 @@
 mod appends;
 mod claims;
 mod letters;
+mod loans;
 mod members;
 
 use std::{string::String, vec, vec::Vec};

@@ -56,6 +56,7 @@ fn told(report: &Report) -> Vec<String> {
             format!("stall {position} {} {}", failure.attempt, failure.wait_ms)
         }
         LetterMove::Resume { position, .. } => format!("resume {position}"),
+        LetterMove::Return { sequence, .. } => format!("return {}", sequence.name),
     });
     letters.collect()
 }
@@ -150,9 +151,23 @@ fn a_letter_is_tried_once_until_the_log_has_judged_how_that_went() {
 }
 
 #[test]
+fn p5_what_comes_behind_a_dropped_letter_waits_for_the_end_of_its_try() {
+    let mut worker = worker(OnError::SetAside);
+    let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
+    let waits = Waits { position: Position(0), attempts: 1, due: Some(T0), right };
+    worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
+    // A person drops it, while the handler has it.
+    worker.step(T0, Input::Aside { settled: 0, sequences: BTreeMap::new() });
+    assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(1, "b"), work(2, "a")]))), [(vec![1], 1)]);
+    assert_eq!(runs(&worker.step(T0, Input::Ran { handled: 1, fault: None })), []);
+    let effects = worker.step(T0, Input::Tried { sequence: key("a"), fault: None });
+    assert_eq!(runs(&effects), [(vec![2], 1)]);
+}
+
+#[test]
 fn p10_tries_that_run_at_once_are_bounded() {
     let mut worker = worker(OnError::SetAside);
-    let right = Some(Right::Loan(Epoch(1)));
+    let right = Some(Right::Loan { epoch: Epoch(8), segment: SegmentId(0), claim: Epoch(7) });
     let waits = Waits { position: Position(0), attempts: 4, due: Some(T0), right };
     let sequences = (0..3 * TRIES_MAX).map(|nth| (key(&format!("s{nth}")), waits)).collect();
     assert_eq!(worker.step(T0, Input::Aside { settled: 0, sequences }).len(), TRIES_MAX);

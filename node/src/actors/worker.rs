@@ -7,7 +7,7 @@ use std::sync::{
 
 use evener_core::{
     command::Right,
-    id::{ContextId, Epoch, Position, SegmentId},
+    id::{ContextId, Position},
     letter::SequenceKey,
     worker::{Effect, Fault, Input, Settings, Work, Worker},
 };
@@ -111,8 +111,8 @@ impl State {
         let stop = Arc::new(AtomicBool::new(false));
         self.stop = stop.clone();
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
-        let claim = self.arguments.settings.claim.unwrap_or_default();
-        let deliver = self.delivery(claim.0, claim.1, false);
+        let (segment, epoch) = self.arguments.settings.claim.unwrap_or_default();
+        let deliver = self.delivery(Right::Claim(segment, epoch));
         self.tasks.spawn(async move {
             let mut handled = 0;
             let mut fault = None;
@@ -142,11 +142,7 @@ impl State {
     ) {
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
         let context = self.arguments.context;
-        let (segment, epoch, lent) = match right {
-            Right::Claim(segment, epoch) => (segment, epoch, false),
-            Right::Loan(epoch) => (world.segment_of(&self.arguments.processor, &sequence), epoch, true),
-        };
-        let deliver = self.delivery(segment, epoch, lent);
+        let deliver = self.delivery(right);
         self.tasks.spawn(async move {
             let fault = match world.event(context, position).await {
                 Ok(event) => fault_of(&world, world.handlers.run(&runner, deliver(event, attempt)).await),
@@ -156,13 +152,14 @@ impl State {
         });
     }
 
-    fn delivery(&self, segment: SegmentId, epoch: Epoch, lent: bool) -> impl Fn(Arc<Stored>, u32) -> Delivery + use<> {
+    fn delivery(&self, right: Right) -> impl Fn(Arc<Stored>, u32) -> Delivery + use<> {
         let processor = self.arguments.processor.clone();
+        let (segment, epoch) = right.claim();
         move |stored, attempt| Delivery {
             processor: processor.clone(),
             segment,
             epoch,
-            lent,
+            lent: right.is_lent(),
             attempt,
             replaying: false,
             stored,

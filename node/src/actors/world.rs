@@ -5,9 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use evener_cluster::{Applied, Cluster, Leadership, transport::Clock};
 use evener_core::{
     command::{Command, Outcome},
-    hash,
-    id::{ContextId, LogIndex, NodeId, Position, ProcessorId, SegmentId, SessionId},
-    letter::SequenceKey,
+    id::{ContextId, LogIndex, NodeId, Position, ProcessorId, SessionId},
     state::State,
     time::{Moment, Timestamp},
 };
@@ -132,13 +130,6 @@ impl World {
         block.first().cloned().ok_or_else(|| format!("the event {position} is not there"))
     }
 
-    /// The segment that holds a sequence.
-    pub fn segment_of(&self, processor: &str, sequence: &SequenceKey) -> SegmentId {
-        let hash = hash::sequence(sequence.name.as_bytes());
-        let of = |state: &State| state.processor(processor)?.share_of(hash).map(|(id, _)| *id);
-        self.look(|state, _| of(state)).unwrap_or_default()
-    }
-
     /// A coordinator has something running or on its way, or not.
     pub fn set_busy(&self, processor: ProcessorId, busy: bool) {
         self.busy.send_if_modified(|all| if busy { all.insert(processor) } else { all.remove(&processor) });
@@ -176,10 +167,11 @@ pub fn told(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Whether `node` has no segment that another node could take.
+/// Whether nothing is lent to `node`, and it has no segment that another node could take.
 fn nothing_left(state: &State, node: NodeId) -> bool {
     state.processors.values().all(|processor| {
+        let is_lent = processor.set_aside.values().any(|aside| aside.loan.is_some_and(|loan| loan.node == node));
         let others = state.sessions.keys().any(|other| *other != node && state.takes(*other, processor));
-        !others || processor.segments.values().all(|share| share.claim.owner != Some(node))
+        !is_lent && (!others || processor.segments.values().all(|share| share.claim.owner != Some(node)))
     })
 }

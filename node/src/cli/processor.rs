@@ -86,10 +86,15 @@ pub struct OfSegment {
 pub struct Create {
     /// Its name, unique in the cluster
     name: String,
-    /// The program that handles its events, run by `sh -c`, one per segment at work. It reads one JSON object a
-    /// line, {"delivery":1,"processor":…,"segment":…,"epoch":…,"attempt":1,"replaying":false,"event":{…}}, and
-    /// answers each in order with {"delivery":1,"ok":true} or {"delivery":1,"error":"why"}; beside an error it
-    /// may say "verdict": "retry", "set-aside" or "skip"
+    /// The program that handles its events, run by `sh -c`, one per segment at work: it reads one JSON object a
+    /// line and answers each with one
+    ///
+    /// It reads {"delivery":1,"processor":"mail","segment":3,"epoch":8,"lent":false,"attempt":1,"replaying":false,
+    /// "event":{…}} and answers {"delivery":1,"ok":true} or {"delivery":1,"error":"no such address"}, to which it may
+    /// add "verdict": "retry", "set-aside" or "skip".
+    ///
+    /// To fence a database of yours, keep in it the highest epoch seen for each processor and segment, and in the
+    /// transaction that writes refuse a lower one. Answer a refusal with an error: it counts as no attempt.
     #[arg(long, value_name = "CMD", required_unless_present = "webhook")]
     exec: Option<String>,
     /// A URL that events are posted to (not built yet)

@@ -18,9 +18,9 @@ pub struct Delivery {
     pub processor: Arc<str>,
     /// In which segment.
     pub segment: SegmentId,
-    /// The fence: of the claim on the segment, or of the loan of the sequence.
+    /// Of the claim on the segment: the fence.
     pub epoch: Epoch,
-    /// The epoch is that of a loan: this node handles the sequence, another one owns its segment.
+    /// The claim is another node's, which has lent this one a try of the sequence.
     pub lent: bool,
     /// Which attempt at this event, from 1.
     pub attempt: u32,

@@ -78,18 +78,29 @@ impl<S> FromDelivery<S> for Replaying {
     }
 }
 
-/// The right under which the event is handled: the fence to hand to a database of your own. A write under an
-/// epoch lower than one it has seen for this processor and segment comes from an owner that is no more. Loans are
-/// counted apart, for each sequence: compare a lent epoch with those of other loans of the same sequence only.
+/// The right under which the event is handled: the fence to hand to a database of your own.
+///
+/// Keep the highest `epoch` seen for each `processor` and `segment` in the database; in the transaction that writes,
+/// refuse a lower one and keep a higher one. Then a node that was frozen or cut off changes nothing there once another
+/// has written in its place, whoever of the two owned the segment or was [lent](Self::lent) the sequence.
+///
+/// ```sql
+/// INSERT INTO fence VALUES ($processor, $segment, $epoch)
+///     ON CONFLICT (processor, segment) DO UPDATE SET epoch = excluded.epoch WHERE fence.epoch <= excluded.epoch
+/// ```
+///
+/// Where that changes no row, roll back and return an error. It counts as no attempt: if the node has a right to the
+/// event at all, the event comes again under the epoch that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Of which processor.
     pub processor: Arc<str>,
     /// Which segment.
     pub segment: SegmentId,
-    /// Grows with every change of owner.
+    /// Grows whenever a right to handle events of the segment is taken from a node that may still be at work.
     pub epoch: Epoch,
-    /// Its sequence failed on the segment's owner and is lent to this node: the epoch is the loan's.
+    /// The event failed on the segment's owner, which has lent this node a try of it. For information: the epoch is
+    /// the segment's, as for its owner.
     pub lent: bool,
 }
 

@@ -124,6 +124,7 @@ fn letters() -> Vec<LetterMove> {
     let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
     let failure = Failure { attempt: 1, cause: "c".into(), wait_ms: 1_000, draw: 3, last: false };
     let kind = "k".to_owned();
+    let lent = Right::Loan { epoch, segment, claim: Epoch(2) };
     vec![
         LetterMove::SetAside {
             segment,
@@ -135,9 +136,10 @@ fn letters() -> Vec<LetterMove> {
         },
         LetterMove::Queue { segment, epoch, sequence: sequence.clone(), position, kind },
         LetterMove::Done { right: Right::Claim(segment, epoch), sequence: sequence.clone(), position, skipped: true },
-        LetterMove::Failed { right: Right::Loan(epoch), sequence, position, failure: failure.clone() },
+        LetterMove::Failed { right: lent, sequence: sequence.clone(), position, failure: failure.clone() },
         LetterMove::Stall { segment, epoch, position, failure },
         LetterMove::Resume { segment, epoch, position },
+        LetterMove::Return { right: lent, sequence },
     ]
 }
 

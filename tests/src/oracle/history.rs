@@ -69,7 +69,7 @@ pub struct Handling {
     pub segment: SegmentId,
     /// Under which epoch.
     pub epoch: Epoch,
-    /// That is the epoch of a loan of the event's sequence, not of the segment's claim.
+    /// The event's sequence was lent: the segment, and its epoch, are another node's.
     pub lent: bool,
     /// Which event.
     pub position: Position,

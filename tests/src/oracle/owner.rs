@@ -49,6 +49,6 @@ mod tests {
         history.handlings.push(handling(1, 2));
         assert_eq!(check(&history).len(), 1);
         history.handlings[2].lent = true;
-        assert_eq!(check(&history), [], "loans count their epochs apart");
+        assert_eq!(check(&history), [], "who borrows a sequence is shown the owner's epoch");
     }
 }

@@ -1,5 +1,6 @@
 //! Processors of a run, and handlers that write down what they were given: some take their time, some fail a few
-//! times before they succeed. What a handler does follows from the event alone, on whichever node it runs.
+//! times before they succeed. What a handler does follows from the event alone, on whichever node it runs; but what it
+//! did counts only if its database takes it, which keeps the highest epoch that it was shown of each segment.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,7 +12,7 @@ use evener_core::{
     backoff::Backoff,
     criteria::Criteria,
     hash::xxh64,
-    id::{ContextId, NodeId},
+    id::{ContextId, Epoch, NodeId, SegmentId},
     processor::{Definition, Handler, OnError, Start},
     sequence::Sequencing,
 };
@@ -77,12 +78,15 @@ pub struct Kit {
     pub trace: Trace,
     /// What they do follows from it and from the event.
     pub seed: u64,
+    /// All that their database knows of them.
+    highest: Arc<Mutex<BTreeMap<(String, SegmentId), Epoch>>>,
 }
 
 impl Kit {
     /// The kit of a run.
     pub fn new(history: &Arc<Mutex<History>>, trace: &Trace, seed: u64) -> Self {
-        Self { history: history.clone(), trace: trace.clone(), seed: Dice::new(seed).of("handlers").number() }
+        let (history, trace) = (history.clone(), trace.clone());
+        Self { history, trace, seed: Dice::new(seed).of("handlers").number(), highest: Arc::default() }
     }
 
     /// The processors as a process on `node` runs them, until it is dead.
@@ -91,6 +95,15 @@ impl Kit {
         let runner = Recorder { kit: self.clone(), node, dead: dead.clone() };
         let runner: Arc<dyn Runner> = Arc::new(runner);
         NAMES.map(|name| (definition(name), runner.clone())).into()
+    }
+
+    /// Whether the database takes what is written under the epoch of this delivery.
+    fn takes(&self, delivery: &Delivery) -> bool {
+        let mut highest = self.highest.lock();
+        let highest = highest.entry((delivery.processor.to_string(), delivery.segment)).or_default();
+        let takes = delivery.epoch >= *highest;
+        *highest = delivery.epoch.max(*highest);
+        takes
     }
 
     /// How long handling takes, and how often it fails before.
@@ -124,19 +137,25 @@ impl Runner for Recorder {
                 // The process is dead and does not know it.
                 std::future::pending::<()>().await;
             }
-            let done = u64::from(delivery.attempt) > fails;
-            own.write_down(&delivery, done);
-            if done { Verdict::Handled } else { Verdict::Retry { cause: "it fails at first".into(), after: None } }
+            let fault = if u64::from(delivery.attempt) <= fails {
+                Some("it fails at first")
+            } else {
+                (!own.kit.takes(&delivery)).then_some("the database has seen a later epoch")
+            };
+            own.write_down(&delivery, fault);
+            fault.map_or(Verdict::Handled, |cause| Verdict::Retry { cause: cause.into(), after: None })
         })
     }
 }
 
 impl Recorder {
-    fn write_down(&self, delivery: &Delivery, done: bool) {
+    fn write_down(&self, delivery: &Delivery, fault: Option<&str>) {
         let Delivery { processor, segment, epoch, lent, attempt, stored, .. } = delivery;
-        let how = if done { "handled" } else { "failed" };
+        let how = fault.unwrap_or("handled");
         let (node, position) = (self.node, stored.position);
-        self.kit.trace.tell(format_args!("{processor}/{segment} {how} {position} on {node}, attempt {attempt}"));
+        self.kit.trace.tell(format_args!(
+            "{processor}/{segment} at {position} on {node}, epoch {epoch}, attempt {attempt}: {how}"
+        ));
         let mut history = self.kit.history.lock();
         let step = history.step();
         history.handlings.push(Handling {
@@ -147,7 +166,7 @@ impl Recorder {
             epoch: *epoch,
             lent: *lent,
             position,
-            done,
+            done: fault.is_none(),
         });
     }
 }

@@ -2,6 +2,8 @@
 //! and the real replicated state as their log. Whatever can happen next is chosen from outside, so that any
 //! interleaving can come about and happen again.
 
+mod handlers;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     string::{String, ToString},
@@ -11,11 +13,12 @@ use std::{
 
 use uuid::Uuid;
 
+use super::database::Database;
 use crate::{
     append::Append,
     backoff::Backoff,
     command::{
-        Admit, Advance, Assign, Begin, Change, Command, Entry, Found, HandOver, LetterChange, Operate, Outcome,
+        Admit, Advance, Assign, Begin, Change, Command, Entry, Found, HandOver, LetterChange, Operate, Outcome, Right,
         Selection,
     },
     coordinator::{Bounds, Coordinator, Effect, Input, Table, WorkerId},
@@ -32,11 +35,12 @@ use crate::{
     sequence::Sequencing,
     state::State,
     time::{Moment, Timestamp},
-    worker::{self, Fault, Work, Worker},
+    worker::{self, Work, Worker},
 };
 
 pub(super) const BACKOFF: Backoff = Backoff { first_ms: 1_000, max_ms: 8_000, attempts: 6 };
 pub(super) const BATCH: usize = 4;
+pub(super) const NODES: u64 = 3;
 
 /// How the handlers behave.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +63,12 @@ pub(super) struct World {
     pub(super) calls: Vec<Call>,
     /// Killed or fenced so often; segments there were.
     pub(super) kills: usize,
+    /// Nodes whose handlers hang.
+    pub(super) slow: BTreeSet<NodeId>,
+    /// A person changed letters so often.
+    pub(super) persons: usize,
+    /// Where the handlers write.
+    pub(super) database: Database,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,9 +95,10 @@ pub(super) struct Node {
 
 struct Crew {
     machine: Worker<()>,
+    claim: Option<Right>,
     mail: VecDeque<worker::Input<()>>,
     run: Option<Run>,
-    tries: VecDeque<(SequenceKey, Position, u32)>,
+    tries: VecDeque<(SequenceKey, Position, u32, Right)>,
     wake: Option<u64>,
 }
 
@@ -117,7 +128,7 @@ pub(super) enum Step {
 }
 
 impl World {
-    pub(super) fn new(nodes: u64, on_error: OnError, limits: Limits, faults: Faults) -> Self {
+    pub(super) fn new(segments: u32, on_error: OnError, limits: Limits, faults: Faults) -> Self {
         let mut world = Self {
             state: State::default(),
             index: 0,
@@ -127,9 +138,12 @@ impl World {
             log: Vec::new(),
             calls: Vec::new(),
             kills: 0,
+            slow: BTreeSet::new(),
+            persons: 0,
+            database: Database::default(),
         };
         world.apply(Command::Found(Found { cluster: ClusterId(Uuid::from_u128(1)), limits, first: admit(1) }));
-        for node in 1..=nodes {
+        for node in 1..=NODES {
             world.apply(Command::Admit(admit(node)));
             world.begin(node);
         }
@@ -137,7 +151,7 @@ impl World {
             name: "p".into(),
             context: ContextId::DEFAULT,
             handler: Handler::Exec("true".into()),
-            segments: 3,
+            segments,
             start: Start::Beginning,
             criteria: Criteria::ANY,
             sequencing: Sequencing::KeyElseStream,
@@ -152,7 +166,11 @@ impl World {
     pub(super) fn apply(&mut self, command: Command) -> Outcome {
         self.index += 1;
         let entry = Entry { proposed: Timestamp(self.now), context: ContextId::DEFAULT, commands: vec![command] };
-        self.state.apply(LogIndex(self.index), &entry).remove(0)
+        let outcome = self.state.apply(LogIndex(self.index), &entry).remove(0);
+        if let Some(processor) = self.state.processor("p") {
+            self.database.saw(processor);
+        }
+        outcome
     }
 
     pub(super) fn change(&mut self, change: Change) -> Outcome {
@@ -213,6 +231,7 @@ impl World {
     pub(super) fn kill(&mut self, node: NodeId) {
         if let Some(dead) = self.nodes.remove(&node) {
             self.kills += 1;
+            dead.workers.values().for_each(|crew| self.database.late.extend(crew.writes(node)));
             self.apply(Command::Expire(node, dead.session));
         }
     }
@@ -248,6 +267,13 @@ impl World {
         }
     }
 
+    /// A person changes what is set aside of a sequence, if anything is.
+    pub(super) fn person(&mut self, sequence: &str, change: LetterChange) {
+        self.persons += 1;
+        let selection = Selection::Sequence(ComponentId(0), sequence.into());
+        self.change(Change::Letters("p".into(), selection, change));
+    }
+
     pub(super) fn retry_all(&mut self) {
         self.change(Change::Letters("p".into(), Selection::All, LetterChange::Retry));
     }
@@ -276,10 +302,10 @@ impl World {
                 if !crew.mail.is_empty() {
                     steps.push(Step::WorkerMail(*id, *worker));
                 }
-                if crew.run.is_some() {
+                if crew.run.is_some() && !self.slow.contains(id) {
                     steps.push(Step::Handle(*id, *worker));
                 }
-                if !crew.tries.is_empty() {
+                if !crew.tries.is_empty() && !self.slow.contains(id) {
                     steps.push(Step::Try(*id, *worker));
                 }
             }
@@ -378,13 +404,15 @@ impl World {
         let now = Moment(self.now);
         let node = self.node(id);
         let Some(input) = node.mail.pop_front() else { return };
+        let mut late = Vec::new();
         for effect in node.coordinator.step(now, input) {
             match effect {
                 Effect::Read { from, events_max } => assert!(node.read.replace((from, events_max)).is_none()),
                 Effect::Start(worker, settings) => {
                     let machine = Worker::new(settings);
+                    let claim = settings.claim.map(|(segment, epoch)| Right::Claim(segment, epoch));
                     let (mail, tries) = (VecDeque::new(), VecDeque::new());
-                    node.workers.insert(worker, Crew { machine, mail, run: None, tries, wake: None });
+                    node.workers.insert(worker, Crew { machine, claim, mail, run: None, tries, wake: None });
                 }
                 Effect::Feed(worker, works) => node.tell_worker(worker, worker::Input::Feed(works)),
                 Effect::Aside(worker, settled, sequences) => {
@@ -393,7 +421,9 @@ impl World {
                 Effect::Paused(worker, paused) => node.tell_worker(worker, worker::Input::Paused(paused)),
                 Effect::Drain(worker) => node.tell_worker(worker, worker::Input::Drain),
                 // It may have died, and the word of that be on its way.
-                Effect::Stop(worker) => drop(node.workers.remove(&worker)),
+                Effect::Stop(worker) => {
+                    late.extend(node.workers.remove(&worker).iter().flat_map(|crew| crew.writes(id)))
+                }
                 Effect::WantTick => node.wants_tick = true,
                 Effect::Tell { as_of, progress } => assert!(node.tell.replace((as_of, progress)).is_none()),
                 Effect::HandOver { segment, epoch, next, to } => node.hand_overs.push_back((segment, epoch, next, to)),
@@ -403,6 +433,7 @@ impl World {
                 }
             }
         }
+        self.database.late.extend(late);
     }
 
     fn worker_mail(&mut self, id: NodeId, worker: WorkerId) {
@@ -421,8 +452,8 @@ impl World {
                         run.stop = true;
                     }
                 }
-                worker::Effect::Try { sequence, position, attempt, .. } => {
-                    crew.tries.push_back((sequence, position, attempt));
+                worker::Effect::Try { sequence, position, attempt, right } => {
+                    crew.tries.push_back((sequence, position, attempt, right));
                 }
                 worker::Effect::Report(report) => node.mail.push_back(Input::Report(worker, report)),
                 worker::Effect::WakeAt(at) => {
@@ -431,52 +462,6 @@ impl World {
                 }
             }
         }
-    }
-
-    /// The handler gets the next event of a run.
-    fn handle(&mut self, id: NodeId, worker: WorkerId) {
-        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        let run = crew.run.as_mut().expect("something runs");
-        if run.stop || run.handled == run.works.len() {
-            let handled = run.handled;
-            crew.run = None;
-            return crew.mail.push_back(worker::Input::Ran { handled, fault: None });
-        }
-        let (position, hash) = (run.works[run.handled].position, run.works[run.handled].hash);
-        let attempt = if run.handled == 0 { run.attempt } else { 1 };
-        let (_, share) = self.processor().share_of(hash).expect("every hash has a segment");
-        assert!(share.token.wants(hash, position), "event {position} is handled though the token has passed it");
-        let fault = self.call(position, id, attempt);
-        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        let run = crew.run.as_mut().expect("something runs");
-        if fault.is_some() {
-            let handled = run.handled;
-            crew.run = None;
-            crew.mail.push_back(worker::Input::Ran { handled, fault });
-        } else {
-            run.handled += 1;
-        }
-    }
-
-    fn try_letter(&mut self, id: NodeId, worker: WorkerId) {
-        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        let (sequence, position, attempt) = crew.tries.pop_front().expect("a letter is tried");
-        let first = self.processor().set_aside.get(&sequence).map(|set_aside| set_aside.first().position);
-        assert_eq!(first, Some(position), "the first letter of {sequence:?} is tried, and nothing else");
-        let fault = self.call(position, id, attempt);
-        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        crew.mail.push_back(worker::Input::Tried { sequence, fault });
-    }
-
-    fn call(&mut self, position: Position, node: NodeId, attempt: u32) -> Option<Fault> {
-        let left = self.faults.fail.get_mut(&position.0).filter(|left| **left > 0);
-        let ok = left.is_none();
-        if let Some(left) = left {
-            *left -= 1;
-        }
-        self.calls.push(Call { position: position.0, node, attempt, at: self.now, ok });
-        let last = self.faults.refuse.contains(&position.0);
-        (!ok).then(|| Fault { cause: "planned".to_string(), last, after: None, draw: 0 })
     }
 
     /// The next moment that somebody waits for.
@@ -497,6 +482,16 @@ impl World {
                 if crew.wake.take_if(|wake| *wake <= now).is_some() {
                     crew.mail.push_back(worker::Input::Woke);
                 }
+            }
+        }
+    }
+
+    /// Lets things happen until it is so.
+    pub(super) fn until(&mut self, so: impl Fn(&Self) -> bool) {
+        while !so(self) {
+            match self.enabled().first().cloned() {
+                Some(step) => self.take(step),
+                None => self.pass(self.next_wake().expect("something happens")),
             }
         }
     }

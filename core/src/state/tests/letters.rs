@@ -15,7 +15,7 @@ use crate::{
     letter::{Failure, Loan, SequenceKey, Waiting},
 };
 
-fn key(name: &str) -> SequenceKey {
+pub(super) fn key(name: &str) -> SequenceKey {
     SequenceKey { component: ComponentId(0), name: name.into() }
 }
 
@@ -24,7 +24,7 @@ fn failure(attempt: u32, last: bool) -> Failure {
 }
 
 /// Three nodes, node 1 owns everything, `n` events of the streams `s0..`.
-fn set_up(on_error: OnError, n: usize) -> Log {
+pub(super) fn set_up(on_error: OnError, n: usize) -> Log {
     let mut log = Log::of(3);
     log.create(on_error);
     for (nth, name) in names(n).into_iter().enumerate() {
@@ -43,13 +43,13 @@ fn set_up(on_error: OnError, n: usize) -> Log {
     log
 }
 
-fn place(log: &Log, name: &str) -> (SegmentId, Epoch) {
+pub(super) fn place(log: &Log, name: &str) -> (SegmentId, Epoch) {
     let hash = hash::sequence(name.as_bytes());
     let (id, share) = log.processor().share_of(hash).expect("every hash is in a segment");
     (*id, share.claim.epoch)
 }
 
-fn tell(log: &mut Log, node: u64, letters: Vec<LetterMove>, tokens: Vec<TokenMove>) -> Vec<Why> {
+pub(super) fn tell(log: &mut Log, node: u64, letters: Vec<LetterMove>, tokens: Vec<TokenMove>) -> Vec<Why> {
     let (processor, session) = (log.processor().id, log.session(node).unwrap());
     let items = vec![Progress { processor, scanned: None, tokens, letters }];
     let advance = Advance { node: NodeId(node), session, as_of: LogIndex(log.index), items };
@@ -59,13 +59,13 @@ fn tell(log: &mut Log, node: u64, letters: Vec<LetterMove>, tokens: Vec<TokenMov
     }
 }
 
-fn set_aside(log: &Log, name: &str, position: u64, attempt: u32) -> LetterMove {
+pub(super) fn set_aside(log: &Log, name: &str, position: u64, attempt: u32) -> LetterMove {
     let (segment, epoch) = place(log, name);
     let (sequence, position) = (key(name), Position(position));
     LetterMove::SetAside { segment, epoch, sequence, position, kind: "t".into(), failure: failure(attempt, false) }
 }
 
-fn failed(log: &Log, name: &str, position: u64, attempt: u32, last: bool) -> LetterMove {
+pub(super) fn failed(log: &Log, name: &str, position: u64, attempt: u32, last: bool) -> LetterMove {
     let (segment, epoch) = place(log, name);
     let right = Right::Claim(segment, epoch);
     LetterMove::Failed { right, sequence: key(name), position: Position(position), failure: failure(attempt, last) }
@@ -85,8 +85,9 @@ fn from_the_fourth_attempt_on_a_sequence_is_lent_to_other_nodes() {
     assert_ne!(first.node, NodeId(1));
     let told = failed(&log, "s0", 0, 4, false);
     assert_eq!(tell(&mut log, 1, vec![told.clone()], vec![]), [Why::Fenced], "the owner has no right while it is lent");
+    let (segment, claim) = place(&log, "s0");
     let lent = |loan: Loan, attempt| LetterMove::Failed {
-        right: Right::Loan(loan.epoch),
+        right: Right::Loan { epoch: loan.epoch, segment, claim },
         sequence: key("s0"),
         position: Position(0),
         failure: failure(attempt, false),

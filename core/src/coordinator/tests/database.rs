@@ -1,0 +1,104 @@
+//! A user's database, fenced by the one number that handlers are shown: it keeps the highest epoch it has seen of a
+//! segment and refuses a lower one. Beside it stands what it cannot know: who had a right when, and so which write
+//! should have been refused.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use crate::{
+    command::Right,
+    id::{Epoch, NodeId, SegmentId},
+    letter::SequenceKey,
+    processor::Processor,
+};
+
+/// What a handler writes, by its node's right.
+#[derive(Clone, Debug)]
+pub(super) struct Write {
+    pub(super) node: NodeId,
+    pub(super) right: Right,
+    pub(super) sequence: SequenceKey,
+}
+
+/// See the [module](self).
+#[derive(Default)]
+pub(super) struct Database {
+    /// All that the database itself keeps.
+    highest: BTreeMap<SegmentId, Epoch>,
+    /// Counts what happens.
+    clock: u64,
+    /// The epochs of the segments' claims.
+    claims: BTreeMap<SegmentId, Epoch>,
+    /// Rights that there are, by their own epochs.
+    rights: BTreeSet<Epoch>,
+    /// When others ended.
+    ended: BTreeMap<Epoch, u64>,
+    /// Writes that were taken while their right was good: when, and whether their holder knew the claim's epoch.
+    taken: Vec<(u64, Write, bool)>,
+    /// Of handlers that were ended, or live on without knowing that their node is fenced: they come late.
+    pub(super) late: Vec<Write>,
+    /// So many writes of holders that were right were refused.
+    pub(super) refused: usize,
+}
+
+impl Database {
+    /// The log has moved on.
+    pub(super) fn saw(&mut self, processor: &Processor) {
+        let claims = processor.segments.values().map(|share| &share.claim).filter(|claim| claim.owner.is_some());
+        let loans = processor.set_aside.values().filter_map(|set_aside| set_aside.loan);
+        let rights = claims.map(|claim| claim.epoch).chain(loans.map(|loan| loan.epoch)).collect();
+        self.clock += 1;
+        self.claims = processor.segments.iter().map(|(id, share)| (*id, share.claim.epoch)).collect();
+        self.ended.extend(self.rights.difference(&rights).map(|ended| (*ended, self.clock)));
+        assert!(self.ended.keys().all(|ended| !rights.contains(ended)), "an epoch is never given twice");
+        self.rights = rights;
+    }
+
+    /// Whether nobody has taken it away.
+    pub(super) fn is_good(&self, right: Right) -> bool {
+        !self.ended.contains_key(&own_epoch(right))
+    }
+
+    /// A handler writes; whether that is taken.
+    pub(super) fn write(&mut self, write: Write) -> bool {
+        self.clock += 1;
+        let (segment, epoch) = write.right.claim();
+        let highest = self.highest.entry(segment).or_default();
+        let taken = epoch >= *highest;
+        *highest = epoch.max(*highest);
+        match self.ended.get(&own_epoch(write.right)) {
+            Some(ended) if taken => {
+                let keeps_out = |other: &Write, is_current: bool| {
+                    other.sequence == write.sequence || (is_current && other.right.claim().0 == segment)
+                };
+                let newer = self.taken.iter().find(|(at, other, current)| at > ended && keeps_out(other, *current));
+                assert!(newer.is_none(), "{write:?} comes late, after {newer:?}, and is taken");
+            }
+            Some(_) => {}
+            None if taken => {
+                let is_current = self.claims.get(&segment) == Some(&epoch);
+                self.taken.push((self.clock, write, is_current));
+            }
+            None => self.refused += 1,
+        }
+        taken
+    }
+
+    /// One of those that come late writes; whether that is taken.
+    pub(super) fn write_late(&mut self, which: usize) -> bool {
+        if self.late.is_empty() {
+            return false;
+        }
+        let write = self.late.swap_remove(which % self.late.len());
+        self.write(write)
+    }
+}
+
+/// By which the log knows the right.
+fn own_epoch(right: Right) -> Epoch {
+    match right {
+        Right::Claim(_, epoch) | Right::Loan { epoch, .. } => epoch,
+    }
+}

@@ -1,0 +1,85 @@
+//! The handlers of the world: they fail as planned, else they write to the database.
+
+use std::{string::ToString, vec::Vec};
+
+use super::{Call, Crew, World};
+use crate::{
+    coordinator::{WorkerId, tests::database::Write},
+    id::{NodeId, Position},
+    worker::{self, Fault, Work},
+};
+
+impl World {
+    /// The handler gets the next event of a run.
+    pub(super) fn handle(&mut self, id: NodeId, worker: WorkerId) {
+        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let run = crew.run.as_mut().expect("something runs");
+        if run.stop || run.handled == run.works.len() {
+            let handled = run.handled;
+            crew.run = None;
+            return crew.mail.push_back(worker::Input::Ran { handled, fault: None });
+        }
+        let Work { position, hash, sequence, .. } = run.works[run.handled].clone();
+        let write = Write { node: id, right: crew.claim.expect("its segment's worker"), sequence };
+        let attempt = if run.handled == 0 { run.attempt } else { 1 };
+        let (_, share) = self.processor().share_of(hash).expect("every hash has a segment");
+        assert!(share.token.wants(hash, position), "event {position} is handled though the token has passed it");
+        let fault = self.call(position, attempt, write);
+        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let run = crew.run.as_mut().expect("something runs");
+        if fault.is_some() {
+            let handled = run.handled;
+            crew.run = None;
+            crew.mail.push_back(worker::Input::Ran { handled, fault });
+        } else {
+            run.handled += 1;
+        }
+    }
+
+    pub(super) fn try_letter(&mut self, id: NodeId, worker: WorkerId) {
+        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let (sequence, position, attempt, right) = crew.tries.pop_front().expect("a letter is tried");
+        let write = Write { node: id, right, sequence: sequence.clone() };
+        if self.database.is_good(right) {
+            let first = self.processor().set_aside.get(&sequence).map(|set_aside| set_aside.first().position);
+            let skipped = first.is_none_or(|first| first > position) && self.persons > 0;
+            assert!(first == Some(position) || skipped, "the first letter of {sequence:?} is tried, and nothing else");
+        }
+        let fault = self.call(position, attempt, write);
+        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        crew.mail.push_back(worker::Input::Tried { sequence, fault });
+    }
+
+    /// The handler is called: it fails as planned, else it writes.
+    fn call(&mut self, position: Position, attempt: u32, write: Write) -> Option<Fault> {
+        let left = self.faults.fail.get_mut(&position.0).filter(|left| **left > 0);
+        let (planned, node) = (left.is_some(), write.node);
+        if let Some(left) = left {
+            *left -= 1;
+        }
+        let ok = !planned && self.database.write(write);
+        self.calls.push(Call { position: position.0, node, attempt, at: self.now, ok });
+        let last = planned && self.faults.refuse.contains(&position.0);
+        (!ok).then(|| Fault { cause: "planned or refused".to_string(), last, after: None, draw: 0 })
+    }
+
+    /// Whether a handler of the node has a letter.
+    pub(in super::super) fn is_trying(&self, node: NodeId) -> bool {
+        self.nodes[&node].workers.values().any(|crew| !crew.tries.is_empty())
+    }
+
+    /// Whether a handler of the node has an event at its place in the order.
+    pub(in super::super) fn is_running(&self, node: NodeId) -> bool {
+        self.nodes[&node].workers.values().any(|crew| crew.run.is_some())
+    }
+}
+
+impl Crew {
+    /// What its handlers would write next.
+    pub(super) fn writes(&self, node: NodeId) -> Vec<Write> {
+        let next = self.run.iter().filter_map(|run| run.works.get(run.handled));
+        let runs = next.filter_map(|work| Some((self.claim?, work.sequence.clone())));
+        let tries = self.tries.iter().map(|(sequence, _, _, right)| (*right, sequence.clone()));
+        runs.chain(tries).map(|(right, sequence)| Write { node, right, sequence }).collect()
+    }
+}
