@@ -1,7 +1,7 @@
 //! What went wrong, as every surface tells it: a code, the choice the caller has, what was being done, and
 //! what to do next.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use evener_core::{
     append::{Expected, Refusal},
@@ -83,10 +83,13 @@ pub struct Conflict {
 }
 
 /// Where an id stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredId {
     /// The event's id.
     pub id: Uuid,
+    /// The id as its sender wrote it, where that is no UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<String>,
     /// Its position.
     pub position: u64,
 }
@@ -111,6 +114,18 @@ impl ApiError {
     #[must_use]
     pub fn not_yet(what: &str) -> Self {
         Self::new(&codes::NOT_YET, format!("{what} is not built yet"))
+    }
+
+    /// Names the events that conflict as their sender did: nobody knows the UUID that was made from an id.
+    #[must_use]
+    pub fn named(mut self, given: &BTreeMap<Uuid, String>) -> Self {
+        let conflict = self.conflict.iter_mut();
+        for stored in conflict.flat_map(|conflict| conflict.stored.iter_mut().chain(&mut conflict.other)) {
+            let Some(name) = given.get(&stored.id) else { continue };
+            self.message = self.message.replace(&stored.id.to_string(), &format!("{name:?}"));
+            stored.given = Some(name.clone());
+        }
+        self
     }
 
     /// Says what to do next.
@@ -262,7 +277,7 @@ impl From<Refusal> for ApiError {
 
 fn duplicate(stored: &[(Uuid, evener_core::id::Position)], other: &[(Uuid, evener_core::id::Position)]) -> ApiError {
     let list = |ids: &[(Uuid, evener_core::id::Position)]| -> Vec<StoredId> {
-        ids.iter().map(|(id, position)| StoredId { id: *id, position: position.0 }).collect()
+        ids.iter().map(|(id, position)| StoredId { id: *id, given: None, position: position.0 }).collect()
     };
     let first = |ids: &[(Uuid, evener_core::id::Position)]| {
         ids.first().map_or_else(String::new, |(id, position)| format!("{id} at position {position}"))
@@ -355,7 +370,7 @@ mod tests {
         let partly = ApiError::from(Refusal::Duplicate { stored: vec![(id, Position(3))], other: vec![] });
         let other = ApiError::from(Refusal::Duplicate { stored: vec![], other: vec![(id, Position(3))] });
         assert!(partly.is(&codes::PARTLY_STORED) && other.is(&codes::OTHER_CONTENT));
-        assert_eq!(partly.conflict.unwrap().stored, vec![StoredId { id, position: 3 }]);
+        assert_eq!(partly.conflict.unwrap().stored, vec![StoredId { id, given: None, position: 3 }]);
     }
 
     #[test]

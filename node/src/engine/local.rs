@@ -1,16 +1,18 @@
 //! The engine of a node: answers every request from the cluster's log, the replicated state as applied here,
 //! and what the actors publish.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use evener_cluster::Cluster;
 use evener_core::{
     append::{self, Appended},
+    event::Event,
     id::NodeId,
     state::State,
 };
 use futures::future::{BoxFuture, join_all};
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use super::{Answers, Reply, Request, change, lag, letters, look, read, votes};
 use crate::{
@@ -127,6 +129,7 @@ impl Engine {
 
     async fn append(&self, request: append::Request) -> Result<Appended, ApiError> {
         let (begun, metrics) = (Instant::now(), &self.0.metrics);
+        let given = given_ids(&request.events);
         let answer = self.cluster().append(request).await;
         metrics.append_time.observe(begun.elapsed().as_secs_f64());
         match answer {
@@ -138,7 +141,7 @@ impl Engine {
             }
             Err(error) => {
                 metrics.refused.inc();
-                Err(self.told(error))
+                Err(self.told(error).named(&given))
             }
         }
     }
@@ -162,6 +165,11 @@ impl Engine {
             error.leader.and_then(|leader| self.cluster().state().members.get(&leader).map(|m| m.http.clone()));
         ApiError::from(error).leader(leader)
     }
+}
+
+/// The ids that are no UUIDs, as their senders wrote them.
+fn given_ids(events: &[Event]) -> BTreeMap<Uuid, String> {
+    events.iter().filter_map(|event| Some((event.id, event.given_id.clone()?))).collect()
 }
 
 impl Answers for Engine {

@@ -131,6 +131,10 @@ async fn conditions_and_expectations_are_answered_with_what_stands_there() {
     assert_eq!((error.code.as_ref(), error.conflict.unwrap().stored[0].position), ("EV0202", 2));
     let error = refused(append(vec![event(2, "case-2", "other")])).await;
     assert_eq!((error.code.as_ref(), error.status()), ("EV0203", 409));
+    let named = Event { given_id: Some("order 7".into()), ..event(2, "case-2", "other") };
+    let error = refused(append(vec![named])).await;
+    assert!(error.message.contains("\"order 7\" at position 2"), "as its sender wrote it: {}", error.message);
+    assert_eq!(error.conflict.unwrap().other[0].given.as_deref(), Some("order 7"));
     assert_eq!(page(&engine, Read::default()).await.events.len(), 3, "nothing of all that is stored");
 }
 
