@@ -13,6 +13,7 @@
 //! acknowledged, and then one entry passes token and claim on.
 
 mod lane;
+mod loans;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -24,14 +25,17 @@ use alloc::{
 };
 use core::time::Duration;
 
-use self::lane::{Lane, Phase};
 pub use self::{
     lane::LaneStatus,
     table::{Aside, Mine, Table},
 };
+use self::{
+    lane::{Lane, Phase},
+    loans::Loans,
+};
 use crate::{
     claim::Motion,
-    command::{LetterMove, Progress, Stale, TokenMove, Why},
+    command::{Progress, Stale, TokenMove, Why},
     id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
     letter::SequenceKey,
     time::Moment,
@@ -180,33 +184,6 @@ pub struct Coordinator {
     due: BTreeMap<SequenceKey, (Aside, Option<Moment>)>,
 }
 
-/// The worker for letters lent to this node.
-#[derive(Clone, Debug, Default)]
-struct Loans {
-    worker: Option<WorkerId>,
-    /// Its last report that came, was sent, was judged.
-    reported: u64,
-    sent: Option<u64>,
-    settled: u64,
-    letters: Vec<LetterMove>,
-    sent_letters: Vec<LetterMove>,
-    /// What it was told, as of which judged report.
-    aside: (u64, BTreeMap<SequenceKey, Waits>),
-    /// It died: another one is made then.
-    rests: Option<Moment>,
-    /// The node leaves: the worker was told to end, ...
-    drains: bool,
-    /// ... and has.
-    drained: bool,
-}
-
-impl Loans {
-    /// Whether the log knows all that it can know.
-    const fn is_told(&self) -> bool {
-        self.letters.is_empty() && self.sent.is_none() && self.settled == self.reported
-    }
-}
-
 impl Coordinator {
     /// A coordinator that knows nothing yet.
     #[must_use]
@@ -340,29 +317,7 @@ impl Coordinator {
                 lane.aside = set;
             }
         }
-        let loans = &mut self.loans;
-        match loans.worker {
-            None if lent.is_empty() || loans.rests.is_some() || !loans.is_told() || table.draining => {}
-            Some(worker) if lent.is_empty() && loans.is_told() => {
-                *loans = Loans::default();
-                effects.push(Effect::Stop(worker));
-            }
-            Some(worker) if loans.aside != (loans.settled, lent.clone()) => {
-                loans.aside = (loans.settled, lent.clone());
-                effects.push(Effect::Aside(worker, loans.settled, lent));
-            }
-            Some(_) => {}
-            None => {
-                self.lives += 1;
-                let worker = WorkerId { segment: None, life: self.lives };
-                *loans = Loans { worker: Some(worker), aside: (0, lent.clone()), ..Loans::default() };
-                effects.push(Effect::Start(worker, table.settings(None, None, self.bounds)));
-                if table.paused {
-                    effects.push(Effect::Paused(worker, true));
-                }
-                effects.push(Effect::Aside(worker, 0, lent));
-            }
-        }
+        self.loans.tell(lent, table, self.bounds, &mut self.lives, effects);
     }
 
     fn lose<T>(&mut self, effects: &mut Vec<Effect<T>>) {
@@ -378,7 +333,7 @@ impl Coordinator {
         if self.table.is_none() {
             return;
         }
-        let mut woken = self.loans.rests.take_if(|until| *until <= now).is_some();
+        let mut woken = self.loans.recovers(now);
         let mut next = self.loans.rests;
         for lane in self.lanes.values_mut() {
             woken |= lane.recovers(now);
@@ -440,9 +395,7 @@ impl Coordinator {
 
     fn report(&mut self, worker: WorkerId, report: Report) {
         if self.loans.worker == Some(worker) {
-            self.loans.reported = report.number;
-            self.loans.letters.extend(report.letters);
-            self.loans.drained |= report.drained;
+            self.loans.reported(report);
         } else if let Some(lane) = self.lane_of(worker) {
             lane.reported(report);
         }
@@ -451,7 +404,7 @@ impl Coordinator {
     fn died(&mut self, now: Moment, worker: WorkerId, cause: String) {
         let until = now.after(self.bounds.rest);
         if self.loans.worker == Some(worker) {
-            (self.loans.worker, self.loans.rests) = (None, Some(until));
+            self.loans.died(until);
         } else if let Some(lane) = self.lane_of(worker) {
             lane.died(until, cause);
         }
@@ -466,11 +419,7 @@ impl Coordinator {
         self.telling = false;
         let Ok(stale) = answer else {
             self.lanes.values_mut().for_each(Lane::take_back);
-            let loans = &mut self.loans;
-            loans.sent = None;
-            let letters = core::mem::take(&mut loans.letters);
-            loans.letters = core::mem::take(&mut loans.sent_letters);
-            loans.letters.extend(letters);
+            self.loans.take_back();
             return;
         };
         // Anything else that was refused is refused because the log knows better by now: the table says so.
@@ -482,10 +431,7 @@ impl Coordinator {
             }
         }
         self.lanes.values_mut().for_each(Lane::acknowledged);
-        if let Some(sent) = self.loans.sent.take() {
-            self.loans.settled = sent;
-        }
-        self.loans.sent_letters.clear();
+        self.loans.acknowledged();
         self.tell_asides(now, effects);
     }
 
@@ -525,20 +471,8 @@ impl Coordinator {
         if self.table.as_ref().is_none_or(|table| !table.draining) {
             return;
         }
-        let loans = &mut self.loans;
-        match loans.worker {
-            Some(worker) if !loans.drains => {
-                loans.drains = true;
-                effects.push(Effect::Drain(worker));
-            }
-            Some(_) if !loans.drained => {}
-            _ if !loans.is_told() => {}
-            _ => {
-                let lent = self.due.iter().filter_map(|(sequence, (aside, _))| Some((aside.lent_to_me?, sequence)));
-                let returns = lent.map(|(right, sequence)| LetterMove::Return { right, sequence: sequence.clone() });
-                loans.letters.extend(returns);
-            }
-        }
+        let lent = self.due.iter().filter_map(|(sequence, (aside, _))| Some((aside.lent_to_me?, sequence)));
+        self.loans.give_back(lent, effects);
     }
 
     /// Tells the log what moved, if something did and it may be told now.
@@ -547,7 +481,7 @@ impl Coordinator {
         if self.telling {
             return;
         }
-        let worked = !self.loans.letters.is_empty() || self.lanes.values().any(|lane| lane.has_worked(now));
+        let worked = self.loans.has_worked() || self.lanes.values().any(|lane| lane.has_worked(now));
         let behind = self.lanes.values().map(Lane::untold).max().unwrap_or_default();
         if !worked && behind == 0 {
             self.foreign_since = None;
@@ -572,10 +506,7 @@ impl Coordinator {
                 progress.tokens.push(TokenMove { segment: *id, epoch: mine.epoch, next: token });
             }
         }
-        let loans = &mut self.loans;
-        loans.sent = Some(loans.reported);
-        loans.sent_letters = core::mem::take(&mut loans.letters);
-        progress.letters.extend(loans.sent_letters.iter().cloned());
+        self.loans.send(&mut progress.letters);
         effects.push(Effect::Tell { as_of: table.as_of, progress });
     }
 }
