@@ -32,6 +32,7 @@ use crate::{
 
 /// Tries of letters that run at once in one worker.
 pub const TRIES_MAX: usize = 16;
+
 /// An event on its way to a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work<T> {
