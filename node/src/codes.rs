@@ -29,6 +29,7 @@ impl Code {
         match self.id {
             "EV0601" => 7,
             "EV0606" => 8,
+            "EV0608" => 9,
             "EV0901" | "EV0999" => 1,
             _ => self.class.exit_code(),
         }
@@ -46,6 +47,7 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (6, "overloaded, or no leader for now: nothing happened"),
     (7, "no server answers"),
     (8, "waited in vain"),
+    (9, "caught up, and not everything was handled (`wait caught-up --strict`)"),
 ];
 
 /// The code named `id`, in any case.
@@ -256,11 +258,16 @@ codes! {
         "run it again: what is stored already is not stored twice",
         "It ended before its work was done.";
     WAITED = "EV0606" Refused 422 "it did not come about in the given time",
-        "the message says what was still missing; give more time with --timeout",
-        "`evener wait` ends with status 8 when the time is over.";
+        "mend what the message names, or give more time with --timeout",
+        "`evener wait` ends with status 8 when the time is over, and its message says what was still missing. What \
+         time alone will not bring, such as a processor that is paused, is also told at once.";
     UNKNOWN_CODE = "EV0607" Invalid 400 "there is no such error code",
         "`evener explain` without a code lists all",
         "Codes have the form EV0123, and never get a second meaning.";
+    NOT_ALL_HANDLED = "EV0608" Refused 422 "something was set aside, where everything should be handled",
+        "`evener dead-letter list NAME` shows what failed and why; mend it, then `evener dead-letter retry NAME --all`",
+        "A processor that has caught up has passed every event: it has handled it, or set it aside because its handler \
+         kept failing. `evener wait caught-up --strict` ends with status 9 where something is set aside.";
 
     UNAUTHORIZED = "EV0700" Unauthorized 401 "the request does not say who asks",
         "give a token",

@@ -1,21 +1,17 @@
 //! `evener wait …`: for scripts, instead of sleeping.
 
+mod caught_up;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Subcommand;
-use evener_core::id::Position;
 use tokio::time::Instant;
 
-use super::{
-    Server,
-    args::duration,
-    block_on,
-    output::{count, say},
-};
+use super::{Server, args::duration, block_on, output::say};
 use crate::{
-    client::{Client, Line},
+    client::Client,
     codes,
-    engine::{Member, Processor, Read, Reply, Request},
+    engine::{Member, Processor, Reply, Request},
     error::{ApiError, Class},
 };
 
@@ -34,14 +30,8 @@ pub enum Command {
         #[command(flatten)]
         until: Until,
     },
-    /// Until a processor has handled everything that is stored now
-    CaughtUp {
-        /// Its name; several: all of them
-        #[arg(required = true)]
-        names: Vec<String>,
-        #[command(flatten)]
-        until: Until,
-    },
+    /// Until a processor has handled everything that is stored now, or set it aside
+    CaughtUp(caught_up::Args),
     /// Until every segment has an owner and the nodes' shares differ by at most one
     Balanced {
         /// Only this processor; several: all of them [default: all there are]
@@ -61,8 +51,22 @@ pub struct Until {
     server: Server,
 }
 
-/// What is still missing; none if it is so.
-type Missing = Option<String>;
+/// How it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is so.
+    So,
+    /// Not yet, for this reason.
+    NotYet(String),
+    /// Not yet, and time alone will not bring it: whoever waits is told at once.
+    Stuck(String),
+}
+
+impl From<Option<String>> for Standing {
+    fn from(missing: Option<String>) -> Self {
+        missing.map_or(Self::So, Self::NotYet)
+    }
+}
 
 impl Command {
     /// Waits.
@@ -70,28 +74,16 @@ impl Command {
         match self {
             Self::Ready(until) => block_on(async {
                 let client = until.client()?;
-                until.wait(async || Ok(client.not_ready().await)).await
+                until.wait("ready", async || Ok(client.not_ready().await.into())).await
             }),
             Self::Voters { count, until } => block_on(async {
                 let client = until.client()?;
-                until.wait(async || too_few(&client, count).await).await
+                until.wait("enough vote", async || too_few(&client, count).await).await
             }),
-            Self::CaughtUp { names, until } => block_on(async {
-                let client = until.client()?;
-                let mut head = None;
-                until
-                    .wait(async || {
-                        let head = match head {
-                            Some(head) => head,
-                            None => *head.insert(the_head(&client).await?),
-                        };
-                        behind(&client, &names, head).await
-                    })
-                    .await
-            }),
+            Self::CaughtUp(args) => args.run(),
             Self::Balanced { names, until } => block_on(async {
                 let client = until.client()?;
-                until.wait(async || uneven(&client, &names).await).await
+                until.wait("balanced", async || uneven(&client, &names).await).await
             }),
         }
     }
@@ -103,12 +95,25 @@ impl Until {
         Ok(self.server.client()?.with_patience(Duration::ZERO))
     }
 
-    async fn wait(&self, mut look: impl AsyncFnMut() -> Result<Missing, ApiError>) -> Result<(), ApiError> {
+    /// Looks until it is so; `what` names that.
+    async fn wait(
+        &self,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<Standing, ApiError>,
+    ) -> Result<(), ApiError> {
         let begun = Instant::now();
+        let mut told = String::new();
         loop {
             let missing = match look().await {
-                Ok(None) => return say(&format!("so after {:.1} s\n", begun.elapsed().as_secs_f64())),
-                Ok(Some(missing)) => missing,
+                Ok(Standing::So) => return say(&format!("{what} after {:.1} s\n", begun.elapsed().as_secs_f64())),
+                Ok(Standing::NotYet(missing)) => missing,
+                Ok(Standing::Stuck(missing)) => {
+                    if told != missing {
+                        eprintln!("waiting: {missing}");
+                        told.clone_from(&missing);
+                    }
+                    missing
+                }
                 Err(error) if matches!(error.class, Class::Overloaded | Class::Unknown) => error.message,
                 Err(error) => return Err(error),
             };
@@ -121,48 +126,20 @@ impl Until {
     }
 }
 
-/// The head that everybody agrees on now.
-async fn the_head(client: &Client) -> Result<Position, ApiError> {
-    let mut reading = client.read(Read { limit: Some(0), ..Read::default() });
-    let mut head = Position(0);
-    while let Some(line) = reading.next().await? {
-        if let Line::Progress { marker, .. } = line {
-            head = marker;
-        }
-    }
-    Ok(head)
-}
-
 /// Why fewer members vote.
-async fn too_few(client: &Client, wanted: u64) -> Result<Missing, ApiError> {
+async fn too_few(client: &Client, wanted: u64) -> Result<Standing, ApiError> {
     let Reply::Cluster(cluster) = client.ask(&Request::ClusterStatus).await? else {
         unreachable!("the cluster is answered with the cluster");
     };
     if cluster.voters >= wanted {
-        return Ok(None);
+        return Ok(Standing::So);
     }
     let why = |member: Member| Some(format!("; {}: {}", member.name, member.why?));
     let reasons: String = cluster.members.into_iter().filter_map(why).collect();
-    Ok(Some(format!("{} vote and {wanted} should{reasons}", cluster.voters)))
+    Ok(Standing::NotYet(format!("{} vote and {wanted} should{reasons}", cluster.voters)))
 }
 
-async fn behind(client: &Client, names: &[String], head: Position) -> Result<Missing, ApiError> {
-    for name in names {
-        let Reply::Processor(processor) = client.ask(&Request::Processor(name.clone())).await? else {
-            unreachable!("a processor is answered with a processor");
-        };
-        if processor.head < head.0 {
-            return Ok(Some(format!("the server asked has applied {} of {head} events", processor.head)));
-        }
-        let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
-        if lag > 0 {
-            return Ok(Some(format!("{name} has {} events to handle", count(lag))));
-        }
-    }
-    Ok(None)
-}
-
-async fn uneven(client: &Client, names: &[String]) -> Result<Missing, ApiError> {
+async fn uneven(client: &Client, names: &[String]) -> Result<Standing, ApiError> {
     let (processors, cluster) = (client.ask(&Request::Processors).await?, client.ask(&Request::ClusterStatus).await?);
     let (Reply::Processors(processors), Reply::Cluster(cluster)) = (processors, cluster) else {
         unreachable!("each request has its own kind of answer");
@@ -175,14 +152,14 @@ async fn uneven(client: &Client, names: &[String]) -> Result<Missing, ApiError> 
         let able = cluster.members.iter().filter(|member| member.alive);
         let able = able.filter(|member| !embedded || member.capabilities.contains(&processor.name));
         if let Some(missing) = spread(processor, able.map(|member| member.name.as_str()).collect()) {
-            return Ok(Some(missing));
+            return Ok(Standing::NotYet(missing));
         }
     }
-    Ok(None)
+    Ok(Standing::So)
 }
 
 /// Why the shares of `nodes` are not even.
-fn spread(processor: &Processor, nodes: Vec<&str>) -> Missing {
+fn spread(processor: &Processor, nodes: Vec<&str>) -> Option<String> {
     let mut shares: BTreeMap<&str, usize> = nodes.into_iter().map(|node| (node, 0)).collect();
     for segment in &processor.segments {
         let Some(owner) = segment.owner.as_deref() else {

@@ -1,0 +1,209 @@
+//! `evener wait caught-up`: that everything was passed does not mean that everything was handled, so it says what
+//! was set aside on the way; and who waits for a processor that stands still is told at once.
+
+use evener_core::id::Position;
+
+use super::{Standing, Until};
+use crate::{
+    cli::{block_on, output::count},
+    client::{Client, Line},
+    codes,
+    engine::{Processor, Read, Reply, Request, Segment},
+    error::ApiError,
+};
+
+/// Wait until a processor has handled everything that is stored now, or set it aside
+///
+/// What was set aside is told on standard error, and ends the command with status 9 if --strict is given.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Its name; several: all of them
+    #[arg(required = true)]
+    names: Vec<String>,
+    /// End with status 9 if something is set aside: it was passed and not handled
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    until: Until,
+}
+
+impl Args {
+    /// Waits, and says what was not handled.
+    pub fn run(self) -> Result<(), ApiError> {
+        let Self { names, strict, until } = self;
+        let (mut head, mut processors) = (None, Vec::new());
+        block_on(async {
+            let client = until.client()?;
+            let look = async || {
+                let head = match head {
+                    Some(head) => head,
+                    None => *head.insert(the_head(&client).await?),
+                };
+                processors = ask(&client, &names).await?;
+                Ok(standing(&processors, head))
+            };
+            until.wait("caught up", look).await
+        })?;
+        for note in processors.iter().filter_map(note) {
+            eprintln!("{note}");
+        }
+        match processors.iter().find(|processor| strict && processor.set_aside.sequences > 0) {
+            None => Ok(()),
+            Some(Processor { name, set_aside, .. }) => {
+                let aside = some(set_aside.sequences, "sequence");
+                let hint = format!("evener dead-letter list {name} shows what failed and why");
+                Err(ApiError::new(&codes::NOT_ALL_HANDLED, format!("{name} has {aside} set aside")).hint(hint))
+            }
+        }
+    }
+}
+
+/// The head that everybody agrees on now.
+async fn the_head(client: &Client) -> Result<Position, ApiError> {
+    let mut reading = client.read(Read { limit: Some(0), ..Read::default() });
+    let mut head = Position(0);
+    while let Some(line) = reading.next().await? {
+        if let Line::Progress { marker, .. } = line {
+            head = marker;
+        }
+    }
+    Ok(head)
+}
+
+async fn ask(client: &Client, names: &[String]) -> Result<Vec<Processor>, ApiError> {
+    let mut processors = Vec::with_capacity(names.len());
+    for name in names {
+        let Reply::Processor(processor) = client.ask(&Request::Processor(name.clone())).await? else {
+            unreachable!("a processor is answered with a processor");
+        };
+        processors.push(*processor);
+    }
+    Ok(processors)
+}
+
+/// How all of them stand: one that stands still is named before those that only need time.
+fn standing(processors: &[Processor], head: Position) -> Standing {
+    let mut not_yet = Standing::So;
+    for processor in processors {
+        match one(processor, head) {
+            Standing::So => {}
+            Standing::NotYet(missing) => not_yet = Standing::NotYet(missing),
+            stuck @ Standing::Stuck(_) => return stuck,
+        }
+    }
+    not_yet
+}
+
+fn one(processor: &Processor, head: Position) -> Standing {
+    if processor.head < head.0 {
+        return Standing::NotYet(format!("the server asked has applied {} of {head} events", processor.head));
+    }
+    let behind = || processor.segments.iter().filter(|segment| segment.lag_events > 0);
+    let lag: u64 = behind().map(|segment| segment.lag_events).sum();
+    if lag == 0 {
+        return Standing::So;
+    }
+    let name = &processor.name;
+    // No numbers that change with every look: what stands still is told when it changes.
+    if processor.state == "paused" {
+        return Standing::Stuck(format!("{name} is paused (go on: evener processor resume {name})"));
+    }
+    match behind().find(|segment| stands_still(segment)) {
+        None => Standing::NotYet(format!("{name} has {} to handle", some(lag, "event"))),
+        Some(Segment { id, state, reason, retry_at, .. }) => {
+            let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let again = retry_at.as_ref().map(|at| format!("; tried again at {at}")).unwrap_or_default();
+            Standing::Stuck(format!("{name}/{id} is {state}{why}{again} (see: evener processor show {name})"))
+        }
+    }
+}
+
+/// Whether a segment that lags needs more than time.
+fn stands_still(segment: &Segment) -> bool {
+    !matches!(segment.state.as_str(), "running" | "caught-up" | "moving")
+}
+
+/// What somebody should know of a processor that has caught up.
+fn note(processor: &Processor) -> Option<String> {
+    let Processor { name, set_aside, .. } = processor;
+    let aside = (set_aside.sequences > 0).then(|| {
+        let sequences = some(set_aside.sequences, "sequence");
+        format!("{name}: caught up; {sequences} set aside (see: evener dead-letter list {name})")
+    });
+    let paused = (processor.state == "paused").then(|| {
+        format!("{name}: caught up; paused, so nothing new is handled (go on: evener processor resume {name})")
+    });
+    let notes: Vec<String> = aside.into_iter().chain(paused).collect();
+    (!notes.is_empty()).then(|| notes.join("\n"))
+}
+
+/// `1 event`, `8,577 events`.
+fn some(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::SetAside;
+
+    const HEAD: Position = Position(10);
+
+    fn processor(state: &str, segments: &[(&str, u64)]) -> Processor {
+        let segment = |(id, (state, lag)): (usize, &(&str, u64))| Segment {
+            id: id as u32,
+            state: (*state).into(),
+            lag_events: *lag,
+            ..Segment::default()
+        };
+        Processor {
+            name: "p".into(),
+            version: 1,
+            state: state.into(),
+            head: HEAD.0,
+            segments: segments.iter().enumerate().map(segment).collect(),
+            set_aside: SetAside::default(),
+            definition: serde_json::Value::Null,
+            skipped: 0,
+        }
+    }
+
+    #[test]
+    fn what_only_needs_time_is_waited_for() {
+        assert_eq!(one(&processor("caught-up", &[("caught-up", 0)]), HEAD), Standing::So);
+        let running = processor("running", &[("running", 1), ("moving", 1), ("unowned", 0)]);
+        assert_eq!(one(&running, HEAD), Standing::NotYet("p has 2 events to handle".into()));
+        let Standing::NotYet(behind) = one(&running, Position(11)) else { panic!("its server is behind") };
+        assert!(behind.contains("10 of 11"), "{behind}");
+    }
+
+    #[test]
+    fn what_stands_still_is_named_with_the_way_out() {
+        let paused = processor("paused", &[("paused", 1)]);
+        let expected = "p is paused (go on: evener processor resume p)";
+        assert_eq!(one(&paused, HEAD), Standing::Stuck(expected.into()));
+        for state in ["stalled", "flooded", "unowned", "a state of a newer server"] {
+            let mut stalled = processor(state, &[("running", 3), (state, 4)]);
+            stalled.segments[1].reason = Some("because".into());
+            let Standing::Stuck(why) = one(&stalled, HEAD) else { panic!("{state} needs more than time") };
+            assert_eq!(why, format!("p/1 is {state}: because (see: evener processor show p)"));
+        }
+    }
+
+    #[test]
+    fn one_that_stands_still_is_named_before_one_that_needs_time() {
+        let all = [processor("running", &[("running", 5)]), processor("paused", &[("paused", 1)])];
+        assert!(matches!(standing(&all, HEAD), Standing::Stuck(_)));
+        assert!(matches!(standing(&all[..1], HEAD), Standing::NotYet(_)));
+    }
+
+    #[test]
+    fn what_was_set_aside_on_the_way_is_told() {
+        let mut well = processor("caught-up", &[("caught-up", 0)]);
+        assert_eq!(note(&well), None);
+        well.set_aside = SetAside { sequences: 3, letters: 9, dead: 1 };
+        assert_eq!(note(&well).unwrap(), "p: caught up; 3 sequences set aside (see: evener dead-letter list p)");
+        let paused = note(&processor("paused", &[("paused", 0)])).unwrap();
+        assert!(paused.contains("evener processor resume p"), "{paused}");
+    }
+}
