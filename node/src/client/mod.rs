@@ -10,7 +10,10 @@ mod servers;
 
 use std::{sync::Arc, time::Duration};
 
-use evener_core::append::{self, Appended};
+use evener_core::{
+    append::{self, Appended},
+    id::{ContextId, Position},
+};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -92,6 +95,19 @@ impl Client {
     #[must_use]
     pub fn tail(&self, read: Read) -> Reading {
         Reading::new(self.clone(), read, true)
+    }
+
+    /// The position of the next event there will be.
+    pub async fn head(&self, context: ContextId, consistency: Consistency) -> Result<Position, ApiError> {
+        // A read's marker tells what was seen: only one that begins behind everything sees all of it at once.
+        let from = Position(u64::MAX >> 1);
+        let mut reading = self.read(Read { context, from, limit: Some(0), consistency, ..Read::default() });
+        while let Some(line) = reading.next().await? {
+            if let Line::Progress { marker, .. } = line {
+                return Ok(marker);
+            }
+        }
+        Err(ApiError::new(&codes::NOT_EVENER, "the server answered a read without its last line"))
     }
 
     /// Which of the servers is not ready, and why; none if all are.

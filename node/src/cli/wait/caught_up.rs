@@ -1,16 +1,23 @@
 //! `evener wait caught-up`: that everything was passed does not mean that everything was handled, so it says what
 //! was set aside on the way; and who waits for a processor that stands still is told at once.
 
-use evener_core::id::Position;
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use evener_core::id::{ContextId, Position};
+use serde_json::Value;
 
 use super::{Standing, Until};
 use crate::{
     cli::{block_on, output::count},
-    client::{Client, Line},
+    client::Client,
     codes,
-    engine::{Processor, Read, Reply, Request, Segment},
+    engine::{Consistency, Processor, Reply, Request, Segment},
     error::ApiError,
+    wire,
 };
+
+/// Up to where everything must be handled, in each event store.
+type Heads = BTreeMap<ContextId, Position>;
 
 /// Wait until a processor has handled everything that is stored now, or set it aside
 ///
@@ -31,16 +38,16 @@ impl Args {
     /// Waits, and says what was not handled.
     pub fn run(self) -> Result<(), ApiError> {
         let Self { names, strict, until } = self;
-        let (mut head, mut processors) = (None, Vec::new());
+        let (mut now, mut processors) = (None, Vec::new());
         block_on(async {
             let client = until.client()?;
             let look = async || {
-                let head = match head {
-                    Some(head) => head,
-                    None => *head.insert(the_head(&client).await?),
-                };
                 processors = ask(&client, &names).await?;
-                Ok(standing(&processors, head))
+                let heads = match &now {
+                    Some(heads) => heads,
+                    None => now.insert(heads(&client, &processors).await?),
+                };
+                standing(&processors, heads)
             };
             until.wait("caught up", look).await
         })?;
@@ -58,16 +65,21 @@ impl Args {
     }
 }
 
-/// The head that everybody agrees on now.
-async fn the_head(client: &Client) -> Result<Position, ApiError> {
-    let mut reading = client.read(Read { limit: Some(0), ..Read::default() });
-    let mut head = Position(0);
-    while let Some(line) = reading.next().await? {
-        if let Line::Progress { marker, .. } = line {
-            head = marker;
+/// The heads that everybody agrees on now, of the event stores that these processors go by.
+async fn heads(client: &Client, processors: &[Processor]) -> Result<Heads, ApiError> {
+    let mut heads = Heads::new();
+    for processor in processors {
+        if let Entry::Vacant(unknown) = heads.entry(context(processor)?) {
+            let head = client.head(*unknown.key(), Consistency::Linearizable).await?;
+            unknown.insert(head);
         }
     }
-    Ok(head)
+    Ok(heads)
+}
+
+/// The event store that a processor goes by.
+fn context(processor: &Processor) -> Result<ContextId, ApiError> {
+    processor.definition.get("context").and_then(Value::as_str).map_or(Ok(ContextId::DEFAULT), wire::context)
 }
 
 async fn ask(client: &Client, names: &[String]) -> Result<Vec<Processor>, ApiError> {
@@ -82,16 +94,17 @@ async fn ask(client: &Client, names: &[String]) -> Result<Vec<Processor>, ApiErr
 }
 
 /// How all of them stand: one that stands still is named before those that only need time.
-fn standing(processors: &[Processor], head: Position) -> Standing {
-    let mut not_yet = Standing::So;
+fn standing(processors: &[Processor], heads: &Heads) -> Result<Standing, ApiError> {
+    let mut all = Standing::So;
     for processor in processors {
+        let head = heads.get(&context(processor)?).copied().unwrap_or_default();
         match one(processor, head) {
             Standing::So => {}
-            Standing::NotYet(missing) => not_yet = Standing::NotYet(missing),
-            stuck @ Standing::Stuck(_) => return stuck,
+            Standing::NotYet(missing) => all = Standing::NotYet(missing),
+            stuck @ Standing::Stuck(_) => return Ok(stuck),
         }
     }
-    not_yet
+    Ok(all)
 }
 
 fn one(processor: &Processor, head: Position) -> Standing {
@@ -193,8 +206,17 @@ mod tests {
     #[test]
     fn one_that_stands_still_is_named_before_one_that_needs_time() {
         let all = [processor("running", &[("running", 5)]), processor("paused", &[("paused", 1)])];
-        assert!(matches!(standing(&all, HEAD), Standing::Stuck(_)));
-        assert!(matches!(standing(&all[..1], HEAD), Standing::NotYet(_)));
+        let heads = Heads::from([(ContextId::DEFAULT, HEAD)]);
+        assert!(matches!(standing(&all, &heads), Ok(Standing::Stuck(_))));
+        assert!(matches!(standing(&all[..1], &heads), Ok(Standing::NotYet(_))));
+    }
+
+    #[test]
+    fn each_processor_goes_by_the_head_of_its_own_event_store() {
+        let mut system = processor("caught-up", &[("caught-up", 0)]);
+        system.definition = serde_json::json!({"context": "system"});
+        let heads = Heads::from([(ContextId::DEFAULT, Position(99)), (context(&system).unwrap(), HEAD)]);
+        assert_eq!(standing(&[system], &heads).unwrap(), Standing::So);
     }
 
     #[test]
