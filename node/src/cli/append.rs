@@ -10,7 +10,11 @@ use evener_core::{
 };
 use uuid::Uuid;
 
-use super::{Server, output::maybe};
+use super::{
+    Server,
+    args::{name_of, number},
+    output::maybe,
+};
 use crate::{
     cloudevent, codes,
     engine::{Reply, Request as Asked},
@@ -35,8 +39,8 @@ pub struct Args {
     /// What orders it, if not its stream
     #[arg(long)]
     key: Option<String>,
-    /// A label; may be given several times
-    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    /// A label, which may be any text, as account=7; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// Its data, as JSON
     #[arg(long, value_name = "JSON", conflicts_with = "data_file")]
@@ -51,10 +55,10 @@ pub struct Args {
     #[arg(long, value_name = "TYPE", requires = "marker")]
     unless_type: Vec<String>,
     /// Not if an event with this tag stands at or after the marker; several: all of them
-    #[arg(long, value_name = "KEY=VALUE", requires = "marker")]
+    #[arg(long, value_name = "TAG", requires = "marker")]
     unless_tag: Vec<String>,
-    /// The marker that the read before answered with
-    #[arg(long, value_name = "POSITION")]
+    /// The marker that the read before answered with: see `evener read --trailer`
+    #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
     marker: Option<u64>,
     /// The event store: `default` or `system`
     #[arg(long, value_name = "NAME")]
@@ -158,6 +162,6 @@ fn read_file(path: &PathBuf) -> Result<Vec<u8>, ApiError> {
     };
     match read {
         Ok(_) => Ok(bytes),
-        Err(error) => Err(ApiError::new(&codes::FILE, format!("failed to read {}: {error}", path.display()))),
+        Err(error) => Err(ApiError::new(&codes::FILE, format!("failed to read {}: {error}", name_of(path)))),
     }
 }

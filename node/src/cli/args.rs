@@ -1,6 +1,6 @@
 //! What several commands take.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 use evener_core::{
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{block_on, output::Format};
 use crate::{
     client::Client,
+    codes,
     engine::{Change, Consistency, Operation, OperationState, Read, Reply, Request, What},
     error::ApiError,
     settings::Value,
@@ -91,19 +92,19 @@ fn sentence(doing: &str, operation: &Operation) -> String {
 #[derive(Clone, Debug, Args)]
 pub struct Which {
     /// The first position that is meant
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
     pub from: Option<u64>,
     /// The position after the last that is meant
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
     pub to: Option<u64>,
     /// No more events than this
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u64>)]
     pub limit: Option<u64>,
     /// Only events of this type; several: any of them
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
-    /// Only events with this tag; several: all of them
-    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    /// Only events with this very tag, which may be any text, as account=7; several: all of them
+    #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
     /// Only events of this stream
     #[arg(long)]
@@ -119,6 +120,13 @@ pub struct Which {
 impl Which {
     /// The read that these words ask for.
     pub fn read(&self) -> Result<Read, ApiError> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            let message = format!("there is nothing from position {from} to {to}");
+            let hint = "--to is the position after the last that is meant, so it must be greater than --from";
+            return Err(ApiError::new(&codes::USAGE, message).hint(hint));
+        }
         let item = Criterion { types: self.types.clone(), tags: self.tags.clone() };
         Ok(Read {
             context: self.context.as_deref().map_or(Ok(Default::default()), wire::context)?,
@@ -131,6 +139,34 @@ impl Which {
             consistency: if self.local { Consistency::Local } else { Consistency::Linearizable },
         })
     }
+}
+
+impl Which {
+    /// Says so on standard error where a read begins beyond the head: else it would answer nothing and say nothing.
+    pub fn tell_beyond(&self, head: Position) {
+        if let Some(from) = self.from.filter(|from| *from > head.0) {
+            eprintln!(
+                "nothing is stored from position {from} on yet: the head is {head}, the position of the next event"
+            );
+        }
+    }
+}
+
+/// What a file is called in messages.
+pub fn name_of(path: &Path) -> String {
+    if path.to_str() == Some("-") { "stdin".into() } else { path.display().to_string() }
+}
+
+/// A whole number, for clap, whose own words for a wrong one are a programmer's.
+pub fn number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
+    let number: u64 = text.parse().map_err(|_| "it must be a whole number, from 0 on")?;
+    number.try_into().map_err(|_| "the number is too large".into())
+}
+
+/// As [`number`], where none at all would make no sense.
+pub fn number_from_1<N: TryFrom<u64> + Default + PartialEq>(text: &str) -> Result<N, String> {
+    let wrong = || "it must be a whole number, from 1 on".to_owned();
+    number(text).map_err(|_| wrong()).and_then(|number| if number == N::default() { Err(wrong()) } else { Ok(number) })
 }
 
 /// A duration with its unit, for clap.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufWriter, Write},
+    io::{BufWriter, ErrorKind, Write},
     path::PathBuf,
 };
 
@@ -34,7 +34,13 @@ impl Args {
         let events = block_on(async {
             let mut events = 0;
             while let Some(line) = reading.next().await.map_err(|error| error.doing("failed to export"))? {
-                let Line::Event(_, json) = line else { continue };
+                let json = match line {
+                    Line::Event(_, json) => json,
+                    Line::Progress { marker, .. } => {
+                        self.which.tell_beyond(marker);
+                        continue;
+                    }
+                };
                 events += 1;
                 match &mut out {
                     Some(file) => writeln!(file, "{json}").map_err(|error| unwritten(&error))?,
@@ -52,8 +58,14 @@ impl Args {
 }
 
 fn create(path: &PathBuf) -> Result<BufWriter<File>, ApiError> {
-    let file = File::create_new(path)
-        .map_err(|error| ApiError::new(&codes::FILE, format!("failed to create {}: {error}", path.display())))?;
+    let file = File::create_new(path).map_err(|error| {
+        let failed = ApiError::new(&codes::FILE, format!("failed to create {}: {error}", path.display()));
+        match error.kind() {
+            ErrorKind::AlreadyExists => failed.hint("choose another name: an export replaces no file"),
+            ErrorKind::NotFound => failed.hint("make the folder first, or choose another"),
+            _ => failed,
+        }
+    })?;
     Ok(BufWriter::new(file))
 }
 

@@ -19,7 +19,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{
-    Server, block_on,
+    Server,
+    args::name_of,
+    block_on,
     output::{count, maybe},
 };
 use crate::{
@@ -38,6 +40,9 @@ const LINE_BYTES_MAX: u64 = 8 << 20;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Add the events of a file of CloudEvents, one JSON object a line
+///
+/// It takes what `evener export` and `evener read` write, as in `evener read | evener import - --server URL`, and what
+/// GET /events answers: its last line, {"next":P,"marker":M}, is no event and is passed over.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The file; - is stdin
@@ -80,7 +85,7 @@ impl Args {
         let mut import = Import {
             client,
             context,
-            name: self.file.display().to_string(),
+            name: name_of(&self.file),
             summary: Summary::default(),
             pending: Vec::new(),
             pending_bytes: 0,
@@ -123,6 +128,18 @@ fn open(path: &PathBuf) -> Result<(Box<dyn BufRead>, Option<u64>), ApiError> {
     let file = File::open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
     Ok((Box::new(BufReader::with_capacity(1 << 20, file)), Some(bytes)))
+}
+
+/// Whether a line is the last one that a read is answered with.
+fn is_trailer(line: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only the form counts")]
+    struct Trailer {
+        next: u64,
+        marker: u64,
+    }
+    serde_json::from_slice::<Trailer>(line).is_ok()
 }
 
 /// What was stored, added to an error.
@@ -171,6 +188,7 @@ impl Import {
             if !line.trim_ascii().is_empty() {
                 match self.event(number, &line) {
                     Ok(event) => self.take(number, event).await?,
+                    Err(_) if is_trailer(&line) => {}
                     Err(error) => {
                         // What stands before the broken line is stored, so that the order of the file holds.
                         self.send().await?;
@@ -270,5 +288,18 @@ impl Import {
 
     fn at_line(&self, error: ApiError, number: u64) -> ApiError {
         error.doing(format!("failed to store line {number} of {}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_a_read_is_known_by_its_form_alone() {
+        assert!(is_trailer(b"{\"next\":6,\"marker\":6}\n"));
+        for line in ["{\"next\":6}", "{\"next\":6,\"marker\":6,\"id\":\"x\"}", "{\"next\":-6,\"marker\":6}", "{}"] {
+            assert!(!is_trailer(line.as_bytes()), "{line} is a broken line");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use evener_core::id::Position;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -14,6 +15,8 @@ use super::{
 use crate::{client::Line, error::ApiError};
 
 /// Read events
+///
+/// Where nobody looks on, each is one line of JSON, which `evener import` takes, and `jq`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -21,6 +24,9 @@ pub struct Args {
     /// The last first
     #[arg(long)]
     backwards: bool,
+    /// End with {"next":P,"marker":M}: where to go on, and the marker for `evener append --marker`
+    #[arg(long)]
+    trailer: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -34,7 +40,15 @@ impl Args {
         let mut show = Show::new(&self.server);
         block_on(async {
             while let Some(line) = reading.next().await.map_err(|error| error.doing("failed to read events"))? {
-                show.line(&line)?;
+                match line {
+                    Line::Event(_, json) => show.event(&json)?,
+                    Line::Progress { next, marker } => {
+                        if self.trailer {
+                            show.trailer(next, marker)?;
+                        }
+                        self.which.tell_beyond(marker);
+                    }
+                }
             }
             show.end()
         })
@@ -54,19 +68,29 @@ impl Show {
         Self { format: server.output.unwrap_or(usual), all: Vec::new() }
     }
 
-    /// Shows an event, or where the read ended.
-    pub fn line(&mut self, line: &Line) -> Result<(), ApiError> {
-        match (self.format, line) {
-            (Format::Table, Line::Event(_, json)) => say(&row(json)),
-            (Format::Ndjson, Line::Event(_, json)) => say(&format!("{json}\n")),
-            (Format::Ndjson, Line::Progress { next, marker }) => {
-                say(&format!("{{\"next\":{next},\"marker\":{marker}}}\n"))
-            }
-            (Format::Json | Format::Yaml, Line::Event(_, json)) => {
-                self.all.extend(serde_json::from_str(json));
+    /// Shows an event.
+    pub fn event(&mut self, json: &str) -> Result<(), ApiError> {
+        match self.format {
+            Format::Table => say(&row(json)),
+            _ => self.line(json),
+        }
+    }
+
+    /// Shows where the read ended.
+    fn trailer(&mut self, next: Position, marker: Position) -> Result<(), ApiError> {
+        match self.format {
+            Format::Table => say(&format!("next {next}, marker {marker}\n")),
+            _ => self.line(&format!("{{\"next\":{next},\"marker\":{marker}}}")),
+        }
+    }
+
+    fn line(&mut self, json: &str) -> Result<(), ApiError> {
+        match self.format {
+            Format::Table | Format::Ndjson => say(&format!("{json}\n")),
+            Format::Json | Format::Yaml => {
+                self.all.extend(serde_json::from_str::<serde_json::Value>(json));
                 Ok(())
             }
-            (_, Line::Progress { .. }) => Ok(()),
         }
     }
 
