@@ -5,7 +5,7 @@ use evener_core::{command::Selection, id::ComponentId};
 
 use super::{
     Server,
-    args::Changing,
+    args::{Changing, number},
     not_yet,
     output::{count, maybe, table},
 };
@@ -54,7 +54,7 @@ pub struct Which {
     #[arg(long, required_unless_present = "all", conflicts_with = "all")]
     sequence: Option<String>,
     /// The component whose sequence it is
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::<u16>)]
     component: u16,
     /// All that is set aside
     #[arg(long)]

@@ -4,6 +4,7 @@
 mod args;
 mod logs;
 mod output;
+mod usage;
 
 mod demo;
 mod serve;
@@ -32,9 +33,9 @@ mod not_yet;
 #[cfg(test)]
 mod tests;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 use crate::{codes, error::ApiError};
 
@@ -51,22 +52,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run three nodes, a load and a judge on this machine, and kill nodes meanwhile
     Demo(demo::Args),
-    /// A handler program of the demo
     #[command(hide = true)]
     DemoHandler(demo::HandlerArgs),
-    /// Run a node: found a cluster, join one, or go on with a data directory
     Serve(serve::Args),
-    /// Add the events of a file of CloudEvents, one JSON object a line
     Import(import::Args),
-    /// Write events as CloudEvents, one JSON object a line
     Export(export::Args),
-    /// Add one event, or an append in JSON
     Append(append::Args),
-    /// Read events
     Read(read::Args),
-    /// Follow events as they come
     Tail(tail::Args),
     /// Processors: list, show, create, delete, and what can be done with them
     #[command(subcommand)]
@@ -80,18 +73,13 @@ enum Command {
     /// Wait until something is so
     #[command(subcommand)]
     Wait(wait::Command),
-    /// What a node does, actor by actor
     Status(status::Args),
     /// Measure, beside what the machine can do at all
     #[command(subcommand)]
     Bench(bench::Command),
-    /// All settings: their values now, and where each comes from
     Config(config::Args),
-    /// The page of an error code
     Explain(explain::Args),
-    /// A completion script for a shell
     Completions(completions::Args),
-    /// The manual page
     Man(man::Args),
     /// Copy the log and the state (not built yet)
     #[command(hide = true)]
@@ -121,9 +109,9 @@ enum Command {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let matches = match Cli::command().try_get_matches() {
+    let matches = match usage::command().try_get_matches() {
         Ok(matches) => matches,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::complain(error, std::env::args()),
     };
     let cli = Cli::from_arg_matches(&matches).expect("the matches are of this very command");
     match cli.command.run() {
@@ -168,25 +156,6 @@ impl Command {
             }
         }
     }
-}
-
-/// A wrong command line, in clap's words, with our code and exit status; or help, which is no error.
-fn usage(error: &clap::Error) -> ExitCode {
-    let text = error.render();
-    if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-    let missing = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    if std::io::stderr().is_terminal() {
-        eprint!("{}", text.ansi());
-    } else {
-        eprint!("{text}");
-    }
-    if !missing {
-        eprintln!("\ncode: {} ({})", codes::USAGE.id, codes::USAGE.title);
-    }
-    ExitCode::from(codes::USAGE.exit_code())
 }
 
 fn exit_codes() -> String {

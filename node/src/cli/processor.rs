@@ -6,7 +6,7 @@ use evener_core::processor::OnError;
 
 use super::{
     Server,
-    args::Changing,
+    args::{Changing, number, number_from_1},
     not_yet,
     output::{count, maybe, table},
 };
@@ -75,7 +75,7 @@ pub struct OfSegment {
     /// The processor's name
     name: String,
     /// The segment's number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u32>)]
     segment: u32,
     #[command(flatten)]
     changing: Changing,
@@ -101,7 +101,7 @@ pub struct Create {
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
     /// How many shares it has [default: 16]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number_from_1::<u32>)]
     segments: Option<u32>,
     /// Where it starts: `beginning`, `head`, a position, or a time (not built yet) [default: beginning]
     #[arg(long)]
@@ -109,8 +109,8 @@ pub struct Create {
     /// Only events of this type; several: any of them
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
-    /// Only events with this tag; several: all of them
-    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    /// Only events with this very tag, which may be any text, as account=7; several: all of them
+    #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// What must be handled one after the other: key-else-stream, stream, tag:NAME, extension:NAME, whole, none
     #[arg(long, value_name = "POLICY")]
@@ -125,7 +125,7 @@ pub struct Create {
     #[arg(long, value_name = "TIME")]
     retry_max: Option<String>,
     /// Attempts in all [default: 10]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number_from_1::<u32>)]
     retry_attempts: Option<u32>,
     /// The event store: `default` or `system`
     #[arg(long, value_name = "NAME")]

@@ -12,7 +12,7 @@ use crate::{
     settings::{Loaded, Settings, Sources, TABLE},
 };
 
-/// Run a node
+/// Run a node: found a cluster, join one, or go on with a data directory
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -2,12 +2,12 @@
 
 use clap::{CommandFactory, Parser};
 
-use super::Cli;
+use super::{Cli, usage};
 use crate::engine::TABLE;
 
 #[test]
 fn clap_finds_nothing_wrong() {
-    Cli::command().debug_assert();
+    usage::command().debug_assert();
 }
 
 #[test]

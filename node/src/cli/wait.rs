@@ -7,7 +7,12 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::Subcommand;
 use tokio::time::Instant;
 
-use super::{Server, args::duration, block_on, output::say};
+use super::{
+    Server,
+    args::{duration, number_from_1},
+    block_on,
+    output::say,
+};
 use crate::{
     client::Client,
     codes,
@@ -26,6 +31,7 @@ pub enum Command {
     /// Until at least so many members vote: of three, one may be lost
     Voters {
         /// How many
+        #[arg(value_parser = number_from_1::<u64>, allow_negative_numbers = true)]
         count: u64,
         #[command(flatten)]
         until: Until,

@@ -1,0 +1,120 @@
+//! A wrong command line: clap's words, with tips where its own lead nowhere, our code and its exit status.
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::{
+    Command, CommandFactory,
+    builder::StyledStr,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use super::Cli;
+use crate::codes;
+
+/// The command line, ready to be matched.
+pub fn command() -> Command {
+    taking_negatives(Cli::command())
+}
+
+/// `--from -1` is a value that is wrong and not a flag that is unknown: the option's own parser says so.
+fn taking_negatives(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let takes = arg.get_long().is_some() && arg.get_action().takes_values();
+        if takes { arg.allow_negative_numbers(true) } else { arg }
+    });
+    command.mut_subcommands(taking_negatives)
+}
+
+/// Says what is wrong with the command line `words`, or shows help, which is no error.
+pub fn complain(mut error: clap::Error, words: impl Iterator<Item = String>) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if let Some(tip) = tip(&error, words) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    let text = error.render();
+    if std::io::stderr().is_terminal() {
+        eprint!("{}", text.ansi());
+    } else {
+        eprint!("{text}");
+    }
+    if error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprintln!("\ncode: {} ({})", codes::USAGE.id, codes::USAGE.title);
+    }
+    ExitCode::from(codes::USAGE.exit_code())
+}
+
+/// A tip for a flag that is a word by its place (`--stream x` for `x`), and for a word that is a flag's value. Clap
+/// would say how to pass it as the value of something else.
+fn tip(error: &clap::Error, words: impl Iterator<Item = String>) -> Option<StyledStr> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let ContextValue::String(wrong) = error.get(ContextKind::InvalidArg)? else { return None };
+    let command = called(words);
+    let name = command.get_bin_name().unwrap_or("evener").to_owned();
+    let Some(flag) = wrong.strip_prefix("--") else {
+        let file = command.get_arguments().find(|arg| arg.get_long() == Some("file"))?;
+        return (!wrong.starts_with('-'))
+            .then(|| format!("a file is named with --{}: {name} --file {wrong}", file.get_id()).into());
+    };
+    let place = command.get_positionals().find(|arg| arg.get_id().as_str().trim_end_matches('s') == flag)?;
+    Some(format!("it is named without a flag: {name} {}", place.get_id().as_str().to_uppercase()).into())
+}
+
+/// The command that the words call, as far as they call one.
+fn called(words: impl Iterator<Item = String>) -> Command {
+    let mut command = command();
+    command.build();
+    for word in words.skip(1) {
+        match command.find_subcommand(&word) {
+            Some(next) => command = next.clone(),
+            None => break,
+        }
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(line: &str) -> String {
+        let words = || line.split(' ').map(str::to_owned);
+        let mut error = command().try_get_matches_from(words()).expect_err("the line is wrong");
+        if let Some(tip) = tip(&error, words()) {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        }
+        error.render().to_string()
+    }
+
+    #[test]
+    fn a_word_that_is_given_as_a_flag_finds_its_place() {
+        for (line, tip) in [
+            ("evener append --stream x --type t", "it is named without a flag: evener append STREAM"),
+            ("evener processor show --name x", "it is named without a flag: evener processor show NAME"),
+            ("evener wait caught-up --name x", "it is named without a flag: evener wait caught-up NAMES"),
+            ("evener import --file x", "it is named without a flag: evener import FILE"),
+            ("evener export x", "a file is named with --file: evener export --file x"),
+        ] {
+            assert!(told(line).contains(tip), "{}", told(line));
+        }
+    }
+
+    #[test]
+    fn what_is_misspelt_keeps_the_tip_of_the_nearest() {
+        assert!(told("evener read --tags x").contains("'--tag'"), "{}", told("evener read --tags x"));
+    }
+
+    #[test]
+    fn a_number_below_zero_is_a_wrong_number_and_no_unknown_flag() {
+        for line in ["evener read --from -1", "evener append s --type t --marker -1", "evener wait voters -1"] {
+            assert!(told(line).contains("it must be a whole number, from"), "{}", told(line));
+        }
+        assert!(told("evener read --limit x").contains("it must be a whole number, from 0 on"));
+        assert!(told("evener dead-letter retry p --all --component 70000").contains("too large"));
+        assert!(told("evener processor create p --exec x --segments 0").contains("from 1 on"));
+    }
+}
