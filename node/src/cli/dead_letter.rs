@@ -1,6 +1,6 @@
 //! `evener dead-letter …`
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use evener_core::{command::Selection, id::ComponentId};
 
 use super::{
@@ -47,11 +47,12 @@ pub enum Command {
 
 /// Which sequences of a processor
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["sequence", "all"])))]
 pub struct Which {
     /// The processor's name
     name: String,
     /// The sequence
-    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long)]
     sequence: Option<String>,
     /// The component whose sequence it is
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::<u16>)]

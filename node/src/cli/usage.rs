@@ -109,6 +109,12 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_that_is_missing_names_both() {
+        let told = told("evener dead-letter retry p");
+        assert!(told.contains("--sequence <SEQUENCE>|--all"), "{told}");
+    }
+
+    #[test]
     fn a_number_below_zero_is_a_wrong_number_and_no_unknown_flag() {
         for line in ["evener read --from -1", "evener append s --type t --marker -1", "evener wait voters -1"] {
             assert!(told(line).contains("it must be a whole number, from"), "{}", told(line));
