@@ -50,10 +50,21 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (9, "caught up, and not everything was handled (`wait caught-up --strict`)"),
 ];
 
-/// The code named `id`, in any case.
+/// The code named `id`, exactly.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Code> {
-    ALL.iter().find(|code| code.id.eq_ignore_ascii_case(id)).copied()
+    ALL.iter().find(|code| code.id == id).copied()
+}
+
+/// An id in its full form, as people shorten it: `ev304` and `304` are EV0304. What is none stays what it is.
+#[must_use]
+pub fn full_id(word: &str) -> String {
+    let word = word.trim().to_ascii_uppercase();
+    let digits = word.strip_prefix("EV").unwrap_or(&word);
+    match digits.parse::<u32>() {
+        Ok(number) => format!("EV{number:04}"),
+        Err(_) => word,
+    }
 }
 
 macro_rules! codes {
@@ -84,10 +95,12 @@ codes! {
          (`append_bytes_max`), a batch of appends 16 MiB.";
     NO_SUCH_ROUTE = "EV0103" Invalid 404 "there is nothing at this address",
         "ask GET /openapi.json: it lists all routes",
-        "The path is not one that this server answers.";
+        "The path is not one that this server answers: it may be misspelt, or belong to a newer version than the \
+         server's, which `evener status` tells.";
     NO_SUCH_METHOD = "EV0104" Invalid 405 "this address takes another method",
         "ask GET /openapi.json: it lists all routes and their methods",
-        "The path exists, and the method (GET, POST, DELETE) is not one that it takes.";
+        "The path exists, and the method (GET, POST, DELETE) is not one that it takes: what only looks is GET, what \
+         changes something is POST or DELETE.";
     BAD_EVENT = "EV0105" Invalid 400 "an event is not a CloudEvent that Evener takes",
         "correct the event that the message names",
         "Events are JSON objects of CloudEvents 1.0: `id`, `source` and `type` are required; `subject` is the \
@@ -119,21 +132,23 @@ codes! {
         "Conditions are looked at when an append arrives and judged again at its place in the log, over a window \
          of the latest events. This append came out of the window before it was judged. Nothing of it is stored.";
     INVALID_APPEND = "EV0205" Invalid 400 "an append makes no sense",
-        "correct the append as the message says",
-        "Each event of an append needs a type, a source, and an id of its own.";
+        "correct the event or condition that the message names; `evener append --help` tells their form",
+        "Each event of an append needs a type, a source, and an id of its own; an append has at least one event. \
+         Nothing of it is stored.";
 
     UNKNOWN_PROCESSOR = "EV0300" Invalid 404 "there is no such processor",
         "`evener processor list` shows those there are",
-        "Processors are known by the name they were created with, on all nodes.";
+        "Processors are known by the name they were created with, on all nodes, in upper and lower case as it was \
+         given. It may have been deleted, or never created on this cluster: look whether --server names the right one.";
     EXISTS = "EV0301" Conflict 409 "it exists already and differs",
         "choose another name, or delete the old one first",
         "Creating what exists already in the same form is no error. What decides which segment an event belongs \
          to (the sequencing policy) never changes silently.";
     UNKNOWN_SEGMENT = "EV0302" Invalid 404 "the processor has no such segment",
         "`evener processor show NAME` lists its segments",
-        "A segment is called by its number, and they are numbered from 0.";
+        "A segment is called by its number, and they are numbered from 0: one with 16 segments has 0 to 15.";
     INVALID_CHANGE = "EV0303" Invalid 400 "the change cannot be made like this",
-        "correct the request as the message says",
+        "correct what the message names; `evener processor create --help` tells what can be asked for",
         "The request is well formed and asks for something that cannot be, for example a processor without \
          segments, or with more than the limit `segments_max`.";
     UNKNOWN_SEQUENCE = "EV0304" Invalid 404 "no such sequence is set aside",
@@ -142,7 +157,8 @@ codes! {
          default by the event's key or stream. It may have been finished in the meantime.";
     FENCED = "EV0305" Conflict 409 "the claim has another owner by now",
         "look again; the new owner goes on with it",
-        "A token, a letter and a claim change only under the claim's current epoch (P4).";
+        "A token, a letter and a claim change only under the claim's current epoch (P4). The segment was taken over in \
+         the meantime, which is no fault: `evener processor show NAME` tells by whom.";
     OUTDATED = "EV0306" Conflict 409 "the cluster has moved on since the request was made",
         "look again and repeat the request if it still fits",
         "Changes of ownership name the table they were made from and are refused if it has changed since.";
@@ -151,10 +167,12 @@ codes! {
         "Limits are part of the replicated state. The message names the one that is reached.";
     UNKNOWN_OPERATION = "EV0308" Invalid 404 "no operation with this id is remembered",
         "look at what it should have changed; it may be long ago, or may never have been done",
-        "The outcome of the latest operations is remembered (`operations_max`, 1,024).";
+        "The outcome of the latest operations is remembered (`operations_max`, 1,024). To repeat one with the same id \
+         does it at most once as long as it is remembered.";
     UNKNOWN_THING = "EV0309" Invalid 404 "something that the request names does not exist",
         "look at what there is: `evener processor list`, `evener cluster status`",
-        "The message says what was not found.";
+        "A node, a processor, a segment or a sequence was named that the cluster does not have; the message says which. \
+         It may have gone in the meantime.";
 
     NO_LEADER = "EV0400" Overloaded 503 "the cluster has no leader for now",
         "repeat it; if it lasts, see which nodes are down: `evener cluster status`",
@@ -170,16 +188,18 @@ codes! {
          happened.";
     UNKNOWN_NODE = "EV0403" Invalid 404 "no member of the cluster is called so",
         "`evener cluster status` lists the members",
-        "Members are known by the name they were started with (`--name`).";
+        "Members are known by the name they were started with (`--name`), not by their address or number. One that has \
+         left for ever is no member any more.";
     REFUSED_BY_CLUSTER = "EV0404" Refused 422 "the cluster does not do this for now",
-        "the message says what stands in the way",
-        "A change of members waits for the one before it, and never leaves fewer voters than can decide.";
+        "look at the members with `evener cluster status`, bring back what is missing, and repeat it",
+        "The message says what stands in the way. A change of members waits for the one before it, and never leaves fewer voters than can decide.";
     NOT_READY = "EV0405" Overloaded 503 "the server is not ready",
         "wait for it: `evener wait ready`",
         "A node answers requests once it is a member, knows a leader and has applied what the leader had.";
     STOPPING = "EV0406" Overloaded 503 "the server is stopping",
-        "ask another node",
-        "The node hands over what it has and then ends.";
+        "ask another node: name several with --server URL,URL",
+        "The node was told to stop: it finishes what is being handled, hands over its segments, and then ends. Nothing \
+         of the request happened.";
     FAILED_NODE = "EV0407" Refused 500 "the server has stopped working",
         "look at its log; other nodes go on. Restart it once the cause is mended",
         "A write or sync to its disk failed, or its log met something it does not understand. A node that cannot \
@@ -195,12 +215,14 @@ codes! {
         "Settings come from flags, then EVENER_SECTION__KEY, then evener.toml, then defaults. Unknown ones are \
          errors, so that a misspelt one is not silently ignored.";
     BAD_SETTING = "EV0501" Invalid 400 "a setting has a value that it cannot have",
-        "correct it as the message says; `evener config` shows where each value comes from",
-        "Durations have a unit (`500ms`, `5s`, `2m`), sizes may have one (`64KiB`, `16MiB`), addresses are \
+        "give it a value of its kind: `evener config --reference` has each setting's kind, default and reason",
+        "The message names the setting, its value, and the flag, variable or file it comes from; `evener config` shows \
+         that for all of them. Durations have a unit (`500ms`, `5s`, `2m`), sizes may have one (`64KiB`, `16MiB`), addresses are \
          `host:port`.";
     SETTINGS_FILE = "EV0502" Invalid 400 "the settings file cannot be read",
         "correct the file, or name another one with --config",
-        "The file is TOML: sections in brackets, `key = value` below.";
+        "The file is TOML: sections in brackets, `key = value` below, as `[node]` and `name = \"n1\"`. `evener config \
+         --reference` lists what may stand in it. Without --config it is evener.toml in the current directory, if there.";
     OPEN_ADDRESS = "EV0503" Refused 422 "an address that others can reach needs protection",
         "listen on 127.0.0.1, or accept it with --insecure-listen inside a trusted network",
         "There is no TLS and no authentication yet: whoever reaches the address can read and write everything. So \
@@ -213,7 +235,8 @@ codes! {
         "Usually another process listens there already, often an earlier node.";
     DATA_LOCKED = "EV0506" Refused 422 "another process has this data directory",
         "end the other process, or choose another directory with --data",
-        "One data directory belongs to one process at a time.";
+        "One data directory belongs to one process at a time, so that two never write the same log. Usually it is an \
+         earlier node that still runs: `fuser -v DIR/*` tells which. Nothing is left locked after a crash.";
     OTHER_CLUSTER = "EV0507" Refused 422 "the data directory, or the cluster joined, is another one",
         "point --data, --join and --cluster at the same cluster",
         "Every cluster has an id, given when it was founded and written into every data directory.";
@@ -227,51 +250,59 @@ codes! {
          by mistake.";
     NOTHING_TO_START = "EV0510" Invalid 400 "the data directory is empty and no cluster is named",
         "found a cluster with --bootstrap, or join one with --join HOST:PORT",
-        "A data directory that belongs to a cluster needs neither. An empty one does.";
+        "A data directory that belongs to a cluster needs neither. An empty one does, so that a wrong --data does not \
+         quietly begin a second cluster.";
     DAMAGED = "EV0511" Refused 422 "what is on disk is damaged",
         "keep the directory for a look at it; let the node leave and join anew with an empty one",
         "A byte that was acknowledged as stored does not have its checksum any more (P8). The node stops rather \
          than lies; the others have the same events.";
     START = "EV0512" Refused 422 "the node could not start",
-        "the message says what stood in the way",
-        "Something that a node needs (a directory, a thread, an address) could not be had.";
+        "look whether --data can be written, has room, and is of this version; then start it again",
+        "Something that a node needs could not be had; the message has what, and the reason that the operating system \
+         gives. Usually it is the data directory: its owner and rights, a full disk, a read-only mount; else a limit on \
+         threads or open files (`ulimit -a`). Starting again harms nothing.";
     NOT_JOINED = "EV0513" Overloaded 503 "no node of the cluster answers at the addresses to join",
         "check --join and whether those nodes run; it is tried again until it succeeds",
         "A node joins by asking any member at its peer address (`--peer-listen`, default port 4751).";
 
     USAGE = "EV0600" Invalid 400 "the command line is wrong",
         "`evener help COMMAND` tells how it goes",
-        "A word, a flag or a value is missing, unknown, or does not go with the others.";
+        "A word, a flag or a value is missing, unknown, or does not go with the others. Nothing was asked of a server.";
     NO_SERVER = "EV0601" Overloaded 503 "no server answers",
         "start one with `evener serve --bootstrap`, or name one with --server URL[,URL…] or EVENER_SERVER",
-        "All servers named were tried. The message has the reason of the last one.";
+        "All servers named were tried. The message has the reason of the last one: `Connection refused` means that the \
+         machine is there and nothing listens on that port, a timeout that a firewall or a wrong address may be in the way.";
     NOT_EVENER = "EV0602" Invalid 502 "what answers there is not an Evener server",
         "check --server; the port is 4750 by default, and 4751 is for peers only",
-        "The answer has not the form that an Evener server's has.";
+        "The answer has not the form that an Evener server's has. Each node has two ports: one for clients, in HTTP \
+         (`--listen`), and one on which nodes talk to each other (`--peer-listen`).";
     BAD_LINE = "EV0603" Invalid 400 "a line of the file is not an event",
         "mend the line and run the same import again: what is stored already is not stored twice",
         "A file to import has one CloudEvents 1.0 JSON object a line. What stood before the line is stored.";
     FILE = "EV0604" Invalid 400 "a file cannot be read or written",
-        "check its name and rights",
-        "The message has the reason that the operating system gives.";
+        "check that it exists, its name, and its rights",
+        "The message has the file and the reason that the operating system gives. A command that writes a file replaces \
+         none.";
     INTERRUPTED = "EV0605" Refused 422 "the command was interrupted",
         "run it again: what is stored already is not stored twice",
-        "It ended before its work was done.";
+        "It ended before its work was done. What it did until then stays, and its message says what that was.";
     WAITED = "EV0606" Refused 422 "it did not come about in the given time",
         "mend what the message names, or give more time with --timeout",
         "`evener wait` ends with status 8 when the time is over, and its message says what was still missing. What \
          time alone will not bring, such as a processor that is paused, is also told at once.";
     UNKNOWN_CODE = "EV0607" Invalid 400 "there is no such error code",
-        "`evener explain` without a code lists all",
-        "Codes have the form EV0123, and never get a second meaning.";
+        "`evener explain` without a code lists all there are",
+        "Codes have the form EV0123, and never get a second meaning. One of a newer server may be unknown to an older \
+         client.";
     NOT_ALL_HANDLED = "EV0608" Refused 422 "something was set aside, where everything should be handled",
         "`evener dead-letter list NAME` shows what failed and why; mend it, then `evener dead-letter retry NAME --all`",
         "A processor that has caught up has passed every event: it has handled it, or set it aside because its handler \
          kept failing. `evener wait caught-up --strict` ends with status 9 where something is set aside.";
 
     UNAUTHORIZED = "EV0700" Unauthorized 401 "the request does not say who asks",
-        "give a token",
-        "Kept for authentication, which is not built yet.";
+        "nothing yet: this version asks nobody for a token",
+        "Kept for authentication, which is not built yet; this code is not given today. Until then keep the ports where \
+         only those who may use them reach them.";
     OTHER_ORIGIN = "EV0701" Unauthorized 403 "a page of another site may not use this server",
         "use the server's own page, or a client that is no browser",
         "A browser says which site a page comes from (`Origin`). There is no authentication yet, so that a page \
@@ -286,11 +317,13 @@ codes! {
         "The demo judges from outside: what its load was told, what every node gives when it is read back, and what \
          the handlers wrote into their own files. These do not agree.";
     RIG = "EV0902" Refused 500 "the demo or the benchmark could not be carried out",
-        "the message says what failed; the nodes' own logs are in the folder it names",
-        "Nodes are started as child processes on free ports of the loopback address, in a temporary directory.";
+        "look into the nodes' logs in the folder that is named, and run it again with the machine at rest",
+        "Nodes are started as child processes on free ports of the loopback address, in a temporary directory (`TMPDIR`). \
+         Where that is full or slow, or the machine is busy, they may not be ready in time. The message says what failed.";
     BUG = "EV0999" Refused 500 "a fault in Evener itself",
         "please report it with the message and the server's log",
-        "Something happened that should be impossible.";
+        "Something happened that should be impossible. What was acknowledged before stays stored; whether this request \
+         was done is to be looked up.";
 }
 
 #[cfg(test)]
@@ -323,8 +356,21 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_found_in_any_case() {
-        assert_eq!(find("ev0900"), Some(&NOT_YET));
-        assert_eq!(find("EV0000"), None);
+    fn a_code_is_found_as_people_write_it() {
+        for word in ["EV0304", "ev0304", "EV304", "ev304", "304", "0304", " EV0304 "] {
+            assert_eq!(find(&full_id(word)), Some(&UNKNOWN_SEQUENCE), "{word}");
+        }
+        assert_eq!(find(&full_id("EV0000")), None);
+        assert_eq!(full_id("evener"), "EVENER");
+    }
+
+    #[test]
+    fn no_page_leaves_its_reader_with_the_message_alone() {
+        for code in ALL {
+            let only = ["the message", "as the message says", "see the message"];
+            assert!(!only.iter().any(|start| code.hint.starts_with(start)), "{}: {}", code.id, code.hint);
+            assert!(code.hint.len() >= 20, "{}: {} tells nobody what to do", code.id, code.hint);
+            assert!(code.page.len() >= 60, "{}: {} explains little", code.id, code.page);
+        }
     }
 }

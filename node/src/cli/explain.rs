@@ -10,7 +10,7 @@ use crate::{
 /// Tell what an error code means; without one, list all
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The code, as EV0123
+    /// The code: EV0123, ev123 or 123
     code: Option<String>,
 }
 
@@ -20,16 +20,18 @@ impl Args {
         let Some(code) = self.code else {
             return say(&table(["code", "meaning"], ALL.iter().map(|code| [code.id.into(), code.title.into()])));
         };
-        match codes::find(&code) {
+        match codes::find(&codes::full_id(&code)) {
             Some(code) => say(&page(code)),
-            None => {
-                let error = ApiError::new(&codes::UNKNOWN_CODE, format!("there is no error code '{code}'"));
-                Err(match nearest(&code.to_ascii_uppercase(), ALL.iter().map(|code| code.id.to_owned())) {
-                    Some(near) => error.hint(format!("did you mean {near}? `evener explain` lists all")),
-                    None => error,
-                })
-            }
+            None => Err(unknown(&code)),
         }
+    }
+}
+
+fn unknown(code: &str) -> ApiError {
+    let error = ApiError::new(&codes::UNKNOWN_CODE, format!("there is no error code '{code}'"));
+    match nearest(&codes::full_id(code), ALL.iter().map(|code| code.id.to_owned())) {
+        Some(near) => error.hint(format!("did you mean {near}? `evener explain` lists all")),
+        None => error,
     }
 }
 
@@ -45,4 +47,16 @@ fn page(code: &Code) -> String {
         code.status,
         code.exit_code(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_code_is_told_the_nearest() {
+        assert!(unknown("EV0306x").hint.contains("did you mean EV0306?"));
+        assert!(unknown("EV06O1").hint.contains("did you mean EV0601?"));
+        assert_eq!(&*unknown("nothing").hint, codes::UNKNOWN_CODE.hint);
+    }
 }
