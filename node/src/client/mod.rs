@@ -7,6 +7,7 @@ mod lane;
 mod lines;
 mod reading;
 mod servers;
+mod stranger;
 
 use std::{sync::Arc, time::Duration};
 
@@ -116,7 +117,10 @@ impl Client {
             match self.http.get(format!("{server}/readyz")).send().await {
                 Ok(answer) if answer.status().is_success() => {}
                 Ok(answer) => return Some(format!("{server}: {}", answer.text().await.unwrap_or_default().trim())),
-                Err(error) => return Some(format!("{server}: {}", root(&error))),
+                Err(error) if error.is_connect() || error.is_timeout() => {
+                    return Some(format!("{server}: {}", root(&error)));
+                }
+                Err(error) => return Some(format!("{server}: {}; {}", root(&error), stranger::tip(&server))),
             }
         }
         None
@@ -146,7 +150,10 @@ impl Client {
         if row.method != "GET" {
             request = request.header("content-type", "application/json").body(call.body.clone());
         }
-        let response = request.send().await.map_err(|error| self.unsent(verb, &error))?;
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.unsent(verb, &error).await),
+        };
         self.servers.answered();
         if response.status().is_success() {
             return Ok(response);
@@ -159,10 +166,14 @@ impl Client {
         }))
     }
 
-    fn unsent(&self, verb: Verb, error: &reqwest::Error) -> ApiError {
+    async fn unsent(&self, verb: Verb, error: &reqwest::Error) -> ApiError {
+        let server = self.servers.current();
         if error.is_connect() {
-            let message = format!("failed to connect to {}: {}", self.servers.current(), root(error));
+            let message = format!("failed to connect to {server}: {}", root(error));
             return ApiError::new(&codes::NO_SERVER, message);
+        }
+        if !self.servers.ever_answered() && stranger::is_one(&self.http, &server).await {
+            return stranger::taken_for_a_server(&server);
         }
         self.lost(verb, error)
     }

@@ -1,0 +1,67 @@
+//! What takes connections and is no server: most often the port on which nodes talk to each other.
+
+use crate::{codes, error::ApiError};
+
+/// Whether `server` takes a connection and then does not speak HTTP. It is asked once more: who was only stopping when
+/// the request was lost takes no connection now, or answers.
+pub async fn is_one(http: &reqwest::Client, server: &str) -> bool {
+    match http.get(format!("{server}/livez")).send().await {
+        Ok(_) => false,
+        Err(error) => !error.is_connect() && !error.is_timeout(),
+    }
+}
+
+/// What to say to who took it for a server.
+pub fn taken_for_a_server(server: &str) -> ApiError {
+    let message = format!("{server} takes connections and does not speak HTTP");
+    ApiError::new(&codes::NOT_EVENER, message).hint(tip(server))
+}
+
+/// Where the server probably is.
+pub fn tip(server: &str) -> String {
+    let lower = reqwest::Url::parse(server).ok().and_then(|mut url| {
+        let port = url.port()?.checked_sub(1)?;
+        url.set_port(Some(port)).ok()?;
+        Some(url.to_string().trim_end_matches('/').to_owned())
+    });
+    let lower = lower.unwrap_or_else(|| "http://127.0.0.1:4750".to_owned());
+    format!(
+        "it may be the port that nodes talk to each other on; the HTTP port is usually one lower: try --server {lower}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{client::Client, engine::Request};
+
+    /// Something that hangs up as soon as it is spoken to.
+    async fn peer_port() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn the_port_of_peers_is_recognised() {
+        let server = peer_port().await;
+        let error = Client::connect(&server).unwrap().ask(&Request::Status).await.unwrap_err();
+        assert!(error.is(&codes::NOT_EVENER), "{error}");
+        assert!(error.message.contains(&server) && error.hint.contains("one lower"), "{error:?}");
+        assert!(is_one(&reqwest::Client::new(), &server).await);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_there_is_no_stranger() {
+        assert!(!is_one(&reqwest::Client::new(), "http://127.0.0.1:1").await);
+    }
+
+    #[test]
+    fn the_tip_names_the_port_before() {
+        assert!(tip("http://10.0.0.7:4751").ends_with("--server http://10.0.0.7:4750"));
+        assert!(tip("http://[::1]:5001").ends_with("--server http://[::1]:5000"));
+    }
+}
