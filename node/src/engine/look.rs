@@ -79,8 +79,9 @@ pub fn cluster(engine: &Engine) -> Cluster {
             segments: owned.get(&node).copied().unwrap_or(0),
         }
     });
-    // A leader that no majority has heard for so long is none, whatever it believes.
-    let heard = standing.quorum_age.is_none_or(|age| age < QUORUM_AGE_MAX);
+    // A leader that no majority has heard for so long is none, whatever it believes. One that votes alone is its own.
+    let alone = standing.voters == [standing.node];
+    let heard = alone || standing.quorum_age.is_none_or(|age| age < QUORUM_AGE_MAX);
     Cluster {
         cluster: standing.cluster.to_string(),
         leader: standing.leader.filter(|_| heard).map(|leader| name_of(&state, leader)),

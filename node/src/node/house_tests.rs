@@ -8,7 +8,12 @@ use std::sync::{
 use evener_core::{id::SegmentId, processor::OnError};
 
 use super::{Node, sequence};
-use crate::{codes, node::Any, prelude::*};
+use crate::{
+    codes,
+    engine::{Reply, Request},
+    node::Any,
+    prelude::*,
+};
 
 #[derive(Debug, Event, Serialize, Deserialize)]
 #[event(key = account)]
@@ -159,3 +164,11 @@ async fn what_cannot_be_started_says_why() {
 }
 
 async fn nothing(_: Account) {}
+
+#[tokio::test(start_paused = true)]
+async fn who_votes_alone_leads_however_long_it_has_heard_from_nobody() {
+    let node = Node::ephemeral().start().await.unwrap();
+    tokio::time::sleep(60.secs()).await;
+    let Reply::Cluster(cluster) = node.ask(Request::ClusterStatus).await.unwrap() else { panic!("it is the cluster") };
+    assert_eq!(cluster.leader.as_ref(), Some(&cluster.members[0].name));
+}
