@@ -63,23 +63,27 @@ fn text(cluster: &Cluster) -> String {
     let rows = cluster.members.iter().map(|member| {
         [
             member.name.clone(),
-            member.id.to_string(),
             if member.alive { "alive" } else { "gone" }.to_owned(),
-            member.why.as_ref().map_or_else(|| member.role.clone(), |why| format!("{}: {why}", member.role)),
+            member.role.clone(),
             member.segments.to_string(),
             maybe(member.applied),
-            member.http.clone(),
+            // As short as `--server` takes it.
+            member.http.trim_start_matches("http://").to_owned(),
             member.peer.clone(),
         ]
     });
-    let members = table(["name", "id", "state", "role", "segments", "applied", "clients", "peers"], rows);
+    let members = table(["name", "state", "role", "segments", "log index", "clients", "peers"], rows);
     let leader = maybe(cluster.leader.as_ref());
     let (id, head, all) = (&cluster.cluster, count(cluster.head), cluster.members.len());
     let (voters, may_lose) = (cluster.voters, cluster.may_lose);
-    let mut text = format!("cluster {id}, leader {leader}, head {head}\n");
+    let mut text = format!("cluster {id}\nleader {leader}; the next event gets position {head}\n");
     text += &format!(
         "{voters} of {all} members vote; {may_lose} of them may be lost, and the cluster goes on\n\n{members}"
     );
+    let voteless = cluster.members.iter().filter_map(|member| Some((&member.name, member.why.as_ref()?)));
+    for (nth, (name, why)) in voteless.enumerate() {
+        text += &format!("{}{name} does not vote: {why}\n", if nth == 0 { "\n" } else { "" });
+    }
     if !cluster.unowned.is_empty() {
         let rows = cluster
             .unowned

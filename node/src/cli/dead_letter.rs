@@ -7,7 +7,7 @@ use super::{
     Server,
     args::{Changing, number},
     not_yet,
-    output::{count, maybe, table},
+    output::{count, from_now, maybe, table},
 };
 use crate::{
     codes,
@@ -107,15 +107,12 @@ fn list(name: String, server: &Server) -> Result<(), ApiError> {
                 aside.state.clone(),
                 count(aside.letters.len() as u64),
                 maybe(first.map(|letter| letter.position)),
-                maybe(first.map(|letter| letter.kind.clone())),
                 maybe(first.map(|letter| letter.attempts)),
-                maybe(aside.retry_at.as_ref()),
-                maybe(aside.lent_to.as_ref()),
+                maybe(aside.retry_at.as_deref().map(from_now)),
                 aside.cause.clone(),
             ]
         });
-        let heads = ["sequence", "state", "letters", "position", "type", "attempts", "retry at", "lent to", "cause"];
-        table(heads, rows)
+        table(["sequence", "state", "letters", "position", "attempts", "retry", "cause"], rows)
     })
 }
 

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -72,23 +72,65 @@ pub fn complain(error: &ApiError) {
     eprintln!("  {faint}more: evener explain {}{plain}", error.code);
 }
 
-/// A table with these heads.
+/// A table with these heads. On a terminal each row is one line: what is too long for it is cut, and `-o json` has the
+/// whole; who reads from a pipe gets whole lines.
 pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let terminal = std::io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
+    table_within(terminal.map(|(columns, _)| columns), heads, rows)
+}
+
+fn table_within<const N: usize>(
+    columns: Option<u16>,
+    heads: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if !std::io::stdout().is_terminal() {
-        // Who reads it from a pipe wants whole lines.
-        table.set_content_arrangement(ContentArrangement::Disabled);
-    }
-    table.set_header(heads.map(str::to_uppercase));
+    table.load_style(presets::NOTHING).set_truncation_indicator("…");
+    match columns {
+        Some(columns) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    table.set_header(one_line(heads.map(str::to_uppercase)));
     for row in rows {
-        table.add_row(row);
+        table.add_row(one_line(row));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
+    let whole = table.column_max_content_widths().first().copied().unwrap_or(0).saturating_add(2);
+    if let (Some(columns), Some(first)) = (columns, table.column_mut(0)) {
+        // The first is a name, to be typed in the next command: it is cut last.
+        first.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(whole.min(columns / 2))));
+    }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
+}
+
+fn one_line<const N: usize>(cells: [String; N]) -> Row {
+    // A cause may be the several lines of a program's own error.
+    let mut row = Row::from(cells.map(|cell| cell.split_whitespace().collect::<Vec<_>>().join(" ")));
+    row.max_height(1);
+    row
+}
+
+/// When, from now: `in 12 s`, `3 min ago`. What is no time stays what it is.
+pub fn from_now(time: &str) -> String {
+    let Ok(at) = time.parse::<jiff::Timestamp>() else { return time.to_owned() };
+    let seconds = at.as_second() - jiff::Timestamp::now().as_second();
+    if seconds >= 0 {
+        format!("in {}", span(seconds.unsigned_abs()))
+    } else {
+        format!("{} ago", span(seconds.unsigned_abs()))
+    }
+}
+
+/// Seconds in the unit that fits.
+pub fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", count(seconds / 3_600)),
+    }
 }
 
 /// What may be missing.
@@ -116,6 +158,30 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 8_577, 1_000_000].map(count), ["0", "999", "8,577", "1,000,000"]);
+    }
+
+    #[test]
+    fn on_a_terminal_each_row_is_one_line_that_fits() {
+        let row = [format!("case-{}", "9".repeat(60)), "dead".into(), format!("no such\naddress {}", "x".repeat(200))];
+        let text = table_within(Some(80), ["sequence", "state", "cause"], [row]);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("dead") && text.contains('…') && text.contains("no such"), "{text}");
+        let name = "a-name-of-thirty-characters-ok".to_owned();
+        let text =
+            table_within(Some(80), ["sequence", "state", "cause"], [[name.clone(), "dead".into(), "x ".repeat(99)]]);
+        assert!(text.contains(&name), "a name that can be typed stays whole: {text}");
+    }
+
+    #[test]
+    fn times_are_told_from_now() {
+        let seconds = |seconds: i64| {
+            let at = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + seconds).unwrap();
+            from_now(&at.to_string())
+        };
+        assert!(["in 90 s", "in 89 s"].contains(&seconds(90).as_str()), "{}", seconds(90));
+        assert_eq!((seconds(-600), seconds(90_000)), ("10 min ago".into(), "in 25 h".into()));
+        assert_eq!(from_now("later"), "later");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     Server,
     args::{Changing, number, number_from_1},
     not_yet,
-    output::{count, maybe, table},
+    output::{count, from_now, maybe, table},
 };
 use crate::{
     engine::{Processor, Reply, Request, Verb, What},
@@ -208,13 +208,13 @@ fn list(server: &Server) -> Result<(), ApiError> {
                 processor.name.clone(),
                 processor.state.clone(),
                 format!("{owned}/{}", processor.segments.len()),
-                count(lag),
-                format!("{oldest:.1}"),
+                lag_text(lag),
+                age_text(lag, oldest),
                 count(processor.set_aside.sequences),
                 count(processor.set_aside.dead),
             ]
         };
-        let heads = ["name", "state", "owned", "lag events", "lag seconds", "set aside", "dead"];
+        let heads = ["name", "state", "owned", "to handle", "oldest", "set aside", "dead"];
         table(heads, processors.iter().map(row))
     })
 }
@@ -223,37 +223,50 @@ fn show(name: String, server: &Server) -> Result<(), ApiError> {
     let Reply::Processor(processor) = server.ask("failed to show a processor", Request::Processor(name))? else {
         unreachable!("a processor is answered with a processor");
     };
-    server.format().show(&processor, || {
-        let rows = processor.segments.iter().map(|segment| {
-            [
-                segment.id.to_string(),
-                maybe(segment.owner.as_ref()),
-                segment.epoch.to_string(),
-                count(segment.token),
-                count(segment.lag_events),
-                format!("{:.1}", segment.lag_seconds),
-                segment.state.clone(),
-                maybe(segment.attempt),
-                maybe(segment.retry_at.as_ref()),
-                maybe(segment.reason.as_ref()),
-            ]
-        });
-        let heads =
-            ["segment", "owner", "epoch", "token", "lag events", "lag seconds", "state", "attempt", "retry at", "why"];
-        let aside = processor.set_aside;
-        format!(
-            "{} (version {}): {}, head {}\nset aside: {} sequences, {} letters, {} dead; skipped: {}\n\n{}",
-            processor.name,
-            processor.version,
-            processor.state,
-            count(processor.head),
-            aside.sequences,
-            aside.letters,
-            aside.dead,
-            processor.skipped,
-            table(heads, rows)
-        )
-    })
+    server.format().show(&processor, || text(&processor))
+}
+
+fn text(processor: &Processor) -> String {
+    let rows = processor.segments.iter().map(|segment| {
+        [
+            segment.id.to_string(),
+            maybe(segment.owner.as_ref()),
+            segment.epoch.to_string(),
+            count(segment.token),
+            lag_text(segment.lag_events),
+            age_text(segment.lag_events, segment.lag_seconds),
+            segment.state.clone(),
+            maybe(segment.attempt),
+            maybe(segment.retry_at.as_deref().map(from_now)),
+        ]
+    });
+    let heads = ["segment", "owner", "epoch", "position", "to handle", "oldest", "state", "attempt", "retry"];
+    let Processor { name, version, state, head, skipped, .. } = processor;
+    let aside = processor.set_aside;
+    let mut text = format!(
+        "{name} (version {version}): {state}; the next event gets position {}\n\
+         set aside: {} sequences, {} letters, {} dead; skipped: {skipped}\n\n{}",
+        count(*head),
+        aside.sequences,
+        aside.letters,
+        aside.dead,
+        table(heads, rows)
+    );
+    let reasons = processor.segments.iter().filter_map(|segment| Some((segment.id, segment.reason.as_ref()?)));
+    // Below the table, where it has room: it is what somebody looks for who looks here.
+    for (nth, (id, reason)) in reasons.enumerate() {
+        text += &format!("{}segment {id}: {reason}\n", if nth == 0 { "\n" } else { "" });
+    }
+    text
+}
+
+fn lag_text(events: u64) -> String {
+    if events == 1 { "1 event".to_owned() } else { format!("{} events", count(events)) }
+}
+
+/// How long the oldest event has waited, where one does.
+fn age_text(events: u64, seconds: f64) -> String {
+    if events == 0 { "-".to_owned() } else { format!("{seconds:.1} s") }
 }
 
 fn on_error(word: &str) -> Result<OnError, String> {

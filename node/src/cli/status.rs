@@ -2,7 +2,7 @@
 
 use super::{
     Server,
-    output::{count, maybe, table},
+    output::{count, maybe, span, table},
 };
 use crate::{
     engine::{Reply, Request, Status},
@@ -38,13 +38,15 @@ fn text(status: &Status) -> String {
         ]
     });
     format!(
-        "{} {}, {} in term {}, leader {}, up {} s\nhead {}, applied {}, durable {}, state {} at {}\n\n{}",
+        "{} {}, {} in term {}, leader {}, up {}\n\
+         the next event gets position {}\n\
+         log index: applied {}, on disk {}, state {} at {}\n\n{}",
         status.node,
         status.version,
         status.role,
         status.term,
         maybe(status.leader.as_ref()),
-        status.uptime_s,
+        span(status.uptime_s),
         count(status.head),
         status.applied,
         status.durable,
