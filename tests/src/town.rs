@@ -395,7 +395,8 @@ pub fn now_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-async fn signal(child: &Child, which: &str) {
+/// Sends any signal to a process.
+pub async fn signal(child: &Child, which: &str) {
     let pid = child.id().expect("the child lives").to_string();
     let sent = Command::new("kill").args([which, &pid]).status().await;
     assert!(sent.is_ok_and(|status| status.success()), "{which} can be sent");

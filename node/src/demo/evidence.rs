@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, Write},
     path::Path,
 };
 
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// What the load was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Acked {
     /// The event.
     pub id: Uuid,
@@ -24,7 +26,7 @@ pub struct Acked {
 }
 
 /// What a node gave when all of it was read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Read {
     /// The event.
     pub id: Uuid,
@@ -89,6 +91,15 @@ pub fn handled(folder: &Path) -> Result<Vec<Handled>, String> {
     Ok(all)
 }
 
+fn write(path: &Path, lines: &[impl Serialize]) -> io::Result<()> {
+    let mut file = io::BufWriter::new(File::create(path)?);
+    for line in lines {
+        serde_json::to_writer(&mut file, line)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
+}
+
 /// A fault planted into the record, so that one can see that it would be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Break {
@@ -101,6 +112,19 @@ pub enum Break {
 }
 
 impl Evidence {
+    /// Writes the records as they are judged into the folder `judged`, one file a witness, one JSON object a line.
+    ///
+    /// # Errors
+    ///
+    /// Where one cannot be written.
+    pub fn keep(&self, folder: &Path) -> io::Result<()> {
+        let folder = folder.join("judged");
+        std::fs::create_dir_all(&folder)?;
+        write(&folder.join("acknowledged.ndjson"), &self.acked)?;
+        write(&folder.join("handled.ndjson"), &self.handled)?;
+        self.read.iter().try_for_each(|(node, read)| write(&folder.join(format!("stored-on-{node}.ndjson")), read))
+    }
+
     /// Plants a fault in the middle of the record.
     pub fn plant(&mut self, fault: Break) {
         match fault {
@@ -133,5 +157,25 @@ impl Evidence {
         if let Some(other) = other.copied() {
             self.handled.swap(middle, other);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_is_kept_as_it_is_judged() {
+        let id = Uuid::from_u128(7);
+        let acked = Acked { id, stream: "s".into(), number: 0, position: 0, at_ms: 1 };
+        let read = vec![Read { id, position: 0, stream: "s".into(), number: 0 }];
+        let mut evidence = Evidence { acked: vec![acked], read: [("n1".into(), read)].into(), handled: Vec::new() };
+        evidence.plant(Break::StoreTwice);
+        let folder = tempfile::tempdir().unwrap();
+        evidence.keep(folder.path()).unwrap();
+        let kept = |name: &str| std::fs::read_to_string(folder.path().join("judged").join(name)).unwrap();
+        assert_eq!(kept("acknowledged.ndjson").lines().count(), 1);
+        assert_eq!(kept("stored-on-n1.ndjson").lines().count(), 2, "what was planted is there");
+        assert!(kept("stored-on-n1.ndjson").contains(&id.to_string()));
     }
 }

@@ -3,19 +3,29 @@
 
 mod evidence;
 mod handler;
+mod interrupt;
 mod judge;
 mod load;
 mod observer;
 mod report;
 mod view;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use evener_core::{backoff::Backoff, criteria::Criteria, id::ContextId, processor, sequence::Sequencing};
 use tokio::time::Instant;
 
-pub use self::{evidence::Break, handler::run as run_handler, report::Report};
-use self::{evidence::Evidence, load::Load, observer::Observer, view::View};
+use self::{evidence::handled, load::Load, observer::Observer, view::View};
+pub use self::{
+    evidence::{Break, Evidence},
+    handler::run as run_handler,
+    interrupt::Interrupt,
+    observer::Observed,
+    report::Report,
+};
 use crate::{
     client::Client,
     engine::{Change, Read, Request, What},
@@ -25,6 +35,8 @@ use crate::{
 
 /// The demo's processor.
 const PROCESSOR: &str = "demo";
+/// The folder that its handlers write into.
+const HANDLED: &str = "handled";
 /// Before the first kill, and between the revival of a node and the next.
 const CALM: Duration = Duration::from_millis(2_500);
 /// How long a killed node stays dead.
@@ -45,73 +57,116 @@ pub struct Options {
     pub program: PathBuf,
 }
 
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the judge says; none where the run was interrupted before there was anything to judge.
+    pub report: Option<Report>,
+    /// Where everything is kept, if a promise broke.
+    pub kept: Option<PathBuf>,
+}
+
 /// Runs the demo.
 ///
 /// # Errors
 ///
 /// Where it could not be carried out. A promise that broke is no error but stands in the report.
-pub async fn run(options: Options) -> Result<Report, String> {
+pub async fn run(options: Options) -> Result<Outcome, String> {
     let folder = tempfile::Builder::new().prefix("evener-demo-").tempdir().map_err(|error| error.to_string())?;
-    let handled = folder.path().join("handled");
-    std::fs::create_dir(&handled).map_err(|error| format!("cannot make {}: {error}", handled.display()))?;
-    let mut view = View::open(options.headless);
-    view.says(&format!("three nodes start in {}", folder.path().display()));
-    let mut nodes = Nodes::start(&options.program, folder.path(), 3).await?;
-    let ran = play(&options, &mut nodes, &handled, &mut view).await;
-    view.close();
-    nodes.end().await;
-    let (report, holds) = match ran {
-        Ok(report) => {
-            let holds = report.holds();
-            (Ok(report), holds)
-        }
-        Err(error) => (Err(error), false),
-    };
-    if !holds && options.fault.is_none() {
-        eprintln!("what the nodes wrote and logged is kept in {}", folder.keep().display());
+    let ran = play(&options, folder.path()).await;
+    match ran {
+        Ok(report) if report.as_ref().is_none_or(Report::holds) => Ok(Outcome { report, kept: None }),
+        Ok(report) => Ok(Outcome { report, kept: Some(folder.keep()) }),
+        Err(error) => Err(format!("{error}\nwhat the nodes wrote and logged is kept in {}", folder.keep().display())),
     }
-    report
 }
 
-async fn play(
+/// All of it, in a folder of its own; the nodes have ended when it returns.
+async fn play(options: &Options, folder: &Path) -> Result<Option<Report>, String> {
+    let mut interrupt = Interrupt::listen();
+    let mut view = View::new(options.headless);
+    view.says(&format!("three nodes start in {}", folder.display()));
+    let mut nodes = tokio::select! {
+        nodes = Nodes::start(&options.program, folder, 3) => nodes?,
+        () = interrupt.next() => return Ok(None),
+    };
+    let ran = with(options, folder, &mut nodes, &mut view, &mut interrupt).await;
+    view.close();
+    nodes.end().await;
+    ran
+}
+
+/// With nodes that run: a load, kills, and the judgement.
+async fn with(
     options: &Options,
+    folder: &Path,
     nodes: &mut Nodes,
-    handled: &std::path::Path,
     view: &mut View,
-) -> Result<Report, String> {
-    let client = Client::connect(&nodes.urls()).map_err(|error| error.to_string())?;
-    create(options, &client, handled).await.map_err(|error| format!("the processor could not be created: {error}"))?;
-    let begun = Instant::now();
-    let observer = Observer::start(client.clone(), begun);
-    observer.wait_even(Duration::from_secs(20)).await?;
+    interrupt: &mut Interrupt,
+) -> Result<Option<Report>, String> {
+    let (client, begun) = (Client::connect(&nodes.urls()).map_err(|error| error.to_string())?, Instant::now());
+    let observer = Observer::start(client.clone(), &nodes.each_url(), begun)?;
+    tokio::select! {
+        prepared = prepare(options, &client, folder, &observer) => prepared?,
+        () = interrupt.next() => return Ok(None),
+    }
+    view.open();
     let idle = Idle::begin();
     let load = Load::start(&client, begun);
     let until = begun.elapsed() + options.time;
-    storm(nodes, &observer, &load, view, begun, until).await?;
-    let seconds = load.begun().elapsed().as_secs_f64();
-    let acked = load.end().await;
-    let idle_share = idle.share();
-    nodes.revive_all().await?;
+    storm(nodes, &observer, &load, view, interrupt, begun, until).await?;
+    view.close();
     view.says("the load is over; everything is handled and read back");
-    observer.wait_caught_up(CATCH_UP_MAX).await?;
-    observer.wait_even(CATCH_UP_MAX).await?;
-    let observed = observer.end().await;
-    let mut evidence = Evidence { acked, handled: evidence::handled(handled)?, ..Evidence::default() };
-    for (name, url) in nodes.each_url() {
-        evidence.read.insert(name, read_back(&url).await?);
-    }
+    let (seconds, idle_share) = (load.begun().elapsed().as_secs_f64(), idle.share());
+    let (mut evidence, observed) = tokio::select! {
+        gathered = gather(folder, nodes, load, observer) => gathered?,
+        () = interrupt.next() => return Ok(None),
+    };
     if let Some(fault) = options.fault {
         evidence.plant(fault);
     }
-    Ok(Report::of(&evidence, &observed, seconds, idle_share))
+    let report = Report::of(&evidence, &observed, seconds, idle_share);
+    if !report.holds() {
+        evidence.keep(folder).map_err(|error| format!("the record could not be kept: {error}"))?;
+    }
+    Ok(Some(report))
 }
 
-/// Kills and revives nodes until the time is over: the leader first, then whoever has most segments, in turns.
+/// The processor is there, and its segments are shared.
+async fn prepare(options: &Options, client: &Client, folder: &Path, observer: &Observer) -> Result<(), String> {
+    let handled = folder.join(HANDLED);
+    std::fs::create_dir(&handled).map_err(|error| format!("cannot make {}: {error}", handled.display()))?;
+    create(options, client, &handled).await.map_err(|error| format!("the processor could not be created: {error}"))?;
+    observer.wait_even(Duration::from_secs(20)).await
+}
+
+/// After the load: what each witness has to say once everything is handled.
+async fn gather(
+    folder: &Path,
+    nodes: &mut Nodes,
+    load: Load,
+    observer: Observer,
+) -> Result<(Evidence, Observed), String> {
+    let acked = load.end().await;
+    nodes.revive_all().await?;
+    observer.wait_caught_up(CATCH_UP_MAX).await?;
+    observer.wait_even(CATCH_UP_MAX).await?;
+    let observed = observer.end().await;
+    let mut evidence = Evidence { acked, handled: handled(&folder.join(HANDLED))?, ..Evidence::default() };
+    for (name, url) in nodes.each_url() {
+        evidence.read.insert(name, read_back(&url).await?);
+    }
+    Ok((evidence, observed))
+}
+
+/// Kills and revives nodes until the time is over or somebody has had enough: the leader first, then whoever has most
+/// segments, in turns.
 async fn storm(
     nodes: &mut Nodes,
     observer: &Observer,
     load: &Load,
     view: &mut View,
+    interrupt: &mut Interrupt,
     begun: Instant,
     until: Duration,
 ) -> Result<(), String> {
@@ -119,7 +174,10 @@ async fn storm(
     let mut dead: Option<(String, Duration)> = None;
     let mut leader_next = true;
     loop {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            () = interrupt.next() => return Ok(()),
+        }
         let now = begun.elapsed();
         let seen = observer.now();
         view.show(&seen, nodes, load, begun.elapsed(), until);
@@ -175,8 +233,8 @@ fn kill(
 }
 
 /// The demo's processor is a program without Rust: this very binary, asked to write down what it is given.
-async fn create(options: &Options, client: &Client, handled: &std::path::Path) -> Result<(), ApiError> {
-    let quote = |path: &std::path::Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+async fn create(options: &Options, client: &Client, handled: &Path) -> Result<(), ApiError> {
+    let quote = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
     let command = format!("exec {} demo-handler {}", quote(&options.program), quote(handled));
     let definition = processor::Definition {
         name: PROCESSOR.into(),

@@ -13,6 +13,7 @@ use super::PROCESSOR;
 use crate::{
     client::Client,
     engine::{Cluster, Processor, Reply, Request},
+    error::ApiError,
 };
 
 /// How often it looks.
@@ -23,8 +24,8 @@ const LOOK: Duration = Duration::from_millis(25);
 pub struct Seen {
     /// Who leads.
     pub leader: Option<String>,
-    /// Members, and up to where each has applied the log.
-    pub members: Vec<(String, u64)>,
+    /// Members, and up to which index each is known to have the log.
+    pub members: Vec<(String, Option<u64>)>,
     /// The position of the next event.
     pub head: u64,
     /// Each segment's owner, and how far it has come.
@@ -91,11 +92,16 @@ impl Seen {
 
 impl Observer {
     /// Begins to look. Times are told from `zero`.
-    pub fn start(client: Client, zero: Instant) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Where an address is none.
+    pub fn start(client: Client, nodes: &[(String, String)], zero: Instant) -> Result<Self, String> {
         let notes = Arc::<Mutex<Notes>>::default();
         let (tell, seen) = watch::channel(Seen::default());
-        let task = tokio::spawn(look(client, notes.clone(), tell));
-        Self { zero, seen, notes, task }
+        let eyes = Eyes::of(client, nodes).map_err(|error| error.to_string())?;
+        let task = tokio::spawn(look(eyes, notes.clone(), tell));
+        Ok(Self { zero, seen, notes, task })
     }
 
     /// What was seen at the last look.
@@ -160,12 +166,42 @@ impl Observer {
     }
 }
 
-async fn look(client: Client, notes: Arc<Mutex<Notes>>, tell: watch::Sender<Seen>) {
-    let client = client.with_patience(Duration::from_secs(2));
+/// Whom the observer asks.
+struct Eyes {
+    any: Client,
+    each: BTreeMap<String, Client>,
+    leader: Option<String>,
+}
+
+impl Eyes {
+    fn of(any: Client, nodes: &[(String, String)]) -> Result<Self, ApiError> {
+        let alone =
+            |(name, url): &(String, String)| Ok((name.clone(), Client::connect(url)?.with_patience(Duration::ZERO)));
+        let each = nodes.iter().map(alone).collect::<Result<_, ApiError>>()?;
+        Ok(Self { any: any.with_patience(Duration::from_secs(2)), each, leader: None })
+    }
+
+    /// The leader alone knows how far the others are; where it does not answer, anybody is asked.
+    async fn cluster(&mut self) -> Option<Cluster> {
+        let leader = self.leader.as_ref().and_then(|leader| self.each.get(leader));
+        let told = match leader {
+            Some(leader) => leader.ask(&Request::ClusterStatus).await.ok(),
+            None => None,
+        };
+        let told = match told {
+            Some(told) => Some(told),
+            None => self.any.ask(&Request::ClusterStatus).await.ok(),
+        };
+        let Some(Reply::Cluster(cluster)) = told else { return None };
+        self.leader.clone_from(&cluster.leader);
+        Some(*cluster)
+    }
+}
+
+async fn look(mut eyes: Eyes, notes: Arc<Mutex<Notes>>, tell: watch::Sender<Seen>) {
     loop {
-        let (processor, cluster) = (Request::Processor(PROCESSOR.into()), Request::ClusterStatus);
-        if let Ok(Reply::Processor(processor)) = client.ask(&processor).await
-            && let Ok(Reply::Cluster(cluster)) = client.ask(&cluster).await
+        if let Ok(Reply::Processor(processor)) = eyes.any.ask(&Request::Processor(PROCESSOR.into())).await
+            && let Some(cluster) = eyes.cluster().await
         {
             let seen = seen(&processor, &cluster);
             note(&mut notes.lock(), &seen);
@@ -181,11 +217,7 @@ fn seen(processor: &Processor, cluster: &Cluster) -> Seen {
     let segments = processor.segments.iter().map(|segment| (segment.id, (segment.owner.clone(), segment.token)));
     Seen {
         leader: cluster.leader.clone(),
-        members: cluster
-            .members
-            .iter()
-            .map(|member| (member.name.clone(), member.applied.unwrap_or_default()))
-            .collect(),
+        members: cluster.members.iter().map(|member| (member.name.clone(), member.applied)).collect(),
         head: processor.head,
         segments: segments.collect(),
         letters: processor.set_aside.letters,

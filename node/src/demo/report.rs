@@ -11,29 +11,29 @@ use super::{
 /// The JSON object of the contract.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    acked: u64,
-    stored: u64,
-    handled: u64,
-    lost: u64,
-    stored_twice: u64,
-    redelivered: u64,
-    out_of_order: u64,
-    moves: u64,
-    spread_max: u64,
-    takeover_ms: Spread,
-    append_gap_ms: Spread,
-    events_per_s: f64,
-    idle_share: f64,
-    kills: usize,
+    pub(crate) acked: u64,
+    pub(crate) stored: u64,
+    pub(crate) handled: u64,
+    pub(crate) lost: u64,
+    pub(crate) stored_twice: u64,
+    pub(crate) redelivered: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) moves: u64,
+    pub(crate) spread_max: u64,
+    pub(crate) takeover_ms: Spread,
+    pub(crate) append_gap_ms: Spread,
+    pub(crate) events_per_s: f64,
+    pub(crate) idle_share: f64,
+    pub(crate) kills: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    broken: Vec<String>,
+    pub(crate) broken: Vec<String>,
 }
 
 /// The middle and the worst.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Spread {
-    p50: u64,
-    max: u64,
+pub(crate) struct Spread {
+    pub(crate) p50: u64,
+    pub(crate) max: u64,
 }
 
 impl Spread {

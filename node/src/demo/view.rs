@@ -25,7 +25,7 @@ const DRAW: Duration = Duration::from_millis(200);
 
 /// A live view, or none.
 pub struct View {
-    terminal: bool,
+    headless: bool,
     open: bool,
     happened: VecDeque<String>,
     drawn: Option<Duration>,
@@ -44,16 +44,20 @@ pub enum Asked {
 }
 
 impl View {
+    /// One that is closed: what happens is told line by line, unless nobody wants to know.
+    pub const fn new(headless: bool) -> Self {
+        Self { headless, open: false, happened: VecDeque::new(), drawn: None, acked: VecDeque::new() }
+    }
+
     /// Opens it where there is a terminal and somebody who wants to see it.
-    pub fn open(headless: bool) -> Self {
-        let terminal = !headless && io::stdout().is_terminal() && io::stdin().is_terminal();
-        let open = terminal && enable_raw_mode().is_ok() && execute!(io::stdout(), EnterAlternateScreen, Hide).is_ok();
-        Self { terminal: open, open, happened: VecDeque::new(), drawn: None, acked: VecDeque::new() }
+    pub fn open(&mut self) {
+        let terminal = !self.headless && io::stdout().is_terminal() && io::stdin().is_terminal();
+        self.open = terminal && enable_raw_mode().is_ok() && execute!(io::stdout(), EnterAlternateScreen, Hide).is_ok();
     }
 
     /// Something happened.
     pub fn says(&mut self, what: &str) {
-        if !self.terminal {
+        if !self.open && !self.headless {
             eprintln!("{what}");
         }
         self.happened.push_back(what.into());
@@ -110,11 +114,12 @@ impl View {
                 (true, true) => "leader  ".green().to_string(),
                 (true, false) => "follower".to_string(),
             };
-            let applied = seen.members.iter().find(|(member, _)| member == name).map_or(0, |(_, applied)| *applied);
+            let index = seen.members.iter().find(|(member, _)| member == name).and_then(|(_, index)| *index);
+            let index = index.map_or_else(|| "-".to_owned(), |index| index.to_string());
             let owns = seen.segments.iter().filter(|(_, (owner, _))| owner.as_deref() == Some(name));
             let owns: Vec<String> = owns.map(|(id, _)| id.to_string()).collect();
             let count = counts.get(name).copied().unwrap_or(0);
-            let _ = writeln!(text, "  {name}  {role}  applied {applied:>8}   {count:>2} segments: {}", owns.join(" "));
+            let _ = writeln!(text, "  {name}  {role}  log index {index:>8}   {count:>2} segments: {}", owns.join(" "));
         }
         let unowned = seen.segments.values().filter(|(owner, _)| owner.is_none()).count();
         let handled = seen.segments.values().map(|(_, token)| *token).min().unwrap_or(0);

@@ -153,7 +153,8 @@ impl Nodes {
             0 => command.arg("--bootstrap"),
             _ => command.args(["--join", &self.nodes[0].peer]),
         };
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).kill_on_drop(true);
+        // In a group of its own: Ctrl-C is for whoever started the nodes, who ends them.
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).process_group(0).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
         let stdout = child.stdout.take().ok_or("a child's output was not given")?;
         let mut lines = BufReader::new(stdout).lines();

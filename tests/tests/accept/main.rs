@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 mod bad_input;
+mod commands;
 mod contract;
+mod demo;
 mod idle;
 mod joining;
 mod kills;

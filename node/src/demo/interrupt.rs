@@ -1,0 +1,34 @@
+//! Ctrl-C, SIGTERM or a terminal that was closed: the demo ends what it does and leaves no process behind.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Wishes of a person or a supervisor that it ends, one after the other.
+pub struct Interrupt([Option<Signal>; 3]);
+
+impl Interrupt {
+    /// From now on such a signal does not end the process by itself.
+    pub fn listen() -> Self {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        // Where one cannot be had, it does what it always does.
+        Self(kinds.map(|kind| signal(kind).ok()))
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            () = one(interrupt) => {}
+            () = one(terminate) => {}
+            () = one(hangup) => {}
+        }
+    }
+}
+
+async fn one(signal: &mut Option<Signal>) {
+    if let Some(signal) = signal
+        && signal.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,66 @@
+//! The demo as a person runs it: interrupted, and with a fault planted.
+
+use std::{path::PathBuf, process::Stdio};
+
+use evener_tests::town::{PATIENCE, pause, signal};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::EVENER;
+
+fn demo(args: &[&str]) -> Child {
+    let mut command = Command::new(EVENER);
+    command.arg("demo").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.kill_on_drop(true).spawn().unwrap()
+}
+
+/// Processes that have this folder in their command line.
+fn at_work_in(folder: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(folder)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_that_is_interrupted_judges_what_was_done_and_leaves_nothing_behind() {
+    let mut demo = demo(&["--for", "10m"]);
+    let mut told = BufReader::new(demo.stderr.take().unwrap()).lines();
+    let line = told.next_line().await.unwrap().unwrap();
+    let folder = line.strip_prefix("three nodes start in ").unwrap_or_else(|| panic!("{line}")).to_owned();
+    let handled = PathBuf::from(&folder).join("handled");
+    let begun = || {
+        std::fs::read_dir(&handled).is_ok_and(|files| files.flatten().any(|file| file.metadata().unwrap().len() > 0))
+    };
+    timeout(PATIENCE, async {
+        while !begun() {
+            pause().await;
+        }
+    })
+    .await
+    .expect("events are handled");
+    assert!(at_work_in(&folder).len() >= 3, "its nodes are at work");
+    signal(&demo, "-INT").await;
+    let ended = timeout(PATIENCE, demo.wait_with_output()).await.expect("it ends").unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert!(report["acked"].as_u64() > Some(0) && report["lost"] == 0, "{report}");
+    assert_eq!(at_work_in(&folder), [""; 0], "nobody is left behind");
+    assert!(!PathBuf::from(folder).exists(), "nothing is kept where every promise held");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_fault_is_named_and_the_record_is_kept() {
+    let demo = demo(&["--for", "1s", "--headless", "--break", "lose-one"]);
+    let ended = timeout(PATIENCE, demo.wait_with_output()).await.expect("it ends").unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    let kept = told.split_whitespace().find(|word| word.ends_with("/judged")).unwrap_or_else(|| panic!("{told}"));
+    let named = told.split_whitespace().nth(2).unwrap();
+    let acked = std::fs::read_to_string(PathBuf::from(kept).join("acknowledged.ndjson")).unwrap();
+    assert!(told.contains("was acknowledged at") && acked.contains(named), "{told}");
+    std::fs::remove_dir_all(PathBuf::from(kept).parent().unwrap()).unwrap();
+}
