@@ -116,7 +116,10 @@ impl Client {
         for server in self.servers.all() {
             match self.http.get(format!("{server}/readyz")).send().await {
                 Ok(answer) if answer.status().is_success() => {}
-                Ok(answer) => return Some(format!("{server}: {}", answer.text().await.unwrap_or_default().trim())),
+                Ok(answer) if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE => {
+                    return Some(format!("{server}: {}", answer.text().await.unwrap_or_default().trim()));
+                }
+                Ok(answer) => return Some(stranger::odd(&server, answer.status()).message),
                 Err(error) if error.is_connect() || error.is_timeout() => {
                     return Some(format!("{server}: {}", root(&error)));
                 }
@@ -160,10 +163,7 @@ impl Client {
         }
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
-        Err(serde_json::from_slice(&body).unwrap_or_else(|_| {
-            let message = format!("{} answered {status}, and not as Evener does", self.servers.current());
-            ApiError::new(&codes::NOT_EVENER, message)
-        }))
+        Err(serde_json::from_slice(&body).unwrap_or_else(|_| stranger::odd(&self.servers.current(), status)))
     }
 
     async fn unsent(&self, verb: Verb, error: &reqwest::Error) -> ApiError {

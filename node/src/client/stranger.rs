@@ -17,6 +17,11 @@ pub fn taken_for_a_server(server: &str) -> ApiError {
     ApiError::new(&codes::NOT_EVENER, message).hint(tip(server))
 }
 
+/// What to say of a server that speaks HTTP and something else than Evener does.
+pub fn odd(server: &str, status: reqwest::StatusCode) -> ApiError {
+    ApiError::new(&codes::NOT_EVENER, format!("{server} answered {status}, and not as Evener does"))
+}
+
 /// Where the server probably is.
 pub fn tip(server: &str) -> String {
     let lower = reqwest::Url::parse(server).ok().and_then(|mut url| {
@@ -52,6 +57,16 @@ mod tests {
         assert!(error.is(&codes::NOT_EVENER), "{error}");
         assert!(error.message.contains(&server) && error.hint.contains("one lower"), "{error:?}");
         assert!(is_one(&reqwest::Client::new(), &server).await);
+    }
+
+    #[tokio::test]
+    async fn a_page_of_another_server_is_not_taken_for_a_reason() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let page = axum::Router::new().fallback(|| async { (axum::http::StatusCode::NOT_FOUND, "<html>\n</html>") });
+        tokio::spawn(async move { axum::serve(listener, page).await });
+        let why = Client::connect(&address.to_string()).unwrap().not_ready().await.unwrap();
+        assert_eq!(why, format!("http://{address} answered 404 Not Found, and not as Evener does"));
     }
 
     #[tokio::test]
