@@ -1,7 +1,7 @@
 //! `evener config`
 
 use super::{
-    Format,
+    Format, logs,
     output::{say, table},
     serve::Flags,
 };
@@ -32,6 +32,7 @@ impl Args {
             let rows = rows.iter().map(|row| [row.name.into(), row.value.clone(), row.origin.clone()]);
             table(["setting", "value", "from"], rows)
         })?;
+        logs::filter(&loaded.settings)?;
         loaded.settings.check()
     }
 }

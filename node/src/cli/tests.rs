@@ -61,3 +61,10 @@ fn flags_of_settings_reach_the_settings() {
     let settings = flags.unwrap().load().unwrap().settings;
     assert_eq!((settings.lease.as_secs(), settings.bootstrap, settings.join.len()), (7, true, 2));
 }
+
+#[test]
+fn config_refuses_a_log_filter_that_serve_would_refuse() {
+    let cli = Cli::try_parse_from(["evener", "config", "-o", "json", "--log-filter", "x=y=z"]).unwrap();
+    let error = cli.command.run().unwrap_err();
+    assert!(error.is(&crate::codes::BAD_SETTING) && error.message.contains("x=y=z"), "{error}");
+}
