@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use crate::rig::Nodes;
+use crate::rig::{Interrupt, Nodes};
 
 pub use append::Row;
 pub use disk::Baseline;
@@ -44,36 +44,47 @@ pub struct Figures {
     pub rows: Vec<Row>,
 }
 
-/// Runs it; `tell` is given each line as soon as it is there.
+/// Runs it; `tell` is given each line as soon as it is there. None where it was interrupted.
 ///
 /// # Errors
 ///
 /// Where it could not be carried out, or events that were acknowledged are not there.
-pub async fn run(options: &Options, mut tell: impl FnMut(&Line)) -> Result<Figures, String> {
+pub async fn run(options: &Options, mut tell: impl FnMut(&Line)) -> Result<Option<Figures>, String> {
+    let mut interrupt = Interrupt::listen();
     let mut figures = Figures { baseline: disk::measure(options.bytes, Duration::from_secs(2))?, rows: Vec::new() };
     tell(&Line::Baseline(figures.baseline.clone()));
     for count in &options.nodes {
         let folder = tempfile::Builder::new().prefix("evener-bench-").tempdir().map_err(|error| error.to_string())?;
-        let mut nodes = Nodes::start(&options.program, folder.path(), *count).await?;
-        let singles = options.writers.iter().map(|writers| (*writers, 1));
-        let batches = (options.batch > 1).then_some((16, options.batch));
-        let mut measured = Ok(());
-        for (writers, batch) in singles.chain(batches) {
-            match append::measure(options, &nodes, *count, writers, batch, &figures.baseline).await {
-                Ok(row) => {
-                    tell(&Line::Row(row.clone()));
-                    figures.rows.push(row);
-                }
-                Err(error) => {
-                    measured = Err(error);
-                    break;
-                }
-            }
-        }
+        let mut nodes = Nodes::plan(&options.program, folder.path(), *count)?;
+        let measured = tokio::select! {
+            measured = rows(options, &mut nodes, *count, &mut figures, &mut tell) => measured.map(Some),
+            () = interrupt.next() => Ok(None),
+        };
         nodes.end().await;
-        measured?;
+        if measured?.is_none() {
+            return Ok(None);
+        }
     }
-    Ok(figures)
+    Ok(Some(figures))
+}
+
+/// The lines with so many nodes.
+async fn rows(
+    options: &Options,
+    nodes: &mut Nodes,
+    count: usize,
+    figures: &mut Figures,
+    tell: &mut impl FnMut(&Line),
+) -> Result<(), String> {
+    nodes.start().await?;
+    let singles = options.writers.iter().map(|writers| (*writers, 1));
+    let batches = (options.batch > 1).then_some((16, options.batch));
+    for (writers, batch) in singles.chain(batches) {
+        let row = append::measure(options, nodes, count, writers, batch, &figures.baseline).await?;
+        tell(&Line::Row(row.clone()));
+        figures.rows.push(row);
+    }
+    Ok(())
 }
 
 /// One line of what is told.

@@ -119,6 +119,7 @@ mod tests {
         for line in ["evener read --from -1", "evener append s --type t --marker -1", "evener wait voters -1"] {
             assert!(told(line).contains("it must be a whole number, from"), "{}", told(line));
         }
+        assert!(told("evener bench append --nodes 0").contains("from 1 to 9"));
         assert!(told("evener read --limit x").contains("it must be a whole number, from 0 on"));
         assert!(told("evener dead-letter retry p --all --component 70000").contains("too large"));
         assert!(told("evener processor create p --exec x --segments 0").contains("from 1 on"));

@@ -3,7 +3,6 @@
 
 mod evidence;
 mod handler;
-mod interrupt;
 mod judge;
 mod load;
 mod observer;
@@ -22,7 +21,6 @@ use self::{evidence::handled, load::Load, observer::Observer, view::View};
 pub use self::{
     evidence::{Break, Evidence},
     handler::run as run_handler,
-    interrupt::Interrupt,
     observer::Observed,
     report::Report,
 };
@@ -30,7 +28,7 @@ use crate::{
     client::Client,
     engine::{Change, Read, Request, What},
     error::ApiError,
-    rig::{Idle, Nodes},
+    rig::{Idle, Interrupt, Nodes},
 };
 
 /// The demo's processor.
@@ -86,17 +84,14 @@ async fn play(options: &Options, folder: &Path) -> Result<Option<Report>, String
     let mut interrupt = Interrupt::listen();
     let mut view = View::new(options.headless);
     view.says(&format!("three nodes start in {}", folder.display()));
-    let mut nodes = tokio::select! {
-        nodes = Nodes::start(&options.program, folder, 3) => nodes?,
-        () = interrupt.next() => return Ok(None),
-    };
+    let mut nodes = Nodes::plan(&options.program, folder, 3)?;
     let ran = with(options, folder, &mut nodes, &mut view, &mut interrupt).await;
     view.close();
     nodes.end().await;
     ran
 }
 
-/// With nodes that run: a load, kills, and the judgement.
+/// With these nodes: a load, kills, and the judgement.
 async fn with(
     options: &Options,
     folder: &Path,
@@ -104,6 +99,10 @@ async fn with(
     view: &mut View,
     interrupt: &mut Interrupt,
 ) -> Result<Option<Report>, String> {
+    tokio::select! {
+        started = nodes.start() => started?,
+        () = interrupt.next() => return Ok(None),
+    }
     let (client, begun) = (Client::connect(&nodes.urls()).map_err(|error| error.to_string())?, Instant::now());
     let observer = Observer::start(client.clone(), &nodes.each_url(), begun)?;
     tokio::select! {
@@ -148,7 +147,7 @@ async fn gather(
     observer: Observer,
 ) -> Result<(Evidence, Observed), String> {
     let acked = load.end().await;
-    nodes.revive_all().await?;
+    nodes.start().await?;
     observer.wait_caught_up(CATCH_UP_MAX).await?;
     observer.wait_even(CATCH_UP_MAX).await?;
     let observed = observer.end().await;

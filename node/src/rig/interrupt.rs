@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM or a terminal that was closed: the demo ends what it does and leaves no process behind.
+//! Ctrl-C, SIGTERM or a terminal that was closed: whoever started nodes ends them, and leaves no process behind.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

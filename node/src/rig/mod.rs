@@ -1,7 +1,10 @@
-//! What `demo` and `bench` stand on: nodes as child processes, and what the machine was doing meanwhile.
+//! What `demo` and `bench` stand on: nodes as child processes, who wants them to end, and what the machine was doing
+//! meanwhile.
 
+mod interrupt;
 mod machine;
 mod nodes;
 
+pub use interrupt::Interrupt;
 pub use machine::{Idle, cpu_seconds};
 pub use nodes::Nodes;

@@ -34,12 +34,12 @@ struct Node {
 }
 
 impl Nodes {
-    /// Starts so many nodes in folders below `folder`, the first as a new cluster, the others joining it.
+    /// So many nodes with folders below `folder`; none is started yet.
     ///
     /// # Errors
     ///
-    /// Where one does not get ready.
-    pub async fn start(program: &Path, folder: &Path, count: usize) -> Result<Self, String> {
+    /// Where there are no free ports.
+    pub fn plan(program: &Path, folder: &Path, count: usize) -> Result<Self, String> {
         let ports = free_ports(2 * count)?;
         let nodes = (0..count).map(|nth| Node {
             name: format!("n{}", nth + 1),
@@ -47,11 +47,22 @@ impl Nodes {
             peer: format!("127.0.0.1:{}", ports[nth + count]),
             child: None,
         });
-        let mut nodes = Self { program: program.into(), folder: folder.into(), nodes: nodes.collect() };
-        for nth in 0..count {
-            nodes.begin(nth).await?;
+        Ok(Self { program: program.into(), folder: folder.into(), nodes: nodes.collect() })
+    }
+
+    /// Starts every node that does not run, the first as a new cluster, the others joining it. Where this is given up
+    /// half-way, [`end`](Self::end) ends those that were started.
+    ///
+    /// # Errors
+    ///
+    /// Where one does not get ready.
+    pub async fn start(&mut self) -> Result<(), String> {
+        for nth in 0..self.nodes.len() {
+            if self.nodes[nth].child.is_none() {
+                self.begin(nth).await?;
+            }
         }
-        Ok(nodes)
+        Ok(())
     }
 
     /// All URLs, for a client.
@@ -96,16 +107,6 @@ impl Nodes {
             Some(nth) => self.begin(nth).await,
             None => Ok(()),
         }
-    }
-
-    /// Starts every dead node again.
-    pub async fn revive_all(&mut self) -> Result<(), String> {
-        for nth in 0..self.nodes.len() {
-            if self.nodes[nth].child.is_none() {
-                self.begin(nth).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Whether every node that should live does.
@@ -157,14 +158,14 @@ impl Nodes {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).process_group(0).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
         let stdout = child.stdout.take().ok_or("a child's output was not given")?;
+        self.nodes[nth].child = Some(child);
         let mut lines = BufReader::new(stdout).lines();
         let ready = timeout(READY_MAX, lines.next_line()).await;
         if !matches!(&ready, Ok(Ok(Some(line))) if line.contains("\"ready\":true")) {
             let log = last_lines(&log);
-            return Err(format!("{} did not get ready; the end of its log:\n{log}", node.name));
+            return Err(format!("{} did not get ready; the end of its log:\n{log}", self.nodes[nth].name));
         }
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        self.nodes[nth].child = Some(child);
         Ok(())
     }
 }
