@@ -171,8 +171,8 @@ codes! {
          does it at most once as long as it is remembered.";
     UNKNOWN_THING = "EV0309" Invalid 404 "something that the request names does not exist",
         "look at what there is: `evener processor list`, `evener cluster status`",
-        "A node, a processor, a segment or a sequence was named that the cluster does not have; the message says which. \
-         It may have gone in the meantime.";
+        "A node, a processor, a segment or a sequence was named that the cluster does not have; the message says \
+         which. It may have gone in the meantime.";
 
     NO_LEADER = "EV0400" Overloaded 503 "the cluster has no leader for now",
         "repeat it; if it lasts, see which nodes are down: `evener cluster status`",
@@ -192,7 +192,8 @@ codes! {
          left for ever is no member any more.";
     REFUSED_BY_CLUSTER = "EV0404" Refused 422 "the cluster does not do this for now",
         "look at the members with `evener cluster status`, bring back what is missing, and repeat it",
-        "The message says what stands in the way. A change of members waits for the one before it, and never leaves fewer voters than can decide.";
+        "The message says what stands in the way. A change of members waits for the one before it, and never \
+         leaves fewer voters than can decide.";
     NOT_READY = "EV0405" Overloaded 503 "the server is not ready",
         "wait for it: `evener wait ready`",
         "A node answers requests once it is a member, knows a leader and has applied what the leader had.";
@@ -216,13 +217,14 @@ codes! {
          errors, so that a misspelt one is not silently ignored.";
     BAD_SETTING = "EV0501" Invalid 400 "a setting has a value that it cannot have",
         "give it a value of its kind: `evener config --reference` has each setting's kind, default and reason",
-        "The message names the setting, its value, and the flag, variable or file it comes from; `evener config` shows \
-         that for all of them. Durations have a unit (`500ms`, `5s`, `2m`), sizes may have one (`64KiB`, `16MiB`), addresses are \
-         `host:port`.";
+        "The message names the setting, its value, and the flag, variable or file it comes from; `evener config` \
+         shows that for all of them. Durations have a unit (`500ms`, `5s`, `2m`), sizes may have one (`64KiB`, \
+         `16MiB`), addresses are `host:port`.";
     SETTINGS_FILE = "EV0502" Invalid 400 "the settings file cannot be read",
         "correct the file, or name another one with --config",
-        "The file is TOML: sections in brackets, `key = value` below, as `[node]` and `name = \"n1\"`. `evener config \
-         --reference` lists what may stand in it. Without --config it is evener.toml in the current directory, if there.";
+        "The file is TOML: sections in brackets, `key = value` below, as `[node]` and `name = \"n1\"`. `evener \
+         config --reference` lists what may stand in it. Without --config it is evener.toml in the current \
+         directory, if there.";
     OPEN_ADDRESS = "EV0503" Refused 422 "an address that others can reach needs protection",
         "listen on 127.0.0.1, or accept it with --insecure-listen inside a trusted network",
         "There is no TLS and no authentication yet: whoever reaches the address can read and write everything. So \
@@ -258,9 +260,9 @@ codes! {
          than lies; the others have the same events.";
     START = "EV0512" Refused 422 "the node could not start",
         "look whether --data can be written, has room, and is of this version; then start it again",
-        "Something that a node needs could not be had; the message has what, and the reason that the operating system \
-         gives. Usually it is the data directory: its owner and rights, a full disk, a read-only mount; else a limit on \
-         threads or open files (`ulimit -a`). Starting again harms nothing.";
+        "Something that a node needs could not be had; the message has what, and the reason that the operating \
+         system gives. Usually it is the data directory: its owner and rights, a full disk, a read-only mount; \
+         else a limit on threads or open files (`ulimit -a`). Starting again harms nothing.";
     NOT_JOINED = "EV0513" Overloaded 503 "no node of the cluster answers at the addresses to join",
         "check --join and whether those nodes run; it is tried again until it succeeds",
         "A node joins by asking any member at its peer address (`--peer-listen`, default port 4751).";
@@ -270,8 +272,9 @@ codes! {
         "A word, a flag or a value is missing, unknown, or does not go with the others. Nothing was asked of a server.";
     NO_SERVER = "EV0601" Overloaded 503 "no server answers",
         "start one with `evener serve --bootstrap`, or name one with --server URL[,URL…] or EVENER_SERVER",
-        "All servers named were tried. The message has the reason of the last one: `Connection refused` means that the \
-         machine is there and nothing listens on that port, a timeout that a firewall or a wrong address may be in the way.";
+        "All servers named were tried. The message has the reason of the last one: `Connection refused` means \
+         that the machine is there and nothing listens on that port, a timeout that a firewall or a wrong address \
+         may be in the way.";
     NOT_EVENER = "EV0602" Invalid 502 "what answers there is not an Evener server",
         "check --server; the port is 4750 by default, and 4751 is for peers only",
         "The answer has not the form that an Evener server's has. Each node has two ports: one for clients, in HTTP \
@@ -281,8 +284,8 @@ codes! {
         "A file to import has one CloudEvents 1.0 JSON object a line. What stood before the line is stored.";
     FILE = "EV0604" Invalid 400 "a file cannot be read or written",
         "check that it exists, its name, and its rights",
-        "The message has the file and the reason that the operating system gives. A command that writes a file replaces \
-         none.";
+        "The message has the file and the reason that the operating system gives. A command that writes a file \
+         replaces none.";
     INTERRUPTED = "EV0605" Refused 422 "the command was interrupted",
         "run it again: what is stored already is not stored twice",
         "It ended before its work was done. What it did until then stays, and its message says what that was.";
@@ -301,8 +304,8 @@ codes! {
 
     UNAUTHORIZED = "EV0700" Unauthorized 401 "the request does not say who asks",
         "nothing yet: this version asks nobody for a token",
-        "Kept for authentication, which is not built yet; this code is not given today. Until then keep the ports where \
-         only those who may use them reach them.";
+        "Kept for authentication, which is not built yet; this code is not given today. Until then keep the ports \
+         where only those who may use them reach them.";
     OTHER_ORIGIN = "EV0701" Unauthorized 403 "a page of another site may not use this server",
         "use the server's own page, or a client that is no browser",
         "A browser says which site a page comes from (`Origin`). There is no authentication yet, so that a page \
@@ -318,8 +321,9 @@ codes! {
          the handlers wrote into their own files. These do not agree.";
     RIG = "EV0902" Refused 500 "the demo or the benchmark could not be carried out",
         "look into the nodes' logs in the folder that is named, and run it again with the machine at rest",
-        "Nodes are started as child processes on free ports of the loopback address, in a temporary directory (`TMPDIR`). \
-         Where that is full or slow, or the machine is busy, they may not be ready in time. The message says what failed.";
+        "Nodes are started as child processes on free ports of the loopback address, in a temporary directory \
+         (`TMPDIR`). Where that is full or slow, or the machine is busy, they may not be ready in time. The \
+         message says what failed.";
     BUG = "EV0999" Refused 500 "a fault in Evener itself",
         "please report it with the message and the server's log",
         "Something happened that should be impossible. What was acknowledged before stays stored; whether this request \

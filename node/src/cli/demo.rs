@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     codes,
-    demo::{Break, Options, Outcome, Report, run, run_handler},
+    demo::{Break, Ending, Options, Report, run, run_handler},
     error::ApiError,
 };
 
@@ -38,8 +38,8 @@ impl Args {
     pub fn run(self) -> Result<(), ApiError> {
         let Self { time, headless, fault } = self;
         let program = program()?;
-        let outcome = runtime()?.block_on(run(Options { time, headless, fault, program }));
-        let Outcome { report, kept } = outcome.map_err(|error| ApiError::new(&codes::RIG, error))?;
+        let ended = runtime()?.block_on(run(Options { time, headless, fault, program }));
+        let Ending { report, kept } = ended.map_err(|error| ApiError::new(&codes::RIG, error))?;
         let Some(report) = report else {
             eprintln!("ended before anything was judged");
             return Ok(());

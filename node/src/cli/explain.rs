@@ -1,6 +1,6 @@
 //! `evener explain [CODE]`
 
-use super::output::{say, table};
+use super::output::{say, table, wrapped};
 use crate::{
     codes::{self, ALL, Code},
     error::ApiError,
@@ -21,7 +21,7 @@ impl Args {
             return say(&table(["code", "meaning"], ALL.iter().map(|code| [code.id.into(), code.title.into()])));
         };
         match codes::find(&codes::full_id(&code)) {
-            Some(code) => say(&page(code)),
+            Some(code) => say(&wrapped(&page(code))),
             None => Err(unknown(&code)),
         }
     }

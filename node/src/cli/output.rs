@@ -72,6 +72,31 @@ pub fn complain(error: &ApiError) {
     eprintln!("  {faint}more: evener explain {}{plain}", error.code);
 }
 
+/// Breaks the lines of a text between words where they are too long for the terminal. Who reads from a pipe gets them
+/// whole.
+pub fn wrapped(text: &str) -> String {
+    let terminal = std::io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
+    terminal.map_or_else(|| text.to_owned(), |(columns, _)| wrapped_within(columns.into(), text))
+}
+
+fn wrapped_within(columns: usize, text: &str) -> String {
+    let (mut out, mut column) = (String::new(), 0);
+    for line in text.lines() {
+        for word in line.split(' ') {
+            let long = word.chars().count();
+            match column {
+                0 => column = long,
+                _ if column + 1 + long > columns => (out, column) = (out + "\n", long),
+                _ => (out, column) = (out + " ", column + 1 + long),
+            }
+            out.push_str(word);
+        }
+        out.push('\n');
+        column = 0;
+    }
+    out
+}
+
 /// A table with these heads. On a terminal each row is one line: what is too long for it is cut, and `-o json` has the
 /// whole; who reads from a pipe gets whole lines.
 pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
@@ -171,6 +196,12 @@ mod tests {
         let text =
             table_within(Some(80), ["sequence", "state", "cause"], [[name.clone(), "dead".into(), "x ".repeat(99)]]);
         assert!(text.contains(&name), "a name that can be typed stays whole: {text}");
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrapped_within(10, "one two three\n\nfour"), "one two\nthree\n\nfour\n");
+        assert_eq!(wrapped_within(4, "a-long-word b"), "a-long-word\nb\n");
     }
 
     #[test]

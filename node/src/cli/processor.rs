@@ -8,7 +8,7 @@ use super::{
     Server,
     args::{Changing, number, number_from_1},
     not_yet,
-    output::{count, from_now, maybe, table},
+    output::{count, from_now, maybe, table, wrapped},
 };
 use crate::{
     engine::{Processor, Reply, Request, Verb, What},
@@ -255,7 +255,7 @@ fn text(processor: &Processor) -> String {
     let reasons = processor.segments.iter().filter_map(|segment| Some((segment.id, segment.reason.as_ref()?)));
     // Below the table, where it has room: it is what somebody looks for who looks here.
     for (nth, (id, reason)) in reasons.enumerate() {
-        text += &format!("{}segment {id}: {reason}\n", if nth == 0 { "\n" } else { "" });
+        text += &wrapped(&format!("{}segment {id}: {reason}\n", if nth == 0 { "\n" } else { "" }));
     }
     text
 }

@@ -57,7 +57,7 @@ pub struct Options {
 
 /// What came of a run.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Ending {
     /// What the judge says; none where the run was interrupted before there was anything to judge.
     pub report: Option<Report>,
     /// Where everything is kept, if a promise broke.
@@ -69,12 +69,12 @@ pub struct Outcome {
 /// # Errors
 ///
 /// Where it could not be carried out. A promise that broke is no error but stands in the report.
-pub async fn run(options: Options) -> Result<Outcome, String> {
+pub async fn run(options: Options) -> Result<Ending, String> {
     let folder = tempfile::Builder::new().prefix("evener-demo-").tempdir().map_err(|error| error.to_string())?;
     let ran = play(&options, folder.path()).await;
     match ran {
-        Ok(report) if report.as_ref().is_none_or(Report::holds) => Ok(Outcome { report, kept: None }),
-        Ok(report) => Ok(Outcome { report, kept: Some(folder.keep()) }),
+        Ok(report) if report.as_ref().is_none_or(Report::holds) => Ok(Ending { report, kept: None }),
+        Ok(report) => Ok(Ending { report, kept: Some(folder.keep()) }),
         Err(error) => Err(format!("{error}\nwhat the nodes wrote and logged is kept in {}", folder.keep().display())),
     }
 }
