@@ -72,11 +72,24 @@ pub fn complain(error: &ApiError) {
     eprintln!("  {faint}more: evener explain {}{plain}", error.code);
 }
 
+/// How wide the terminal is; none where nobody looks on.
+pub fn columns() -> Option<u16> {
+    let size = std::io::stdout().is_terminal().then(crossterm::terminal::size)?;
+    size.ok().map(|(columns, _)| columns)
+}
+
+/// So many characters of a text, the last a mark that there are more.
+pub fn cut(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
 /// Breaks the lines of a text between words where they are too long for the terminal. Who reads from a pipe gets them
 /// whole.
 pub fn wrapped(text: &str) -> String {
-    let terminal = std::io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
-    terminal.map_or_else(|| text.to_owned(), |(columns, _)| wrapped_within(columns.into(), text))
+    columns().map_or_else(|| text.to_owned(), |columns| wrapped_within(columns.into(), text))
 }
 
 fn wrapped_within(columns: usize, text: &str) -> String {
@@ -100,8 +113,7 @@ fn wrapped_within(columns: usize, text: &str) -> String {
 /// A table with these heads. On a terminal each row is one line: what is too long for it is cut, and `-o json` has the
 /// whole; who reads from a pipe gets whole lines.
 pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let terminal = std::io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
-    table_within(terminal.map(|(columns, _)| columns), heads, rows)
+    table_within(columns(), heads, rows)
 }
 
 fn table_within<const N: usize>(
@@ -122,13 +134,23 @@ fn table_within<const N: usize>(
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let whole = table.column_max_content_widths().first().copied().unwrap_or(0).saturating_add(2);
-    if let (Some(columns), Some(first)) = (columns, table.column_mut(0)) {
-        // The first is a name, to be typed in the next command: it is cut last.
-        first.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(whole.min(columns / 2))));
+    if let Some(columns) = columns {
+        let whole = table.column_max_content_widths().into_iter().map(|width| width.saturating_add(2)).collect();
+        for (column, width) in table.column_iter_mut().zip(shrunk(whole, columns)) {
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
+        }
     }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
+}
+
+/// Widths that fit together: the widest give, so that numbers stay whole.
+fn shrunk(mut widths: Vec<u16>, columns: u16) -> Vec<u16> {
+    while widths.iter().map(|width| u32::from(*width)).sum::<u32>() > u32::from(columns) {
+        let Some(widest) = widths.iter_mut().max().filter(|width| **width > 4) else { break };
+        *widest -= 1;
+    }
+    widths
 }
 
 fn one_line<const N: usize>(cells: [String; N]) -> Row {
@@ -192,10 +214,8 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("dead") && text.contains('…') && text.contains("no such"), "{text}");
-        let name = "a-name-of-thirty-characters-ok".to_owned();
-        let text =
-            table_within(Some(80), ["sequence", "state", "cause"], [[name.clone(), "dead".into(), "x ".repeat(99)]]);
-        assert!(text.contains(&name), "a name that can be typed stays whole: {text}");
+        assert_eq!(shrunk(vec![60, 7, 100, 9], 80), [32, 7, 32, 9], "the widest give");
+        assert_eq!(shrunk(vec![60, 7], 80), [60, 7], "what fits stays");
     }
 
     #[test]

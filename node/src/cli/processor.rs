@@ -8,7 +8,7 @@ use super::{
     Server,
     args::{Changing, number, number_from_1},
     not_yet,
-    output::{count, from_now, maybe, table, wrapped},
+    output::{count, from_now, maybe, span, table, wrapped},
 };
 use crate::{
     engine::{Processor, Reply, Request, Verb, What},
@@ -266,7 +266,11 @@ fn lag_text(events: u64) -> String {
 
 /// How long the oldest event has waited, where one does.
 fn age_text(events: u64, seconds: f64) -> String {
-    if events == 0 { "-".to_owned() } else { format!("{seconds:.1} s") }
+    match (events, seconds) {
+        (0, _) => "-".to_owned(),
+        (_, 0.0..100.0) => format!("{seconds:.1} s"),
+        _ => span(seconds as u64),
+    }
 }
 
 fn on_error(word: &str) -> Result<OnError, String> {

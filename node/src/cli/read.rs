@@ -10,7 +10,7 @@ use super::{
     Format, Server,
     args::Which,
     block_on,
-    output::{maybe, say},
+    output::{columns, cut, maybe, say},
 };
 use crate::{client::Line, error::ApiError};
 
@@ -58,6 +58,7 @@ impl Args {
 /// Shows events one by one: to people as lines of a table, to programs as NDJSON unless they want otherwise.
 pub struct Show {
     format: Format,
+    columns: Option<u16>,
     all: Vec<serde_json::Value>,
 }
 
@@ -65,13 +66,13 @@ impl Show {
     /// As the command line says.
     pub fn new(server: &Server) -> Self {
         let usual = if std::io::stdout().is_terminal() { Format::Table } else { Format::Ndjson };
-        Self { format: server.output.unwrap_or(usual), all: Vec::new() }
+        Self { format: server.output.unwrap_or(usual), columns: columns(), all: Vec::new() }
     }
 
     /// Shows an event.
     pub fn event(&mut self, json: &str) -> Result<(), ApiError> {
         match self.format {
-            Format::Table => say(&row(json)),
+            Format::Table => say(&row(json, self.columns)),
             _ => self.line(json),
         }
     }
@@ -114,13 +115,36 @@ struct Row<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// One event as a line for people.
-fn row(json: &str) -> String {
+/// One event as a line for people: one line of their terminal, where they have one.
+fn row(json: &str, columns: Option<u16>) -> String {
     let Ok(row) = serde_json::from_str::<Row<'_>>(json) else { return format!("{json}\n") };
     let revision = row.revision.map(|revision| format!("@{revision}")).unwrap_or_default();
-    let stream = maybe(row.stream) + &revision;
-    let data = row.data.map_or("", RawValue::get);
-    let short: String = data.chars().take(80).collect();
-    let more = if short.len() < data.len() { "…" } else { "" };
-    format!("{:>8}  {stream:<24}  {:<32}  {short}{more}\n", row.position, row.kind)
+    let (stream, data) = (maybe(row.stream) + &revision, row.data.map_or("", RawValue::get));
+    let (stream_width, kind_width, data_width) = match columns {
+        Some(columns) => (20, 24, usize::from(columns).saturating_sub(8 + 20 + 24 + 6)),
+        None => (usize::MAX, usize::MAX, 80),
+    };
+    let (stream, kind, data) = (cut(&stream, stream_width), cut(&row.kind, kind_width), cut(data, data_width));
+    format!("{:>8}  {stream:<20}  {kind:<24}  {data}", row.position).trim_end().to_owned() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_of_the_terminal() {
+        let json = format!(
+            r#"{{"position":7,"type":"t.v1","stream":"{}","revision":0,"data":"é{}"}}"#,
+            "s".repeat(60),
+            "x".repeat(200)
+        );
+        let line = row(&json, Some(80));
+        assert_eq!(line.trim_end().chars().count(), 80, "{line}");
+        assert!(line.starts_with("       7  sssssssssssssssssss…  t.v1 "), "{line}");
+        assert!(
+            row(&json, None).contains(&format!("{}@0", "s".repeat(60))),
+            "who reads from a pipe gets the stream whole"
+        );
+    }
 }
