@@ -57,8 +57,9 @@ pub fn complain(error: &ApiError) {
     let bright = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (red, bold, faint, plain) =
         if bright { ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
-    let message = error.message.trim_end().replace('\n', "\n  ");
-    eprintln!("{red}{bold}error[{}]{plain}: {message}", error.code);
+    let columns = columns_of(&std::io::stderr());
+    let start = format!("error[{}]:", error.code);
+    eprintln!("{red}{bold}{start}{plain}{}", behind(&start, error.message.trim_end(), columns));
     if let Some(conflict) = &error.conflict {
         let json = serde_json::to_string(conflict).expect("a conflict is plain values");
         if json.len() < 500 {
@@ -68,14 +69,25 @@ pub fn complain(error: &ApiError) {
     if let Some(leader) = &error.leader {
         eprintln!("  {faint}leader:{plain} {leader}");
     }
-    eprintln!("  {bold}next:{plain} {}", error.hint);
+    eprintln!("  {bold}next:{plain}{}", behind("  next:", &error.hint, columns));
     eprintln!("  {faint}more: evener explain {}{plain}", error.code);
 }
 
-/// How wide the terminal is; none where nobody looks on.
+/// A text behind its start, its further lines indented.
+fn behind(start: &str, text: &str, columns: Option<u16>) -> String {
+    let all = format!("{start} {text}");
+    let all = columns.map_or_else(|| all.clone(), |columns| wrapped_within(usize::from(columns) - 2, &all));
+    all[start.len()..].trim_end().replace('\n', "\n  ")
+}
+
+/// How wide the terminal is that shows the answer; none where nobody looks on.
 pub fn columns() -> Option<u16> {
-    let size = std::io::stdout().is_terminal().then(crossterm::terminal::size)?;
-    size.ok().map(|(columns, _)| columns)
+    columns_of(&std::io::stdout())
+}
+
+fn columns_of(out: &impl IsTerminal) -> Option<u16> {
+    let size = out.is_terminal().then(crossterm::terminal::size)?;
+    size.ok().map(|(columns, _)| columns.max(20))
 }
 
 /// So many characters of a text, the last a mark that there are more.
@@ -93,19 +105,21 @@ pub fn wrapped(text: &str) -> String {
 }
 
 fn wrapped_within(columns: usize, text: &str) -> String {
-    let (mut out, mut column) = (String::new(), 0);
+    let mut out = String::new();
     for line in text.lines() {
-        for word in line.split(' ') {
-            let long = word.chars().count();
-            match column {
-                0 => column = long,
-                _ if column + 1 + long > columns => (out, column) = (out + "\n", long),
-                _ => (out, column) = (out + " ", column + 1 + long),
+        let mut column = 0;
+        // What a line begins with stays: an error may point at a place below another line.
+        for word in line.split_inclusive(' ') {
+            let long = word.trim_end().chars().count();
+            if column > 0 && column + long > columns {
+                out.truncate(out.trim_end_matches(' ').len());
+                out.push('\n');
+                column = 0;
             }
             out.push_str(word);
+            column += word.chars().count();
         }
         out.push('\n');
-        column = 0;
     }
     out
 }
@@ -222,6 +236,9 @@ mod tests {
     fn lines_break_between_words() {
         assert_eq!(wrapped_within(10, "one two three\n\nfour"), "one two\nthree\n\nfour\n");
         assert_eq!(wrapped_within(4, "a-long-word b"), "a-long-word\nb\n");
+        assert_eq!(wrapped_within(20, "1 | [node\n  |     ^"), "1 | [node\n  |     ^\n", "what is pointed at stays");
+        assert_eq!(behind("next:", "one two\nthree", Some(13)), " one\n  two\n  three");
+        assert_eq!(behind("next:", "one two\nthree", None), " one two\n  three");
     }
 
     #[test]
