@@ -112,6 +112,10 @@ codes! {
     UNKNOWN_CONTEXT = "EV0107" Invalid 404 "there is no such context",
         "leave the context out, or say `default`",
         "A context is an event store of its own. There are `default` (0) and `system` (1).";
+    BODY_TOO_SLOW = "EV0108" Invalid 408 "the body of a request does not come",
+        "send the body without a pause, or less of it at a time",
+        "A body that is on its way holds memory and a connection. Ten seconds without a byte of it, or less than \
+         64 KiB a second for long, and the request is refused. Nothing of it happened.";
 
     CONDITION = "EV0200" Conflict 409 "a condition of an append does not hold",
         "read again from the marker, decide anew, and append with the new marker",

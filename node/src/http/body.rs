@@ -1,14 +1,17 @@
-//! Bodies of requests: their length is looked at before anything is read, and all that are held at one time
-//! count against one budget.
+//! Bodies of requests: their length is looked at before anything is read, they come without long pauses, and all
+//! that has come of them at one time counts against one budget.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     http::{HeaderMap, header::CONTENT_LENGTH},
 };
-use http_body_util::{BodyExt, Limited};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 
 use crate::{codes, engine::Verb, error::ApiError};
 
@@ -22,6 +25,11 @@ pub const OTHER_BYTES_MAX: usize = 256 << 10;
 pub const HELD_BYTES_MAX: usize = 256 << 20;
 /// Streams (reads, tails, pages) that are open at one time.
 pub const STREAMS_MAX: usize = 1_024;
+/// The longest pause within a body: a few retransmissions of a bad network.
+pub const BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A body comes at least so fast on the whole, its first pause aside: the pace of a bad mobile network. So a body
+/// as large as may be, sent byte by byte, ends within five minutes.
+pub const BODY_BYTES_PER_SECOND_MIN: usize = 64 << 10;
 
 const UNIT: usize = 1_024;
 
@@ -56,23 +64,30 @@ impl Budget {
             _ => OTHER_BYTES_MAX,
         };
         let told = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        let has_none = told.is_none() && !headers.contains_key("transfer-encoding");
-        let length = if has_none { 0 } else { told.unwrap_or(max) };
-        if length > max {
+        if told.is_some_and(|length| length > max) {
             return Err(too_large(verb, max));
         }
-        let share = u32::try_from(length.div_ceil(UNIT)).expect("a body is at most 16 MiB");
-        let share = Arc::clone(&self.bytes)
-            .try_acquire_many_owned(share)
-            .map_err(|_| overloaded(format!("requests hold {HELD_BYTES_MAX} bytes together already")))?;
-        let read = Limited::new(body, max).collect().await;
-        let bytes = read.map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                return too_large(verb, max);
-            }
-            ApiError::new(&codes::BAD_BODY, format!("the body ended early: {error}"))
-        })?;
-        Ok(Held { bytes: bytes.to_bytes().into(), _share: share })
+        let mut body = Limited::new(body, max);
+        let mut held = Held { bytes: Vec::new(), _share: self.share(0)? };
+        let begun = Instant::now();
+        while let Some(frame) = in_time(begun, held.bytes.len(), body.frame()).await? {
+            let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
+                true => too_large(verb, max),
+                false => ApiError::new(&codes::BAD_BODY, format!("the body ended early: {error}")),
+            })?;
+            let Ok(chunk) = frame.into_data() else { continue };
+            let grown = held.bytes.len() + chunk.len();
+            held._share.merge(self.share(grown.div_ceil(UNIT) - held.bytes.len().div_ceil(UNIT))?);
+            held.bytes.extend_from_slice(&chunk);
+        }
+        Ok(held)
+    }
+
+    /// So many units more, for what has come: who only announces a long body holds nothing.
+    fn share(&self, units: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let units = u32::try_from(units).expect("a body is at most 16 MiB");
+        let share = Arc::clone(&self.bytes).try_acquire_many_owned(units);
+        share.map_err(|_| overloaded(format!("requests hold {HELD_BYTES_MAX} bytes together already")))
     }
 
     /// A place for a stream.
@@ -82,11 +97,44 @@ impl Budget {
     }
 }
 
+/// What comes next of a body of which so much has come, if it comes in time.
+async fn in_time<T>(begun: Instant, bytes: usize, next: impl Future<Output = T>) -> Result<T, ApiError> {
+    let pause = Instant::now() + BODY_PAUSE_MAX;
+    let pace = begun + BODY_PAUSE_MAX + Duration::from_millis((bytes * 1_000 / BODY_BYTES_PER_SECOND_MIN) as u64);
+    timeout_at(pause.min(pace), next).await.map_err(|_| {
+        let seconds = begun.elapsed().as_secs();
+        let message = format!("{bytes} bytes of the body came in {seconds} s, and then no more in time");
+        ApiError::new(&codes::BODY_TOO_SLOW, message)
+    })
+}
+
 fn too_large(verb: Verb, max: usize) -> ApiError {
     let row = verb.row();
     ApiError::new(&codes::BODY_TOO_LARGE, format!("a body of {} {} has at most {max} bytes", row.method, row.path))
 }
 
-fn overloaded(message: String) -> ApiError {
-    ApiError::new(&codes::OVERLOADED, message).retry_after(std::time::Duration::from_millis(200))
+/// The refusal of what would be one too many.
+pub fn overloaded(message: String) -> ApiError {
+    ApiError::new(&codes::OVERLOADED, message).retry_after(Duration::from_millis(200))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn p10_who_only_announces_a_body_holds_nothing() {
+        let budget = Budget::default();
+        let all = budget.bytes.available_permits();
+        let headers = HeaderMap::from_iter([(CONTENT_LENGTH, BATCH_BYTES_MAX.into())]);
+        let begun = bytes::Bytes::from_static(&[b' '; 3 * UNIT]);
+        let chunks = futures::stream::iter([Ok::<_, std::io::Error>(begun)]).chain(futures::stream::pending());
+        let mut reading = Box::pin(budget.read(Verb::AppendMany, &headers, Body::from_stream(chunks)));
+        assert!(futures::poll!(&mut reading).is_pending());
+        assert_eq!(all - budget.bytes.available_permits(), 3);
+        drop(reading);
+        assert_eq!(budget.bytes.available_permits(), all);
+    }
 }

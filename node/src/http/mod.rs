@@ -1,10 +1,11 @@
 //! HTTP: every verb of the one table at its route, and what only browsers and monitors ask for.
 //!
-//! Walls of this floor: lengths are looked at before memory is taken ([`body`]), every error is JSON with a
-//! code ([`answer`]), and nothing here decides anything: requests go to whoever [`Answers`].
+//! Walls of this floor: nobody holds a connection or memory for nothing ([`connections`], [`body`]), every error
+//! is JSON with a code ([`answer`]), and nothing here decides anything: requests go to whoever [`Answers`].
 
 mod answer;
 mod body;
+mod connections;
 mod health;
 mod metrics;
 mod openapi;
@@ -32,6 +33,7 @@ use crate::{
     wire::Call,
 };
 
+pub use connections::{CONNECTIONS_MAX, connections_max, serve};
 pub use health::Check;
 
 use answer::{failed, reply};
@@ -90,11 +92,11 @@ fn route(row: &Row) -> MethodRouter<Api> {
     on(method, move |State(api): State<Api>, path: RawPathParams, RawQuery(query): RawQuery, request: Request| {
         let path = path.iter().map(|(_, value)| value.to_owned()).collect();
         let call = Call { path, query: query.unwrap_or_default(), body: Vec::new() };
-        async move { serve(api, verb, call, request).await.unwrap_or_else(|error| failed(&error)) }
+        async move { answered(api, verb, call, request).await.unwrap_or_else(|error| failed(&error)) }
     })
 }
 
-async fn serve(api: Api, verb: Verb, mut call: Call, request: Request) -> Result<Response, ApiError> {
+async fn answered(api: Api, verb: Verb, mut call: Call, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let held = api.budget.read(verb, &parts.headers, body).await?;
     call.body = held.bytes;

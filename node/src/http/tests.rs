@@ -11,6 +11,7 @@ use evener_core::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
@@ -104,16 +105,20 @@ impl Answers for Small {
 
 /// Serves `small` and gives its address.
 pub async fn serve_small(small: Arc<Small>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, router(small), CONNECTIONS_MAX, CancellationToken::new()));
+    format!("http://{address}")
+}
+
+/// All routes over `small`.
+pub fn router(small: Arc<Small>) -> Router {
     let trouble = Some("no leader".to_owned());
     let health: Health = Arc::new(move || {
         let storage = Check { name: "storage", vital: true, trouble: None, note: None };
         vec![storage, Check { name: "leader", vital: false, trouble: trouble.clone(), note: None }]
     });
-    let router = Api::new(small, Metrics::default(), health).router();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}")
+    Api::new(small, Metrics::default(), health).router()
 }
 
 struct Http(String, reqwest::Client);

@@ -2,12 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::serve::ListenerExt;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{codes, engine::Late, error::ApiError, http::Api, metrics::Metrics, settings::Settings, threads::Threads};
+use crate::{
+    codes,
+    engine::Late,
+    error::ApiError,
+    http::{self, Api},
+    metrics::Metrics,
+    settings::Settings,
+    threads::Threads,
+};
 
 /// How long requests under way may take when the node ends; then they are cut off, as those that follow events
 /// would never end.
@@ -44,16 +51,7 @@ impl Door {
         let health = late.health();
         let router = Api::new(Arc::new(late), metrics, health).router();
         let stop = CancellationToken::new();
-        let stopped = stop.clone().cancelled_owned();
-        let serving = threads.spawn(async move {
-            // Answers are small and many: none may wait for the next one to fill a packet.
-            let listener = listener.tap_io(|connection| {
-                let _ = connection.set_nodelay(true);
-            });
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-                tracing::error!(%error, "the HTTP server ended");
-            }
-        });
+        let serving = threads.spawn(http::serve(listener, router, http::connections_max(), stop.clone()));
         Ok(Self { url, serving: Mutex::new(Some(serving)), stop })
     }
 

@@ -1,0 +1,154 @@
+use std::sync::Arc;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::http::{
+    body::{BODY_BYTES_PER_SECOND_MIN, BODY_PAUSE_MAX},
+    tests::{Small, router},
+};
+
+/// Somebody at the other end of a connection that is served.
+struct Knocker {
+    stream: DuplexStream,
+    begun: Instant,
+}
+
+impl Knocker {
+    fn new() -> Self {
+        let (stream, ours) = duplex(1 << 16);
+        tokio::spawn(connection(ours, router(Arc::new(Small::default())), CancellationToken::new()));
+        Self { stream, begun: Instant::now() }
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Everything that is answered until the connection is closed, and after how long that was.
+    async fn hear(&mut self) -> (String, Duration) {
+        let mut heard = String::new();
+        self.stream.read_to_string(&mut heard).await.unwrap();
+        (heard, self.begun.elapsed())
+    }
+
+    /// What is answered up to and with `end`.
+    async fn hear_until(&mut self, end: &str) -> String {
+        let mut heard = Vec::new();
+        while !String::from_utf8_lossy(&heard).contains(end) {
+            let byte = self.stream.read_u8().await;
+            heard.push(byte.unwrap_or_else(|_| panic!("{} ended", String::from_utf8_lossy(&heard))));
+        }
+        String::from_utf8(heard).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_whoever_does_not_say_what_it_wants_is_let_go() {
+    for half in ["", "GET /livez HTTP/1.1\r\nhost: x\r\nx-more: "] {
+        let mut knocker = Knocker::new();
+        knocker.say(half).await;
+        let (heard, after) = knocker.hear().await;
+        assert!(!heard.contains("200") && after >= HEAD_WAIT && after < HEAD_WAIT * 2, "{after:?}: {heard}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_head_that_is_too_long_is_refused() {
+    let mut knocker = Knocker::new();
+    knocker.say("GET /livez HTTP/1.1\r\nx-long: ").await;
+    // The end of it finds nobody who reads.
+    let _ = knocker.stream.write_all(&[b'x'; 2 * HEAD_BYTES_MAX]).await;
+    let (heard, after) = knocker.hear().await;
+    assert!(heard.starts_with("HTTP/1.1 431") && after < HEAD_WAIT, "{after:?}: {heard}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_body_that_stops_is_refused_soon() {
+    let mut knocker = Knocker::new();
+    knocker.say("POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n{\"events\":[").await;
+    let (heard, after) = knocker.hear().await;
+    assert!(heard.starts_with("HTTP/1.1 408") && heard.contains("EV0108"), "{heard}");
+    assert!(after >= BODY_PAUSE_MAX && after < BODY_PAUSE_MAX * 2, "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_body_that_trickles_is_refused_too() {
+    let mut knocker = Knocker::new();
+    knocker.say("POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n").await;
+    let (mut reading, mut writing) = tokio::io::split(knocker.stream);
+    let trickle = tokio::spawn(async move {
+        while writing.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(BODY_PAUSE_MAX / 4).await;
+        }
+    });
+    let mut heard = String::new();
+    reading.read_to_string(&mut heard).await.unwrap();
+    let after = knocker.begun.elapsed();
+    assert!(heard.contains("EV0108") && after < BODY_PAUSE_MAX * 2, "{after:?}: {heard}");
+    trickle.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_keeps_the_pace_is_taken_however_long_it_takes() {
+    let mut knocker = Knocker::new();
+    let chunks = 20;
+    let event = r#"{"events":[{"id":"1","source":"s","type":"t"}]}"#;
+    let length = chunks * BODY_BYTES_PER_SECOND_MIN + event.len();
+    knocker.say(&format!("POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n")).await;
+    for _ in 0..chunks {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        knocker.say(&" ".repeat(BODY_BYTES_PER_SECOND_MIN)).await;
+    }
+    knocker.say(event).await;
+    let heard = knocker.hear_until("\"next\":1").await;
+    assert!(heard.starts_with("HTTP/1.1 200") && knocker.begun.elapsed() > BODY_PAUSE_MAX, "{heard}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tail_lives_as_long_as_somebody_listens() {
+    let mut knocker = Knocker::new();
+    knocker.say("GET /page/live HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut heard = 0;
+    while knocker.begun.elapsed() < HEAD_WAIT * 3 {
+        knocker.hear_until("\n\n\r\n").await;
+        heard += 1;
+    }
+    assert!(heard > 30, "{heard}");
+}
+
+#[tokio::test]
+async fn p10_one_connection_too_many_hears_why_and_the_next_is_served_once_there_is_room() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(serve(listener, router(Arc::new(Small::default())), 2, stop.clone()));
+    let ask = async |stream: &mut TcpStream, end: &str| {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(end.as_bytes()) && stream.read_buf(&mut heard).await.unwrap() > 0 {}
+        String::from_utf8(heard).unwrap()
+    };
+    let connect = async || TcpStream::connect(address).await.unwrap();
+    let (mut first, mut second) = (connect().await, connect().await);
+    for stream in [&mut first, &mut second] {
+        assert!(ask(stream, "alive\n").await.starts_with("HTTP/1.1 200"));
+    }
+    let heard = ask(&mut connect().await, "never").await;
+    assert!(heard.starts_with("HTTP/1.1 503") && heard.contains("2 connections are open already"), "{heard}");
+    assert!(heard.contains("connection: close"), "{heard}");
+    drop(first);
+    while !ask(&mut connect().await, "alive\n").await.starts_with("HTTP/1.1 200") {}
+    stop.cancel();
+    serving.await.unwrap();
+    assert_eq!(second.read(&mut [0]).await.unwrap(), 0, "an idle connection is closed at the end");
+}
+
+#[test]
+fn half_of_the_files_are_left_to_the_log() {
+    assert!((1..=CONNECTIONS_MAX).contains(&connections_max()));
+}
