@@ -111,9 +111,7 @@ impl From<Refusal> for Error {
             Refusal::Retry => {
                 (Class::Overloaded, "the append was checked against a history that is too old by now; ask again".into())
             }
-            Refusal::Limit { name, max, got } => {
-                (Class::Invalid, format!("{name} is {max}, and the append has {got}; make it smaller"))
-            }
+            Refusal::Limit(passed) => (Class::Invalid, format!("{passed}; make it smaller")),
             Refusal::Invalid(why) => (Class::Invalid, why.clone()),
         };
         Self { refusal: Some(Box::new(refusal)), ..Self::new(class, message) }

@@ -15,7 +15,7 @@ use crate::{
     criteria::{Criteria, Criterion},
     event::Event,
     id::{ContextId, Position, Revision},
-    limits::Limits,
+    limits::{Limits, Passed},
     tail::Tail,
 };
 
@@ -132,14 +132,7 @@ pub enum Refusal {
     /// The check is older than what `apply` remembers: ask again.
     Retry,
     /// A limit is passed.
-    Limit {
-        /// Its name.
-        name: String,
-        /// What it allows.
-        max: u64,
-        /// What was asked for.
-        got: u64,
-    },
+    Limit(Passed),
     /// The request makes no sense.
     Invalid(String),
 }
@@ -269,39 +262,35 @@ fn repetition(events: &[Event], find: impl Fn(Uuid) -> Option<(Position, u64)>) 
     Err(Refusal::Duplicate { stored, other })
 }
 
+impl From<Passed> for Refusal {
+    fn from(passed: Passed) -> Self {
+        Self::Limit(passed)
+    }
+}
+
 /// Whether a request keeps the limits and makes sense by itself.
 fn within(limits: &Limits, request: &Request) -> Result<(), Refusal> {
-    let size: usize = request.events.iter().map(Event::size).sum();
-    bound("append_events_max", limits.append_events_max, request.events.len())?;
-    bound("conditions_max", limits.conditions_max, request.conditions.len())?;
-    bound("conditions_max", limits.conditions_max, request.expect.len())?;
-    for condition in &request.conditions {
-        bound("conditions_max", limits.conditions_max, condition.criteria.0.len())?;
+    let Request { conditions, expect, events, .. } = request;
+    Passed::check("append_events_max", limits.append_events_max, events.len(), || "events of an append".into())?;
+    Passed::check("conditions_max", limits.conditions_max, conditions.len(), || "conditions of an append".into())?;
+    Passed::check("conditions_max", limits.conditions_max, expect.len(), || "streams that are expected".into())?;
+    for condition in conditions {
+        condition.criteria.within(limits)?;
     }
-    let mut ids: Vec<Uuid> = request.events.iter().map(|event| event.id).collect();
+    for Expect { stream, .. } in expect {
+        Passed::check("name_bytes_max", limits.name_bytes_max, stream.len(), || "bytes of a stream".into())?;
+    }
+    let mut ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
     ids.sort_unstable();
     if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Refusal::Invalid(format!("the append has two events with the id {}", twice[0])));
     }
-    for event in &request.events {
-        bound("event_bytes_max", limits.event_bytes_max, event.size())?;
-        bound("event_tags_max", limits.event_tags_max, event.tags.len())?;
-        for tag in &event.tags {
-            bound("tag_bytes_max", limits.tag_bytes_max, tag.len())?;
-        }
+    for (nth, event) in events.iter().enumerate() {
+        event.within(limits, nth)?;
         if event.kind.is_empty() {
             return Err(Refusal::Invalid(format!("the event {} has no type", event.id)));
         }
-        for name in [Some(&event.kind), Some(&event.source), event.stream.as_ref(), event.key.as_ref()] {
-            bound("name_bytes_max", limits.name_bytes_max, name.map_or(0, String::len))?;
-        }
     }
-    bound("append_bytes_max", limits.append_bytes_max, size)
-}
-
-fn bound(name: &str, max: u32, got: usize) -> Result<(), Refusal> {
-    if got <= max as usize {
-        return Ok(());
-    }
-    Err(Refusal::Limit { name: name.into(), max: u64::from(max), got: got as u64 })
+    let size = events.iter().map(Event::size).sum();
+    Ok(Passed::check("append_bytes_max", limits.append_bytes_max, size, || "bytes of an append".into())?)
 }

@@ -4,7 +4,10 @@ use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Event;
+use crate::{
+    event::Event,
+    limits::{Limits, Passed},
+};
 
 /// One item: an event matches if its type is one of `types` (or there are none) and it bears all `tags`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,5 +59,27 @@ impl Criteria {
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.0.is_empty() || self.0.iter().any(Criterion::is_any)
+    }
+
+    /// Whether they keep the limits.
+    ///
+    /// # Errors
+    ///
+    /// The first that they pass.
+    pub fn within(&self, limits: &Limits) -> Result<(), Passed> {
+        let of = |what: &'static str| move || String::from(what);
+        Passed::check("conditions_max", limits.conditions_max, self.0.len(), of("items of criteria"))?;
+        for Criterion { types, tags } in &self.0 {
+            let (types_max, tags_max) = (limits.criteria_types_max, limits.event_tags_max);
+            Passed::check("criteria_types_max", types_max, types.len(), of("types of an item of criteria"))?;
+            Passed::check("event_tags_max", tags_max, tags.len(), of("tags of an item of criteria"))?;
+            for kind in types {
+                Passed::check("name_bytes_max", limits.name_bytes_max, kind.len(), of("bytes of a type of criteria"))?;
+            }
+            for tag in tags {
+                Passed::check("tag_bytes_max", limits.tag_bytes_max, tag.len(), of("bytes of a tag of criteria"))?;
+            }
+        }
+        Ok(())
     }
 }

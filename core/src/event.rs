@@ -1,11 +1,14 @@
 //! An event: an immutable fact, with the attributes of CloudEvents 1.0 and what Evener adds to them.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::hash;
+use crate::{
+    hash,
+    limits::{Limits, Passed},
+};
 
 /// A fact as its producer tells it. Position, revision and `recorded` are not part of it: they follow from
 /// its place in the log.
@@ -87,5 +90,46 @@ impl Event {
             + self.tags.iter().map(String::len).sum::<usize>()
             + self.extensions.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>()
             + self.data.len()
+    }
+
+    /// Whether it keeps the limits, as the `nth` of its append, from 0.
+    ///
+    /// # Errors
+    ///
+    /// The first that it passes.
+    pub fn within(&self, limits: &Limits, nth: usize) -> Result<(), Passed> {
+        let of = |what: &'static str| move || format!("{what} event {nth}");
+        Passed::check("event_bytes_max", limits.event_bytes_max, self.size(), of("bytes of"))?;
+        Passed::check("event_tags_max", limits.event_tags_max, self.tags.len(), of("tags of"))?;
+        for tag in &self.tags {
+            Passed::check("tag_bytes_max", limits.tag_bytes_max, tag.len(), of("bytes of a tag of"))?;
+        }
+        for (what, text) in self.names() {
+            Passed::check("name_bytes_max", limits.name_bytes_max, text.map_or(0, String::len), of(what))?;
+        }
+        let (count_max, bytes_max) = (limits.event_extensions_max, limits.extension_bytes_max);
+        Passed::check("event_extensions_max", count_max, self.extensions.len(), of("extensions of"))?;
+        for (name, value) in &self.extensions {
+            let of_name = of("bytes of the name of an extension of");
+            Passed::check("name_bytes_max", limits.name_bytes_max, name.len(), of_name)?;
+            Passed::check("extension_bytes_max", bytes_max, value.len(), || {
+                format!("bytes of `{name}` of event {nth}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Its attributes that are bounded like names.
+    fn names(&self) -> [(&'static str, Option<&String>); 8] {
+        [
+            ("bytes of the id of", self.given_id.as_ref()),
+            ("bytes of the source of", Some(&self.source)),
+            ("bytes of the type of", Some(&self.kind)),
+            ("bytes of the stream of", self.stream.as_ref()),
+            ("bytes of the key of", self.key.as_ref()),
+            ("bytes of the time of", self.time.as_ref()),
+            ("bytes of the datacontenttype of", self.content_type.as_ref()),
+            ("bytes of the dataschema of", self.schema.as_ref()),
+        ]
     }
 }

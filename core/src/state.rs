@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod advance;
+mod bounds;
 mod letters;
 mod membership;
 mod operate;
@@ -174,6 +175,12 @@ impl State {
     fn found(&mut self, index: LogIndex, found: &Found) -> Outcome {
         if self.cluster != ClusterId::default() {
             return Outcome::Not(Why::Exists(alloc::format!("this is the cluster {}", self.cluster)));
+        }
+        if let Err(why) = found.limits.check() {
+            return Outcome::Not(Why::Invalid(why));
+        }
+        if let Err(passed) = found.first.within(&found.limits) {
+            return Outcome::Not(passed.into());
         }
         self.cluster = found.cluster;
         self.limits = found.limits;

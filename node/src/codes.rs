@@ -90,9 +90,10 @@ codes! {
         "Parameters stand after the `?` of the address, percent-encoded. Lists (`types`, `tags`) are joined by \
          commas after their values have been encoded, so that a value may hold a comma.";
     BODY_TOO_LARGE = "EV0102" Invalid 413 "the body of a request is larger than the server takes",
-        "send fewer events in one request",
-        "The length is looked at before anything is read. One append may have 1,000,000 bytes of events \
-         (`append_bytes_max`), a batch of appends 16 MiB.";
+        "send fewer events in one request, and what is large by reference",
+        "The length is looked at before anything is read. One event may have 1,000,000 bytes (`event_bytes_max`), \
+         as may all events of an append (`append_bytes_max`); its JSON may be up to 4 MiB, and a batch of appends \
+         16 MiB.";
     NO_SUCH_ROUTE = "EV0103" Invalid 404 "there is nothing at this address",
         "ask GET /openapi.json: it lists all routes",
         "The path is not one that this server answers: it may be misspelt, or belong to a newer version than the \

@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 use evener_core::{
     append::{Expected, Refusal},
     command::Why,
+    limits::Passed,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -267,9 +268,7 @@ impl From<Refusal> for ApiError {
                 "the append waited so long that its conditions must be looked at anew; nothing of it is stored",
             )
             .retry_after(Duration::from_millis(50)),
-            Refusal::Limit { name, max, got } => {
-                Self::new(&codes::LIMIT, format!("{name} allows {max}, and the request has {got}"))
-            }
+            Refusal::Limit(passed) => passed.into(),
             Refusal::Invalid(why) => Self::new(&codes::INVALID_APPEND, why),
         }
     }
@@ -299,6 +298,12 @@ fn duplicate(stored: &[(Uuid, evener_core::id::Position)], other: &[(Uuid, evene
     };
     let position = other.first().or(stored.first()).map(|(_, position)| position.0);
     error.conflict(Conflict { position, stored: list(stored), other: list(other), ..Conflict::default() })
+}
+
+impl From<Passed> for ApiError {
+    fn from(passed: Passed) -> Self {
+        Self::new(&codes::LIMIT, passed.to_string())
+    }
 }
 
 impl From<Why> for ApiError {

@@ -11,9 +11,15 @@ use crate::{
     session::Session,
 };
 
+/// The share of a node relative to another's: a greater one would leave the others nothing to do.
+const WEIGHT_MAX: u32 = 1_000;
+
 impl State {
     /// A node asks to be a member.
     pub(super) fn admit(&mut self, index: LogIndex, admit: &Admit) -> Outcome {
+        if let Err(passed) = admit.within(&self.limits) {
+            return Outcome::Not(passed.into());
+        }
         let Admit { name, incarnation, peer, http, level } = admit.clone();
         if let Some(member) = self.members.values_mut().find(|member| member.incarnation == incarnation) {
             if member.name != name {
@@ -27,6 +33,10 @@ impl State {
                 "a member named {name} exists with another data directory; start it with that directory, \
                  or remove it first with `evener cluster leave {name}`, or choose another name"
             )));
+        }
+        let members_max = self.limits.members_max;
+        if self.members.len() >= members_max as usize {
+            return Outcome::Not(Why::Limit(format!("members_max: there are {members_max} already")));
         }
         let node = self.given.node.next();
         self.given.node = node;
@@ -78,6 +88,9 @@ impl State {
 
     /// A member's process begins.
     pub(super) fn begin(&mut self, index: LogIndex, begin: &Begin) -> Outcome {
+        if let Err(passed) = begin.within(&self.limits) {
+            return Outcome::Not(passed.into());
+        }
         let Begin { node, incarnation, peer, http, level, capabilities, weight, nonce } = begin.clone();
         let Some(member) = self.members.get_mut(&node) else { return unknown("member", node) };
         if member.incarnation != incarnation {
@@ -91,7 +104,7 @@ impl State {
         self.end_session(index, node);
         let session = self.given.session.next();
         self.given.session = session;
-        let weight = weight.max(1);
+        let weight = weight.clamp(1, WEIGHT_MAX);
         self.sessions.insert(node, Session { node, session, since: index, capabilities, weight, nonce, draining });
         self.touch(index);
         Outcome::Begun(session)

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String};
 use core::time::Duration;
 
-use super::{Aim, Given, Operation, State, invalid, unknown};
+use super::{Aim, Given, Operation, State, bounds::reason_within, invalid, unknown};
 use crate::{
     claim::{Claim, Motion},
     command::{Change, Operate, Outcome, Why},
@@ -20,6 +20,10 @@ impl State {
         if let Some(known) = self.operations.iter().find(|known| known.operation == *operation) {
             return known.outcome.clone();
         }
+        // Nothing of what is too long is remembered, not even that it was refused.
+        if let Err(passed) = reason_within(&self.limits, reason.as_deref()).and_then(|()| change.within(&self.limits)) {
+            return Outcome::Not(passed.into());
+        }
         let outcome = self.change(index, change);
         let (recorded, reason, aim) = (self.recorded, reason.clone(), self.aim(change));
         let known = Operation { operation: *operation, recorded, reason, outcome: outcome.clone(), aim };
@@ -33,6 +37,9 @@ impl State {
     /// What a change would come to, without doing it: `dry_run`.
     #[must_use]
     pub fn try_change(&self, change: &Change) -> Outcome {
+        if let Err(passed) = change.within(&self.limits) {
+            return Outcome::Not(passed.into());
+        }
         self.clone().change(self.changed, change)
     }
 
@@ -48,11 +55,14 @@ impl State {
                 Some(id) => self.change_letters(index, *id, selection, *change),
                 None => unknown("processor", name),
             },
-            Change::SetLimits(limits) => {
-                self.limits = *limits;
-                self.touch(index);
-                Outcome::Done
-            }
+            Change::SetLimits(limits) => match limits.check() {
+                Err(why) => Outcome::Not(Why::Invalid(why)),
+                Ok(()) => {
+                    self.limits = *limits;
+                    self.touch(index);
+                    Outcome::Done
+                }
+            },
             Change::Expect(_) => Outcome::Done,
             Change::Leave(node) => self.leave(index, *node),
             Change::Lead(node, _) if self.members.contains_key(node) => Outcome::Done,
@@ -98,8 +108,8 @@ impl State {
             }
             return outcome;
         }
-        if name.is_empty() || name.len() > limits.name_bytes_max as usize || name.contains('/') {
-            return invalid("a processor's name has 1 to 512 bytes and no slash");
+        if name.is_empty() || name.contains('/') {
+            return invalid("a processor has a name, without a slash");
         }
         if self.processors.len() >= limits.processors_max as usize {
             return Outcome::Not(Why::Limit(format!("processors_max: there are {} already", limits.processors_max)));

@@ -1,6 +1,7 @@
 //! The state against naive models, and the promises at the lowest level that can break them.
 
 mod appends;
+mod bounds;
 mod claims;
 mod letters;
 mod loans;
@@ -51,17 +52,7 @@ impl Log {
 
     /// A new life of a member's process.
     fn begin(&mut self, node: u64) -> SessionId {
-        let Admit { incarnation, peer, http, level, .. } = admit(node);
-        let begin = Begin {
-            node: NodeId(node),
-            incarnation,
-            peer,
-            http,
-            level,
-            capabilities: [(String::from("p"), vec![1])].into(),
-            weight: 1,
-            nonce: Uuid::from_u128(u128::from(self.index) << 64),
-        };
+        let begin = begin(node, u128::from(self.index) << 64);
         match self.apply(Command::Begin(begin)) {
             Outcome::Begun(session) => session,
             other => panic!("a member's process begins: {other:?}"),
@@ -94,6 +85,20 @@ fn admit(node: u64) -> Admit {
         peer: std::format!("n{node}:4751"),
         http: std::format!("http://n{node}:4750"),
         level: FeatureLevel::CURRENT,
+    }
+}
+
+fn begin(node: u64, nonce: u128) -> Begin {
+    let Admit { incarnation, peer, http, level, .. } = admit(node);
+    Begin {
+        node: NodeId(node),
+        incarnation,
+        peer,
+        http,
+        level,
+        capabilities: [(String::from("p"), vec![1])].into(),
+        weight: 1,
+        nonce: Uuid::from_u128(nonce),
     }
 }
 

@@ -64,9 +64,14 @@ fn reached(read: &Read, page: &Page) -> bool {
 }
 
 fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
-    if !engine.cluster().state().contexts.contains_key(&read.context) {
-        return Err(ApiError::new(&codes::UNKNOWN_CONTEXT, format!("there is no context {}", read.context)));
-    }
+    let limits = {
+        let state = engine.cluster().state();
+        if !state.contexts.contains_key(&read.context) {
+            return Err(ApiError::new(&codes::UNKNOWN_CONTEXT, format!("there is no context {}", read.context)));
+        }
+        state.limits
+    };
+    read.criteria.within(&limits)?;
     let limit = read.limit.unwrap_or(PAGE_EVENTS).min(PAGE_EVENTS);
     let query = Query {
         context: read.context,

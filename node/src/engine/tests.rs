@@ -158,6 +158,25 @@ async fn a_read_goes_on_page_by_page_to_the_head_it_began_with() {
 }
 
 #[tokio::test]
+async fn p10_what_passes_a_limit_is_told_its_name() {
+    let engine = alone().await;
+    let items = Criteria(vec![Criterion { types: vec!["t".into()], tags: vec![] }; 65]);
+    let read = Read { criteria: items, ..Read::default() };
+    for request in [Request::Read(read.clone()), Request::Tail(read)] {
+        let error = engine.call(request).await.unwrap_err();
+        assert_eq!((error.code.as_ref(), error.status()), ("EV0106", 413));
+        assert_eq!(error.message, "conditions_max allows 64 items of criteria, and there are 65");
+    }
+    let tagged = Event { tags: vec!["t".repeat(257)], ..event(1, "s", "k") };
+    let error = engine.call(Request::Append(append(vec![tagged]))).await.unwrap_err();
+    assert_eq!(error.message, "tag_bytes_max allows 256 bytes of a tag of event 0, and there are 257");
+    let reason = Some("r".repeat(1_025));
+    let pause = Change { reason, ..Change::new(What::Pause("p".into())) };
+    let error = engine.call(Request::Change(pause)).await.unwrap_err();
+    assert!(error.code == "EV0303" && error.message.contains("reason_bytes_max allows 1024"), "{error}");
+}
+
+#[tokio::test]
 async fn a_tail_waits_for_what_comes() {
     let engine = alone().await;
     fill(&engine, 0..2).await;

@@ -7,6 +7,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, header::CONTENT_LENGTH},
 };
+use evener_core::limits::Limits;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -110,7 +111,15 @@ async fn in_time<T>(begun: Instant, bytes: usize, next: impl Future<Output = T>)
 
 fn too_large(verb: Verb, max: usize) -> ApiError {
     let row = verb.row();
-    ApiError::new(&codes::BODY_TOO_LARGE, format!("a body of {} {} has at most {max} bytes", row.method, row.path))
+    let mut message = format!("a body of {} {} has at most {max} bytes", row.method, row.path);
+    if matches!(verb, Verb::Append | Verb::AppendMany) {
+        let Limits { event_bytes_max, append_bytes_max, .. } = Limits::DEFAULT;
+        message += &format!(
+            "; an event has at most {event_bytes_max} (event_bytes_max), and all of an append at most \
+             {append_bytes_max} (append_bytes_max)"
+        );
+    }
+    ApiError::new(&codes::BODY_TOO_LARGE, message)
 }
 
 /// The refusal of what would be one too many.

@@ -234,6 +234,8 @@ async fn a_body_is_refused_by_its_length_before_it_is_read() {
     let long = vec![b' '; body::OTHER_BYTES_MAX + 1];
     let (status, text) = http.ask("POST", "/events/read", long.clone()).await;
     assert_eq!((status, text.contains("EV0102")), (413, true), "{text}");
+    let (status, text) = http.ask("POST", "/events", vec![b' '; 5 << 20]).await;
+    assert_eq!((status, text.contains("event_bytes_max")), (413, true), "{text}");
     let unknown_length = futures::stream::iter([Ok::<_, std::io::Error>(long.clone()), Ok(long)]);
     let (status, text) = http.ask("POST", "/events/read", reqwest::Body::wrap_stream(unknown_length)).await;
     assert_eq!((status, text.contains("EV0102")), (413, true), "{text}");

@@ -128,37 +128,3 @@ fn p3_a_part_or_other_content_is_a_conflict_that_names_them() {
     let differs = vec![(Uuid::from_u128(1), Position(0))];
     assert_eq!(other, Outcome::Refused(Refusal::Duplicate { stored: vec![], other: differs }));
 }
-
-#[test]
-fn every_limit_of_an_append_is_refused_by_its_name() {
-    let limits = Limits {
-        event_bytes_max: 100,
-        append_events_max: 2,
-        append_bytes_max: 150,
-        tag_bytes_max: 10,
-        event_tags_max: 2,
-        name_bytes_max: 20,
-        conditions_max: 1,
-        ..Limits::DEFAULT
-    };
-    let ok = event(1, 0);
-    let of = |events: Vec<Event>| Request { events, ..Request::default() };
-    let cases = [
-        ("event_bytes_max", of(vec![Event { data: vec![0; 101], ..ok.clone() }])),
-        ("append_events_max", of(vec![event(1, 0), event(2, 0), event(3, 0)])),
-        (
-            "append_bytes_max",
-            of(vec![Event { data: vec![0; 60], ..event(1, 0) }, Event { data: vec![0; 60], ..event(2, 0) }]),
-        ),
-        ("tag_bytes_max", of(vec![Event { tags: vec!["eleven byte".into()], ..ok.clone() }])),
-        ("event_tags_max", of(vec![Event { tags: vec!["a".into(), "b".into(), "c".into()], ..ok.clone() }])),
-        ("name_bytes_max", of(vec![Event { stream: Some("x".repeat(21)), ..ok.clone() }])),
-        ("conditions_max", Request { conditions: vec![Condition::default(); 2], ..of(vec![ok]) }),
-    ];
-    for (limit, request) in cases {
-        match check(&NaiveHistory::default(), &limits, request) {
-            Checked::Refused(Refusal::Limit { name, .. }) => assert_eq!(name, limit),
-            other => panic!("{limit}: {other:?}"),
-        }
-    }
-}
