@@ -14,6 +14,7 @@ mod tests;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
+    format,
     string::String,
     vec::Vec,
 };
@@ -178,6 +179,9 @@ pub struct Report {
     pub drained: bool,
 }
 
+/// The phase of a worker that rests, as too many sequences fail.
+pub const FLOODED: &str = "flooded";
+
 /// What a worker is doing, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -201,8 +205,8 @@ enum Phase<T> {
     Running(Vec<Work<T>>, u32),
     /// `on_error: stop`: waits with this event, tried so often, until then.
     Stalled(Work<T>, u32, Moment, String),
-    /// Too many sequences failed: rests until then.
-    Flooded(Moment),
+    /// Too many sequences failed, the last for this cause: rests until then.
+    Flooded(Moment, String),
 }
 
 /// A try of a letter.
@@ -318,9 +322,9 @@ impl<T: Clone> Worker<T> {
             _ if self.paused => ("paused", 0, None, Some("paused by a person".into())),
             Phase::Running(_, attempt) => ("handling", *attempt, None, None),
             Phase::Stalled(_, attempt, until, cause) => ("stalled", *attempt, Some(*until), Some(cause.clone())),
-            Phase::Flooded(until) => {
-                let reason = "flood: more than a tenth of its sequences fail; it rests".into();
-                ("flooded", 0, Some(*until), Some(reason))
+            Phase::Flooded(until, cause) => {
+                let reason = format!("so many sequences fail that it rests; the last failed so: {cause}");
+                (FLOODED, 0, Some(*until), Some(reason))
             }
             Phase::Idle if self.aside.is_empty() => ("idle", 0, None, None),
             Phase::Idle => {
@@ -342,8 +346,8 @@ impl<T: Clone> Worker<T> {
         }
         match &self.phase {
             Phase::Running(..) => return,
-            Phase::Flooded(until) if now < *until => return effects.push(Effect::WakeAt(*until)),
-            Phase::Flooded(_) => self.phase = Phase::Idle,
+            Phase::Flooded(until, _) if now < *until => return effects.push(Effect::WakeAt(*until)),
+            Phase::Flooded(..) => self.phase = Phase::Idle,
             Phase::Stalled(_, _, until, _) if now < *until => return effects.push(Effect::WakeAt(*until)),
             Phase::Stalled(work, attempts, ..) => {
                 let (works, attempt) = (Vec::from([work.clone()]), attempts + 1);
@@ -430,7 +434,7 @@ impl<T: Clone> Worker<T> {
     /// An event failed at its place in the order.
     fn failed(&mut self, now: Moment, work: Work<T>, attempt: u32, fault: Fault) {
         let Some((segment, epoch)) = self.settings.claim else { return };
-        let aside = fault.last;
+        let (aside, cause) = (fault.last, fault.cause.clone());
         let failure = self.failure(attempt, fault);
         self.flood.failed(now, work.hash);
         match self.settings.on_error {
@@ -460,7 +464,7 @@ impl<T: Clone> Worker<T> {
         self.done += 1;
         if self.flood.is_one() && self.draining == Draining::No {
             self.flood = Flood::new(now);
-            self.phase = Phase::Flooded(now.after(FLOOD_REST));
+            self.phase = Phase::Flooded(now.after(FLOOD_REST), cause);
         }
     }
 

@@ -28,25 +28,66 @@ pub struct ActorStatus {
     pub since: Timestamp,
 }
 
+/// A segment that stands still, for a reason that its owner knows and the log does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standstill {
+    /// Of which processor.
+    pub processor: String,
+    /// Which segment.
+    pub segment: u32,
+    /// The claim under which it stands still.
+    pub epoch: u64,
+    /// `flooded` or `stalled`.
+    pub state: String,
+    /// Why.
+    pub reason: String,
+    /// When it is tried again, in milliseconds since the Unix epoch.
+    pub retry_at: Option<Timestamp>,
+}
+
 /// Where actors publish. A clone is the same board.
 #[derive(Clone, Debug, Default)]
-pub struct StatusBoard(Arc<Mutex<BTreeMap<String, ActorStatus>>>);
+pub struct StatusBoard(Arc<Board>);
+
+#[derive(Debug, Default)]
+struct Board {
+    actors: Mutex<BTreeMap<String, ActorStatus>>,
+    /// By the actor that says so.
+    standstills: Mutex<BTreeMap<String, Vec<Standstill>>>,
+}
 
 impl StatusBoard {
     /// Puts up what an actor is doing, in place of what it did before.
     pub fn publish(&self, status: ActorStatus) {
-        self.0.lock().insert(status.name.clone(), status);
+        self.0.actors.lock().insert(status.name.clone(), status);
     }
 
-    /// Takes down what an actor that ended did.
+    /// Puts up what an actor knows to stand still, in place of what it knew before.
+    pub fn stand_still(&self, actor: &str, standstills: Vec<Standstill>) {
+        let mut board = self.0.standstills.lock();
+        if standstills.is_empty() {
+            board.remove(actor);
+        } else {
+            board.insert(actor.to_owned(), standstills);
+        }
+    }
+
+    /// Takes down what an actor that ended did and knew.
     pub fn remove(&self, name: &str) {
-        self.0.lock().remove(name);
+        self.0.actors.lock().remove(name);
+        self.0.standstills.lock().remove(name);
     }
 
     /// What all are doing, by name.
     #[must_use]
     pub fn list(&self) -> Vec<ActorStatus> {
-        self.0.lock().values().cloned().collect()
+        self.0.actors.lock().values().cloned().collect()
+    }
+
+    /// What stands still here.
+    #[must_use]
+    pub fn standstills(&self) -> Vec<Standstill> {
+        self.0.standstills.lock().values().flatten().cloned().collect()
     }
 }
 
@@ -63,7 +104,9 @@ mod tests {
         board.publish(ActorStatus { name: "balances".into(), ..worker });
         let listed: Vec<_> = board.list().into_iter().map(|status| (status.name, status.phase)).collect();
         assert_eq!(listed, [("balances".into(), "idle".into()), ("balances/3".to_string(), "handling".to_string())]);
+        board.stand_still("balances/3", vec![Standstill::default()]);
+        assert_eq!(board.standstills().len(), 1);
         board.remove("balances/3");
-        assert_eq!(board.list().len(), 1);
+        assert_eq!((board.list().len(), board.standstills().len()), (1, 0));
     }
 }

@@ -2,6 +2,7 @@
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
+    format,
     string::String,
     vec::Vec,
 };
@@ -100,6 +101,9 @@ pub(super) enum Phase {
     Resting(Moment, String),
 }
 
+/// The phase of a lane that stands still: a limit is reached, or its worker died.
+pub const STALLED: &str = "stalled";
+
 /// What a lane is doing, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneStatus {
@@ -115,8 +119,10 @@ pub struct LaneStatus {
     pub open: usize,
     /// A worker lives.
     pub works: bool,
-    /// Why it stands still, where it does.
+    /// Why it stands still, where it does, ...
     pub reason: Option<String>,
+    /// ... and until when, where it does so by itself.
+    pub until: Option<Moment>,
 }
 
 impl Lane {
@@ -145,18 +151,20 @@ impl Lane {
     }
 
     pub(super) fn status(&self) -> LaneStatus {
-        let (phase, reason) = match &self.phase {
-            Phase::Owned if let Some(refused) = &self.refused => ("stalled", Some(refused.why.clone())),
-            Phase::Owned if !self.open.is_empty() => ("handling", None),
-            Phase::Owned if !self.aside.is_empty() => ("waiting", None),
-            Phase::Owned => ("idle", None),
-            Phase::Draining(_) | Phase::Drained | Phase::HandingOver => ("handing-over", None),
-            Phase::PutOff => ("handling", Some("its move is put off: the handler runs too long".into())),
-            Phase::Resting(_, why) => ("stalled", Some(why.clone())),
+        let (phase, reason, until) = match &self.phase {
+            Phase::Owned if let Some(refused) = &self.refused => {
+                (STALLED, Some(format!("a limit is reached: {}", refused.why)), Some(refused.until))
+            }
+            Phase::Owned if !self.open.is_empty() => ("handling", None, None),
+            Phase::Owned if !self.aside.is_empty() => ("waiting", None, None),
+            Phase::Owned => ("idle", None, None),
+            Phase::Draining(_) | Phase::Drained | Phase::HandingOver => ("handing-over", None, None),
+            Phase::PutOff => ("handling", Some("its move is put off: the handler runs too long".into()), None),
+            Phase::Resting(until, why) => (STALLED, Some(format!("its worker died: {why}")), Some(*until)),
         };
         let (segment, epoch, next) = (self.segment.name(), self.epoch, self.token());
         let (open, works) = (self.open.len(), self.worker.is_some());
-        LaneStatus { segment, epoch, phase, next, open, works, reason }
+        LaneStatus { segment, epoch, phase, next, open, works, reason, until }
     }
 
     /// Makes its worker.

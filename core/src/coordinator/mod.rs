@@ -26,7 +26,7 @@ use alloc::{
 use core::time::Duration;
 
 pub use self::{
-    lane::LaneStatus,
+    lane::{LaneStatus, STALLED},
     table::{Aside, Mine, Table},
 };
 use self::{

@@ -296,6 +296,26 @@ fn p6_a_sequence_that_reached_its_limit_is_finished_in_order() {
 }
 
 #[test]
+fn a_segment_without_room_says_which_limit_is_reached() {
+    let faults = Faults { fail: [(0, 2)].into(), refuse: BTreeSet::new() };
+    let limits = Limits { letters_max: 1, ..Limits::DEFAULT };
+    let mut world = World::new(1, OnError::SetAside, limits, faults);
+    (0..3).for_each(|_| world.append("s0"));
+    let stalled = |world: &World| {
+        let mut lanes = world.nodes.values().flat_map(|node| node.coordinator.lanes());
+        lanes.find(|lane| lane.phase == super::STALLED)
+    };
+    while stalled(&world).is_none() {
+        let step = world.enabled().first().cloned().expect("it is not settled before it is stalled");
+        world.take(step);
+    }
+    let lane = stalled(&world).expect("the loop ended with one");
+    let reason = lane.reason.expect("it says why");
+    assert!(reason.starts_with("a limit is reached: letters_max") && lane.until.is_some(), "{reason}");
+    assert!(world.settle(world.now + 600_000) && stalled(&world).is_none(), "it finds room in the end");
+}
+
+#[test]
 fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
     let faults = Faults { fail: [(0, 1)].into(), refuse: BTreeSet::new() };
     let limits = Limits { letters_max: 1, ..Limits::DEFAULT };

@@ -199,7 +199,8 @@ fn p6_a_flood_pauses_the_segment_and_says_so() {
         effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
     }
     assert_eq!(told(&report(&effects)).len(), 1, "the last one is set aside like the others: nothing is lost");
-    assert_eq!(worker.status().phase, "flooded");
+    assert_eq!(worker.status().phase, FLOODED);
+    assert!(worker.status().reason.is_some_and(|reason| reason.ends_with("the last failed so: no")));
     assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(99, "other")]))), []);
     let over = T0.after(FLOOD_REST);
     assert_eq!(worker.status().retry_at, Some(over));

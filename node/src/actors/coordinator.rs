@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use evener_core::{
     command::{Command, HandOver, Outcome, Progress},
-    coordinator::{Coordinator, Effect, Input, Table, WorkerId},
+    coordinator::{Coordinator, Effect, Input, LaneStatus, STALLED, Table, WorkerId},
     hash,
     id::{ComponentId, LogIndex, NodeId, Position, ProcessorId, SessionId},
     letter::SequenceKey,
@@ -22,7 +22,7 @@ use super::{
     watch::watch,
     worker::WorkerActor,
 };
-use crate::{event::Stored, handler::Runner};
+use crate::{event::Stored, handler::Runner, status::Standstill};
 use evener_store::events::BLOCK_BYTES_MAX;
 
 /// See the [module](self).
@@ -298,11 +298,14 @@ impl State {
     }
 
     fn publish(&mut self) {
-        let (mut busy, mut open, mut lanes, mut reason) = (false, 0, 0, None);
+        let (mut busy, mut open, mut lanes, mut reason, mut still) = (false, 0, 0, None, Vec::new());
         for lane in self.machine.lanes() {
             lanes += 1;
             open += lane.open as u64;
             busy |= lane.open > 0;
+            if lane.phase == STALLED {
+                still.push(self.standstill(&lane));
+            }
             reason = reason.or(lane.reason.map(|why| format!("segment {}: {why}", lane.segment)));
         }
         let phase = match lanes {
@@ -313,7 +316,19 @@ impl State {
         };
         let unsettled = busy || self.machine.is_telling();
         self.arguments.world.set_busy(self.arguments.id, unsettled);
+        self.row.stand_still(still);
         self.row.show(self.arguments.world.wall(), phase, open, reason);
+    }
+
+    fn standstill(&self, lane: &LaneStatus) -> Standstill {
+        Standstill {
+            processor: self.arguments.name.to_string(),
+            segment: lane.segment.0,
+            epoch: lane.epoch.0,
+            state: STALLED.into(),
+            reason: lane.reason.clone().unwrap_or_default(),
+            retry_at: lane.until.map(|until| self.arguments.world.wall_at(until)),
+        }
     }
 }
 

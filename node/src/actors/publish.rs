@@ -2,13 +2,14 @@
 
 use evener_core::time::Timestamp;
 
-use crate::status::{ActorStatus, StatusBoard};
+use crate::status::{ActorStatus, Standstill, StatusBoard};
 
 /// An actor's row.
 #[derive(Debug)]
 pub struct Row {
     board: StatusBoard,
     shown: ActorStatus,
+    still: Vec<Standstill>,
 }
 
 impl Row {
@@ -23,7 +24,7 @@ impl Row {
             ..ActorStatus::default()
         };
         board.publish(shown.clone());
-        Self { board: board.clone(), shown }
+        Self { board: board.clone(), shown, still: Vec::new() }
     }
 
     /// What the actor is doing now.
@@ -38,6 +39,14 @@ impl Row {
         }
         (self.shown.queue, self.shown.last_error) = (queue, error);
         self.board.publish(self.shown.clone());
+    }
+
+    /// What it knows to stand still now.
+    pub fn stand_still(&mut self, still: Vec<Standstill>) {
+        if self.still != still {
+            self.board.stand_still(&self.shown.name, still.clone());
+            self.still = still;
+        }
     }
 
     /// How often it was started again, and why the last time.

@@ -9,7 +9,7 @@ use evener_core::{
     command::Right,
     id::{ContextId, Position},
     letter::SequenceKey,
-    worker::{Effect, Fault, Input, Settings, Work, Worker},
+    worker::{Effect, FLOODED, Fault, Input, Settings, Work, Worker},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
@@ -18,6 +18,7 @@ use super::{World, coordinator, publish::Row, timer::Timer};
 use crate::{
     event::Stored,
     handler::{Delivery, Runner, Verdict},
+    status::Standstill,
 };
 use evener_core::coordinator::WorkerId;
 
@@ -168,6 +169,17 @@ impl State {
 
     fn publish(&mut self) {
         let status = self.machine.status();
+        let world = &self.arguments.world;
+        let flood = (status.phase == FLOODED).then_some(self.arguments.settings.claim).flatten();
+        let still = flood.map(|(segment, epoch)| Standstill {
+            processor: self.arguments.processor.to_string(),
+            segment: segment.0,
+            epoch: epoch.0,
+            state: FLOODED.into(),
+            reason: status.reason.clone().unwrap_or_default(),
+            retry_at: status.retry_at.map(|at| world.wall_at(at)),
+        });
+        self.row.stand_still(still.into_iter().collect());
         self.row.show(self.arguments.world.wall(), status.phase, status.queue as u64, status.reason);
     }
 }

@@ -71,6 +71,11 @@ impl World {
         Moment(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// A moment of the monotonic clock, as a clock on the wall will show it.
+    pub fn wall_at(&self, moment: Moment) -> Timestamp {
+        self.wall().after(moment.since(self.now()))
+    }
+
     /// A draw for jitter.
     pub fn draw(&self) -> u16 {
         self.dice.lock().random()

@@ -18,7 +18,7 @@ use super::{
     local::{Engine, name_of, time_text},
     look::why_unowned,
 };
-use crate::{codes, error::ApiError, wire::definition::Fields};
+use crate::{codes, error::ApiError, status::Standstill, wire::definition::Fields};
 
 /// Events that are looked at, at most, to count what a processor has still to handle. What lies beyond is told
 /// as each segment's share of it.
@@ -26,14 +26,14 @@ pub const LAG_EVENTS_MAX: usize = 4_096;
 const PAGE: usize = 512;
 
 /// Every processor.
-pub fn processors(engine: &Engine) -> Vec<Processor> {
+pub fn processors(engine: &Engine, still: &[Standstill]) -> Vec<Processor> {
     let names: Vec<String> = engine.cluster().state().names.keys().cloned().collect();
     // One may have been deleted in the meantime.
-    names.iter().filter_map(|name| processor(engine, name).ok()).map(|processor| *processor).collect()
+    names.iter().filter_map(|name| processor(engine, name, still).ok()).map(|processor| *processor).collect()
 }
 
-/// One processor.
-pub fn processor(engine: &Engine, name: &str) -> Result<Box<Processor>, ApiError> {
+/// One processor, of whose segments these stand still for a reason that the log does not know.
+pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Box<Processor>, ApiError> {
     let (known, mut segments, head) = {
         let state = engine.cluster().state();
         let Some(known) = state.processor(name) else {
@@ -67,6 +67,9 @@ pub fn processor(engine: &Engine, name: &str) -> Result<Box<Processor>, ApiError
         segment.lag_events = lag.events;
         let oldest = lag.oldest.map(|oldest| now.since(oldest).as_secs_f64());
         segment.lag_seconds = oldest.unwrap_or(0.0);
+        if let Some(still) = still.iter().find(|still| is_of(still, name, segment)) {
+            stand_still(segment, still);
+        }
         if segment.state.is_empty() {
             segment.state = if lag.events == 0 { "caught-up" } else { "running" }.to_owned();
         }
@@ -89,6 +92,7 @@ fn overall(segments: &[Segment], paused: bool) -> &'static str {
     match () {
         () if paused => "paused",
         () if any("stalled") => "stalled",
+        () if any("flooded") => "flooded",
         () if any("unowned") => "unowned",
         () if any("running") || any("moving") => "running",
         () => "caught-up",
@@ -116,7 +120,11 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share) -> Se
         segment.state = "stalled".to_owned();
         segment.attempt = Some(stall.failure.attempt);
         segment.retry_at = (!stall.failure.last).then(|| time_text(stall.recorded.after(stall.failure.wait())));
-        segment.reason = Some(format!("it waits with the event at {}: {}", stall.position, stall.failure.cause));
+        segment.reason = Some(format!(
+            "it waits with the event at {} until that is handled: {}; mend what the handler needs, or have it say \
+             `skip` or `set-aside` of such an event",
+            stall.position, stall.failure.cause
+        ));
     }
     if share.claim.owner.is_none() {
         segment.state = "unowned".to_owned();
@@ -137,6 +145,23 @@ fn moving(state: &State, motion: &Motion) -> Option<String> {
         Motion::To(node) => Some(format!("it goes to {} once what is being handled is done", name_of(state, *node))),
         Motion::Release => Some("it is given up once what is being handled is done".to_owned()),
     }
+}
+
+/// Whether a standstill is of this segment, under its present claim.
+fn is_of(still: &Standstill, processor: &str, segment: &Segment) -> bool {
+    (still.processor.as_str(), still.segment, still.epoch) == (processor, segment.id, segment.epoch)
+}
+
+/// What its owner says of a segment. What the log says of it counts more: it is paused, moves, or is stalled.
+fn stand_still(segment: &mut Segment, still: &Standstill) {
+    if !segment.state.is_empty() {
+        return;
+    }
+    segment.state = still.state.clone();
+    segment.attempt = None;
+    segment.retry_at = still.retry_at.map(time_text);
+    let name = &still.processor;
+    segment.reason = Some(format!("{}; see what is set aside: `evener dead-letter list {name}`", still.reason));
 }
 
 /// How far a segment lags behind.

@@ -14,12 +14,12 @@ use futures::future::{BoxFuture, join_all};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::{Answers, Reply, Request, change, lag, letters, look, read, votes};
+use super::{Answers, Reply, Request, Status, change, lag, letters, look, peers::Peers, read, votes};
 use crate::{
     error::{ApiError, Class},
     http::Check,
     metrics::Metrics,
-    status::StatusBoard,
+    status::{Standstill, StatusBoard},
 };
 
 /// Changes answer within this time: with what came of them, or with what they wait for.
@@ -33,6 +33,7 @@ struct Inner {
     cluster: Cluster,
     board: StatusBoard,
     metrics: Metrics,
+    peers: Peers,
     begun: Instant,
 }
 
@@ -46,7 +47,7 @@ impl Engine {
     /// The engine of this member.
     #[must_use]
     pub fn new(cluster: Cluster, board: StatusBoard, metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { cluster, board, metrics, begun: Instant::now() }))
+        Self(Arc::new(Inner { cluster, board, metrics, peers: Peers::default(), begun: Instant::now() }))
     }
 
     /// Answers one request.
@@ -59,11 +60,14 @@ impl Engine {
             }
             Request::Read(request) => read::read(self, &request).await.map(Reply::Page),
             Request::Tail(request) => read::tail(self, &request).await.map(Reply::Page),
-            Request::Processors => Ok(Reply::Processors(lag::processors(self))),
-            Request::Processor(name) => self.found(|| lag::processor(self, &name)).await.map(Reply::Processor),
+            Request::Processors => Ok(Reply::Processors(lag::processors(self, &self.standstills(None).await))),
+            Request::Processor(name) => {
+                let still = self.standstills(Some(&name)).await;
+                self.found(|| lag::processor(self, &name, &still)).await.map(Reply::Processor)
+            }
             Request::DeadLetters(name) => self.found(|| letters::list(self, &name)).await.map(Reply::DeadLetters),
             Request::Status => Ok(Reply::Status(Box::new(look::status(self)))),
-            Request::ClusterStatus => Ok(Reply::Cluster(Box::new(look::cluster(self)))),
+            Request::ClusterStatus => Ok(Reply::Cluster(Box::new(look::cluster(self).await))),
             Request::Operation(id) => self.found(|| change::operation(self, id)).await.map(Reply::Operation),
             Request::Change(request) => change::change(self, request).await.map(Reply::Operation),
         }
@@ -125,6 +129,30 @@ impl Engine {
 
     pub(super) fn uptime(&self) -> Duration {
         self.0.begun.elapsed()
+    }
+
+    /// What the other members that live and are meant say of themselves, as far as they can be asked.
+    pub(super) async fn told_by(&self, meant: impl Fn(&State, NodeId) -> bool) -> BTreeMap<NodeId, Arc<Status>> {
+        let me = self.cluster().me();
+        let others = {
+            let state = self.cluster().state();
+            let meant = |node: &&NodeId| **node != me && meant(&state, **node);
+            let others = state.sessions.keys().filter(meant).filter_map(|node| state.members.get(node));
+            others.map(|member| (member.node, member.http.clone())).collect()
+        };
+        self.0.peers.ask(others).await
+    }
+
+    /// What stands still, of one processor or of all, wherever that is.
+    async fn standstills(&self, of: Option<&str>) -> Vec<Standstill> {
+        let told = self.told_by(|state, node| {
+            let processors = state.processors.values();
+            let mut meant = processors.filter(|processor| of.is_none_or(|name| processor.definition.name == name));
+            meant.any(|processor| processor.segments.values().any(|share| share.claim.owner == Some(node)))
+        });
+        let told = told.await;
+        let others = told.values().flat_map(|status| status.standstills.iter().cloned());
+        self.board().standstills().into_iter().chain(others).collect()
     }
 
     async fn append(&self, request: append::Request) -> Result<Appended, ApiError> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use evener_cluster::Role;
 use evener_core::{
-    id::{ContextId, NodeId},
+    id::{ContextId, LogIndex, NodeId},
     processor::{Handler, Processor, Share},
     state::State,
 };
@@ -35,6 +35,7 @@ pub fn status(engine: &Engine) -> Status {
         durable: standing.durable.map_or(0, |index| index.0),
         state_hash: StateHash { index: index.0, hash: format!("{chain:016x}") },
         actors: engine.board().list(),
+        standstills: engine.board().standstills(),
     }
 }
 
@@ -48,7 +49,8 @@ fn role_word(role: Role) -> &'static str {
 }
 
 /// What the cluster looks like from here.
-pub fn cluster(engine: &Engine) -> Cluster {
+pub async fn cluster(engine: &Engine) -> Cluster {
+    let told = engine.told_by(|_, _| true).await;
     let standing = engine.cluster().status();
     let voters = standing.voters.len();
     let state = engine.cluster().state();
@@ -66,6 +68,7 @@ pub fn cluster(engine: &Engine) -> Cluster {
             () => "learner",
         };
         let here = (node == standing.node).then_some(standing.applied);
+        let there = told.get(&node).map(|status| LogIndex(status.applied));
         Member {
             name: member.name.clone(),
             id: node.0,
@@ -74,7 +77,7 @@ pub fn cluster(engine: &Engine) -> Cluster {
             peer: member.peer.clone(),
             http: member.http.clone(),
             alive: session.is_some(),
-            applied: here.or(standing.matched.get(&node).copied().flatten()).map(|index| index.0),
+            applied: here.or(there).or(standing.matched.get(&node).copied().flatten()).map(|index| index.0),
             capabilities: session.map(|session| session.capabilities.keys().cloned().collect()).unwrap_or_default(),
             segments: owned.get(&node).copied().unwrap_or(0),
         }

@@ -12,6 +12,7 @@ mod lag;
 mod letters;
 mod look;
 mod members;
+mod peers;
 mod read;
 mod votes;
 

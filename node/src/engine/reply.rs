@@ -5,7 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{error::ApiError, event::Stored, status::ActorStatus};
+use crate::{
+    error::ApiError,
+    event::Stored,
+    status::{ActorStatus, Standstill},
+};
 
 /// One answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +56,8 @@ pub struct Processor {
     pub name: String,
     /// Which version runs.
     pub version: u32,
-    /// `running`, `caught-up`, `paused`, `stalled` or `unowned`: of its segments the one that most wants a look.
+    /// `running`, `caught-up`, `paused`, `stalled`, `flooded` or `unowned`: of its segments the one that most wants a
+    /// look.
     pub state: String,
     /// The position of the next event there will be.
     pub head: u64,
@@ -83,7 +88,9 @@ pub struct Segment {
     pub lag_events: u64,
     /// How long the oldest of them has waited.
     pub lag_seconds: f64,
-    /// `running`, `caught-up`, `paused`, `stalled`, `moving` or `unowned`.
+    /// `running`, `caught-up`, `paused`, `stalled`, `flooded`, `moving` or `unowned`. One that is stalled waits with
+    /// an event (`on_error: stop`), for room under a limit, or for a new worker; one that is flooded rests, as too
+    /// many of its sequences fail.
     pub state: String,
     /// How often the event that it waits with was tried.
     pub attempt: Option<u32>,
@@ -160,6 +167,9 @@ pub struct Status {
     pub state_hash: StateHash,
     /// What is at work here.
     pub actors: Vec<ActorStatus>,
+    /// Segments of this node that stand still, for reasons that the log does not know.
+    #[serde(default)]
+    pub standstills: Vec<Standstill>,
 }
 
 /// What the replicated state is after an entry.

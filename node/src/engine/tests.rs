@@ -19,9 +19,13 @@ use evener_store::disk::MemoryDisk;
 use uuid::Uuid;
 
 use super::*;
-use crate::{metrics::Metrics, status::StatusBoard, wire::definition::Fields};
+use crate::{
+    metrics::Metrics,
+    status::{Standstill, StatusBoard},
+    wire::definition::Fields,
+};
 
-async fn alone() -> Engine {
+pub(super) async fn alone() -> Engine {
     let mut config = Config::new("n1", "127.0.0.1:0");
     (config.bootstrap, config.seed, config.draw) = (true, 1, Uuid::from_u128(1));
     let disk = Arc::new(MemoryDisk::new());
@@ -295,6 +299,40 @@ async fn what_is_set_aside_is_listed_tried_again_and_dropped() {
     assert_eq!(list().await[0].letters[0].position, 8);
     assert_eq!(change(&engine, What::Drop("p".into(), Selection::All)).await.unwrap().changed, Some(1));
     assert_eq!((list().await.len(), processor(&engine, "p").await.skipped), (0, 2));
+}
+
+#[tokio::test]
+async fn a_segment_that_stands_still_says_why_and_what_to_do() {
+    let engine = alone().await;
+    change(&engine, create(r#"{"name":"p","exec":"cat","segments":2,"on_error":"stop"}"#)).await.unwrap();
+    own_all(&engine).await;
+    let shown = processor(&engine, "p").await;
+    let flood = |segment: u32, epoch| Standstill {
+        processor: "p".into(),
+        segment,
+        epoch,
+        state: "flooded".into(),
+        reason: "so many fail".into(),
+        retry_at: Some(evener_core::time::Timestamp(1_000)),
+    };
+    // The first is of an earlier claim.
+    engine.board().stand_still("p", vec![flood(0, 0), flood(1, shown.segments[1].epoch)]);
+    let shown = processor(&engine, "p").await;
+    assert_eq!((shown.state.as_str(), shown.segments[0].state.as_str()), ("flooded", "caught-up"));
+    let segment = &shown.segments[1];
+    assert_eq!((segment.state.as_str(), segment.retry_at.as_deref()), ("flooded", Some("1970-01-01T00:00:01Z")));
+    let reason = segment.reason.as_deref().unwrap();
+    assert!(reason.starts_with("so many fail") && reason.contains("evener dead-letter list p"), "{reason}");
+
+    // What the log knows counts more.
+    fill(&engine, 0..1).await;
+    let (segment, epoch) = (SegmentId(1), Epoch(segment.epoch));
+    let failure = Failure { attempt: 4, cause: "boom".into(), wait_ms: 60_000, draw: 0, last: false };
+    progress(&engine, vec![], vec![LetterMove::Stall { segment, epoch, position: Position(0), failure }]).await;
+    let segment = &processor(&engine, "p").await.segments[1];
+    assert_eq!((segment.state.as_str(), segment.attempt), ("stalled", Some(4)));
+    let reason = segment.reason.as_deref().unwrap();
+    assert!(reason.contains("the event at 0") && reason.contains("boom") && reason.contains("mend"), "{reason}");
 }
 
 #[tokio::test]

@@ -135,6 +135,31 @@ async fn a_poisoned_sequence_waits_and_the_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flooded_segment_says_so_until_it_goes_on() {
+    async fn fails(_: Account, State(down): State<Arc<AtomicU32>>) -> Result {
+        if down.load(SeqCst) > 0 { Err(Error::retry("the database is down")) } else { Ok(()) }
+    }
+    let down = Arc::new(AtomicU32::new(1));
+    let node = started(Processor::new("fails").on(fails).with_state(down.clone()).segments(1)).await;
+    node.append("s", (0..40).map(|account| Opened { account })).await.unwrap();
+    let processor = node.processor("fails");
+    let flooded = loop {
+        let status = processor.status().await.unwrap();
+        match status.state.as_str() {
+            "flooded" => break status.segments[0].clone(),
+            _ => tokio::time::sleep(100.millis()).await,
+        }
+    };
+    let reason = flooded.reason.unwrap();
+    assert!(reason.contains("the last failed so: the database is down"), "{reason}");
+    assert!(flooded.retry_at.is_some());
+    down.store(0, SeqCst);
+    while processor.status().await.unwrap().state != "caught-up" {
+        tokio::time::sleep(1.secs()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_paused_processor_waits() {
     let seen = Seen::default();
     let node = started(Processor::new("seen").on(see).with_state(seen.clone()).segments(2)).await;
