@@ -451,7 +451,11 @@ impl<T: Clone> Worker<T> {
                 }
                 return;
             }
-            OnError::Skip if failure.last => {}
+            // The log only counts it: nothing need wait behind it.
+            OnError::Skip if failure.last => {
+                let Work { position, sequence, kind, .. } = work;
+                self.letters.push(LetterMove::SetAside { segment, epoch, sequence, position, kind, failure });
+            }
             OnError::SetAside | OnError::Skip | OnError::Stop => {
                 let Work { position, sequence, kind, .. } = work;
                 if attempt > 1 {

@@ -54,6 +54,11 @@ impl State {
             LetterMove::SetAside { segment, epoch, sequence, position, kind, failure } => {
                 let share = processor.held_by(node, *segment, *epoch, Some(sequence))?;
                 if share.token.wants(hash_of(sequence), *position) {
+                    // Where nothing waits before it, it is passed over at once, whether or not there is room.
+                    if processor.skips(failure) && !processor.set_aside.contains_key(sequence) {
+                        processor.skipped += 1;
+                        return Ok(());
+                    }
                     let letter = Letter { position: *position, kind: kind.clone(), attempts: failure.attempt };
                     let is_new = processor.enqueue(&limits, sequence, letter, now)?;
                     let set_aside = processor.set_aside.get_mut(sequence).expect("it was queued just now");
@@ -91,7 +96,7 @@ impl State {
                 }
                 set_aside.fail(failure, now, limits.cause_bytes_max);
                 set_aside.loan = None;
-                if failure.last && processor.definition.on_error == OnError::Skip {
+                if processor.skips(failure) {
                     processor.pop(sequence, now);
                     processor.skipped += 1;
                 }
@@ -268,6 +273,11 @@ impl Processor {
     fn is_outdated(&self, right: Right, sequence: &SequenceKey) -> bool {
         let claim = self.share_of(hash_of(sequence)).map(|(segment, share)| (*segment, share.claim.epoch));
         claim != Some(right.claim())
+    }
+
+    /// Whether an event that failed like this is passed over.
+    fn skips(&self, failure: &Failure) -> bool {
+        failure.last && self.definition.on_error == OnError::Skip
     }
 
     /// Queues a letter behind those of its sequence, within the limits. Says whether it was not told before.

@@ -225,11 +225,11 @@ fn a_tenth_that_fails_or_failures_over_many_minutes_are_no_flood() {
 }
 
 #[test]
-fn an_event_that_is_skipped_after_its_only_attempt_is_no_letter() {
+fn an_event_that_is_skipped_after_its_only_attempt_is_told_and_nothing_waits_behind_it() {
     let mut worker = worker(OnError::Skip);
     worker.settings.backoff.attempts = 1;
     worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "a")]));
     let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
-    assert_eq!((told(&report(&effects)), report(&effects).done), (vec![], 1));
+    assert_eq!((told(&report(&effects)), report(&effects).done), (vec!["aside 0 true".into()], 1));
     assert_eq!(runs(&effects), [(vec![1], 1)]);
 }

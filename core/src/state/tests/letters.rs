@@ -199,6 +199,26 @@ fn on_error_skip_goes_on_after_the_last_attempt() {
 }
 
 #[test]
+fn an_event_that_is_skipped_after_its_only_attempt_is_counted_once_and_needs_no_room() {
+    let mut log = set_up(OnError::Skip, 2);
+    log.state.limits.sequences_max = 1;
+    let only = |log: &Log, name: &str, position| match set_aside(log, name, position, 1) {
+        LetterMove::SetAside { segment, epoch, sequence, position, kind, .. } => {
+            LetterMove::SetAside { segment, epoch, sequence, position, kind, failure: failure(1, true) }
+        }
+        other => panic!("{other:?}"),
+    };
+    let waits = set_aside(&log, "s0", 0, 1);
+    assert_eq!(tell(&mut log, 1, vec![waits], vec![]), []);
+    let ((segment, epoch), skipped) = (place(&log, "s1"), only(&log, "s1", 1));
+    let moved = TokenMove { segment, epoch, next: Position(2) };
+    for _ in 0..2 {
+        assert_eq!(tell(&mut log, 1, vec![skipped.clone()], vec![moved]), []);
+        assert_eq!((log.processor().skipped, log.processor().set_aside.len()), (1, 1));
+    }
+}
+
+#[test]
 fn on_error_stop_moves_the_claim_after_the_owners_attempts() {
     let mut log = set_up(OnError::Stop, 1);
     let (segment, epoch) = place(&log, "s0");
