@@ -41,6 +41,15 @@ pub struct OfProcessor {
     pub processor: String,
 }
 
+/// Which processor, and how its handler answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfVerdict {
+    /// Its name.
+    pub processor: String,
+    /// `retry`, `set-aside` or `skip`.
+    pub verdict: &'static str,
+}
+
 /// Which segment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfSegment {
@@ -89,7 +98,7 @@ pub struct Metrics {
     /// Events that handlers of this node finished.
     pub handled: Family<OfProcessor, Counter>,
     /// Tries that failed on this node.
-    pub failures: Family<OfProcessor, Counter>,
+    pub failures: Family<OfVerdict, Counter>,
     /// From the loss of a segment's owner to the first event handled by the next one, on this node.
     pub takeover: Histogram,
 }
@@ -97,6 +106,26 @@ pub struct Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// What handlers of one processor come to on this node.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    processor: String,
+    handled: Counter,
+    failures: Family<OfVerdict, Counter>,
+}
+
+impl Tally {
+    /// An event is finished.
+    pub fn handled(&self) {
+        self.handled.inc();
+    }
+
+    /// A try ended with this verdict.
+    pub fn failed(&self, verdict: &'static str) {
+        self.failures.get_or_create(&OfVerdict { processor: self.processor.clone(), verdict }).inc();
     }
 }
 
@@ -158,7 +187,8 @@ impl Metrics {
         all.register("sequences_set_aside", "sequences set aside", self.set_aside.clone());
         all.register("sequences_dead", "sequences that wait for a person", self.dead.clone());
         all.register("events_handled", "events that handlers of this node finished", self.handled.clone());
-        all.register("handler_failures", "tries that failed on this node", self.failures.clone());
+        let tries = "tries of an event that a handler of this node did not finish, by what it answered";
+        all.register("handler_failures", tries, self.failures.clone());
         let time = "from the loss of a segment's owner to its next owner's first event";
         all.register_with_unit("takeover", time, Unit::Seconds, self.takeover.clone());
         drop(registry);
@@ -172,6 +202,14 @@ impl Metrics {
         for family in [&self.owned, &self.unowned, &self.set_aside, &self.dead] {
             family.clear();
         }
+    }
+
+    /// What handlers of this processor come to here; from zero on, so that the first event shows as one more.
+    #[must_use]
+    pub fn tally(&self, processor: &str) -> Tally {
+        let processor = processor.to_owned();
+        let handled = self.handled.get_or_create_owned(&OfProcessor { processor: processor.clone() });
+        Tally { processor, handled, failures: self.failures.clone() }
     }
 
     /// The text that Prometheus reads.

@@ -18,6 +18,7 @@ use super::{World, coordinator, publish::Row, timer::Timer};
 use crate::{
     event::Stored,
     handler::{Delivery, Runner, Verdict},
+    metrics::Tally,
     status::Standstill,
 };
 use evener_core::coordinator::WorkerId;
@@ -41,6 +42,7 @@ pub struct Arguments {
 pub struct State {
     machine: Worker<Arc<Stored>>,
     arguments: Arguments,
+    tally: Tally,
     /// Raised to end a run after the event that is being handled.
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
@@ -55,10 +57,11 @@ impl Actor for WorkerActor {
 
     async fn pre_start(&self, _: ActorRef<Self::Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let world = &arguments.world;
+        let tally = world.metrics.tally(&arguments.processor);
         let row = Row::new(&world.board, &arguments.name, "worker", Some(&arguments.processor), world.wall());
         let machine = Worker::new(arguments.settings);
         let stop = Arc::default();
-        Ok(State { machine, arguments, stop, tasks: JoinSet::new(), timer: Timer::default(), row })
+        Ok(State { machine, arguments, tally, stop, tasks: JoinSet::new(), timer: Timer::default(), row })
     }
 
     async fn handle(
@@ -112,6 +115,7 @@ impl State {
         let stop = Arc::new(AtomicBool::new(false));
         self.stop = stop.clone();
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
+        let tally = self.tally.clone();
         let (segment, epoch) = self.arguments.settings.claim.unwrap_or_default();
         let deliver = self.delivery(Right::Claim(segment, epoch));
         self.tasks.spawn(async move {
@@ -122,7 +126,8 @@ impl State {
                     break;
                 }
                 let attempt = if nth == 0 { attempt } else { 1 };
-                fault = fault_of(&world, world.handlers.run(&runner, deliver(work.event, attempt)).await);
+                let verdict = world.handlers.run(&runner, deliver(work.event, attempt)).await;
+                fault = fault_of(&world, &tally, verdict);
                 if fault.is_some() {
                     break;
                 }
@@ -142,11 +147,14 @@ impl State {
         right: Right,
     ) {
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
-        let context = self.arguments.context;
+        let (context, tally) = (self.arguments.context, self.tally.clone());
         let deliver = self.delivery(right);
         self.tasks.spawn(async move {
             let fault = match world.event(context, position).await {
-                Ok(event) => fault_of(&world, world.handlers.run(&runner, deliver(event, attempt)).await),
+                Ok(event) => {
+                    let verdict = world.handlers.run(&runner, deliver(event, attempt)).await;
+                    fault_of(&world, &tally, verdict)
+                }
                 Err(cause) => Some(Fault { cause, last: false, after: None, draw: world.draw() }),
             };
             let _ = me.cast(Input::Tried { sequence, fault });
@@ -184,9 +192,15 @@ impl State {
     }
 }
 
-/// What a verdict means to the machine; none means that the event is done.
-fn fault_of(world: &World, verdict: Verdict) -> Option<Fault> {
+/// What a verdict means to the machine; none means that the event is done. It is counted.
+fn fault_of(world: &World, tally: &Tally, verdict: Verdict) -> Option<Fault> {
     let draw = world.draw();
+    match &verdict {
+        Verdict::Handled => tally.handled(),
+        Verdict::Retry { .. } => tally.failed("retry"),
+        Verdict::SetAside { .. } => tally.failed("set-aside"),
+        Verdict::Skip { .. } => tally.failed("skip"),
+    }
     match verdict {
         Verdict::Handled => None,
         Verdict::Retry { cause, after } => Some(Fault { cause, last: false, after, draw }),

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{event::Stored, handler::Handlers, status::StatusBoard};
+use crate::{event::Stored, handler::Handlers, metrics::Metrics, status::StatusBoard};
 
 /// What the actors of a node see of the world.
 pub struct World {
@@ -25,6 +25,8 @@ pub struct World {
     pub handlers: Handlers,
     /// Where actors say what they are doing.
     pub board: StatusBoard,
+    /// What they count.
+    pub metrics: Metrics,
     /// Raised when the node leaves: nothing new is begun.
     pub quiet: watch::Sender<bool>,
     /// Coordinators with something running or on its way.
@@ -36,12 +38,20 @@ pub struct World {
 impl World {
     /// The world of one node. All dice follow from `seed`.
     #[must_use]
-    pub fn new(cluster: Cluster, clock: Arc<dyn Clock>, handlers: Handlers, board: StatusBoard, seed: u64) -> Self {
+    pub fn new(
+        cluster: Cluster,
+        clock: Arc<dyn Clock>,
+        handlers: Handlers,
+        board: StatusBoard,
+        metrics: Metrics,
+        seed: u64,
+    ) -> Self {
         Self {
             cluster,
             clock,
             handlers,
             board,
+            metrics,
             quiet: watch::Sender::new(false),
             busy: watch::Sender::new(BTreeSet::new()),
             started: Instant::now(),

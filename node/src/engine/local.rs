@@ -127,6 +127,12 @@ impl Engine {
         &self.0.board
     }
 
+    /// What this node counts.
+    #[cfg(test)]
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
     pub(super) fn uptime(&self) -> Duration {
         self.0.begun.elapsed()
     }

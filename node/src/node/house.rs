@@ -72,7 +72,7 @@ pub(super) async fn start(
     let starting = Cluster::start(config, outside.disk, outside.transport, outside.clock.clone());
     let cluster = cluster_threads.spawn(starting).await.map_err(died)?.map_err(not_started)?;
     let board = StatusBoard::default();
-    let engine = Engine::new(cluster.clone(), board.clone(), metrics);
+    let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone());
     late.arrive(engine.clone());
     let watch = handlers.watch().clone().watch(board.clone(), outside.clock.clone());
     let watching = node_threads.spawn(watch);
@@ -82,7 +82,7 @@ pub(super) async fn start(
     for (definition, _) in &embedded {
         create(&asking, definition, draw).await?;
     }
-    let world = World::new(cluster.clone(), outside.clock, handlers, board, outside.seed);
+    let world = World::new(cluster.clone(), outside.clock, handlers, board, metrics, outside.seed);
     let programs = exec::Settings { answer_wait: settings.answer_wait, ..exec::Settings::default() };
     let told = actors::Settings { programs, ..actors::Settings::default() };
     let starting = async move { Actors::start(world, embedded, told).await };

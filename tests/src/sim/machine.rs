@@ -12,6 +12,7 @@ use std::{
 use evener::{
     actors::{Actors, Embedded, Settings, World},
     handler::Handlers,
+    metrics::Metrics,
     status::StatusBoard,
 };
 use evener_cluster::{
@@ -243,7 +244,8 @@ impl Machine {
 
     async fn actors(&self, cluster: &Cluster, seed: u64, embedded: Vec<Embedded>) -> Result<Actors, String> {
         let clock = Arc::new(self.clock.clone());
-        let world = World::new(cluster.clone(), clock, Handlers::current(), StatusBoard::default(), seed);
+        let (board, metrics) = (StatusBoard::default(), Metrics::default());
+        let world = World::new(cluster.clone(), clock, Handlers::current(), board, metrics, seed);
         Actors::start(world, embedded, Settings::default()).await
     }
 

@@ -40,7 +40,7 @@ pub fn metrics() -> BTreeSet<String> {
         drop(family.get_or_create(&of));
     }
     drop(metrics.handled.get_or_create(&of));
-    drop(metrics.failures.get_or_create(&of));
+    metrics.tally(&processor).failed("retry");
     let of = OfSegment { processor, segment: 0 };
     drop(metrics.lag_events.get_or_create(&of));
     drop(metrics.lag_time.get_or_create(&of));
