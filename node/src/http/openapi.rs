@@ -1,4 +1,5 @@
-//! `/openapi.json`: made from the table of verbs, so that it has every route and none that is not there.
+//! `/openapi.json`: made from the table of verbs, so that it has every route and none that is not there. What has its
+//! place in the contract and is not built yet is marked `x-not-yet`, and says that it answers 501.
 
 use axum::{http::StatusCode, response::Response};
 use serde_json::{Map, Value, json};
@@ -47,18 +48,22 @@ fn operation(row: &Row) -> Value {
         Verb::Tail => "text/event-stream",
         _ => "application/json",
     };
-    let about = if row.not_yet { format!("{} (not built yet)", row.about) } else { row.about.to_owned() };
-    let error = json!({"description": "why not",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}});
+    let error =
+        |about: &str| json!({"description": about, "content": {"application/json": {"schema": refer("Error")}}});
     let mut operation = json!({
         "operationId": format!("{:?}", row.verb),
-        "summary": about,
+        "summary": row.about,
         "parameters": parameters,
         "responses": {
             "200": {"description": row.about, "content": {kind: {"schema": answer(row)}}},
-            "default": error,
+            "default": error("why not"),
         },
     });
+    if row.not_yet {
+        operation["summary"] = format!("{} (not built yet)", row.about).into();
+        operation["x-not-yet"] = true.into();
+        operation["responses"] = json!({"501": error("EV0900: it is not built yet"), "default": error("why not")});
+    }
     if let Some((kind, schema)) = body(row) {
         operation["requestBody"] = json!({"content": {kind: {"schema": schema}}});
     }
