@@ -32,7 +32,7 @@ pub enum Class {
 }
 
 /// An error as HTTP, the command line and the library show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {
     /// `EV0123`; `evener explain EV0123` has its page.
     pub code: Cow<'static, str>,
@@ -220,6 +220,18 @@ impl Class {
             Self::Unknown => 5,
             Self::Overloaded => 6,
         }
+    }
+}
+
+impl fmt::Debug for ApiError {
+    /// As `main` prints it when it ends with one, and a panic of `unwrap`: what was being done, and what to do next.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{self}")?;
+        if let Some(conflict) = &self.conflict {
+            writeln!(f, "  conflict: {conflict:?}")?;
+        }
+        writeln!(f, "  next: {}", self.hint)?;
+        write!(f, "  more: evener explain {}", self.code)
     }
 }
 

@@ -3,10 +3,12 @@
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use super::delivery::{Verdict, cause};
+use crate::error::ApiError;
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Why an event was not handled, and what becomes of it. `?` on any other error makes one that means *retry*.
+/// Why an event was not handled, and what becomes of it. `?` on any other error makes one that means *retry*; for a
+/// mere text there is [`Error::retry`], or a handler that returns `Result<(), String>`.
 ///
 /// ```
 /// use evener::prelude::*;
@@ -92,9 +94,36 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
-    /// As `main` prints it when it ends with one.
+    /// As `main` prints it when it ends with one: an error of Evener's with what to do next.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        match self.cause.downcast_ref::<ApiError>() {
+            Some(told) => fmt::Debug::fmt(told, f),
+            None => fmt::Display::fmt(self, f),
+        }
+    }
+}
+
+/// An [`Error`] on its way through a [`Cause`]: it keeps its meaning. An [`Error`] itself is no [`StdError`], as `?`
+/// on any of these makes one.
+struct Meant(Error);
+
+impl fmt::Display for Meant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Meant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Meant {}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        Box::new(Meant(error))
     }
 }
 
@@ -111,7 +140,7 @@ pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome of handling an event",
-    note = "a handler returns `()` or `Result<(), E>`, where `E` is any error"
+    note = "a handler returns `()` or `Result<(), E>`, where `E` is any error, or a text"
 )]
 pub trait Outcome: Send {
     /// As a result.
@@ -124,9 +153,13 @@ impl Outcome for () {
     }
 }
 
-impl<E: Into<Error> + Send> Outcome for std::result::Result<(), E> {
+/// What can become a boxed error can be returned: any error, a text, a boxed error, those of `anyhow`, and [`Error`].
+impl<E: Into<Cause> + Send> Outcome for std::result::Result<(), E> {
     fn into_result(self) -> Result {
-        self.map_err(Into::into)
+        self.map_err(|error| match error.into().downcast::<Meant>() {
+            Ok(meant) => meant.0,
+            Err(cause) => Error::retry(cause),
+        })
     }
 }
 
@@ -168,6 +201,33 @@ mod tests {
         assert_eq!(error.to_string(), "failed to save order 7: disk full");
         let verdict = Verdict::from(error);
         assert_eq!(verdict, Verdict::Retry { cause: "failed to save order 7: disk full".into(), after: None });
+    }
+
+    #[test]
+    fn whatever_a_handler_returns_keeps_its_meaning() {
+        fn check(returned: impl Outcome, verdict: Verdict) {
+            assert_eq!(returned.into_result().map_or_else(Verdict::from, |()| Verdict::Handled), verdict);
+        }
+        let retry = |cause: &str| Verdict::Retry { cause: cause.into(), after: None };
+        check((), Verdict::Handled);
+        check(Ok::<(), String>(()), Verdict::Handled);
+        check(Err::<(), _>("a text".to_owned()), retry("a text"));
+        check(Err::<(), _>("a text"), retry("a text"));
+        check(Err::<(), _>(Outer(std::io::Error::other("full"))), retry("failed to save order 7: full"));
+        check(Err::<(), _>(Box::<dyn StdError + Send + Sync>::from("boxed")), retry("boxed"));
+        check(Err::<(), _>(Error::retry("tried")), retry("tried"));
+        check(Err::<(), _>(Error::set_aside("no")), Verdict::SetAside { cause: "no".into() });
+        check(Err::<(), _>(Error::skip("no")), Verdict::Skip { cause: "no".into() });
+    }
+
+    #[test]
+    fn main_that_ends_with_an_error_of_ours_says_what_to_do_next() {
+        let error = Error::from(ApiError::new(&crate::codes::PORT_IN_USE, "failed to listen on 127.0.0.1:4750"));
+        let told = format!("{error:?}");
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[0], "failed to listen on 127.0.0.1:4750 (EV0505)");
+        assert!(lines[1].starts_with("  next: end the other process"), "{told}");
+        assert_eq!(lines[2], "  more: evener explain EV0505");
     }
 
     #[test]

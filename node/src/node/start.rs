@@ -57,7 +57,36 @@ impl Node {
         NodeBuilder { settings, alone: false, outside: None, processors: Vec::new() }
     }
 
-    /// A node for a test: alone, in memory, on the current runtime and in its time.
+    /// A node for a test: alone, in memory, on the current runtime and in its time, so that a test whose clock is
+    /// paused waits for nothing. It opens no port, and forgets everything with its last handle. Stands behind the
+    /// feature `testing`: `cargo add evener --dev --features testing`.
+    ///
+    /// ```
+    /// use evener::prelude::*;
+    /// use std::sync::{Arc, atomic::{AtomicI64, Ordering::SeqCst}};
+    ///
+    /// #[derive(Event, Serialize, Deserialize)]
+    /// #[event(name = "account.credited.v1", key = account)]
+    /// struct Credited { account: String, cents: i64 }
+    ///
+    /// async fn sum(event: Credited, State(total): State<Arc<AtomicI64>>) {
+    ///     total.fetch_add(event.cents, SeqCst);
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// // #[tokio::test(start_paused = true)]: given …
+    /// let total = Arc::new(AtomicI64::new(0));
+    /// let processor = Processor::new("total").on(sum).with_state(total.clone());
+    /// let node = Node::ephemeral().processor(processor).start().await?;
+    /// // … when …
+    /// node.append("account-7", [Credited { account: "7".into(), cents: 100 }]).await?;
+    /// node.caught_up("total").await?;
+    /// // … then.
+    /// assert_eq!(total.load(SeqCst), 100);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(any(test, feature = "testing"))]
     pub fn ephemeral() -> NodeBuilder {
         use evener_cluster::sim_wire;
