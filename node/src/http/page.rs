@@ -26,6 +26,9 @@ use crate::{
 /// How often the page hears something new.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Sequences set aside that are shown of one processor: what fits a page. There may be a thousand.
+const SEQUENCES_SHOWN_MAX: usize = 20;
+
 /// Nothing but what this server itself serves, and no script or style within the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -61,7 +64,7 @@ async fn live(State(api): State<Api>) -> Response {
         tokio::time::sleep(wait).await;
         let event = match snapshot(&api).await {
             Ok(snapshot) => format!("data: {snapshot}\n\n"),
-            Err(error) => format!(": {}\n\n", error.message.replace(['\n', '\r'], " ")),
+            Err(error) => format!("event: trouble\ndata: {}\n\n", error.message.replace(['\n', '\r'], " ")),
         };
         Some((Ok::<_, std::convert::Infallible>(event), (api, place, TICK)))
     });
@@ -84,7 +87,9 @@ async fn snapshot(api: &Api) -> Result<serde_json::Value, ApiError> {
     let mut dead_letters = BTreeMap::new();
     for processor in processors.iter().filter(|processor| processor.set_aside.sequences > 0) {
         // It may have been deleted in the meantime.
-        if let Ok(Reply::DeadLetters(letters)) = api.answers.call(Request::DeadLetters(processor.name.clone())).await {
+        let asked = Request::DeadLetters(processor.name.clone());
+        if let Ok(Reply::DeadLetters(mut letters)) = api.answers.call(asked).await {
+            letters.truncate(SEQUENCES_SHOWN_MAX);
             dead_letters.insert(processor.name.clone(), letters);
         }
     }

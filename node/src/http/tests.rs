@@ -277,6 +277,14 @@ async fn the_page_may_run_nothing_but_its_own_script() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_node_that_cannot_answer_hears_why() {
+    let (_, http) = Http::start().await;
+    let mut response = http.1.get(format!("{}/page/live", http.0)).send().await.unwrap();
+    let heard = response.chunk().await.unwrap().unwrap();
+    assert_eq!(heard, "event: trouble\ndata: it is not in this test\n\n");
+}
+
+#[tokio::test]
 async fn the_document_has_every_route_and_says_which_are_not_built() {
     let (_, http) = Http::start().await;
     let (_, document) = http.json("GET", "/openapi.json", &Value::Null).await;

@@ -47,17 +47,17 @@ const ownerClass = (name) => (owners.has(name) ? `o${owners.get(name) % 8}` : ''
 const stateClass = (state) =>
   ({ 'running': 'good', 'caught-up': 'good', 'waiting': 'warn', 'paused': 'warn', 'moving': 'warn' })[state] ?? 'bad';
 const lag = (s) =>
-  s.lag_events === 0 ? 'none' : `${number(s.lag_events)} · ${s.lag_seconds < 10 ? s.lag_seconds.toFixed(1) : Math.round(s.lag_seconds)} s`;
+  s.lag_events === 0 ? 'none' : `${number(s.lag_events)} · ${s.lag_seconds < 10 ? s.lag_seconds.toFixed(1) : number(Math.round(s.lag_seconds))} s`;
 const at = (time) => (time ? new Date(time).toLocaleTimeString() : '');
 
 const NODES = [
   ['node', (m) => m.name, (m) => `owner ${ownerClass(m.name)}`],
   ['state', (m) => (m.alive ? 'alive' : 'gone'), (m) => (m.alive ? 'good' : 'bad')],
-  ['role', (m) => (m.why ? `${m.role}: ${m.why}` : m.role)],
+  ['role', (m) => (m.why ? `${m.role}: ${m.why}` : m.role), (m) => (m.why ? 'line' : '')],
   ['segments', (m) => m.segments, 'n'],
   ['applied', (m) => (m.applied == null ? '' : number(m.applied)), 'n'],
-  ['clients', (m) => m.http, 'wide'],
-  ['peers', (m) => m.peer],
+  ['clients', (m) => m.http, 'line'],
+  ['peers', (m) => m.peer, 'line'],
 ];
 const SEGMENTS = [
   ['segment', (s) => s.id, 'n'],
@@ -70,7 +70,7 @@ const SEGMENTS = [
     .filter(Boolean).join(' · '), 'wide cause'],
 ];
 const LETTERS = [
-  ['sequence', (d) => d.sequence || '(no key, no stream)'],
+  ['sequence', (d) => d.sequence || '(no key, no stream)', 'name'],
   ['state', (d) => d.state, (d) => stateClass(d.state)],
   ['letters', (d) => d.letters.length, 'n'],
   ['first at', (d) => number(d.letters[0].position), 'n'],
@@ -93,7 +93,9 @@ function showProcessor(article, processor, letters) {
     make('ol', 'map', article).setAttribute('aria-label', 'segments by owner');
     const segments = details(article, 'segments');
     segments.open = true;
-    details(article, 'what is set aside').open = true;
+    const aside = details(article, 'what is set aside');
+    aside.open = true;
+    make('p', 'note', aside);
   }
   const [title, map, segments, aside] = article.children;
   const [name, state, skipped] = title.children;
@@ -102,7 +104,7 @@ function showProcessor(article, processor, letters) {
   state.className = stateClass(processor.state);
   text(skipped, processor.skipped ? `${plural(processor.skipped, 'event')} skipped` : '');
   children(map, 'li', processor.segments, (li, s) => {
-    const waits = s.state === 'stalled' || s.attempt != null;
+    const waits = s.state === 'stalled' || s.state === 'flooded' || s.attempt != null;
     const className = `${s.owner ? ownerClass(s.owner) : 'nobody'}${waits ? ' waits' : ''}`;
     if (li.className !== className) li.className = className;
     text(li, s.id);
@@ -110,12 +112,15 @@ function showProcessor(article, processor, letters) {
   });
   const behind = processor.segments.reduce((sum, s) => sum + s.lag_events, 0);
   text(segments.firstChild, `${plural(processor.segments.length, 'segment')}, ${plural(behind, 'event')} behind`);
-  table(segments.lastChild, SEGMENTS, processor.segments);
+  table(segments.children[1], SEGMENTS, processor.segments);
   const { sequences, letters: waiting, dead } = processor.set_aside;
   aside.hidden = sequences === 0;
   text(aside.firstChild, `${plural(sequences, 'sequence')} set aside with ${plural(waiting, 'letter')}, ` +
     `${dead} waiting for a person`);
-  table(aside.lastChild, LETTERS, letters ?? []);
+  const shown = letters ?? [];
+  table(aside.children[1], LETTERS, shown);
+  aside.lastChild.hidden = shown.length >= sequences;
+  text(aside.lastChild, `and ${number(sequences - shown.length)} more: evener dead-letter list ${processor.name}`);
 }
 
 let last;
@@ -133,16 +138,23 @@ function show(live) {
   text($('version'), `evener ${status.version}`);
   table($('nodes'), NODES, cluster.members);
   $('none').hidden = processors.length > 0;
+  document.querySelectorAll('section').forEach((section) => { section.hidden = false; });
   children($('processors'), 'article', processors, (article, p) => showProcessor(article, p, letters[p.name]));
+}
+
+/** How well the server is heard; `trouble` is why what stands below is not of now. */
+function heard(word, className, trouble) {
+  text($('live'), word);
+  $('live').className = className;
+  $('trouble').hidden = !trouble;
+  text($('trouble'), trouble);
 }
 
 const source = new EventSource('/page/live');
 source.onmessage = (message) => {
   show(JSON.parse(message.data));
-  text($('live'), 'live');
-  $('live').className = 'on';
+  heard('live', 'on', '');
 };
-source.onerror = () => {
-  text($('live'), 'no connection');
-  $('live').className = 'off';
-};
+source.addEventListener('trouble', (message) => heard('not ready', 'off', message.data));
+source.onerror = () => heard('no connection', 'off',
+  `${location.host} does not answer; it is asked again. What stands below, if anything, is what it told last.`);
