@@ -13,7 +13,8 @@ use evener_store::{
     disk::Op,
     identity::NODE_NAME_BYTES_MAX,
 };
-use tokio::time::sleep;
+use futures::future::join_all;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::{
@@ -74,7 +75,9 @@ pub async fn become_member(
     incarnation: Incarnation,
 ) -> Result<(Identity, bool), StartError> {
     if let Some(identity) = Identity::read(disk)? {
-        return Ok((its_own(config, identity)?, false));
+        let identity = its_own(config, identity)?;
+        no_other_cluster(config, &disk.name(), links, peer, &identity).await?;
+        return Ok((identity, false));
     }
     if config.name.is_empty() || config.name.len() > NODE_NAME_BYTES_MAX {
         let why = format!(
@@ -143,11 +146,40 @@ fn its_own(config: &Config, identity: Identity) -> Result<Identity, StartError> 
     Ok(identity)
 }
 
+/// Who is told to join a cluster and has the directory of another would come up as a member of that one. An answer
+/// that nobody gives says nothing: where all members start again at once, each of them still must.
+async fn no_other_cluster(
+    config: &Config,
+    directory: &str,
+    links: &Links,
+    peer: &str,
+    identity: &Identity,
+) -> Result<(), StartError> {
+    let asked = config.join.iter().filter(|at| *at != peer).map(async |at| (at, who_answers(links, at).await));
+    let Ok(answers) = timeout(WHO_WAIT, join_all(asked)).await else { return Ok(()) };
+    let clusters: Vec<_> = answers.into_iter().filter_map(|(at, who)| Some((at, who?.cluster?))).collect();
+    let Identity { cluster, name, .. } = identity;
+    // One address of several may have gone to somebody else since.
+    if clusters.iter().any(|(_, theirs)| theirs == cluster) {
+        return Ok(());
+    }
+    let Some((at, theirs)) = clusters.first() else { return Ok(()) };
+    let why = format!(
+        "{directory} belongs to node {name} of cluster {cluster}, and {at} is of cluster {theirs}; to go on as {name} \
+         leave out --join {at}; to join cluster {theirs} give an empty directory"
+    );
+    Err(StartError::Refused { wrong: Wrong::Other, why })
+}
+
+async fn who_answers(links: &Links, at: &str) -> Option<Who> {
+    let answer = links.inquire(at, Kind::WHO, Bytes::new(), WHO_WAIT).await.ok()?;
+    decode_message(&answer).ok()
+}
+
 /// A second cluster where one answers would be a split brain of the operator's making.
 async fn nobody_answers(config: &Config, links: &Links) -> Result<(), StartError> {
     for at in &config.join {
-        let answer = links.inquire(at, Kind::WHO, Bytes::new(), WHO_WAIT).await;
-        let Some(who) = answer.ok().and_then(|answer| decode_message::<Who>(&answer).ok()) else { continue };
+        let Some(who) = who_answers(links, at).await else { continue };
         if let Some(cluster) = who.cluster {
             let why = format!(
                 "refused to found a cluster: node {} of cluster {cluster} answers at {at}; join it by leaving out \

@@ -287,6 +287,39 @@ async fn who_may_not_join_is_told_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_directory_of_one_cluster_does_not_join_another() {
+    let mut world = World::founded(16, 3).await;
+    let mine = world.nodes[&1].id();
+    let config = world.config(8);
+    world.start(Config { bootstrap: true, ..config }).await.unwrap();
+    let theirs = world.nodes[&8].id();
+    world.kill(3).await;
+
+    let config = world.config(3);
+    let foreign = Config { join: vec!["n7:7000".into(), "n8:7000".into()], ..config.clone() };
+    let error = world.start(foreign).await.unwrap_err().to_string();
+    for word in [mine.to_string(), theirs.to_string(), "n8:7000".into(), "an empty directory".into()] {
+        assert!(error.contains(&word), "it should name {word}: {error}");
+    }
+    // One address of its own cluster is enough.
+    world.start(Config { join: vec!["n8:7000".into(), "n1:7000".into()], ..config }).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_members_start_again_by_the_command_that_joined_them() {
+    let mut world = World::founded(17, 3).await;
+    for nth in 1..=3 {
+        world.kill(nth).await;
+    }
+    for nth in [3, 2, 1] {
+        let config = world.config(nth);
+        world.start(Config { join: vec!["n1:7000".into(), "n2:7000".into()], ..config }).await.unwrap();
+    }
+    world.settle().await;
+    assert_eq!(world.append(3, 1).await.unwrap(), Position(0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn leadership_is_passed_on() {
     let world = World::founded(7, 3).await;
     let from = world.leader().unwrap();

@@ -67,6 +67,22 @@ async fn a_node_does_not_start_in_the_wrong_directory_or_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_directory_of_one_cluster_does_not_join_another() {
+    let (mut town, mut other) = (Town::new(EVENER), Town::new(EVENER));
+    town.build("n1", &[]).await;
+    town.build("n2", &[]).await;
+    other.build("n1", &[]).await;
+    let [mine, theirs] = [town.cluster().await.cluster, other.cluster().await.cluster];
+    assert_eq!(town.end("n2").await, Some(0));
+
+    let (n2, peer) = (town.folder().join("n2").display().to_string(), other.peer("n1"));
+    check(&town, &n2, "n2", &["--join", &peer], &[&n2, &mine, &theirs, &peer, "an empty directory", "EV0507"]).await;
+    town.start("n2").await;
+    assert_eq!(town.cluster().await.cluster, mine);
+    assert_eq!(other.cluster().await.members.len(), 1, "nobody joined it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_directory_under_an_old_name_is_refused() {
     let mut town = Town::of_three(EVENER, &[]).await;
     town.kill("n3").await;
