@@ -262,6 +262,12 @@ impl Cluster {
         &self.node.peer
     }
 
+    /// Bytes of a chunk of the log, as the cluster was founded.
+    #[must_use]
+    pub fn chunk_bytes(&self) -> u64 {
+        self.node.identity.chunk_bytes
+    }
+
     /// This node's session. While there is none, handlers must not run.
     #[must_use]
     pub fn session(&self) -> watch::Receiver<Option<SessionId>> {

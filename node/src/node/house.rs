@@ -21,7 +21,7 @@ use crate::{
     exec,
     handler::Handlers,
     metrics::Metrics,
-    settings::Settings,
+    settings::{Settings, Size, Value},
     status::StatusBoard,
     threads::Threads,
 };
@@ -71,6 +71,9 @@ pub(super) async fn start(
 
     let starting = Cluster::start(config, outside.disk, outside.transport, outside.clock.clone());
     let cluster = cluster_threads.spawn(starting).await.map_err(died)?.map_err(not_started)?;
+    if let Some(told) = settings.chunk_bytes.and_then(|asked| other_chunks(asked, cluster.chunk_bytes())) {
+        tracing::warn!(node = settings.name, "{told}");
+    }
     let board = StatusBoard::default();
     let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone());
     late.arrive(engine.clone());
@@ -100,6 +103,18 @@ pub(super) async fn start(
     }
     let (answers, source) = (Arc::new(house.engine.clone()), asking.0.source.clone());
     Ok(Node(Arc::new(Inner { answers, source, patience: PATIENCE, house: Some(house) })))
+}
+
+/// What is said where another size of chunks was asked for than the cluster has. Not a reason to stay away: the
+/// size is one thing of the cluster's, and what was asked for does no harm.
+fn other_chunks(asked: Size, chunk_bytes: u64) -> Option<String> {
+    (asked.0 != chunk_bytes).then(|| {
+        let (asked, there) = (asked.show(), Size(chunk_bytes).show());
+        format!(
+            "chunks of {asked} were asked for, and the cluster has chunks of {there}, as it was founded: these are \
+             taken; leave out --chunk-bytes"
+        )
+    })
 }
 
 fn threads(settings: &Settings, own: bool) -> std::io::Result<([Threads; 2], Handlers)> {

@@ -179,7 +179,9 @@ pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, 
     config.raft.election_min = settings.election;
     config.raft.election_max = settings.election * 2;
     config.lease = settings.lease;
-    config.journal.chunk_bytes = settings.chunk_bytes.0;
+    if let Some(size) = settings.chunk_bytes {
+        config.journal.chunk_bytes = size.0;
+    }
     config
 }
 

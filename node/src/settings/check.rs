@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Settings, value::Address};
+use super::{
+    Settings,
+    value::{Address, Size},
+};
 use crate::{codes, error::ApiError};
 
 /// A chunk must hold the largest entry, with room for what stands around it.
@@ -16,8 +19,10 @@ impl Settings {
         self.check_address("--listen", &self.listen, "--advertise", self.advertise.as_ref())?;
         self.check_address("--peer-listen", &self.peer_listen, "--peer-advertise", self.peer_advertise.as_ref())?;
         self.check_times()?;
-        if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&self.chunk_bytes.0) {
-            return Err(bad(format!("store.chunk_bytes is {}: it must be 64KiB to 1GiB", self.chunk_bytes.0)));
+        if let Some(Size(bytes)) =
+            self.chunk_bytes.filter(|size| !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&size.0))
+        {
+            return Err(bad(format!("store.chunk_bytes is {bytes}: it must be 64KiB to 1GiB")));
         }
         if self.name.len() > 64 || self.name.contains(|c: char| c.is_control() || c.is_whitespace() || c == ',') {
             return Err(bad(format!("node.name is '{}': it must be one word of at most 64 bytes", self.name)));
@@ -120,8 +125,8 @@ mod tests {
 
     #[test]
     fn sizes_and_times_that_cannot_work_are_refused() {
-        assert_eq!(code(|s| s.chunk_bytes.0 = 1).as_deref(), Some("EV0501"));
-        assert_eq!(code(|s| s.chunk_bytes.0 = 64 << 10), None);
+        assert_eq!(code(|s| s.chunk_bytes = Some(Size(1))).as_deref(), Some("EV0501"));
+        assert_eq!(code(|s| s.chunk_bytes = Some(Size(64 << 10))), None);
         assert_eq!(code(|s| s.heartbeat = Duration::from_secs(1)).as_deref(), Some("EV0501"));
         assert_eq!(code(|s| s.lease = Duration::from_millis(500)).as_deref(), Some("EV0501"));
         assert_eq!(code(|s| s.name = "two words".into()).as_deref(), Some("EV0501"));

@@ -120,8 +120,9 @@ settings! {
         "How long a silent leader is waited for; each node draws up to twice as long. A closed connection is \
          noticed at once",
         "four missed heartbeats";
-    "store.chunk_bytes" chunk_bytes: Size = "64MiB", "chunk-bytes",
-        "The size of a chunk of the log; taken when the cluster is founded, the same on all nodes for ever",
+    "store.chunk_bytes" chunk_bytes: Option<Size> = "", "chunk-bytes",
+        "The size of a chunk of the log, for a cluster that is founded: 64MiB unless said. It stays for ever, on all \
+         nodes; one that asks for another later takes the cluster's, and says so",
         "large enough to be few, small enough to be shipped";
     "processing.handler_threads" handler_threads: Option<NonZeroU32> = "", "handler-threads",
         "Threads for handlers; unset is one for each processor core, at least two",

@@ -83,6 +83,17 @@ async fn the_directory_of_one_cluster_does_not_join_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_size_of_chunks_than_the_clusters_is_named_and_not_taken() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &["--chunk-bytes", "64KiB"]).await;
+    town.build("n2", &["--chunk-bytes", "1MiB"]).await;
+    let log = |name| std::fs::read_to_string(town.log(name)).unwrap();
+    let told = "chunks of 1MiB were asked for, and the cluster has chunks of 64KiB";
+    assert!(log("n2").contains(told), "{}", log("n2"));
+    assert!(!log("n1").contains("--chunk-bytes"), "{}", log("n1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_directory_under_an_old_name_is_refused() {
     let mut town = Town::of_three(EVENER, &[]).await;
     town.kill("n3").await;
