@@ -406,8 +406,13 @@ impl Cluster {
         let _ = timeout(FAREWELL_WAIT, async {
             let mut applied = node.ledger.view.applied();
             let _ = applied.wait_for(|_| !member()).await;
-            while node.engine.standing().voters.contains(&node.me()) {
-                tokio::time::sleep(node.config.raft.heartbeat / 4).await;
+            let mut moves = node.engine.moves();
+            loop {
+                // Seen before it is looked: what moves meanwhile is not missed.
+                moves.seen();
+                if !node.engine.standing().voters.contains(&node.me()) || !moves.changed().await {
+                    return;
+                }
             }
         })
         .await;
