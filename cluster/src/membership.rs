@@ -29,13 +29,14 @@ pub enum Step {
 }
 
 /// What the leader does next, if anything.
-pub fn plan(me: NodeId, standing: &Standing, members: &BTreeMap<NodeId, Member>, voters_max: usize) -> Option<Step> {
+pub fn plan(me: NodeId, standing: &Standing, state: &State, voters_max: usize) -> Option<Step> {
+    let members = &state.members;
     let seats = members.iter().map(|(node, member)| (*node, seat(member)));
     let wrong: BTreeMap<_, _> = seats.filter(|(node, seat)| standing.seats.get(node) != Some(seat)).collect();
     if !wrong.is_empty() {
         return Some(Step::Seat(wrong));
     }
-    let voters = voters(me, standing, members, voters_max);
+    let voters = voters(me, standing, state, voters_max);
     // A joint membership is one that a leader did not live to complete.
     if !voters.is_empty() && (standing.joint || voters != standing.voters) {
         return Some(Step::Voters(voters));
@@ -44,8 +45,10 @@ pub fn plan(me: NodeId, standing: &Standing, members: &BTreeMap<NodeId, Member>,
     (!gone.is_empty()).then_some(Step::Unseat(gone))
 }
 
-/// Who should vote: those who do, as far as they are members, and those who have caught up, up to an odd number.
-fn voters(me: NodeId, standing: &Standing, members: &BTreeMap<NodeId, Member>, voters_max: usize) -> Vec<NodeId> {
+/// Who should vote: those who do, as far as they are members, and those who live and have caught up, up to an odd
+/// number.
+fn voters(me: NodeId, standing: &Standing, state: &State, voters_max: usize) -> Vec<NodeId> {
+    let members = &state.members;
     let end = standing.last.unwrap_or_default().0;
     let caught_up = |node: &NodeId| {
         let matched: Option<LogIndex> = standing.matched.get(node).copied().flatten();
@@ -55,7 +58,10 @@ fn voters(me: NodeId, standing: &Standing, members: &BTreeMap<NodeId, Member>, v
     let mut ordered: Vec<NodeId> = standing.voters.iter().filter(member).copied().collect();
     // The leader stays one if any does.
     ordered.sort_by_key(|node| (*node != me, *node));
-    let learners = members.keys().filter(|node| !standing.voters.contains(node) && caught_up(node));
+    // How far one came that is gone stays known, and in a calm log that counts as caught up. With its vote one more
+    // would be needed to agree, and it would help nobody.
+    let learners =
+        members.keys().filter(|node| !standing.voters.contains(node) && stays(state, node) && caught_up(node));
     ordered.extend(learners.copied());
     let count = odd(ordered.len().min(voters_max).min(members.len()));
     ordered.truncate(count);
@@ -66,6 +72,11 @@ fn voters(me: NodeId, standing: &Standing, members: &BTreeMap<NodeId, Member>, v
 /// The greatest odd number that is not greater; 0 for 0.
 const fn odd(count: usize) -> usize {
     if count.is_multiple_of(2) { count.saturating_sub(1) } else { count }
+}
+
+/// Whether a node lives, and is not about to end.
+fn stays(state: &State, node: &NodeId) -> bool {
+    state.sessions.get(node).is_some_and(|session| !session.draining)
 }
 
 /// Why a member has no vote.
@@ -94,8 +105,8 @@ pub fn voteless(node: NodeId, standing: &Standing, state: &State, voters_max: us
     let votes = |node: &&NodeId| standing.sure.contains(node);
     let voters = state.members.keys().filter(votes).count();
     // The node itself may know of its session before the log says so here.
-    let stays = |who: &&NodeId| **who == node || state.sessions.get(who).is_some_and(|session| !session.draining);
-    let learners = state.members.keys().filter(|node| !votes(node)).filter(stays).count();
+    let counts = |who: &&NodeId| **who == node || stays(state, who);
+    let learners = state.members.keys().filter(|node| !votes(node)).filter(counts).count();
     Some(match () {
         () if odd((voters + learners).min(voters_max)) > voters => Voteless::Due,
         () if voters + 2 > voters_max => Voteless::Spare,
@@ -139,7 +150,14 @@ mod tests {
     /// Does all steps until there is none; what then votes, and who has a seat.
     #[track_caller]
     fn settle(voters: &[u64], seats: &[u64], up: &[u64], now: &[u64]) -> (Vec<u64>, Vec<u64>) {
-        let members = members(now);
+        settle_with(voters, seats, up, now, now)
+    }
+
+    /// As [`settle`], with only these alive.
+    #[track_caller]
+    fn settle_with(voters: &[u64], seats: &[u64], up: &[u64], now: &[u64], live: &[u64]) -> (Vec<u64>, Vec<u64>) {
+        let sessions = live.iter().map(|node| (NodeId(*node), session(*node))).collect();
+        let state = State { members: members(now), sessions, ..State::default() };
         let mut standing = Standing {
             role: Role::Leader,
             last: Some(LogIndex(5_000)),
@@ -149,7 +167,7 @@ mod tests {
             ..Standing::default()
         };
         for _ in 0..10 {
-            match plan(NodeId(1), &standing, &members, 5) {
+            match plan(NodeId(1), &standing, &state, 5) {
                 Some(Step::Seat(seats)) => standing.seats.extend(seats),
                 Some(Step::Voters(voters)) => standing.voters = voters,
                 Some(Step::Unseat(nodes)) => standing.seats.retain(|node, _| !nodes.contains(node)),
@@ -207,6 +225,14 @@ mod tests {
     #[test]
     fn who_lags_does_not_vote_yet() {
         assert_eq!(settle(&[1], &[1], &[1, 2], &[1, 2, 3]), (vec![1], vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn a_dead_learner_completes_no_pair_and_a_third_takes_its_place() {
+        let (three, four) = ([1, 2, 3], [1, 2, 3, 4]);
+        assert_eq!(settle_with(&[1], &[1], &three, &three, &[1, 3]).0, vec![1]);
+        assert_eq!(settle_with(&[1], &[1], &four, &four, &[1, 3, 4]).0, vec![1, 3, 4]);
+        assert_eq!(settle_with(&three, &three, &four, &four, &[1, 2]).0, vec![1, 2, 3], "who votes goes on voting");
     }
 
     #[test]

@@ -80,16 +80,17 @@ pub async fn reconcile(node: Arc<Node>) {
 
 /// Does one thing, if there is one to do.
 async fn step(node: &Node) -> Result<bool, String> {
-    let (members, level) = {
-        let state = node.ledger.view.state();
-        (state.members.clone(), state.level)
-    };
     // Before it is founded there is nobody to follow.
-    if members.is_empty() {
+    if !node.is_founded() {
         return Ok(false);
     }
     let standing = node.engine.standing();
-    if let Some(step) = membership::plan(node.me(), &standing, &members, node.config.voters_max) {
+    let (step, least, level) = {
+        let state = node.ledger.view.state();
+        let step = membership::plan(node.me(), &standing, &state, node.config.voters_max);
+        (step, state.members.values().map(|member| member.level).min(), state.level)
+    };
+    if let Some(step) = step {
         tracing::info!(node = %node.me(), ?step, "the membership changes");
         match step {
             Step::Seat(seats) => node.engine.seat(seats).await?,
@@ -98,8 +99,7 @@ async fn step(node: &Node) -> Result<bool, String> {
         }
         return Ok(true);
     }
-    let least = members.values().map(|member| member.level).min().unwrap_or(level);
-    if least > level {
+    if let Some(least) = least.filter(|least| *least > level) {
         node.propose(&Command::RaiseLevel(least)).await.map_err(|error| error.to_string())?;
         return Ok(true);
     }
