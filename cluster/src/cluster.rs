@@ -168,7 +168,10 @@ impl Cluster {
         spawn(Box::pin(node.links.clone().watch(node.clone())));
         let (ending, server) = (node.clone(), self.server.clone());
         tokio::spawn(async move {
-            if let Some(why) = ending.stop.run_until_cancelled(ending.engine.ended()).await {
+            // It may end because it was told to, in the very moment in which it is looked.
+            if let Some(why) = ending.stop.run_until_cancelled(ending.engine.ended()).await
+                && !ending.stop.is_cancelled()
+            {
                 ending.fail(why);
             }
             // Told to stop, whoever told it does the rest. One that failed takes no part any more, and its closing

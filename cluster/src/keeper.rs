@@ -25,8 +25,11 @@ pub async fn keep(node: Arc<Node>) {
         let lease = begin(&node, nth).await;
         node.session.send_replace(Some(lease.session));
         let why = hold(&node, lease).await;
-        tracing::warn!(node = %node.me(), session = %lease.session, why, "the session is lost; a new one begins");
-        node.session.send_replace(None);
+        // A node that ends gives its session up, and wants no other.
+        if node.session.send_replace(None) != Some(lease.session) {
+            return;
+        }
+        tracing::warn!(session = %lease.session, why, "the session is lost; a new one begins");
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Unreached {
     why: String,
     /// Nobody listens where it should be: its process is gone.
     pub refused: bool,
+    /// It is there, and not ready yet.
+    pub begins: bool,
     when: Instant,
 }
 
@@ -103,6 +105,7 @@ impl Links {
             who: format!("node {to}"),
             why: "its address is not known".into(),
             refused: false,
+            begins: false,
             when: Instant::now(),
         };
         let address = self.address(to).ok_or_else(unknown)?;
@@ -137,7 +140,7 @@ impl Links {
     async fn connect(&self, address: &str, purpose: Purpose, wanted: Option<NodeId>) -> Result<Link, Unreached> {
         let failed = |why: String, refused| {
             let who = wanted.map_or_else(|| address.to_owned(), |node| format!("node {node} at {address}"));
-            Unreached { who, why, refused, when: Instant::now() }
+            Unreached { who, why, refused, begins: false, when: Instant::now() }
         };
         let connected = timeout(CONNECT_WAIT, self.transport.connect(address)).await;
         let mut connection = match connected {
@@ -156,7 +159,8 @@ impl Links {
             {
                 node.fail(format!("it was removed from the cluster: {refused}"));
             }
-            failed(error.to_string(), false)
+            let begins = error.refused().is_some_and(|refused| refused.reason == Reason::NotReady);
+            Unreached { begins, ..failed(error.to_string(), false) }
         });
         Ok(Link::start(connection, them?))
     }
@@ -206,16 +210,19 @@ impl Links {
         }
     }
 
-    /// Holds a socket to one member, and tells when its process is gone.
+    /// Holds a socket to one member, and tells when its process is gone. People are told once that it does not
+    /// answer, and once that it does again.
     async fn look_after(&self, node: Arc<Node>, who: NodeId) {
-        let mut told = None;
+        let mut silent = false;
         loop {
             // Of the process that is looked for, not of one that begins meanwhile.
             let session = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
             let since = Instant::now();
             match self.link(who, Lane::Swift).await {
                 Ok(link) => {
-                    told = None;
+                    if std::mem::take(&mut silent) {
+                        tracing::info!("{} answers again", node.name_of(who));
+                    }
                     if node.leads() {
                         node.engine.revive(who).await;
                     }
@@ -226,9 +233,9 @@ impl Links {
                     }
                 }
                 Err(error) => {
-                    if told.as_ref() != Some(&error.why) {
-                        tracing::warn!(node = %node.me(), "{error}");
-                        told = Some(error.why);
+                    // One that begins answers soon, and says itself what it waits for.
+                    if !error.begins && !std::mem::replace(&mut silent, true) {
+                        told(&node.name_of(who), session.is_some(), &error);
                     }
                     // What others found out earlier says nothing of a process that has begun since.
                     let fresh = error.when >= since;
@@ -239,6 +246,14 @@ impl Links {
                 }
             }
         }
+    }
+}
+
+/// One that ended in good order has no session any more, and nothing was lost with it.
+fn told(name: &str, was_live: bool, error: &Unreached) {
+    match was_live {
+        true => tracing::warn!("{name} does not answer: {error}"),
+        false => tracing::info!("{name} is not there: {error}"),
     }
 }
 

@@ -28,6 +28,22 @@ pub enum Step {
     Unseat(Vec<NodeId>),
 }
 
+impl Step {
+    /// In words.
+    pub fn told(&self, standing: &Standing) -> String {
+        let name = |node: &NodeId| standing.seats.get(node).map_or_else(|| format!("node {node}"), |s| s.name.clone());
+        let names = |nodes: &[NodeId]| nodes.iter().map(name).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Seat(seats) => {
+                let seats: Vec<_> = seats.values().map(|seat| format!("{} at {}", seat.name, seat.peer)).collect();
+                format!("the log is sent to {}", seats.join(", "))
+            }
+            Self::Voters(voters) => format!("from now on these vote: {}", names(voters)),
+            Self::Unseat(nodes) => format!("the log is not sent any more to {}", names(nodes)),
+        }
+    }
+}
+
 /// What the leader does next, if anything.
 pub fn plan(me: NodeId, standing: &Standing, state: &State, voters_max: usize) -> Option<Step> {
     let members = &state.members;
@@ -220,6 +236,15 @@ mod tests {
             nonce: Default::default(),
             draining: false,
         }
+    }
+
+    #[test]
+    fn a_step_is_told_by_names() {
+        let seats = [1, 2].map(|node| (NodeId(node), seat(&member(node))));
+        let standing = Standing { seats: seats.clone().into(), ..Standing::default() };
+        assert_eq!(Step::Seat(seats.into()).told(&standing), "the log is sent to n1 at h:1, n2 at h:2");
+        let voters = Step::Voters(vec![NodeId(1), NodeId(3)]);
+        assert_eq!(voters.told(&standing), "from now on these vote: n1, node 3");
     }
 
     #[test]

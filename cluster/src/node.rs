@@ -61,6 +61,12 @@ impl Node {
         self.identity.node
     }
 
+    /// What people call a member.
+    pub fn name_of(&self, who: NodeId) -> String {
+        let name = self.ledger.view.state().members.get(&who).map(|member| member.name.clone());
+        name.unwrap_or_else(|| format!("node {who}"))
+    }
+
     /// Whether its cluster exists, as far as it knows.
     pub fn is_founded(&self) -> bool {
         !self.ledger.view.state().members.is_empty()

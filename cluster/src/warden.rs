@@ -18,13 +18,15 @@ pub async fn count_leases(node: Arc<Node>) {
     loop {
         let term = reign(&node).await;
         node.leases.lock().reign(term);
+        tracing::info!(%term, "this node leads");
         while node.leads() && node.leadership.borrow().term == term {
             let silent = {
                 let state = node.ledger.view.state();
                 node.leases.lock().expired(&state.sessions, node.config.lease, Instant::now())
             };
             for (who, session) in silent {
-                tracing::warn!(node = %node.me(), %who, %session, "a session has expired: its node was not heard of");
+                let (name, lease) = (node.name_of(who), node.config.lease);
+                tracing::warn!(%session, "{name} was not heard of for {lease:?}: what it had goes to others");
                 // Judged at its place in the log: whatever goes wrong here, the next round sees what is.
                 if let Err(error) = node.expire(who, session).await {
                     tracing::debug!(%error, "failed to expire a session");
@@ -91,7 +93,7 @@ async fn step(node: &Node) -> Result<bool, String> {
         (step, state.members.values().map(|member| member.level).min(), state.level)
     };
     if let Some(step) = step {
-        tracing::info!(node = %node.me(), ?step, "the membership changes");
+        tracing::info!("{}", step.told(&standing));
         match step {
             Step::Seat(seats) => node.engine.seat(seats).await?,
             Step::Voters(voters) => node.engine.set_voters(voters).await?,
@@ -114,7 +116,7 @@ pub async fn mourn(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
     if node.leads() {
         let live = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
         if let Some(session) = session.filter(|session| live == Some(*session)) {
-            tracing::warn!(node = %node.me(), %who, %session, "a member's process is gone: its session ends");
+            tracing::info!(%session, "the process of {} is gone: what it had goes to others", node.name_of(who));
             let _ = node.expire(who, session).await;
         }
         return;
@@ -127,7 +129,7 @@ pub async fn mourn(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
     let rank = standing.voters.iter().filter(|voter| **voter != who && **voter < node.me()).count();
     sleep(node.config.raft.heartbeat * u32::try_from(rank).unwrap_or(u32::MAX)).await;
     if node.engine.standing().leader == Some(who) {
-        tracing::warn!(node = %node.me(), %who, "the leader's process is gone: asking for votes");
+        tracing::info!("the process of {} is gone, which led: asking for votes", node.name_of(who));
         node.engine.succeed().await;
     }
 }

@@ -25,7 +25,7 @@ use super::{
     stream::{StreamReceiver, StreamSender, Streams},
 };
 use crate::{
-    handshake::{Admission, PeerIdentity, welcome},
+    handshake::{Admission, PeerIdentity, Reason, welcome},
     message::{Kind, Message, PAYLOAD_BYTES_MAX, Role},
     transport::{BoxFuture, BoxedStream, Listener},
 };
@@ -348,6 +348,10 @@ impl Door {
                     let name = peer.name();
                     let why = serve(connection, peer, service, stop).await;
                     debug!(peer = name, %why, "a link ended");
+                }
+                // Members come as soon as they hear of this node, and so before it knows that it is one.
+                Some(Err(error)) if error.refused().is_some_and(|refused| refused.reason == Reason::NotReady) => {
+                    debug!(%error, "a connection was not admitted yet");
                 }
                 Some(Err(error)) => info!(%error, "a connection was not admitted"),
                 None => {}

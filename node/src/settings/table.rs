@@ -136,9 +136,9 @@ settings! {
     "log.format" log: LogFormat = "text", "log",
         "How log lines are written on stderr",
         "people read it first";
-    "log.filter" log_filter: String = "info,openraft=warn", "log-filter",
+    "log.filter" log_filter: String = "info,openraft=error", "log-filter",
         "Which log lines are written, as `info,evener_cluster=debug`; EVENER_LOG is short for its variable",
-        "what an operator acts on, and no more";
+        "what an operator acts on, and no more: of a peer that does not answer we tell once, openraft at every try";
 }
 
 #[cfg(test)]
