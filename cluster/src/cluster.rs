@@ -423,18 +423,30 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until so many voters' processes are gone that nothing can be decided. What a node that ends has to say
+    /// to the others then reaches nobody.
+    pub async fn forsaken(&self) {
+        self.node.forsaken().await;
+    }
+
     /// Lets another voter lead, if this node does.
     async fn pass_on(&self) {
         let node = &self.node;
         if !node.leads() {
             return;
         }
-        let Some(heir) = node.heir() else { return };
-        node.engine.transfer(heir).await;
-        let mut leadership = node.leadership.clone();
-        let me = node.me();
-        let passed = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me));
-        let _ = timeout(node.config.raft.election_max, passed).await;
+        let (mut leadership, mut gone, me) = (node.leadership.clone(), node.links.gone(), node.me());
+        let passing = async {
+            // Where all end at once, the heir may be gone before it leads.
+            while let Some(heir) = node.heir() {
+                node.engine.transfer(heir).await;
+                tokio::select! {
+                    _ = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me)) => return,
+                    _ = gone.wait_for(|gone| gone.contains(&heir)) => {}
+                }
+            }
+        };
+        let _ = timeout(node.config.raft.election_max, passing).await;
     }
 
     /// Stops this node as if its process had been killed: nobody is told, nothing is written down.
@@ -459,7 +471,10 @@ impl Cluster {
                 }
                 self.pass_on().await;
             };
-            let _ = timeout(FAREWELL_WAIT, farewell).await;
+            tokio::select! {
+                _ = timeout(FAREWELL_WAIT, farewell) => {}
+                () = node.forsaken() => {}
+            }
         }
         node.stop.cancel();
         self.server.shutdown().await;

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use evener_core::id::NodeId;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -53,6 +56,8 @@ pub struct Links {
     slots: Mutex<BTreeMap<(NodeId, bool), Arc<Slot>>>,
     /// Where members say they are, and where the log said they were when they said so.
     moved: Mutex<BTreeMap<NodeId, (String, Option<String>)>>,
+    /// Members whose process is gone: nobody listens where it was.
+    gone: watch::Sender<BTreeSet<NodeId>>,
     stop: CancellationToken,
 }
 
@@ -69,7 +74,7 @@ struct Kept {
 impl Links {
     pub fn new(transport: Arc<dyn Transport>, admission: Arc<dyn Admission>, stop: CancellationToken) -> Arc<Self> {
         let (node, slots, moved) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Arc::new(Self { transport, admission, node, slots, moved, stop })
+        Arc::new(Self { transport, admission, node, slots, moved, gone: watch::Sender::default(), stop })
     }
 
     /// From now on members are found where the log says they are.
@@ -81,6 +86,11 @@ impl Links {
     pub fn found_at(&self, who: NodeId, address: &str) {
         let known = self.known_address(who);
         self.moved.lock().insert(who, (address.to_owned(), known));
+    }
+
+    /// Members whose process is known to be gone, and when that changes.
+    pub fn gone(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.gone.subscribe()
     }
 
     /// Where a member is: as it says, until the log says something new.
@@ -220,6 +230,7 @@ impl Links {
             let since = Instant::now();
             match self.link(who, Lane::Swift).await {
                 Ok(link) => {
+                    self.gone.send_if_modified(|gone| gone.remove(&who));
                     if std::mem::take(&mut silent) {
                         tracing::info!("{} answers again", node.name_of(who));
                     }
@@ -240,6 +251,7 @@ impl Links {
                     // What others found out earlier says nothing of a process that has begun since.
                     let fresh = error.when >= since;
                     if error.refused && fresh {
+                        self.gone.send_if_modified(|gone| gone.insert(who));
                         warden::mourn(node.clone(), who, session).await;
                     }
                     sleep(CONNECT_PAUSE).await;

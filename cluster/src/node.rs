@@ -1,6 +1,6 @@
 //! One running node: what its tasks and its peers share.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use evener_core::{
@@ -253,11 +253,26 @@ impl Node {
         answer.map(|_| ()).map_err(|error| Error::new(Class::Refused, error.to_string()))
     }
 
-    /// The voter whose log is known to reach farthest, other than this node.
+    /// Of the voters that live, other than this node, one that stays if any does, and whose log is known to reach
+    /// farthest.
     pub fn heir(&self) -> Option<NodeId> {
         let standing = self.engine.standing();
-        let others = standing.voters.iter().filter(|node| **node != self.me());
-        others.max_by_key(|node| standing.matched.get(node).copied().flatten()).copied()
+        let (state, gone) = (self.ledger.view.state(), self.links.gone().borrow().clone());
+        let live = |node: &&NodeId| **node != self.me() && !gone.contains(node) && state.sessions.contains_key(node);
+        let stays = |node: &NodeId| state.sessions.get(node).is_some_and(|session| !session.draining);
+        let rank = |node: &&NodeId| (stays(node), standing.matched.get(node).copied().flatten());
+        standing.voters.iter().filter(live).max_by_key(rank).copied()
+    }
+
+    /// Waits until so many voters' processes are gone that nothing can be decided: who ends then need not try.
+    pub async fn forsaken(&self) {
+        let outvoted = |gone: &BTreeSet<NodeId>| {
+            let voters = self.engine.standing().voters;
+            let left = voters.iter().filter(|voter| !gone.contains(voter)).count();
+            !voters.is_empty() && left * 2 <= voters.len()
+        };
+        // It cannot close: the sender is the node's.
+        let _ = self.links.gone().wait_for(outvoted).await;
     }
 
     /// Something below failed: the node takes no part any more, and says why.

@@ -331,6 +331,37 @@ async fn leadership_is_passed_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn three_that_end_at_once_wait_for_nobody_who_is_gone() {
+    let world = World::founded(18, 3).await;
+    let start = Instant::now();
+    let ends = world.nodes.iter().map(|(nth, node)| async {
+        node.shutdown().await;
+        // As the process ends with it.
+        world.net.kill(&format!("n{nth}"));
+    });
+    futures::future::join_all(ends).await;
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_of_three_knows_that_it_is_forsaken() {
+    let mut world = World::founded(19, 3).await;
+    let left = world.nodes[&1].clone();
+    world.kill(2).await;
+    world.until("the other is told", |world| world.nodes[&3].node.links.gone().borrow().contains(&NodeId(2))).await;
+    assert!(timeout(Duration::from_secs(10), left.forsaken()).await.is_err(), "two of three decide");
+    world.kill(3).await;
+    timeout(Duration::from_secs(2), left.forsaken()).await.unwrap();
+    world.revive(2).await;
+    world.until("it is back", |_| !left.node.links.gone().borrow().contains(&NodeId(2))).await;
+    assert!(timeout(Duration::from_secs(2), left.forsaken()).await.is_err(), "two of three decide again");
+    let start = Instant::now();
+    world.kill(2).await;
+    left.shutdown().await;
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_begins_with_the_checkpoint_and_chunks_that_are_sealed() {
     let mut world = World::founded(8, 3).await;
     let bytes = CHUNK_BYTES_MIN / 4;

@@ -71,12 +71,19 @@ impl Actors {
     }
 
     /// Leaves well: hands over what it has, as far as there is somebody to take it; then lets the handlers that
-    /// run end, and tells the log what they did. Takes at most `wait`.
+    /// run end, and tells the log what they did. Takes at most `wait`, and ends as soon as so many nodes are gone that
+    /// the log takes nothing more: what runs then is handled again, however long it is waited for.
     pub async fn drain(&self, wait: Duration) {
-        let until = tokio::time::Instant::now() + wait;
-        self.world.drain(until).await;
+        let leaving = async {
+            self.world.drain().await;
+            self.world.quiet.send_replace(true);
+            self.world.settled().await;
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(wait, leaving) => {}
+            () = self.world.forsaken() => {}
+        }
         self.world.quiet.send_replace(true);
-        let _ = tokio::time::timeout_at(until, self.world.settled()).await;
     }
 
     /// Ends them all at once.
