@@ -1,6 +1,12 @@
 //! One node's membership in the cluster: everything that a process needs of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use evener_core::{
     append::{Appended, Request},
@@ -133,6 +139,7 @@ impl Cluster {
             clock,
             stop,
             stopped: watch::Sender::new(None),
+            removed: AtomicBool::new(false),
             config,
         });
         links.open(&node);
@@ -147,6 +154,14 @@ impl Cluster {
         {
             cluster.shutdown().await;
             return Err(error);
+        }
+        // Before anybody is told that it is ready. Where no other member answers it may still learn of it later.
+        if !new {
+            node.links.greet(&node).await;
+            if node.is_removed() {
+                cluster.kill().await;
+                return Err(StartError::Removed(node.farewell()));
+            }
         }
         cluster.run();
         Ok(cluster)
@@ -293,6 +308,12 @@ impl Cluster {
     #[must_use]
     pub fn stopped(&self) -> watch::Receiver<Option<String>> {
         self.node.stopped.subscribe()
+    }
+
+    /// Whether it has stopped because it is a member no more.
+    #[must_use]
+    pub fn was_removed(&self) -> bool {
+        self.node.removed.load(Relaxed)
     }
 
     /// How this node stands.

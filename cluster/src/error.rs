@@ -164,6 +164,9 @@ pub enum StartError {
         /// In words, with the way out.
         why: String,
     },
+    /// It was a member, and is none any more.
+    #[error("{0}")]
+    Removed(String),
     /// Something below failed.
     #[error("{0}")]
     Failed(String),

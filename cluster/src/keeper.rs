@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use evener_core::{
-    command::{Begin, Command, Outcome},
+    command::{Begin, Command, Outcome, Why},
     id::{LogIndex, NodeId, SessionId},
 };
 use tokio::sync::watch;
@@ -52,12 +52,9 @@ async fn begin(node: &Node, nth: u64) -> Lease {
             Ok(Outcome::Begun(session)) => return Lease { session, sent },
             // The log has judged it, and will not judge otherwise; but the first node may ask before its cluster is
             // founded.
+            Ok(Outcome::Not(Why::Unknown(_))) if node.me() != NodeId(1) || node.is_founded() => node.dismissed(),
             Ok(Outcome::Not(why)) if node.me() != NodeId(1) || node.is_founded() => {
-                let why = Error::from(why).message;
-                node.fail(format!(
-                    "the cluster gives it no session: {why}; if it was removed, start it with an empty directory and \
-                     --join to come as a new node"
-                ));
+                node.fail(format!("the cluster gives it no session: {}", Error::from(why).message));
             }
             Ok(other) => tracing::warn!(node = %node.me(), ?other, "no session for this node yet"),
             Err(error) => tracing::debug!(node = %node.me(), %error, "no session for this node yet"),

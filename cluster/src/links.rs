@@ -10,7 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use evener_core::id::NodeId;
-use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, join_all},
+    stream::BoxStream,
+};
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
@@ -167,7 +171,7 @@ impl Links {
                 && refused.reason == Reason::Stranger
                 && let Some(node) = self.node.get().and_then(Weak::upgrade)
             {
-                node.fail(format!("it was removed from the cluster: {refused}"));
+                node.dismissed();
             }
             let begins = error.refused().is_some_and(|refused| refused.reason == Reason::NotReady);
             Unreached { begins, ..failed(error.to_string(), false) }
@@ -190,6 +194,14 @@ impl Links {
     pub async fn inquire(&self, at: &str, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, String> {
         let link = self.connect(at, Purpose::Inquiry, None).await.map_err(|error| error.to_string())?;
         link.call(kind, payload, within).await.map_err(|error| error.to_string())
+    }
+
+    /// Says hello to every other member, as far as they answer at once: one of them may know that this node was
+    /// removed.
+    pub async fn greet(&self, node: &Node) {
+        let others: Vec<NodeId> = node.ledger.view.state().members.keys().copied().collect();
+        let others = others.into_iter().filter(|who| *who != node.me());
+        let _ = timeout(CONNECT_WAIT, join_all(others.map(|who| self.link(who, Lane::Swift)))).await;
     }
 
     /// Keeps a socket to every other member, so that its closing is seen. Runs as long as the node does.

@@ -1,6 +1,13 @@
 //! One running node: what its tasks and its peers share.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use evener_core::{
@@ -53,6 +60,8 @@ pub struct Node {
     pub clock: Arc<dyn Clock>,
     pub stop: CancellationToken,
     pub stopped: watch::Sender<Option<String>>,
+    /// It is a member no more.
+    pub removed: AtomicBool,
 }
 
 impl Node {
@@ -273,6 +282,25 @@ impl Node {
         };
         // It cannot close: the sender is the node's.
         let _ = self.links.gone().wait_for(outvoted).await;
+    }
+
+    /// It learned that it is a member no more: the node takes no part any more.
+    pub fn dismissed(&self) {
+        self.removed.store(true, Relaxed);
+        self.fail(self.farewell());
+    }
+
+    /// What is said to a node that is a member no more.
+    pub fn farewell(&self) -> String {
+        let Identity { name, cluster, .. } = &self.identity;
+        format!("node {name} was removed from cluster {cluster}, and its directory is of no more use to it")
+    }
+
+    /// Whether the log, as far as it is applied here, says that this node was removed.
+    pub fn is_removed(&self) -> bool {
+        let state = self.ledger.view.state();
+        let seen = state.given.node >= self.me();
+        self.removed.load(Relaxed) || (seen && !state.members.contains_key(&self.me()))
     }
 
     /// Something below failed: the node takes no part any more, and says why.

@@ -271,6 +271,10 @@ codes! {
     NOT_JOINED = "EV0513" Overloaded 503 "no node of the cluster answers at the addresses to join",
         "check --join and whether those nodes run; it is tried again until it succeeds",
         "A node joins by asking any member at its peer address (`--peer-listen`, default port 4751).";
+    REMOVED = "EV0514" Refused 422 "the node was removed from its cluster",
+        "to join anew start with an empty directory and --join HOST:PORT; what the old directory has, the cluster has",
+        "A member leaves for ever (`evener cluster leave`), and its number is never given again. The directory of one \
+         that left takes part in nothing any more; the cluster keeps all that was acknowledged, and the name is free.";
 
     USAGE = "EV0600" Invalid 400 "the command line is wrong",
         "`evener help COMMAND` tells how it goes",

@@ -89,6 +89,9 @@ impl Node {
             match end {
                 End::Asked => house.stop().await,
                 End::Leaving => house.leave().await?,
+                End::Failed(why) if house.cluster.was_removed() => {
+                    return Err(ApiError::new(&codes::REMOVED, why).into());
+                }
                 End::Failed(why) => return Err(ApiError::new(&codes::FAILED_NODE, why).into()),
             }
             Ok(())

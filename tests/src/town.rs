@@ -144,6 +144,18 @@ impl Town {
         Ok(())
     }
 
+    /// Runs a node again by the command it was built with, which must end by itself: its exit status and what it
+    /// printed.
+    pub async fn try_again(&self, name: &str) -> (i32, String, String) {
+        let house = &self.houses[name];
+        let mut command = Command::new(&house.program);
+        command.args(&house.args).envs(house.env.iter().map(|(key, value)| (key, value)));
+        let output = timeout(PATIENCE, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+        let output = output.unwrap_or_else(|_| panic!("{name} does not end")).expect("the binary can be run");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    }
+
     /// SIGKILL.
     pub async fn kill(&mut self, name: &str) -> Killed {
         let killed = self.strike(name).await;

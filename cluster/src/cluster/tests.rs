@@ -442,10 +442,35 @@ async fn who_was_removed_stops_and_is_told() {
     world.kill(4).await;
     world.nodes[&2].remove(NodeId(4)).await.unwrap();
     world.until("it has no seat", |world| world.nodes[&1].status().learners.is_empty()).await;
+    let config = world.config(4);
+    let error = world.start(config).await.unwrap_err();
+    let told = format!("node n4 was removed from cluster {}", world.nodes[&1].id());
+    assert!(matches!(&error, StartError::Removed(why) if why.contains(&told)), "{error}");
+
+    // Where nobody answers it starts, and is told as soon as somebody does.
+    for nth in 1..=3 {
+        world.kill(nth).await;
+    }
     world.revive(4).await;
+    assert!(!world.nodes[&4].was_removed());
+    for nth in 1..=3 {
+        world.revive(nth).await;
+    }
     world.until("it is told", |world| world.nodes[&4].stopped().borrow().is_some()).await;
     let why = world.nodes[&4].stopped().borrow().clone().unwrap();
-    assert!(why.contains("removed from the cluster"), "{why}");
+    assert!(world.nodes[&4].was_removed() && why.contains(&told), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_left_by_itself_knows_it_at_its_next_start() {
+    let mut world = World::founded(20, 4).await;
+    world.nodes.remove(&4).unwrap().leave().await.unwrap();
+    for nth in 1..=3 {
+        world.kill(nth).await;
+    }
+    let config = world.config(4);
+    let error = world.start(config).await.unwrap_err();
+    assert!(matches!(error, StartError::Removed(_)), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -217,6 +217,7 @@ fn not_started(error: StartError) -> ApiError {
             };
             ApiError::new(code, why)
         }
+        StartError::Removed(why) => ApiError::new(&codes::REMOVED, why),
         StartError::Failed(why) => ApiError::new(&codes::START, why),
     }
 }

@@ -45,4 +45,10 @@ async fn a_member_leads_and_leaves_when_asked_and_each_node_knows_what_came_of_i
     let members: Vec<String> = town.cluster().await.members.into_iter().map(|member| member.name).collect();
     assert_eq!(members, stays);
     town.tell(&["append", "a", "--type", "t.v1"]).await;
+
+    let (status, stdout, told) = town.try_again(next).await;
+    assert!(status != 0 && stdout.is_empty(), "it is never ready: {stdout}");
+    for word in [&format!("node {next} was removed from cluster"), "an empty directory", "--join", "EV0514"] {
+        assert!(told.contains(word), "it should say {word}: {told}");
+    }
 }
