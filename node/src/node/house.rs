@@ -59,11 +59,14 @@ pub(super) async fn start(
     let (threads, handlers) = threads(&settings, own)
         .map_err(|error| ApiError::new(&codes::START, format!("failed to start the node's threads: {error}")))?;
     let [cluster_threads, node_threads] = &threads;
-    let outside = outside.map_or_else(|| Outside::machine(&settings), Ok)?;
     let (late, metrics) = (Late::default(), Metrics::default());
     let door = match own {
         true => Some(Door::open(&settings, node_threads, late.clone(), metrics.clone()).await?),
         false => None,
+    };
+    let outside = match outside {
+        Some(outside) => outside,
+        None => Outside::machine(&settings, alone, node_threads).await?,
     };
     let http = door.as_ref().map(|door| door.url().to_owned()).unwrap_or_default();
     let config = config(&settings, alone, http, outside.seed, &embedded);

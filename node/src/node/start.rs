@@ -1,6 +1,6 @@
 //! A node in the making: its settings, its processors, and what it stands on.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use evener_cluster::{
     Config,
@@ -17,6 +17,7 @@ use crate::{
     error::ApiError,
     handler::{Processor, Ready},
     settings::{Settings, Sources, TABLE},
+    threads::Threads,
 };
 
 /// A node in the making.
@@ -152,8 +153,17 @@ impl NodeBuilder {
 }
 
 impl Outside {
-    /// This machine.
-    pub(super) fn machine(settings: &Settings) -> Result<Self, ApiError> {
+    /// This machine. The data directory is made last, so that a start that is refused leaves none behind.
+    pub(super) async fn machine(settings: &Settings, alone: bool, threads: &Threads) -> Result<Self, ApiError> {
+        if !founds(settings, alone) && settings.join.is_empty() && is_empty(&settings.data) {
+            let message = format!("{} holds no node", settings.data.display());
+            return Err(ApiError::new(&codes::NOTHING_TO_START, message));
+        }
+        let address = settings.peer_listen.to_string();
+        let free = threads.spawn(async move { TcpTransport.bind(&address).await.map(drop) }).await;
+        free.map_err(std::io::Error::other)
+            .flatten()
+            .map_err(|error| ApiError::new(&codes::PORT_IN_USE, error.to_string()))?;
         Ok(Self {
             disk: Arc::new(FileDisk::open(&settings.data).map_err(house::not_opened)?),
             transport: Arc::new(TcpTransport),
@@ -163,6 +173,16 @@ impl Outside {
     }
 }
 
+/// Whether a new cluster is founded where the directory is empty.
+fn founds(settings: &Settings, alone: bool) -> bool {
+    settings.bootstrap || (alone && settings.join.is_empty() && settings.cluster.is_none())
+}
+
+fn is_empty(data: &Path) -> bool {
+    std::fs::read_dir(data)
+        .map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |mut entries| entries.next().is_none())
+}
+
 /// What the cluster is told of these settings.
 pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, embedded: &[Embedded]) -> Config {
     let mut config = Config::new(settings.name.clone(), settings.peer_listen.to_string());
@@ -170,7 +190,7 @@ pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, 
     config.http = http;
     config.cluster = settings.cluster.map(ClusterId);
     config.join = settings.join.iter().map(ToString::to_string).collect();
-    config.bootstrap = settings.bootstrap || (alone && config.join.is_empty() && config.cluster.is_none());
+    config.bootstrap = founds(settings, alone);
     let capability = |(definition, _): &Embedded| (definition.name.clone(), vec![VERSION]);
     config.capabilities = embedded.iter().map(capability).collect::<BTreeMap<_, _>>();
     config.seed = seed;

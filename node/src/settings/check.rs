@@ -18,6 +18,12 @@ impl Settings {
     pub fn check(&self) -> Result<(), ApiError> {
         self.check_address("--listen", &self.listen, "--advertise", self.advertise.as_ref())?;
         self.check_address("--peer-listen", &self.peer_listen, "--peer-advertise", self.peer_advertise.as_ref())?;
+        if self.listen == self.peer_listen && self.listen.port() != 0 {
+            return Err(bad(format!(
+                "--listen and --peer-listen are both {}: clients and the other nodes need a port each",
+                self.listen
+            )));
+        }
         self.check_times()?;
         if let Some(Size(bytes)) =
             self.chunk_bytes.filter(|size| !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&size.0))
@@ -121,6 +127,12 @@ mod tests {
             s.advertise = Some(address("10.0.0.1:4750"));
         };
         assert_eq!(code(told), None);
+    }
+
+    #[test]
+    fn clients_and_peers_have_a_port_each() {
+        assert_eq!(code(|s| s.peer_listen = s.listen.clone()).as_deref(), Some("EV0501"));
+        assert_eq!(code(|s| (s.listen, s.peer_listen) = (address("127.0.0.1:0"), address("127.0.0.1:0"))), None);
     }
 
     #[test]

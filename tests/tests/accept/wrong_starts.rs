@@ -45,6 +45,9 @@ async fn a_port_in_use_is_named() {
     let free = "127.0.0.1:0";
     refused(&town, &[&start[..], &["--listen", &http, "--peer-listen", free]].concat(), &[&http, "in use"]).await;
     refused(&town, &[&start[..], &["--listen", free, "--peer-listen", &peer]].concat(), &[&peer, "in use"]).await;
+    let alone = ["serve", "--data", &fresh, "--name", "x", "--listen", free, "--peer-listen", free];
+    refused(&town, &alone, &[&fresh, "holds no node", "--bootstrap", "--join"]).await;
+    assert!(!PathBuf::from(fresh).exists(), "nothing was made");
 }
 
 #[tokio::test(flavor = "multi_thread")]
