@@ -20,6 +20,7 @@ mod outbox;
 mod reading;
 mod refusal;
 mod server;
+mod shares;
 mod stream;
 
 use std::{io, time::Duration};
@@ -27,7 +28,7 @@ use std::{io, time::Duration};
 pub use self::{
     client::Link,
     refusal::{Code, Refusal},
-    server::{Server, Service, serve},
+    server::{HANDSHAKES_MAX, Server, Service, serve},
     stream::{StreamError, StreamReceiver, StreamSender},
 };
 use crate::message::{Garbage, PAYLOAD_BYTES_MAX};

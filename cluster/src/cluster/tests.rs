@@ -12,6 +12,7 @@ use evener_store::{
     disk::{FaultyDisk, Image},
 };
 use tokio::{
+    io::AsyncReadExt,
     sync::mpsc,
     time::{Instant, sleep_until},
 };
@@ -20,6 +21,8 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     error::Class,
+    handshake::HANDSHAKE_WAIT,
+    link::HANDSHAKES_MAX,
     sim_wire::{Settings, SimClock, SimNet},
     status::Voteless,
 };
@@ -334,10 +337,11 @@ async fn leadership_is_passed_on() {
 async fn three_that_end_at_once_wait_for_nobody_who_is_gone() {
     let world = World::founded(18, 3).await;
     let start = Instant::now();
-    let ends = world.nodes.iter().map(|(nth, node)| async {
+    let net = &world.net;
+    let ends = world.nodes.iter().map(async |(nth, node)| {
         node.shutdown().await;
         // As the process ends with it.
-        world.net.kill(&format!("n{nth}"));
+        net.kill(&format!("n{nth}"));
     });
     futures::future::join_all(ends).await;
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
@@ -359,6 +363,23 @@ async fn the_last_of_three_knows_that_it_is_forsaken() {
     world.kill(2).await;
     left.shutdown().await;
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_who_knocks_and_says_nothing_keeps_nobody_out() {
+    let mut world = World::founded(21, 1).await;
+    let host = world.net.host("silent");
+    let start = Instant::now();
+    let mut silent = Vec::new();
+    for _ in 0..HANDSHAKES_MAX {
+        silent.push(host.connect("n1:7000").await.unwrap());
+    }
+    world.join(2).await.unwrap();
+    assert!(start.elapsed() < HANDSHAKE_WAIT, "another one comes in meanwhile: {:?}", start.elapsed());
+    for mut connection in silent {
+        assert_eq!(connection.read(&mut [0]).await.unwrap_or(0), 0, "it is closed");
+    }
+    assert!(start.elapsed() < HANDSHAKE_WAIT * 2, "all of them have had their turn: {:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,7 @@ use super::{
     outbox::{Outbox, outbox},
     reading::Reading,
     refusal::{Code, Refusal},
+    shares::{Share, Shares},
     stream::{StreamReceiver, StreamSender, Streams},
 };
 use crate::{
@@ -34,6 +35,13 @@ use crate::{
 pub const ACCEPTED_MAX: usize = 512;
 /// Connections that say hello at once. Further ones wait to be accepted.
 pub const HANDSHAKES_MAX: usize = 64;
+/// Of the connections that are served, and of those that say hello, so many may come from one host: whoever opens
+/// more is not waited for, and the others find the door open. A member needs four, so that thirty can stand behind one
+/// address.
+pub const ACCEPTED_PER_HOST_MAX: usize = 128;
+/// See [`ACCEPTED_PER_HOST_MAX`]. Who says nothing has its turn for
+/// [`HANDSHAKE_WAIT`](crate::handshake::HANDSHAKE_WAIT).
+pub const HANDSHAKES_PER_HOST_MAX: usize = 16;
 /// After a failed accept (no more file descriptors, most likely), so that it is not tried in a circle.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -273,6 +281,8 @@ impl Server {
             admission,
             service,
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            greeting: Shares::new("handshakes_per_host_max", HANDSHAKES_PER_HOST_MAX),
+            accepted: Shares::new("accepted_per_host_max", ACCEPTED_PER_HOST_MAX),
             stop: server.stop.clone(),
             tasks: server.tasks.clone(),
         };
@@ -304,6 +314,8 @@ struct Door {
     admission: Arc<dyn Admission>,
     service: Arc<dyn Service>,
     handshakes: Arc<Semaphore>,
+    greeting: Shares,
+    accepted: Shares,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -322,9 +334,12 @@ impl Door {
                 Ok((_, from)) if self.tasks.len() > ACCEPTED_MAX => {
                     warn!(from, "refused a connection: accepted_max is reached");
                 }
-                Ok((connection, from)) => {
-                    self.tasks.spawn(self.one(connection, from, turn));
-                }
+                Ok((connection, from)) => match (self.greeting.take(&from), self.accepted.take(&from)) {
+                    (Ok(greets), Ok(stays)) => {
+                        self.tasks.spawn(self.one(connection, from, (turn, greets), stays));
+                    }
+                    (Err(limit), _) | (_, Err(limit)) => debug!(from, "refused a connection: {limit} is reached"),
+                },
                 Err(error) => {
                     warn!(%error, "failed to accept a connection; trying again");
                     sleep(ACCEPT_PAUSE).await;
@@ -337,12 +352,14 @@ impl Door {
         &self,
         mut connection: BoxedStream,
         from: String,
-        turn: OwnedSemaphorePermit,
+        turn: (OwnedSemaphorePermit, Share),
+        stays: Share,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (admission, service, stop) = (self.admission.clone(), self.service.clone(), self.stop.clone());
         async move {
             let said = stop.run_until_cancelled(welcome(&mut connection, &*admission, &from)).await;
             drop(turn);
+            let _stays = stays;
             match said {
                 Some(Ok(peer)) => {
                     let name = peer.name();
