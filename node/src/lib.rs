@@ -13,6 +13,8 @@ pub mod exec;
 pub mod handler;
 pub mod threads;
 
+mod open_files;
+
 pub mod cloudevent;
 
 pub mod codes;

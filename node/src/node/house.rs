@@ -21,6 +21,7 @@ use crate::{
     exec,
     handler::Handlers,
     metrics::Metrics,
+    open_files,
     settings::{Settings, Size, Value},
     status::StatusBoard,
     threads::Threads,
@@ -56,6 +57,9 @@ pub(super) async fn start(
     embedded: Vec<Embedded>,
 ) -> Result<Node, ApiError> {
     let own = outside.is_none();
+    if own && let Some(few) = open_files::raise() {
+        tracing::warn!(node = settings.name, "{few}");
+    }
     let (threads, handlers) = threads(&settings, own)
         .map_err(|error| ApiError::new(&codes::START, format!("failed to start the node's threads: {error}")))?;
     let [cluster_threads, node_threads] = &threads;
