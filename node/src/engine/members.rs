@@ -4,8 +4,9 @@ use evener_core::{command::Change as To, id::NodeId, state::Aim};
 
 use super::{
     Change,
-    change::{Done, aim_of, decide, member, reached},
+    change::{Done, aim_of, decide, member, perform, reached},
     local::{Engine, name_of},
+    votes,
 };
 use crate::{codes, error::ApiError};
 
@@ -16,6 +17,18 @@ pub fn how_to_join(engine: &Engine, peer: &str) -> String {
         "the node at {peer} joins when it is started so: \
          evener serve --peer-listen {peer} --join {here} --cluster {cluster}"
     )
+}
+
+/// Lets a member leave for ever, and says what is left of the votes then.
+pub async fn leave(engine: &Engine, name: &str, change: &Change) -> Result<Done, ApiError> {
+    let (node, note) = {
+        let (standing, state) = (engine.cluster().status(), engine.cluster().state());
+        let node = member(&state, name)?;
+        (node, votes::without(&standing, &state, node))
+    };
+    let done = perform(engine, To::Leave(node), change).await?;
+    let why = done.why.into_iter().chain(note).reduce(|why, note| format!("{why}; {note}"));
+    Ok(Done { why, ..done })
 }
 
 /// Lets another member lead.

@@ -4,7 +4,7 @@
 //! and whoever counts on it must be told.
 
 use evener_cluster::{Cluster, Status, Voteless};
-use evener_core::state::State;
+use evener_core::{id::NodeId, state::State};
 
 use super::local::name_of;
 use crate::http::Check;
@@ -38,6 +38,24 @@ fn stake(standing: &Status, state: &State) -> String {
         [only] => format!("; only {} votes, and the cluster stops when it does", name_of(state, only)),
         _ => String::new(),
     }
+}
+
+/// What is to be known of the votes once this member has left: voters stay odd, so with one of three a second goes.
+pub fn without(standing: &Status, state: &State, node: NodeId) -> Option<String> {
+    let now = standing.voters.len();
+    let stays = |who: &&NodeId| state.sessions.get(who).is_some_and(|session| !session.draining);
+    let learners = standing.learners.iter().filter(stays);
+    let rest = standing.voters.iter().chain(learners).filter(|who| **who != node).count();
+    // The greatest odd number that is not greater.
+    let then = rest.min(now).saturating_sub(1) / 2 * 2 + 1;
+    (then < now).then(|| {
+        let (all, may_lose) = (state.members.len() - 1, may_lose(then as u64));
+        let stake = if then == 1 { ", which keeps alone what is acknowledged until the others have it" } else { "" };
+        format!(
+            "voters stay odd, so of {all} members {then} will vote{stake}: {may_lose} of them may be lost, and the \
+             cluster goes on; start another node, and {now} vote again"
+        )
+    })
 }
 
 /// How many of so many voters may be lost, and the cluster goes on.

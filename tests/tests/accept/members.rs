@@ -33,6 +33,11 @@ async fn a_member_leads_and_leaves_when_asked_and_each_node_knows_what_came_of_i
 
     // The one that leads is asked to leave, through another.
     let left = change(&town, &["cluster", "leave", next]).await;
+    let told = left.why.clone().unwrap_or_default();
+    assert!(
+        told.contains("of 2 members 1 will vote") && told.contains("start another node, and 3 vote again"),
+        "{told}"
+    );
     assert_eq!(town.ended(next).await, Some(0), "it hands over, leaves and ends by itself");
     let stays = if next == "n2" { ["n1", "n3"] } else { ["n1", "n2"] };
     let p = town.wait_for("p", "shared by the two that stay", |p| {
@@ -44,6 +49,9 @@ async fn a_member_leads_and_leaves_when_asked_and_each_node_knows_what_came_of_i
     }
     let members: Vec<String> = town.cluster().await.members.into_iter().map(|member| member.name).collect();
     assert_eq!(members, stays);
+    let shown = town.tell(&["cluster", "status"]).await;
+    assert!(shown.contains("1 of 2 members vote; 0 of them may be lost"), "{shown}");
+    assert!(shown.contains("learner: it waits for a second learner, as voters stay odd"), "{shown}");
     town.tell(&["append", "a", "--type", "t.v1"]).await;
 
     let (status, stdout, told) = town.try_again(next).await;
