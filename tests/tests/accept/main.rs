@@ -10,6 +10,7 @@ mod joining;
 mod kills;
 mod members;
 mod poison;
+mod quiet;
 mod real_input;
 mod wrong_handlers;
 mod wrong_starts;
