@@ -1,6 +1,6 @@
 //! How a node comes to be a member: it is one already, founds a cluster, or joins one.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use evener_core::{
@@ -196,9 +196,17 @@ async fn nobody_answers(config: &Config, links: &Links) -> Result<(), StartError
 async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnation) -> Result<Identity, StartError> {
     let join = Join { admit: admit(config, incarnation, peer), cluster: config.cluster };
     let question = encode_message(&join).map_err(|error| StartError::Failed(error.to_string()))?;
-    let mut told = None;
+    let others: Vec<&String> = config.join.iter().filter(|at| *at != peer).collect();
+    if others.is_empty() {
+        let why = format!(
+            "the only address to join is this node's own, {peer}; give that of a member, or found a cluster with \
+             --bootstrap"
+        );
+        return Err(StartError::Refused { wrong: Wrong::Nowhere, why });
+    }
+    let mut told = BTreeMap::new();
     loop {
-        for at in config.join.iter().filter(|at| *at != peer) {
+        for at in &others {
             let why = match links.inquire(at, Kind::JOIN, question.clone(), JOIN_WAIT).await {
                 Ok(answer) => match decode_message(&answer) {
                     Ok(Joined::Welcome { cluster, node, chunk_bytes, .. }) => {
@@ -214,9 +222,9 @@ async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnati
                 Err(why) => why,
             };
             let why = format!("failed to join at {at}: {why}");
-            if told.as_ref() != Some(&why) {
+            if told.get(at) != Some(&why) {
                 tracing::warn!(name = config.name, "{why}; trying again");
-                told = Some(why);
+                told.insert(at, why);
             }
         }
         sleep(TRY_AGAIN_WAIT).await;

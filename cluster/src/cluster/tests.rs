@@ -285,6 +285,9 @@ async fn who_may_not_join_is_told_why() {
     let error =
         world.start(Config { bootstrap: true, join: vec![at], ..config.clone() }).await.unwrap_err().to_string();
     assert!(error.contains("refused to found a cluster"), "{error}");
+    let own = Config { join: vec!["n3:7000".into()], ..config.clone() };
+    let error = world.start(own).await.unwrap_err().to_string();
+    assert!(error.contains("this node's own, n3:7000") && error.contains("--bootstrap"), "{error}");
     let error = world.start(config).await.unwrap_err().to_string();
     assert!(error.contains("found a cluster with --bootstrap"), "{error}");
 }
