@@ -235,7 +235,8 @@ impl Links {
     /// Holds a socket to one member, and tells when its process is gone. People are told once that it does not
     /// answer, and once that it does again.
     async fn look_after(&self, node: Arc<Node>, who: NodeId) {
-        let mut silent = false;
+        let (mut silent, mut ended) = (false, false);
+        let has_session = || node.ledger.view.state().sessions.contains_key(&who);
         loop {
             // Of the process that is looked for, not of one that begins meanwhile.
             let session = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
@@ -250,6 +251,8 @@ impl Links {
                         node.engine.revive(who).await;
                     }
                     link.closed().await;
+                    // Asked at once: that of one that was killed ends a moment later.
+                    ended = !has_session();
                     // At once after a long life; one that dies young must not be reborn in a circle.
                     if since.elapsed() < CONNECT_PAUSE {
                         sleep(CONNECT_PAUSE).await;
@@ -258,7 +261,11 @@ impl Links {
                 Err(error) => {
                     // One that begins answers soon, and says itself what it waits for.
                     if !error.begins && !std::mem::replace(&mut silent, true) {
-                        told(&node.name_of(who), session.is_some(), &error);
+                        let (name, at) = (node.name_of(who), self.address(who).unwrap_or_default());
+                        match ended {
+                            true => tracing::info!("{name} has ended at {at}"),
+                            false => tracing::warn!("{name} does not answer at {at}: {}", error.why),
+                        }
                     }
                     // What others found out earlier says nothing of a process that has begun since.
                     let fresh = error.when >= since;
@@ -270,14 +277,6 @@ impl Links {
                 }
             }
         }
-    }
-}
-
-/// One that ended in good order has no session any more, and nothing was lost with it.
-fn told(name: &str, was_live: bool, error: &Unreached) {
-    match was_live {
-        true => tracing::warn!("{name} does not answer: {error}"),
-        false => tracing::info!("{name} is not there: {error}"),
     }
 }
 
