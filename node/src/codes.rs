@@ -238,8 +238,9 @@ codes! {
         "say where others reach this node: --advertise HOST:PORT and --peer-advertise HOST:PORT",
         "A node that listens on 0.0.0.0 or [::] must be told which address the others and the clients use.";
     PORT_IN_USE = "EV0505" Refused 422 "the address cannot be listened on",
-        "end the other process, or choose another address with --listen or --peer-listen",
-        "Usually another process listens there already, often an earlier node.";
+        "free the address, or choose another one with --listen or --peer-listen",
+        "Usually another process listens there already, often an earlier node. A name must be known here, and an \
+         address must be this machine's.";
     DATA_LOCKED = "EV0506" Refused 422 "another process has this data directory",
         "end the other process, or choose another directory with --data",
         "One data directory belongs to one process at a time, so that two never write the same log. Usually it is an \

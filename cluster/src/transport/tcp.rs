@@ -59,7 +59,9 @@ fn listen_at(place: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG_MAX)
 }
 
-fn explain(addr: &str, error: &io::Error) -> io::Error {
+/// Why one cannot listen there, and what to do.
+#[must_use]
+pub fn explain(addr: &str, error: &io::Error) -> io::Error {
     let way_out = match error.kind() {
         io::ErrorKind::AddrInUse => {
             "another process has this port: stop it (`ss -ltnp` names it), or choose another address"

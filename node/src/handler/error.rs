@@ -226,7 +226,7 @@ mod tests {
         let told = format!("{error:?}");
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(lines[0], "failed to listen on 127.0.0.1:4750 (EV0505)");
-        assert!(lines[1].starts_with("  next: end the other process"), "{told}");
+        assert_eq!(lines[1], format!("  next: {}", crate::codes::PORT_IN_USE.hint));
         assert_eq!(lines[2], "  more: evener explain EV0505");
     }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use evener_cluster::transport::tcp::explain;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -36,12 +37,10 @@ impl Door {
         metrics: Metrics,
     ) -> Result<Self, ApiError> {
         let address = settings.listen.to_string();
-        let failed = |error: &dyn std::fmt::Display| {
-            ApiError::new(&codes::PORT_IN_USE, format!("failed to listen on {address} for clients: {error}"))
-        };
-        let listener = threads.spawn(TcpListener::bind(address.clone())).await.map_err(|error| failed(&error))?;
-        let listener = listener.map_err(|error| failed(&error))?;
-        let bound = listener.local_addr().map_err(|error| failed(&error))?;
+        let failed = |error| ApiError::new(&codes::PORT_IN_USE, explain(&address, &error).to_string());
+        let listener = threads.spawn(TcpListener::bind(address.clone())).await;
+        let listener = listener.map_err(std::io::Error::other).flatten().map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
         let url = match &settings.advertise {
             Some(advertised) => format!("http://{advertised}"),
             // The port is the system's choice where none was named.

@@ -1,6 +1,6 @@
 //! A node at work in this process: what it is made of, how that is put together, and how it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use evener_cluster::{Cluster, StartError, error::Wrong};
 use evener_core::processor::Definition;
@@ -206,7 +206,30 @@ pub(super) fn not_opened(error: OpenError) -> ApiError {
         OpenError::ChunkBytes { .. } | OpenError::Setting(_) => &codes::BAD_SETTING,
         OpenError::Io { .. } => &codes::START,
     };
-    ApiError::new(code, error.to_string())
+    let told = ApiError::new(code, error.to_string());
+    match &error {
+        OpenError::Io { source, .. } => match disk_hint(source.kind()) {
+            Some(hint) => told.hint(hint),
+            None => told,
+        },
+        _ => told,
+    }
+}
+
+/// What to do about a disk that refuses.
+fn disk_hint(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("make room there, or give a directory on a larger disk with --data; a chunk of the log needs its size")
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Some("give the node's user the right to write there, or another directory with --data")
+        }
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::NotFound => {
+            Some("give a directory with --data that is there or can be made, and is no file")
+        }
+        _ => None,
+    }
 }
 
 /// Why a node did not start, as people are told.

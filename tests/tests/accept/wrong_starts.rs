@@ -97,6 +97,25 @@ async fn another_size_of_chunks_than_the_clusters_is_named_and_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_or_a_directory_that_cannot_be_had_says_what_to_do() {
+    let town = Town::new(EVENER);
+    let fresh = town.folder().join("fresh").display().to_string();
+    let start = ["serve", "--data", &fresh, "--name", "x", "--bootstrap", "--insecure-listen"];
+    let (free, nowhere) = ("127.0.0.1:0", "no-such-host.invalid:4750");
+    let unknown = [nowhere, "with a host that is this machine's", "EV0505"];
+    refused(&town, &[&start[..], &["--listen", nowhere, "--peer-listen", free]].concat(), &unknown).await;
+    refused(&town, &[&start[..], &["--listen", free, "--peer-listen", nowhere]].concat(), &unknown).await;
+    let same = ["--listen", "127.0.0.1:4750", "--peer-listen", "127.0.0.1:4750"];
+    refused(&town, &[&start[..], &same].concat(), &["both 127.0.0.1:4750", "a port each"]).await;
+    assert!(!PathBuf::from(fresh).exists(), "nothing was made");
+
+    let file = town.folder().join("file");
+    std::fs::write(&file, "").unwrap();
+    let file = file.display().to_string();
+    check(&town, &file, "x", &["--bootstrap"], &[&file, "Not a directory", "is no file"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_directory_under_an_old_name_is_refused() {
     let mut town = Town::of_three(EVENER, &[]).await;
     town.kill("n3").await;
