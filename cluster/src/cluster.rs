@@ -119,7 +119,7 @@ impl Cluster {
         let shared = Arc::new(Shared(links.clone()));
         let engine =
             Engine::start(identity.node, &config.raft, config.seed, journal.clone(), ledger.clone(), shared.clone());
-        let engine = engine.await.map_err(StartError::Failed)?;
+        let engine = engine.await.map_err(|why| StartError::Failed(journal.stopped().unwrap_or(why)))?;
 
         let leadership = follow_leadership(&engine, stop.clone());
         let proposer =
@@ -184,7 +184,7 @@ impl Cluster {
         let (ending, server) = (node.clone(), self.server.clone());
         tokio::spawn(async move {
             // It may end because it was told to, in the very moment in which it is looked.
-            if let Some(why) = ending.stop.run_until_cancelled(ending.engine.ended()).await
+            if let Some(why) = ending.stop.run_until_cancelled(ending.ended()).await
                 && !ending.stop.is_cancelled()
             {
                 ending.fail(why);

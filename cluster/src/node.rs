@@ -284,6 +284,12 @@ impl Node {
         let _ = self.links.gone().wait_for(outvoted).await;
     }
 
+    /// Waits until its Raft has stopped, and tells why: the disk's own words, where it was the disk.
+    pub async fn ended(&self) -> String {
+        let why = self.engine.ended().await;
+        self.journal.stopped().unwrap_or(why)
+    }
+
     /// It learned that it is a member no more: the node takes no part any more.
     pub fn dismissed(&self) {
         self.removed.store(true, Relaxed);

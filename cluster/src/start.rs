@@ -251,9 +251,16 @@ pub async fn found(node: &Arc<Node>) -> Result<(), StartError> {
         http: first.http.clone(),
         incarnation: first.incarnation,
     };
-    node.engine.found(seat).await.map_err(StartError::Failed)?;
+    if let Err(why) = node.engine.found(seat).await {
+        return Err(StartError::Failed(node.journal.stopped().unwrap_or(why)));
+    }
     let found = Command::Found(Found { cluster: node.identity.cluster, limits: node.config.limits, first });
-    match node.propose(&found).await {
+    let founded = tokio::select! {
+        founded = node.propose(&found) => founded,
+        // Nobody else leads whom one could wait for.
+        why = node.ended() => return Err(StartError::Failed(format!("failed to found the cluster: {why}"))),
+    };
+    match founded {
         // It was done before.
         Ok(Outcome::Admitted(_) | Outcome::Not(Why::Exists(_))) => Ok(()),
         Ok(other) => Err(StartError::Failed(format!("failed to found the cluster: {other:?}"))),

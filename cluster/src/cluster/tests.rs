@@ -430,6 +430,23 @@ async fn a_node_whose_disk_fails_stops_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_founder_whose_disk_fails_says_so_at_once() {
+    let mut refused = 0;
+    for operations in 1..40 {
+        let mut world = World::new(22);
+        let config = world.config(1);
+        world.disks.insert(1, disk());
+        world.disks[&1].fail_after(operations);
+        let start = Instant::now();
+        let Err(error) = world.start(Config { bootstrap: true, ..config }).await else { continue };
+        refused += 1;
+        assert!(start.elapsed() < Duration::from_secs(3), "after {operations}: {:?}: {error}", start.elapsed());
+        assert!(!error.to_string().contains("majority"), "after {operations}: {error}");
+    }
+    assert!(refused > 5, "{refused} disks failed early enough");
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_than_the_queue_holds_is_refused_early() {
     let mut world = World::new(11);
     let mut config = world.config(1);
