@@ -36,6 +36,8 @@ use house::House;
 /// How long what ended *unknown*, or found the cluster busy or without a leader, is repeated with the same ids
 /// before its error is given back: longer than an election.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// One wish to stop may come as several signals: to the process, and to the group that it is of.
+const ONE_WISH: Duration = Duration::from_millis(500);
 /// The pause before it is repeated, where the error names none.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -99,7 +101,7 @@ impl Node {
         tracing::info!(node = house.name, "ending: handlers finish, and segments are handed over");
         tokio::select! {
             ended = ending => ended,
-            again = asked_to_end() => {
+            again = asked_again() => {
                 again?;
                 Err(ApiError::new(&codes::INTERRUPTED, "told to stop again before all was handed over").into())
             }
@@ -237,6 +239,12 @@ async fn asked_to_end() -> std::io::Result<()> {
         ctrl_c = tokio::signal::ctrl_c() => ctrl_c,
         _ = terminate.recv() => Ok(()),
     }
+}
+
+/// Waits until a person has had enough of waiting.
+async fn asked_again() -> std::io::Result<()> {
+    tokio::time::sleep(ONE_WISH).await;
+    asked_to_end().await
 }
 
 /// An answer of another kind than was asked for.
