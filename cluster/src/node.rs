@@ -311,10 +311,10 @@ impl Node {
 
     /// Something below failed: the node takes no part any more, and says why.
     pub fn fail(&self, why: String) {
-        tracing::error!(node = %self.me(), why, "this node stops");
         self.stopped.send_if_modified(|stopped| {
             let first = stopped.is_none();
             if first {
+                tracing::error!(node = %self.me(), why, "this node stops");
                 *stopped = Some(why);
             }
             first

@@ -50,10 +50,12 @@ pub fn without(standing: &Status, state: &State, node: NodeId) -> Option<String>
     let then = rest.min(now).saturating_sub(1) / 2 * 2 + 1;
     (then < now).then(|| {
         let (all, may_lose) = (state.members.len() - 1, may_lose(then as u64));
-        let stake = if then == 1 { ", which keeps alone what is acknowledged until the others have it" } else { "" };
+        let stake = match then {
+            1 => "the cluster stops if that one does, and what it alone has stored counts as stored".to_owned(),
+            _ => format!("{may_lose} of them may be lost, and the cluster goes on"),
+        };
         format!(
-            "voters stay odd, so of {all} members {then} will vote{stake}: {may_lose} of them may be lost, and the \
-             cluster goes on; start another node, and {now} vote again"
+            "voters stay odd, so of {all} members {then} will vote: {stake}; start another node, and {now} vote again"
         )
     })
 }
