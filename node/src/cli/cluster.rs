@@ -77,9 +77,11 @@ fn text(cluster: &Cluster) -> String {
     let (id, head, all) = (&cluster.cluster, count(cluster.head), cluster.members.len());
     let (voters, may_lose) = (cluster.voters, cluster.may_lose);
     let mut text = format!("cluster {id}\nleader {leader}; the next event gets position {head}\n");
-    text += &format!(
-        "{voters} of {all} members vote; {may_lose} of them may be lost, and the cluster goes on\n\n{members}"
-    );
+    let stake = match may_lose {
+        0 => "the cluster stops without any of them".to_owned(),
+        _ => format!("{may_lose} of them may be lost, and the cluster goes on"),
+    };
+    text += &format!("{voters} of {all} members vote; {stake}\n\n{members}");
     let voteless = cluster.members.iter().filter_map(|member| Some((&member.name, member.why.as_ref()?)));
     for (nth, (name, why)) in voteless.enumerate() {
         text += &format!("{}{name} does not vote: {why}\n", if nth == 0 { "\n" } else { "" });
