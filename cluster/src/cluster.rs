@@ -488,7 +488,7 @@ impl Cluster {
                 let member = node.ledger.view.state().members.contains_key(&node.me());
                 if let Some(session) = session.filter(|_| member) {
                     // Others go on with its work at once, and need not wait for its lease.
-                    let _ = node.expire(node.me(), session).await;
+                    let _ = node.resign(session).await;
                 }
                 self.pass_on().await;
             };

@@ -223,26 +223,35 @@ impl Node {
         self.leases.lock().renew(renew.node, renew.session, live, Instant::now())
     }
 
-    /// Ends a node's session, and gives what it had to others, in one entry.
+    /// Ends the session of a node that this one, as the leader, has not heard of. Who does not lead any more has
+    /// nothing to say of that: its successor counts the leases anew.
     pub async fn expire(&self, node: NodeId, session: SessionId) -> Result<(), Error> {
-        let commands = {
-            // A plan is made from the table as the expiry leaves it, and named by that table's generation.
-            let (mut after, index) = {
-                let state = self.ledger.view.state();
-                (state.clone(), self.ledger.view.applied().borrow().index)
-            };
-            let expire = Command::Expire(node, session);
-            let entry =
-                Entry { proposed: self.clock.wall(), context: ContextId::DEFAULT, commands: vec![expire.clone()] };
-            after.apply(index, &entry);
-            let moves = balance::plan(&after.balance_view(self.clock.wall()));
-            let mut commands = vec![expire];
-            if !moves.is_empty() {
-                commands.push(Command::Assign(Assign { generation: after.generation, moves }));
-            }
-            commands
+        self.runs()?;
+        let group = Group::new(ContextId::DEFAULT, &self.ending(node, session));
+        self.proposer.propose_as_leader(group).await.map(|_| ())
+    }
+
+    /// Ends this node's own session.
+    pub async fn resign(&self, session: SessionId) -> Result<(), Error> {
+        self.propose_all(&self.ending(self.me(), session)).await.map(|_| ())
+    }
+
+    /// What ends a session, and gives what it had to others, in one entry.
+    fn ending(&self, node: NodeId, session: SessionId) -> Vec<Command> {
+        // A plan is made from the table as the expiry leaves it, and named by that table's generation.
+        let (mut after, index) = {
+            let state = self.ledger.view.state();
+            (state.clone(), self.ledger.view.applied().borrow().index)
         };
-        self.propose_all(&commands).await.map(|_| ())
+        let expire = Command::Expire(node, session);
+        let entry = Entry { proposed: self.clock.wall(), context: ContextId::DEFAULT, commands: vec![expire.clone()] };
+        after.apply(index, &entry);
+        let moves = balance::plan(&after.balance_view(self.clock.wall()));
+        let mut commands = vec![expire];
+        if !moves.is_empty() {
+            commands.push(Command::Assign(Assign { generation: after.generation, moves }));
+        }
+        commands
     }
 
     /// Passes leadership on to a voter. It is tried, not promised.

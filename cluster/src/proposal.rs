@@ -89,8 +89,8 @@ pub enum Fate {
 pub struct Proposal {
     /// What is proposed.
     pub group: Group,
-    /// It came from another node, which tries again itself.
-    pub foreign: bool,
+    /// It is not taken to another node: it came from one, which tries again itself, or only a leader may say it.
+    pub stays: bool,
     /// It left this process' hands, and is not known to have come to nothing.
     sent: Arc<AtomicBool>,
     /// An earlier try of it may be in the log.
@@ -128,11 +128,11 @@ impl Waiting {
 
 impl Proposal {
     /// A proposal, and the end where its fate arrives.
-    pub fn new(group: Group, foreign: bool, room: Room) -> (Self, Waiting) {
+    pub fn new(group: Group, stays: bool, room: Room) -> (Self, Waiting) {
         let (reply, fate) = oneshot::channel();
         let sent = Arc::new(AtomicBool::new(false));
         let waiting = Waiting { sent: sent.clone(), fate };
-        (Self { group, foreign, sent, tainted: false, reply, _room: room }, waiting)
+        (Self { group, stays, sent, tainted: false, reply, _room: room }, waiting)
     }
 
     /// Whether somebody still waits.

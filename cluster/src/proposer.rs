@@ -110,8 +110,18 @@ impl Proposer {
 
     /// Brings a group into the log, wherever the leader is, and tells how it was judged.
     pub async fn propose(&self, group: Group) -> Result<Decided, Error> {
+        self.decide(group, false).await
+    }
+
+    /// Brings a group into the log if this node leads, and takes it nowhere else: what a leader has found out of
+    /// others may have ceased to be so before its successor reads it.
+    pub async fn propose_as_leader(&self, group: Group) -> Result<Decided, Error> {
+        self.decide(group, true).await
+    }
+
+    async fn decide(&self, group: Group, stays: bool) -> Result<Decided, Error> {
         let deadline = Instant::now() + self.settings.deadline;
-        let mut waiting = self.enqueue(group, false)?;
+        let mut waiting = self.enqueue(group, stays)?;
         match timeout_at(deadline, &mut waiting.fate).await {
             Ok(Ok(Fate::Decided(decided))) => Ok(decided),
             Ok(Ok(Fate::Unknown(why))) => Err(Error::unknown(why)),
@@ -148,7 +158,7 @@ impl Proposer {
         self.commands.load(Relaxed)
     }
 
-    fn enqueue(&self, group: Group, foreign: bool) -> Result<Waiting, Error> {
+    fn enqueue(&self, group: Group, stays: bool) -> Result<Waiting, Error> {
         let (commands, bytes) = (group.commands.len(), group.bytes());
         if bytes + ENTRY_HEAD_BYTES > ENTRY_BYTES_MAX {
             let message = format!("entry_bytes_max is {ENTRY_BYTES_MAX}, and the command has {bytes}; make it smaller");
@@ -158,7 +168,7 @@ impl Proposer {
             .ok_or_else(|| Error::overloaded("proposer_commands_max", self.settings.commands_max))?;
         let more = Taken::take(&self.bytes, bytes, self.settings.bytes_max)
             .ok_or_else(|| Error::overloaded("proposer_bytes_max", self.settings.bytes_max))?;
-        let (proposal, waiting) = Proposal::new(group, foreign, Box::new((room, more)));
+        let (proposal, waiting) = Proposal::new(group, stays, Box::new((room, more)));
         self.queue.lock().entry(proposal.group.context).or_default().push_back(proposal);
         self.more.notify_one();
         Ok(waiting)
@@ -218,14 +228,14 @@ impl Proposer {
         taken
     }
 
-    /// Foreign proposals are only taken where the leader is: their senders ask elsewhere.
+    /// Proposals that stay are only taken where the leader is: who made them asks elsewhere, or asks no more.
     fn turn_away(&self, leader: Option<NodeId>) {
         let mut queue = self.queue.lock();
         for waiting in queue.values_mut() {
-            let (foreign, own) = std::mem::take(waiting).into_iter().partition(|proposal| proposal.foreign);
-            *waiting = own;
-            let foreign: VecDeque<Proposal> = foreign;
-            foreign.into_iter().for_each(|proposal| proposal.end(Fate::NotLeader(leader)));
+            let (staying, others) = std::mem::take(waiting).into_iter().partition(|proposal| proposal.stays);
+            *waiting = others;
+            let staying: VecDeque<Proposal> = staying;
+            staying.into_iter().for_each(|proposal| proposal.end(Fate::NotLeader(leader)));
         }
     }
 
@@ -268,7 +278,7 @@ impl Proposer {
     /// Another node's way: to the leader.
     fn send(self: &Arc<Self>, context: ContextId, leader: NodeId, slot: OwnedSemaphorePermit) {
         self.turn_away(Some(leader));
-        let proposals = self.take(context, FORWARD_BYTES_MAX, |proposal| !proposal.foreign);
+        let proposals = self.take(context, FORWARD_BYTES_MAX, |proposal| !proposal.stays);
         if proposals.is_empty() {
             return;
         }
@@ -310,7 +320,7 @@ impl Proposer {
         for mut proposal in proposals {
             proposal.returns(fate);
             let repeat = matches!(fate, Fate::NotLeader(_)) || proposal.group.repeatable;
-            if proposal.foreign || !repeat {
+            if proposal.stays || !repeat {
                 proposal.end(fate.clone());
             } else if proposal.is_wanted() {
                 back.push(proposal);

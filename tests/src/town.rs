@@ -39,6 +39,7 @@ struct House {
     env: Vec<(String, String)>,
     program: PathBuf,
     child: Option<Child>,
+    frozen: bool,
 }
 
 /// What a handler program wrote down of one delivery.
@@ -103,7 +104,10 @@ impl Town {
         }
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.houses.insert(name.into(), House { http, peer, args: all, env, program: program.into(), child: None });
+        self.houses.insert(
+            name.into(),
+            House { http, peer, args: all, env, program: program.into(), child: None, frozen: false },
+        );
         self.start(name).await;
     }
 
@@ -196,6 +200,18 @@ impl Town {
         ended.expect("a child can be waited for").code()
     }
 
+    /// SIGSTOP. Nobody asks it anything until [`thaw`](Self::thaw).
+    pub async fn freeze(&mut self, name: &str) {
+        self.signal(name, "-STOP").await;
+        self.houses.get_mut(name).expect("the node was built").frozen = true;
+    }
+
+    /// SIGCONT.
+    pub async fn thaw(&mut self, name: &str) {
+        self.signal(name, "-CONT").await;
+        self.houses.get_mut(name).expect("the node was built").frozen = false;
+    }
+
     /// Sends any signal to a node.
     pub async fn signal(&self, name: &str, which: &str) {
         signal(self.houses[name].child.as_ref().expect("the node lives"), which).await;
@@ -235,10 +251,11 @@ impl Town {
         alive.map(|house| format!("http://{}", house.http)).collect::<Vec<_>>().join(",")
     }
 
-    /// All URLs, the dead ones' too.
+    /// All URLs, the dead ones' too; but not of those that are frozen, who do not even say no.
     #[must_use]
     pub fn all_urls(&self) -> String {
-        self.houses.values().map(|house| format!("http://{}", house.http)).collect::<Vec<_>>().join(",")
+        let asked = self.houses.values().filter(|house| !house.frozen);
+        asked.map(|house| format!("http://{}", house.http)).collect::<Vec<_>>().join(",")
     }
 
     /// One node's URL.

@@ -241,6 +241,19 @@ async fn a_minority_cannot_write_and_loses_its_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_does_not_lead_any_more_ends_nobodys_session() {
+    let world = World::founded(12, 3).await;
+    let leader = world.leader().unwrap();
+    // It counted a lease while it led, and is late to say so.
+    let (late, lives) = (1 + leader % 3, NodeId(1 + (leader + 1) % 3));
+    let session = world.nodes[&late].state().sessions[&lives].session;
+    let refused = world.nodes[&late].node.expire(lives, session).await.unwrap_err();
+    assert_eq!(refused.class, Class::Refused, "{refused}");
+    world.nodes[&leader].barrier().await.unwrap();
+    assert_eq!(world.nodes[&leader].state().sessions[&lives].session, session, "it lives");
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_die_and_come_back() {
     let mut world = World::founded(4, 3).await;
     for id in 0..20 {

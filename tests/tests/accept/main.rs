@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod contract;
 mod demo;
+mod frozen;
 mod idle;
 mod joining;
 mod kills;

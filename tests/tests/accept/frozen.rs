@@ -1,0 +1,49 @@
+//! SIGSTOP for longer than a lease, as by a machine that is moved or swaps: who wakes changes nothing for those who
+//! were awake.
+
+use std::time::Duration;
+
+use evener::engine::Processor;
+use evener_tests::town::{Town, even_over};
+
+use super::{EVENER, RECORD};
+
+/// Elections are over long before a lease is, so that those who are awake keep their sessions.
+const TIMES: [&str; 6] = ["--heartbeat", "100ms", "--election", "300ms", "--lease", "4s"];
+
+/// Longer than a lease.
+const FREEZE: Duration = Duration::from_secs(7);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_frozen_takes_nothing_from_those_who_were_awake() {
+    let mut town = Town::of_three(EVENER, &TIMES).await;
+    town.tell(&["wait", "voters", "3"]).await;
+    let folder = town.new_folder("seen");
+    town.tell(&["processor", "create", "p", "--exec", &format!("exec {RECORD} {}", folder.display())]).await;
+    let all = town.alive();
+    town.wait_for("p", "shared by all", |p| even_over(p, &all)).await;
+
+    let leader = town.leader().await;
+    let awake: Vec<String> = all.iter().filter(|name| **name != leader).cloned().collect();
+    town.freeze(&leader).await;
+    town.wait_for("p", "shared by those who are awake", |p| even_over(p, &awake)).await;
+    tokio::time::sleep(FREEZE).await;
+    let before = town.processor("p").await;
+    town.thaw(&leader).await;
+    let after = town.wait_for("p", "shared by all again", |p| even_over(p, &all)).await;
+
+    let kept: Vec<_> = awake.iter().map(|name| kept(&before, &after, name)).collect();
+    assert!(
+        kept.iter().all(|kept| *kept >= 5),
+        "each keeps its share of 8 as it was, less what the third gets: {kept:?}"
+    );
+}
+
+/// Segments that a node has had all the time, under one epoch.
+fn kept(before: &Processor, after: &Processor, name: &str) -> usize {
+    let segments = before.segments.iter().zip(&after.segments);
+    let same = |(then, now): &(&evener::engine::Segment, &evener::engine::Segment)| {
+        (&then.owner, then.epoch) == (&now.owner, now.epoch)
+    };
+    segments.filter(same).filter(|(then, _)| then.owner.as_deref() == Some(name)).count()
+}
