@@ -19,6 +19,11 @@ use crate::{
     view::Applied,
 };
 
+/// What a node is told whose leader has found that.
+const LAPSED: &str = "it has lost entries that it had acknowledged: its data directory is an older copy, or another \
+                      process runs with a copy of it; start it with the newest one, or let it leave and join anew with \
+                      an empty directory under another name";
+
 /// Runs as long as the node does.
 pub async fn keep(node: Arc<Node>) {
     for nth in 0.. {
@@ -83,6 +88,10 @@ async fn hold(node: &Node, mut lease: Lease) -> &'static str {
                         sent + length / 5
                     }
                     Renewed::Gone => return "the log ended it",
+                    Renewed::Lapsed => {
+                        node.fail(LAPSED.into());
+                        return "it has lost what it acknowledged";
+                    }
                     Renewed::NotLeader => sent.max(Instant::now()) + length / 20,
                 };
             }

@@ -77,6 +77,8 @@ pub enum Renewed {
     Gone,
     /// Somebody else leads, or nobody yet.
     NotLeader,
+    /// The node lacks what it acknowledged to this leader.
+    Lapsed,
 }
 
 /// Up to where one must have applied the log to read what is true now.

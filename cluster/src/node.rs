@@ -219,6 +219,9 @@ impl Node {
         if !alone && !fresh {
             return Renewed::NotLeader;
         }
+        if self.engine.has_lapsed(renew.node) {
+            return Renewed::Lapsed;
+        }
         let live = self.ledger.view.state().sessions.get(&renew.node).map(|live| live.session);
         self.leases.lock().renew(renew.node, renew.session, live, Instant::now())
     }

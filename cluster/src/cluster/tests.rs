@@ -152,6 +152,10 @@ async fn pass(time: Duration) {
 
 /// A disk whose work is done by a task, in virtual time.
 fn disk() -> FaultyDisk {
+    disk_of(Image::default())
+}
+
+fn disk_of(image: Image) -> FaultyDisk {
     let (jobs, mut queue) = mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
     tokio::spawn(async move {
         while let Some(job) = queue.recv().await {
@@ -162,7 +166,7 @@ fn disk() -> FaultyDisk {
     let scheduler = move |job| {
         let _ = jobs.send(job);
     };
-    FaultyDisk::new(Image::default(), Arc::new(scheduler))
+    FaultyDisk::new(image, Arc::new(scheduler))
 }
 
 fn event(id: u128) -> Request {
@@ -538,6 +542,37 @@ async fn a_directory_that_lost_its_log_does_not_vote() {
     let config = world.config(2);
     let error = world.start(config).await.unwrap_err().to_string();
     assert!(error.contains("holds no log"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_with_an_older_copy_of_its_directory_stops_and_the_leader_does_not() {
+    let mut world = World::founded(16, 3).await;
+    let leader = world.leader().unwrap();
+    let lapsed = 1 + leader % 3;
+    world.kill(lapsed).await;
+    let older = world.disks[&lapsed].image();
+    world.revive(lapsed).await;
+    for id in 0..30 {
+        world.append(leader, id).await.unwrap();
+    }
+    world.settle().await;
+    world.kill(lapsed).await;
+    let newest = world.disks.insert(lapsed, disk_of(older)).unwrap().image();
+    world.revive(lapsed).await;
+    world.until("it has stopped", |world| world.nodes[&lapsed].stopped().borrow().is_some()).await;
+    let why = world.nodes[&lapsed].stopped().borrow().clone().unwrap();
+    assert!(why.contains("older copy") && why.contains("leave and join anew"), "{why}");
+    assert_eq!(world.leader(), Some(leader));
+    assert_eq!(world.append(leader, 30).await.unwrap(), Position(30));
+
+    // Nothing is held against who brings the newest one back.
+    world.kill(lapsed).await;
+    world.disks.insert(lapsed, disk_of(newest));
+    world.revive(lapsed).await;
+    world.settle().await;
+    pass(Duration::from_secs(20)).await;
+    assert!(world.nodes[&lapsed].stopped().borrow().is_none());
+    assert_eq!(world.append(lapsed, 31).await.unwrap(), Position(31));
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,7 @@ use super::{
     layout::{Appended, Layout},
     log::Log,
     machine::Machine,
+    memory::Memory,
     network::{Call, Network, Peers},
     types::{Payload, Seat, Types, seeded},
 };
@@ -181,6 +182,7 @@ pub struct Engine {
     raft: Raft,
     me: NodeId,
     seed: u64,
+    memory: Arc<Memory>,
 }
 
 impl Engine {
@@ -195,10 +197,11 @@ impl Engine {
     ) -> Result<Self, String> {
         let config = openraft_config(settings).map_err(|error| format!("failed to set up consensus: {error}"))?;
         let machine = Machine::new(ledger);
-        let network = Network::new(peers);
+        let memory = Arc::new(Memory::default());
+        let network = Network::new(peers, memory.clone());
         let raft = seeded(seed, Raft::new(me.0, Arc::new(config), network, Log::new(journal), machine)).await;
         let raft = raft.map_err(|fatal| format!("failed to start consensus: {}", told(&fatal)))?;
-        Ok(Self { raft, me, seed })
+        Ok(Self { raft, me, seed, memory })
     }
 
     /// Which member this is.
@@ -237,6 +240,11 @@ impl Engine {
     /// How it stands now.
     pub fn standing(&self) -> Standing {
         standing(&self.raft.metrics().borrow_watched())
+    }
+
+    /// Whether a follower of this leader has lost what it acknowledged to it.
+    pub fn has_lapsed(&self, node: NodeId) -> bool {
+        self.memory.has_lapsed(node, self.standing().term)
     }
 
     /// When its standing changes.

@@ -4,6 +4,7 @@ mod engine;
 mod layout;
 mod log;
 mod machine;
+mod memory;
 mod network;
 mod types;
 

@@ -15,15 +15,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use evener_core::id::NodeId;
+use evener_core::id::{LogIndex, NodeId, Term};
 use futures::{Stream, StreamExt, future::BoxFuture, stream, stream::BoxStream};
 use openraft::{
     OptionalSend, RaftNetworkFactory,
     errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::{RPCOption, v2::RaftNetworkV2},
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
-        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+        TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
     type_config::alias::SnapshotOf,
 };
@@ -31,6 +31,7 @@ use openraft::{
 use super::{
     layout::{Appended, Layout},
     machine::SnapshotData,
+    memory::Memory,
     types::{Seat, Types, Vote},
 };
 
@@ -71,11 +72,16 @@ pub type Answers = BoxFuture<'static, io::Result<BoxStream<'static, io::Result<B
 /// Makes the clients of one node.
 pub struct Network {
     peers: Arc<dyn Peers>,
+    memory: Arc<Memory>,
 }
 
 impl Network {
-    pub fn new(peers: Arc<dyn Peers>) -> Self {
-        Self { peers }
+    pub fn new(peers: Arc<dyn Peers>, memory: Arc<Memory>) -> Self {
+        Self { peers, memory }
+    }
+
+    fn client(&self, target: u64, lane: Lane) -> Client {
+        Client { peers: self.peers.clone(), memory: self.memory.clone(), target: NodeId(target), lane }
     }
 }
 
@@ -83,17 +89,18 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, _: &Seat) -> Client {
-        Client { peers: self.peers.clone(), target: NodeId(target), lane: Lane::Bulk }
+        self.client(target, Lane::Bulk)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, _: &Seat) -> Client {
-        Client { peers: self.peers.clone(), target: NodeId(target), lane: Lane::Swift }
+        self.client(target, Lane::Swift)
     }
 }
 
 /// Speaks to one peer.
 pub struct Client {
     peers: Arc<dyn Peers>,
+    memory: Arc<Memory>,
     target: NodeId,
     lane: Lane,
 }
@@ -108,6 +115,18 @@ async fn within<T>(wait: Duration, work: impl Future<Output = io::Result<T>>) ->
         Ok(done) => done.map_err(|error| unreachable(&error)),
         Err(_) => Err(unreachable(&io::Error::new(io::ErrorKind::TimedOut, "the peer did not answer in time"))),
     }
+}
+
+/// Takes down how far a follower has come. One that lacks what it held is out of reach.
+fn noted(memory: &Memory, target: NodeId, term: Term, appended: &Appended) -> Result<(), RPCError<Types>> {
+    match appended {
+        Ok(matched) => memory.holds(target, term, matched.as_ref().map(|id| LogIndex(id.index))),
+        Err(StreamAppendError::Conflict(id)) if memory.lacks(target, term, LogIndex(id.index)) => {
+            return Err(unreachable(&io::Error::other("it has lost what it acknowledged")));
+        }
+        Err(StreamAppendError::Conflict(_) | StreamAppendError::HigherVote(_)) => {}
+    }
+    Ok(())
 }
 
 fn read<T: Layout>(bytes: Bytes) -> Result<T, RPCError<Types>> {
@@ -135,7 +154,9 @@ impl RaftNetworkV2<Types> for Client {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let answer = self.ask(Call::Append, self.lane, &rpc, option.soft_ttl()).await?;
-        Ok(read::<Appended>(answer)?.into())
+        let appended = read::<Appended>(answer)?;
+        noted(&self.memory, self.target, Term(rpc.vote.leader_id.term), &appended)?;
+        Ok(appended.into())
     }
 
     fn stream_append<'s, S>(
@@ -150,17 +171,18 @@ impl RaftNetworkV2<Types> for Client {
         let count = asked.clone();
         let mut questions = input.fuse().map(move |request| {
             count.fetch_add(1, Relaxed);
-            request.to_bytes()
+            (Term(request.vote.leader_id.term), request.to_bytes())
         });
-        let (peers, target) = (self.peers.clone(), self.target);
+        let (peers, memory, target) = (self.peers.clone(), self.memory.clone(), self.target);
         Box::pin(async move {
             // openraft waits after a failure when it is asked for the next request, and nowhere else: a stream
             // that fails to open without asking is opened again at once, for ever.
-            let Some(first) = questions.next().await else { return Ok(stream::empty().boxed()) };
-            let questions = stream::iter([first]).chain(questions);
+            let Some((term, first)) = questions.next().await else { return Ok(stream::empty().boxed()) };
+            let questions = stream::iter([first]).chain(questions.map(|(_, question)| question));
             let answers = within(option.soft_ttl(), peers.stream(target, Call::Append, questions.boxed())).await?;
             let stall = option.hard_ttl() * STALL_TTLS;
-            let pulse = Pulse { answers: answers.fuse(), asked, answered: 0, stall };
+            let note = Box::new(move |appended: &_| noted(&memory, target, term, appended));
+            let pulse = Pulse { answers: answers.fuse(), note, asked, answered: 0, stall };
             Ok(stream::unfold(Some(pulse), Pulse::next).fuse().boxed())
         })
     }
@@ -212,11 +234,13 @@ const STALL_TTLS: u32 = 10;
 /// Answers as they come, and an error when they do not.
 struct Pulse {
     answers: futures::stream::Fuse<BoxStream<'static, io::Result<Bytes>>>,
+    note: Note,
     asked: Arc<AtomicU64>,
     answered: u64,
     stall: Duration,
 }
 
+type Note = Box<dyn Fn(&Appended) -> Result<(), RPCError<Types>> + Send>;
 type Item = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
 impl Pulse {
@@ -234,15 +258,17 @@ impl Pulse {
                 }
                 Ok(None) => None,
                 Ok(Some(Err(error))) => Some((Err(unreachable(&error)), None)),
-                Ok(Some(Ok(bytes))) => match read::<Appended>(bytes) {
-                    Err(error) => Some((Err(error), None)),
-                    // A refusal is the last answer of a stream.
-                    Ok(Err(refused)) => Some((Ok(Err(refused)), None)),
-                    Ok(Ok(matched)) => {
-                        pulse.answered += 1;
-                        Some((Ok(Ok(matched)), Some(pulse)))
+                Ok(Some(Ok(bytes))) => {
+                    match read::<Appended>(bytes).and_then(|read| (pulse.note)(&read).map(|()| read)) {
+                        Err(error) => Some((Err(error), None)),
+                        // A refusal is the last answer of a stream.
+                        Ok(Err(refused)) => Some((Ok(Err(refused)), None)),
+                        Ok(Ok(matched)) => {
+                            pulse.answered += 1;
+                            Some((Ok(Ok(matched)), Some(pulse)))
+                        }
                     }
-                },
+                }
             };
         }
     }
