@@ -86,10 +86,15 @@ impl fmt::Display for Damage {
         if let Some(index) = self.frame {
             write!(f, " (frame {index})")?;
         }
+        // An older one of these would pass, and the node would vote twice or forget what it has acknowledged.
+        let copy = match self.file.as_str() {
+            "vote" | "watermark" => "no copy of the file will do:",
+            _ => "put the file back from a copy, or",
+        };
         write!(
             f,
-            ": {}; nothing was changed; this node must not vote with this directory: put the file back from a copy, \
-             or move the directory away and let the node join again under a new name",
+            ": {}; nothing was changed; this node must not vote with this directory: {copy} move the directory away \
+             and let the node join again under a new name",
             self.found
         )
     }
@@ -107,4 +112,19 @@ impl From<Damage> for io::Error {
 /// is written, and the node stops.
 pub(crate) fn stopped(reason: &str) -> io::Error {
     io::Error::other(format!("the journal has stopped, and this node must stop and start again: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_bring_an_old_vote_back() {
+        for file in ["vote", "watermark"] {
+            let told = Damage::new(file, 0, "it is bad").to_string();
+            assert!(told.contains("no copy of the file will do: move the directory away"), "{told}");
+        }
+        let told = Damage::new("chunks/00.chunk", 0, "it is bad").to_string();
+        assert!(told.contains("from a copy, or move the directory away"), "{told}");
+    }
 }

@@ -244,7 +244,12 @@ impl Writer {
         let sealed = self.log.chunks.iter().any(|chunk| chunk.phase != Phase::Open && chunk.next() > next);
         if sealed || self.applied_next.is_some_and(|applied| next < applied) {
             let told = last.map_or_else(|| "the beginning".to_owned(), |last| format!("frame {last}"));
-            self.fail(format!("asked to cut the log after {told}, and more than that is applied"), effects);
+            let reason = format!(
+                "asked to cut the log after {told}, and more than that is applied: the other nodes have lost what was \
+                 acknowledged, as where an older copy of a data directory was put back; keep this directory, it may \
+                 be the last that has all"
+            );
+            self.fail(reason, effects);
             effects.tell.push((done, self.check()));
             return;
         }
