@@ -179,6 +179,10 @@ impl Lane {
         let worker = WorkerId { segment: Some(self.segment.name()), life };
         self.worker = Some(worker);
         (self.reported, self.settled, self.told_aside) = (0, 0, 0);
+        // What is on its way was reported by an earlier one: its being judged settles nothing of this one's.
+        if let Some(sent) = &mut self.sent {
+            sent.reported = 0;
+        }
         self.aside.clear();
         let stalled = table.mine.get(&self.segment.name()).and_then(|mine| mine.stalled);
         let stalled = stalled.map(|(position, attempts, wait)| (position, attempts, wait, now));

@@ -385,3 +385,30 @@ fn a_planned_move_handles_nothing_again() {
     assert_eq!(world.calls.len(), 200, "each event once");
     assert_all_handled_in_order(&world, false);
 }
+
+#[test]
+fn p5_what_an_earlier_worker_had_told_says_nothing_of_what_this_one_has() {
+    let mut world = story(&[(2, 1)]);
+    world.append("s5");
+    assert!(world.settle(world.now + 60_000), "its worker ends, having had nothing to do for long");
+    let (_, share) = world.processor().share_of(crate::hash::sequence(b"s5")).unwrap();
+    let owner = share.claim.owner.unwrap();
+    world.append("s0"); // of another segment
+    world.until(|world| world.nodes[&owner].tell.is_some());
+
+    // While that is on its way a new worker begins; its first event fails.
+    ["s5", "s1", "s5"].into_iter().for_each(|sequence| world.append(sequence));
+    while world.calls.last().is_none_or(|call| call.position != 2) {
+        let step = world.enabled().into_iter().find(|step| *step != Step::Tell(owner));
+        world.take(step.expect("it comes to the event"));
+    }
+    world.take(Step::Tell(owner));
+    // The worker is faster than the next telling.
+    let works = |step: &Step| matches!(step, Step::WorkerMail(..) | Step::Handle(..));
+    while let Some(step) = world.enabled().into_iter().find(works) {
+        world.take(step);
+    }
+    assert!(world.settle(world.now + 60_000));
+    assert_all_handled_in_order(&world, false);
+    assert_settled(&world);
+}
