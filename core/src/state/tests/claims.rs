@@ -86,6 +86,32 @@ fn p4_an_old_epoch_moves_nothing() {
 }
 
 #[test]
+fn p4_an_owner_that_has_its_claim_again_moves_nothing_under_the_epoch_of_before() {
+    let mut log = Log::of(2);
+    log.create(OnError::SetAside);
+    events(&mut log, 10);
+    assign(&mut log, &[(0, 1)]);
+    let (old, session, as_of) = (epoch(&log, 0), log.session(1).unwrap(), log.index);
+    for (from, to) in [(1, 2), (2, 1)] {
+        let hand_over = HandOver {
+            node: NodeId(from),
+            session: log.session(from).unwrap(),
+            processor: log.processor().id,
+            segment: SegmentId(0),
+            epoch: epoch(&log, 0),
+            next: Position(0),
+            to: Some(NodeId(to)),
+            letters: vec![],
+        };
+        assert_eq!(log.apply(Command::HandOver(hand_over)), Outcome::Advanced(vec![]));
+    }
+    let progress = moved(&log, 0, old, 9);
+    let stale = advance(&mut log, 1, session, as_of, progress);
+    assert!(matches!(stale, Outcome::Advanced(stale) if stale[0].why == Why::Fenced));
+    assert_eq!(token(&log, 0), Position(0));
+}
+
+#[test]
 fn a_token_never_passes_the_head() {
     let mut log = Log::of(1);
     log.create(OnError::SetAside);

@@ -242,3 +242,54 @@ fn an_operation_told_twice_is_done_once() {
     assert_eq!(log.apply(told), Outcome::Changed(1));
     assert!(!log.processor().paused);
 }
+
+#[test]
+fn p5_once_a_letter_is_refused_those_of_its_segment_that_follow_are_refused_with_it() {
+    let mut log = set_up(OnError::SetAside, 9);
+    let (segment, epoch) = place(&log, "s0");
+    let letter = |position: u64, epoch: Epoch| LetterMove::Queue {
+        segment,
+        epoch,
+        sequence: key("s0"),
+        position: Position(position),
+        kind: "t".into(),
+    };
+    let stale = Epoch(epoch.0 - 1);
+    let told = tell(&mut log, 1, vec![letter(3, stale), letter(4, epoch)], vec![]);
+    assert_eq!(told, [Why::Fenced, Why::Fenced], "the second would overtake the first");
+    assert!(log.processor().set_aside.is_empty());
+}
+
+#[test]
+fn p3_what_is_told_again_changes_nothing() {
+    let mut log = set_up(OnError::SetAside, 9);
+    let (segment, epoch) = place(&log, "s0");
+    let (sequence, kind) = (key("s0"), || "t".into());
+    let queue = |position: u64| LetterMove::Queue {
+        segment,
+        epoch,
+        sequence: key("s0"),
+        position: Position(position),
+        kind: kind(),
+    };
+    let first = LetterMove::SetAside {
+        segment,
+        epoch,
+        sequence: sequence.clone(),
+        position: Position(0),
+        kind: kind(),
+        failure: failure(1, false),
+    };
+    tell(&mut log, 1, vec![first.clone(), queue(1), queue(2)], vec![]);
+    let failed = LetterMove::Failed {
+        right: Right::Claim(segment, epoch),
+        sequence: sequence.clone(),
+        position: Position(0),
+        failure: failure(2, false),
+    };
+    tell(&mut log, 1, vec![failed.clone()], vec![]);
+    let before = (log.processor().set_aside.clone(), log.processor().letters);
+    // The token has not moved, so that nothing but the letters themselves says that these are known.
+    assert_eq!(tell(&mut log, 1, vec![first, queue(1), queue(2), failed], vec![]), []);
+    assert_eq!((log.processor().set_aside.clone(), log.processor().letters), before, "nor does its wait begin anew");
+}
