@@ -64,8 +64,10 @@ struct Sent {
     token: Position,
     done: usize,
     reported: u64,
-    /// How often these letters were refused before.
+    /// How often these letters were refused before, ...
     times: u32,
+    /// ... and why.
+    why: String,
     letters: Vec<LetterMove>,
 }
 
@@ -361,13 +363,15 @@ impl Lane {
         let newer = core::mem::take(&mut self.letters);
         // What was tried goes first: it makes room, and does not depend on whether there is any.
         let (tries, holding): (Vec<_>, Vec<_>) = newer.into_iter().partition(|letter| letter.holds().is_none());
-        let mut sent = Sent { token: self.durable, done: 0, reported: self.reported, times: 0, letters: tries };
+        let (token, reported, why) = (self.durable, self.reported, String::new());
+        let mut sent = Sent { token, done: 0, reported, times: 0, why, letters: tries };
         match &mut self.refused {
             Some(refused) if now < refused.until => refused.letters.extend(holding),
             _ => {
-                let refused = self.refused.take();
-                sent.times = refused.as_ref().map_or(0, |refused| refused.times);
-                sent.letters.extend(refused.into_iter().flat_map(|refused| refused.letters));
+                if let Some(Refused { letters, times, why, .. }) = self.refused.take() {
+                    (sent.times, sent.why) = (times, why);
+                    sent.letters.extend(letters);
+                }
                 sent.letters.extend(holding);
                 (sent.token, sent.done) = (self.token(), core::mem::take(&mut self.done));
             }
@@ -396,13 +400,18 @@ impl Lane {
         self.refused = Some(Refused { letters, until, times, why });
     }
 
-    /// What was sent may not have arrived: it is told again.
-    pub(super) fn take_back(&mut self) {
-        if let Some(sent) = self.sent.take() {
-            self.done += sent.done;
-            let newer = core::mem::replace(&mut self.letters, sent.letters);
-            self.letters.extend(newer);
+    /// What was sent may not have arrived: it is told again. What had been refused before is refused until then, or
+    /// its sequences would be free meanwhile.
+    pub(super) fn take_back(&mut self, now: Moment) {
+        let Some(Sent { done, times, why, mut letters, .. }) = self.sent.take() else { return };
+        self.done += done;
+        if times > 0 {
+            let (tries, refused) = letters.into_iter().partition(|letter| letter.holds().is_none());
+            letters = tries;
+            self.refused = Some(Refused { letters: refused, until: now, times, why });
         }
+        let newer = core::mem::replace(&mut self.letters, letters);
+        self.letters.extend(newer);
     }
 
     pub(super) fn hand_over_failed(&mut self, now: Moment) {

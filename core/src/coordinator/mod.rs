@@ -418,7 +418,7 @@ impl Coordinator {
     fn told<T>(&mut self, now: Moment, answer: Result<Vec<Stale>, ()>, effects: &mut Vec<Effect<T>>) {
         self.telling = false;
         let Ok(stale) = answer else {
-            self.lanes.values_mut().for_each(Lane::take_back);
+            self.lanes.values_mut().for_each(|lane| lane.take_back(now));
             self.loans.take_back();
             return;
         };

@@ -349,6 +349,34 @@ fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
 }
 
 #[test]
+fn p5_a_sequence_stays_aside_when_nobody_hears_how_its_refused_letters_were_judged() {
+    let faults = Faults { fail: [(0, u32::MAX), (1, 1)].into(), refuse: BTreeSet::new() };
+    let limits = Limits { sequences_max: 1, ..Limits::DEFAULT };
+    let mut world = World::new(3, OnError::SetAside, limits, faults);
+    ["s5", "s1"].into_iter().for_each(|sequence| world.append(sequence));
+    let (_, share) = world.processor().share_of(crate::hash::sequence(b"s1")).unwrap();
+    let owner = share.claim.owner.unwrap();
+    let tells = |world: &World| {
+        let told = world.nodes[&owner].tell.as_ref();
+        told.is_some_and(|(_, progress)| progress.letters.iter().any(|letter| letter.holds() == Some(Position(1))))
+    };
+    world.until(tells);
+    world.take(Step::Tell(owner));
+    world.until(tells);
+    world.take(Step::TellUnheard(owner)); // there is no room yet
+    assert_eq!(world.processor().set_aside.len(), 1);
+
+    // Meanwhile the log says something new, and the sequence goes on.
+    world.change(Change::Pause("p".into(), true));
+    world.change(Change::Pause("p".into(), false));
+    world.append("s1");
+    while let Some(step) = world.enabled().into_iter().find(|step| !matches!(step, Step::Tell(_))) {
+        world.take(step);
+    }
+    assert!(world.calls.iter().all(|call| call.position < 2), "event 2 overtakes the one that failed");
+}
+
+#[test]
 fn a_segment_that_stops_goes_to_another_node_after_three_attempts_and_goes_on_there() {
     let faults = Faults { fail: [(0, 4)].into(), refuse: BTreeSet::new() };
     let mut world = World::new(3, OnError::Stop, Limits::DEFAULT, faults);
