@@ -25,13 +25,13 @@ use alloc::{
 };
 use core::time::Duration;
 
-pub use self::{
-    lane::{LaneStatus, STALLED},
-    table::{Aside, Mine, Table},
-};
 use self::{
     lane::{Lane, Phase},
     loans::Loans,
+};
+pub use self::{
+    lane::{LaneStatus, STALLED},
+    table::{Aside, Mine, Table},
 };
 use crate::{
     claim::Motion,

@@ -293,3 +293,16 @@ fn p3_what_is_told_again_changes_nothing() {
     assert_eq!(tell(&mut log, 1, vec![first, queue(1), queue(2), failed], vec![]), []);
     assert_eq!((log.processor().set_aside.clone(), log.processor().letters), before, "nor does its wait begin anew");
 }
+
+#[test]
+fn where_failures_are_skipped_it_is_after_the_last_attempt() {
+    let mut log = set_up(OnError::Skip, 1);
+    let told = set_aside(&log, "s0", 0, 1);
+    tell(&mut log, 1, vec![told], vec![]);
+    let again = failed(&log, "s0", 0, 2, false);
+    tell(&mut log, 1, vec![again], vec![]);
+    assert_eq!((log.processor().letters, log.processor().skipped), (1, 0));
+    let last = failed(&log, "s0", 0, 3, true);
+    tell(&mut log, 1, vec![last], vec![]);
+    assert_eq!((log.processor().letters, log.processor().skipped), (0, 1));
+}

@@ -117,3 +117,18 @@ fn p4_no_epoch_is_given_twice_whatever_is_deleted_or_set_aside_again() {
     let epochs: Vec<Epoch> = log.processor().segments.values().map(|share| share.claim.epoch).collect();
     assert!(epochs.iter().all(|epoch| *epoch > highest), "{epochs:?} after {highest:?}");
 }
+
+#[test]
+fn p4_who_is_lent_a_sequence_again_does_nothing_by_the_loan_of_before() {
+    let (mut log, first) = lent();
+    let mut now = first;
+    for attempt in [4, 5] {
+        let letter = by_loan(&log, now, attempt);
+        assert!(tell(&mut log, now.node.0, vec![letter], vec![]).is_empty());
+        now = loan_of(&log).expect("it is lent on");
+    }
+    assert_eq!((now.node, now.epoch > first.epoch), (first.node, true), "of two others each has its turn");
+    let late = done(right(&log, first));
+    assert_eq!(tell(&mut log, first.node.0, vec![late], vec![]), [Why::Fenced]);
+    assert_eq!(loan_of(&log), Some(now));
+}

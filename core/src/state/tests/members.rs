@@ -3,7 +3,12 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{command::Why, id::Term, state::Aim};
+use crate::{
+    claim::Motion,
+    command::{Assign, Move, Why},
+    id::{SegmentId, Term},
+    state::Aim,
+};
 
 fn leave(log: &mut Log, operation: u128, node: u64) -> Outcome {
     let (operation, change) = (Uuid::from_u128(operation), Change::Leave(NodeId(node)));
@@ -64,4 +69,50 @@ fn what_is_expected_and_who_leads_is_remembered_by_name() {
     let peer = String::from("h:2");
     log.apply(Command::Admit(Admit { peer, ..admit(2) }));
     assert!(!waits(&log, 7));
+}
+
+#[test]
+fn a_directory_is_one_member_and_speaks_for_no_other() {
+    let mut log = Log::of(2);
+    let renamed = Admit { name: "other".into(), ..admit(2) };
+    assert!(matches!(log.apply(Command::Admit(renamed)), Outcome::Not(Why::Exists(_))));
+    let Admit { incarnation, peer, http, level, .. } = admit(1);
+    let (node, session, nonce) = (NodeId(2), log.session(2), Uuid::from_u128(5));
+    let begin = Begin { node, incarnation, peer, http, level, capabilities: [].into(), weight: 1, nonce };
+    assert!(matches!(log.apply(Command::Begin(begin.clone())), Outcome::Not(Why::Exists(_))));
+    assert_eq!(log.session(2), session);
+
+    // Told again, as where nobody heard of it, it is the one session.
+    let begin = Begin { incarnation: admit(2).incarnation, ..begin };
+    let begun = log.apply(Command::Begin(begin.clone()));
+    let before = log.state.changed;
+    assert_eq!(log.apply(Command::Begin(begin)), begun);
+    assert_eq!(log.state.changed, before);
+}
+
+fn motion(log: &Log) -> Motion {
+    log.processor().segments[&SegmentId(0)].claim.motion
+}
+
+#[test]
+fn the_last_member_cannot_be_removed() {
+    let mut log = Log::of(1);
+    assert!(matches!(log.apply(Command::Remove(NodeId(1))), Outcome::Not(Why::Invalid(_))));
+    assert!(log.state.members.contains_key(&NodeId(1)) && log.session(1).is_some());
+}
+
+#[test]
+fn a_claim_on_its_way_to_one_that_dies_rests_where_it_is() {
+    let mut log = Log::of(2);
+    log.create(OnError::SetAside);
+    let processor = log.processor().id;
+    // The plan changes its mind: 1 keeps it, then not.
+    for (to, meant) in [(1, Motion::Rest), (2, Motion::To(NodeId(2))), (1, Motion::Rest), (2, Motion::To(NodeId(2)))] {
+        let moves = vec![Move { processor, segment: SegmentId(0), to: NodeId(to) }];
+        log.apply(Command::Assign(Assign { generation: log.state.generation, moves }));
+        assert_eq!(motion(&log), meant);
+    }
+    let session = log.session(2).unwrap();
+    log.apply(Command::Expire(NodeId(2), session));
+    assert_eq!(motion(&log), Motion::Rest);
 }
