@@ -38,6 +38,11 @@ use crate::{
 const CONNECT_WAIT: Duration = Duration::from_secs(1);
 /// Between two tries to reach a member that is not there.
 const CONNECT_PAUSE: Duration = Duration::from_millis(250);
+/// After a connection that broke before anything was said: a process that is ending takes one more, and is gone a
+/// moment later. Waited for longer, the first voter would ask for votes at the same time as the second.
+const BROKEN_PAUSE: Duration = Duration::from_millis(20);
+/// So often in a row; then it is a member that is not there.
+const BROKEN_TRIES_MAX: u32 = 10;
 
 /// Why a member was not reached.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,7 +54,16 @@ pub struct Unreached {
     pub refused: bool,
     /// It is there, and not ready yet.
     pub begins: bool,
+    /// The connection broke before anything was said.
+    broken: bool,
     when: Instant,
+}
+
+impl Unreached {
+    /// Until it is tried again.
+    const fn pause(&self) -> Duration {
+        if self.broken { BROKEN_PAUSE } else { CONNECT_PAUSE }
+    }
 }
 
 /// The links of one node.
@@ -120,6 +134,7 @@ impl Links {
             why: "its address is not known".into(),
             refused: false,
             begins: false,
+            broken: false,
             when: Instant::now(),
         };
         let address = self.address(to).ok_or_else(unknown)?;
@@ -133,7 +148,7 @@ impl Links {
         }
         if let Some((at, when, why)) = &kept.failed
             && *at == address
-            && when.elapsed() < CONNECT_PAUSE
+            && when.elapsed() < why.pause()
         {
             return Err(why.clone());
         }
@@ -154,7 +169,7 @@ impl Links {
     async fn connect(&self, address: &str, purpose: Purpose, wanted: Option<NodeId>) -> Result<Link, Unreached> {
         let failed = |why: String, refused| {
             let who = wanted.map_or_else(|| address.to_owned(), |node| format!("node {node} at {address}"));
-            Unreached { who, why, refused, begins: false, when: Instant::now() }
+            Unreached { who, why, refused, begins: false, broken: false, when: Instant::now() }
         };
         let connected = timeout(CONNECT_WAIT, self.transport.connect(address)).await;
         let mut connection = match connected {
@@ -174,7 +189,8 @@ impl Links {
                 node.dismissed();
             }
             let begins = error.refused().is_some_and(|refused| refused.reason == Reason::NotReady);
-            Unreached { begins, ..failed(error.to_string(), false) }
+            let broken = matches!(error, HandshakeError::Broken { .. });
+            Unreached { begins, broken, ..failed(error.to_string(), false) }
         });
         Ok(Link::start(connection, them?))
     }
@@ -235,7 +251,7 @@ impl Links {
     /// Holds a socket to one member, and tells when its process is gone. People are told once that it does not
     /// answer, and once that it does again.
     async fn look_after(&self, node: Arc<Node>, who: NodeId) {
-        let (mut silent, mut ended) = (false, false);
+        let (mut silent, mut ended, mut broken) = (false, false, 0);
         let has_session = || node.ledger.view.state().sessions.contains_key(&who);
         loop {
             // Of the process that is looked for, not of one that begins meanwhile.
@@ -243,6 +259,7 @@ impl Links {
             let since = Instant::now();
             match self.link(who, Lane::Swift).await {
                 Ok(link) => {
+                    broken = 0;
                     self.gone.send_if_modified(|gone| gone.remove(&who));
                     if std::mem::take(&mut silent) {
                         tracing::info!("{} answers again", node.name_of(who));
@@ -257,6 +274,10 @@ impl Links {
                     if since.elapsed() < CONNECT_PAUSE {
                         sleep(CONNECT_PAUSE).await;
                     }
+                }
+                Err(error) if error.broken && broken < BROKEN_TRIES_MAX => {
+                    broken += 1;
+                    sleep(BROKEN_PAUSE).await;
                 }
                 Err(error) => {
                     // One that begins answers soon, and says itself what it waits for.
