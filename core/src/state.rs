@@ -192,7 +192,7 @@ impl State {
     }
 
     fn append(&mut self, context: ContextId, append: &Append) -> Outcome {
-        let max = self.limits.tail_events;
+        let Limits { tail_events, tail_bytes, .. } = self.limits;
         let Some(context) = self.contexts.get_mut(&context) else {
             return Outcome::Not(Why::Unknown(alloc::format!("there is no context {context}")));
         };
@@ -201,7 +201,7 @@ impl State {
             Ok(Some(appended)) => Outcome::Appended(appended),
             Ok(None) => {
                 let first = context.head();
-                append.events.iter().for_each(|event| context.tail.push(event, max));
+                append.events.iter().for_each(|event| context.tail.push(event, tail_events, tail_bytes));
                 Outcome::Appended(Appended { first, next: context.head(), repeated: false })
             }
         }

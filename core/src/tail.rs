@@ -19,6 +19,7 @@ pub struct Tail {
     start: Position,
     events: VecDeque<Trace>,
     ids: BTreeMap<Uuid, Position>,
+    bytes: u64,
 }
 
 /// What is remembered of one event.
@@ -36,6 +37,15 @@ pub struct Trace {
     pub tags: Vec<String>,
 }
 
+impl Trace {
+    /// What it takes in memory, as it is counted: alike on every node, whatever the machine.
+    fn bytes(&self) -> u64 {
+        const EACH: usize = 128;
+        let texts = self.stream.iter().chain([&self.kind]).chain(&self.tags);
+        texts.fold(EACH, |sum, text| sum + text.len() + 32) as u64
+    }
+}
+
 /// What a checkpoint keeps of a tail; the rest follows from it.
 #[derive(Clone, Serialize, Deserialize)]
 struct Remembered {
@@ -46,7 +56,8 @@ struct Remembered {
 impl From<Remembered> for Tail {
     fn from(Remembered { start, events }: Remembered) -> Self {
         let ids = (start.0..).zip(&events).map(|(position, trace)| (trace.id, Position(position))).collect();
-        Self { start, events, ids }
+        let bytes = events.iter().map(Trace::bytes).sum();
+        Self { start, events, ids, bytes }
     }
 }
 
@@ -69,8 +80,8 @@ impl Tail {
         Position(self.start.0 + self.events.len() as u64)
     }
 
-    /// Remembers an event at [`head`](Self::head), and forgets the oldest beyond `max`.
-    pub fn push(&mut self, event: &Event, max: u32) {
+    /// Remembers an event at [`head`](Self::head), and forgets the oldest beyond so many events or bytes.
+    pub fn push(&mut self, event: &Event, events_max: u32, bytes_max: u32) {
         let trace = Trace {
             id: event.id,
             digest: event.digest(),
@@ -79,9 +90,11 @@ impl Tail {
             tags: event.tags.clone(),
         };
         self.ids.insert(trace.id, self.head());
+        self.bytes += trace.bytes();
         self.events.push_back(trace);
-        while self.events.len() > max as usize {
-            let oldest = self.events.pop_front().expect("more than `max` events are at least one");
+        while self.events.len() > events_max as usize || self.bytes > u64::from(bytes_max) {
+            let oldest = self.events.pop_front().expect("what is beyond a limit is at least one event");
+            self.bytes -= oldest.bytes();
             self.ids.remove(&oldest.id);
             self.start = self.start.next();
         }
@@ -125,7 +138,7 @@ mod tests {
     #[test]
     fn the_oldest_are_forgotten_beyond_the_limit() {
         let mut tail = Tail::default();
-        (0..10).for_each(|n| tail.push(&event(n), 4));
+        (0..10).for_each(|n| tail.push(&event(n), 4, u32::MAX));
         assert_eq!((tail.start(), tail.head()), (Position(6), Position(10)));
         assert_eq!(tail.id(Uuid::from_u128(5)), None);
         assert_eq!(tail.id(Uuid::from_u128(6)), Some((Position(6), event(6).digest())));
@@ -137,9 +150,22 @@ mod tests {
     }
 
     #[test]
+    fn p10_events_with_many_tags_are_forgotten_sooner() {
+        let mut tail = Tail::default();
+        let tags = alloc::vec!["t".repeat(200); 64];
+        (0..1_000).for_each(|n| tail.push(&Event { tags: tags.clone(), ..event(n) }, 16_384, 1 << 20));
+        assert_eq!(tail.head(), Position(1_000));
+        let kept: u64 = tail.events.iter().map(Trace::bytes).sum();
+        assert_eq!(kept, tail.bytes, "what is counted is what is there");
+        assert!((1 << 19..=1 << 20).contains(&kept), "{kept}");
+        tail.push(&Event { tags, ..event(1_000) }, 16_384, 100);
+        assert_eq!((tail.start(), tail.bytes), (Position(1_001), 0), "even one alone may be too much");
+    }
+
+    #[test]
     fn a_tail_kept_in_a_checkpoint_is_the_same_tail() {
         let mut tail = Tail::default();
-        (0..10).for_each(|n| tail.push(&event(n), 4));
+        (0..10).for_each(|n| tail.push(&event(n), 4, u32::MAX));
         assert_eq!(Tail::from(Remembered::from(tail.clone())), tail);
     }
 }

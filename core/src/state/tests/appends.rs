@@ -63,9 +63,10 @@ proptest! {
     fn p2_p3_two_halves_judge_like_one(
         requests in prop::collection::vec((request(), 0_usize..6), 1..80),
         tail_events in 1_u32..20,
+        tail_bytes in 200_u32..8_000,
     ) {
         let mut log = Log::of(1);
-        log.state.limits.tail_events = tail_events;
+        (log.state.limits.tail_events, log.state.limits.tail_bytes) = (tail_events, tail_bytes);
         let mut history = NaiveHistory::default();
         let mut flight = VecDeque::<(Request, Append)>::new();
         for (request, in_flight_max) in requests {
