@@ -37,7 +37,7 @@ async fn a_broken_line_says_which_and_what_was_stored_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_appends_are_refused_by_name() {
+async fn p10_wrong_appends_are_refused_by_name() {
     let mut town = Town::new(EVENER);
     town.build("n1", &[]).await;
     town.tell(&["append", "a", "--type", "t.v1", "--data", "1"]).await;
@@ -59,7 +59,7 @@ async fn wrong_appends_are_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_minority_cannot_write() {
+async fn p1_a_minority_cannot_write() {
     let mut town = Town::of_three(EVENER, &[]).await;
     town.tell(&["append", "a", "--type", "t.v1", "--data", "1"]).await;
     // Who joins learns first, and votes as soon as there are two such: until then the first is the majority.

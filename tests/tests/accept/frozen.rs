@@ -15,7 +15,7 @@ const TIMES: [&str; 6] = ["--heartbeat", "100ms", "--election", "300ms", "--leas
 const FREEZE: Duration = Duration::from_secs(7);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_was_frozen_takes_nothing_from_those_who_were_awake() {
+async fn p4_p7_a_leader_that_was_frozen_takes_nothing_from_those_who_were_awake() {
     let mut town = Town::of_three(EVENER, &TIMES).await;
     town.tell(&["wait", "voters", "3"]).await;
     let folder = town.new_folder("seen");

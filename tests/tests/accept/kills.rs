@@ -27,7 +27,7 @@ fn rounds() -> u32 {
 const HANDLING_US: &str = "15000";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_p3_p5_kills_in_the_middle_lose_nothing_and_store_nothing_twice() {
+async fn p1_p3_p5_p7_kills_in_the_middle_lose_nothing_and_store_nothing_twice() {
     let Some(path) = receipt::path() else { return };
     for round in 1..=rounds() {
         eprintln!("round {round} of {}", rounds());

@@ -4,6 +4,7 @@
 mod bad_input;
 mod commands;
 mod contract;
+mod damage;
 mod demo;
 mod frozen;
 mod idle;

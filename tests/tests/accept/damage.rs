@@ -1,0 +1,66 @@
+//! A byte on the disk is not what was written: who reads it says so and stops, and those who have it whole go on.
+
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use evener_tests::town::Town;
+
+use super::EVENER;
+
+/// Enough for some sealed chunks of 64 KiB.
+const EVENTS: usize = 2_000;
+
+fn file_of_events(town: &Town) -> String {
+    let mut text = String::new();
+    for nth in 0..EVENTS {
+        let data = format!(r#"{{"n":{nth},"more":"{}"}}"#, "x".repeat(100));
+        let attributes = r#""specversion":"1.0","source":"t","type":"t.v1""#;
+        writeln!(text, r#"{{{attributes},"id":"{nth}","subject":"s{}","data":{data}}}"#, nth % 7).unwrap();
+    }
+    let path = town.folder().join("events.ndjson");
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// Changes one bit in the middle of a file.
+fn rot(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+fn chunks(data: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(data.join("chunks")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_rotten_byte_is_named_and_its_node_serves_nothing() {
+    let mut town = Town::of_three(EVENER, &["--chunk-bytes", "64KiB"]).await;
+    town.tell(&["import", &file_of_events(&town)]).await;
+    assert_eq!(town.end("n3").await, Some(0));
+    let files = chunks(&town.folder().join("n3"));
+    assert!(files.len() > 3, "some are sealed: {files:?}");
+
+    let rotten = &files[1];
+    let name = rotten.file_name().unwrap().to_string_lossy();
+    rot(rotten);
+    let (status, ready, told) = town.try_again("n3").await;
+    assert!(status != 0 && ready.is_empty(), "it never serves: {ready}");
+    for word in [&*name, "checksum", "next:"] {
+        assert!(told.contains(word), "it should say {word}: {told}");
+    }
+    town.tell(&["append", "s1", "--type", "t.v1"]).await;
+    assert_eq!(town.cluster().await.head, EVENTS as u64 + 1, "the others go on");
+
+    rot(rotten);
+    town.start("n3").await;
+    let local = format!("{}/events?consistency=local&stream=s1", town.url("n3"));
+    let read = reqwest::get(local).await.unwrap().text().await.unwrap();
+    assert!(read.lines().count() > EVENTS / 7, "the byte is as it was, and it serves again");
+}
