@@ -66,10 +66,12 @@ pub struct Seen {
 }
 
 impl Town {
-    /// An empty town. `program` is the binary under test.
+    /// An empty town. `program` is the binary under test. What it wrote stays behind where `EVENER_KEEP` is set.
     #[must_use]
     pub fn new(program: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("evener-town-").tempdir().expect("a folder can be made");
+        let keep = std::env::var_os("EVENER_KEEP").is_some();
+        let mut folder = tempfile::Builder::new();
+        let folder = folder.prefix("evener-town-").disable_cleanup(keep).tempdir().expect("a folder can be made");
         Self { folder, program: program.into(), houses: BTreeMap::new() }
     }
 

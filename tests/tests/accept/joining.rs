@@ -26,7 +26,7 @@ async fn the_second_node_serves_and_says_that_it_has_no_vote() {
     town.tell(&["append", "a", "--type", "t.v1", "--server", &url]).await;
     town.tell(&["wait", "ready", "--server", &url]).await;
 
-    let waits = "does not vote: it waits for a second learner, as voters stay odd";
+    let waits = "learner: it waits for a second learner, as voters stay odd";
     let ready = reqwest::get(format!("{url}/readyz")).await.unwrap().text().await.unwrap();
     assert_eq!(ready, format!("ready; {waits}; only n1 votes, and the cluster stops when it does\n"));
     let shown = town.tell(&["cluster", "status", "--server", &url]).await;
