@@ -37,6 +37,9 @@ pub const NAMESPACE: Uuid = Uuid::from_u128(0xafce_d9ca_758d_5c41_945d_96fe_aeba
 
 /// Attributes of one event that are read at most; CloudEvents defines ten, and tracing adds a few.
 pub const ATTRIBUTES_MAX: usize = 64;
+/// Arrays and objects of an event's data that stand within each other: common parsers refuse more than 128, and a
+/// handler's line wraps two around them.
+pub const DATA_DEPTH_MAX: usize = 100;
 
 /// Why a JSON text is no event. Each names the attribute to mend.
 #[derive(Debug, thiserror::Error)]
@@ -204,7 +207,7 @@ fn read(json: &str) -> Result<(Event, Place<'_>), Error> {
             "datacontenttype" => event.content_type = text("datacontenttype", raw)?,
             "dataschema" => event.schema = text("dataschema", raw)?,
             "tags" => event.tags = tags(raw)?,
-            "data" => payload(&mut event, DataKind::Json, one_line(raw.get()).into_owned().into_bytes())?,
+            "data" => payload(&mut event, DataKind::Json, one_line(shallow(raw)?).into_owned().into_bytes())?,
             "data_base64" => {
                 if let Some(bytes) = base64(raw)? {
                     payload(&mut event, DataKind::Binary, bytes)?;
@@ -339,6 +342,37 @@ fn extension(name: &str, raw: &RawValue) -> Result<Option<(String, String)>, Err
     Ok(Some((name.to_owned(), value)))
 }
 
+/// JSON that any parser takes.
+fn shallow(raw: &RawValue) -> Result<&str, Error> {
+    match depth(raw.get()) {
+        deep if deep > DATA_DEPTH_MAX => {
+            let why =
+                format!("is nested {deep} deep, and data_depth_max is {DATA_DEPTH_MAX}: most parsers refuse more");
+            Err(Error::wrong("data", why))
+        }
+        _ => Ok(raw.get()),
+    }
+}
+
+/// How many arrays and objects stand within each other, at most. The JSON is good.
+fn depth(json: &str) -> usize {
+    let (mut now, mut most, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                now += 1;
+                most = most.max(now);
+            }
+            b']' | b'}' if !quoted => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
 /// JSON has raw line ends only between its tokens.
 fn one_line(json: &str) -> Cow<'_, str> {
     if json.contains(['\n', '\r']) { Cow::Owned(json.replace(['\n', '\r'], " ")) } else { Cow::Borrowed(json) }
@@ -431,6 +465,20 @@ mod tests {
         assert_eq!(event.tags, ["case=case-891", "resource=Resource26"]);
         assert_eq!(event.id, derived_id("/receipt", "receipt-0"));
         assert_eq!(event.extensions[1], ("numbered".to_owned(), "1.50".to_owned()));
+    }
+
+    #[test]
+    fn p10_data_that_other_parsers_refuse_is_refused_by_name() {
+        let of = |data: &str| format!(r#"{{"id":"1","source":"s","type":"t","data":{data}}}"#);
+        let nested = |deep| of(&format!("{}{}", "[".repeat(deep), "]".repeat(deep)));
+        assert!(from_json(&nested(DATA_DEPTH_MAX)).is_ok());
+        let told = refused(&nested(DATA_DEPTH_MAX + 1));
+        assert!(told.contains("nested 101 deep, and data_depth_max is 100"), "{told}");
+        let told = refused(&nested(100_000));
+        assert!(told.contains("100000 deep"), "{told}");
+        let brackets = format!(r#"{{"a":"{}\"[","b":[{{}}]}}"#, "[{".repeat(200));
+        assert_eq!(depth(&brackets), 3, "what stands in a text is text");
+        assert!(from_json(&of(&brackets)).is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     block_on,
     output::{columns, cut, maybe, say},
 };
-use crate::{client::Line, error::ApiError};
+use crate::{client::Line, codes, error::ApiError};
 
 /// Read events
 ///
@@ -89,7 +89,8 @@ impl Show {
         match self.format {
             Format::Table | Format::Ndjson => say(&format!("{json}\n")),
             Format::Json | Format::Yaml => {
-                self.all.extend(serde_json::from_str::<serde_json::Value>(json));
+                let value = serde_json::from_str(json).map_err(|error| unread(json, &error))?;
+                self.all.push(value);
                 Ok(())
             }
         }
@@ -102,6 +103,13 @@ impl Show {
             Format::Table | Format::Ndjson => Ok(()),
         }
     }
+}
+
+/// An event that cannot be shown in another form is not left out in silence.
+fn unread(json: &str, error: &serde_json::Error) -> ApiError {
+    let start: String = json.chars().take(80).collect();
+    ApiError::new(&codes::NOT_EVENER, format!("failed to take apart {start}…: {error}"))
+        .hint("-o ndjson shows every line as it came")
 }
 
 #[derive(Deserialize)]
@@ -146,5 +154,14 @@ mod tests {
             row(&json, None).contains(&format!("{}@0", "s".repeat(60))),
             "who reads from a pipe gets the stream whole"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_shown_as_asked_is_told_and_not_left_out() {
+        let mut show = Show { format: Format::Json, columns: None, all: Vec::new() };
+        show.event(r#"{"position":7}"#).unwrap();
+        let deep = format!(r#"{{"data":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        let told = show.event(&deep).unwrap_err();
+        assert!(told.message.contains("recursion limit") && told.hint.contains("-o ndjson"), "{told:?}");
     }
 }
