@@ -176,6 +176,8 @@ impl Cluster {
                 let _ = stop.run_until_cancelled(work).await;
             });
         };
+        let resuming = node.clone();
+        spawn(Box::pin(async move { resuming.engine.resume(resuming.config.raft.heartbeat).await }));
         spawn(Box::pin(start::announce(node.clone())));
         spawn(Box::pin(keeper::keep(node.clone())));
         spawn(Box::pin(warden::count_leases(node.clone())));

@@ -1,6 +1,9 @@
 //! Whole nodes in one paused runtime: on the simulated wire, on disks in memory, in virtual time.
 
-use std::{collections::BTreeMap, io, pin::pin};
+mod elections;
+mod host;
+
+use std::{collections::BTreeMap, pin::pin};
 
 use evener_core::{
     event::Event,
@@ -18,14 +21,14 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use self::host::{Breaking, Host};
 use super::*;
 use crate::{
     error::Class,
     handshake::HANDSHAKE_WAIT,
     link::HANDSHAKES_MAX,
-    sim_wire::{Settings, SimClock, SimHost, SimNet},
+    sim_wire::{Settings, SimClock, SimNet},
     status::Voteless,
-    transport::{BoxFuture, BoxedStream, Listener},
 };
 
 /// In virtual time. Whoever waits longer waits for ever.
@@ -38,40 +41,6 @@ struct World {
     nodes: BTreeMap<u64, Cluster>,
     lives: u64,
     breaking: Breaking,
-}
-
-/// How many connections a node still makes to processes that are gone, only to see them break.
-#[derive(Clone, Default)]
-struct Breaking(Arc<Mutex<BTreeMap<u64, u32>>>);
-
-impl Breaking {
-    fn takes(&self, nth: u64) -> bool {
-        self.0.lock().get_mut(&nth).is_some_and(|left| std::mem::replace(left, left.saturating_sub(1)) > 0)
-    }
-}
-
-/// A host on the simulated wire, where a process that is ending takes connections that it will not serve.
-struct Host {
-    nth: u64,
-    wire: SimHost,
-    breaking: Breaking,
-}
-
-impl Transport for Host {
-    fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
-        Box::pin(async move {
-            match self.wire.connect(addr).await {
-                Err(gone) if gone.kind() == io::ErrorKind::ConnectionRefused && self.breaking.takes(self.nth) => {
-                    Ok(Box::new(tokio::io::duplex(1).0) as BoxedStream)
-                }
-                connected => connected,
-            }
-        })
-    }
-
-    fn bind<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
-        self.wire.bind(addr)
-    }
 }
 
 impl World {
@@ -215,43 +184,6 @@ fn event(id: u128) -> Request {
         ..Event::default()
     };
     Request { request: Uuid::from_u128(id), events: vec![event], ..Request::default() }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_leader_dies_and_the_others_go_on_and_it_comes_back() {
-    let mut world = World::founded(1, 3).await;
-    for id in 0..30 {
-        assert_eq!(world.append(1 + id as u64 % 3, id).await.unwrap(), Position(id as u64));
-    }
-    let lost = world.leader().unwrap();
-    world.kill(lost).await;
-    let start = Instant::now();
-    let other = 1 + lost % 3;
-    assert_eq!(world.append(other, 30).await.unwrap(), Position(30));
-    assert!(start.elapsed() < Duration::from_secs(1), "the closed socket tells, long before an election's time");
-    world.until("the session of the dead has ended", |world| world.nodes[&other].state().sessions.len() == 2).await;
-    world.revive(lost).await;
-    world.settle().await;
-    assert_eq!(world.append(lost, 30).await.unwrap(), Position(30));
-    assert_eq!(world.append(lost, 31).await.unwrap(), Position(31));
-    world.same().await;
-}
-
-/// The listener of a process that was killed takes another connection of one voter and not of the other: they must not
-/// come to ask for votes at the same time for that.
-#[tokio::test(start_paused = true)]
-async fn a_connection_that_broke_on_the_way_does_not_hold_an_election_up() {
-    for (seed, broken) in [(4, 1), (5, 2), (8, 1), (9, 2)] {
-        let mut world = World::founded(seed, 3).await;
-        let lost = world.leader().unwrap();
-        let voters: Vec<u64> = (1..=3).filter(|nth| *nth != lost).collect();
-        world.breaking.0.lock().insert(voters[0], broken);
-        world.kill(lost).await;
-        let start = Instant::now();
-        world.append(voters[1], 1).await.unwrap();
-        assert!(!world.breaking.takes(voters[0]), "it met them");
-        assert!(start.elapsed() < Duration::from_millis(250), "{broken} broken: {:?}", start.elapsed());
-    }
 }
 
 #[tokio::test(start_paused = true)]

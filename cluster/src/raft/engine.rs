@@ -8,7 +8,7 @@ use evener_core::{
     id::{LogIndex, NodeId, Term},
 };
 use evener_store::journal::Journal;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future::join_all};
 use openraft::{
     Instant, ReadPolicy, ServerState, SnapshotPolicy,
     async_runtime::watch::WatchReceiver,
@@ -17,14 +17,15 @@ use openraft::{
     raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
     type_config::alias::{OneshotReceiverOf, WatchReceiverOf},
 };
+use tokio::time::timeout;
 
 use super::{
     layout::{Appended, Layout},
     log::Log,
     machine::Machine,
     memory::Memory,
-    network::{Call, Network, Peers},
-    types::{Payload, Seat, Types, seeded},
+    network::{Call, Lane, Network, Peers},
+    types::{Payload, Seat, Types, Vote, seeded},
 };
 use crate::{config::Raft as Settings, recovery::Ledger};
 
@@ -183,6 +184,7 @@ pub struct Engine {
     me: NodeId,
     seed: u64,
     memory: Arc<Memory>,
+    peers: Arc<dyn Peers>,
 }
 
 impl Engine {
@@ -198,10 +200,10 @@ impl Engine {
         let config = openraft_config(settings).map_err(|error| format!("failed to set up consensus: {error}"))?;
         let machine = Machine::new(ledger);
         let memory = Arc::new(Memory::default());
-        let network = Network::new(peers, memory.clone());
+        let network = Network::new(peers.clone(), memory.clone());
         let raft = seeded(seed, Raft::new(me.0, Arc::new(config), network, Log::new(journal), machine)).await;
         let raft = raft.map_err(|fatal| format!("failed to start consensus: {}", told(&fatal)))?;
-        Ok(Self { raft, me, seed, memory })
+        Ok(Self { raft, me, seed, memory, peers })
     }
 
     /// Which member this is.
@@ -306,6 +308,25 @@ impl Engine {
     pub async fn succeed(&self) {
         let vote = self.raft.metrics().borrow_watched().vote;
         let _ = self.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, self.me.0, None)).await;
+    }
+
+    /// This node has begun. Where it led when its process ended nobody leads, and it may be back before it was missed:
+    /// the others would wait for its lease to end. So it tells them that it leads no more, and asks for votes; a leader
+    /// that was elected meanwhile is not disturbed.
+    pub async fn resume(&self, within: Duration) {
+        let me = self.me.0;
+        let own = move |state: &openraft::RaftState<Types>| {
+            let leader = state.vote_ref().leader_id;
+            let led = leader.term > 0 && leader.voted_for == me && state.server_state == ServerState::Follower;
+            let voters = state.membership_state.effective().voter_ids().map(NodeId).collect::<Vec<_>>();
+            led.then_some((Vote { leader_id: leader, committed: true }, voters))
+        };
+        let Ok(Some((vote, voters))) = self.raft.with_raft_state(own).await else { return };
+        let farewell = TransferLeaderRequest::<Types>::new(vote, me, None).to_bytes();
+        let others = voters.into_iter().filter(|voter| *voter != self.me);
+        let told = others.map(|voter| self.peers.ask(voter, Lane::Swift, Call::Transfer, farewell.clone()));
+        let _ = timeout(within, join_all(told)).await;
+        let _ = self.raft.trigger().elect(true).await;
     }
 
     /// Answers a peer's question to this Raft.
