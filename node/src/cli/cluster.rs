@@ -77,8 +77,10 @@ fn text(cluster: &Cluster) -> String {
     let (id, head, all) = (&cluster.cluster, count(cluster.head), cluster.members.len());
     let (voters, may_lose) = (cluster.voters, cluster.may_lose);
     let mut text = format!("cluster {id}\nleader {leader}; the next event gets position {head}\n");
-    let stake = match may_lose {
-        0 => "the cluster stops without any of them".to_owned(),
+    let stake = match (may_lose, voters, &cluster.leader) {
+        (_, _, None) => "nobody leads, and nothing can be written until most of them are alive".to_owned(),
+        (0, 2.., _) => "the cluster stops if another of them is lost".to_owned(),
+        (0, ..) => "the cluster stops without any of them".to_owned(),
         _ => format!("{may_lose} of them may be lost, and the cluster goes on"),
     };
     text += &format!("{voters} of {all} members vote; {stake}\n\n{members}");

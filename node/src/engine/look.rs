@@ -53,7 +53,15 @@ pub async fn cluster(engine: &Engine) -> Cluster {
     let told = engine.told_by(|_, _| true).await;
     let standing = engine.cluster().status();
     let voters = standing.voters.len();
+    // A leader that no majority has heard for so long is none, whatever it believes. One that votes alone is its own.
+    let alone = standing.voters == [standing.node];
+    let heard = alone || standing.quorum_age.is_none_or(|age| age < QUORUM_AGE_MAX);
+    let leader = standing.leader.filter(|_| heard);
     let state = engine.cluster().state();
+    // Where nobody leads nobody ends the sessions of those that are gone: then whoever answers is alive.
+    let answers = |node| node == standing.node || told.contains_key(&node);
+    let alive = |node: &NodeId| state.sessions.contains_key(node) && (leader.is_some() || answers(*node));
+    let live = standing.voters.iter().filter(|voter| alive(voter)).count();
     let mut owned: BTreeMap<NodeId, u64> = BTreeMap::new();
     let shares = || state.processors.values().flat_map(|processor| processor.segments.values());
     for owner in shares().filter_map(|share| share.claim.owner) {
@@ -63,7 +71,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
         let node = member.node;
         let session = state.sessions.get(&node);
         let role = match () {
-            () if standing.leader == Some(node) => "leader",
+            () if leader == Some(node) => "leader",
             () if standing.voters.contains(&node) => "follower",
             () => "learner",
         };
@@ -76,21 +84,18 @@ pub async fn cluster(engine: &Engine) -> Cluster {
             why: standing.voteless.get(&node).map(|voteless| votes::why(*voteless).to_owned()),
             peer: member.peer.clone(),
             http: member.http.clone(),
-            alive: session.is_some(),
+            alive: alive(&node),
             applied: here.or(there).or(standing.matched.get(&node).copied().flatten()).map(|index| index.0),
             capabilities: session.map(|session| session.capabilities.keys().cloned().collect()).unwrap_or_default(),
             segments: owned.get(&node).copied().unwrap_or(0),
         }
     });
-    // A leader that no majority has heard for so long is none, whatever it believes. One that votes alone is its own.
-    let alone = standing.voters == [standing.node];
-    let heard = alone || standing.quorum_age.is_none_or(|age| age < QUORUM_AGE_MAX);
     Cluster {
         cluster: standing.cluster.to_string(),
-        leader: standing.leader.filter(|_| heard).map(|leader| name_of(&state, leader)),
+        leader: leader.map(|leader| name_of(&state, leader)),
         head: state.head(ContextId::DEFAULT).0,
         voters: voters as u64,
-        may_lose: votes::may_lose(voters as u64),
+        may_lose: leader.map_or(0, |_| votes::may_lose(voters as u64, live as u64)),
         members: members.collect(),
         unowned: unowned(&state),
         limits: state.limits,

@@ -192,7 +192,7 @@ pub struct Cluster {
     pub head: u64,
     /// How many members vote.
     pub voters: u64,
-    /// How many of them may be lost, and the cluster goes on.
+    /// How many more of them may be lost, and the cluster goes on.
     pub may_lose: u64,
     /// Who was admitted and has not left.
     pub members: Vec<Member>,

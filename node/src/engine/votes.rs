@@ -49,7 +49,7 @@ pub fn without(standing: &Status, state: &State, node: NodeId) -> Option<String>
     // The greatest odd number that is not greater.
     let then = rest.min(now).saturating_sub(1) / 2 * 2 + 1;
     (then < now).then(|| {
-        let (all, may_lose) = (state.members.len() - 1, may_lose(then as u64));
+        let (all, may_lose) = (state.members.len() - 1, may_lose(then as u64, then as u64));
         let stake = match then {
             1 => "the cluster stops if that one does, and what it alone has stored counts as stored".to_owned(),
             _ => format!("{may_lose} of them may be lost, and the cluster goes on"),
@@ -60,7 +60,20 @@ pub fn without(standing: &Status, state: &State, node: NodeId) -> Option<String>
     })
 }
 
-/// How many of so many voters may be lost, and the cluster goes on.
-pub const fn may_lose(voters: u64) -> u64 {
-    voters.saturating_sub(1) / 2
+/// How many more of the voters may be lost, of whom so many are alive, and the cluster goes on.
+pub const fn may_lose(voters: u64, alive: u64) -> u64 {
+    alive.saturating_sub(voters / 2 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_lost_already_is_counted() {
+        let cases = [(1, 1, 0), (3, 3, 1), (3, 2, 0), (3, 1, 0), (5, 5, 2), (5, 4, 1), (5, 3, 0)];
+        for (voters, alive, more) in cases {
+            assert_eq!(may_lose(voters, alive), more, "{alive} of {voters}");
+        }
+    }
 }
