@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use evener_tests::town::{Town, pause};
+use evener_tests::town::{PATIENCE, Town, pause};
 
 use super::EVENER;
 
@@ -58,6 +58,20 @@ async fn p10_wrong_appends_are_refused_by_name() {
     assert_eq!(town.cluster().await.head, 2, "nothing is half done");
 }
 
+/// Waits until the status of the cluster says this, and answers all that it says.
+async fn status_says(town: &Town, words: &str) -> String {
+    let looking = async {
+        loop {
+            let shown = town.tell(&["cluster", "status"]).await;
+            if shown.contains(words) {
+                return shown;
+            }
+            pause().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("it never says: {words}"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_minority_cannot_write() {
     let mut town = Town::of_three(EVENER, &[]).await;
@@ -68,7 +82,10 @@ async fn p1_a_minority_cannot_write() {
         pause().await;
     }
     town.kill("n2").await;
+    status_says(&town, "the cluster stops if another of them is lost").await;
     town.kill("n3").await;
+    let shown = status_says(&town, "nobody leads, and nothing can be written").await;
+    assert_eq!(shown.matches(" gone ").count(), 2, "who does not answer is not alive: {shown}");
     let (_, told) = town.fails(&["append", "a", "--type", "t.v1", "--data", "2", "--id", "two"]).await;
     assert!(["majority", "leader", "quorum"].iter().any(|word| told.contains(word)), "{told}");
     town.start("n2").await;
