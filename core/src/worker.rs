@@ -93,12 +93,24 @@ pub struct Waits {
 pub struct Fault {
     /// In the handler's words.
     pub cause: String,
-    /// Try no more by itself: the handler said *set aside*.
-    pub last: bool,
+    /// What it says of the event.
+    pub meaning: Meaning,
     /// The handler's own wait before the next attempt.
     pub after: Option<Duration>,
     /// Drawn by the caller.
     pub draw: u16,
+}
+
+/// What a failure says of the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Another attempt may help.
+    Retry,
+    /// Try no more by itself.
+    SetAside,
+    /// Nothing: the handler never saw it. Whatever `on_error` is, the segment waits with the event until some node
+    /// can ask, so that no handler that is missing makes a letter of a healthy event.
+    Unable,
 }
 
 /// What happens to a worker.
@@ -203,7 +215,7 @@ enum Phase<T> {
     Idle,
     /// The handler has these; the first is at this attempt.
     Running(Vec<Work<T>>, u32),
-    /// `on_error: stop`: waits with this event, tried so often, until then.
+    /// Waits with this event, tried so often, until then: `on_error: stop`, or a handler that cannot be asked.
     Stalled(Work<T>, u32, Moment, String),
     /// Too many sequences failed, the last for this cause: rests until then.
     Flooded(Moment, String),
@@ -352,7 +364,7 @@ impl<T: Clone> Worker<T> {
             Phase::Stalled(work, attempts, ..) => {
                 let (works, attempt) = (Vec::from([work.clone()]), attempts + 1);
                 self.phase = Phase::Running(works.clone(), attempt);
-                return effects.push(Effect::Run { works, attempt });
+                return effects.push(Effect::Run { works, attempt: self.attempt_seen(attempt) });
             }
             Phase::Idle => {}
         }
@@ -434,42 +446,47 @@ impl<T: Clone> Worker<T> {
     /// An event failed at its place in the order.
     fn failed(&mut self, now: Moment, work: Work<T>, attempt: u32, fault: Fault) {
         let Some((segment, epoch)) = self.settings.claim else { return };
-        let (aside, cause) = (fault.last, fault.cause.clone());
-        let failure = self.failure(attempt, fault);
-        self.flood.failed(now, work.hash);
-        match self.settings.on_error {
-            OnError::Stop if !aside => {
-                let until = now.after(failure.wait());
-                self.letters.push(LetterMove::Stall {
-                    segment,
-                    epoch,
-                    position: work.position,
-                    failure: failure.clone(),
-                });
-                if self.draining == Draining::No {
-                    self.phase = Phase::Stalled(work, attempt, until, failure.cause);
-                }
-                return;
-            }
-            // The log only counts it: nothing need wait behind it.
-            OnError::Skip if failure.last => {
-                let Work { position, sequence, kind, .. } = work;
-                self.letters.push(LetterMove::SetAside { segment, epoch, sequence, position, kind, failure });
-            }
-            OnError::SetAside | OnError::Skip | OnError::Stop => {
-                let Work { position, sequence, kind, .. } = work;
-                if attempt > 1 {
-                    self.letters.push(LetterMove::Resume { segment, epoch, position });
-                }
-                self.told.insert(sequence.clone(), self.reports + 1);
-                self.letters.push(LetterMove::SetAside { segment, epoch, sequence, position, kind, failure });
-            }
+        let waits = match fault.meaning {
+            Meaning::Unable => true,
+            Meaning::SetAside => false,
+            Meaning::Retry => self.settings.on_error == OnError::Stop,
+        };
+        if waits {
+            return self.stall(now, segment, epoch, work, attempt, fault);
         }
+        let cause = fault.cause.clone();
+        let failure = self.failure(self.attempt_seen(attempt), fault);
+        self.flood.failed(now, work.hash);
+        let Work { position, sequence, kind, .. } = work;
+        if attempt > 1 {
+            self.letters.push(LetterMove::Resume { segment, epoch, position });
+        }
+        // The log only counts one that is skipped: nothing need wait behind it.
+        if !(self.settings.on_error == OnError::Skip && failure.last) {
+            self.told.insert(sequence.clone(), self.reports + 1);
+        }
+        self.letters.push(LetterMove::SetAside { segment, epoch, sequence, position, kind, failure });
         self.done += 1;
         if self.flood.is_one() && self.draining == Draining::No {
             self.flood = Flood::new(now);
             self.phase = Phase::Flooded(now.after(FLOOD_REST), cause);
         }
+    }
+
+    /// The segment waits with this event.
+    fn stall(&mut self, now: Moment, segment: SegmentId, epoch: Epoch, work: Work<T>, attempt: u32, fault: Fault) {
+        let failure = self.failure(attempt, fault);
+        let (position, until, cause) = (work.position, now.after(failure.wait()), failure.cause.clone());
+        self.letters.push(LetterMove::Stall { segment, epoch, position, failure });
+        if self.draining == Draining::No {
+            self.phase = Phase::Stalled(work, attempt, until, cause);
+        }
+    }
+
+    /// Which attempt the handler sees in one that the segment waited with. Only where it stops for failures was the
+    /// handler asked before; else it could not be.
+    fn attempt_seen(&self, attempt: u32) -> u32 {
+        if self.settings.on_error == OnError::Stop { attempt } else { 1 }
     }
 
     fn tell_queued(&mut self, work: Work<T>) {
@@ -488,8 +505,12 @@ impl<T: Clone> Worker<T> {
             cause: fault.cause,
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
             draw: fault.draw,
-            // A segment that stops is tried for ever: nobody but the handler can tell it to go on.
-            last: fault.last || (self.settings.on_error != OnError::Stop && attempt >= backoff.attempts),
+            last: match fault.meaning {
+                Meaning::SetAside => true,
+                // A segment that stops is tried for ever: nobody but the handler can tell it to go on.
+                Meaning::Retry => self.settings.on_error != OnError::Stop && attempt >= backoff.attempts,
+                Meaning::Unable => false,
+            },
         }
     }
 

@@ -10,22 +10,33 @@
 //!
 //! `processor`, `segment` and `epoch` are the fence to hand to a database, as [`Claim`](crate::handler::Claim) tells.
 //!
-//! A program is asked one thing at a time. What it does beside the contract — it ends, prints something else,
-//! or does not answer — is a failed attempt that says so, and the next attempt, after the usual wait, finds a
-//! fresh program. So does the attempt after one that was given up: its answer might still come.
+//! A program is asked one thing at a time. What it does beside the contract with an event that it has read — it ends,
+//! prints something else, or does not answer — is a failed attempt that says so, and the next attempt, after the
+//! usual wait, finds a fresh program. So does the attempt after one that was given up: its answer might still come.
+//!
+//! A program that ends or hangs without having read the event says nothing of that event. Where it was at work before,
+//! a fresh one is asked at once. A fresh one that does so does not exist here, or lacks what it needs: the segment
+//! waits ([`Verdict::Unable`]).
 
 mod answer;
 mod lines;
 mod program;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use evener_core::id::SegmentId;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::handler::{Delivery, Runner, Verdict};
-use program::Program;
+use program::{Fault, Program};
 
 /// How long programs are waited for, and how much they may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +69,11 @@ pub struct ExecRunner(Arc<Shared>);
 struct Shared {
     processor: Arc<str>,
     command: String,
+    /// Where it is started, for people.
+    place: String,
     settings: Settings,
+    /// The last that was asked could not be. It is told once.
+    ails: AtomicBool,
     programs: Mutex<BTreeMap<SegmentId, Slot>>,
 }
 
@@ -67,37 +82,79 @@ struct Shared {
 type Slot = Arc<tokio::sync::Mutex<Option<Program>>>;
 
 impl ExecRunner {
-    /// For a processor, by this command.
+    /// For a processor, by this command, on the node of this name.
     #[must_use]
-    pub fn new(processor: impl Into<Arc<str>>, command: impl Into<String>, settings: Settings) -> Self {
-        let (processor, command) = (processor.into(), command.into());
-        Self(Arc::new(Shared { processor, command, settings, programs: Mutex::default() }))
+    pub fn new(
+        processor: impl Into<Arc<str>>,
+        command: impl Into<String>,
+        node: impl std::fmt::Display,
+        settings: Settings,
+    ) -> Self {
+        let (processor, command, programs) = (processor.into(), command.into(), Mutex::default());
+        let folder =
+            std::env::current_dir().map_or_else(|_| "an unknown folder".into(), |dir| dir.display().to_string());
+        let place = format!("{folder} of node {node}");
+        Self(Arc::new(Shared { processor, command, place, settings, ails: AtomicBool::new(false), programs }))
+    }
+}
+
+impl Shared {
+    async fn run(&self, delivery: &Delivery) -> Verdict {
+        let slot = self.programs.lock().entry(delivery.segment).or_default().clone();
+        let mut slot = slot.lock().await;
+        let rested = slot.take().and_then(|mut program| program.is_running().then_some(program));
+        if let Some(program) = rested {
+            match self.ask(program, delivery, &mut slot).await {
+                Err(Fault::Unread(why)) => tracing::debug!(why, "a handler program is replaced"),
+                asked => return self.verdict(asked),
+            }
+        }
+        let asked = match Program::start(&self.processor, &self.command, delivery.segment, self.settings) {
+            Ok(program) => self.ask(program, delivery, &mut slot).await,
+            Err(error) => Err(Fault::Unread(format!("`sh` could not be started: {error}"))),
+        };
+        self.verdict(asked)
+    }
+
+    /// Asks a program, which goes back to its place if it answers, and is ended if it does not.
+    async fn ask(
+        &self,
+        mut program: Program,
+        delivery: &Delivery,
+        slot: &mut Option<Program>,
+    ) -> Result<Verdict, Fault> {
+        let asked = program.ask(delivery).await;
+        match &asked {
+            Ok(_) => *slot = Some(program),
+            Err(_) => program.kill().await,
+        }
+        asked
+    }
+
+    fn verdict(&self, asked: Result<Verdict, Fault>) -> Verdict {
+        match asked {
+            Ok(verdict) => {
+                if self.ails.swap(false, Relaxed) {
+                    tracing::info!(processor = &*self.processor, "the handler program runs");
+                }
+                verdict
+            }
+            Err(Fault::Read(why)) => Verdict::retry(why),
+            Err(Fault::Unread(why)) => {
+                let why = format!("{why}; it is started in {}: see to it that it runs there", self.place);
+                if !self.ails.swap(true, Relaxed) {
+                    tracing::warn!(processor = &*self.processor, "its segments wait, and it is tried again: {why}");
+                }
+                Verdict::unable(why)
+            }
+        }
     }
 }
 
 impl Runner for ExecRunner {
     fn run(&self, delivery: Delivery) -> BoxFuture<'static, Verdict> {
         let shared = self.0.clone();
-        Box::pin(async move {
-            let slot = shared.programs.lock().entry(delivery.segment).or_default().clone();
-            let mut slot = slot.lock().await;
-            let rested = slot.take().and_then(|mut program| program.is_running().then_some(program));
-            let start = || Program::start(&shared.processor, &shared.command, delivery.segment, shared.settings);
-            let mut program = match rested.map_or_else(start, Ok) {
-                Ok(program) => program,
-                Err(error) => return Verdict::retry(format!("failed to start `{}`: {error}", shared.command)),
-            };
-            match program.ask(&delivery).await {
-                Ok(verdict) => {
-                    *slot = Some(program);
-                    verdict
-                }
-                Err(fault) => {
-                    program.kill().await;
-                    Verdict::retry(fault)
-                }
-            }
-        })
+        Box::pin(async move { shared.run(&delivery).await })
     }
 
     fn close(&self, segment: SegmentId) -> BoxFuture<'static, ()> {

@@ -68,7 +68,9 @@ fn chaos() -> impl Strategy<Value = Chaos> {
 
 fn faults() -> impl Strategy<Value = Faults> {
     let fail = collection::btree_map(0_u64..60, 1_u32..8, 0..8);
-    (fail, collection::btree_set(0_u64..60, 0..3)).prop_map(|(fail, refuse)| Faults { fail, refuse })
+    let unable = collection::btree_map(0_u64..60, 1_u32..8, 0..4);
+    let all = (fail, collection::btree_set(0_u64..60, 0..3), unable);
+    all.prop_map(|(fail, refuse, unable)| Faults { fail, refuse, unable })
 }
 
 fn on_error() -> impl Strategy<Value = OnError> {
@@ -211,7 +213,8 @@ fn assert_waits(world: &World) {
 /// A refusal of the database is no attempt: those that count are the ones that were planned to fail.
 fn assert_refusals_do_not_count(world: &World, faults: &Faults) {
     for call in &world.calls {
-        let planned = faults.fail.get(&call.position).copied().unwrap_or_default();
+        let planned = [&faults.fail, &faults.unable].map(|plan| plan.get(&call.position).copied().unwrap_or_default());
+        let planned = planned[0].saturating_add(planned[1]);
         assert!(call.attempt <= planned.saturating_add(1), "{call:?} after {planned} failures");
     }
 }
@@ -258,7 +261,7 @@ proptest! {
 }
 
 fn story(faults: &[(u64, u32)]) -> World {
-    let faults = Faults { fail: faults.iter().copied().collect(), refuse: BTreeSet::new() };
+    let faults = Faults { fail: faults.iter().copied().collect(), ..Faults::default() };
     World::new(3, OnError::SetAside, Limits::DEFAULT, faults)
 }
 
@@ -283,7 +286,7 @@ fn p6_a_failing_sequence_delays_itself_only() {
 
 #[test]
 fn p6_a_sequence_that_reached_its_limit_is_finished_in_order() {
-    let faults = Faults { fail: [(0, 2)].into(), refuse: BTreeSet::new() };
+    let faults = Faults { fail: [(0, 2)].into(), ..Faults::default() };
     let limits = Limits { letters_max: 2, ..Limits::DEFAULT };
     let mut world = World::new(3, OnError::SetAside, limits, faults);
     for nth in 0..12 {
@@ -297,7 +300,7 @@ fn p6_a_sequence_that_reached_its_limit_is_finished_in_order() {
 
 #[test]
 fn a_segment_without_room_says_which_limit_is_reached() {
-    let faults = Faults { fail: [(0, 2)].into(), refuse: BTreeSet::new() };
+    let faults = Faults { fail: [(0, 2)].into(), ..Faults::default() };
     let limits = Limits { letters_max: 1, ..Limits::DEFAULT };
     let mut world = World::new(1, OnError::SetAside, limits, faults);
     (0..3).for_each(|_| world.append("s0"));
@@ -317,7 +320,7 @@ fn a_segment_without_room_says_which_limit_is_reached() {
 
 #[test]
 fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
-    let faults = Faults { fail: [(0, 1)].into(), refuse: BTreeSet::new() };
+    let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
     let limits = Limits { letters_max: 1, ..Limits::DEFAULT };
     let mut world = World::new(3, OnError::SetAside, limits, faults);
     (0..2).for_each(|_| world.append("s0"));
@@ -350,7 +353,7 @@ fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
 
 #[test]
 fn p5_a_sequence_stays_aside_when_nobody_hears_how_its_refused_letters_were_judged() {
-    let faults = Faults { fail: [(0, u32::MAX), (1, 1)].into(), refuse: BTreeSet::new() };
+    let faults = Faults { fail: [(0, u32::MAX), (1, 1)].into(), ..Faults::default() };
     let limits = Limits { sequences_max: 1, ..Limits::DEFAULT };
     let mut world = World::new(3, OnError::SetAside, limits, faults);
     ["s5", "s1"].into_iter().for_each(|sequence| world.append(sequence));
@@ -378,7 +381,7 @@ fn p5_a_sequence_stays_aside_when_nobody_hears_how_its_refused_letters_were_judg
 
 #[test]
 fn a_segment_that_stops_goes_to_another_node_after_three_attempts_and_goes_on_there() {
-    let faults = Faults { fail: [(0, 4)].into(), refuse: BTreeSet::new() };
+    let faults = Faults { fail: [(0, 4)].into(), ..Faults::default() };
     let mut world = World::new(3, OnError::Stop, Limits::DEFAULT, faults);
     (0..4).for_each(|_| world.append("s0"));
     assert!(world.settle(world.now + 600_000));
@@ -389,6 +392,21 @@ fn a_segment_that_stops_goes_to_another_node_after_three_attempts_and_goes_on_th
     let attempts: Vec<u32> = first.iter().map(|call| call.attempt).collect();
     assert_eq!(attempts, [1, 2, 3, 4, 5]);
     assert!(first[2].node == first[0].node && first[3].node != first[0].node, "{first:?}");
+}
+
+#[test]
+fn p6_a_handler_that_cannot_be_asked_holds_the_segment_and_another_node_asks() {
+    let faults = Faults { unable: [(0, 4)].into(), ..Faults::default() };
+    let mut world = World::new(3, OnError::SetAside, Limits::DEFAULT, faults);
+    (0..4).for_each(|_| world.append("s0"));
+    let hash = crate::hash::sequence(b"s0");
+    let owner = world.processor().share_of(hash).and_then(|(_, share)| share.claim.owner);
+    assert!(world.settle(world.now + 600_000));
+    assert_all_handled_in_order(&world, false);
+    assert_settled(&world);
+    assert!(owner.is_some_and(|owner| world.calls[0].node != owner), "{owner:?}: {:?}", world.calls);
+    assert_eq!(world.calls.iter().map(|call| call.attempt).collect::<Vec<_>>(), [1; 4], "no event ever failed");
+    assert_eq!(world.processor().skipped, 0);
 }
 
 #[test]

@@ -22,11 +22,15 @@ fn worker(on_error: OnError) -> Worker<()> {
 }
 
 fn fault() -> Option<Fault> {
-    Some(Fault { cause: String::from("no"), last: false, after: None, draw: 0 })
+    Some(Fault { cause: String::from("no"), meaning: Meaning::Retry, after: None, draw: 0 })
 }
 
 fn set_aside() -> Option<Fault> {
-    fault().map(|fault| Fault { last: true, ..fault })
+    fault().map(|fault| Fault { meaning: Meaning::SetAside, ..fault })
+}
+
+fn unable() -> Option<Fault> {
+    fault().map(|fault| Fault { meaning: Meaning::Unable, ..fault })
 }
 
 fn runs(effects: &[Effect<()>]) -> Vec<(Vec<u64>, u32)> {
@@ -118,6 +122,49 @@ fn a_segment_that_stops_waits_with_its_event_and_keeps_the_count_of_attempts() {
     assert_eq!(runs(&effects), [(vec![0], 3)]);
     let effects = worker.step(Moment(due.0 + 2_000), Input::Ran { handled: 1, fault: None });
     assert_eq!((told(&report(&effects)), runs(&effects)), (vec![String::from("resume 0")], vec![(vec![1], 1)]));
+}
+
+#[test]
+fn p6_a_handler_that_cannot_be_asked_makes_no_letter_of_an_event() {
+    for on_error in [OnError::SetAside, OnError::Skip, OnError::Stop] {
+        let mut worker = worker(on_error);
+        worker.settings.backoff.attempts = 2;
+        worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")]));
+        let mut now = T0;
+        for (attempt, wait) in [(1, 1_000), (2, 2_000), (3, 4_000)] {
+            let effects = worker.step(now, Input::Ran { handled: 0, fault: unable() });
+            assert_eq!((told(&report(&effects)), runs(&effects)), (vec![format!("stall 0 {attempt} {wait}")], vec![]));
+            now = now.after(Duration::from_millis(wait));
+            let seen = if on_error == OnError::Stop { attempt + 1 } else { 1 };
+            assert_eq!(runs(&worker.step(now, Input::Woke)), [(vec![0], seen)], "{on_error:?}");
+        }
+        let effects = worker.step(now, Input::Ran { handled: 1, fault: None });
+        assert_eq!((told(&report(&effects)), runs(&effects)), (vec!["resume 0".into()], vec![(vec![1], 1)]));
+    }
+}
+
+#[test]
+fn attempts_at_which_nobody_was_asked_do_not_count_when_the_event_fails() {
+    for on_error in [OnError::SetAside, OnError::Skip] {
+        let mut worker = worker(on_error);
+        worker.settings.backoff.attempts = 2;
+        worker.settings.stalled = Some(Stalled { position: Position(0), attempts: 7, due: T0 });
+        assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")]))), [(vec![0], 1)]);
+        let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
+        assert_eq!(told(&report(&effects)), ["resume 0", "aside 0 false"], "{on_error:?}");
+        assert_eq!(runs(&effects), [(vec![1], 1)]);
+    }
+}
+
+#[test]
+fn a_letter_is_not_given_up_while_nobody_can_be_asked() {
+    let mut worker = worker(OnError::SetAside);
+    let right = Right::Claim(SegmentId(0), Epoch(7));
+    let waits = Waits { position: Position(0), attempts: 50, due: Some(T0), right: Some(right) };
+    worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
+    let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: unable() }));
+    let [LetterMove::Failed { failure, .. }] = report.letters.as_slice() else { panic!("{report:?}") };
+    assert_eq!((failure.attempt, failure.last), (51, false));
 }
 
 #[test]

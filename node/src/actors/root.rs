@@ -200,7 +200,8 @@ impl State {
         let runner = match handler {
             Handler::Embedded => self.arguments.runners.get(&name)?.clone(),
             Handler::Exec(command) => {
-                Arc::new(ExecRunner::new(name.as_str(), command, self.arguments.settings.programs)) as Arc<dyn Runner>
+                let (node, settings) = (world.name(), self.arguments.settings.programs);
+                Arc::new(ExecRunner::new(name.as_str(), command, node, settings)) as Arc<dyn Runner>
             }
             Handler::Webhook(_) => return None,
         };

@@ -9,7 +9,7 @@ use evener_core::{
     command::Right,
     id::{ContextId, Position},
     letter::SequenceKey,
-    worker::{Effect, FLOODED, Fault, Input, Settings, Work, Worker},
+    worker::{Effect, FLOODED, Fault, Input, Meaning, Settings, Work, Worker},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
@@ -155,7 +155,7 @@ impl State {
                     let verdict = world.handlers.run(&runner, deliver(event, attempt)).await;
                     fault_of(&world, &tally, verdict)
                 }
-                Err(cause) => Some(Fault { cause, last: false, after: None, draw: world.draw() }),
+                Err(cause) => Some(Fault { cause, meaning: Meaning::Retry, after: None, draw: world.draw() }),
             };
             let _ = me.cast(Input::Tried { sequence, fault });
         });
@@ -195,19 +195,28 @@ impl State {
 /// What a verdict means to the machine; none means that the event is done. It is counted.
 fn fault_of(world: &World, tally: &Tally, verdict: Verdict) -> Option<Fault> {
     let draw = world.draw();
-    match &verdict {
-        Verdict::Handled => tally.handled(),
-        Verdict::Retry { .. } => tally.failed("retry"),
-        Verdict::SetAside { .. } => tally.failed("set-aside"),
-        Verdict::Skip { .. } => tally.failed("skip"),
-    }
+    let fault = |cause, meaning, after| Some(Fault { cause, meaning, after, draw });
     match verdict {
-        Verdict::Handled => None,
-        Verdict::Retry { cause, after } => Some(Fault { cause, last: false, after, draw }),
-        Verdict::SetAside { cause } => Some(Fault { cause, last: true, after: None, draw }),
+        Verdict::Handled => {
+            tally.handled();
+            None
+        }
+        Verdict::Retry { cause, after } => {
+            tally.failed("retry");
+            fault(cause, Meaning::Retry, after)
+        }
+        Verdict::SetAside { cause } => {
+            tally.failed("set-aside");
+            fault(cause, Meaning::SetAside, None)
+        }
         Verdict::Skip { cause } => {
+            tally.failed("skip");
             tracing::warn!(cause, "a handler skipped an event");
             None
+        }
+        Verdict::Unable { cause } => {
+            tally.failed("unable");
+            fault(cause, Meaning::Unable, None)
         }
     }
 }

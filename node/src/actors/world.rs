@@ -64,6 +64,12 @@ impl World {
         self.cluster.me()
     }
 
+    /// The node's name.
+    pub fn name(&self) -> String {
+        let me = self.me();
+        self.look(|state, _| state.members.get(&me).map_or_else(|| me.to_string(), |member| member.name.clone()))
+    }
+
     /// The node's wall clock.
     pub fn wall(&self) -> Timestamp {
         self.clock.wall()

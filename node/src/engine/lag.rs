@@ -7,7 +7,7 @@ use evener_core::{
     claim::Motion,
     hash,
     id::{Position, SegmentId},
-    processor::{self, Share},
+    processor::{self, OnError, Share},
     state::State,
     time::Timestamp,
 };
@@ -120,11 +120,13 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share) -> Se
         segment.state = "stalled".to_owned();
         segment.attempt = Some(stall.failure.attempt);
         segment.retry_at = (!stall.failure.last).then(|| time_text(stall.recorded.after(stall.failure.wait())));
-        segment.reason = Some(format!(
-            "it waits with the event at {} until that is handled: {}; mend what the handler needs, or have it say \
-             `skip` or `set-aside` of such an event",
-            stall.position, stall.failure.cause
-        ));
+        // Where it does not stop for events that fail, the handler was not asked, and the cause says what to do.
+        let tip = match processor.definition.on_error {
+            OnError::Stop => "; mend what the handler needs, or have it say `skip` or `set-aside` of such an event",
+            OnError::SetAside | OnError::Skip => "",
+        };
+        let (position, cause) = (stall.position, &stall.failure.cause);
+        segment.reason = Some(format!("it waits with the event at {position} until that is handled: {cause}{tip}"));
     }
     if share.claim.owner.is_none() {
         segment.state = "unowned".to_owned();

@@ -89,8 +89,8 @@ pub struct Segment {
     /// How long the oldest of them has waited.
     pub lag_seconds: f64,
     /// `running`, `caught-up`, `paused`, `stalled`, `flooded`, `moving` or `unowned`. One that is stalled waits with
-    /// an event (`on_error: stop`), for room under a limit, or for a new worker; one that is flooded rests, as too
-    /// many of its sequences fail.
+    /// an event (`on_error: stop`), for a handler program that runs, for room under a limit, or for a new worker; one
+    /// that is flooded rests, as too many of its sequences fail.
     pub state: String,
     /// How often the event that it waits with was tried.
     pub attempt: Option<u32>,

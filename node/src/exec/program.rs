@@ -27,6 +27,15 @@ const EXIT_WAIT: Duration = Duration::from_secs(1);
 /// Bytes of a command that are shown.
 const COMMAND_SHOWN_MAX: usize = 80;
 
+/// What a program did instead of answering.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It had not read the event: whatever ails it, it is not that.
+    Unread(String),
+    /// It had the event, or some of it.
+    Read(String),
+}
+
 pub(super) struct Program {
     /// With its stdin, which is closed as soon as it is waited for.
     child: Child,
@@ -75,31 +84,53 @@ impl Program {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Hands it an event, and waits for its verdict. After an error, which says what it did instead, it cannot be
-    /// asked again.
-    pub(super) async fn ask(&mut self, delivery: &Delivery) -> Result<Verdict, String> {
+    /// Hands it an event, and waits for its verdict. After a fault it cannot be asked again.
+    pub(super) async fn ask(&mut self, delivery: &Delivery) -> Result<Verdict, Fault> {
         self.asked += 1;
+        let request = request(self.asked, delivery);
+        let mut written = 0;
         let exchange = async {
             let stdin = self.child.stdin.as_mut().expect("it was not waited for yet");
             // Where it reads no more, what it printed and how it ended tells why.
-            stdin.write_all(request(self.asked, delivery).as_bytes()).await.ok();
+            while let Ok(more @ 1..) = stdin.write(&request.as_bytes()[written..]).await {
+                written += more;
+            }
             line(&mut self.stdout, self.settings.line_bytes_max).await
         };
-        let fault = match timeout(self.settings.answer_wait, exchange).await {
+        let answered = timeout(self.settings.answer_wait, exchange).await;
+        let is_unread = written == self.unread();
+        let why = match answered {
             Ok(Ok(Line::Whole(line))) => match answer::read(&line, self.asked) {
                 Ok(verdict) => return Ok(verdict),
-                Err(why) => why,
+                Err(why) => return Err(Fault::Read(self.told(&why))),
             },
             Ok(Ok(Line::TooLong(start))) => {
                 let max = self.settings.line_bytes_max;
-                format!("printed a line of more than {max} bytes (line_bytes_max): {}", shown(&start))
+                let why = format!("printed a line of more than {max} bytes (line_bytes_max): {}", shown(&start));
+                return Err(Fault::Read(self.told(&why)));
             }
             Ok(Ok(Line::End(rest))) => self.how_it_ended(&rest).await,
             Ok(Err(error)) => format!("could not be read from: {error}"),
             Err(_) => format!("did not answer within {:?} (answer_wait)", self.settings.answer_wait),
         };
+        Err(if is_unread {
+            Fault::Unread(self.told(&format!("{why}; it had not read the event")))
+        } else {
+            Fault::Read(self.told(&why))
+        })
+    }
+
+    /// Bytes that were given to it and that it has not read. The pipe keeps them also where nobody reads any more.
+    fn unread(&self) -> usize {
+        let unread = self.child.stdin.as_ref().map(rustix::io::ioctl_fionread);
+        // Where the system cannot tell, none: an event is rather tried too seldom than for ever.
+        unread.and_then(Result::ok).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
+    }
+
+    /// What is wrong, in the program's own words, too.
+    fn told(&self, why: &str) -> String {
         let last = self.stderr.last().map_or_else(String::new, |last| format!("; its last words: {last}"));
-        Err(format!("the program {} {fault}{last}", command_shown(&self.command)))
+        format!("the program {} {why}{last}", command_shown(&self.command))
     }
 
     /// It closed its output, having printed no answer but only `rest`.

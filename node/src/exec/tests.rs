@@ -31,13 +31,21 @@ fn delivery(segment: u32, data: &str) -> Delivery {
 }
 
 fn program(command: impl Into<String>) -> ExecRunner {
-    ExecRunner::new("mail", command, Settings::default())
+    ExecRunner::new("mail", command, "n1", Settings::default())
 }
 
 /// The cause of the failed attempt that a program makes of a delivery.
 async fn fault(command: &str) -> String {
     match program(command).run(delivery(3, "1")).await {
         Verdict::Retry { cause, after: None } => cause,
+        other => panic!("{command}: {other:?}"),
+    }
+}
+
+/// Why a program could not be asked about a delivery.
+async fn ailment(command: &str) -> String {
+    match program(command).run(delivery(3, "1")).await {
+        Verdict::Unable { cause } => cause,
         other => panic!("{command}: {other:?}"),
     }
 }
@@ -104,11 +112,33 @@ async fn an_error_it_answers_is_a_verdict_and_it_lives_on() {
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_exist_says_so() {
-    let said = fault("evener-no-such-program --now").await;
+async fn p6_a_program_that_ends_before_it_reads_an_event_says_nothing_of_that() {
+    let said = ailment("evener-no-such-program --now").await;
     let start = "the program `evener-no-such-program --now` ended with exit status: 127 before it answered; \
-                 its last words: sh: ";
-    assert!(said.starts_with(start) && said.ends_with("not found"), "{said}");
+                 it had not read the event; its last words: sh: ";
+    assert!(said.starts_with(start), "{said}");
+    let end = format!(
+        "not found; it is started in {} of node n1: see to it that it runs there",
+        std::env::current_dir().unwrap().display()
+    );
+    assert!(said.ends_with(&end), "{said}");
+    assert!(ailment("/").await.contains("ended with exit status: 126 before it answered; it had not read"));
+    assert!(ailment("echo no module named x >&2; exit 1").await.contains("its last words: no module named x;"));
+    assert!(ailment("exec true").await.contains("ended with exit status: 0 before it answered"));
+    // Also where the event does not fit a pipe.
+    let large = delivery(3, &format!("\"{}\"", "x".repeat(300_000)));
+    assert!(matches!(program("exit 1").run(large.clone()).await, Verdict::Unable { .. }));
+    assert!(matches!(program("head -c 9 >&2; exit 1").run(large).await, Verdict::Retry { .. }));
+}
+
+#[tokio::test]
+async fn a_program_that_ends_between_two_events_fails_neither() {
+    // It lives on, so that it cannot be seen to have ended, and reads and answers nothing more.
+    let once = r#"read x; echo '{"delivery":1,"ok":true}'; exec <&- >&-; sleep 1000"#;
+    let runner = program(once);
+    for _ in 0..2 {
+        assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
+    }
 }
 
 #[tokio::test]
@@ -118,7 +148,6 @@ async fn a_program_that_ends_says_how() {
                     ended with exit status: 3 before it answered and had printed \"abc\"; its last words: out of paper";
     assert_eq!(said, expected);
     assert!(fault("read x; kill -9 $$").await.contains("ended with signal: 9 (SIGKILL) before it answered"));
-    assert!(fault("exec true").await.contains("ended with exit status: 0 before it answered"));
 }
 
 #[tokio::test]
@@ -158,7 +187,7 @@ async fn a_program_that_never_answers_is_killed_with_all_it_started() {
     }
     // From here on time passes by itself where nothing else can happen.
     tokio::time::pause();
-    let Verdict::Retry { cause, .. } = asked.await else { panic!("it never answered") };
+    let Verdict::Unable { cause } = asked.await else { panic!("it never read") };
     assert!(cause.contains("did not answer within 30s (answer_wait)"), "{cause}");
     assert_eq!(all_gone.join().unwrap(), 0);
 }
@@ -186,7 +215,7 @@ async fn stubborn(trap: &str, end_wait: Duration, term_wait: Duration) {
     let answer = r#"{"delivery":1,"ok":true}"#;
     // A signal that falls between fork and exec of a `sleep` is lost on it, and `sh` runs its trap after that one.
     let command = format!("{trap}; read x; echo '{answer}'; while true; do sleep 1; done");
-    let runner = ExecRunner::new("mail", command, Settings { end_wait, term_wait, ..Settings::default() });
+    let runner = ExecRunner::new("mail", command, "n1", Settings { end_wait, term_wait, ..Settings::default() });
     assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
     runner.close(SegmentId(3)).await;
 }

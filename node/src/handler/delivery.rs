@@ -52,11 +52,20 @@ pub enum Verdict {
         /// Why it failed.
         cause: String,
     },
+    /// Nobody could be asked: this says nothing of the event, with which the segment waits.
+    Unable {
+        /// Why nobody could be asked.
+        cause: String,
+    },
 }
 
 impl Verdict {
     pub(crate) fn retry(because: impl Into<String>) -> Self {
         Self::Retry { cause: cause(because.into()), after: None }
+    }
+
+    pub(crate) fn unable(because: impl Into<String>) -> Self {
+        Self::Unable { cause: cause(because.into()) }
     }
 }
 

@@ -7,20 +7,20 @@ use tokio::time::{Instant, sleep};
 
 use super::{EVENER, RECORDER};
 
+const RETRY: [&str; 6] = ["--retry-first", "50ms", "--retry-max", "100ms", "--retry-attempts", "2"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_program_that_is_wrong_is_named_with_its_fault() {
     let mut town = Town::new(EVENER);
     town.build("n1", &["--answer-wait", "1s"]).await;
     town.tell(&["append", "a", "--type", "t.v1", "--data", "1"]).await;
     let programs = [
-        ("absent", "exec /does/not/exist", "/does/not/exist"),
-        ("exits", "exit 3", "exit status: 3"),
+        ("exits", "read line; exit 3", "exit status: 3"),
         ("rubbish", "while read -r line; do echo rubbish; done", "\"rubbish\""),
-        ("silent", "exec sleep 100", "did not answer within 1s"),
+        ("silent", "read line; exec sleep 100", "did not answer within 1s"),
     ];
-    let retry = ["--retry-first", "50ms", "--retry-max", "100ms", "--retry-attempts", "2"];
     for (name, exec, _) in programs {
-        town.tell(&[&["processor", "create", name, "--exec", exec][..], &retry].concat()).await;
+        town.tell(&[&["processor", "create", name, "--exec", exec][..], &RETRY].concat()).await;
     }
     for (name, _, fault) in programs {
         town.wait_for(name, "set aside", |processor| processor.set_aside.dead == 1).await;
@@ -29,6 +29,47 @@ async fn a_handler_program_that_is_wrong_is_named_with_its_fault() {
         let told = town.tell(&["dead-letter", "list", name, "-o", "json"]).await;
         assert!(told.contains("cause"), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_handler_program_that_does_not_run_makes_no_letter_of_an_event() {
+    let mut town = Town::new(EVENER);
+    let absent = town.new_folder("programs").join("absent.sh");
+    for name in ["n1", "n2"] {
+        town.build(name, &["--answer-wait", "1s"]).await;
+    }
+    for stream in ["a", "b", "c"] {
+        town.tell(&["append", stream, "--type", "t.v1", "--data", "1"]).await;
+    }
+    let exec = format!("exec {}", absent.display());
+    let programs = [
+        ("absent", &*exec, "absent.sh"),
+        ("ends", "echo no such module >&2; exit 3", "exit status: 3"),
+        ("hangs", "exec sleep 100", "did not answer within 1s"),
+    ];
+    for (name, exec, _) in programs {
+        town.tell(&[&["processor", "create", name, "--exec", exec][..], &RETRY].concat()).await;
+    }
+    for (name, _, fault) in programs {
+        // Longer than the attempts that a failing event would have had.
+        let told = town.wait_for(name, "stalled", |processor| {
+            processor.segments.iter().any(|segment| segment.attempt.is_some_and(|attempt| attempt > 4))
+        });
+        let told = told.await;
+        assert_eq!((told.state.as_str(), told.set_aside.sequences), ("stalled", 0), "{name}");
+        let reason = told.segments.iter().find_map(|segment| segment.reason.clone()).expect("it says why");
+        assert!(reason.contains(fault) && reason.contains("had not read the event"), "{name}: {reason}");
+        assert!(reason.contains("of node n"), "{name}: {reason}");
+    }
+    // Put where it should have been, it is found, and nobody has to tell.
+    let answers =
+        "#!/bin/sh\nn=0; while read -r line; do n=$((n+1)); echo \"{\\\"delivery\\\":$n,\\\"ok\\\":true}\"; done\n";
+    std::fs::write(absent.with_extension("new"), answers).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(absent.with_extension("new"), mode).unwrap();
+    std::fs::rename(absent.with_extension("new"), &absent).unwrap();
+    let told = town.wait_passed("absent").await;
+    assert_eq!((told.set_aside.sequences, told.skipped), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

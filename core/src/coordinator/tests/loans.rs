@@ -1,6 +1,6 @@
 //! Loans, and what they leave in a database that checks the one epoch that handlers are shown (P4).
 
-use std::{collections::BTreeSet, vec, vec::Vec};
+use std::{vec, vec::Vec};
 
 use proptest::{collection, prelude::*};
 
@@ -51,13 +51,13 @@ proptest! {
         fail in collection::btree_map(0_u64..60, 1_u32..6, 5..15),
         steps in collection::vec(chaos_of_loans(), 300..900),
     ) {
-        run(1, OnError::SetAside, Faults { fail, refuse: BTreeSet::new() }, LIMITS, &steps);
+        run(1, OnError::SetAside, Faults { fail, ..Faults::default() }, LIMITS, &steps);
     }
 }
 
 /// One segment, and a sequence whose first event fails once: its next try runs at the borrower.
 fn lent() -> (World, NodeId, Loan) {
-    let faults = Faults { fail: [(0, 1)].into(), refuse: BTreeSet::new() };
+    let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
     let mut world = World::new(1, OnError::SetAside, LIMITS, faults);
     let owner = world.processor().segments[&SegmentId(0)].claim.owner.expect("it was balanced");
     world.append("lent");
@@ -168,7 +168,7 @@ fn a_node_that_leaves_ends_and_gives_back_what_is_lent_to_it_and_nobody_is_fence
 
 #[test]
 fn a_node_that_leaves_gives_back_what_waits() {
-    let faults = Faults { fail: [(0, 1)].into(), refuse: BTreeSet::new() };
+    let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
     let mut world = World::new(1, OnError::SetAside, LIMITS, faults);
     world.append("lent");
     world.until(|world| loan_of(world).is_some());

@@ -6,7 +6,7 @@ use super::{Call, Crew, World};
 use crate::{
     coordinator::{WorkerId, tests::database::Write},
     id::{NodeId, Position},
-    worker::{self, Fault, Work},
+    worker::{self, Fault, Meaning, Work},
 };
 
 impl World {
@@ -52,6 +52,10 @@ impl World {
 
     /// The handler is called: it fails as planned, else it writes.
     fn call(&mut self, position: Position, attempt: u32, write: Write) -> Option<Fault> {
+        if let Some(left) = self.faults.unable.get_mut(&position.0).filter(|left| **left > 0) {
+            *left -= 1;
+            return fault("nobody can be asked", Meaning::Unable);
+        }
         let left = self.faults.fail.get_mut(&position.0).filter(|left| **left > 0);
         let (planned, node) = (left.is_some(), write.node);
         if let Some(left) = left {
@@ -59,8 +63,11 @@ impl World {
         }
         let ok = !planned && self.database.write(write);
         self.calls.push(Call { position: position.0, node, attempt, at: self.now, ok });
+        if ok {
+            return None;
+        }
         let last = planned && self.faults.refuse.contains(&position.0);
-        (!ok).then(|| Fault { cause: "planned or refused".to_string(), last, after: None, draw: 0 })
+        fault("planned or refused", if last { Meaning::SetAside } else { Meaning::Retry })
     }
 
     /// Whether a handler of the node has a letter.
@@ -72,6 +79,10 @@ impl World {
     pub(in super::super) fn is_running(&self, node: NodeId) -> bool {
         self.nodes[&node].workers.values().any(|crew| crew.run.is_some())
     }
+}
+
+fn fault(cause: &str, meaning: Meaning) -> Option<Fault> {
+    Some(Fault { cause: cause.to_string(), meaning, after: None, draw: 0 })
 }
 
 impl Crew {
