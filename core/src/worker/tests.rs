@@ -1,9 +1,9 @@
 //! A worker alone, told what to do and asked what it wants. Any order of things is tried with its coordinator.
 
-use std::{format, string::String, vec, vec::Vec};
+use std::{format, string::String, time::Duration, vec, vec::Vec};
 
 use super::*;
-use crate::{hash, id::ComponentId};
+use crate::{backoff::Backoff, command::Right, hash, id::ComponentId};
 
 const T0: Moment = Moment(1_000_000);
 
