@@ -70,6 +70,8 @@ pub struct Worker<T> {
     tries: BTreeMap<SequenceKey, Try>,
     flood: Flood,
     paused: bool,
+    /// The coordinator knows that it is paused and rests.
+    rest_told: bool,
     draining: Draining,
     reports: u64,
     // The report in the making.
@@ -98,6 +100,7 @@ impl<T: Clone> Worker<T> {
             tries: BTreeMap::new(),
             flood: Flood::new(Moment(0)),
             paused: false,
+            rest_told: false,
             draining: Draining::No,
             reports: 0,
             done: 0,
@@ -122,7 +125,7 @@ impl<T: Clone> Worker<T> {
                 self.aside = sequences;
             }
             Input::Paused(paused) => {
-                self.paused = paused;
+                (self.paused, self.rest_told) = (paused, false);
                 if paused && matches!(self.phase, Phase::Running(..)) {
                     effects.push(Effect::StopRun);
                 }
@@ -140,7 +143,16 @@ impl<T: Clone> Worker<T> {
         if let Some(report) = self.report() {
             effects.push(Effect::Report(report));
         }
+        if self.paused && !self.rest_told && !self.runs() {
+            self.rest_told = true;
+            effects.push(Effect::Rests);
+        }
         effects
+    }
+
+    /// Whether the handler has anything.
+    fn runs(&self) -> bool {
+        matches!(self.phase, Phase::Running(..)) || self.tries.values().any(|tried| matches!(tried, Try::Running(_)))
     }
 
     /// Whether nothing is fed, runs, waits or is set aside: such a worker need not live.
@@ -390,9 +402,7 @@ impl<T: Clone> Worker<T> {
 
     /// What there is to tell, if there is anything.
     fn report(&mut self) -> Option<Report> {
-        let running = self.tries.values().any(|tried| matches!(tried, Try::Running(_)));
-        let idle = !running && !matches!(self.phase, Phase::Running(..));
-        let drained = idle && self.draining == Draining::Asked;
+        let drained = !self.runs() && self.draining == Draining::Asked;
         if self.done == 0 && self.letters.is_empty() && !drained {
             return None;
         }

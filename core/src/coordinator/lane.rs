@@ -33,6 +33,8 @@ pub(super) struct Lane {
     pub(super) from: Position,
     /// The worker, where one lives.
     pub(super) worker: Option<WorkerId>,
+    /// That is paused, and nothing of it runs.
+    pub(super) rests: bool,
     /// Events fed and not reported done. What is done is always the first of them.
     open: VecDeque<Position>,
     /// Since when it has had nothing to do.
@@ -137,6 +139,7 @@ impl Lane {
             phase: Phase::Owned,
             from,
             worker: None,
+            rests: false,
             open: VecDeque::new(),
             idle_since: None,
             done: 0,
@@ -179,7 +182,7 @@ impl Lane {
         effects: &mut Vec<Effect<T>>,
     ) -> WorkerId {
         let worker = WorkerId { segment: Some(self.segment.name()), life };
-        self.worker = Some(worker);
+        (self.worker, self.rests) = (Some(worker), false);
         (self.reported, self.settled, self.told_aside) = (0, 0, 0);
         // What is on its way was reported by an earlier one: its being judged settles nothing of this one's.
         if let Some(sent) = &mut self.sent {
@@ -278,6 +281,12 @@ impl Lane {
         self.from = self.open.front().copied().unwrap_or(self.from);
         self.open.clear();
         self.aside.clear();
+    }
+
+    /// Whether nothing of it runs, and all that ran is told.
+    pub(super) fn is_settled(&self) -> bool {
+        let still = self.worker.is_none() || self.rests || (self.open.is_empty() && self.aside.is_empty());
+        still && self.is_told()
     }
 
     /// Whether the log knows all that it can know.

@@ -68,6 +68,9 @@ impl Loans {
 
     /// Its worker reports.
     pub fn reported(&mut self, report: Report) {
+        if report.letters.is_empty() && self.is_told() {
+            self.settled = report.number; // there is nothing for the log to judge
+        }
         self.reported = report.number;
         self.letters.extend(report.letters);
         self.drained |= report.drained;

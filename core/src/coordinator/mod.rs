@@ -105,6 +105,8 @@ pub enum Input<T> {
     },
     /// A worker reports.
     Report(WorkerId, Report),
+    /// A worker is paused, and nothing of it runs.
+    Rests(WorkerId),
     /// A worker died; a new one will be made after a rest.
     Died(WorkerId, String),
     /// The progress on its way was judged; a table that has it in it was told just before. `Err` means that it
@@ -213,6 +215,11 @@ impl Coordinator {
             Input::Head(head) => self.head = self.head.max(head),
             Input::Block { from, to, works } => self.block(now, from, to, works, &mut effects),
             Input::Report(worker, report) => self.report(worker, report),
+            Input::Rests(worker) => {
+                if let Some(lane) = self.lane_of(worker) {
+                    lane.rests = true;
+                }
+            }
             Input::Died(worker, cause) => self.died(now, worker, cause),
             Input::Told(answer) => self.told(now, answer, &mut effects),
             Input::HandedOver(segment, answer) => self.handed_over(now, segment, answer),
@@ -232,10 +239,11 @@ impl Coordinator {
         self.lanes.values().map(Lane::status)
     }
 
-    /// Whether something is on its way to the log.
+    /// Whether nothing runs that the log could be told of, and it knows all that ran: a node that ends has nothing
+    /// to wait for. Events that paused workers hold, or wait with, are the next owner's.
     #[must_use]
-    pub const fn is_telling(&self) -> bool {
-        self.telling
+    pub fn is_settled(&self) -> bool {
+        !self.telling && self.lanes.values().all(Lane::is_settled) && !self.loans.has_worked()
     }
 
     /// Its workers.
@@ -267,6 +275,7 @@ impl Coordinator {
             }
         }
         if paused {
+            self.lanes.values_mut().for_each(|lane| lane.rests = false);
             effects.extend(self.workers().map(|worker| Effect::Paused(worker, table.paused)));
         }
         self.table = Some(table);

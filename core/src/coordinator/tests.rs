@@ -410,6 +410,23 @@ fn p6_a_handler_that_cannot_be_asked_holds_the_segment_and_another_node_asks() {
 }
 
 #[test]
+fn a_node_that_ends_waits_for_nothing_that_only_waits() {
+    // An event that nobody can be asked about, one that failed, and a backlog behind each.
+    let faults = Faults { unable: [(0, u32::MAX)].into(), fail: [(1, u32::MAX)].into(), ..Faults::default() };
+    let mut world = World::new(3, OnError::SetAside, Limits::DEFAULT, faults);
+    (0..20).for_each(|nth| world.append(&std::format!("s{nth}")));
+    let settled = |world: &World| world.nodes.values().all(|node| node.coordinator.is_settled());
+    world.settle(world.now + 30_000);
+    assert!(!settled(&world), "what waits may be tried at any time");
+    world.change(Change::Pause("p".into(), true));
+    while let Some(step) = world.enabled().first().cloned() {
+        world.take(step);
+    }
+    assert!(settled(&world));
+    assert!(world.processor().segments.values().any(|share| share.token.low().0 < 20), "with events left");
+}
+
+#[test]
 fn a_planned_move_handles_nothing_again() {
     let mut world = story(&[]);
     for nth in 0..200 {

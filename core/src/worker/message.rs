@@ -151,6 +151,8 @@ pub enum Effect<T> {
     },
     /// Tell the coordinator.
     Report(Report),
+    /// Tell the coordinator: it is paused, and nothing runs any more. After the last report of what ran.
+    Rests,
     /// Send [`Input::Woke`] then.
     WakeAt(Moment),
 }

@@ -223,6 +223,17 @@ fn p10_tries_that_run_at_once_are_bounded() {
 }
 
 #[test]
+fn a_worker_that_is_paused_says_when_nothing_runs_any_more() {
+    let mut worker = worker(OnError::SetAside);
+    assert_eq!(worker.step(T0, Input::Paused(true)), [Effect::Rests]);
+    assert_eq!(worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")])), [], "once");
+    assert_eq!(runs(&worker.step(T0, Input::Paused(false))), [(vec![0, 1], 1)]);
+    assert_eq!(worker.step(T0, Input::Paused(true)), [Effect::StopRun]);
+    let effects = worker.step(T0, Input::Ran { handled: 1, fault: None });
+    assert!(matches!(effects.as_slice(), [Effect::Report(_), Effect::Rests]), "after its report: {effects:?}");
+}
+
+#[test]
 fn a_worker_that_drains_ends_what_runs_and_takes_nothing_more() {
     let mut worker = worker(OnError::SetAside);
     worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b"), work(2, "c")]));

@@ -314,8 +314,7 @@ impl State {
             _ if busy => "handling",
             _ => "idle",
         };
-        let unsettled = busy || self.machine.is_telling();
-        self.arguments.world.set_busy(self.arguments.id, unsettled);
+        self.arguments.world.set_busy(self.arguments.id, !self.machine.is_settled());
         self.row.stand_still(still);
         self.row.show(self.arguments.world.wall(), phase, open, reason);
     }

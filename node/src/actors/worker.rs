@@ -7,6 +7,7 @@ use std::sync::{
 
 use evener_core::{
     command::Right,
+    coordinator::{self, WorkerId},
     id::{ContextId, Position},
     letter::SequenceKey,
     worker::{Effect, FLOODED, Fault, Input, Meaning, Settings, Work, Worker},
@@ -14,14 +15,13 @@ use evener_core::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
 
-use super::{World, coordinator, publish::Row, timer::Timer};
+use super::{World, coordinator::Message, publish::Row, timer::Timer};
 use crate::{
     event::Stored,
     handler::{Delivery, Runner, Verdict},
     metrics::Tally,
     status::Standstill,
 };
-use evener_core::coordinator::WorkerId;
 
 /// See the [module](self).
 pub struct WorkerActor;
@@ -29,7 +29,7 @@ pub struct WorkerActor;
 /// What a worker is started with.
 pub struct Arguments {
     pub world: Arc<World>,
-    pub coordinator: ActorRef<coordinator::Message>,
+    pub coordinator: ActorRef<Message>,
     pub id: WorkerId,
     pub name: String,
     pub processor: Arc<str>,
@@ -96,11 +96,8 @@ impl State {
             Effect::Try { sequence, position, attempt, right } => {
                 self.try_letter(me.clone(), sequence, position, attempt, right);
             }
-            Effect::Report(report) => {
-                let message =
-                    coordinator::Message::Input(evener_core::coordinator::Input::Report(self.arguments.id, report));
-                let _ = self.arguments.coordinator.cast(message);
-            }
+            Effect::Report(report) => self.tell(coordinator::Input::Report(self.arguments.id, report)),
+            Effect::Rests => self.tell(coordinator::Input::Rests(self.arguments.id)),
             Effect::WakeAt(at) => {
                 let me = me.clone();
                 self.timer.wake_at(self.arguments.world.now(), at, move || {
@@ -108,6 +105,10 @@ impl State {
                 });
             }
         }
+    }
+
+    fn tell(&self, input: coordinator::Input<Arc<Stored>>) {
+        let _ = self.arguments.coordinator.cast(Message::Input(input));
     }
 
     /// The handler gets one event after the other, until one fails or the run is to end.

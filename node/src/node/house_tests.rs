@@ -197,6 +197,22 @@ async fn a_paused_processor_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_ends_does_not_wait_for_what_only_waits() {
+    async fn fails(_: Account) -> Result {
+        Err(Error::after(60.secs(), "not now"))
+    }
+    let processor = Processor::new("stops").on(fails).on_error(OnError::Stop).segments(1);
+    let node = started(processor.with_state(())).await;
+    node.append("s", (0..40).map(|account| Opened { account })).await.unwrap();
+    while node.processor("stops").status().await.unwrap().state != "stalled" {
+        tokio::time::sleep(100.millis()).await;
+    }
+    let begun = tokio::time::Instant::now();
+    node.stop().await;
+    assert!(begun.elapsed() < 1.secs(), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_started_says_why() {
     let two =
         Node::ephemeral().processor(Processor::<()>::new("a").on(nothing)).processor(Processor::new("a").on(nothing));

@@ -179,3 +179,21 @@ fn a_node_that_leaves_gives_back_what_waits() {
     assert_eq!(claim(&world), before);
     finish(&mut world);
 }
+
+#[test]
+fn a_borrower_that_leaves_gives_back_what_it_had_not_begun() {
+    let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
+    let mut world = World::new(1, OnError::SetAside, LIMITS, faults);
+    world.append("lent");
+    world.until(|world| loan_of(world).is_some());
+    let go_on = |world: &mut World| {
+        while let Some(step) = world.enabled().first().cloned() {
+            world.take(step);
+        }
+    };
+    go_on(&mut world);
+    // Nobody is there who could take it, and nothing else is to be told.
+    (1..=NODES).for_each(|node| world.drain(NodeId(node)));
+    go_on(&mut world);
+    assert_eq!(loan_of(&world), None);
+}

@@ -458,6 +458,7 @@ impl World {
                     crew.tries.push_back((sequence, position, attempt, right));
                 }
                 worker::Effect::Report(report) => node.mail.push_back(Input::Report(worker, report)),
+                worker::Effect::Rests => node.mail.push_back(Input::Rests(worker)),
                 worker::Effect::WakeAt(at) => {
                     assert!(at > now, "a worker wakes later, not at once");
                     crew.wake = Some(crew.wake.map_or(at.0, |wake| wake.min(at.0)));
