@@ -72,7 +72,7 @@ fn text(cluster: &Cluster) -> String {
             member.peer.clone(),
         ]
     });
-    let members = table(["name", "state", "role", "segments", "log index", "clients", "peers"], rows);
+    let members = table(["name", "state", "role", "segments", "applied", "clients", "peers"], rows);
     let leader = maybe(cluster.leader.as_ref());
     let (id, head, all) = (&cluster.cluster, count(cluster.head), cluster.members.len());
     let (voters, may_lose) = (cluster.voters, cluster.may_lose);

@@ -8,10 +8,10 @@ use super::{
     Server,
     args::{Changing, number, number_from_1},
     not_yet,
-    output::{count, from_now, maybe, span, table, wrapped},
+    output::{count, from_now, maybe, some, span, table, wrapped},
 };
 use crate::{
-    engine::{Processor, Reply, Request, Verb, What},
+    engine::{Processor, Reply, Request, SetAside, Verb, What},
     error::ApiError,
     wire::definition::{Fields, RetryFields, StartAt},
 };
@@ -202,19 +202,20 @@ fn list(server: &Server) -> Result<(), ApiError> {
     server.format().show(&processors, || {
         let row = |processor: &Processor| {
             let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
+            let aside = processor.set_aside;
             let oldest = processor.segments.iter().map(|segment| segment.lag_seconds).fold(0.0, f64::max);
             let owned = processor.segments.iter().filter(|segment| segment.owner.is_some()).count();
             [
                 processor.name.clone(),
-                processor.state.clone(),
+                state(&processor.state, aside),
                 format!("{owned}/{}", processor.segments.len()),
                 lag_text(lag),
                 age_text(lag, oldest),
-                count(processor.set_aside.sequences),
-                count(processor.set_aside.dead),
+                aside_text(aside).unwrap_or_else(|| "-".to_owned()),
+                count(aside.dead),
             ]
         };
-        let heads = ["name", "state", "owned", "to handle", "oldest", "set aside", "dead"];
+        let heads = ["name", "state", "owned", "lag", "oldest", "set aside", "dead"];
         table(heads, processors.iter().map(row))
     })
 }
@@ -235,21 +236,21 @@ fn text(processor: &Processor) -> String {
             count(segment.token),
             lag_text(segment.lag_events),
             age_text(segment.lag_events, segment.lag_seconds),
-            segment.state.clone(),
+            state(&segment.state, segment.set_aside),
             maybe(segment.attempt),
             maybe(segment.retry_at.as_deref().map(from_now)),
         ]
     });
-    let heads = ["segment", "owner", "epoch", "position", "to handle", "oldest", "state", "attempt", "retry"];
-    let Processor { name, version, state, head, skipped, .. } = processor;
+    let heads = ["segment", "owner", "epoch", "token", "lag", "oldest", "state", "attempt", "retry"];
+    let Processor { name, version, head, skipped, .. } = processor;
     let aside = processor.set_aside;
     let mut text = format!(
-        "{name} (version {version}): {state}; the next event gets position {}\n\
-         set aside: {} sequences, {} letters, {} dead; skipped: {skipped}\n\n{}",
+        "{name} (version {version}): {}; the next event gets position {}\n\
+         set aside: {}{}\n\n{}",
+        state(&processor.state, aside),
         count(*head),
-        aside.sequences,
-        aside.letters,
-        aside.dead,
+        aside_text(aside).map_or_else(|| "nothing".to_owned(), |text| text + &dead_text(aside.dead)),
+        if *skipped == 0 { String::new() } else { format!("; {} skipped", some(*skipped, "event")) },
         table(heads, rows)
     );
     let reasons = processor.segments.iter().filter_map(|segment| Some((segment.id, segment.reason.as_ref()?)));
@@ -260,8 +261,26 @@ fn text(processor: &Processor) -> String {
     text
 }
 
+/// A state as people read it: who has passed everything, and set some of it aside, has not handled it.
+fn state(word: &str, aside: SetAside) -> String {
+    match (word, aside.sequences) {
+        ("caught-up" | "running", 1..) => format!("{} set aside", count(aside.sequences)),
+        _ => word.to_owned(),
+    }
+}
+
+/// How much is set aside, if anything is.
+fn aside_text(aside: SetAside) -> Option<String> {
+    let SetAside { sequences, letters, .. } = aside;
+    (sequences > 0).then(|| format!("{}, {}", some(sequences, "sequence"), some(letters, "event")))
+}
+
+fn dead_text(dead: u64) -> String {
+    if dead == 0 { String::new() } else { format!(" ({} dead: they wait for a person)", count(dead)) }
+}
+
 fn lag_text(events: u64) -> String {
-    if events == 1 { "1 event".to_owned() } else { format!("{} events", count(events)) }
+    if events == 0 { "none".to_owned() } else { some(events, "event") }
 }
 
 /// How long the oldest event has waited, where one does.
@@ -279,5 +298,25 @@ fn on_error(word: &str) -> Result<OnError, String> {
         "stop" => Ok(OnError::Stop),
         "skip" => Ok(OnError::Skip),
         _ => Err("it must be set-aside, stop or skip".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_set_something_aside_does_not_read_as_caught_up() {
+        let aside = SetAside { sequences: 2, letters: 501, dead: 1 };
+        let none = SetAside::default();
+        assert_eq!([state("caught-up", aside), state("running", aside)], ["2 set aside", "2 set aside"]);
+        assert_eq!(
+            [state("caught-up", none), state("stalled", aside)],
+            ["caught-up", "stalled"],
+            "what is worse stays"
+        );
+        assert_eq!((aside_text(aside), aside_text(none)), (Some("2 sequences, 501 events".into()), None));
+        let one = SetAside { sequences: 1, letters: 1, dead: 0 };
+        assert_eq!(aside_text(one).unwrap() + &dead_text(0), "1 sequence, 1 event");
     }
 }

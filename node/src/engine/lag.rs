@@ -14,7 +14,7 @@ use evener_core::{
 use evener_store::events::Query;
 
 use super::{
-    Processor, Segment, SetAside,
+    Processor, Segment, SetAside, letters,
     local::{Engine, name_of, time_text},
     look::why_unowned,
 };
@@ -109,13 +109,7 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share) -> Se
         token: share.token.low().0,
         ..Segment::default()
     };
-    if let Some((key, aside)) =
-        processor.set_aside_in(share.segment).min_by_key(|(_, aside)| aside.due().unwrap_or(Timestamp(u64::MAX)))
-    {
-        segment.attempt = Some(aside.first().attempts);
-        segment.retry_at = aside.due().map(time_text);
-        segment.reason = Some(format!("the sequence '{}' is set aside: {}", key.name, aside.cause));
-    }
+    tell_aside(&mut segment, processor, share);
     if let Some(stall) = &share.stalled {
         segment.state = "stalled".to_owned();
         segment.attempt = Some(stall.failure.attempt);
@@ -139,6 +133,29 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share) -> Se
         segment.state = "paused".to_owned();
     }
     segment
+}
+
+/// What of a segment is set aside, and the cause of what is tried next.
+fn tell_aside(segment: &mut Segment, processor: &processor::Processor, share: &Share) {
+    let mut next = None;
+    for (key, aside) in processor.set_aside_in(share.segment) {
+        segment.set_aside.sequences += 1;
+        segment.set_aside.letters += aside.letters.len() as u64;
+        segment.set_aside.dead += u64::from(aside.due().is_none());
+        let due = aside.due().unwrap_or(Timestamp(u64::MAX));
+        if next.is_none_or(|(_, _, earliest)| due < earliest) {
+            next = Some((key, aside, due));
+        }
+    }
+    let Some((key, aside, _)) = next else { return };
+    segment.attempt = Some(aside.first().attempts);
+    segment.retry_at = aside.due().map(time_text);
+    let name = letters::called(&processor.definition.sequencing, &key.name);
+    let more = match segment.set_aside.sequences - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more of this segment)"),
+    };
+    segment.reason = Some(format!("the sequence {name} is set aside{more}: {}", aside.cause));
 }
 
 fn moving(state: &State, motion: &Motion) -> Option<String> {

@@ -1,6 +1,6 @@
 //! What a processor has set aside.
 
-use evener_core::{hash, letter::Waiting};
+use evener_core::{hash, letter::Waiting, sequence::Sequencing};
 
 use super::{
     DeadLetter, Letter,
@@ -16,6 +16,7 @@ pub fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
     };
     let letters = processor.set_aside.iter().map(|(key, aside)| DeadLetter {
         sequence: key.name.clone(),
+        unnamed: key.name.is_empty().then(|| unnamed(&processor.definition.sequencing)),
         state: match aside.waiting {
             Waiting::ForItsTime => "waiting",
             Waiting::ForAPerson => "dead",
@@ -32,4 +33,36 @@ pub fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
         segment: processor.share_of(hash::sequence(key.name.as_bytes())).map(|(id, _)| id.0),
     });
     Ok(letters.collect())
+}
+
+/// What people call a sequence.
+pub fn called(policy: &Sequencing, name: &str) -> String {
+    if name.is_empty() { unnamed(policy) } else { format!("'{name}'") }
+}
+
+/// What people call the sequence of the events that `policy` finds no name for: an empty name is none that one sees.
+fn unnamed(policy: &Sequencing) -> String {
+    match policy {
+        Sequencing::KeyElseStream | Sequencing::Stream => "(no subject)".to_owned(),
+        Sequencing::Tag(name) => format!("(no tag {name})"),
+        Sequencing::Extension(name) => format!("(no {name})"),
+        Sequencing::Whole | Sequencing::None => "(all events)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_without_a_name_is_called_by_what_its_events_lack() {
+        let of = |policy: Sequencing| called(&policy, "");
+        assert_eq!(called(&Sequencing::Stream, "order-1"), "'order-1'");
+        assert_eq!(
+            (of(Sequencing::KeyElseStream), of(Sequencing::Whole)),
+            ("(no subject)".into(), "(all events)".into())
+        );
+        assert_eq!(of(Sequencing::Tag("case".into())), "(no tag case)");
+        assert_eq!(of(Sequencing::Extension("tenant".into())), "(no tenant)");
+    }
 }

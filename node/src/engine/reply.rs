@@ -96,6 +96,9 @@ pub struct Segment {
     pub attempt: Option<u32>,
     /// When that is tried again.
     pub retry_at: Option<String>,
+    /// What of it is set aside: it was passed and not handled, also where the segment has caught up.
+    #[serde(default)]
+    pub set_aside: SetAside,
     /// Why it is not simply running.
     pub reason: Option<String>,
 }
@@ -114,8 +117,11 @@ pub struct SetAside {
 /// A sequence set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Its name.
+    /// Its name; empty for the one sequence of the events that the policy finds no name for.
     pub sequence: String,
+    /// What people call it where its name is empty, as `(no subject)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnamed: Option<String>,
     /// `waiting` for its time or `dead`: waiting for a person.
     pub state: String,
     /// Its events, the one that fails first.

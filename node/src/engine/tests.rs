@@ -280,6 +280,7 @@ async fn what_is_set_aside_is_listed_tried_again_and_dropped() {
     assert_eq!(shown.set_aside, SetAside { sequences: 1, letters: 2, dead: 0 });
     assert_eq!(shown.segments[0].attempt, Some(1));
     assert_eq!(shown.segments[0].reason.as_deref(), Some("the sequence 'case-3' is set aside: boom"));
+    assert_eq!((shown.segments[0].set_aside, shown.segments[0].state.as_str()), (shown.set_aside, "caught-up"));
     let list = async || match engine.call(Request::DeadLetters("p".into())).await {
         Ok(Reply::DeadLetters(letters)) => letters,
         other => panic!("{other:?}"),

@@ -46,6 +46,11 @@ let owners = new Map();
 const ownerClass = (name) => (owners.has(name) ? `o${owners.get(name) % 8}` : '');
 const stateClass = (state) =>
   ({ 'running': 'good', 'caught-up': 'good', 'waiting': 'warn', 'paused': 'warn', 'moving': 'warn' })[state] ?? 'bad';
+/** Who has passed everything and set some of it aside has not handled it: `[text, class]`. */
+function stateOf({ state, set_aside: aside }) {
+  const hidden = aside?.sequences > 0 && (state === 'caught-up' || state === 'running');
+  return hidden ? [`${number(aside.sequences)} set aside`, aside.dead > 0 ? 'bad' : 'warn'] : [state, stateClass(state)];
+}
 const lag = (s) =>
   s.lag_events === 0 ? 'none' : `${number(s.lag_events)} · ${s.lag_seconds < 10 ? s.lag_seconds.toFixed(1) : number(Math.round(s.lag_seconds))} s`;
 const at = (time) => (time ? new Date(time).toLocaleTimeString() : '');
@@ -65,17 +70,17 @@ const SEGMENTS = [
   ['epoch', (s) => s.epoch, 'n'],
   ['token', (s) => number(s.token), 'n'],
   ['lag', lag, 'n'],
-  ['state', (s) => s.state, (s) => stateClass(s.state)],
-  ['why', (s) => [s.reason, s.attempt && `attempt ${s.attempt}`, s.retry_at && `again at ${at(s.retry_at)}`]
+  ['state', (s) => stateOf(s)[0], (s) => stateOf(s)[1]],
+  ['why', (s) => [s.reason, s.attempt && `attempt ${s.attempt}`, s.retry_at && `retry at ${at(s.retry_at)}`]
     .filter(Boolean).join(' · '), 'wide cause'],
 ];
 const LETTERS = [
-  ['sequence', (d) => d.sequence || '(no key, no stream)', 'name'],
+  ['sequence', (d) => d.unnamed ?? d.sequence, 'name'],
   ['state', (d) => d.state, (d) => stateClass(d.state)],
-  ['letters', (d) => d.letters.length, 'n'],
-  ['first at', (d) => number(d.letters[0].position), 'n'],
+  ['events', (d) => number(d.letters.length), 'n'],
+  ['position', (d) => number(d.letters[0].position), 'n'],
   ['attempts', (d) => d.letters[0].attempts, 'n'],
-  ['again at', (d) => at(d.retry_at)],
+  ['retry', (d) => at(d.retry_at)],
   ['lent to', (d) => d.lent_to],
   ['cause', (d) => d.cause, 'wide cause'],
 ];
@@ -100,23 +105,24 @@ function showProcessor(article, processor, letters) {
   const [title, map, segments, aside] = article.children;
   const [name, state, skipped] = title.children;
   text(name, processor.name);
-  text(state, processor.state);
-  state.className = stateClass(processor.state);
+  const [word, kind] = stateOf(processor);
+  text(state, word);
+  state.className = kind;
   text(skipped, processor.skipped ? `${plural(processor.skipped, 'event')} skipped` : '');
   children(map, 'li', processor.segments, (li, s) => {
     const waits = s.state === 'stalled' || s.state === 'flooded' || s.attempt != null;
     const className = `${s.owner ? ownerClass(s.owner) : 'nobody'}${waits ? ' waits' : ''}`;
     if (li.className !== className) li.className = className;
     text(li, s.id);
-    li.title = `segment ${s.id}: ${s.owner ?? 'nobody'}, ${s.state}, lag ${lag(s)}`;
+    li.title = `segment ${s.id}: ${s.owner ?? 'nobody'}, ${stateOf(s)[0]}, lag ${lag(s)}`;
   });
   const behind = processor.segments.reduce((sum, s) => sum + s.lag_events, 0);
-  text(segments.firstChild, `${plural(processor.segments.length, 'segment')}, ${plural(behind, 'event')} behind`);
+  text(segments.firstChild, `${plural(processor.segments.length, 'segment')}, lag: ${behind ? plural(behind, 'event') : 'none'}`);
   table(segments.children[1], SEGMENTS, processor.segments);
   const { sequences, letters: waiting, dead } = processor.set_aside;
   aside.hidden = sequences === 0;
-  text(aside.firstChild, `${plural(sequences, 'sequence')} set aside with ${plural(waiting, 'letter')}, ` +
-    `${dead} waiting for a person`);
+  text(aside.firstChild, `set aside: ${plural(sequences, 'sequence')}, ${plural(waiting, 'event')}` +
+    (dead ? ` (${number(dead)} dead: they wait for a person)` : ''));
   const shown = letters ?? [];
   table(aside.children[1], LETTERS, shown);
   aside.lastChild.hidden = shown.length >= sequences;
