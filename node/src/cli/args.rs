@@ -67,12 +67,17 @@ pub struct Changing {
 impl Changing {
     /// Makes a change and shows what came of it.
     pub fn change(self, doing: &str, what: What) -> Result<(), ApiError> {
+        self.tell(doing, what, |operation| sentence(doing, operation))
+    }
+
+    /// Makes a change and shows what came of it, to people in these words.
+    pub fn tell(self, doing: &str, what: What, words: impl FnOnce(&Operation) -> String) -> Result<(), ApiError> {
         let operation = self.operation.unwrap_or_else(Uuid::new_v4);
         let change = Change { operation, reason: self.reason, dry_run: self.dry_run, what };
         let Reply::Operation(operation) = self.server.ask(doing, change)? else {
             unreachable!("a change is answered with an operation");
         };
-        self.server.format().show(&operation, || sentence(doing, &operation))
+        self.server.format().show(&operation, || words(&operation))
     }
 }
 

@@ -1,17 +1,19 @@
 //! `evener dead-letter …`
 
+mod show;
+
 use clap::{ArgGroup, Args, Subcommand};
 use evener_core::{command::Selection, id::ComponentId};
 
 use super::{
     Server,
     args::{Changing, number},
-    not_yet,
-    output::{count, from_now, maybe, table},
+    block_on, not_yet,
+    output::{count, from_now, maybe, some, table},
 };
 use crate::{
-    codes,
-    engine::{DeadLetter, Reply, Request, Verb, What},
+    client::Client,
+    engine::{DeadLetter, Operation, Reply, Request, Verb, What},
     error::ApiError,
 };
 
@@ -25,11 +27,11 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Show one sequence and its letters
+    /// Show one sequence: why it fails, and its events with their data
     Show {
         /// The processor's name
         name: String,
-        /// The sequence
+        /// The sequence, by the name that the list shows; '' is the one without a name, as of events without a subject
         #[arg(long)]
         sequence: String,
         #[command(flatten)]
@@ -37,11 +39,11 @@ pub enum Command {
     },
     /// Change a letter's payload (not built yet)
     Edit(not_yet::Args),
-    /// Try it now, its attempts counted anew
+    /// Try it now, its attempts counted anew; what comes of it the list shows
     Retry(Which),
-    /// Pass over the letter that fails
+    /// Pass over the event that fails, and try the one behind it
     Skip(Which),
-    /// Give up all its letters
+    /// Give up all its events
     Drop(Which),
 }
 
@@ -51,7 +53,7 @@ pub enum Command {
 pub struct Which {
     /// The processor's name
     name: String,
-    /// The sequence
+    /// The sequence, by the name that the list shows; '' is the one without a name, as of events without a subject
     #[arg(long)]
     sequence: Option<String>,
     /// The component whose sequence it is
@@ -68,8 +70,8 @@ impl Command {
     /// Does it.
     pub fn run(self) -> Result<(), ApiError> {
         match self {
-            Self::List { name, server } => list(name, &server),
-            Self::Show { name, sequence, server } => show(name, &sequence, &server),
+            Self::List { name, server } => list(&name, &server),
+            Self::Show { name, sequence, server } => show::show(&name, &sequence, &server),
             Self::Edit(_) => Err(ApiError::not_yet(&format!("`{}`", Verb::Edit.row().words))),
             Self::Retry(which) => which.change("retry", What::Retry),
             Self::Skip(which) => which.change("skip", What::Skip),
@@ -86,55 +88,106 @@ impl Which {
             }
             None => ("all sequences".to_owned(), Selection::All),
         };
-        self.changing.change(&format!("{verb} {label} of {}", self.name), what(self.name, selection))
+        let (name, doing) = (self.name.clone(), format!("{verb} {label} of {}", self.name));
+        self.changing.tell(&doing, what(self.name, selection), |operation| sentence(verb, &name, operation))
     }
 }
 
-fn ask(name: String, server: &Server) -> Result<Vec<DeadLetter>, ApiError> {
-    match server.ask("failed to list what is set aside", Request::DeadLetters(name))? {
+/// What came of it, for people: that a try is due is not that it went well.
+fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
+    let touched = operation.changed.unwrap_or(0);
+    let sequences = some(touched, "sequence");
+    if touched == 0 {
+        return format!("nothing of {name} is set aside\n");
+    }
+    if operation.dry_run {
+        return format!("it would {verb} {sequences} of {name}; nothing was changed\n");
+    }
+    let (is, it, its) =
+        if touched == 1 { ("is", "it", "its first event") } else { ("are", "them", "their first events") };
+    let see = format!("what comes of it: evener dead-letter list {name}, where what is handled is gone");
+    match verb {
+        "retry" => format!("{sequences} of {name} {is} tried again now, from {its} on\n{see}\n"),
+        "skip" => format!("{sequences} of {name} went past {its}, and {is} tried again behind it\n{see}\n"),
+        _ => format!("{sequences} of {name} {is} given up; all events of {it} count as skipped\n"),
+    }
+}
+
+/// What a processor has set aside.
+async fn listed(client: &Client, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
+    match client.ask(&Request::DeadLetters(name.to_owned())).await? {
         Reply::DeadLetters(letters) => Ok(letters),
         _ => unreachable!("dead letters are answered with dead letters"),
     }
 }
 
-fn list(name: String, server: &Server) -> Result<(), ApiError> {
-    let letters = ask(name, server)?;
-    server.format().show(&letters, || {
-        let rows = letters.iter().map(|aside| {
-            let first = aside.letters.first();
-            [
-                aside.sequence.clone(),
-                aside.state.clone(),
-                count(aside.letters.len() as u64),
-                maybe(first.map(|letter| letter.position)),
-                maybe(first.map(|letter| letter.attempts)),
-                maybe(aside.retry_at.as_deref().map(from_now)),
-                aside.cause.clone(),
-            ]
-        });
-        table(["sequence", "state", "letters", "position", "attempts", "retry", "cause"], rows)
-    })
+fn list(name: &str, server: &Server) -> Result<(), ApiError> {
+    let client = server.client()?;
+    let letters = block_on(async { listed(&client, name).await });
+    let letters = letters.map_err(|error| error.doing("failed to list what is set aside"))?;
+    server.format().show(&letters, || text(name, &letters))
 }
 
-fn show(name: String, sequence: &str, server: &Server) -> Result<(), ApiError> {
-    let found = ask(name.clone(), server)?.into_iter().find(|aside| aside.sequence == sequence);
-    let Some(aside) = found else {
-        let message = format!("no sequence '{sequence}' of {name} is set aside");
-        return Err(ApiError::new(&codes::UNKNOWN_SEQUENCE, message));
-    };
-    server.format().show(&aside, || {
-        let rows = aside
-            .letters
-            .iter()
-            .map(|letter| [letter.position.to_string(), letter.kind.clone(), letter.attempts.to_string()]);
-        format!(
-            "sequence '{}': {}\ncause: {}\nretry at: {}\nlent to: {}\n\n{}",
-            aside.sequence,
-            aside.state,
-            aside.cause,
-            maybe(aside.retry_at.as_ref()),
-            maybe(aside.lent_to.as_ref()),
-            table(["position", "type", "attempts"], rows)
-        )
-    })
+fn text(name: &str, letters: &[DeadLetter]) -> String {
+    if letters.is_empty() {
+        return format!("nothing of {name} is set aside\n");
+    }
+    let rows = letters.iter().map(|aside| {
+        let first = aside.letters.first();
+        [
+            aside.unnamed.clone().unwrap_or_else(|| aside.sequence.clone()),
+            aside.state.clone(),
+            count(aside.letters.len() as u64),
+            maybe(first.map(|letter| letter.position)),
+            maybe(first.map(|letter| letter.attempts)),
+            maybe(aside.retry_at.as_deref().map(from_now)),
+            aside.cause.clone(),
+        ]
+    });
+    let mut text = table(["sequence", "state", "events", "position", "attempts", "retry", "cause"], rows);
+    if let Some(unnamed) = letters.iter().find_map(|aside| aside.unnamed.as_ref()) {
+        text += &format!("\n{unnamed} is a sequence without a name: type it as --sequence ''\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use evener_core::id::Position;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::engine::{Letter, OperationState};
+
+    fn told(verb: &str, changed: u64, dry_run: bool) -> String {
+        let (operation, state) = (Uuid::nil(), OperationState::Done);
+        sentence(verb, "totals", &Operation { operation, state, why: None, changed: Some(changed), dry_run })
+    }
+
+    #[test]
+    fn a_retry_tells_how_many_are_tried_and_where_its_outcome_shows() {
+        let retried = told("retry", 2, false);
+        assert!(retried.starts_with("2 sequences of totals are tried again now, from their first events on\n"));
+        assert!(retried.contains("evener dead-letter list totals"), "{retried}");
+        assert!(told("drop", 1, false).starts_with("1 sequence of totals is given up"));
+        assert_eq!(told("drop", 3, true), "it would drop 3 sequences of totals; nothing was changed\n");
+        assert_eq!(told("retry", 0, false), "nothing of totals is set aside\n");
+    }
+
+    #[test]
+    fn a_sequence_without_a_name_is_seen_and_can_be_typed() {
+        let letter = Letter { position: Position(3).0, kind: "t".into(), attempts: 1 };
+        let aside = DeadLetter {
+            sequence: String::new(),
+            unnamed: Some("(no subject)".into()),
+            state: "dead".into(),
+            letters: vec![letter],
+            cause: "boom".into(),
+            retry_at: None,
+            lent_to: None,
+            segment: None,
+        };
+        let told = text("totals", &[aside]);
+        assert!(told.contains("\n(no subject)  dead ") && told.contains("--sequence ''"), "{told}");
+    }
 }
