@@ -159,7 +159,8 @@ codes! {
     UNKNOWN_SEQUENCE = "EV0304" Invalid 404 "no such sequence is set aside",
         "`evener dead-letter list NAME` shows those that are",
         "A sequence is set aside when one of its events failed; it is named as the sequencing policy names it, by \
-         default by the event's key or stream. It may have been finished in the meantime.";
+         default by the event's key, else its subject. Events that it finds no name for are one sequence, whose name is \
+         empty: `--sequence ''`, or `\"sequence\":\"\"`. It may have been finished in the meantime.";
     FENCED = "EV0305" Conflict 409 "the claim has another owner by now",
         "look again; the new owner goes on with it",
         "A token, a letter and a claim change only under the claim's current epoch (P4). The segment was taken over in \
@@ -291,7 +292,8 @@ codes! {
          (`--listen`), and one on which nodes talk to each other (`--peer-listen`).";
     BAD_LINE = "EV0603" Invalid 400 "a line of the file is not an event",
         "mend the line and run the same import again: what is stored already is not stored twice",
-        "A file to import has one CloudEvents 1.0 JSON object a line. What stood before the line is stored.";
+        "A file to import has one CloudEvents 1.0 JSON object a line. `jq -c '.[]' FILE` makes such lines of a JSON \
+         array, `jq -c . FILE` of objects that have several lines each. What stood before the line is stored.";
     FILE = "EV0604" Invalid 400 "a file cannot be read or written",
         "check that it exists, its name, and its rights",
         "The message has the file and the reason that the operating system gives. A command that writes a file \

@@ -142,6 +142,23 @@ fn is_trailer(line: &[u8]) -> bool {
     serde_json::from_slice::<Trailer>(line).is_ok()
 }
 
+/// What makes lines of the JSON that this is a line of, if it is a line of such.
+fn converter(line: &[u8]) -> Option<&'static str> {
+    let line = line.trim_ascii();
+    match line.first()? {
+        b'[' => Some("jq -c '.[]'"),
+        // An object that goes on in the next line.
+        b'{' if !line.ends_with(b"}") => Some("jq -c ."),
+        _ => None,
+    }
+}
+
+/// How to import what `jq` makes of the file.
+fn piped(jq: &str, name: &str) -> String {
+    let file = if name == "stdin" { String::new() } else { format!(" {name}") };
+    format!("{jq}{file} | evener import -")
+}
+
 /// What was stored, added to an error.
 fn said(mut error: ApiError, summary: &Summary) -> ApiError {
     error.message = format!("{}\n{}", error.message, words(summary));
@@ -203,11 +220,20 @@ impl Import {
 
     fn event(&self, number: u64, line: &[u8]) -> Result<Event, ApiError> {
         let wrong = |why: &dyn std::fmt::Display| {
-            let message = format!("line {number} of {} is not an event: {why}", self.name);
-            ApiError::new(&codes::BAD_LINE, message)
+            // It is the line of a file that somebody looks for, and the parser knows this one only.
+            let why = why.to_string().replace(" at line 1 column ", " at column ");
+            let error =
+                ApiError::new(&codes::BAD_LINE, format!("line {number} of {} is not an event: {why}", self.name));
+            match converter(line) {
+                Some(jq) => error.hint(format!("a line has one whole JSON object: {}", piped(jq, &self.name))),
+                None => error,
+            }
         };
         if line.len() as u64 > LINE_BYTES_MAX {
             return Err(wrong(&format!("it has more than {LINE_BYTES_MAX} bytes")));
+        }
+        if line.trim_ascii().starts_with(b"[") {
+            return Err(wrong(&"it begins a JSON array"));
         }
         let text = std::str::from_utf8(line).map_err(|error| wrong(&error))?;
         cloudevent::from_json(text.trim()).map_err(|error| wrong(&error))
@@ -294,6 +320,15 @@ impl Import {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_that_is_not_one_object_a_line_is_told_how_to_become_it() {
+        assert_eq!(converter(b"[{\"id\":\"1\"}]\n"), Some("jq -c '.[]'"));
+        assert_eq!([converter(b"{\r\n"), converter(b"{\"id\": \"1\",\n")], [Some("jq -c ."); 2]);
+        assert_eq!([converter(b"{\"id\":1}\n"), converter(b"id,source\n"), converter(b" \n")], [None; 3]);
+        assert_eq!(piped("jq -c .", "a.json"), "jq -c . a.json | evener import -");
+        assert_eq!(piped("jq -c .", "stdin"), "jq -c . | evener import -");
+    }
 
     #[test]
     fn the_last_line_of_a_read_is_known_by_its_form_alone() {

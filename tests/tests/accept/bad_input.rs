@@ -30,10 +30,28 @@ async fn a_broken_line_says_which_and_what_was_stored_before_it() {
     assert!(told.contains("line 4000 of") && told.contains(&path), "{told}");
     assert!(told.contains("3,999 events are stored: 3,999 by this run"), "{told}");
     assert_eq!(town.cluster().await.head, 3_999, "what stands before it is stored");
+    assert!(told.contains("at column 17") && !told.contains("line 1 column"), "only the file's line is named: {told}");
     std::fs::write(&file, text.replace(broken, &event(4_000))).unwrap();
     let told = town.tell(&["import", &path]).await;
     assert!(told.contains("5,000 events are stored: 1,001 by this run"), "{told}");
     assert_eq!(town.cluster().await.head, 5_000, "nothing is stored twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_in_another_form_is_told_how_to_become_lines() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &[]).await;
+    for (name, text, convert) in [
+        ("array.json", format!("[\n  {},\n  {}\n]\n", event(1), event(2)), "jq -c '.[]'"),
+        ("line.json", format!("[{},{}]", event(1), event(2)), "jq -c '.[]'"),
+        ("pretty.json", event(1).replace(',', ",\n  "), "jq -c ."),
+    ] {
+        let file = town.folder().join(name).display().to_string();
+        std::fs::write(&file, text).unwrap();
+        let (_, told) = town.fails(&["import", &file]).await;
+        assert!(told.contains("line 1 of") && told.contains(&format!("{convert} {file} | evener import -")), "{told}");
+    }
+    assert_eq!(town.cluster().await.head, 0, "nothing is half done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
