@@ -107,7 +107,7 @@ codes! {
         "Events are JSON objects of CloudEvents 1.0: `id`, `source` and `type` are required; `subject` is the \
          stream, the extension `tags` is a comma-separated list. Payloads that are not JSON go as `data_base64`.";
     LIMIT = "EV0106" Invalid 413 "a request passes a limit",
-        "make the request smaller; `evener cluster status -o json` shows the limits",
+        "make the request smaller; `evener cluster status -o json` (GET /status/cluster) shows the limits",
         "Limits are the same on all nodes and are part of the replicated state. The message names the limit, \
          what it allows and what was asked for. Nothing of the request is stored.";
     UNKNOWN_CONTEXT = "EV0107" Invalid 404 "there is no such context",
@@ -137,27 +137,27 @@ codes! {
         "Conditions are looked at when an append arrives and judged again at its place in the log, over a window \
          of the latest events. This append came out of the window before it was judged. Nothing of it is stored.";
     INVALID_APPEND = "EV0205" Invalid 400 "an append makes no sense",
-        "correct the event or condition that the message names; `evener append --help` tells their form",
+        "correct the event or condition that the message names; `evener append --help` and GET /openapi.json tell their form",
         "Each event of an append needs a type, a source, and an id of its own; an append has at least one event. \
          Nothing of it is stored.";
 
     UNKNOWN_PROCESSOR = "EV0300" Invalid 404 "there is no such processor",
-        "`evener processor list` shows those there are",
+        "`evener processor list` (GET /processors) shows those there are",
         "Processors are known by the name they were created with, on all nodes, in upper and lower case as it was \
-         given. It may have been deleted, or never created on this cluster: look whether --server names the right one.";
+         given. It may have been deleted, or never created on this cluster: look whether the server asked (`--server`) is one of the right one.";
     EXISTS = "EV0301" Conflict 409 "it exists already and differs",
         "choose another name, or delete the old one first",
         "Creating what exists already in the same form is no error. What decides which segment an event belongs \
          to (the sequencing policy) never changes silently.";
     UNKNOWN_SEGMENT = "EV0302" Invalid 404 "the processor has no such segment",
-        "`evener processor show NAME` lists its segments",
+        "`evener processor show NAME` (GET /processors/NAME) lists its segments",
         "A segment is called by its number, and they are numbered from 0: one with 16 segments has 0 to 15.";
     INVALID_CHANGE = "EV0303" Invalid 400 "the change cannot be made like this",
-        "correct what the message names; `evener processor create --help` tells what can be asked for",
+        "correct what the message names; `evener processor create --help` and GET /openapi.json tell what can be asked for",
         "The request is well formed and asks for something that cannot be, for example a processor without \
          segments, or with more than the limit `segments_max`.";
     UNKNOWN_SEQUENCE = "EV0304" Invalid 404 "no such sequence is set aside",
-        "`evener dead-letter list NAME` shows those that are",
+        "`evener dead-letter list NAME` (GET /processors/NAME/dead-letters) shows those that are",
         "A sequence is set aside when one of its events failed; it is named as the sequencing policy names it, by \
          default by the event's key, else its subject. Events that it finds no name for are one sequence, whose name is \
          empty: `--sequence ''`, or `\"sequence\":\"\"`. It may have been finished in the meantime.";
@@ -169,7 +169,7 @@ codes! {
         "look again and repeat the request if it still fits",
         "Changes of ownership name the table they were made from and are refused if it has changed since.";
     LIMIT_REACHED = "EV0307" Refused 422 "a limit of the cluster is reached",
-        "free what is not needed any more; `evener cluster status -o json` shows the limits",
+        "free what is not needed any more; `evener cluster status -o json` (GET /status/cluster) shows the limits",
         "Limits are part of the replicated state. The message names the one that is reached.";
     UNKNOWN_OPERATION = "EV0308" Invalid 404 "no operation with this id is remembered",
         "look at what it should have changed; it may be long ago, or may never have been done",
@@ -193,7 +193,7 @@ codes! {
         "Every queue has a bound. What does not fit is refused at once instead of being answered late. Nothing \
          happened.";
     UNKNOWN_NODE = "EV0403" Invalid 404 "no member of the cluster is called so",
-        "`evener cluster status` lists the members",
+        "`evener cluster status` (GET /status/cluster) lists the members",
         "Members are known by the name they were started with (`--name`), not by their address or number. One that has \
          left for ever is no member any more.";
     REFUSED_BY_CLUSTER = "EV0404" Refused 422 "the cluster does not do this for now",
@@ -204,7 +204,7 @@ codes! {
         "wait for it: `evener wait ready`",
         "A node answers requests once it is a member, knows a leader and has applied what the leader had.";
     STOPPING = "EV0406" Overloaded 503 "the server is stopping",
-        "ask another node: name several with --server URL,URL",
+        "ask another node; on the command line name several, --server URL,URL, and the next is asked by itself",
         "The node was told to stop: it finishes what is being handled, hands over its segments, and then ends. Nothing \
          of the request happened.";
     FAILED_NODE = "EV0407" Refused 500 "the server has stopped working",

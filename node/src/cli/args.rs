@@ -162,6 +162,11 @@ pub fn name_of(path: &Path) -> String {
     if path.to_str() == Some("-") { "stdin".into() } else { path.display().to_string() }
 }
 
+/// A name, for clap: an empty one is usually a variable of a script that is not set.
+pub fn name() -> clap::builder::NonEmptyStringValueParser {
+    clap::builder::NonEmptyStringValueParser::new()
+}
+
 /// A whole number, for clap, whose own words for a wrong one are a programmer's.
 pub fn number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
     let number: u64 = text.parse().map_err(|_| "it must be a whole number, from 0 on")?;

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     Server,
-    args::Changing,
+    args::{Changing, name},
     output::{count, maybe, table},
 };
 use crate::{
@@ -27,6 +27,7 @@ pub enum Command {
     /// Let a member leave for ever
     Leave {
         /// Its name
+        #[arg(value_parser = name())]
         node: String,
         #[command(flatten)]
         changing: Changing,

@@ -7,7 +7,7 @@ use evener_core::{command::Selection, id::ComponentId};
 
 use super::{
     Server,
-    args::{Changing, number},
+    args::{Changing, name, number},
     block_on, not_yet,
     output::{count, from_now, maybe, some, table},
 };
@@ -23,6 +23,7 @@ pub enum Command {
     /// List what a processor has set aside, with causes
     List {
         /// The processor's name
+        #[arg(value_parser = name())]
         name: String,
         #[command(flatten)]
         server: Server,
@@ -30,6 +31,7 @@ pub enum Command {
     /// Show one sequence: why it fails, and its events with their data
     Show {
         /// The processor's name
+        #[arg(value_parser = name())]
         name: String,
         /// The sequence, by the name that the list shows; '' is the one without a name, as of events without a subject
         #[arg(long)]
@@ -52,6 +54,7 @@ pub enum Command {
 #[command(group(ArgGroup::new("which").required(true).args(["sequence", "all"])))]
 pub struct Which {
     /// The processor's name
+    #[arg(value_parser = name())]
     name: String,
     /// The sequence, by the name that the list shows; '' is the one without a name, as of events without a subject
     #[arg(long)]

@@ -29,7 +29,10 @@ impl Args {
 
 fn unknown(code: &str) -> ApiError {
     let error = ApiError::new(&codes::UNKNOWN_CODE, format!("there is no error code '{code}'"));
-    match nearest(&codes::full_id(code), ALL.iter().map(|code| code.id.to_owned())) {
+    let id = codes::full_id(code);
+    // A code that is well-formed and unknown was read somewhere: another number is another error.
+    let formed = id.strip_prefix("EV").is_some_and(|digits| digits.len() == 4 && digits.parse::<u16>().is_ok());
+    match nearest(&id, ALL.iter().map(|code| code.id.to_owned())).filter(|_| !formed) {
         Some(near) => error.hint(format!("did you mean {near}? `evener explain` lists all")),
         None => error,
     }
@@ -57,6 +60,8 @@ mod tests {
     fn an_unknown_code_is_told_the_nearest() {
         assert!(unknown("EV0306x").hint.contains("did you mean EV0306?"));
         assert!(unknown("EV06O1").hint.contains("did you mean EV0601?"));
-        assert_eq!(&*unknown("nothing").hint, codes::UNKNOWN_CODE.hint);
+        for no_slip in ["nothing", "EV9999", "9999"] {
+            assert_eq!(&*unknown(no_slip).hint, codes::UNKNOWN_CODE.hint);
+        }
     }
 }

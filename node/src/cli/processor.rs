@@ -6,7 +6,7 @@ use evener_core::processor::OnError;
 
 use super::{
     Server,
-    args::{Changing, number, number_from_1},
+    args::{Changing, name, number, number_from_1},
     not_yet,
     output::{count, from_now, maybe, some, span, table, wrapped},
 };
@@ -24,6 +24,7 @@ pub enum Command {
     /// Show a processor and its segments
     Show {
         /// Its name
+        #[arg(value_parser = name())]
         name: String,
         #[command(flatten)]
         server: Server,
@@ -64,6 +65,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Named {
     /// Its name
+    #[arg(value_parser = name())]
     name: String,
     #[command(flatten)]
     changing: Changing,
@@ -73,6 +75,7 @@ pub struct Named {
 #[derive(Debug, Args)]
 pub struct OfSegment {
     /// The processor's name
+    #[arg(value_parser = name())]
     name: String,
     /// The segment's number
     #[arg(long, value_name = "N", value_parser = number::<u32>)]
@@ -85,6 +88,7 @@ pub struct OfSegment {
 #[derive(Debug, Args)]
 pub struct Create {
     /// Its name, unique in the cluster
+    #[arg(value_parser = name())]
     name: String,
     /// The program that handles its events, run by `sh -c`, one per segment at work: it reads one JSON object a
     /// line and answers each with one

@@ -109,6 +109,14 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_name_is_none() {
+        for words in [["processor", "show", ""], ["dead-letter", "list", ""], ["cluster", "leave", ""]] {
+            let error = command().try_get_matches_from(["evener"].iter().chain(&words)).expect_err("it is no name");
+            assert_eq!(error.kind(), ErrorKind::InvalidValue, "{words:?}");
+        }
+    }
+
+    #[test]
     fn a_choice_that_is_missing_names_both() {
         let told = told("evener dead-letter retry p");
         assert!(told.contains("--sequence <SEQUENCE>|--all"), "{told}");

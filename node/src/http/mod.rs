@@ -30,7 +30,7 @@ use crate::{
     engine::{Answers, Row, TABLE, Verb},
     error::ApiError,
     metrics::Metrics,
-    wire::Call,
+    wire::{Call, append},
 };
 
 pub use connections::{CONNECTIONS_MAX, connections_max, serve};
@@ -99,7 +99,8 @@ fn route(row: &Row) -> MethodRouter<Api> {
 async fn answered(api: Api, verb: Verb, mut call: Call, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let held = api.budget.read(verb, &parts.headers, body).await?;
-    call.body = held.bytes;
+    let kind = parts.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    call.body = if verb == Verb::Append { append::of_kind(kind, held.bytes) } else { held.bytes };
     match verb {
         Verb::AppendMany => stream::append_many(&api, &call).await,
         Verb::Read | Verb::ReadBy => stream::read(&api, call.parse(verb)?).await,
@@ -113,7 +114,24 @@ async fn no_such_route(uri: Uri, headers: HeaderMap) -> Response {
     if grpc {
         return failed(&ApiError::not_yet("gRPC"));
     }
-    failed(&ApiError::new(&codes::NO_SUCH_ROUTE, format!("there is nothing at {}", uri.path())))
+    failed(&nothing_at(uri.path()))
+}
+
+/// That there is nothing at this path, and what was probably meant: the words of the command line, or the end of a
+/// path.
+fn nothing_at(path: &str) -> ApiError {
+    let open =
+        if path.len() > 1 && path.ends_with('/') { ": what should stand behind the last / is missing" } else { "" };
+    let error = ApiError::new(&codes::NO_SUCH_ROUTE, format!("there is nothing at {path}{open}"));
+    let asked = path.trim_end_matches('/');
+    let words = asked.trim_start_matches('/').replace('/', " ");
+    let meant = |row: &&Row| !words.is_empty() && (row.words == words || row.path.ends_with(asked));
+    match TABLE.iter().find(meant) {
+        Some(Row { method, path, .. }) => {
+            error.hint(format!("did you mean {method} {path}? GET /openapi.json lists all routes"))
+        }
+        None => error,
+    }
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Response {

@@ -5,7 +5,10 @@ use axum::{http::StatusCode, response::Response};
 use serde_json::{Map, Value, json};
 
 use super::answer::typed;
-use crate::engine::{Row, TABLE, Verb};
+use crate::{
+    engine::{Row, TABLE, Verb},
+    wire::append,
+};
 
 /// `GET /openapi.json`.
 pub async fn show() -> Response {
@@ -66,6 +69,11 @@ fn operation(row: &Row) -> Value {
     }
     if let Some((kind, schema)) = body(row) {
         operation["requestBody"] = json!({"content": {kind: {"schema": schema}}});
+    }
+    if row.verb == Verb::Append {
+        let content = &mut operation["requestBody"]["content"];
+        content[append::ONE] = json!({"schema": refer("CloudEvent")});
+        content[append::SEVERAL] = json!({"schema": {"type": "array", "items": refer("CloudEvent")}});
     }
     operation
 }

@@ -26,6 +26,9 @@ use crate::{
 /// How often the page hears something new.
 const TICK: Duration = Duration::from_secs(1);
 
+/// What the page is served with is waited for no longer than this.
+const FIRST_WAIT: Duration = Duration::from_millis(300);
+
 /// Sequences set aside that are shown of one processor: what fits a page. There may be a thousand.
 const SEQUENCES_SHOWN_MAX: usize = 20;
 
@@ -35,16 +38,29 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// The routes of the page.
 pub fn routes() -> Router<Api> {
-    let file = |kind: &'static str, text: &'static str| get(move || async move { served(kind, text) });
+    let file = |kind: &'static str, text: &'static str| get(async move || served(kind, text));
     Router::new()
-        .route("/", file("text/html; charset=utf-8", include_str!("../page/index.html")))
+        .route("/", get(index))
         .route("/page/page.js", file("text/javascript; charset=utf-8", include_str!("../page/page.js")))
         .route("/page/page.css", file("text/css; charset=utf-8", include_str!("../page/page.css")))
         .route("/page/icon.svg", file("image/svg+xml", include_str!("../page/icon.svg")))
         .route("/page/live", get(live))
 }
 
-fn served(kind: &'static str, text: &'static str) -> Response {
+/// The page with what it shows first, so that nobody looks at an empty one: a picture taken at once shows the state.
+/// What stands in it is data that no browser runs. Where it is not had at once the page asks for it as ever.
+async fn index(State(api): State<Api>) -> Response {
+    let first = tokio::time::timeout(FIRST_WAIT, snapshot(&api)).await;
+    let first = first.map_or_else(|_| String::new(), |first| first.map_or_else(|_| String::new(), |s| s.to_string()));
+    served("text/html; charset=utf-8", page(&first))
+}
+
+/// The page with this JSON in it, which may hold whatever somebody called an event.
+fn page(first: &str) -> String {
+    include_str!("../page/index.html").replace("{first}", &first.replace('<', "\\u003c"))
+}
+
+fn served(kind: &'static str, text: impl Into<Body>) -> Response {
     let mut response = typed(StatusCode::OK, kind, text);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -94,4 +110,16 @@ async fn snapshot(api: &Api) -> Result<serde_json::Value, ApiError> {
         }
     }
     Ok(json!({"status": status, "cluster": cluster, "processors": processors, "dead_letters": dead_letters}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_the_page_is_served_with_ends_its_place() {
+        let page = page(r#"{"cause":"</script><script>alert(1)</script><!--"}"#);
+        assert!(page.contains(r#"<script type="application/json" id="first">{"cause":"\u003c/script>"#), "{page}");
+        assert!(!page.contains("alert(1)</script>") && !page.contains("{first}"));
+    }
 }

@@ -161,6 +161,16 @@ async fn an_append_is_answered_with_its_place_and_repeated_with_the_same() {
 }
 
 #[tokio::test]
+async fn a_cloudevent_may_come_alone_in_its_own_content_type() {
+    let (small, http) = Http::start().await;
+    let event = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#;
+    let request = http.1.post(format!("{}/events", http.0)).header("content-type", "application/cloudevents+json");
+    let answer = request.body(event).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, r#"{"first":0,"next":1}"#));
+    assert_eq!(small.log.lock().len(), 1);
+}
+
+#[tokio::test]
 async fn a_batch_is_answered_line_by_line() {
     let (_, http) = Http::start().await;
     let body = format!("{}\n{{\"events\":[{{}}]}}\n\n{}", events(0..1), events(1..3));
@@ -213,6 +223,20 @@ async fn errors_are_json_with_a_code_and_the_fitting_status() {
     check("POST", "/processors/p/pause", "{}", 404, "EV0300").await;
     http.json("POST", "/events", &events(1..2)).await;
     check("POST", "/events", &events(0..2).to_string(), 409, "EV0202").await;
+}
+
+#[tokio::test]
+async fn where_nothing_is_the_route_that_was_meant_is_named() {
+    let (_, http) = Http::start().await;
+    let check = async |path: &str, meant: &str| {
+        let (status, text) = http.ask("GET", path, "").await;
+        assert!(status == 404 && text.contains(meant), "{path}: {text}");
+    };
+    check("/cluster", "did you mean GET /status/cluster?").await;
+    check("/append", "did you mean POST /events?").await;
+    check("/dead-letters", "did you mean GET /processors/{name}/dead-letters?").await;
+    check("/processors/", "behind the last / is missing").await;
+    check("/nowhere", "ask GET /openapi.json").await;
 }
 
 #[tokio::test]

@@ -156,6 +156,10 @@ function heard(word, className, trouble) {
   text($('trouble'), trouble);
 }
 
+if ($('first').textContent) {
+  show(JSON.parse($('first').textContent));
+  heard('connecting', '', '');
+}
 const source = new EventSource('/page/live');
 source.onmessage = (message) => {
   show(JSON.parse(message.data));

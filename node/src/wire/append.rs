@@ -53,9 +53,28 @@ pub fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
 }
 
+/// The content type of one CloudEvent, as CloudEvents over HTTP names it.
+pub const ONE: &str = "application/cloudevents+json";
+/// The content type of a JSON array of CloudEvents.
+pub const SEVERAL: &str = "application/cloudevents-batch+json";
+
+/// The append that a body of this content type is: CloudEvents may come as they are.
+#[must_use]
+pub fn of_kind(content_type: &str, body: Vec<u8>) -> Vec<u8> {
+    let (open, close): (&[u8], &[u8]) = match content_type.split(';').next().map(str::trim) {
+        Some(ONE) => (b"{\"events\":[", b"]}"),
+        Some(SEVERAL) => (b"{\"events\":", b"}"),
+        _ => return body,
+    };
+    [open, &body, close].concat()
+}
+
 /// Reads an append.
 pub fn parse(body: &[u8]) -> Result<Request, ApiError> {
-    let wrong = |error| ApiError::new(&codes::BAD_BODY, format!("failed to read the append: {error}"));
+    let wrong = |error| {
+        let error = ApiError::new(&codes::BAD_BODY, format!("failed to read the append: {error}"));
+        error.hint(format!("an append is {{\"events\":[…]}}; one CloudEvent alone has the content type {ONE}"))
+    };
     let body: Body<'_> = serde_json::from_slice(body).map_err(wrong)?;
     let mut events = Vec::with_capacity(body.events.len());
     for (n, event) in body.events.iter().enumerate() {
@@ -145,6 +164,17 @@ mod tests {
         let expect = r#"{"events":[],"expect":[{"stream":"s","revision":"nine"}]}"#;
         check(expect, "EV0100", "a revision is a number");
         check(r#"{"events":[],"context":"blue"}"#, "EV0107", "no context 'blue'");
+    }
+
+    #[test]
+    fn cloudevents_may_come_as_they_are() {
+        let event = r#"{"id":"1","source":"s","type":"t"}"#;
+        let parsed = |kind: &str, body: &str| parse(&of_kind(kind, body.into()));
+        let whole = parsed("application/json", &format!(r#"{{"events":[{event}]}}"#)).unwrap();
+        assert_eq!(parsed("application/cloudevents+json; charset=utf-8", event).unwrap(), whole);
+        assert_eq!(parsed(SEVERAL, &format!("[{event}]")).unwrap(), whole);
+        let error = parsed("application/json", event).unwrap_err();
+        assert!(error.code == "EV0100" && error.hint.contains(ONE), "{error:?}");
     }
 
     #[test]

@@ -93,8 +93,10 @@ impl Fields {
             (_, Some(_)) => return Err(ApiError::not_yet("a processor with `webhook`")),
             (Some(command), None) if !command.trim().is_empty() => Handler::Exec(command),
             _ => {
-                return Err(wrong("a processor needs `exec`: the command that handles its events")
-                    .hint("--exec 'CMD' on the command line; processors in Rust are created by their own program"));
+                return Err(wrong("a processor needs `exec`: the command that handles its events").hint(
+                    "give `\"exec\":\"CMD\"`, or --exec 'CMD' on the command line; processors in Rust are created by \
+                           their own program",
+                ));
             }
         };
         let item = Criterion { types: self.types, tags: self.tags };
