@@ -24,8 +24,9 @@ use crate::{
 
 /// Add one event. With --json the whole append comes in the form of POST /events
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\nevener append account-7 --type credited --data '{\"cents\": 100}'")]
 pub struct Args {
-    /// The stream it belongs to
+    /// The stream it belongs to: its subject. What has the same is handled one after the other
     stream: Option<String>,
     /// What happened
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "json")]

@@ -22,7 +22,7 @@ use super::{
     Server,
     args::name_of,
     block_on,
-    output::{count, maybe},
+    output::{count, some},
 };
 use crate::{
     client::Client,
@@ -39,11 +39,19 @@ const LINE_BYTES_MAX: u64 = 8 << 20;
 /// How long one append is repeated: longer than a cluster takes to recover from anything it recovers from alone.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+const EXAMPLE: &str = r#"Example:
+echo '{"id":"1","source":"/bank","type":"credited","subject":"account-7"}' |
+  evener import -
+
+`id` and `source` name the event for ever, so that the same import again stores nothing twice; `subject` is its stream.
+A JSON array is made lines of by `jq -c '.[]'`, objects over several lines by `jq -c .`."#;
+
 /// Add the events of a file of CloudEvents, one JSON object a line
 ///
 /// It takes what `evener export` and `evener read` write, as in `evener read | evener import - --server URL`, and what
 /// GET /events answers: its last line, {"next":P,"marker":M}, is no event and is passed over.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
 pub struct Args {
     /// The file; - is stdin
     file: PathBuf,
@@ -167,14 +175,13 @@ fn said(mut error: ApiError, summary: &Summary) -> ApiError {
 
 fn words(summary: &Summary) -> String {
     let Summary { events, stored, already, first, next } = summary;
-    let range = first.map(|first| format!(", at positions {first} to {}", maybe(next.map(|n| n - 1))));
-    let range = range.unwrap_or_default();
-    format!(
-        "{} events are stored: {} by this run{range}, {} before it",
-        count(*events),
-        count(*stored),
-        count(*already)
-    )
+    let range = match (first, next.map(|next| next - 1)) {
+        (Some(first), Some(last)) if *first < last => format!(", at positions {first} to {last}"),
+        (Some(first), _) => format!(", at position {first}"),
+        (None, _) => String::new(),
+    };
+    let (events, are) = (some(*events, "event"), if *events == 1 { "is" } else { "are" });
+    format!("{events} {are} stored: {} by this run{range}, {} before it", count(*stored), count(*already))
 }
 
 /// An import under way.
@@ -320,6 +327,15 @@ impl Import {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_stored_is_told_in_the_number_that_fits() {
+        let told = |events, first: u64| {
+            words(&Summary { events, stored: events, already: 0, first: Some(first), next: Some(first + events) })
+        };
+        assert_eq!(told(1, 4), "1 event is stored: 1 by this run, at position 4, 0 before it");
+        assert_eq!(told(3, 4), "3 events are stored: 3 by this run, at positions 4 to 6, 0 before it");
+    }
 
     #[test]
     fn json_that_is_not_one_object_a_line_is_told_how_to_become_it() {

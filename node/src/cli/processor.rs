@@ -84,14 +84,28 @@ pub struct OfSegment {
     changing: Changing,
 }
 
+const EXAMPLE: &str = r#"Example, with this as totals.py in the directory where each `evener serve` was started:
+
+import json, sys
+for line in sys.stdin:
+    told = json.loads(line)
+    print("handled", told["event"]["id"], file=sys.stderr)
+    print(json.dumps({"delivery": told["delivery"], "ok": True}), flush=True)
+
+evener processor create totals --exec 'python3 totals.py'"#;
+
 /// A processor to create
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
 pub struct Create {
     /// Its name, unique in the cluster
     #[arg(value_parser = name())]
     name: String,
-    /// The program that handles its events, run by `sh -c`, one per segment at work: it reads one JSON object a
-    /// line and answers each with one
+    /// The program that handles its events, run by `sh -c` on each node, one per segment at work: it reads one JSON
+    /// object a line and answers each with one
+    ///
+    /// It is looked up on the node that runs it, a path such as ./totals.py in the working directory of that node's
+    /// `evener serve`: each node needs it. What it prints on stderr goes into the node's log.
     ///
     /// It reads {"delivery":1,"processor":"mail","segment":3,"epoch":8,"lent":false,"attempt":1,"replaying":false,
     /// "event":{…}} and answers {"delivery":1,"ok":true} or {"delivery":1,"error":"no such address"}, to which it may
@@ -116,7 +130,11 @@ pub struct Create {
     /// Only events with this very tag, which may be any text, as account=7; several: all of them
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// What must be handled one after the other: key-else-stream, stream, tag:NAME, extension:NAME, whole, none
+    /// What must be handled one after the other: key-else-stream (the events of one `key`, else of one subject), stream
+    /// (of one subject), tag:NAME, extension:NAME, whole (all), none [default: key-else-stream]
+    ///
+    /// Events that it finds nothing in, such as those without a subject, are one sequence together: one that keeps
+    /// failing sets aside all that come after it.
     #[arg(long, value_name = "POLICY")]
     sequencing: Option<String>,
     /// What happens when an event keeps failing: set-aside, stop or skip [default: set-aside]

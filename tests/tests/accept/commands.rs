@@ -72,3 +72,63 @@ async fn what_is_read_can_be_imported() {
     let tail = town.tell(&["tail", "--from", "1", "--to", "3"]).await;
     assert_eq!(tail.lines().count(), 2, "it ends: {tail}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_aside_is_seen_with_its_event_and_can_be_named_without_a_subject() {
+    let town = town().await;
+    let refuses =
+        r#"while read -r line; do n=${line#*\"delivery\":}; echo "{\"delivery\":${n%%,*},\"error\":\"no\"}"; done"#;
+    town.tell(&["processor", "create", "mail", "--exec", refuses, "--retry-attempts", "1"]).await;
+    let alone = r#"{"events":[{"id":"alone","source":"/t","type":"t.v1","data":{"n":7}}]}"#;
+    let file = town.folder().join("alone.json");
+    std::fs::write(&file, alone).unwrap();
+    town.tell(&["append", "--json", &file.display().to_string()]).await;
+    town.tell(&["wait", "caught-up", "mail"]).await;
+
+    let listed = town.tell(&["processor", "list"]).await;
+    assert!(listed.contains(" 3 set aside ") && listed.contains("3 sequences, 4 events"), "{listed}");
+    assert!(!listed.contains("caught-up"), "what was not handled is not well: {listed}");
+    let listed = town.tell(&["dead-letter", "list", "mail"]).await;
+    assert!(listed.contains("(no subject)") && listed.contains("--sequence ''"), "{listed}");
+    let shown = town.tell(&["dead-letter", "show", "mail", "--sequence", ""]).await;
+    assert!(shown.contains("id alone") && shown.contains(r#"data: {"n":7}"#) && shown.contains("cause: no"), "{shown}");
+    let json = town.tell(&["dead-letter", "show", "mail", "--sequence", "good", "-o", "json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["letters"][1]["event"]["data"], &json["letters"][1]["position"]), (&1.into(), &2.into()));
+
+    let told = town.tell(&["dead-letter", "drop", "mail", "--sequence", ""]).await;
+    assert!(told.contains("1 sequence of mail is given up"), "{told}");
+    let told = town.tell(&["dead-letter", "retry", "mail", "--all"]).await;
+    assert!(told.contains("2 sequences of mail are tried again now") && !told.contains("done"), "{told}");
+}
+
+/// The lines of the nth `sh` block below this heading of the README.
+fn readme(heading: &str, nth: usize) -> String {
+    let readme = include_str!("../../../README.md");
+    let section = readme.split_once(heading).expect("the README has this heading").1;
+    let block = section.split("```sh\n").nth(nth + 1).expect("it has so many blocks");
+    block.split("```").next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_readme_has_one_type_works_when_it_is_pasted() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &[]).await;
+    let folder = town.new_folder("try");
+    // The nodes of a town have another working directory than who types.
+    let here = folder.display();
+    let typed = readme("## Three nodes of your own", 1)
+        .replace("python3 totals.py", &format!("python3 {here}/totals.py"))
+        .replace("\"totals.txt\"", &format!("\"{here}/totals.txt\""));
+    let script = format!("evener() {{ '{EVENER}' \"$@\"; echo \"status $?\"; }}\n{typed}");
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", &script]).current_dir(&folder).env("EVENER_SERVER", town.urls()).output().await;
+    let output = output.unwrap();
+    let told = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("3 events are stored: 3 by this run"), "{told}");
+    assert_eq!((told.matches("status 0").count(), told.matches("status 9").count()), (3, 1), "{told}");
+    assert!(told.contains("sequence 'account-7' of totals/") && told.contains("cause: KeyError('data')"), "{told}");
+    let mut totals: Vec<_> = told.lines().filter(|line| line.starts_with("account-")).collect();
+    totals.sort_unstable();
+    assert_eq!(totals, ["account-7 100", "account-8 250"]);
+}
