@@ -150,13 +150,11 @@ fn is_trailer(line: &[u8]) -> bool {
     serde_json::from_slice::<Trailer>(line).is_ok()
 }
 
-/// What makes lines of the JSON that this is a line of, if it is a line of such.
-fn converter(line: &[u8]) -> Option<&'static str> {
-    let line = line.trim_ascii();
-    match line.first()? {
-        b'[' => Some("jq -c '.[]'"),
-        // An object that goes on in the next line.
-        b'{' if !line.ends_with(b"}") => Some("jq -c ."),
+/// JSON in another form than one object a line: what is odd about it, and what makes lines of it.
+fn other_form(line: &[u8], error: &cloudevent::Error) -> Option<(&'static str, &'static str)> {
+    match error {
+        _ if line.trim_ascii().starts_with(b"[") => Some(("it begins a JSON array", "jq -c '.[]'")),
+        cloudevent::Error::Json(error) if error.is_eof() => Some(("its JSON does not end on the line", "jq -c .")),
         _ => None,
     }
 }
@@ -229,21 +227,16 @@ impl Import {
         let wrong = |why: &dyn std::fmt::Display| {
             // It is the line of a file that somebody looks for, and the parser knows this one only.
             let why = why.to_string().replace(" at line 1 column ", " at column ");
-            let error =
-                ApiError::new(&codes::BAD_LINE, format!("line {number} of {} is not an event: {why}", self.name));
-            match converter(line) {
-                Some(jq) => error.hint(format!("a line has one whole JSON object: {}", piped(jq, &self.name))),
-                None => error,
-            }
+            ApiError::new(&codes::BAD_LINE, format!("line {number} of {} is not an event: {why}", self.name))
         };
         if line.len() as u64 > LINE_BYTES_MAX {
             return Err(wrong(&format!("it has more than {LINE_BYTES_MAX} bytes")));
         }
-        if line.trim_ascii().starts_with(b"[") {
-            return Err(wrong(&"it begins a JSON array"));
-        }
         let text = std::str::from_utf8(line).map_err(|error| wrong(&error))?;
-        cloudevent::from_json(text.trim()).map_err(|error| wrong(&error))
+        cloudevent::from_json(text.trim()).map_err(|error| match other_form(line, &error) {
+            Some((why, jq)) => wrong(&why).hint(format!("a line has one whole JSON object: {}", piped(jq, &self.name))),
+            None => wrong(&error),
+        })
     }
 
     async fn take(&mut self, number: u64, event: Event) -> Result<(), ApiError> {
@@ -339,9 +332,14 @@ mod tests {
 
     #[test]
     fn json_that_is_not_one_object_a_line_is_told_how_to_become_it() {
-        assert_eq!(converter(b"[{\"id\":\"1\"}]\n"), Some("jq -c '.[]'"));
-        assert_eq!([converter(b"{\r\n"), converter(b"{\"id\": \"1\",\n")], [Some("jq -c ."); 2]);
-        assert_eq!([converter(b"{\"id\":1}\n"), converter(b"id,source\n"), converter(b" \n")], [None; 3]);
+        let jq = |line: &str| other_form(line.as_bytes(), &cloudevent::from_json(line).unwrap_err()).map(|(_, jq)| jq);
+        assert_eq!(["[\n", "[{\"id\":\"1\"}]\n"].map(jq), [Some("jq -c '.[]'"); 2]);
+        assert_eq!(["{\r\n", "{\"id\": \"1\",\n"].map(jq), [Some("jq -c ."); 2]);
+        assert_eq!(
+            ["{\"id\":1}", "id,source", "{\"id\": \"1\", oops"].map(jq),
+            [None; 3],
+            "another form mends nothing"
+        );
         assert_eq!(piped("jq -c .", "a.json"), "jq -c . a.json | evener import -");
         assert_eq!(piped("jq -c .", "stdin"), "jq -c . | evener import -");
     }

@@ -135,7 +135,7 @@ fn behind(letters: &[Letter], events: &[Option<String>]) -> String {
     let all = some(letters.len() as u64, "event");
     let more = match letters.len() - events.len() {
         0 => String::new(),
-        _ => ", the first of them here; -o json has all, with all their data".to_owned(),
+        _ => ", the first of them here; -o json has all".to_owned(),
     };
     format!("\nbehind it: {all}{more}\n{}", table(["position", "type", "id", "data"], rows))
 }
