@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -129,9 +129,6 @@ fn wrapped_within(columns: usize, text: &str) -> String {
     out
 }
 
-/// Columns between two cells of a row.
-const GAP: usize = 2;
-
 /// A table with these heads. On a terminal each row is one line: what is too long for it is cut, and `-o json` has the
 /// whole; who reads from a pipe gets whole lines.
 pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
@@ -143,37 +140,45 @@ fn table_within<const N: usize>(
     heads: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
-    let rows = std::iter::once(heads.map(str::to_uppercase)).chain(rows).map(|row| row.map(one_line));
-    let mut rows: Vec<[String; N]> = rows.collect();
-    if let Some(columns) = columns {
-        let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + GAP;
-        let widths = shrunk((0..N).map(widest).collect(), columns.into());
-        for (cell, width) in rows.iter_mut().flat_map(|row| row.iter_mut().zip(&widths)) {
-            *cell = cut(cell, width - GAP);
-        }
-    }
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).add_rows(rows);
+    table.load_style(presets::NOTHING).set_truncation_indicator("…");
+    // What is cut is cut where its column ends, and not after its last whole word.
+    table.set_delimiter('\n');
+    match columns {
+        Some(columns) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    table.set_header(one_line(heads.map(str::to_uppercase)));
+    for row in rows {
+        table.add_row(one_line(row));
+    }
     for column in table.column_iter_mut() {
-        column.set_padding((0, GAP as u16));
+        column.set_padding((0, 2));
+    }
+    if let Some(columns) = columns {
+        let whole = table.column_max_content_widths().into_iter().map(|width| width.saturating_add(2)).collect();
+        for (column, width) in table.column_iter_mut().zip(shrunk(whole, columns)) {
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
+        }
     }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
 }
 
 /// Widths that fit together: the widest give, so that numbers stay whole.
-fn shrunk(mut widths: Vec<usize>, columns: usize) -> Vec<usize> {
-    // The last needs no gap behind it.
-    while widths.iter().sum::<usize>() > columns + GAP {
-        let Some(widest) = widths.iter_mut().max().filter(|width| **width > GAP + 2) else { break };
+fn shrunk(mut widths: Vec<u16>, columns: u16) -> Vec<u16> {
+    while widths.iter().map(|width| u32::from(*width)).sum::<u32>() > u32::from(columns) {
+        let Some(widest) = widths.iter_mut().max().filter(|width| **width > 4) else { break };
         *widest -= 1;
     }
     widths
 }
 
-/// A cause may be the several lines of a program's own error.
-fn one_line(cell: String) -> String {
-    cell.split_whitespace().collect::<Vec<_>>().join(" ")
+fn one_line<const N: usize>(cells: [String; N]) -> Row {
+    // A cause may be the several lines of a program's own error.
+    let mut row = Row::from(cells.map(|cell| cell.split_whitespace().collect::<Vec<_>>().join(" ")));
+    row.max_height(1);
+    row
 }
 
 /// When, from now: `in 12 s`, `3 min ago`. What is no time stays what it is.
@@ -236,10 +241,14 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("dead") && text.contains('…') && text.contains("no such"), "{text}");
-        assert_eq!(shrunk(vec![60, 7, 100, 9], 78), [32, 7, 32, 9], "the widest give");
+        assert_eq!(shrunk(vec![60, 7, 100, 9], 80), [32, 7, 32, 9], "the widest give");
         assert_eq!(shrunk(vec![60, 7], 80), [60, 7], "what fits stays");
+        let words = ["7".into(), "dead".into(), "a cause of many words goes on ".repeat(9)];
+        let text = table_within(Some(80), ["sequence", "state", "cause"], [words]);
         let filled = text.lines().nth(1).map(|line| line.chars().count());
-        assert_eq!(filled, Some(80), "what is cut fills the line: {text}");
+        let wide = table_within(Some(80), ["name"], [["漢".repeat(60)]]);
+        assert!((35..40).contains(&wide.matches('漢').count()), "a wide letter takes two columns: {wide}");
+        assert_eq!((text.lines().count(), filled), (2, Some(78)), "what is cut fills its column: {text}");
     }
 
     #[test]
