@@ -137,14 +137,16 @@ codes! {
         "Conditions are looked at when an append arrives and judged again at its place in the log, over a window \
          of the latest events. This append came out of the window before it was judged. Nothing of it is stored.";
     INVALID_APPEND = "EV0205" Invalid 400 "an append makes no sense",
-        "correct the event or condition that the message names; `evener append --help` and GET /openapi.json tell their form",
+        "correct the event or condition that the message names; GET /openapi.json and `evener append --help` tell \
+         their form",
         "Each event of an append needs a type, a source, and an id of its own; an append has at least one event. \
          Nothing of it is stored.";
 
     UNKNOWN_PROCESSOR = "EV0300" Invalid 404 "there is no such processor",
         "`evener processor list` (GET /processors) shows those there are",
         "Processors are known by the name they were created with, on all nodes, in upper and lower case as it was \
-         given. It may have been deleted, or never created on this cluster: look whether the server asked (`--server`) is one of the right one.";
+         given. It may have been deleted, or never created on this cluster: look whether the server that \
+         was asked (`--server`) is of the right one.";
     EXISTS = "EV0301" Conflict 409 "it exists already and differs",
         "choose another name, or delete the old one first",
         "Creating what exists already in the same form is no error. What decides which segment an event belongs \
@@ -153,14 +155,15 @@ codes! {
         "`evener processor show NAME` (GET /processors/NAME) lists its segments",
         "A segment is called by its number, and they are numbered from 0: one with 16 segments has 0 to 15.";
     INVALID_CHANGE = "EV0303" Invalid 400 "the change cannot be made like this",
-        "correct what the message names; `evener processor create --help` and GET /openapi.json tell what can be asked for",
+        "correct what the message names; GET /openapi.json and `evener processor create --help` tell \
+         what can be asked for",
         "The request is well formed and asks for something that cannot be, for example a processor without \
          segments, or with more than the limit `segments_max`.";
     UNKNOWN_SEQUENCE = "EV0304" Invalid 404 "no such sequence is set aside",
         "`evener dead-letter list NAME` (GET /processors/NAME/dead-letters) shows those that are",
         "A sequence is set aside when one of its events failed; it is named as the sequencing policy names it, by \
-         default by the event's key, else its subject. Events that it finds no name for are one sequence, whose name is \
-         empty: `--sequence ''`, or `\"sequence\":\"\"`. It may have been finished in the meantime.";
+         default by the event's key, else its subject. Events that it finds no name for are one sequence, whose name \
+         is empty: `--sequence ''`, or `\"sequence\":\"\"`. It may have been finished in the meantime.";
     FENCED = "EV0305" Conflict 409 "the claim has another owner by now",
         "look again; the new owner goes on with it",
         "A token, a letter and a claim change only under the claim's current epoch (P4). The segment was taken over in \
