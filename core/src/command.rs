@@ -230,8 +230,8 @@ pub enum LetterMove {
         /// How.
         failure: Failure,
     },
-    /// `on_error: stop`: the segment waits with this event. From the attempt that `own_attempts` names on the
-    /// claim goes to another capable node where there is one.
+    /// `on_error: stop`, or nobody to ask: the segment waits with this event. From the attempt that `own_attempts`
+    /// names on the claim goes to another capable node where there is one; at once where nobody can be asked here.
     Stall {
         /// The claim.
         segment: SegmentId,
@@ -241,6 +241,8 @@ pub enum LetterMove {
         position: Position,
         /// How.
         failure: Failure,
+        /// Not the event failed: its handler cannot be asked on this node.
+        unable: bool,
     },
     /// What the segment waited with is done.
     Resume {

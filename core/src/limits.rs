@@ -74,6 +74,8 @@ limits! {
     operations_max = 1_024 in 16..=65_536;
     /// How long a released segment may not return to its node: two leases of 5 s.
     release_bar_ms = 10_000 in 100..=3_600_000;
+    /// How long a segment whose handler could not be asked on a node may not return there.
+    unable_bar_ms = 60_000 in 100..=3_600_000;
     /// Attempts by the segment's owner before a failing sequence is lent, or its segment moved.
     own_attempts = 3 in 1..=1_000;
     /// Items of one token; a merge that would make more is refused.
@@ -154,9 +156,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn p10_a_limit_out_of_its_bounds_is_named(which in 0_usize..25, beyond in any::<bool>(), by in 1_u32..) {
+        fn p10_a_limit_out_of_its_bounds_is_named(which in 0_usize..26, beyond in any::<bool>(), by in 1_u32..) {
             let mut row = Limits::DEFAULT.rows();
-            prop_assert_eq!(row.by_ref().count(), 25, "this test goes through all of them");
+            prop_assert_eq!(row.by_ref().count(), 26, "this test goes through all of them");
             let (name, _, least, most) = Limits::DEFAULT.rows().nth(which).expect("there are so many");
             let value = if beyond { most.saturating_add(by) } else { least.saturating_sub(by) };
             let limits = with(which, value);

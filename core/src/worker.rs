@@ -314,9 +314,10 @@ impl<T: Clone> Worker<T> {
 
     /// The segment waits with this event.
     fn stall(&mut self, now: Moment, segment: SegmentId, epoch: Epoch, work: Work<T>, attempt: u32, fault: Fault) {
+        let unable = fault.meaning == Meaning::Unable;
         let failure = self.failure(attempt, fault);
         let (position, until, cause) = (work.position, now.after(failure.wait()), failure.cause.clone());
-        self.letters.push(LetterMove::Stall { segment, epoch, position, failure });
+        self.letters.push(LetterMove::Stall { segment, epoch, position, failure, unable });
         if self.draining == Draining::No {
             self.phase = Phase::Stalled(work, attempt, until, cause);
         }

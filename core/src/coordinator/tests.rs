@@ -234,6 +234,9 @@ fn run(segments: u32, on_error: OnError, faults: Faults, limits: Limits, steps: 
         assert_waits(&world); // a person waits for no schedule
     }
     assert_refusals_do_not_count(&world, &planned);
+    // What was barred from a node may go home once it is not.
+    world.pass(world.now + u64::from(limits.unable_bar_ms));
+    assert!(world.settle(world.now + 60_000), "it moves home");
     let index = world.index;
     world.pass(world.now + 3_600_000);
     assert!(world.settle(world.now), "nobody waits for anything");

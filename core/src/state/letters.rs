@@ -103,9 +103,10 @@ impl State {
                 self.lend(index, id, sequence);
                 Ok(())
             }
-            LetterMove::Stall { segment, epoch, position, failure } => {
+            LetterMove::Stall { segment, epoch, position, failure, unable } => {
                 processor.held_by(node, *segment, *epoch, None)?;
-                self.stall(index, id, *segment, *position, failure);
+                let failure = Failure { cause: cut(&failure.cause, limits.cause_bytes_max), ..failure.clone() };
+                self.stall(index, id, *segment, Stall { position: *position, failure, recorded: now }, *unable);
                 Ok(())
             }
             LetterMove::Resume { segment, epoch, position } => {
@@ -122,21 +123,23 @@ impl State {
         }
     }
 
-    /// The segment waits with its event; after the owner's attempts another capable node gets the claim.
-    fn stall(&mut self, index: LogIndex, id: ProcessorId, segment: SegmentId, position: Position, failure: &Failure) {
+    /// The segment waits with its event. After the owner's attempts another capable node gets the claim, and at once
+    /// where the handler cannot be asked on this one: then one on which it was not found to be so lately.
+    fn stall(&mut self, index: LogIndex, id: ProcessorId, segment: SegmentId, stall: Stall, unable: bool) {
         let (now, limits) = (self.recorded, self.limits);
-        let others = self.others(id, segment);
+        let mut others = self.others(id, segment);
         let Some(processor) = self.processors.get_mut(&id) else { return };
         let Some(share) = processor.segments.get_mut(&segment) else { return };
-        let mut failure = failure.clone();
-        failure.cause = cut(&failure.cause, limits.cause_bytes_max);
-        let attempt = failure.attempt;
-        share.stalled = Some(Stall { position, failure, recorded: now });
+        let attempt = stall.failure.attempt;
+        share.stalled = Some(stall);
         let Some(owner) = share.claim.owner else { return };
-        if attempt >= limits.own_attempts && !others.is_empty() {
+        if unable {
+            others.retain(|other| !share.claim.bars(*other, now));
+        }
+        if (unable || attempt >= limits.own_attempts) && !others.is_empty() {
             let to = others[attempt as usize % others.len()];
-            let until = now.after(core::time::Duration::from_millis(u64::from(limits.release_bar_ms)));
-            share.claim.bar(owner, now, until);
+            let bar_ms = if unable { limits.unable_bar_ms } else { limits.release_bar_ms };
+            share.claim.bar(owner, now, now.after(core::time::Duration::from_millis(u64::from(bar_ms))));
             share.claim.give(Some(to), self.given.next_epoch(), index);
             self.touch(index);
         }

@@ -329,7 +329,12 @@ async fn a_segment_that_stands_still_says_why_and_what_to_do() {
     fill(&engine, 0..1).await;
     let (segment, epoch) = (SegmentId(1), Epoch(segment.epoch));
     let failure = Failure { attempt: 4, cause: "boom".into(), wait_ms: 60_000, draw: 0, last: false };
-    progress(&engine, vec![], vec![LetterMove::Stall { segment, epoch, position: Position(0), failure }]).await;
+    progress(
+        &engine,
+        vec![],
+        vec![LetterMove::Stall { segment, epoch, position: Position(0), failure, unable: false }],
+    )
+    .await;
     let segment = &processor(&engine, "p").await.segments[1];
     assert_eq!((segment.state.as_str(), segment.attempt), ("stalled", Some(4)));
     let reason = segment.reason.as_deref().unwrap();

@@ -137,7 +137,7 @@ fn letters() -> Vec<LetterMove> {
         LetterMove::Queue { segment, epoch, sequence: sequence.clone(), position, kind },
         LetterMove::Done { right: Right::Claim(segment, epoch), sequence: sequence.clone(), position, skipped: true },
         LetterMove::Failed { right: lent, sequence: sequence.clone(), position, failure: failure.clone() },
-        LetterMove::Stall { segment, epoch, position, failure },
+        LetterMove::Stall { segment, epoch, position, failure, unable: true },
         LetterMove::Resume { segment, epoch, position },
         LetterMove::Return { right: lent, sequence },
     ]

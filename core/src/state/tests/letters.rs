@@ -222,13 +222,35 @@ fn an_event_that_is_skipped_after_its_only_attempt_is_counted_once_and_needs_no_
 fn on_error_stop_moves_the_claim_after_the_owners_attempts() {
     let mut log = set_up(OnError::Stop, 1);
     let (segment, epoch) = place(&log, "s0");
-    let stall = |attempt| LetterMove::Stall { segment, epoch, position: Position(0), failure: failure(attempt, false) };
+    let stall = |attempt| LetterMove::Stall {
+        segment,
+        epoch,
+        position: Position(0),
+        failure: failure(attempt, false),
+        unable: false,
+    };
     tell(&mut log, 1, vec![stall(1), stall(2)], vec![]);
     assert_eq!(log.processor().segments[&segment].claim.owner, Some(NodeId(1)));
     tell(&mut log, 1, vec![stall(3)], vec![]);
     let share = &log.processor().segments[&segment];
     assert_ne!(share.claim.owner, Some(NodeId(1)));
     assert_eq!(share.stalled.as_ref().map(|stall| stall.failure.attempt), Some(3));
+}
+
+#[test]
+fn a_segment_whose_handler_cannot_be_asked_goes_at_once_to_a_node_that_was_not_tried() {
+    let mut log = set_up(OnError::SetAside, 1);
+    let segment = place(&log, "s0").0;
+    let owner = |log: &Log| log.processor().segments[&segment].claim.owner.expect("it has one");
+    let mut tried = Vec::new();
+    for attempt in 1..=5 {
+        let (node, epoch) = (owner(&log), log.processor().segments[&segment].claim.epoch);
+        tried.push(node.0);
+        let (position, failure) = (Position(0), failure(attempt, false));
+        tell(&mut log, node.0, vec![LetterMove::Stall { segment, epoch, position, failure, unable: true }], vec![]);
+    }
+    assert_eq!(tried[0..3].iter().collect::<alloc::collections::BTreeSet<_>>().len(), 3, "{tried:?}");
+    assert_eq!(tried[3..], [tried[2]; 2], "all were tried: it stays, and does not wander");
 }
 
 #[test]
