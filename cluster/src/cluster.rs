@@ -122,8 +122,16 @@ impl Cluster {
         let engine = engine.await.map_err(|why| StartError::Failed(journal.stopped().unwrap_or(why)))?;
 
         let leadership = follow_leadership(&engine, stop.clone());
-        let proposer =
-            Proposer::start(config.proposer, engine.clone(), clock.clone(), shared, leadership.clone(), stop.clone());
+        let (lack, lacking) = watch::channel(None);
+        let proposer = Proposer::start(
+            config.proposer,
+            engine.clone(),
+            clock.clone(),
+            shared,
+            leadership.clone(),
+            lacking,
+            stop.clone(),
+        );
         let node = Arc::new(Node {
             peer,
             events: EventReader::new(journal.clone(), ledger.index.clone()),
@@ -133,6 +141,7 @@ impl Cluster {
             ledger,
             proposer,
             leadership,
+            lack,
             session: watch::Sender::new(None),
             leases: Mutex::new(Leases::default()),
             links: links.clone(),
@@ -180,6 +189,7 @@ impl Cluster {
         spawn(Box::pin(async move { resuming.engine.resume(resuming.config.raft.heartbeat).await }));
         spawn(Box::pin(start::announce(node.clone())));
         spawn(Box::pin(keeper::keep(node.clone())));
+        spawn(Box::pin(warden::look_out(node.clone())));
         spawn(Box::pin(warden::count_leases(node.clone())));
         spawn(Box::pin(warden::reconcile(node.clone())));
         spawn(Box::pin(node.links.clone().watch(node.clone())));

@@ -4,6 +4,15 @@ use std::time::Duration;
 
 use evener_core::{append::Refusal, command::Why, id::NodeId};
 
+use crate::majority::Lack;
+
+/// Before one asks again a leader that has no majority: at least so long,
+const AGAIN_MIN: Duration = Duration::from_secs(1);
+/// and no longer than this, however long it has lasted.
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+/// What helps where there is no majority.
+const WAY_OUT: &str = "start or reconnect those that are missing: `evener cluster status` shows them";
+
 /// What a caller should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Class {
@@ -63,6 +72,15 @@ impl Error {
              nothing was written; see `evener cluster status`"
         );
         Self::new(Class::Overloaded, message).retry_after(Duration::from_secs(1))
+    }
+
+    /// This node leads, and not enough of the others answer it. Nothing was done.
+    #[must_use]
+    pub fn no_majority(lack: &Lack) -> Self {
+        let silence = lack.since.elapsed();
+        let message = format!("{}; nothing was done; {WAY_OUT}", lack.told());
+        // What has lasted for long will hardly be over in a moment.
+        Self::new(Class::Overloaded, message).retry_after(silence.clamp(AGAIN_MIN, AGAIN_MAX))
     }
 
     /// It was sent, and no answer came.

@@ -4,7 +4,7 @@
 //! consensus (`raft`, the only folder that knows openraft); what is applied, where a start begins and under whose
 //! time (`view`, `recovery`, `log_clock`); how commands get into the log (`proposal`, `proposer`); how a node becomes
 //! a member (`start`, `gate`), keeps its session (`keeper`, `sessions`), and what only the leader does (`warden`,
-//! `membership`). A [`Cluster`] is all of it together, for one node.
+//! `majority`, `membership`). A [`Cluster`] is all of it together, for one node.
 
 pub mod config;
 pub mod error;
@@ -42,6 +42,7 @@ mod start;
 mod keeper;
 mod sessions;
 
+mod majority;
 mod membership;
 mod warden;
 

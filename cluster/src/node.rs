@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     error::{Class, Error},
     links::Links,
+    majority::Lack,
     message::Kind,
     messages::{Lead, ReadAt, Renew, Renewed},
     proposal::Group,
@@ -53,6 +54,8 @@ pub struct Node {
     pub events: EventReader,
     pub proposer: Arc<Proposer>,
     pub leadership: watch::Receiver<Leadership>,
+    /// On the leader: that it has no majority.
+    pub lack: watch::Sender<Option<Lack>>,
     pub session: watch::Sender<Option<SessionId>>,
     pub leases: Mutex<Leases>,
     pub links: Arc<Links>,
@@ -84,6 +87,17 @@ impl Node {
     /// Whether this node leads, as far as it knows.
     pub fn leads(&self) -> bool {
         self.leadership.borrow().leader == Some(self.me())
+    }
+
+    /// Whether it leads and knows that nothing can be decided.
+    pub fn lacks(&self) -> bool {
+        self.lack.borrow().is_some()
+    }
+
+    /// That nothing can be decided, where that has lasted so long that nobody should wait for it.
+    pub fn despairs(&self) -> Option<Lack> {
+        let lack = self.lack.borrow();
+        lack.clone().filter(|lack| lack.since.elapsed() >= self.config.raft.election_max)
     }
 
     /// Refuses what comes after the end.
@@ -162,14 +176,17 @@ impl Node {
         let deadline = Instant::now() + wait;
         let asked = async {
             loop {
+                if let Some(lack) = self.despairs() {
+                    return Err(Error::no_majority(&lack));
+                }
                 if let Some(index) = self.read_index(deadline).await {
                     self.ledger.view.reach(index).await;
-                    return index;
+                    return Ok(index);
                 }
                 sleep(ASK_AGAIN_WAIT).await;
             }
         };
-        timeout_at(deadline, asked).await.map_err(|_| Error::no_leader(wait))
+        timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(Error::no_leader(wait)))
     }
 
     async fn read_index(&self, deadline: Instant) -> Option<LogIndex> {

@@ -145,6 +145,12 @@ impl Proposal {
         let _ = self.reply.send(fate);
     }
 
+    /// It is not tried any more, for this reason.
+    pub fn give_up(self, why: &str) {
+        let fate = if self.tainted { Fate::Unknown(why.to_owned()) } else { Fate::NotLeader(None) };
+        self.end(fate);
+    }
+
     /// It is about to leave.
     pub fn leaves(&self) {
         self.sent.store(true, Relaxed);

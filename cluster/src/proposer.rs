@@ -27,6 +27,7 @@ use tokio::{
 use crate::{
     config::Proposer as Settings,
     error::{Class, Error},
+    majority::Lack,
     proposal::{self, Decided, Fate, Group, Proposal, Waiting},
     raft::{Engine, Payload, WriteError},
     transport::Clock,
@@ -70,6 +71,7 @@ pub struct Proposer {
     clock: Arc<dyn Clock>,
     links: Arc<dyn Forward>,
     leadership: watch::Receiver<Leadership>,
+    lack: watch::Receiver<Option<Lack>>,
     queue: Mutex<BTreeMap<ContextId, VecDeque<Proposal>>>,
     more: Notify,
     slots: Arc<Semaphore>,
@@ -85,6 +87,7 @@ impl Proposer {
         clock: Arc<dyn Clock>,
         links: Arc<dyn Forward>,
         leadership: watch::Receiver<Leadership>,
+        lack: watch::Receiver<Option<Lack>>,
         stop: tokio_util::sync::CancellationToken,
     ) -> Arc<Self> {
         let proposer = Arc::new(Self {
@@ -94,6 +97,7 @@ impl Proposer {
             clock,
             links,
             leadership,
+            lack,
             queue: Mutex::default(),
             more: Notify::new(),
             commands: Arc::default(),
@@ -125,6 +129,7 @@ impl Proposer {
         match timeout_at(deadline, &mut waiting.fate).await {
             Ok(Ok(Fate::Decided(decided))) => Ok(decided),
             Ok(Ok(Fate::Unknown(why))) => Err(Error::unknown(why)),
+            Ok(Ok(Fate::NotLeader(_))) if let Some(lack) = &*self.lack.borrow() => Err(Error::no_majority(lack)),
             Ok(Ok(Fate::NotLeader(leader))) => {
                 Err(Error { leader, ..Error::new(Class::Refused, "this node does not lead; ask the leader") })
             }
@@ -133,6 +138,7 @@ impl Proposer {
             Err(_) if waiting.was_sent() => {
                 Err(Error::unknown(format!("no majority answered within {:?}", self.settings.deadline)))
             }
+            Err(_) if let Some(lack) = &*self.lack.borrow() => Err(Error::no_majority(lack)),
             Err(_) => Err(Error::no_leader(self.settings.deadline)),
         }
     }
@@ -151,6 +157,13 @@ impl Proposer {
         });
         let fates = join_all(fates).await;
         codec::encode_message(&fates).map_err(|error| Error::new(Class::Unknown, error.to_string()))
+    }
+
+    /// There is no majority, and there has been none for long: who waits for one waits no more. What went out
+    /// before goes on waiting for what comes of it.
+    pub fn despair(&self, lack: &Lack) {
+        let waiting = std::mem::take(&mut *self.queue.lock());
+        waiting.into_values().flatten().for_each(|proposal| proposal.give_up(&lack.told()));
     }
 
     /// Commands that wait or are under way.
@@ -187,18 +200,27 @@ impl Proposer {
                 }
             };
             last = context;
-            let Leadership { leader, .. } = *self.leadership.borrow();
-            match leader {
+            match self.leader() {
                 Some(leader) if leader == self.engine.me() => self.write(context, slot).await,
                 Some(leader) => self.send(context, leader, slot),
                 None => {
                     self.turn_away(None);
-                    let mut leadership = self.leadership.clone();
-                    let led = leadership.wait_for(|now| now.leader.is_some());
-                    let _ = tokio::time::timeout(RETRY_WAIT, led).await;
+                    let _ = tokio::time::timeout(RETRY_WAIT, self.led()).await;
                 }
             }
         }
+    }
+
+    /// Who takes proposals. A leader without a majority does not: they would be neither done nor undone.
+    fn leader(&self) -> Option<NodeId> {
+        self.leadership.borrow().leader.filter(|_| self.lack.borrow().is_none())
+    }
+
+    /// Waits until somebody takes them.
+    async fn led(&self) {
+        let (mut leadership, mut lack) = (self.leadership.clone(), self.lack.clone());
+        let _ = leadership.wait_for(|now| now.leader.is_some()).await;
+        let _ = lack.wait_for(Option::is_none).await;
     }
 
     fn next_context(&self, last: ContextId) -> Option<ContextId> {

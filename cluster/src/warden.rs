@@ -1,6 +1,6 @@
-//! What only the leader does: counts the leases, lets the Raft group follow the members, raises the feature level.
+//! What only the leader does: looks whether a majority answers it, counts the leases, lets the Raft group follow the members, raises the feature level.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use evener_core::{
     command::Command,
@@ -9,9 +9,55 @@ use evener_core::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    majority::{Lack, Lookout},
     membership::{self, Step},
     node::Node,
 };
+
+/// Knows whether a majority answers, while this node leads: people are told once that none does, and once that it is
+/// over. Runs as long as the node does.
+pub async fn look_out(node: Arc<Node>) {
+    let (me, patience) = (node.me(), node.config.raft.election_max);
+    loop {
+        let term = reign(&node).await;
+        let mut lookout = Lookout::new(me, patience, Instant::now());
+        while node.leads() && node.leadership.borrow().term == term {
+            let lack = lookout.look(&node.engine.standing(), &node.links.gone().borrow(), Instant::now());
+            tell(&node, lack.as_ref());
+            node.lack.send_replace(lack);
+            if let Some(lack) = node.despairs() {
+                node.proposer.despair(&lack);
+            }
+            pause(&node, term, node.config.raft.heartbeat).await;
+        }
+        if node.lack.send_replace(None).is_some() {
+            tracing::info!("this node does not lead any more");
+        }
+    }
+}
+
+/// Tells people of a lack that begins or ends now.
+fn tell(node: &Node, lack: Option<&Lack>) {
+    match (&*node.lack.borrow(), lack) {
+        (None, Some(lack)) => {
+            let silent: Vec<_> = lack.silent.iter().map(|voter| node.name_of(*voter)).collect();
+            let (why, silent) = (lack.told(), silent.join(", "));
+            tracing::warn!("{why}, and nothing is changed until a majority does; no answer comes from {silent}");
+        }
+        (Some(before), None) => {
+            tracing::info!("a majority answers again, after {} s", before.since.elapsed().as_secs());
+        }
+        _ => {}
+    }
+}
+
+/// Waits so long, or until this node does not lead in this term any more.
+async fn pause(node: &Node, term: Term, wait: Duration) {
+    // A clone takes every old value for news: what is waited for is said.
+    let mut leadership = node.leadership.clone();
+    let lost = leadership.wait_for(|now| now.term != term || now.leader != Some(node.me()));
+    let _ = tokio::time::timeout(wait, lost).await;
+}
 
 /// Counts leases while this node leads. Runs as long as the node does.
 pub async fn count_leases(node: Arc<Node>) {
@@ -20,11 +66,7 @@ pub async fn count_leases(node: Arc<Node>) {
         node.leases.lock().reign(term);
         tracing::info!(%term, "this node leads");
         while node.leads() && node.leadership.borrow().term == term {
-            let silent = {
-                let state = node.ledger.view.state();
-                node.leases.lock().expired(&state.sessions, node.config.lease, Instant::now())
-            };
-            for (who, session) in silent {
+            for (who, session) in silent(&node) {
                 let (name, lease) = (node.name_of(who), node.config.lease);
                 tracing::warn!(%session, "{name} was not heard of for {lease:?}: what it had goes to others");
                 // Judged at its place in the log: whatever goes wrong here, the next round sees what is.
@@ -32,13 +74,20 @@ pub async fn count_leases(node: Arc<Node>) {
                     tracing::debug!(%error, "failed to expire a session");
                 }
             }
-            // A clone takes every old value for news: what is waited for is said.
-            let mut leadership = node.leadership.clone();
-            let lost = leadership.wait_for(|now| now.term != term || now.leader != Some(node.me()));
-            let _ = tokio::time::timeout(node.config.lease / 10, lost).await;
+            pause(&node, term, node.config.lease / 10).await;
         }
         node.leases.lock().abdicate();
     }
+}
+
+/// Whose leases are over. Without a majority no session can be ended, and the leader renews none, not even its own:
+/// whoever lives when there is one again has a whole lease.
+fn silent(node: &Node) -> Vec<(NodeId, SessionId)> {
+    if node.lacks() {
+        return Vec::new();
+    }
+    let state = node.ledger.view.state();
+    node.leases.lock().expired(&state.sessions, node.config.lease, Instant::now())
 }
 
 /// Waits until this node leads and has applied an entry of its own term: then it knows every session there is.
@@ -82,8 +131,8 @@ pub async fn reconcile(node: Arc<Node>) {
 
 /// Does one thing, if there is one to do.
 async fn step(node: &Node) -> Result<bool, String> {
-    // Before it is founded there is nobody to follow.
-    if !node.is_founded() {
+    // Before it is founded there is nobody to follow, and without a majority nothing comes of it.
+    if !node.is_founded() || node.lacks() {
         return Ok(false);
     }
     let standing = node.engine.standing();
@@ -114,6 +163,10 @@ async fn step(node: &Node) -> Result<bool, String> {
 /// `session` is the one that it had before it was looked for: a process that has begun meanwhile is another.
 pub async fn mourn(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
     if node.leads() {
+        // It is looked for again, and ended once it can be.
+        if node.lacks() {
+            return;
+        }
         let live = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
         if let Some(session) = session.filter(|session| live == Some(*session)) {
             tracing::info!(%session, "the process of {} is gone: what it had goes to others", node.name_of(who));

@@ -252,6 +252,64 @@ async fn a_leader_cut_off_acknowledges_nothing_and_reads_nothing_stale() {
     }
 }
 
+/// Nobody else is elected, as no two can reach each other.
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_a_majority_begins_nothing_and_says_so_soon() {
+    let sea = Sea::three(10).await;
+    let leads = sea.leader();
+    sea.store(leads, 1, 100).await;
+    for (one, other) in [(1, 2), (2, 3), (3, 1)] {
+        sea.net.partition(&[&host(one)], &[&host(other)]);
+    }
+    sleep(Duration::from_secs(4)).await;
+    let node = sea.node(leads);
+    let last = node.status().last;
+    for round in 0..5 {
+        let start = Instant::now();
+        let stored = async { node.append(event("s", 2, 100)).await.unwrap_err() };
+        let read = async { node.barrier().await.unwrap_err() };
+        let changed = async { node.propose(Command::Remove(NodeId(leads % 3 + 1))).await.unwrap_err() };
+        let (stored, read, changed) = tokio::join!(stored, read, changed);
+        assert!(start.elapsed() <= Duration::from_secs(1), "round {round}: {:?}", start.elapsed());
+        for error in [stored, read, changed] {
+            assert_eq!(error.class, Class::Overloaded, "{error}");
+            assert!(error.message.starts_with("no majority for") && error.message.contains("1 of 3 voters answers"));
+            let again = error.retry_after.unwrap();
+            assert!((Duration::from_secs(1)..=Duration::from_secs(30)).contains(&again), "{again:?}");
+        }
+        sleep(Duration::from_secs(15)).await;
+    }
+    assert_eq!((sea.leader(), node.status().last), (leads, last), "nothing is proposed that cannot be decided");
+    sea.net.heal();
+    sea.settle(3).await;
+    assert_eq!(sea.store(leads, 2, 100).await.first, Position(1));
+}
+
+/// Their sockets are closed, so it knows at once; and whoever asks waits a while, as they may be back in a moment.
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_majority_is_killed_ends_no_session_and_goes_on_when_one_is_back() {
+    let mut sea = Sea::three(11).await;
+    let leads = sea.leader();
+    let others: Vec<u64> = sea.up.keys().copied().filter(|nth| *nth != leads).collect();
+    for nth in &others {
+        sea.kill(*nth).await;
+    }
+    sleep(Duration::from_millis(500)).await;
+    let start = Instant::now();
+    let error = sea.node(leads).append(event("s", 1, 100)).await.unwrap_err();
+    assert_eq!(error.class, Class::Overloaded, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(sea.node(leads).state().sessions.len(), 3);
+    sea.start(others[0], |_| {}).await.unwrap();
+    sea.until("who stays away has no session", |sea| {
+        let state = sea.node(leads).state();
+        !state.sessions.contains_key(&NodeId(others[1])) && state.sessions.len() == 2
+    })
+    .await;
+    assert_eq!(sea.store(leads, 1, 100).await.first, Position(0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_hears_nobody_or_is_heard_by_nobody_is_replaced() {
     for (seed, inward) in [(1, true), (2, false), (3, true), (4, false)] {

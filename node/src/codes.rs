@@ -183,7 +183,7 @@ codes! {
         "A node, a processor, a segment or a sequence was named that the cluster does not have; the message says \
          which. It may have gone in the meantime.";
 
-    NO_LEADER = "EV0400" Overloaded 503 "the cluster has no leader for now",
+    NO_LEADER = "EV0400" Overloaded 503 "the cluster has no leader, or no majority, for now",
         "repeat it; if it lasts, see which nodes are down: `evener cluster status`",
         "Writing needs a majority of the voting nodes. Where only a minority can reach each other nothing is \
          written until a majority is back; reading with `consistency=local` goes on. Nothing happened.";

@@ -342,7 +342,7 @@ impl From<evener_cluster::Error> for ApiError {
             // What a node refuses, another may do: it does not lead, or it has stopped.
             (None, Theirs::Refused) => Self::new(&codes::STOPPING, message),
             (None, Theirs::Unknown) => Self::new(&codes::OUTCOME_UNKNOWN, message),
-            (None, Theirs::Overloaded) if message.starts_with("no leader") => Self::new(&codes::NO_LEADER, message),
+            (None, Theirs::Overloaded) if nobody_leads(&message) => Self::new(&codes::NO_LEADER, message),
             (None, Theirs::Overloaded) => Self::new(&codes::OVERLOADED, message),
         };
         match retry_after {
@@ -350,6 +350,11 @@ impl From<evener_cluster::Error> for ApiError {
             None => told,
         }
     }
+}
+
+/// Nobody leads, or whoever does leads nobody.
+fn nobody_leads(message: &str) -> bool {
+    ["no leader", "no majority"].iter().any(|what| message.starts_with(what))
 }
 
 #[cfg(test)]

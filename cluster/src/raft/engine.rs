@@ -1,6 +1,11 @@
 //! One node's Raft, for the rest of the crate: in goes what should be in the log, out comes where it stands.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use evener_core::{
@@ -93,12 +98,16 @@ pub struct Standing {
     pub voters: Vec<NodeId>,
     /// Who votes whichever way a change of the membership ends.
     pub sure: Vec<NodeId>,
+    /// Of each of these more than half must agree: one set of voters, two while the membership is being changed.
+    pub quorums: Vec<BTreeSet<NodeId>>,
     /// The membership is being changed.
     pub joint: bool,
     /// Everybody in the group, voter or not.
     pub seats: BTreeMap<NodeId, Seat>,
     /// On the leader: how far each other's log is known to match.
     pub matched: BTreeMap<NodeId, Option<LogIndex>>,
+    /// On the leader: how long ago what each other node has answered was sent; none of who has answered nothing yet.
+    pub heard: BTreeMap<NodeId, Duration>,
     /// On the leader: how long ago a quorum last answered.
     pub quorum_age: Option<Duration>,
     /// Why it has stopped.
@@ -124,6 +133,7 @@ impl News {
 fn standing(metrics: &openraft::RaftMetrics<Types>) -> Standing {
     let index = |id: &Option<super::types::LogId>| id.as_ref().map(|id| LogIndex(id.index));
     let membership = metrics.membership_config.membership();
+    let heard = metrics.heartbeat.iter().flatten();
     Standing {
         role: match metrics.state {
             ServerState::Leader => Role::Leader,
@@ -139,9 +149,15 @@ fn standing(metrics: &openraft::RaftMetrics<Types>) -> Standing {
         applied: index(&metrics.last_applied),
         voters: membership.voter_ids().map(NodeId).collect(),
         sure: sure(membership.get_joint_config()),
+        quorums: membership
+            .get_joint_config()
+            .iter()
+            .map(|voters| voters.iter().copied().map(NodeId).collect())
+            .collect(),
         joint: membership.get_joint_config().len() > 1,
         seats: membership.nodes().map(|(node, seat)| (NodeId(*node), seat.clone())).collect(),
         matched: metrics.replication.iter().flatten().map(|(node, matched)| (NodeId(*node), index(matched))).collect(),
+        heard: heard.filter_map(|(node, at)| Some((NodeId(*node), at.as_ref()?.elapsed()))).collect(),
         quorum_age: metrics.last_quorum_acked.as_ref().map(|at| at.elapsed()),
         stopped: metrics.running_state.as_ref().err().map(told),
     }
@@ -163,7 +179,7 @@ impl Moves {
 }
 
 /// Who is a voter of all of these.
-fn sure(configs: &[std::collections::BTreeSet<u64>]) -> Vec<NodeId> {
+fn sure(configs: &[BTreeSet<u64>]) -> Vec<NodeId> {
     let Some((first, others)) = configs.split_first() else { return Vec::new() };
     first.iter().filter(|node| others.iter().all(|config| config.contains(node))).copied().map(NodeId).collect()
 }
