@@ -13,6 +13,7 @@ pub mod exec;
 pub mod handler;
 pub mod threads;
 
+mod doubt;
 mod open_files;
 
 pub mod cloudevent;

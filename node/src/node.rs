@@ -21,6 +21,7 @@ use crate::{
     RawEvent,
     client::Client,
     codes,
+    doubt::Doubt,
     engine::{Answers, Reply, Request},
     error::ApiError,
     handler::{self, Event},
@@ -40,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const ONE_WISH: Duration = Duration::from_millis(500);
 /// The pause before it is repeated, where the error names none.
 const PAUSE: Duration = Duration::from_millis(100);
+/// And the longest, whatever it names: what it waits for may be there sooner.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A node of the cluster, in this process or far away. Clones are the same node.
 #[derive(Clone)]
@@ -221,13 +224,15 @@ impl Node {
     /// Those of the request; what may be repeated was repeated for a while.
     pub async fn ask(&self, request: Request) -> Result<Reply, ApiError> {
         let begun = Instant::now();
+        let mut doubt = Doubt::default();
         loop {
             let error = match self.0.answers.call(request.clone()).await {
                 Err(error) if error.may_repeat() && begun.elapsed() < self.0.patience => error,
-                answer => return answer,
+                answer => return answer.map_err(|error| doubt.told(error)),
             };
+            doubt.note(&error);
             let told = error.retry_after_ms.map(|wait| Duration::from_millis(u64::from(wait)));
-            tokio::time::sleep(told.unwrap_or(PAUSE).min(self.0.patience)).await;
+            tokio::time::sleep(told.unwrap_or(PAUSE).min(PAUSE_MAX).min(self.0.patience)).await;
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::{
 use super::Client;
 use crate::{
     codes,
+    doubt::Doubt,
     engine::{Reply, Verb},
     error::ApiError,
     wire::{Call, append as json},
@@ -47,6 +48,7 @@ impl Lane {
     /// Appends with the next batch, and again as long as that helps.
     pub async fn append(&self, request: &append::Request, patience: Duration) -> Result<Appended, ApiError> {
         let begun = Instant::now();
+        let mut doubt = Doubt::default();
         let mut line = json::write(request);
         line.push('\n');
         loop {
@@ -58,10 +60,11 @@ impl Lane {
             };
             match result {
                 Err(error) if error.may_repeat() && begun.elapsed() < patience => {
+                    doubt.note(&error);
                     let wait = error.retry_after_ms.unwrap_or(25).min(500);
                     tokio::time::sleep(Duration::from_millis(u64::from(wait))).await;
                 }
-                result => return result,
+                result => return result.map_err(|error| doubt.told(error)),
             }
         }
     }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::{
     codes,
+    doubt::Doubt,
     engine::{Answers, Consistency, Page, Read, Reply, Request, Verb},
     error::ApiError,
     wire::{Call, decode},
@@ -225,11 +226,15 @@ struct Tries {
     patience: Duration,
     pause: Duration,
     in_round: usize,
+    /// So many servers in a row have said that it will take longer than anybody waits here.
+    in_vain: usize,
+    doubt: Doubt,
 }
 
 impl Tries {
     fn new(patience: Duration) -> Self {
-        Self { begun: Instant::now(), patience, pause: Duration::from_millis(25), in_round: 0 }
+        let (begun, pause) = (Instant::now(), Duration::from_millis(25));
+        Self { begun, patience, pause, in_round: 0, in_vain: 0, doubt: Doubt::default() }
     }
 
     /// Prepares the next try, or gives `error` back.
@@ -237,19 +242,22 @@ impl Tries {
         if !error.may_repeat() {
             return Err(error);
         }
+        self.doubt.note(&error);
         // Also where this request is given up: whoever asks again begins with another server.
         match &error.leader {
             Some(leader) => servers.go_to(leader),
             None => servers.go_on(),
         }
         let patience = if servers.ever_answered() { self.patience } else { self.patience.min(FIRST_ANSWER) };
-        if self.begun.elapsed() >= patience {
-            return Err(error);
+        let told = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)));
+        let too_late = told.is_some_and(|told| self.begun.elapsed() + told > patience);
+        self.in_vain = if too_late { self.in_vain + 1 } else { 0 };
+        if self.begun.elapsed() >= patience || self.in_vain >= servers.len() {
+            return Err(std::mem::take(&mut self.doubt).told(error));
         }
         self.in_round += 1;
-        let told = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)).min(PAUSE_MAX));
         if self.in_round >= servers.len() || told.is_some() {
-            tokio::time::sleep(told.unwrap_or(self.pause)).await;
+            tokio::time::sleep(told.unwrap_or(self.pause).min(PAUSE_MAX)).await;
             self.pause = (self.pause * 2).min(PAUSE_MAX);
             self.in_round = 0;
         }
@@ -276,5 +284,21 @@ mod tests {
         let gone = ApiError::new(&codes::OUTCOME_UNKNOWN, "it is gone");
         assert!(Tries::new(Duration::ZERO).next(gone, &servers).await.is_err());
         assert_eq!(servers.current(), "http://b:2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_by_all_servers_that_it_takes_longer_than_it_waits_waits_no_more() {
+        let servers = Servers::parse("http://a:1,http://b:2").unwrap();
+        servers.answered();
+        let long = || ApiError::new(&codes::NO_LEADER, "no majority").retry_after(Duration::from_secs(20));
+        let mut tries = Tries::new(Duration::from_secs(15));
+        assert!(tries.next(long(), &servers).await.is_ok(), "the other one may have a majority");
+        assert!(tries.next(long(), &servers).await.unwrap_err().is(&codes::NO_LEADER));
+
+        let mut tries = Tries::new(Duration::from_secs(15));
+        let unknown = ApiError::new(&codes::OUTCOME_UNKNOWN, "it was sent");
+        assert!(tries.next(unknown, &servers).await.is_ok());
+        assert!(tries.next(long(), &servers).await.is_ok());
+        assert!(tries.next(long(), &servers).await.unwrap_err().is(&codes::OUTCOME_UNKNOWN), "it may have happened");
     }
 }
