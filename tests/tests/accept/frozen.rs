@@ -1,7 +1,7 @@
 //! SIGSTOP for longer than a lease, as by a machine that is moved or swaps: who wakes changes nothing for those who
 //! were awake.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evener::engine::Processor;
 use evener_tests::town::{Town, even_over};
@@ -46,4 +46,34 @@ fn kept(before: &Processor, after: &Processor, name: &str) -> usize {
         (&then.owner, then.epoch) == (&now.owner, now.epoch)
     };
     segments.filter(same).filter(|(then, _)| then.owner.as_deref() == Some(name)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_majority_is_frozen_says_so_once_and_answers_soon() {
+    let mut town = Town::of_three(EVENER, &TIMES).await;
+    town.tell(&["wait", "voters", "3"]).await;
+    let leader = town.leader().await;
+    let others: Vec<String> = town.alive().into_iter().filter(|name| *name != leader).collect();
+    for name in &others {
+        town.freeze(name).await;
+    }
+    // So long that sessions would end if anybody could end them.
+    tokio::time::sleep(FREEZE * 2).await;
+
+    let url = town.url(&leader);
+    let asked = Instant::now();
+    for command in [&["append", "--type", "t.v1"][..], &["read"], &["cluster", "leave", &others[0]]] {
+        let (code, told) = town.fails(&[command, &["--server", &url]].concat()).await;
+        assert!(code == 6 && told.contains("no majority for"), "{command:?} exits with {code}: {told}");
+        assert!(told.contains("1 of 3 voters answers") && told.contains("cluster status"), "{told}");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(20), "three answers took {:?}", asked.elapsed());
+    let log = std::fs::read_to_string(town.log(&leader)).unwrap();
+    assert_eq!((log.matches("no majority").count(), log.matches("was not heard").count()), (1, 0), "{log}");
+
+    for name in &others {
+        town.thaw(name).await;
+    }
+    town.tell(&["append", "--type", "t.v1"]).await;
+    assert_eq!(town.cluster().await.members.len(), 3, "who was told that nothing was done has changed nothing");
 }
