@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use evener_core::limits::Limits;
 use futures::future::BoxFuture;
 
 use super::{Answers, Engine, Reply, Request};
@@ -50,5 +51,9 @@ impl Answers for Late {
                 }
             }
         })
+    }
+
+    fn limits(&self) -> Limits {
+        self.engine().map_or(Limits::DEFAULT, Answers::limits)
     }
 }

@@ -8,6 +8,7 @@ use evener_core::{
     append::{self, Appended},
     event::Event,
     id::NodeId,
+    limits::Limits,
     state::State,
 };
 use futures::future::{BoxFuture, join_all};
@@ -209,6 +210,10 @@ fn given_ids(events: &[Event]) -> BTreeMap<Uuid, String> {
 impl Answers for Engine {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, ApiError>> {
         Box::pin(self.call(request))
+    }
+
+    fn limits(&self) -> Limits {
+        self.cluster().state().limits
     }
 }
 

@@ -19,6 +19,7 @@ mod votes;
 #[cfg(test)]
 mod tests;
 
+use evener_core::limits::Limits;
 use futures::future::BoxFuture;
 
 use crate::error::ApiError;
@@ -36,4 +37,9 @@ pub use verbs::{Row, TABLE, Verb};
 pub trait Answers: Send + Sync + 'static {
     /// Answers one request.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, ApiError>>;
+
+    /// The limits in force, as far as they are known here.
+    fn limits(&self) -> Limits {
+        Limits::DEFAULT
+    }
 }

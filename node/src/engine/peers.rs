@@ -10,6 +10,7 @@ use std::{
 
 use evener_core::id::NodeId;
 use futures::future::join_all;
+use http_body_util::{BodyExt, Limited};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::Status;
@@ -18,6 +19,9 @@ use super::Status;
 const REMEMBERED: Duration = Duration::from_secs(1);
 /// Whoever asks waits no longer for it. A member that is well needs a few milliseconds.
 const ANSWER_WAIT: Duration = Duration::from_millis(500);
+/// And takes no more of a member's answer: rows of some ten thousand actors. Who says more is passed over, like one that does
+/// not answer.
+pub const STATUS_BYTES_MAX: usize = 4 << 20;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -57,8 +61,14 @@ impl Peers {
             http.build().expect("without TLS there is nothing that could be missing")
         });
         let asked = http.get(format!("{url}/status")).timeout(ANSWER_WAIT).send().await;
-        asked.ok()?.error_for_status().ok()?.json().await.ok()
+        read(asked.ok()?.error_for_status().ok()?.into()).await
     }
+}
+
+/// What a member said; nothing if that is too long or makes no sense.
+async fn read(answer: reqwest::Body) -> Option<Status> {
+    let answer = Limited::new(answer, STATUS_BYTES_MAX).collect().await.ok()?;
+    serde_json::from_slice(&answer.to_bytes()).ok()
 }
 
 #[cfg(test)]
@@ -67,11 +77,20 @@ mod tests {
 
     use super::*;
     use crate::{
-        engine::tests::alone,
+        engine::{look, tests::alone},
         http::{Api, CONNECTIONS_MAX, serve},
         metrics::Metrics,
         status::Standstill,
     };
+
+    #[tokio::test]
+    async fn p10_no_more_of_an_answer_is_held_than_the_limit_allows() {
+        let mut status = serde_json::to_vec(&look::status(&alone().await)).unwrap();
+        status.resize(STATUS_BYTES_MAX, b' ');
+        assert!(read(status.clone().into()).await.is_some());
+        status.push(b' ');
+        assert!(read(status.into()).await.is_none());
+    }
 
     #[tokio::test]
     async fn a_member_says_how_far_it_is_and_what_stands_still_there() {

@@ -26,7 +26,11 @@ use crate::{
 };
 
 pub(super) async fn alone() -> Engine {
-    let mut config = Config::new("n1", "127.0.0.1:0");
+    alone_with(Limits::DEFAULT).await
+}
+
+async fn alone_with(limits: Limits) -> Engine {
+    let mut config = Config { limits, ..Config::new("n1", "127.0.0.1:0") };
     (config.bootstrap, config.seed, config.draw) = (true, 1, Uuid::from_u128(1));
     let disk = Arc::new(MemoryDisk::new());
     let cluster = Members::start(config, disk, Arc::new(TcpTransport), Arc::new(SystemClock));
@@ -386,8 +390,11 @@ async fn a_node_that_starts_says_so() {
     let error = Answers::call(&late, Request::Status).await.unwrap_err();
     assert_eq!((error.code.as_ref(), error.may_repeat()), ("EV0405", true));
     assert_eq!((late.health())()[0].trouble.as_deref(), Some("it is starting"));
-    late.arrive(alone().await);
+    let limits = Limits { event_bytes_max: 4_321, ..Limits::DEFAULT };
+    assert_eq!(late.limits(), Limits::DEFAULT);
+    late.arrive(alone_with(limits).await);
     assert!(Answers::call(&late, Request::Status).await.is_ok());
+    assert_eq!(late.limits().event_bytes_max, 4_321, "those of its cluster");
     assert!((late.health())().iter().all(|check| check.trouble.is_none()));
 }
 

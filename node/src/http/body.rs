@@ -57,8 +57,14 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Reads the body of a request for `verb`.
-    pub async fn read(&self, verb: Verb, headers: &HeaderMap, body: Body) -> Result<Held, ApiError> {
+    /// Reads the body of a request for `verb`. One that is too large is told the limits in force.
+    pub async fn read(
+        &self,
+        verb: Verb,
+        headers: &HeaderMap,
+        body: Body,
+        limits: impl Fn() -> Limits,
+    ) -> Result<Held, ApiError> {
         let max = match verb {
             Verb::Append => APPEND_BYTES_MAX,
             Verb::AppendMany => BATCH_BYTES_MAX,
@@ -66,14 +72,14 @@ impl Budget {
         };
         let told = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if told.is_some_and(|length| length > max) {
-            return Err(too_large(verb, max));
+            return Err(too_large(verb, max, limits()));
         }
         let mut body = Limited::new(body, max);
         let mut held = Held { bytes: Vec::new(), _share: self.share(0)? };
         let begun = Instant::now();
         while let Some(frame) = in_time(begun, held.bytes.len(), body.frame()).await? {
             let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
-                true => too_large(verb, max),
+                true => too_large(verb, max, limits()),
                 false => ApiError::new(&codes::BAD_BODY, format!("the body ended early: {error}")),
             })?;
             let Ok(chunk) = frame.into_data() else { continue };
@@ -109,11 +115,11 @@ async fn in_time<T>(begun: Instant, bytes: usize, next: impl Future<Output = T>)
     })
 }
 
-fn too_large(verb: Verb, max: usize) -> ApiError {
+fn too_large(verb: Verb, max: usize, limits: Limits) -> ApiError {
     let row = verb.row();
     let mut message = format!("a body of {} {} has at most {max} bytes", row.method, row.path);
     if matches!(verb, Verb::Append | Verb::AppendMany) {
-        let Limits { event_bytes_max, append_bytes_max, .. } = Limits::DEFAULT;
+        let Limits { event_bytes_max, append_bytes_max, .. } = limits;
         message += &format!(
             "; an event has at most {event_bytes_max} (event_bytes_max), and all of an append at most \
              {append_bytes_max} (append_bytes_max)"
@@ -134,13 +140,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_body_that_is_too_large_is_told_the_limits_in_force() {
+        let headers = HeaderMap::from_iter([(CONTENT_LENGTH, (APPEND_BYTES_MAX + 1).into())]);
+        let limits = || Limits { event_bytes_max: 4_321, append_bytes_max: 8_765, ..Limits::DEFAULT };
+        let error = Budget::default().read(Verb::Append, &headers, Body::empty(), limits).await.unwrap_err();
+        assert!(error.message.contains("at most 4321 (event_bytes_max)"), "{error}");
+        assert!(error.message.contains("8765 (append_bytes_max)"), "{error}");
+    }
+
+    #[tokio::test]
     async fn p10_who_only_announces_a_body_holds_nothing() {
         let budget = Budget::default();
         let all = budget.bytes.available_permits();
         let headers = HeaderMap::from_iter([(CONTENT_LENGTH, BATCH_BYTES_MAX.into())]);
         let begun = bytes::Bytes::from_static(&[b' '; 3 * UNIT]);
         let chunks = futures::stream::iter([Ok::<_, std::io::Error>(begun)]).chain(futures::stream::pending());
-        let mut reading = Box::pin(budget.read(Verb::AppendMany, &headers, Body::from_stream(chunks)));
+        let mut reading =
+            Box::pin(budget.read(Verb::AppendMany, &headers, Body::from_stream(chunks), || Limits::DEFAULT));
         assert!(futures::poll!(&mut reading).is_pending());
         assert_eq!(all - budget.bytes.available_permits(), 3);
         drop(reading);

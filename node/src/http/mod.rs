@@ -98,7 +98,7 @@ fn route(row: &Row) -> MethodRouter<Api> {
 
 async fn answered(api: Api, verb: Verb, mut call: Call, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let held = api.budget.read(verb, &parts.headers, body).await?;
+    let held = api.budget.read(verb, &parts.headers, body, || api.answers.limits()).await?;
     let kind = parts.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     call.body = if verb == Verb::Append { append::of_kind(kind, held.bytes) } else { held.bytes };
     match verb {
