@@ -17,7 +17,10 @@ use evener_core::{
 };
 use evener_store::{Disk, EventReader, Journal};
 use parking_lot::{MappedRwLockReadGuard, Mutex};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -454,6 +457,15 @@ impl Cluster {
         .await;
         self.shutdown().await;
         Ok(())
+    }
+
+    /// Since when a member whose session has just ended was missed, as far as this node can tell: since the socket to
+    /// it closed, or, where it did not close, for a whole lease.
+    #[must_use]
+    pub fn missed_since(&self, who: NodeId) -> Instant {
+        let lease = self.node.config.lease;
+        let now = Instant::now();
+        self.node.links.closed(who, lease).unwrap_or_else(|| now.checked_sub(lease).unwrap_or(now))
     }
 
     /// Waits until so many voters' processes are gone that nothing can be decided. What a node that ends has to say

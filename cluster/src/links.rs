@@ -74,6 +74,8 @@ pub struct Links {
     slots: Mutex<BTreeMap<(NodeId, bool), Arc<Slot>>>,
     /// Where members say they are, and where the log said they were when they said so.
     moved: Mutex<BTreeMap<NodeId, (String, Option<String>)>>,
+    /// When the socket to each member last closed, and whether there has been another since.
+    closed: Mutex<BTreeMap<NodeId, (Instant, bool)>>,
     /// Members whose process is gone: nobody listens where it was.
     gone: watch::Sender<BTreeSet<NodeId>>,
     stop: CancellationToken,
@@ -91,8 +93,8 @@ struct Kept {
 
 impl Links {
     pub fn new(transport: Arc<dyn Transport>, admission: Arc<dyn Admission>, stop: CancellationToken) -> Arc<Self> {
-        let (node, slots, moved) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Arc::new(Self { transport, admission, node, slots, moved, gone: watch::Sender::default(), stop })
+        let (node, slots, moved, closed) = (OnceLock::new(), Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { transport, admission, node, slots, moved, closed, gone: watch::Sender::default(), stop })
     }
 
     /// From now on members are found where the log says they are.
@@ -109,6 +111,13 @@ impl Links {
     /// Members whose process is known to be gone, and when that changes.
     pub fn gone(&self) -> watch::Receiver<BTreeSet<NodeId>> {
         self.gone.subscribe()
+    }
+
+    /// When the socket to a member closed, of which one knows that it has ended: for good, or not longer ago than this
+    /// and one that has begun anew was reached.
+    pub fn closed(&self, who: NodeId, within: Duration) -> Option<Instant> {
+        let (at, reached) = *self.closed.lock().get(&who)?;
+        (!reached || at.elapsed() < within).then_some(at)
     }
 
     /// Where a member is: as it says, until the log says something new.
@@ -261,6 +270,7 @@ impl Links {
                 Ok(link) => {
                     broken = 0;
                     self.gone.send_if_modified(|gone| gone.remove(&who));
+                    self.closed.lock().entry(who).and_modify(|(_, reached)| *reached = true);
                     if std::mem::take(&mut silent) {
                         tracing::info!("{} answers again", node.name_of(who));
                     }
@@ -268,6 +278,7 @@ impl Links {
                         node.engine.revive(who).await;
                     }
                     link.closed().await;
+                    self.closed.lock().insert(who, (Instant::now(), false));
                     // Asked at once: that of one that was killed ends a moment later.
                     ended = !has_session();
                     // At once after a long life; one that dies young must not be reborn in a circle.

@@ -99,7 +99,7 @@ pub struct Metrics {
     pub handled: Family<OfProcessor, Counter>,
     /// Tries that failed on this node.
     pub failures: Family<OfVerdict, Counter>,
-    /// From the loss of a segment's owner to the first event handled by the next one, on this node.
+    /// From the loss of a segment's owner until this node, the next one, has taken it up.
     pub takeover: Histogram,
 }
 
@@ -189,7 +189,8 @@ impl Metrics {
         all.register("events_handled", "events that handlers of this node finished", self.handled.clone());
         let tries = "tries of an event that a handler of this node did not finish, by what it answered";
         all.register("handler_failures", tries, self.failures.clone());
-        let time = "from the loss of a segment's owner to its next owner's first event";
+        let time = "from when the owner of a segment was missed (its socket closed, or else a lease before its session \
+                    ended) until this node had taken the segment up";
         all.register_with_unit("takeover", time, Unit::Seconds, self.takeover.clone());
         drop(registry);
         self

@@ -8,7 +8,8 @@ use evener_core::{
     hash,
     id::{ComponentId, LogIndex, NodeId, Position, ProcessorId, SessionId},
     letter::SequenceKey,
-    processor::Definition,
+    processor::{Definition, Processor},
+    state::State as Replicated,
     worker::{self, Work},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -17,6 +18,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 use super::{
     Settings, TICK, World,
     publish::Row,
+    takeover::Owners,
     teller::{self, Tell},
     timer::Timer,
     watch::watch,
@@ -58,6 +60,7 @@ pub struct State {
     workers: BTreeMap<WorkerId, ActorRef<worker::Input<Arc<Stored>>>>,
     /// The last change of the processor that was looked at, and in which session.
     seen: Option<(LogIndex, SessionId, bool)>,
+    owners: Owners,
     definition: Option<Arc<Definition>>,
     ticking: bool,
     tasks: JoinSet<()>,
@@ -81,6 +84,7 @@ impl Actor for CoordinatorActor {
             arguments,
             workers: BTreeMap::new(),
             seen: None,
+            owners: Owners::default(),
             definition: None,
             ticking: false,
             tasks,
@@ -159,16 +163,17 @@ impl State {
             }
             return;
         };
-        let seen = self.seen;
-        let (table, head) = world.look(|state, index| {
-            let Some(processor) = state.processors.get(&id) else { return (None, Position(0)) };
+        let (seen, owners) = (self.seen, &mut self.owners);
+        let (table, lost, head) = world.look(|state, index| {
+            let Some(processor) = state.processors.get(&id) else { return (None, Vec::new(), Position(0)) };
             let now = (processor.changed, session, quiet);
             // A draining node is a change of the table that touches no processor.
             let draining = state.sessions.get(&node).is_some_and(|session| session.draining);
             let same_life = state.sessions.get(&node).is_some_and(|live| live.session == session);
             let news = same_life && (seen != Some(now) || draining);
             let table = news.then(|| Table::of(state, index, id, node)).flatten();
-            (table.map(|table| (now, table)), state.head(processor.definition.context))
+            let lost = if news { taken_over(owners, state, processor, node) } else { Vec::new() };
+            (table.map(|table| (now, table)), lost, state.head(processor.definition.context))
         });
         if let Some((now, mut table)) = table {
             if seen.is_some_and(|(_, before, _)| before != session) {
@@ -180,6 +185,9 @@ impl State {
                 self.definition = Some(Arc::new(table.definition.clone()));
             }
             self.step(me, Input::Table(table)).await;
+        }
+        for owner in lost {
+            world.metrics.takeover.observe(world.missed(owner).as_secs_f64());
         }
         self.step(me, Input::Head(head)).await;
     }
@@ -329,6 +337,12 @@ impl State {
             retry_at: lane.until.map(|until| self.arguments.world.wall_at(until)),
         }
     }
+}
+
+/// Whose segments this node has taken over since it last looked.
+fn taken_over(owners: &mut Owners, state: &Replicated, processor: &Processor, node: NodeId) -> Vec<NodeId> {
+    let now = processor.segments.iter().map(|(segment, share)| (*segment, share.claim.owner)).collect();
+    owners.look(node, &now, |node| state.sessions.get(&node).map(|live| live.session))
 }
 
 /// The events a processor wants, each with its sequence.

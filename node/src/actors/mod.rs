@@ -16,6 +16,7 @@ mod balancer;
 mod coordinator;
 mod publish;
 mod root;
+mod takeover;
 mod teller;
 mod timer;
 mod watch;

@@ -107,6 +107,11 @@ impl World {
         self.cluster.session()
     }
 
+    /// How long a member whose session has just ended has been missed.
+    pub fn missed(&self, who: NodeId) -> Duration {
+        self.cluster.missed_since(who).elapsed()
+    }
+
     /// Who leads.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.cluster.leadership()

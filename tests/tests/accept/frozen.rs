@@ -11,6 +11,8 @@ use super::{EVENER, RECORD};
 /// Elections are over long before a lease is, so that those who are awake keep their sessions.
 const TIMES: [&str; 6] = ["--heartbeat", "100ms", "--election", "300ms", "--lease", "4s"];
 
+const LEASE: Duration = Duration::from_secs(4);
+
 /// Longer than a lease.
 const FREEZE: Duration = Duration::from_secs(7);
 
@@ -37,6 +39,23 @@ async fn p4_p7_a_leader_that_was_frozen_takes_nothing_from_those_who_were_awake(
         kept.iter().all(|kept| *kept >= 5),
         "each keeps its share of 8 as it was, less what the third gets: {kept:?}"
     );
+    let mut took = (0.0, 0.0);
+    for name in &awake {
+        let metrics = reqwest::get(format!("{}/metrics", town.url(name))).await.unwrap().text().await.unwrap();
+        let (sum, count) =
+            (value(&metrics, "evener_takeover_seconds_sum"), value(&metrics, "evener_takeover_seconds_count"));
+        took = (took.0 + sum, took.1 + count);
+    }
+    assert!(took.1 >= 5.0, "what it had was taken over: {took:?}");
+    assert!(
+        took.0 / took.1 >= LEASE.as_secs_f64(),
+        "its socket never closed, so that it was missed for a lease: {took:?}"
+    );
+}
+
+fn value(metrics: &str, name: &str) -> f64 {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("{name} is not in {metrics}"))
 }
 
 /// Segments that a node has had all the time, under one epoch.

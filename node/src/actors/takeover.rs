@@ -1,0 +1,64 @@
+//! Segments whose owner is lost, and that are this node's next.
+
+use std::collections::BTreeMap;
+
+use evener_core::id::{NodeId, SegmentId, SessionId};
+
+/// Who had each segment of a processor when one last looked, and in which session.
+#[derive(Debug, Default)]
+pub struct Owners(BTreeMap<SegmentId, (NodeId, SessionId)>);
+
+impl Owners {
+    /// Looks again, at who has each segment now and at the sessions there are. Of each segment that is `me`'s by now
+    /// and was another's whose session has ended: whose it was.
+    pub fn look(
+        &mut self,
+        me: NodeId,
+        owners: &BTreeMap<SegmentId, Option<NodeId>>,
+        live: impl Fn(NodeId) -> Option<SessionId>,
+    ) -> Vec<NodeId> {
+        let lost = |(segment, owner): (&SegmentId, &Option<NodeId>)| {
+            let (before, session) = *self.0.get(segment)?;
+            (*owner == Some(me) && before != me && live(before) != Some(session)).then_some(before)
+        };
+        let all_lost = owners.iter().filter_map(lost).collect();
+        // What nobody has for now stays known as its last owner's: the next one takes it over from them.
+        self.0.retain(|segment, _| owners.contains_key(segment));
+        self.0.extend(owners.iter().filter_map(|(segment, owner)| Some((*segment, ((*owner)?, live((*owner)?)?)))));
+        all_lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: NodeId = NodeId(1);
+    const OTHER: NodeId = NodeId(2);
+
+    /// What one sees who looks at these owners of segment 0 in turn, each with the session that node 2 has then.
+    fn seen(looks: &[(Option<NodeId>, Option<u64>)]) -> Vec<NodeId> {
+        let mut owners = Owners::default();
+        let look = |(owner, session): &(Option<NodeId>, Option<u64>)| {
+            let live = |node| if node == ME { Some(SessionId(1)) } else { session.map(SessionId) };
+            owners.look(ME, &[(SegmentId(0), *owner)].into(), live)
+        };
+        looks.iter().flat_map(look).collect()
+    }
+
+    #[test]
+    fn what_is_taken_from_a_node_that_is_gone_is_seen_once() {
+        let (mine, theirs) = (Some(ME), Some(OTHER));
+        assert_eq!(seen(&[(theirs, Some(7)), (mine, None), (mine, None)]), [OTHER]);
+        assert_eq!(seen(&[(theirs, Some(7)), (None, None), (mine, None)]), [OTHER], "nobody had it for a while");
+        assert_eq!(seen(&[(theirs, Some(7)), (mine, Some(8))]), [OTHER], "its process has begun anew");
+    }
+
+    #[test]
+    fn what_is_handed_over_or_first_seen_is_none() {
+        let (mine, theirs) = (Some(ME), Some(OTHER));
+        assert_eq!(seen(&[(theirs, Some(7)), (mine, Some(7))]), []);
+        assert_eq!(seen(&[(mine, None), (mine, None)]), []);
+        assert_eq!(seen(&[(None, None), (mine, None)]), []);
+    }
+}
