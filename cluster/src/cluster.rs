@@ -83,6 +83,7 @@ impl Cluster {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
+        start::try_disk(&*disk)?;
         let incarnation = start::incarnation(&config, &*disk)?;
         let gate = Gate::new(incarnation, config.level);
         let desk = Arc::new(Desk::default());

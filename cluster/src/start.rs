@@ -11,6 +11,7 @@ use evener_store::{
     Disk, Identity,
     codec::{decode_message, encode_message},
     disk::Op,
+    error::OpenError,
     identity::NODE_NAME_BYTES_MAX,
 };
 use futures::future::join_all;
@@ -36,6 +37,10 @@ const TRY_AGAIN_WAIT: Duration = Duration::from_millis(250);
 
 /// The file that holds the life of a directory before there is an identity.
 const LIFE_FILE: &str = "incarnation";
+
+/// What a start tries whether the disk takes something, and how much: a vote, a mark and the first entries.
+const TRIAL_FILE: &str = "trial";
+const START_BYTES: usize = 64 << 10;
 
 /// The life of this directory: drawn once and written down before anybody is told of it, so that a node that is
 /// cut off while it joins is known again when it asks again.
@@ -64,6 +69,23 @@ pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, Star
     ])
     .map_err(failed)?;
     Ok(Incarnation(drawn))
+}
+
+/// Writes to the directory of a node and syncs it, before anybody is told that the node is ready: on a disk that is
+/// still full, or cannot be written to, it would end with its first vote.
+pub fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
+    let file = TRIAL_FILE.to_owned();
+    let tried = disk.perform(vec![
+        Op::Create { file: file.clone(), preallocate: 0 },
+        Op::Write { file: file.clone(), offset: 0, bytes: Bytes::from_static(&[0; START_BYTES]) },
+        Op::SyncData { file: file.clone() },
+    ]);
+    // What was begun takes up room, however it ended.
+    let removed = disk.perform(vec![Op::Remove { file }]);
+    tried.and(removed).map_err(|source| {
+        let doing = format!("write {START_BYTES} bytes into {}, as every start does", disk.name());
+        OpenError::Io { doing, source }.into()
+    })
 }
 
 /// Who this node is from now on, and whether that is still to be written down.

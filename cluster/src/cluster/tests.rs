@@ -449,6 +449,20 @@ async fn a_founder_whose_disk_fails_says_so_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_whose_disk_is_still_full_does_not_start() {
+    let mut world = World::founded(23, 1).await;
+    for operations in 0..4 {
+        world.kill(1).await;
+        world.disks[&1].fail_after(operations);
+        let config = world.config(1);
+        let error = world.start(config).await.unwrap_err().to_string();
+        assert!(error.starts_with("failed to write") && error.contains("as every start does"), "{error}");
+        world.revive(1).await;
+    }
+    assert_eq!(world.append(1, 1).await.unwrap(), Position(0), "once there is room it goes on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_than_the_queue_holds_is_refused_early() {
     let mut world = World::new(11);
     let mut config = world.config(1);
