@@ -29,7 +29,11 @@ impl Lack {
     pub fn told(&self) -> String {
         let Self { answer, voters, since, .. } = self;
         let answers = if *answer == 1 { "answers" } else { "answer" };
-        format!("no majority for {} s: {answer} of {voters} voters {answers}", since.elapsed().as_secs())
+        let lasts = match since.elapsed().as_secs() {
+            0 => String::new(),
+            seconds => format!(" for {seconds} s"),
+        };
+        format!("no majority{lasts}: {answer} of {voters} voters {answers}")
     }
 }
 
@@ -135,6 +139,15 @@ mod tests {
         check(&[&[1, 2, 3, 4, 5]], &[(2, 1), (3, 7), (4, 8)], &[], Some((2, 7)));
         check(&[&[1], &[1, 2, 3]], &[(2, 8), (3, 9)], &[], Some((1, 8)));
         check(&[&[1, 2, 3], &[2, 3, 4]], &[(2, 0), (3, 9), (4, 9)], &[], Some((2, 9)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lack_is_told_in_numbers() {
+        let lack = |answer, voters| Lack { answer, voters, silent: Vec::new(), since: Instant::now() };
+        let (one, two) = (lack(1, 3), lack(2, 5));
+        assert_eq!(one.told(), "no majority: 1 of 3 voters answers");
+        tokio::time::advance(Duration::from_millis(12_300)).await;
+        assert_eq!(two.told(), "no majority for 12 s: 2 of 5 voters answer");
     }
 
     #[test]
