@@ -1,4 +1,5 @@
-//! What only the leader does: looks whether a majority answers it, counts the leases, lets the Raft group follow the members, raises the feature level.
+//! What only the leader does: looks whether a majority answers it, counts the leases, lets the Raft group follow the
+//! members, raises the feature level.
 
 use std::{sync::Arc, time::Duration};
 

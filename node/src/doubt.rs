@@ -1,5 +1,6 @@
 //! What is said of a request that was tried several times. A try of which nobody knows what came of it is not undone
-//! by a later one of which it is known that nothing did: whoever is told *nothing happened* may give up, and it happens.
+//! by a later one of which it is known that nothing did: whoever is told *nothing happened* may give up, and then it
+//! happens.
 
 use crate::error::{ApiError, Class};
 

@@ -112,6 +112,10 @@ async fn send(client: &Client, batch: Vec<Waiting>) {
     let call = Call { body, ..Call::default() };
     match client.send(Verb::AppendMany, &call).await {
         Ok(Reply::Many(answers)) if answers.len() == batch.len() => {
+            // The batch was answered, and what it holds was not done: whoever asks again asks another server.
+            if let Some(error) = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|e| e.may_repeat()) {
+                client.servers.failed(error);
+            }
             for (waiting, answer) in batch.into_iter().zip(answers) {
                 // Whoever asked may have gone.
                 let _ = waiting.answer.send(answer);

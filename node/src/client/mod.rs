@@ -244,10 +244,7 @@ impl Tries {
         }
         self.doubt.note(&error);
         // Also where this request is given up: whoever asks again begins with another server.
-        match &error.leader {
-            Some(leader) => servers.go_to(leader),
-            None => servers.go_on(),
-        }
+        servers.failed(&error);
         let patience = if servers.ever_answered() { self.patience } else { self.patience.min(FIRST_ANSWER) };
         let told = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)));
         let too_late = told.is_some_and(|told| self.begun.elapsed() + told > patience);

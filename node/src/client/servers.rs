@@ -47,6 +47,14 @@ impl Servers {
         self.0.lock().urls.len()
     }
 
+    /// One has failed so: the turn of who is said to lead, else of the next.
+    pub fn failed(&self, error: &ApiError) {
+        match &error.leader {
+            Some(leader) => self.go_to(leader),
+            None => self.go_on(),
+        }
+    }
+
     /// The next one's turn.
     pub fn go_on(&self) {
         let mut list = self.0.lock();

@@ -19,8 +19,8 @@ use super::Status;
 const REMEMBERED: Duration = Duration::from_secs(1);
 /// Whoever asks waits no longer for it. A member that is well needs a few milliseconds.
 const ANSWER_WAIT: Duration = Duration::from_millis(500);
-/// And takes no more of a member's answer: rows of some ten thousand actors. Who says more is passed over, like one that does
-/// not answer.
+/// And takes no more of a member's answer: rows of some ten thousand actors. Who says more is passed over, like one
+/// that does not answer.
 pub const STATUS_BYTES_MAX: usize = 4 << 20;
 
 /// See the [module](self).

@@ -391,6 +391,16 @@ async fn a_client_repeats_what_may_be_repeated_and_goes_to_the_next_server() {
 }
 
 #[tokio::test]
+async fn an_append_that_its_server_cannot_do_is_taken_to_the_next() {
+    let ((minority, cut_off), (_, well)) = (Http::start().await, Http::start().await);
+    let none = ApiError::new(&codes::NO_LEADER, "no majority");
+    minority.trouble.lock().resize(1_000, none);
+    let client = Client::connect(&format!("{},{}", cut_off.0, well.0)).unwrap();
+    assert_eq!(client.append(&request(0..1)).await.unwrap().next, Position(1));
+    assert_eq!(minority.trouble.lock().len(), 999, "it was asked once");
+}
+
+#[tokio::test]
 async fn appends_made_together_travel_together() {
     let (small, http) = Http::start().await;
     let client = Client::connect(&http.0).unwrap();
