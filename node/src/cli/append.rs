@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Server,
-    args::{name_of, number},
+    args::{again, name_of, number},
     output::maybe,
 };
 use crate::{
@@ -79,7 +79,12 @@ impl Args {
             None => self.request()?,
         };
         let events = request.events.len();
-        let reply = self.server.ask("failed to append", Asked::Append(request))?;
+        let id = self.json.is_none().then(|| self.id.clone().unwrap_or_else(|| request.events[0].id.to_string()));
+        let reply = self.server.ask("failed to append", Asked::Append(request)).map_err(|error| match &id {
+            Some(id) => again(error, "--id", id),
+            // They stand in the file.
+            None => error,
+        })?;
         let Reply::Appended(appended) = &reply else { unreachable!("an append is answered with its place") };
         let json = wire::encode(&reply).expect("it is no page");
         let json: serde_json::Value = serde_json::from_slice(&json).expect("it was written just now");

@@ -14,7 +14,7 @@ use crate::{
     client::Client,
     codes,
     engine::{Change, Consistency, Operation, OperationState, Read, Reply, Request, What},
-    error::ApiError,
+    error::{ApiError, Class},
     settings::Value,
     wire,
 };
@@ -74,10 +74,19 @@ impl Changing {
     pub fn tell(self, doing: &str, what: What, words: impl FnOnce(&Operation) -> String) -> Result<(), ApiError> {
         let operation = self.operation.unwrap_or_else(Uuid::new_v4);
         let change = Change { operation, reason: self.reason, dry_run: self.dry_run, what };
-        let Reply::Operation(operation) = self.server.ask(doing, change)? else {
+        let answer = self.server.ask(doing, change).map_err(|error| again(error, "--operation", &operation));
+        let Reply::Operation(operation) = answer? else {
             unreachable!("a change is answered with an operation");
         };
         self.server.format().show(&operation, || words(&operation))
+    }
+}
+
+/// Where it is not known whether something happened, how to repeat the command so that it happens once.
+pub fn again(error: ApiError, flag: &str, id: &impl std::fmt::Display) -> ApiError {
+    match error.class {
+        Class::Unknown => error.hint(format!("repeat it with {flag} {id}: it is then done once")),
+        _ => error,
     }
 }
 

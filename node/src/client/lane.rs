@@ -9,10 +9,9 @@ use tokio::{
     time::Instant,
 };
 
-use super::Client;
+use super::{Client, doubt::Doubt};
 use crate::{
     codes,
-    doubt::Doubt,
     engine::{Reply, Verb},
     error::ApiError,
     wire::{Call, append as json},
@@ -47,8 +46,7 @@ impl Lane {
 
     /// Appends with the next batch, and again as long as that helps.
     pub async fn append(&self, request: &append::Request, patience: Duration) -> Result<Appended, ApiError> {
-        let begun = Instant::now();
-        let mut doubt = Doubt::default();
+        let (begun, mut doubt) = (Instant::now(), Doubt::default());
         let mut line = json::write(request);
         line.push('\n');
         loop {
@@ -58,13 +56,12 @@ impl Lane {
                 Ok(()) => answered.await.unwrap_or_else(|_| Err(stopped())),
                 Err(_) => Err(stopped()),
             };
-            match result {
+            match result.map_err(|error| doubt.weigh(error)) {
                 Err(error) if error.may_repeat() && begun.elapsed() < patience => {
-                    doubt.note(&error);
                     let wait = error.retry_after_ms.unwrap_or(25).min(500);
                     tokio::time::sleep(Duration::from_millis(u64::from(wait))).await;
                 }
-                result => return result.map_err(|error| doubt.told(error)),
+                result => return result,
             }
         }
     }
@@ -112,10 +109,6 @@ async fn send(client: &Client, batch: Vec<Waiting>) {
     let call = Call { body, ..Call::default() };
     match client.send(Verb::AppendMany, &call).await {
         Ok(Reply::Many(answers)) if answers.len() == batch.len() => {
-            // The batch was answered, and what it holds was not done: whoever asks again asks another server.
-            if let Some(error) = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|e| e.may_repeat()) {
-                client.servers.failed(error);
-            }
             for (waiting, answer) in batch.into_iter().zip(answers) {
                 // Whoever asked may have gone.
                 let _ = waiting.answer.send(answer);

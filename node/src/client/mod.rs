@@ -3,11 +3,19 @@
 //! It tries the next server when one fails, goes where a leader is said to be, and repeats what ended
 //! *unknown* with the same ids, so that its caller sees an error only when it has to decide something.
 
+mod servers;
+mod silence;
+mod stranger;
+
+mod doubt;
+mod tries;
+
 mod lane;
 mod lines;
 mod reading;
-mod servers;
-mod stranger;
+
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,11 +24,9 @@ use evener_core::{
     id::{ContextId, Position},
 };
 use futures::future::BoxFuture;
-use tokio::time::Instant;
 
 use crate::{
     codes,
-    doubt::Doubt,
     engine::{Answers, Consistency, Page, Read, Reply, Request, Verb},
     error::ApiError,
     wire::{Call, decode},
@@ -31,15 +37,18 @@ pub use reading::{Line, Reading};
 
 use lane::Lane;
 use servers::Servers;
+use silence::{SILENCE, Silent};
+use tries::Tries;
 
 /// One try may take this long: a server answers *unknown* by itself before.
 const TRY: Duration = Duration::from_secs(15);
 /// A server that does not take a connection in this time is passed over.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Where no server ever answered, giving up is quick: usually the address is wrong.
-const FIRST_ANSWER: Duration = Duration::from_secs(1);
-/// The longest pause between two rounds over all servers.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// What to do where a server takes requests and is silent.
+const SILENT_HINT: &str = "its process may be stopped, or its machine busy: look at it there; where --server names \
+                           several, the next is asked";
+/// How long a request is repeated, unless somebody says otherwise.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Several servers of one cluster. A clone shares connections and batches.
 #[derive(Clone, Debug)]
@@ -63,8 +72,7 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|error| ApiError::new(&codes::BUG, format!("failed to set up the HTTP client: {error}")))?;
-        let patience = Duration::from_secs(15);
-        Ok(Self { http, servers: Servers::parse(urls)?, patience, lane: Arc::default() })
+        Ok(Self { http, servers: Servers::parse(urls)?, patience: PATIENCE, lane: Arc::default() })
     }
 
     /// How long a request is repeated before its error is given back.
@@ -115,14 +123,15 @@ impl Client {
     /// Which of the servers is not ready, and why; none if all are.
     pub async fn not_ready(&self) -> Option<String> {
         for server in self.servers.all() {
-            match self.http.get(format!("{server}/readyz")).send().await {
+            match self.http.get(format!("{server}/readyz")).timeout(SILENCE).send().await {
                 Ok(answer) if answer.status().is_success() => {}
                 Ok(answer) if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE => {
                     return Some(format!("{server}: {}", answer.text().await.unwrap_or_default().trim()));
                 }
                 Ok(answer) => return Some(stranger::odd(&server, answer.status()).message),
-                Err(error) if error.is_connect() || error.is_timeout() => {
-                    return Some(format!("{server}: {}", root(&error)));
+                Err(error) if error.is_connect() => return Some(format!("{server}: {}", root(&error))),
+                Err(error) if error.is_timeout() => {
+                    return Some(format!("{server}: it takes connections and has not answered within {SILENCE:?}"));
                 }
                 Err(error) => return Some(format!("{server}: {}; {}", root(&error), stranger::tip(&server))),
             }
@@ -133,56 +142,71 @@ impl Client {
     async fn send(&self, verb: Verb, call: &Call) -> Result<Reply, ApiError> {
         let mut tries = Tries::new(self.patience);
         loop {
-            let error = match self.open(verb, call).await {
-                Ok(response) => match response.bytes().await {
-                    Ok(body) => return decode(verb, &body),
+            let server = self.servers.current();
+            let error = match self.open(&server, verb, call).await {
+                Ok(response) => match self.hear(&server, SILENCE, response.bytes()).await {
+                    Ok(Ok(body)) => return decode(verb, &body),
                     // The request arrived; what came of it is not known.
-                    Err(error) => self.lost(verb, &error),
+                    Ok(Err(error)) => self.unheard(&server, verb, &error),
+                    Err(silent) => self.silent(&server, verb, &silent),
                 },
                 Err(error) => error,
             };
-            tries.next(error, &self.servers).await?;
+            tries.next(error, &server, &self.servers).await?;
         }
     }
 
-    /// Sends to the server whose turn it is; an answer that is no success is an error.
-    async fn open(&self, verb: Verb, call: &Call) -> Result<reqwest::Response, ApiError> {
+    /// Sends to `server`; an answer that is no success is an error.
+    async fn open(&self, server: &str, verb: Verb, call: &Call) -> Result<reqwest::Response, ApiError> {
         let row = verb.row();
-        let url = format!("{}{}", self.servers.current(), call.target(verb));
         let method = row.method.parse().expect("the table has proper methods");
-        let mut request = self.http.request(method, url);
+        let mut request = self.http.request(method, format!("{server}{}", call.target(verb)));
         if row.method != "GET" {
             request = request.header("content-type", "application/json").body(call.body.clone());
         }
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return Err(self.unsent(verb, &error).await),
+        let response = match self.hear(server, SILENCE, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(self.unsent(server, verb, &error).await),
+            Err(silent) => return Err(self.silent(server, verb, &silent)),
         };
-        self.servers.answered();
+        self.servers.answered(server);
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
-        Err(serde_json::from_slice(&body).unwrap_or_else(|_| stranger::odd(&self.servers.current(), status)))
+        Err(serde_json::from_slice(&body).unwrap_or_else(|_| stranger::odd(server, status)))
     }
 
-    async fn unsent(&self, verb: Verb, error: &reqwest::Error) -> ApiError {
-        let server = self.servers.current();
+    async fn unsent(&self, server: &str, verb: Verb, error: &reqwest::Error) -> ApiError {
         if error.is_connect() {
+            if error.is_timeout() {
+                self.servers.silent(server);
+            }
             let message = format!("failed to connect to {server}: {}", root(error));
             return ApiError::new(&codes::NO_SERVER, message);
         }
-        if !self.servers.ever_answered() && stranger::is_one(&self.http, &server).await {
-            return stranger::taken_for_a_server(&server);
+        let heard = error.is_timeout() || self.servers.ever_answered();
+        if !heard && stranger::is_one(&self.http, server).await {
+            return stranger::taken_for_a_server(server);
         }
-        self.lost(verb, error)
+        self.unheard(server, verb, error)
     }
 
-    fn lost(&self, verb: Verb, error: &reqwest::Error) -> ApiError {
-        let (words, server) = (verb.row().words, self.servers.current());
-        let message = format!("lost {server} while waiting for its answer to `{words}`: {}", root(error));
-        ApiError::new(&codes::OUTCOME_UNKNOWN, message)
+    /// The error where `server` took a request and its answer did not come.
+    fn unheard(&self, server: &str, verb: Verb, error: &reqwest::Error) -> ApiError {
+        if error.is_timeout() {
+            return self.silent(server, verb, &Silent(TRY));
+        }
+        lost(verb, format!("lost {server} before it had answered: {}", root(error)))
+    }
+
+    /// As [`unheard`](Self::unheard), where it said nothing for so long.
+    fn silent(&self, server: &str, verb: Verb, silent: &Silent) -> ApiError {
+        self.servers.silent(server);
+        let message = format!("{server} took the request and has not answered within {} s", silent.0.as_secs());
+        let error = lost(verb, message);
+        if looks(verb) { error.hint(SILENT_HINT) } else { error }
     }
 }
 
@@ -220,46 +244,14 @@ impl Client {
     }
 }
 
-/// The tries of one request: goes on to the next server, and pauses between rounds.
-struct Tries {
-    begun: Instant,
-    patience: Duration,
-    pause: Duration,
-    in_round: usize,
-    /// So many servers in a row have said that it will take longer than anybody waits here.
-    in_vain: usize,
-    doubt: Doubt,
+/// Whether a request of this verb only looks: then nothing can have happened where its answer is lost.
+fn looks(verb: Verb) -> bool {
+    !(verb.row().change || matches!(verb, Verb::Append | Verb::AppendMany))
 }
 
-impl Tries {
-    fn new(patience: Duration) -> Self {
-        let (begun, pause) = (Instant::now(), Duration::from_millis(25));
-        Self { begun, patience, pause, in_round: 0, in_vain: 0, doubt: Doubt::default() }
-    }
-
-    /// Prepares the next try, or gives `error` back.
-    async fn next(&mut self, error: ApiError, servers: &Servers) -> Result<(), ApiError> {
-        if !error.may_repeat() {
-            return Err(error);
-        }
-        self.doubt.note(&error);
-        // Also where this request is given up: whoever asks again begins with another server.
-        servers.failed(&error);
-        let patience = if servers.ever_answered() { self.patience } else { self.patience.min(FIRST_ANSWER) };
-        let told = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)));
-        let too_late = told.is_some_and(|told| self.begun.elapsed() + told > patience);
-        self.in_vain = if too_late { self.in_vain + 1 } else { 0 };
-        if self.begun.elapsed() >= patience || self.in_vain >= servers.len() {
-            return Err(std::mem::take(&mut self.doubt).told(error));
-        }
-        self.in_round += 1;
-        if self.in_round >= servers.len() || told.is_some() {
-            tokio::time::sleep(told.unwrap_or(self.pause).min(PAUSE_MAX)).await;
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
-            self.in_round = 0;
-        }
-        Ok(())
-    }
+/// The error where the answer is lost.
+fn lost(verb: Verb, message: String) -> ApiError {
+    ApiError::new(if looks(verb) { &codes::NO_SERVER } else { &codes::OUTCOME_UNKNOWN }, message)
 }
 
 /// What lies at the bottom of an error: the system's own words.
@@ -269,33 +261,4 @@ fn root(error: &dyn std::error::Error) -> String {
         at = source;
     }
     at.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn who_has_no_patience_begins_elsewhere_the_next_time() {
-        let servers = Servers::parse("http://a:1,http://b:2").unwrap();
-        let gone = ApiError::new(&codes::OUTCOME_UNKNOWN, "it is gone");
-        assert!(Tries::new(Duration::ZERO).next(gone, &servers).await.is_err());
-        assert_eq!(servers.current(), "http://b:2");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_is_told_by_all_servers_that_it_takes_longer_than_it_waits_waits_no_more() {
-        let servers = Servers::parse("http://a:1,http://b:2").unwrap();
-        servers.answered();
-        let long = || ApiError::new(&codes::NO_LEADER, "no majority").retry_after(Duration::from_secs(20));
-        let mut tries = Tries::new(Duration::from_secs(15));
-        assert!(tries.next(long(), &servers).await.is_ok(), "the other one may have a majority");
-        assert!(tries.next(long(), &servers).await.unwrap_err().is(&codes::NO_LEADER));
-
-        let mut tries = Tries::new(Duration::from_secs(15));
-        let unknown = ApiError::new(&codes::OUTCOME_UNKNOWN, "it was sent");
-        assert!(tries.next(unknown, &servers).await.is_ok());
-        assert!(tries.next(long(), &servers).await.is_ok());
-        assert!(tries.next(long(), &servers).await.unwrap_err().is(&codes::OUTCOME_UNKNOWN), "it may have happened");
-    }
 }

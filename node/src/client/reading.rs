@@ -4,7 +4,12 @@ use evener_core::id::Position;
 use futures::StreamExt;
 use serde::Deserialize;
 
-use super::{Client, Tries, lines::Lines};
+use super::{
+    Client, TRY,
+    lines::Lines,
+    silence::{SILENCE, Silent, TAIL_SILENCE},
+    tries::Tries,
+};
 use crate::{
     codes,
     engine::{Read, Request, Verb},
@@ -31,6 +36,8 @@ pub struct Reading {
     client: Client,
     read: Read,
     tail: bool,
+    /// Who is asked.
+    server: String,
     stream: Option<Open>,
     tries: Option<Tries>,
     /// Asked for nothing more, or told the last line.
@@ -39,7 +46,11 @@ pub struct Reading {
     event: String,
 }
 
-type Open = (futures::stream::BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>, Lines);
+/// An answer that comes.
+struct Open {
+    bytes: futures::stream::BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>,
+    lines: Lines,
+}
 
 /// The fields of a line that a client looks at.
 #[derive(Deserialize)]
@@ -52,8 +63,8 @@ struct Seen {
 
 impl Reading {
     pub(super) fn new(client: Client, read: Read, tail: bool) -> Self {
-        let event = String::new();
-        Self { client, read, tail, stream: None, tries: None, over: false, event }
+        let (server, event) = (client.servers.current(), String::new());
+        Self { client, read, tail, server, stream: None, tries: None, over: false, event }
     }
 
     /// The next line; none after the last of a read. A tail has no last.
@@ -64,41 +75,58 @@ impl Reading {
                     self.tries = None;
                     return Ok(Some(line));
                 }
-                Ok(None) if self.tail && self.read.limit != Some(0) => cut_off("the stream of events ended"),
+                Ok(None) if self.tail && self.read.limit != Some(0) => self.cut_off("the stream of events ended"),
                 Ok(None) if self.tail => break,
-                Ok(None) => cut_off("the answer ended before its last line"),
+                Ok(None) => self.cut_off("the answer ended before its last line"),
                 Err(error) => error,
             };
             self.stream = None;
             let patience = self.client.patience;
             let tries = self.tries.get_or_insert_with(|| Tries::new(patience));
-            tries.next(error, &self.client.servers).await?;
+            tries.next(error, &self.server, &self.client.servers).await?;
         }
         Ok(None)
     }
 
     /// The next line of the stream that is open; none where it ended.
     async fn take(&mut self) -> Result<Option<Line>, ApiError> {
+        let (verb, silence) = if self.tail { (Verb::Tail, TAIL_SILENCE) } else { (Verb::Read, SILENCE) };
         loop {
-            if self.stream.is_none() {
-                let (verb, call) = self.call();
-                let client = self.client.clone();
-                let response = client.open(verb, &call).await?;
-                self.stream = Some((response.bytes_stream().boxed(), Lines::default()));
-            }
-            let Some((bytes, lines)) = &mut self.stream else { return Ok(None) };
-            if let Some(text) = lines.next() {
+            let Some(open) = &mut self.stream else {
+                self.open().await?;
+                continue;
+            };
+            if let Some(text) = open.lines.next() {
                 match self.understand(text)? {
                     Some(line) => return Ok(Some(line)),
                     None => continue,
                 }
             }
-            match bytes.next().await {
-                Some(Ok(part)) => lines.push(&part)?,
-                Some(Err(error)) => return Err(cut_off(&super::root(&error))),
-                None => return Ok(None),
+            match self.client.hear(&self.server, silence, open.bytes.next()).await {
+                Ok(Some(Ok(part))) => open.lines.push(&part)?,
+                Ok(Some(Err(error))) if error.is_timeout() => {
+                    return Err(self.client.silent(&self.server, verb, &Silent(TRY)));
+                }
+                Ok(Some(Err(error))) => return Err(self.cut_off(&super::root(&error))),
+                Ok(None) => return Ok(None),
+                Err(silent) => return Err(self.client.silent(&self.server, verb, &silent)),
             }
         }
+    }
+
+    /// Asks the server whose turn it is.
+    async fn open(&mut self) -> Result<(), ApiError> {
+        self.server = self.client.servers.current();
+        // What an answer that does not even begin has cost counts as well.
+        self.tries.get_or_insert_with(|| Tries::new(self.client.patience));
+        let (verb, call) = self.call();
+        let response = self.client.open(&self.server, verb, &call).await?;
+        self.stream = Some(Open { bytes: response.bytes_stream().boxed(), lines: Lines::default() });
+        Ok(())
+    }
+
+    fn cut_off(&self, why: &str) -> ApiError {
+        ApiError::new(&codes::NO_SERVER, format!("lost {} while reading: {why}", self.server))
     }
 
     fn call(&self) -> (Verb, Call) {
@@ -157,8 +185,4 @@ impl Reading {
         }
         self.read.limit = self.read.limit.map(|limit| limit.saturating_sub(1));
     }
-}
-
-fn cut_off(why: &str) -> ApiError {
-    ApiError::new(&codes::OUTCOME_UNKNOWN, format!("lost the server while reading: {why}"))
 }

@@ -1,8 +1,9 @@
 //! The servers a client knows, and whose turn it is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::{codes, error::ApiError};
 
@@ -12,79 +13,115 @@ pub struct Servers(Arc<Mutex<List>>);
 
 #[derive(Debug)]
 struct List {
-    urls: Vec<String>,
+    servers: Vec<Server>,
     turn: usize,
     answered: bool,
 }
 
+#[derive(Debug)]
+struct Server {
+    url: String,
+    /// When it last left somebody without an answer.
+    silent: Option<Instant>,
+}
+
 /// Servers that are remembered, those named and those that were hinted at together.
 const SERVERS_MAX: usize = 64;
+/// A server that left somebody without an answer is passed over for so long, also where it is said to lead: to find
+/// out costs seconds.
+const PASSED_OVER: Duration = Duration::from_secs(10);
 
 impl Servers {
     /// Reads `URL[,URL…]`; `host:port` is short for `http://host:port`.
     pub fn parse(urls: &str) -> Result<Self, ApiError> {
-        let urls: Vec<String> =
-            urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(server).collect::<Result<_, _>>()?;
-        if urls.is_empty() {
+        let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
+        let servers: Vec<Server> =
+            urls.map(|url| Ok(Server { url: server(url)?, silent: None })).collect::<Result<_, ApiError>>()?;
+        if servers.is_empty() {
             return Err(wrong("no server is named"));
         }
-        Ok(Self(Arc::new(Mutex::new(List { urls, turn: 0, answered: false }))))
+        Ok(Self(Arc::new(Mutex::new(List { servers, turn: 0, answered: false }))))
     }
 
     /// Whose turn it is.
     pub fn current(&self) -> String {
         let list = self.0.lock();
-        list.urls[list.turn].clone()
+        list.servers[list.turn].url.clone()
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<String> {
-        self.0.lock().urls.clone()
+        self.0.lock().servers.iter().map(|server| server.url.clone()).collect()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.lock().urls.len()
+        self.0.lock().servers.len()
     }
 
-    /// One has failed so: the turn of who is said to lead, else of the next.
-    pub fn failed(&self, error: &ApiError) {
-        match &error.leader {
-            Some(leader) => self.go_to(leader),
-            None => self.go_on(),
+    /// The next one's turn, where it still is that of `asked`: of many who asked it together only the first goes on.
+    pub fn go_on(&self, asked: &str) {
+        let mut list = self.0.lock();
+        if list.servers[list.turn].url == asked {
+            list.turn = list.next();
         }
     }
 
-    /// The next one's turn.
-    pub fn go_on(&self) {
+    /// The turn of the one that leads, as `asked` says; it is remembered.
+    pub fn go_to(&self, asked: &str, leader: &str) {
+        let Ok(leader) = server(leader) else { return self.go_on(asked) };
         let mut list = self.0.lock();
-        list.turn = (list.turn + 1) % list.urls.len();
-    }
-
-    /// The turn of the one that leads; it is remembered.
-    pub fn go_to(&self, leader: &str) {
-        let Ok(leader) = server(leader) else { return self.go_on() };
-        let mut list = self.0.lock();
-        match list.urls.iter().position(|url| *url == leader) {
+        match list.servers.iter().position(|server| server.url == leader) {
             // It was asked and failed: somebody else may know better by now.
-            Some(place) if place == list.turn => list.turn = (list.turn + 1) % list.urls.len(),
-            Some(place) => list.turn = place,
-            None if list.urls.len() < SERVERS_MAX => {
-                list.urls.push(leader);
-                list.turn = list.urls.len() - 1;
+            Some(_) if leader == asked => {}
+            Some(place) if list.servers[place].is_passed_over() => {}
+            Some(place) => return list.turn = place,
+            None if list.servers.len() < SERVERS_MAX => {
+                list.servers.push(Server { url: leader, silent: None });
+                return list.turn = list.servers.len() - 1;
             }
-            None => list.turn = (list.turn + 1) % list.urls.len(),
+            None => {}
         }
+        drop(list);
+        self.go_on(asked);
     }
 
-    /// One has answered.
-    pub fn answered(&self) {
-        self.0.lock().answered = true;
+    /// This one was asked and says nothing.
+    pub fn silent(&self, asked: &str) {
+        self.0.lock().mark(asked, Some(Instant::now()));
+    }
+
+    /// This one has answered.
+    pub fn answered(&self, asked: &str) {
+        let mut list = self.0.lock();
+        list.answered = true;
+        list.mark(asked, None);
     }
 
     /// Whether one ever has.
     pub fn ever_answered(&self) -> bool {
         self.0.lock().answered
+    }
+}
+
+impl List {
+    /// The place of the next one that may be asked; where all are passed over, of the next.
+    fn next(&self) -> usize {
+        let places = || (1..=self.servers.len()).map(|step| (self.turn + step) % self.servers.len());
+        let next = places().find(|place| !self.servers[*place].is_passed_over());
+        next.or_else(|| places().next()).unwrap_or(0)
+    }
+
+    fn mark(&mut self, asked: &str, silent: Option<Instant>) {
+        if let Some(server) = self.servers.iter_mut().find(|server| server.url == asked) {
+            server.silent = silent;
+        }
+    }
+}
+
+impl Server {
+    fn is_passed_over(&self) -> bool {
+        self.silent.is_some_and(|silent| silent.elapsed() < PASSED_OVER)
     }
 }
 
@@ -110,18 +147,61 @@ fn wrong(message: &str) -> ApiError {
 mod tests {
     use super::*;
 
+    const A: &str = "http://a:1";
+    const B: &str = "http://b:2";
+    const C: &str = "http://c:3";
+
     #[test]
     fn turns_go_round_and_follow_hints() {
         let servers = Servers::parse("http://a:1/, b:2").unwrap();
-        assert_eq!(servers.current(), "http://a:1");
-        servers.go_on();
-        assert_eq!(servers.current(), "http://b:2");
-        servers.go_on();
-        assert_eq!(servers.current(), "http://a:1");
-        servers.go_to("http://c:3");
-        assert_eq!((servers.current().as_str(), servers.len()), ("http://c:3", 3));
-        servers.go_to("http://c:3");
-        assert_eq!(servers.current(), "http://a:1", "a hint that was followed and failed leads nowhere");
+        assert_eq!(servers.current(), A);
+        servers.go_on(A);
+        assert_eq!(servers.current(), B);
+        servers.go_on(B);
+        assert_eq!(servers.current(), A);
+        servers.go_to(A, C);
+        assert_eq!((servers.current().as_str(), servers.len()), (C, 3));
+        servers.go_to(C, C);
+        assert_eq!(servers.current(), A, "a hint that was followed and failed leads nowhere");
+    }
+
+    #[test]
+    fn of_many_who_asked_one_together_only_the_first_goes_on() {
+        let servers = Servers::parse("a:1,b:2,c:3").unwrap();
+        servers.go_on(A);
+        servers.go_on(A);
+        servers.go_to(A, A);
+        assert_eq!(servers.current(), B);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_left_somebody_without_an_answer_is_passed_over_for_a_while() {
+        let servers = Servers::parse("a:1,b:2,c:3").unwrap();
+        servers.silent(A);
+        servers.go_on(A);
+        servers.go_to(B, A);
+        assert_eq!(servers.current(), C, "also where it is said to lead");
+        servers.go_on(C);
+        assert_eq!(servers.current(), B);
+        tokio::time::advance(PASSED_OVER).await;
+        servers.go_to(B, A);
+        assert_eq!(servers.current(), A);
+        servers.silent(A);
+        servers.answered(A);
+        servers.go_on(A);
+        servers.go_to(B, A);
+        assert_eq!(servers.current(), A, "who answers again is asked again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_answers_all_are_asked_in_turn() {
+        let servers = Servers::parse("a:1,b:2").unwrap();
+        servers.silent(A);
+        servers.silent(B);
+        servers.go_on(A);
+        assert_eq!(servers.current(), B);
+        servers.go_on(B);
+        assert_eq!(servers.current(), A);
     }
 
     #[test]

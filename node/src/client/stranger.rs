@@ -1,11 +1,12 @@
 //! What takes connections and is no server: most often the port on which nodes talk to each other.
 
+use super::silence::LIVES;
 use crate::{codes, error::ApiError};
 
 /// Whether `server` takes a connection and then does not speak HTTP. It is asked once more: who was only stopping when
 /// the request was lost takes no connection now, or answers.
 pub async fn is_one(http: &reqwest::Client, server: &str) -> bool {
-    match http.get(format!("{server}/livez")).send().await {
+    match http.get(format!("{server}/livez")).timeout(LIVES).send().await {
         Ok(_) => false,
         Err(error) => !error.is_connect() && !error.is_timeout(),
     }

@@ -1,0 +1,130 @@
+//! A client among servers of which some take connections and say nothing, as a process does that was stopped.
+
+use std::time::Duration;
+
+use axum::{Router, routing::get};
+use evener_core::{append, event::Event, id::Position};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+
+use super::*;
+use crate::engine::{Processor, What};
+
+/// What somebody waits for at most who asks a few servers of which one is silent: far less than [`TRY`].
+const SOON: Duration = Duration::from_secs(10);
+/// What a server needs that has much to do: longer than a silence.
+const LONG: Duration = Duration::from_secs(4);
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+/// Takes connections and says nothing; the first is given `first` before that.
+async fn frozen(first: &'static str) -> String {
+    let (listener, url) = listener().await;
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        if !first.is_empty() {
+            let _ = stream.read(&mut [0; 4_096]).await;
+            stream.write_all(first.as_bytes()).await.unwrap();
+        }
+        let mut taken: Vec<TcpStream> = vec![stream];
+        while let Ok((stream, _)) = listener.accept().await {
+            taken.push(stream);
+        }
+    });
+    url
+}
+
+async fn server(routes: Router) -> String {
+    let (listener, url) = listener().await;
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    url
+}
+
+/// Has no processors and no events.
+async fn empty() -> String {
+    let end = || async { "{\"next\":0,\"marker\":0}\n" };
+    server(Router::new().route("/processors", get(|| async { "[]" })).route("/events/read", axum::routing::post(end)))
+        .await
+}
+
+fn append() -> Request {
+    let event = Event { kind: "t.v1".into(), source: "/t".into(), ..Event::default() };
+    Request::Append(append::Request { events: vec![event], ..append::Request::default() })
+}
+
+#[tokio::test]
+async fn where_a_server_is_frozen_the_next_is_asked_and_asked_first_from_then_on() {
+    let client = Client::connect(&format!("{},{}", frozen("").await, empty().await)).unwrap();
+    let begun = Instant::now();
+    assert_eq!(client.ask(&Request::Processors).await.unwrap(), Reply::Processors(Vec::<Processor>::new()));
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    let again = Instant::now();
+    assert_eq!(client.head(ContextId::DEFAULT, Consistency::Local).await.unwrap(), Position(0));
+    assert!(again.elapsed() < SILENCE, "{:?}", again.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_lives_is_given_its_time() {
+    let slow = || async {
+        tokio::time::sleep(LONG).await;
+        "[]"
+    };
+    let slow = server(Router::new().route("/processors", get(slow)).route("/livez", get(|| async { "alive" }))).await;
+    let client = Client::connect(&format!("{slow},http://127.0.0.1:1")).unwrap();
+    assert!(client.ask(&Request::Processors).await.is_ok());
+    assert_eq!(client.servers.current(), slow);
+}
+
+#[tokio::test]
+async fn where_all_are_frozen_a_look_did_nothing_and_anything_else_may_have_happened() {
+    let (a, b) = (frozen("").await, frozen("").await);
+    let client = || Client::connect(&format!("{a},{b}")).unwrap();
+    let (looking, hasty) = (client(), client().with_patience(Duration::ZERO));
+    let (add, pause) = (append(), What::Pause("p".into()).into());
+    let (looked, added, paused) = tokio::join!(looking.ask(&Request::Processors), hasty.ask(&add), hasty.ask(&pause));
+    let error = looked.unwrap_err();
+    assert_eq!(error.exit_code(), 7, "{error}");
+    assert!(error.message.contains(&a) && error.message.contains(&b) && !error.message.contains('`'), "{error}");
+    assert_eq!([added, paused].map(|answer| answer.unwrap_err().exit_code()), [5, 5]);
+}
+
+#[tokio::test]
+async fn a_read_goes_on_elsewhere_where_its_server_freezes_half_way() {
+    let first = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n11\r\n{\"position\": 10}\n\r\n";
+    let client = Client::connect(&format!("{},{}", frozen(first).await, empty().await)).unwrap();
+    let mut reading = client.read(Read::default());
+    let begun = Instant::now();
+    assert!(matches!(reading.next().await.unwrap(), Some(Line::Event(Position(10), _))));
+    assert!(matches!(reading.next().await.unwrap(), Some(Line::Progress { .. })));
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn after_a_try_that_may_have_happened_no_dead_server_makes_it_undone() {
+    let client = Client::connect(&format!("{},http://127.0.0.1:1", frozen("").await)).unwrap();
+    let error = client.with_patience(SILENCE * 2).ask(&append()).await.unwrap_err();
+    assert_eq!(error.exit_code(), 5, "{error}");
+    assert!(error.message.contains("and then: failed to connect"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_server_that_is_frozen_is_given_up_after_one_long_try() {
+    let client = Client::connect(&frozen("").await).unwrap();
+    let begun = Instant::now();
+    assert_eq!(client.read(Read::default()).next().await.unwrap_err().exit_code(), 7);
+    assert!((TRY..TRY + SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn who_waits_for_readiness_is_told_who_is_silent() {
+    let silent = frozen("").await;
+    let why = Client::connect(&silent).unwrap().not_ready().await.unwrap();
+    assert!(why.starts_with(&silent) && why.contains("has not answered"), "{why}");
+}

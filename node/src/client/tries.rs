@@ -1,0 +1,110 @@
+//! The tries of one request: goes on to the next server, pauses between rounds, and gives up.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{doubt::Doubt, servers::Servers};
+use crate::{codes, error::ApiError};
+
+/// Where no server ever answered, giving up is quick once all were asked: usually the address is wrong.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
+/// The first pause between two rounds over all servers.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+/// The longest.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// The tries of one request.
+pub struct Tries {
+    begun: Instant,
+    patience: Duration,
+    pause: Duration,
+    all: usize,
+    in_round: usize,
+    doubt: Doubt,
+    /// Why each server does not answer.
+    unheard: BTreeMap<String, String>,
+}
+
+impl Tries {
+    /// None was made yet.
+    pub fn new(patience: Duration) -> Self {
+        let (begun, doubt) = (Instant::now(), Doubt::default());
+        Self { begun, patience, pause: PAUSE_MIN, all: 0, in_round: 0, doubt, unheard: BTreeMap::new() }
+    }
+
+    /// Prepares the next try after `asked` failed, or gives `error` back.
+    pub async fn next(&mut self, error: ApiError, asked: &str, servers: &Servers) -> Result<(), ApiError> {
+        if !error.may_repeat() {
+            return Err(error);
+        }
+        // Also where this request is given up: whoever asks again begins with another server.
+        match &error.leader {
+            Some(leader) => servers.go_to(asked, leader),
+            None => servers.go_on(asked),
+        }
+        (self.all, self.in_round) = (self.all + 1, self.in_round + 1);
+        let told = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)).min(PAUSE_MAX));
+        let error = self.of_all(error, asked);
+        let error = self.doubt.weigh(error);
+        let in_vain = !servers.ever_answered() && self.all >= servers.len();
+        let patience = if in_vain { self.patience.min(FIRST_ANSWER) } else { self.patience };
+        if self.begun.elapsed() >= patience {
+            return Err(error);
+        }
+        if self.in_round >= servers.len() || told.is_some() {
+            tokio::time::sleep(told.unwrap_or(self.pause)).await;
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+            self.in_round = 0;
+        }
+        Ok(())
+    }
+
+    /// That no server answers, with the reason of each.
+    fn of_all(&mut self, mut error: ApiError, asked: &str) -> ApiError {
+        if error.is(&codes::NO_SERVER) {
+            self.unheard.insert(asked.to_owned(), error.message);
+            error.message = self.unheard.values().map(String::as_str).collect::<Vec<_>>().join("; ");
+        } else {
+            self.unheard.remove(asked);
+        }
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unheard(server: &str) -> ApiError {
+        ApiError::new(&codes::NO_SERVER, format!("failed to connect to {server}"))
+    }
+
+    #[tokio::test]
+    async fn who_has_no_patience_begins_elsewhere_the_next_time() {
+        let servers = Servers::parse("http://a:1,http://b:2").unwrap();
+        let gone = ApiError::new(&codes::OUTCOME_UNKNOWN, "it is gone");
+        assert!(Tries::new(Duration::ZERO).next(gone, "http://a:1", &servers).await.is_err());
+        assert_eq!(servers.current(), "http://b:2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_server_is_asked_before_giving_up_quickly() {
+        let servers = Servers::parse("a:1,b:2").unwrap();
+        let mut tries = Tries::new(FIRST_ANSWER * 100);
+        tokio::time::advance(FIRST_ANSWER * 3).await;
+        tries.next(unheard("a"), "http://a:1", &servers).await.unwrap();
+        let error = tries.next(unheard("b"), "http://b:2", &servers).await.unwrap_err();
+        assert_eq!(error.message, "failed to connect to a; failed to connect to b");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_one_has_answered_giving_up_takes_all_the_patience() {
+        let servers = Servers::parse("a:1").unwrap();
+        servers.answered("http://a:1");
+        let mut tries = Tries::new(FIRST_ANSWER * 3);
+        let begun = Instant::now();
+        while tries.next(unheard("a"), "http://a:1", &servers).await.is_ok() {}
+        assert!((FIRST_ANSWER * 3..FIRST_ANSWER * 4).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+}
