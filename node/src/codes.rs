@@ -286,9 +286,10 @@ codes! {
         "A word, a flag or a value is missing, unknown, or does not go with the others. Nothing was asked of a server.";
     NO_SERVER = "EV0601" Overloaded 503 "no server answers",
         "start one with `evener serve --bootstrap`, or name one with --server URL[,URL…] or EVENER_SERVER",
-        "All servers named were tried. The message has the reason of the last one: `Connection refused` means \
-         that the machine is there and nothing listens on that port, a timeout that a firewall or a wrong address \
-         may be in the way.";
+        "All servers named were tried, and the message has the reason of each: `Connection refused` means that the \
+         machine is there and nothing listens on that port, a timeout that a firewall or a wrong address may be in the \
+         way. One that takes connections and answers nothing, not even whether it lives, is frozen or has far too much \
+         to do. Nothing happened.";
     NOT_EVENER = "EV0602" Invalid 502 "what answers there is not an Evener server",
         "check --server; the port is 4750 by default, and 4751 is for peers only",
         "The answer has not the form that an Evener server's has. Each node has two ports: one for clients, in HTTP \

@@ -44,7 +44,27 @@ impl Server {
     /// Asks.
     pub fn ask(&self, doing: &str, request: impl Into<Request>) -> Result<Reply, ApiError> {
         let (client, request) = (self.client()?, request.into());
-        block_on(async { client.ask(&request).await }).map_err(|error| error.doing(doing))
+        block_on(async {
+            let reply = client.ask(&request).await?;
+            if matches!(reply, Reply::Processors(_) | Reply::Processor(_) | Reply::DeadLetters(_)) {
+                tell_leaderless(&client).await;
+            }
+            Ok(reply)
+        })
+        .map_err(|error: ApiError| error.doing(doing))
+    }
+}
+
+/// Says so on standard error where nobody leads: what was shown then is what one server has, and may be old.
+async fn tell_leaderless(client: &Client) {
+    let client = client.clone().with_patience(Duration::ZERO);
+    if let Ok(Reply::Status(status)) = client.ask(&Request::Status).await
+        && status.leader.is_none()
+    {
+        let node = status.node;
+        eprintln!(
+            "nobody leads, as far as {node} knows: this is what it has, and may be old (see: evener cluster status)"
+        );
     }
 }
 

@@ -5,7 +5,8 @@ mod caught_up;
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Subcommand;
-use tokio::time::Instant;
+use evener_core::id::ContextId;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Server,
@@ -16,12 +17,14 @@ use super::{
 use crate::{
     client::Client,
     codes,
-    engine::{Member, Processor, Reply, Request},
-    error::{ApiError, Class},
+    engine::{Consistency, Member, Processor, Reply, Request},
+    error::ApiError,
 };
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(100);
+/// However little time is given, one look may take so long.
+const LOOK_MIN: Duration = Duration::from_secs(1);
 
 /// What can be waited for
 #[derive(Debug, Subcommand)]
@@ -80,16 +83,16 @@ impl Command {
         match self {
             Self::Ready(until) => block_on(async {
                 let client = until.client()?;
-                until.wait("ready", async || Ok(client.not_ready().await.into())).await
+                until.wait(&client, "ready", async || Ok(client.not_ready().await.into())).await
             }),
             Self::Voters { count, until } => block_on(async {
                 let client = until.client()?;
-                until.wait("enough vote", async || too_few(&client, count).await).await
+                until.wait(&client, "enough vote", async || too_few(&client, count).await).await
             }),
             Self::CaughtUp(args) => args.run(),
             Self::Balanced { names, until } => block_on(async {
                 let client = until.client()?;
-                until.wait("balanced", async || uneven(&client, &names).await).await
+                until.wait(&client, "balanced", async || uneven(&client, &names).await).await
             }),
         }
     }
@@ -104,27 +107,34 @@ impl Until {
     /// Looks until it is so; `what` names that.
     async fn wait(
         &self,
+        client: &Client,
         what: &str,
         mut look: impl AsyncFnMut() -> Result<Standing, ApiError>,
     ) -> Result<(), ApiError> {
         let begun = Instant::now();
-        let mut told = String::new();
+        let mut missing = None;
         loop {
-            let missing = match look().await {
-                Ok(Standing::So) => return say(&format!("{what} after {:.1} s\n", begun.elapsed().as_secs_f64())),
-                Ok(Standing::NotYet(missing)) => missing,
-                Ok(Standing::Stuck(missing)) => {
-                    if told != missing {
-                        eprintln!("waiting: {missing}");
-                        told.clone_from(&missing);
-                    }
-                    missing
+            let left = self.timeout.saturating_sub(begun.elapsed()).max(LOOK_MIN);
+            let failed = match timeout(left, look()).await {
+                Ok(Ok(Standing::So)) => return say(&format!("{what} after {:.1} s\n", begun.elapsed().as_secs_f64())),
+                Ok(Ok(Standing::NotYet(why))) => {
+                    missing = Some(why);
+                    None
                 }
-                Err(error) if matches!(error.class, Class::Overloaded | Class::Unknown) => error.message,
-                Err(error) => return Err(error),
+                Ok(Ok(Standing::Stuck(why))) => {
+                    if missing.as_ref() != Some(&why) {
+                        eprintln!("waiting: {why}");
+                    }
+                    missing = Some(why);
+                    None
+                }
+                Ok(Err(error)) if error.may_repeat() => Some(error.message),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => Some(format!("{} has not answered in time", client.server())),
             };
             if begun.elapsed() >= self.timeout {
-                let message = format!("waited {:.1} s in vain: {missing}", self.timeout.as_secs_f64());
+                let why: Vec<String> = missing.into_iter().chain(failed).collect();
+                let message = format!("waited {:.1} s in vain: {}", self.timeout.as_secs_f64(), why.join("; "));
                 return Err(ApiError::new(&codes::WAITED, message));
             }
             tokio::time::sleep(LOOK).await;
@@ -132,8 +142,26 @@ impl Until {
     }
 }
 
+/// How it stands where the server asked has no majority behind it; the next time another is asked. None where it has:
+/// then what it tells is what all agree on, and not what stood in its log when it was left alone.
+async fn leaderless(client: &Client) -> Result<Option<Standing>, ApiError> {
+    let Reply::Status(status) = client.ask(&Request::Status).await? else {
+        unreachable!("the status is answered with the status");
+    };
+    if status.leader.is_none() {
+        client.go_on();
+        let why = format!("nobody leads, as far as {} knows: most of the voters must be alive", status.node);
+        return Ok(Some(Standing::Stuck(why + " and reach each other (see: evener cluster status)")));
+    }
+    client.head(ContextId::DEFAULT, Consistency::Linearizable).await?;
+    Ok(None)
+}
+
 /// Why fewer members vote.
 async fn too_few(client: &Client, wanted: u64) -> Result<Standing, ApiError> {
+    if let Some(standing) = leaderless(client).await? {
+        return Ok(standing);
+    }
     let Reply::Cluster(cluster) = client.ask(&Request::ClusterStatus).await? else {
         unreachable!("the cluster is answered with the cluster");
     };
@@ -146,6 +174,9 @@ async fn too_few(client: &Client, wanted: u64) -> Result<Standing, ApiError> {
 }
 
 async fn uneven(client: &Client, names: &[String]) -> Result<Standing, ApiError> {
+    if let Some(standing) = leaderless(client).await? {
+        return Ok(standing);
+    }
     let (processors, cluster) = (client.ask(&Request::Processors).await?, client.ask(&Request::ClusterStatus).await?);
     let (Reply::Processors(processors), Reply::Cluster(cluster)) = (processors, cluster) else {
         unreachable!("each request has its own kind of answer");
@@ -210,5 +241,18 @@ mod tests {
         let one_has_none = missing(&[Some("a"), Some("a")], &["a", "b"]).unwrap();
         assert!(one_has_none.contains(r#"{"a": 2, "b": 0}"#), "{one_has_none}");
         assert_eq!(missing(&[Some("a"), None], &["a"]).unwrap(), "nobody owns p/1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_look_outlasts_the_time_that_is_given() {
+        let frozen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server { server: frozen.local_addr().unwrap().to_string(), output: None };
+        for (timeout, took) in [(Duration::ZERO, LOOK_MIN), (LOOK_MIN * 3, LOOK_MIN * 3)] {
+            let until = Until { timeout, server: server.clone() };
+            let (client, begun) = (until.client().unwrap(), Instant::now());
+            let told = until.wait(&client, "well", async || too_few(&client, 1).await).await.unwrap_err();
+            assert!(told.is(&codes::WAITED) && told.message.ends_with("has not answered in time"), "{told}");
+            assert!((took..took + LOOK_MIN).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        }
     }
 }

@@ -120,6 +120,17 @@ impl Client {
         Err(ApiError::new(&codes::NOT_EVENER, "the server answered a read without its last line"))
     }
 
+    /// Whose turn it is to be asked.
+    #[must_use]
+    pub fn server(&self) -> String {
+        self.servers.current()
+    }
+
+    /// Asks another server the next time: this one has answered, and cannot help.
+    pub fn go_on(&self) {
+        self.servers.go_on(&self.servers.current());
+    }
+
     /// Which of the servers is not ready, and why; none if all are.
     pub async fn not_ready(&self) -> Option<String> {
         for server in self.servers.all() {

@@ -14,7 +14,7 @@ use evener_core::{
 use evener_store::events::Query;
 
 use super::{
-    Processor, Segment, SetAside, letters,
+    Processor, Segment, SetAside, leader, letters,
     local::{Engine, name_of, time_text},
     look::why_unowned,
 };
@@ -74,6 +74,9 @@ pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Bo
             segment.state = if lag.events == 0 { "caught-up" } else { "running" }.to_owned();
         }
     }
+    if leader::of(&engine.cluster().status()).is_none() {
+        segments.iter_mut().for_each(without_leader);
+    }
     Ok(Box::new(Processor {
         name: known.definition.name.clone(),
         version: known.version,
@@ -90,12 +93,20 @@ pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Bo
 fn overall(segments: &[Segment], paused: bool) -> &'static str {
     let any = |state: &str| segments.iter().any(|segment| segment.state == state);
     match () {
+        () if any("leaderless") => "leaderless",
         () if paused => "paused",
         () if any("stalled") => "stalled",
         () if any("flooded") => "flooded",
         () if any("unowned") => "unowned",
         () if any("running") || any("moving") => "running",
         () => "caught-up",
+    }
+}
+
+/// Nothing of a segment goes on where nobody leads, though the log still says that all is well with it.
+fn without_leader(segment: &mut Segment) {
+    if matches!(segment.state.as_str(), "running" | "caught-up" | "moving") {
+        segment.state = "leaderless".to_owned();
     }
 }
 
@@ -230,4 +241,21 @@ fn lags(engine: &Engine, processor: &processor::Processor, head: Position) -> BT
         }
     }
     lags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_leads_nothing_counts_as_running() {
+        let states = ["running", "caught-up", "moving", "stalled", "paused", "unowned", "flooded"];
+        let segment = |state: &str| Segment { state: state.into(), ..Segment::default() };
+        let mut segments = states.map(segment);
+        segments.iter_mut().for_each(without_leader);
+        let leaderless = segments.iter().filter(|segment| segment.state == "leaderless");
+        assert_eq!(leaderless.count(), 3, "{segments:?}");
+        assert_eq!(segments[3], segment("stalled"), "what needs a person still does");
+        assert_eq!(overall(&segments, false), "leaderless");
+    }
 }

@@ -15,7 +15,7 @@ use futures::future::{BoxFuture, join_all};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::{Answers, Reply, Request, Status, change, lag, letters, look, peers::Peers, read, votes};
+use super::{Answers, Reply, Request, Status, change, lag, leader, letters, look, peers::Peers, read, votes};
 use crate::{
     error::{ApiError, Class},
     http::Check,
@@ -79,7 +79,7 @@ impl Engine {
     pub fn health(&self) -> Vec<Check> {
         let cluster = self.cluster();
         let stopped = cluster.stopped().borrow().clone();
-        let leader = cluster.leadership().borrow().leader;
+        let leader = leader::of(&cluster.status());
         let session = *cluster.session().borrow();
         let check = |name, vital, trouble| Check { name, vital, trouble, note: None };
         vec![

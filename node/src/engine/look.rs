@@ -1,6 +1,6 @@
 //! How this node stands, and what the cluster looks like from it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use evener_cluster::Role;
 use evener_core::{
@@ -10,26 +10,23 @@ use evener_core::{
 };
 
 use super::{
-    Cluster, Member, StateHash, Status, Unowned,
+    Cluster, Member, StateHash, Status, Unowned, leader,
     local::{Engine, name_of, time_text},
     votes,
 };
-
-/// A leader that no majority has heard for longer does not count as one: several elections' time.
-const QUORUM_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How this node stands.
 pub fn status(engine: &Engine) -> Status {
     let (standing, (index, chain)) =
         (engine.cluster().status(), engine.cluster().look(|state, index| (index, state.chain)));
-    let state = engine.cluster().state();
+    let (state, leader) = (engine.cluster().state(), leader::of(&standing));
     Status {
         node: standing.name,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: engine.uptime().as_secs(),
-        role: role_word(standing.role).to_owned(),
+        role: role_word(standing.role, leader.is_some()).to_owned(),
         term: standing.term.0,
-        leader: standing.leader.map(|leader| name_of(&state, leader)),
+        leader: leader.map(|leader| name_of(&state, leader)),
         head: standing.head.0,
         applied: standing.applied.0,
         durable: standing.durable.map_or(0, |index| index.0),
@@ -39,10 +36,11 @@ pub fn status(engine: &Engine) -> Status {
     }
 }
 
-fn role_word(role: Role) -> &'static str {
+/// A leader without a majority is no more than any other voter.
+fn role_word(role: Role, led: bool) -> &'static str {
     match role {
-        Role::Leader => "leader",
-        Role::Follower | Role::Candidate => "follower",
+        Role::Leader if led => "leader",
+        Role::Leader | Role::Follower | Role::Candidate => "follower",
         Role::Learner => "learner",
         Role::Stopped => "stopped",
     }
@@ -53,10 +51,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
     let told = engine.told_by(|_, _| true).await;
     let standing = engine.cluster().status();
     let voters = standing.voters.len();
-    // A leader that no majority has heard for so long is none, whatever it believes. One that votes alone is its own.
-    let alone = standing.voters == [standing.node];
-    let heard = alone || standing.quorum_age.is_none_or(|age| age < QUORUM_AGE_MAX);
-    let leader = standing.leader.filter(|_| heard);
+    let leader = leader::of(&standing);
     let state = engine.cluster().state();
     // Where nobody leads nobody ends the sessions of those that are gone: then whoever answers is alive.
     let answers = |node| node == standing.node || told.contains_key(&node);

@@ -9,6 +9,7 @@ mod local;
 
 mod change;
 mod lag;
+mod leader;
 mod letters;
 mod look;
 mod members;

@@ -56,8 +56,8 @@ pub struct Processor {
     pub name: String,
     /// Which version runs.
     pub version: u32,
-    /// `running`, `caught-up`, `paused`, `stalled`, `flooded` or `unowned`: of its segments the one that most wants a
-    /// look.
+    /// `running`, `caught-up`, `paused`, `stalled`, `flooded`, `unowned` or `leaderless`: of its segments the one that
+    /// most wants a look.
     pub state: String,
     /// The position of the next event there will be.
     pub head: u64,
@@ -88,9 +88,10 @@ pub struct Segment {
     pub lag_events: u64,
     /// How long the oldest of them has waited.
     pub lag_seconds: f64,
-    /// `running`, `caught-up`, `paused`, `stalled`, `flooded`, `moving` or `unowned`. One that is stalled waits with
-    /// an event (`on_error: stop`), for a handler program that runs, for room under a limit, or for a new worker; one
-    /// that is flooded rests, as too many of its sequences fail.
+    /// `running`, `caught-up`, `paused`, `stalled`, `flooded`, `moving`, `unowned` or `leaderless`. One that is stalled
+    /// waits with an event (`on_error: stop`), for a handler program that runs, for room under a limit, or for a new
+    /// worker; one that is flooded rests, as too many of its sequences fail; where nobody leads none runs, and all that
+    /// is told of it may be old.
     pub state: String,
     /// How often the event that it waits with was tried.
     pub attempt: Option<u32>,

@@ -96,3 +96,70 @@ async fn a_leader_whose_majority_is_frozen_says_so_once_and_answers_soon() {
     town.tell(&["append", "--type", "t.v1"]).await;
     assert_eq!(town.cluster().await.members.len(), 3, "who was told that nothing was done has changed nothing");
 }
+
+/// What a command may take whose first server is frozen: much less than the patience it has with a lone one.
+const SOON: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_server_that_is_named_first_costs_each_command_a_moment() {
+    let mut town = Town::of_three(EVENER, &TIMES).await;
+    town.tell(&["wait", "voters", "3"]).await;
+    town.tell(&["processor", "create", "p", "--exec", "cat"]).await;
+    let servers = ["n1", "n2", "n3"].map(|name| town.url(name)).join(",");
+    let line = town.folder().join("line");
+    std::fs::write(&line, r#"{"specversion":"1.0","id":"1","source":"/t","type":"t.v1"}"#).unwrap();
+    town.freeze("n1").await;
+    for command in [
+        "append s --type t.v1",
+        "import",
+        "read",
+        "tail --from 0 --limit 1",
+        "processor list",
+        "processor pause p",
+        "dead-letter list p",
+        "cluster status",
+        "status",
+        "wait voters 3",
+        "wait balanced",
+    ] {
+        let mut words: Vec<&str> = command.split(' ').collect();
+        if command == "import" {
+            words.push(line.to_str().unwrap());
+        }
+        words.extend(["--server", &servers]);
+        let begun = Instant::now();
+        town.tell(&words).await;
+        assert!(begun.elapsed() < SOON, "{command} took {:?}", begun.elapsed());
+    }
+    town.thaw("n1").await;
+    town.tell(&["wait", "ready", "--server", &servers]).await;
+    assert_eq!(town.tell(&["read"]).await.lines().count(), 2, "each append was stored once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_nothing_is_said_to_be_well() {
+    let mut town = Town::of_three(EVENER, &TIMES).await;
+    town.tell(&["wait", "voters", "3"]).await;
+    town.tell(&["processor", "create", "p", "--exec", "cat"]).await;
+    town.tell(&["wait", "balanced"]).await;
+    for name in ["n2", "n3"] {
+        town.freeze(name).await;
+    }
+    for what in ["voters 3", "balanced", "caught-up p"] {
+        let words: Vec<&str> = ["wait"].into_iter().chain(what.split(' ')).chain(["--timeout", "8s"]).collect();
+        let (status, told) = town.fails(&words).await;
+        assert_eq!(status, 8, "{what}: {told}");
+        assert!(told.contains("nobody leads") || told.contains("no majority"), "{what}: {told}");
+    }
+    for command in ["processor list", "processor show p", "dead-letter list p"] {
+        let shown = town.run(&command.split(' ').collect::<Vec<_>>()).await;
+        let told = String::from_utf8_lossy(&shown.stderr).into_owned();
+        assert!(shown.status.success() && told.contains("nobody leads"), "{command}: {told}");
+    }
+    assert_eq!(town.processor("p").await.state, "leaderless");
+    for name in ["n2", "n3"] {
+        town.thaw(name).await;
+    }
+    town.tell(&["wait", "balanced"]).await;
+    town.wait_for("p", "well again", |p| p.state == "caught-up").await;
+}

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use evener_core::id::{ContextId, Position};
 use serde_json::Value;
 
-use super::{Standing, Until};
+use super::{Standing, Until, leaderless};
 use crate::{
     cli::{block_on, output::count},
     client::Client,
@@ -42,6 +42,11 @@ impl Args {
         block_on(async {
             let client = until.client()?;
             let look = async || {
+                if now.is_none()
+                    && let Some(standing) = leaderless(&client).await?
+                {
+                    return Ok(standing);
+                }
                 processors = ask(&client, &names).await?;
                 let heads = match &now {
                     Some(heads) => heads,
@@ -49,7 +54,7 @@ impl Args {
                 };
                 standing(&processors, heads)
             };
-            until.wait("caught up", look).await
+            until.wait(&client, "caught up", look).await
         })?;
         for note in processors.iter().filter_map(note) {
             eprintln!("{note}");
