@@ -9,6 +9,7 @@ use super::{block_on, logs, output::say};
 use crate::{
     Node, codes,
     error::ApiError,
+    rig::leash,
     settings::{Loaded, Settings, Sources, TABLE},
 };
 
@@ -17,6 +18,9 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     flags: Flags,
+    /// End with whoever holds the other end of standard input
+    #[arg(long, hide = true)]
+    ends_with_stdin: bool,
 }
 
 /// The flags of all settings, made from their table.
@@ -78,6 +82,9 @@ impl Flags {
 impl Args {
     /// Runs the node until it is told to stop.
     pub fn run(self) -> Result<(), ApiError> {
+        if self.ends_with_stdin {
+            leash::wear();
+        }
         let settings = self.flags.load()?.settings;
         settings.check()?;
         logs::start(&settings)?;

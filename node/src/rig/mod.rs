@@ -2,6 +2,7 @@
 //! meanwhile.
 
 mod interrupt;
+pub mod leash;
 mod machine;
 mod nodes;
 

@@ -10,9 +10,11 @@ use std::{
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::timeout,
 };
+
+use super::leash;
 
 /// How long a node may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -31,6 +33,8 @@ struct Node {
     http: String,
     peer: String,
     child: Option<Child>,
+    /// Held for as long as the child may live: see [`leash`].
+    leash: Option<ChildStdin>,
 }
 
 impl Nodes {
@@ -46,6 +50,7 @@ impl Nodes {
             http: format!("127.0.0.1:{}", ports[nth]),
             peer: format!("127.0.0.1:{}", ports[nth + count]),
             child: None,
+            leash: None,
         });
         Ok(Self { program: program.into(), folder: folder.into(), nodes: nodes.collect() })
     }
@@ -155,9 +160,16 @@ impl Nodes {
             _ => command.args(["--join", &self.nodes[0].peer]),
         };
         // In a group of its own: Ctrl-C is for whoever started the nodes, who ends them.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).process_group(0).kill_on_drop(true);
+        command
+            .arg(leash::FLAG)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .process_group(0)
+            .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
         let stdout = child.stdout.take().ok_or("a child's output was not given")?;
+        self.nodes[nth].leash = child.stdin.take();
         self.nodes[nth].child = Some(child);
         let mut lines = BufReader::new(stdout).lines();
         let ready = timeout(READY_MAX, lines.next_line()).await;

@@ -26,6 +26,26 @@ fn at_work_in(folder: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_demo_that_is_killed_takes_its_nodes_with_it() {
+    let mut demo = demo(&["--for", "10m"]);
+    let mut told = BufReader::new(demo.stderr.take().unwrap()).lines();
+    let line = told.next_line().await.unwrap().unwrap();
+    let folder = line.strip_prefix("three nodes start in ").unwrap_or_else(|| panic!("{line}")).to_owned();
+    let count = async |wanted: fn(usize) -> bool, what: &str| {
+        let so = async {
+            while !wanted(at_work_in(&folder).len()) {
+                pause().await;
+            }
+        };
+        timeout(PATIENCE, so).await.unwrap_or_else(|_| panic!("{what}: {:?}", at_work_in(&folder)));
+    };
+    count(|nodes| nodes >= 3, "its nodes start").await;
+    demo.kill().await.unwrap();
+    count(|nodes| nodes == 0, "nobody is left behind").await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_demo_that_is_interrupted_judges_what_was_done_and_leaves_nothing_behind() {
     let mut demo = demo(&["--for", "10m"]);
     let mut told = BufReader::new(demo.stderr.take().unwrap()).lines();
