@@ -19,9 +19,20 @@ use crate::{
     wire,
 };
 
-/// Whom to ask, and how to show the answer.
+/// Whom to ask, how long, and how to show the answer.
 #[derive(Clone, Debug, Args)]
 pub struct Server {
+    /// Whom to ask, and how to show the answer.
+    #[command(flatten)]
+    pub whom: Whom,
+    /// Give up where no answer has come in this time [default: some 15 s, and sooner where no server ever answers]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// Whom to ask, and how to show the answer.
+#[derive(Clone, Debug, Args)]
+pub struct Whom {
     /// Servers of the cluster: the next is asked when one fails
     #[arg(long, env = "EVENER_SERVER", value_name = "URL[,URL…]", default_value = "http://127.0.0.1:4750")]
     pub server: String,
@@ -33,12 +44,22 @@ pub struct Server {
 impl Server {
     /// A client of these servers.
     pub fn client(&self) -> Result<Client, ApiError> {
-        Client::connect(&self.server)
+        let client = Client::connect(&self.whom.server)?;
+        Ok(match self.timeout {
+            Some(time) => client.within(time),
+            None => client,
+        })
+    }
+
+    /// As [`client`](Self::client), with this patience unless somebody says otherwise.
+    pub fn client_with(&self, patience: Duration) -> Result<Client, ApiError> {
+        let client = self.client()?;
+        Ok(if self.timeout.is_some() { client } else { client.with_patience(patience) })
     }
 
     /// How to show the answer, unless somebody says otherwise as a table.
     pub fn format(&self) -> Format {
-        self.output.unwrap_or(Format::Table)
+        self.whom.output.unwrap_or(Format::Table)
     }
 
     /// Asks.

@@ -89,7 +89,7 @@ impl Args {
         let context = self.context.as_deref().map_or(Ok(ContextId::DEFAULT), wire::context)?;
         let (source, bytes) = open(&self.file)?;
         let bar = self.bar(bytes);
-        let client = self.server.client()?.with_patience(PATIENCE);
+        let client = self.server.client_with(PATIENCE)?;
         let mut import = Import {
             client,
             context,

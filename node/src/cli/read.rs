@@ -66,7 +66,7 @@ impl Show {
     /// As the command line says.
     pub fn new(server: &Server) -> Self {
         let usual = if std::io::stdout().is_terminal() { Format::Table } else { Format::Ndjson };
-        Self { format: server.output.unwrap_or(usual), columns: columns(), all: Vec::new() }
+        Self { format: server.whom.output.unwrap_or(usual), columns: columns(), all: Vec::new() }
     }
 
     /// Shows an event.

@@ -9,8 +9,7 @@ use evener_core::id::ContextId;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Server,
-    args::{duration, number_from_1},
+    args::{Whom, duration, number_from_1},
     block_on,
     output::say,
 };
@@ -57,7 +56,7 @@ pub struct Until {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     timeout: Duration,
     #[command(flatten)]
-    server: Server,
+    whom: Whom,
 }
 
 /// How it stands.
@@ -101,7 +100,7 @@ impl Command {
 impl Until {
     /// A client that does not repeat by itself: what is missing is told when the time is over.
     fn client(&self) -> Result<Client, ApiError> {
-        Ok(self.server.client()?.with_patience(Duration::ZERO))
+        Ok(Client::connect(&self.whom.server)?.with_patience(Duration::ZERO))
     }
 
     /// Looks until it is so; `what` names that.
@@ -246,9 +245,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_look_outlasts_the_time_that_is_given() {
         let frozen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Server { server: frozen.local_addr().unwrap().to_string(), output: None };
+        let whom = Whom { server: frozen.local_addr().unwrap().to_string(), output: None };
         for (timeout, took) in [(Duration::ZERO, LOOK_MIN), (LOOK_MIN * 3, LOOK_MIN * 3)] {
-            let until = Until { timeout, server: server.clone() };
+            let until = Until { timeout, whom: whom.clone() };
             let (client, begun) = (until.client().unwrap(), Instant::now());
             let told = until.wait(&client, "well", async || too_few(&client, 1).await).await.unwrap_err();
             assert!(told.is(&codes::WAITED) && told.message.ends_with("has not answered in time"), "{told}");

@@ -24,6 +24,7 @@ use evener_core::{
     id::{ContextId, Position},
 };
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::{
     codes,
@@ -38,7 +39,7 @@ pub use reading::{Line, Reading};
 use lane::Lane;
 use servers::Servers;
 use silence::{SILENCE, Silent};
-use tries::Tries;
+use tries::{Patience, Tries};
 
 /// One try may take this long: a server answers *unknown* by itself before.
 const TRY: Duration = Duration::from_secs(15);
@@ -55,7 +56,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Client {
     http: reqwest::Client,
     servers: Servers,
-    patience: Duration,
+    patience: Patience,
     lane: Arc<std::sync::OnceLock<Lane>>,
 }
 
@@ -72,15 +73,20 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|error| ApiError::new(&codes::BUG, format!("failed to set up the HTTP client: {error}")))?;
-        Ok(Self { http, servers: Servers::parse(urls)?, patience: PATIENCE, lane: Arc::default() })
+        Ok(Self { http, servers: Servers::parse(urls)?, patience: Patience::About(PATIENCE), lane: Arc::default() })
     }
 
     /// How long a request is repeated before its error is given back.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self.lane = Arc::default();
-        self
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Patience::About(patience), lane: Arc::default(), ..self }
+    }
+
+    /// Gives a request up after this time, also in the middle of a try; and not before, as servers may still start. An
+    /// answer that has begun is given its time.
+    #[must_use]
+    pub fn within(self, time: Duration) -> Self {
+        Self { patience: Patience::Exactly(time), lane: Arc::default(), ..self }
     }
 
     /// Asks, and repeats as long as that helps.
@@ -92,7 +98,8 @@ impl Client {
     /// Appends, together with whatever else of this client waits to be appended.
     pub async fn append(&self, request: &append::Request) -> Result<Appended, ApiError> {
         let lane = self.lane.get_or_init(|| Lane::start(Self { lane: Arc::default(), ..self.clone() }));
-        lane.append(request, self.patience).await
+        let (Patience::About(patience) | Patience::Exactly(patience)) = self.patience;
+        lane.append(request, patience).await
     }
 
     /// Reads events line by line, in one view, however often a server fails on the way.
@@ -154,8 +161,9 @@ impl Client {
         let mut tries = Tries::new(self.patience);
         loop {
             let server = self.servers.current();
-            let error = match self.open(&server, verb, call).await {
-                Ok(response) => match self.hear(&server, SILENCE, response.bytes()).await {
+            let until = tries.until();
+            let error = match self.open(&server, until, verb, call).await {
+                Ok(response) => match self.hear_until(&server, until, response.bytes()).await {
                     Ok(Ok(body)) => return decode(verb, &body),
                     // The request arrived; what came of it is not known.
                     Ok(Err(error)) => self.unheard(&server, verb, &error),
@@ -168,14 +176,20 @@ impl Client {
     }
 
     /// Sends to `server`; an answer that is no success is an error.
-    async fn open(&self, server: &str, verb: Verb, call: &Call) -> Result<reqwest::Response, ApiError> {
+    async fn open(
+        &self,
+        server: &str,
+        until: Option<Instant>,
+        verb: Verb,
+        call: &Call,
+    ) -> Result<reqwest::Response, ApiError> {
         let row = verb.row();
         let method = row.method.parse().expect("the table has proper methods");
         let mut request = self.http.request(method, format!("{server}{}", call.target(verb)));
         if row.method != "GET" {
             request = request.header("content-type", "application/json").body(call.body.clone());
         }
-        let response = match self.hear(server, SILENCE, request.send()).await {
+        let response = match self.hear_until(server, until, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.unsent(server, verb, &error).await),
             Err(silent) => return Err(self.silent(server, verb, &silent)),
@@ -215,7 +229,8 @@ impl Client {
     /// As [`unheard`](Self::unheard), where it said nothing for so long.
     fn silent(&self, server: &str, verb: Verb, silent: &Silent) -> ApiError {
         self.servers.silent(server);
-        let message = format!("{server} took the request and has not answered within {} s", silent.0.as_secs());
+        let seconds = (silent.0.as_secs_f64() * 10.0).round() / 10.0;
+        let message = format!("{server} took the request and has not answered within {seconds} s");
         let error = lost(verb, message);
         if looks(verb) { error.hint(SILENT_HINT) } else { error }
     }

@@ -118,9 +118,11 @@ impl Reading {
     async fn open(&mut self) -> Result<(), ApiError> {
         self.server = self.client.servers.current();
         // What an answer that does not even begin has cost counts as well.
-        self.tries.get_or_insert_with(|| Tries::new(self.client.patience));
+        let until = self.tries.get_or_insert_with(|| Tries::new(self.client.patience)).until();
         let (verb, call) = self.call();
-        let response = self.client.open(&self.server, verb, &call).await?;
+        // A tail where nothing comes may begin its answer late.
+        let until = until.filter(|_| !self.tail);
+        let response = self.client.open(&self.server, until, verb, &call).await?;
         self.stream = Some(Open { bytes: response.bytes_stream().boxed(), lines: Lines::default() });
         Ok(())
     }

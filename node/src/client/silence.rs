@@ -4,7 +4,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Client;
 
@@ -23,6 +23,21 @@ pub struct Silent(
 );
 
 impl Client {
+    /// As [`hear`](Self::hear), and not beyond `until`: where that is soon, who is silent is asked sooner, so that there
+    /// is time left for the next.
+    pub(super) async fn hear_until<T>(
+        &self,
+        server: &str,
+        until: Option<Instant>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Silent> {
+        let begun = Instant::now();
+        let Some(until) = until else { return self.hear(server, SILENCE, work).await };
+        let silence = SILENCE.min(until.saturating_duration_since(begun) / 4);
+        let heard = timeout_at(until, self.hear(server, silence, work)).await;
+        heard.unwrap_or_else(|_| Err(Silent(begun.elapsed())))
+    }
+
     /// What comes of `work` that `server` does. Where there is another server to go to, it is looked after every
     /// `silence` whether this one still lives.
     pub(super) async fn hear<T>(
@@ -34,19 +49,20 @@ impl Client {
         if self.servers.len() == 1 {
             return Ok(work.await);
         }
-        let mut work = pin!(work);
+        let (mut work, lives) = (pin!(work), LIVES.min(silence / 2));
         loop {
             if let Ok(done) = timeout(silence, &mut work).await {
                 return Ok(done);
             }
             tokio::select! {
                 done = &mut work => return Ok(done),
-                lives = self.lives(server) => if !lives { return Err(Silent(silence + LIVES)) },
+                yes = self.lives(server, lives) => if !yes { return Err(Silent(silence + lives)) },
             }
         }
     }
 
-    async fn lives(&self, server: &str) -> bool {
-        self.http.get(format!("{server}/livez")).timeout(LIVES).send().await.is_ok()
+    /// Whether a server says within this time that it lives.
+    async fn lives(&self, server: &str, within: Duration) -> bool {
+        self.http.get(format!("{server}/livez")).timeout(within).send().await.is_ok()
     }
 }

@@ -7,7 +7,6 @@ use evener_core::{append, event::Event, id::Position};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::Instant,
 };
 
 use super::*;
@@ -65,6 +64,9 @@ async fn where_a_server_is_frozen_the_next_is_asked_and_asked_first_from_then_on
     let begun = Instant::now();
     assert_eq!(client.ask(&Request::Processors).await.unwrap(), Reply::Processors(Vec::<Processor>::new()));
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    let (begun, hasty) = (Instant::now(), Client::connect(&client.servers.all().join(",")).unwrap().within(SILENCE));
+    assert!(hasty.ask(&Request::Processors).await.is_ok(), "who has little time still hears the second");
+    assert!(begun.elapsed() < SILENCE, "{:?}", begun.elapsed());
     let again = Instant::now();
     assert_eq!(client.head(ContextId::DEFAULT, Consistency::Local).await.unwrap(), Position(0));
     assert!(again.elapsed() < SILENCE, "{:?}", again.elapsed());
@@ -120,6 +122,27 @@ async fn a_lone_server_that_is_frozen_is_given_up_after_one_long_try() {
     let begun = Instant::now();
     assert_eq!(client.read(Read::default()).next().await.unwrap_err().exit_code(), 7);
     assert!((TRY..TRY + SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_how_long_is_answered_in_that_time() {
+    let time = Duration::from_millis(1_500);
+    let client = Client::connect(&frozen("").await).unwrap().within(time);
+    for request in [append(), Request::Processors] {
+        let (begun, error) = (Instant::now(), client.ask(&request).await.unwrap_err());
+        assert!(error.message.ends_with("within 1.5 s"), "{error}");
+        assert!((time..time * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+    let begun = Instant::now();
+    assert_eq!(client.read(Read::default()).next().await.unwrap_err().exit_code(), 7);
+    assert!((time..time * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn who_says_how_long_is_told_why_nobody_answered() {
+    let client = Client::connect("127.0.0.1:1").unwrap().within(Duration::from_millis(100));
+    let error = client.ask(&Request::Processors).await.unwrap_err();
+    assert!(error.message.contains("Connection refused"), "{error}");
 }
 
 #[tokio::test]

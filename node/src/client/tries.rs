@@ -14,10 +14,19 @@ const PAUSE_MIN: Duration = Duration::from_millis(25);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// How long a request is repeated.
+#[derive(Clone, Copy, Debug)]
+pub enum Patience {
+    /// No try begins after this time, and sooner none where no server ever answered.
+    About(Duration),
+    /// After this time it is given up, also in the middle of a try, and not before.
+    Exactly(Duration),
+}
+
 /// The tries of one request.
 pub struct Tries {
     begun: Instant,
-    patience: Duration,
+    patience: Patience,
     pause: Duration,
     all: usize,
     in_round: usize,
@@ -28,9 +37,17 @@ pub struct Tries {
 
 impl Tries {
     /// None was made yet.
-    pub fn new(patience: Duration) -> Self {
+    pub fn new(patience: Patience) -> Self {
         let (begun, doubt) = (Instant::now(), Doubt::default());
         Self { begun, patience, pause: PAUSE_MIN, all: 0, in_round: 0, doubt, unheard: BTreeMap::new() }
+    }
+
+    /// When a try that is under way is given up, if that was asked for.
+    pub fn until(&self) -> Option<Instant> {
+        match self.patience {
+            Patience::About(_) => None,
+            Patience::Exactly(time) => Some(self.begun + time),
+        }
     }
 
     /// Prepares the next try after `asked` failed, or gives `error` back.
@@ -48,16 +65,21 @@ impl Tries {
         let error = self.of_all(error, asked);
         let error = self.doubt.weigh(error);
         let in_vain = !servers.ever_answered() && self.all >= servers.len();
-        let patience = if in_vain { self.patience.min(FIRST_ANSWER) } else { self.patience };
-        if self.begun.elapsed() >= patience {
+        let patience = match self.patience {
+            Patience::About(time) if in_vain => time.min(FIRST_ANSWER),
+            Patience::About(time) | Patience::Exactly(time) => time,
+        };
+        let left = patience.saturating_sub(self.begun.elapsed());
+        if left.is_zero() {
             return Err(error);
         }
         if self.in_round >= servers.len() || told.is_some() {
-            tokio::time::sleep(told.unwrap_or(self.pause)).await;
+            tokio::time::sleep(told.unwrap_or(self.pause).min(left)).await;
             self.pause = (self.pause * 2).min(PAUSE_MAX);
             self.in_round = 0;
         }
-        Ok(())
+        // A try without any time would tell less than the last one did.
+        if self.until().is_some_and(|until| Instant::now() >= until) { Err(error) } else { Ok(()) }
     }
 
     /// That no server answers, with the reason of each.
@@ -84,14 +106,14 @@ mod tests {
     async fn who_has_no_patience_begins_elsewhere_the_next_time() {
         let servers = Servers::parse("http://a:1,http://b:2").unwrap();
         let gone = ApiError::new(&codes::OUTCOME_UNKNOWN, "it is gone");
-        assert!(Tries::new(Duration::ZERO).next(gone, "http://a:1", &servers).await.is_err());
+        assert!(Tries::new(Patience::About(Duration::ZERO)).next(gone, "http://a:1", &servers).await.is_err());
         assert_eq!(servers.current(), "http://b:2");
     }
 
     #[tokio::test(start_paused = true)]
     async fn every_server_is_asked_before_giving_up_quickly() {
         let servers = Servers::parse("a:1,b:2").unwrap();
-        let mut tries = Tries::new(FIRST_ANSWER * 100);
+        let mut tries = Tries::new(Patience::About(FIRST_ANSWER * 100));
         tokio::time::advance(FIRST_ANSWER * 3).await;
         tries.next(unheard("a"), "http://a:1", &servers).await.unwrap();
         let error = tries.next(unheard("b"), "http://b:2", &servers).await.unwrap_err();
@@ -99,12 +121,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_one_has_answered_giving_up_takes_all_the_patience() {
-        let servers = Servers::parse("a:1").unwrap();
-        servers.answered("http://a:1");
-        let mut tries = Tries::new(FIRST_ANSWER * 3);
-        let begun = Instant::now();
-        while tries.next(unheard("a"), "http://a:1", &servers).await.is_ok() {}
-        assert!((FIRST_ANSWER * 3..FIRST_ANSWER * 4).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    async fn giving_up_takes_all_the_patience_where_one_has_answered_or_it_was_asked_for() {
+        let long = FIRST_ANSWER * 3;
+        for (patience, heard) in [(Patience::About(long), true), (Patience::Exactly(long), false)] {
+            let servers = Servers::parse("a:1").unwrap();
+            if heard {
+                servers.answered("http://a:1");
+            }
+            let (mut tries, begun) = (Tries::new(patience), Instant::now());
+            while tries.next(unheard("a"), "http://a:1", &servers).await.is_ok() {}
+            assert!((long..long + PAUSE_MAX).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        }
     }
 }
