@@ -23,8 +23,8 @@ pub struct Silent(
 );
 
 impl Client {
-    /// As [`hear`](Self::hear), and not beyond `until`: where that is soon, who is silent is asked sooner, so that there
-    /// is time left for the next.
+    /// As [`hear`](Self::hear), and not beyond `until`: where that is soon, who is silent is asked sooner, so that
+    /// there is time left for the next.
     pub(super) async fn hear_until<T>(
         &self,
         server: &str,
