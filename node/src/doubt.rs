@@ -1,27 +1,25 @@
-//! What is said of a request that was tried several times. A try of which nobody knows what came of it is not undone
-//! by a later one of which it is known that nothing did: whoever is told *nothing happened* may give up, and then it
-//! happens.
+//! What may have happened once may still happen: a server that was given up may do the request later. So after one
+//! try that ended *unknown*, no later one can say of the whole request that nothing happened.
 
 use crate::error::{ApiError, Class};
 
-/// The first try of which nobody knows what came of it.
+/// The first try of a request that ended unknown, if one did.
 #[derive(Debug, Default)]
 pub struct Doubt(Option<ApiError>);
 
 impl Doubt {
-    /// A try ended so.
-    pub fn note(&mut self, error: &ApiError) {
-        if error.class == Class::Unknown {
-            self.0.get_or_insert_with(|| error.clone());
-        }
-    }
-
-    /// What is said where the last try ended so.
-    #[must_use]
-    pub fn told(self, last: ApiError) -> ApiError {
-        match self.0 {
-            Some(first) if last.class == Class::Overloaded => first,
-            _ => last,
+    /// What a try that ended with `error` says of the request as a whole.
+    pub fn weigh(&mut self, error: ApiError) -> ApiError {
+        match (&self.0, error.class) {
+            (None, Class::Unknown) => {
+                self.0 = Some(error.clone());
+                error
+            }
+            (Some(unknown), Class::Overloaded) => {
+                let message = format!("{}; and then: {}", unknown.message, error.message);
+                ApiError { message, retry_after_ms: error.retry_after_ms, leader: error.leader, ..unknown.clone() }
+            }
+            _ => error,
         }
     }
 }
@@ -29,19 +27,16 @@ impl Doubt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codes;
-
-    fn told(tries: &[&codes::Code]) -> String {
-        let mut doubt = Doubt::default();
-        let errors: Vec<_> = tries.iter().map(|code| ApiError::new(code, "it failed")).collect();
-        errors.iter().for_each(|error| doubt.note(error));
-        doubt.told(errors.last().unwrap().clone()).code.into_owned()
-    }
+    use crate::codes::{CONDITION, NO_LEADER, OUTCOME_UNKNOWN};
 
     #[test]
-    fn what_may_have_happened_is_not_undone_by_a_later_try() {
-        assert_eq!(told(&[&codes::OUTCOME_UNKNOWN, &codes::NO_LEADER]), codes::OUTCOME_UNKNOWN.id);
-        assert_eq!(told(&[&codes::NO_LEADER, &codes::NO_LEADER]), codes::NO_LEADER.id);
-        assert_eq!(told(&[&codes::OUTCOME_UNKNOWN, &codes::REVISION]), codes::REVISION.id, "the log has judged it");
+    fn after_one_try_that_may_have_happened_nobody_says_that_nothing_did() {
+        let mut doubt = Doubt::default();
+        assert!(doubt.weigh(ApiError::new(&NO_LEADER, "none")).is(&NO_LEADER), "nothing happened so far");
+        assert!(doubt.weigh(ApiError::new(&OUTCOME_UNKNOWN, "it is lost")).is(&OUTCOME_UNKNOWN));
+        let then = doubt.weigh(ApiError::new(&NO_LEADER, "nobody leads"));
+        assert!(then.is(&OUTCOME_UNKNOWN), "{then}");
+        assert_eq!(then.message, "it is lost; and then: nobody leads");
+        assert!(doubt.weigh(ApiError::new(&CONDITION, "no")).is(&CONDITION), "what is decided is decided");
     }
 }

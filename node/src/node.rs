@@ -226,11 +226,10 @@ impl Node {
         let begun = Instant::now();
         let mut doubt = Doubt::default();
         loop {
-            let error = match self.0.answers.call(request.clone()).await {
+            let error = match self.0.answers.call(request.clone()).await.map_err(|error| doubt.weigh(error)) {
                 Err(error) if error.may_repeat() && begun.elapsed() < self.0.patience => error,
-                answer => return answer.map_err(|error| doubt.told(error)),
+                answer => return answer,
             };
-            doubt.note(&error);
             let told = error.retry_after_ms.map(|wait| Duration::from_millis(u64::from(wait)));
             tokio::time::sleep(told.unwrap_or(PAUSE).min(PAUSE_MAX).min(self.0.patience)).await;
         }

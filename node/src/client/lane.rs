@@ -9,9 +9,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Client, doubt::Doubt};
+use super::Client;
 use crate::{
     codes,
+    doubt::Doubt,
     engine::{Reply, Verb},
     error::ApiError,
     wire::{Call, append as json},
@@ -109,6 +110,10 @@ async fn send(client: &Client, batch: Vec<Waiting>) {
     let call = Call { body, ..Call::default() };
     match client.send(Verb::AppendMany, &call).await {
         Ok(Reply::Many(answers)) if answers.len() == batch.len() => {
+            // The batch was answered, and what it holds was not done: whoever asks again asks another server.
+            if let Some(error) = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|e| e.may_repeat()) {
+                client.servers.failed(&client.servers.current(), error);
+            }
             for (waiting, answer) in batch.into_iter().zip(answers) {
                 // Whoever asked may have gone.
                 let _ = waiting.answer.send(answer);

@@ -7,7 +7,6 @@ mod servers;
 mod silence;
 mod stranger;
 
-mod doubt;
 mod tries;
 
 mod lane;

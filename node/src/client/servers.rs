@@ -59,6 +59,14 @@ impl Servers {
         self.0.lock().servers.len()
     }
 
+    /// `asked` has failed so: the turn of who is said to lead, else of the next.
+    pub fn failed(&self, asked: &str, error: &ApiError) {
+        match &error.leader {
+            Some(leader) => self.go_to(asked, leader),
+            None => self.go_on(asked),
+        }
+    }
+
     /// The next one's turn, where it still is that of `asked`: of many who asked it together only the first goes on.
     pub fn go_on(&self, asked: &str) {
         let mut list = self.0.lock();

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{doubt::Doubt, servers::Servers};
-use crate::{codes, error::ApiError};
+use super::servers::Servers;
+use crate::{codes, doubt::Doubt, error::ApiError};
 
 /// Where no server ever answered, giving up is quick once all were asked: usually the address is wrong.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
@@ -30,6 +30,8 @@ pub struct Tries {
     pause: Duration,
     all: usize,
     in_round: usize,
+    /// So many in a row have said that it takes longer than there is patience.
+    too_late: usize,
     doubt: Doubt,
     /// Why each server does not answer.
     unheard: BTreeMap<String, String>,
@@ -39,7 +41,7 @@ impl Tries {
     /// None was made yet.
     pub fn new(patience: Patience) -> Self {
         let (begun, doubt) = (Instant::now(), Doubt::default());
-        Self { begun, patience, pause: PAUSE_MIN, all: 0, in_round: 0, doubt, unheard: BTreeMap::new() }
+        Self { begun, patience, pause: PAUSE_MIN, all: 0, in_round: 0, too_late: 0, doubt, unheard: BTreeMap::new() }
     }
 
     /// When a try that is under way is given up, if that was asked for.
@@ -56,12 +58,9 @@ impl Tries {
             return Err(error);
         }
         // Also where this request is given up: whoever asks again begins with another server.
-        match &error.leader {
-            Some(leader) => servers.go_to(asked, leader),
-            None => servers.go_on(asked),
-        }
+        servers.failed(asked, &error);
         (self.all, self.in_round) = (self.all + 1, self.in_round + 1);
-        let told = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)).min(PAUSE_MAX));
+        let told = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)));
         let error = self.of_all(error, asked);
         let error = self.doubt.weigh(error);
         let in_vain = !servers.ever_answered() && self.all >= servers.len();
@@ -70,11 +69,12 @@ impl Tries {
             Patience::About(time) | Patience::Exactly(time) => time,
         };
         let left = patience.saturating_sub(self.begun.elapsed());
-        if left.is_zero() {
+        self.too_late = if told.is_some_and(|told| told > left) { self.too_late + 1 } else { 0 };
+        if left.is_zero() || (self.until().is_none() && self.too_late >= servers.len()) {
             return Err(error);
         }
         if self.in_round >= servers.len() || told.is_some() {
-            tokio::time::sleep(told.unwrap_or(self.pause).min(left)).await;
+            tokio::time::sleep(told.unwrap_or(self.pause).min(PAUSE_MAX).min(left)).await;
             self.pause = (self.pause * 2).min(PAUSE_MAX);
             self.in_round = 0;
         }
@@ -118,6 +118,20 @@ mod tests {
         tries.next(unheard("a"), "http://a:1", &servers).await.unwrap();
         let error = tries.next(unheard("b"), "http://b:2", &servers).await.unwrap_err();
         assert_eq!(error.message, "failed to connect to a; failed to connect to b");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_by_all_servers_that_it_takes_longer_than_it_waits_waits_no_more() {
+        let servers = Servers::parse("a:1,b:2").unwrap();
+        servers.answered("http://a:1");
+        let long = || ApiError::new(&codes::NO_LEADER, "no majority").retry_after(Duration::from_secs(20));
+        let mut tries = Tries::new(Patience::About(Duration::from_secs(15)));
+        tries.next(long(), "http://a:1", &servers).await.expect("the other one may have a majority");
+        assert!(tries.next(long(), "http://b:2", &servers).await.unwrap_err().is(&codes::NO_LEADER));
+        let mut asked_for = Tries::new(Patience::Exactly(Duration::from_secs(15)));
+        for server in ["http://a:1", "http://b:2", "http://a:1"] {
+            asked_for.next(long(), server, &servers).await.expect("it was asked for");
+        }
     }
 
     #[tokio::test(start_paused = true)]
