@@ -67,7 +67,7 @@ impl Server {
         let (client, request) = (self.client()?, request.into());
         block_on(async {
             let reply = client.ask(&request).await?;
-            if matches!(reply, Reply::Processors(_) | Reply::Processor(_) | Reply::DeadLetters(_)) {
+            if matches!(reply, Reply::Processors(_) | Reply::Processor(_)) {
                 tell_leaderless(&client).await;
             }
             Ok(reply)
@@ -77,7 +77,7 @@ impl Server {
 }
 
 /// Says so on standard error where nobody leads: what was shown then is what one server has, and may be old.
-async fn tell_leaderless(client: &Client) {
+pub async fn tell_leaderless(client: &Client) {
     let client = client.clone().with_patience(Duration::ZERO);
     if let Ok(Reply::Status(status)) = client.ask(&Request::Status).await
         && status.leader.is_none()

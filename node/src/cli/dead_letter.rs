@@ -7,7 +7,7 @@ use evener_core::{command::Selection, id::ComponentId};
 
 use super::{
     Server,
-    args::{Changing, name, number},
+    args::{Changing, name, number, tell_leaderless},
     block_on, not_yet,
     output::{count, from_now, maybe, some, table},
 };
@@ -119,7 +119,10 @@ fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
 /// What a processor has set aside.
 async fn listed(client: &Client, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
     match client.ask(&Request::DeadLetters(name.to_owned())).await? {
-        Reply::DeadLetters(letters) => Ok(letters),
+        Reply::DeadLetters(letters) => {
+            tell_leaderless(client).await;
+            Ok(letters)
+        }
         _ => unreachable!("dead letters are answered with dead letters"),
     }
 }
