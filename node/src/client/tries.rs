@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 use super::servers::Servers;
-use crate::{codes, doubt::Doubt, error::ApiError};
+use crate::{
+    codes,
+    doubt::Doubt,
+    error::{ApiError, Class},
+};
 
 /// Where no server ever answered, giving up is quick once all were asked: usually the address is wrong.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
@@ -30,9 +34,11 @@ pub struct Tries {
     pause: Duration,
     all: usize,
     in_round: usize,
-    /// So many in a row have said that it takes longer than there is patience.
+    /// So many in a row have said that it takes longer than there is patience, or are not there.
     too_late: usize,
     doubt: Doubt,
+    /// What the last one said that could not do it.
+    answered: Option<ApiError>,
     /// Why each server does not answer.
     unheard: BTreeMap<String, String>,
 }
@@ -41,7 +47,17 @@ impl Tries {
     /// None was made yet.
     pub fn new(patience: Patience) -> Self {
         let (begun, doubt) = (Instant::now(), Doubt::default());
-        Self { begun, patience, pause: PAUSE_MIN, all: 0, in_round: 0, too_late: 0, doubt, unheard: BTreeMap::new() }
+        Self {
+            begun,
+            patience,
+            pause: PAUSE_MIN,
+            all: 0,
+            in_round: 0,
+            too_late: 0,
+            doubt,
+            answered: None,
+            unheard: BTreeMap::new(),
+        }
     }
 
     /// When a try that is under way is given up, if that was asked for.
@@ -61,6 +77,7 @@ impl Tries {
         servers.failed(asked, &error);
         (self.all, self.in_round) = (self.all + 1, self.in_round + 1);
         let told = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)));
+        let absent = error.is(&codes::NO_SERVER);
         let error = self.of_all(error, asked);
         let error = self.doubt.weigh(error);
         let in_vain = !servers.ever_answered() && self.all >= servers.len();
@@ -69,7 +86,9 @@ impl Tries {
             Patience::About(time) | Patience::Exactly(time) => time,
         };
         let left = patience.saturating_sub(self.begun.elapsed());
-        self.too_late = if told.is_some_and(|told| told > left) { self.too_late + 1 } else { 0 };
+        // One that is not there does not contradict those that are.
+        let too_late = told.is_some_and(|told| told > left) || (absent && self.too_late > 0);
+        self.too_late = if too_late { self.too_late + 1 } else { 0 };
         if left.is_zero() || (self.until().is_none() && self.too_late >= servers.len()) {
             return Err(error);
         }
@@ -82,15 +101,19 @@ impl Tries {
         if self.until().is_some_and(|until| Instant::now() >= until) { Err(error) } else { Ok(()) }
     }
 
-    /// That no server answers, with the reason of each.
+    /// What one says that answers: it knows more of the cluster than one that is not there. Where none does, that, with
+    /// the reason of each.
     fn of_all(&mut self, mut error: ApiError, asked: &str) -> ApiError {
-        if error.is(&codes::NO_SERVER) {
-            self.unheard.insert(asked.to_owned(), error.message);
-            error.message = self.unheard.values().map(String::as_str).collect::<Vec<_>>().join("; ");
-        } else {
+        if !error.is(&codes::NO_SERVER) {
             self.unheard.remove(asked);
+            if error.class != Class::Unknown {
+                self.answered = Some(error.clone());
+            }
+            return error;
         }
-        error
+        self.unheard.insert(asked.to_owned(), error.message);
+        error.message = self.unheard.values().map(String::as_str).collect::<Vec<_>>().join("; ");
+        self.answered.clone().unwrap_or(error)
     }
 }
 
@@ -128,6 +151,11 @@ mod tests {
         let mut tries = Tries::new(Patience::About(Duration::from_secs(15)));
         tries.next(long(), "http://a:1", &servers).await.expect("the other one may have a majority");
         assert!(tries.next(long(), "http://b:2", &servers).await.unwrap_err().is(&codes::NO_LEADER));
+        let gone = || ApiError::new(&codes::NO_SERVER, "connection refused");
+        let mut tries = Tries::new(Patience::About(Duration::from_secs(15)));
+        tries.next(gone(), "http://a:1", &servers).await.expect("the other one may be there");
+        tries.next(long(), "http://b:2", &servers).await.expect("the first one may be there by now");
+        assert!(tries.next(gone(), "http://a:1", &servers).await.unwrap_err().is(&codes::NO_LEADER), "one answers");
         let mut asked_for = Tries::new(Patience::Exactly(Duration::from_secs(15)));
         for server in ["http://a:1", "http://b:2", "http://a:1"] {
             asked_for.next(long(), server, &servers).await.expect("it was asked for");
