@@ -54,7 +54,7 @@ pub struct Unreached {
     pub refused: bool,
     /// It is there, and not ready yet.
     pub begins: bool,
-    /// The connection broke before anything was said.
+    /// The connection broke while it was made, or before anything was said.
     broken: bool,
     when: Instant,
 }
@@ -184,7 +184,12 @@ impl Links {
         let mut connection = match connected {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
-                return Err(failed(error.to_string(), error.kind() == io::ErrorKind::ConnectionRefused));
+                let (refused, broken) = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => (true, false),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => (false, true),
+                    _ => (false, false),
+                };
+                return Err(Unreached { broken, ..failed(error.to_string(), refused) });
             }
             Err(_) => return Err(failed(format!("no connection within {CONNECT_WAIT:?}"), false)),
         };

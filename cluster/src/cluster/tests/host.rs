@@ -15,7 +15,11 @@ pub struct Breaking(pub Arc<Mutex<BTreeMap<u64, u32>>>);
 
 impl Breaking {
     pub fn takes(&self, nth: u64) -> bool {
-        self.0.lock().get_mut(&nth).is_some_and(|left| std::mem::replace(left, left.saturating_sub(1)) > 0)
+        self.take(nth) > 0
+    }
+
+    fn take(&self, nth: u64) -> u32 {
+        self.0.lock().get_mut(&nth).map_or(0, |left| std::mem::replace(left, left.saturating_sub(1)))
     }
 }
 
@@ -30,9 +34,12 @@ impl Transport for Host {
     fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
         Box::pin(async move {
             match self.wire.connect(addr).await {
-                Err(gone) if gone.kind() == io::ErrorKind::ConnectionRefused && self.breaking.takes(self.nth) => {
-                    Ok(Box::new(tokio::io::duplex(1).0) as BoxedStream)
-                }
+                Err(gone) if gone.kind() == io::ErrorKind::ConnectionRefused => match self.breaking.take(self.nth) {
+                    0 => Err(gone),
+                    // It may break while it is made, too.
+                    odd if odd % 2 == 1 => Err(io::ErrorKind::ConnectionReset.into()),
+                    _ => Ok(Box::new(tokio::io::duplex(1).0) as BoxedStream),
+                },
                 connected => connected,
             }
         })
