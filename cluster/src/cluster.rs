@@ -284,6 +284,12 @@ impl Cluster {
         self.node.me()
     }
 
+    /// The node's name, as a member.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.node.identity.name
+    }
+
     /// Which cluster.
     #[must_use]
     pub fn id(&self) -> ClusterId {

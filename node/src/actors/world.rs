@@ -65,9 +65,8 @@ impl World {
     }
 
     /// The node's name.
-    pub fn name(&self) -> String {
-        let me = self.me();
-        self.look(|state, _| state.members.get(&me).map_or_else(|| me.to_string(), |member| member.name.clone()))
+    pub fn name(&self) -> &str {
+        self.cluster.name()
     }
 
     /// The node's wall clock.
