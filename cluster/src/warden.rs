@@ -181,9 +181,20 @@ pub async fn mourn(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
     }
     // One after the other, so that they do not take votes from each other; the first that can win does.
     let rank = standing.voters.iter().filter(|voter| **voter != who && **voter < node.me()).count();
-    sleep(node.config.raft.heartbeat * u32::try_from(rank).unwrap_or(u32::MAX)).await;
-    if node.engine.standing().leader == Some(who) {
-        tracing::info!("the process of {} is gone, which led: asking for votes", node.name_of(who));
+    let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+    let heartbeat = node.config.raft.heartbeat;
+    sleep(heartbeat * rank).await;
+    if node.engine.standing().leader != Some(who) {
+        return;
+    }
+    tracing::info!("the process of {} is gone, which led: asking for votes", node.name_of(who));
+    // One whose log is too short to win gives its own vote to itself all the same, and uses up a term of which the
+    // others do not hear: each before this one may have done so.
+    for _ in 0..=rank {
         node.engine.succeed().await;
+        sleep(heartbeat / 5).await;
+        if node.engine.standing().leader.is_some() {
+            return;
+        }
     }
 }

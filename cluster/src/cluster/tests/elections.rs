@@ -39,6 +39,23 @@ async fn a_connection_that_broke_on_the_way_does_not_hold_an_election_up() {
     }
 }
 
+/// Whoever asks first has a shorter log than the other voter, and uses up a term in vain.
+#[tokio::test(start_paused = true)]
+async fn a_voter_with_a_shorter_log_does_not_hold_an_election_up() {
+    for seed in 1..=4 {
+        let mut world = World::founded(seed, 3).await;
+        let lost = world.leader().unwrap();
+        let voters: Vec<u64> = (1..=3).filter(|nth| *nth != lost).collect();
+        world.net.partition(&[&format!("n{lost}")], &[&format!("n{}", voters[0])]);
+        world.append(lost, 1).await.unwrap();
+        world.net.heal();
+        world.kill(lost).await;
+        let start = Instant::now();
+        world.append(voters[1], 2).await.unwrap();
+        assert!(start.elapsed() < Duration::from_millis(750), "seed {seed}: {:?}", start.elapsed());
+    }
+}
+
 /// It runs again before anybody has found its port closed: the others still take it for their leader, and their own
 /// elections wait until its lease has ended.
 #[tokio::test(start_paused = true)]
