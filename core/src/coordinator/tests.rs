@@ -226,6 +226,9 @@ fn run(segments: u32, on_error: OnError, faults: Faults, limits: Limits, steps: 
     for step in steps {
         unleash(&mut world, *step);
     }
+    if limits == Limits::DEFAULT {
+        assert_few_handled_again(&world); // where letters found no room, the next owner meets their events again
+    }
     mend(&mut world);
     assert_all_handled_in_order(&world, skips);
     assert_settled(&world);
@@ -410,6 +413,20 @@ fn p6_a_handler_that_cannot_be_asked_holds_the_segment_and_another_node_asks() {
     assert!(owner.is_some_and(|owner| world.calls[0].node != owner), "{owner:?}: {:?}", world.calls);
     assert_eq!(world.calls.iter().map(|call| call.attempt).collect::<Vec<_>>(), [1; 4], "no event ever failed");
     assert_eq!(world.processor().skipped, 0);
+}
+
+#[test]
+fn what_was_handled_before_nobody_could_be_asked_is_not_handled_again() {
+    for nth in 0..BATCH as u64 {
+        let faults = Faults { unable: [(nth, 1)].into(), ..Faults::default() };
+        let mut world = World::new(1, OnError::SetAside, Limits::DEFAULT, faults);
+        (0..BATCH).for_each(|_| world.append("s0"));
+        assert!(world.settle(world.now + 600_000));
+        assert_all_handled_in_order(&world, false);
+        assert_settled(&world);
+        let handled: Vec<u64> = world.calls.iter().map(|call| call.position).collect();
+        assert_eq!(handled, (0..BATCH as u64).collect::<Vec<_>>(), "each once");
+    }
 }
 
 #[test]

@@ -43,13 +43,15 @@ impl State {
                 _ => stale.push(Stale { processor: id, segment: Some(moved.segment), why: Why::Fenced }),
             }
         }
-        let Some(scanned) = item.scanned else { return };
-        for (segment, share) in &mut processor.segments {
-            let known = share.claim.owner == Some(node) && share.claim.since <= advance.as_of;
-            if known && item.tokens.iter().all(|moved| moved.segment != *segment) {
-                share.token.advance(bounded(scanned, *segment, head, &held));
+        if let Some(scanned) = item.scanned {
+            for (segment, share) in &mut processor.segments {
+                let known = share.claim.owner == Some(node) && share.claim.since <= advance.as_of;
+                if known && item.tokens.iter().all(|moved| moved.segment != *segment) {
+                    share.token.advance(bounded(scanned, *segment, head, &held));
+                }
             }
         }
+        item.letters.iter().for_each(|letter| self.pass_on_stalled(index, node, id, letter));
     }
 
     /// An owner passes a claim on, with its final token, in one entry.

@@ -103,10 +103,11 @@ impl State {
                 self.lend(index, id, sequence);
                 Ok(())
             }
-            LetterMove::Stall { segment, epoch, position, failure, unable } => {
+            LetterMove::Stall { segment, epoch, position, failure, .. } => {
                 processor.held_by(node, *segment, *epoch, None)?;
+                let share = processor.segments.get_mut(segment).expect("its claim was looked at just now");
                 let failure = Failure { cause: cut(&failure.cause, limits.cause_bytes_max), ..failure.clone() };
-                self.stall(index, id, *segment, Stall { position: *position, failure, recorded: now }, *unable);
+                share.stalled = Some(Stall { position: *position, failure, recorded: now });
                 Ok(())
             }
             LetterMove::Resume { segment, epoch, position } => {
@@ -123,23 +124,26 @@ impl State {
         }
     }
 
-    /// The segment waits with its event. After the owner's attempts another capable node gets the claim, and at once
-    /// where the handler cannot be asked on this one: then one on which it was not found to be so lately.
-    fn stall(&mut self, index: LogIndex, id: ProcessorId, segment: SegmentId, stall: Stall, unable: bool) {
-        let (now, limits) = (self.recorded, self.limits);
-        let mut others = self.others(id, segment);
-        let Some(processor) = self.processors.get_mut(&id) else { return };
-        let Some(share) = processor.segments.get_mut(&segment) else { return };
-        let attempt = stall.failure.attempt;
-        share.stalled = Some(stall);
-        let Some(owner) = share.claim.owner else { return };
-        if unable {
+    /// A segment that waits with its event goes to another capable node after the owner's attempts, and at once where
+    /// the handler cannot be asked on this one: then to one on which it was not found to be so lately. This comes last
+    /// of what is judged together: the tokens and letters told with it stand on the claim that ends here.
+    pub(super) fn pass_on_stalled(&mut self, index: LogIndex, node: NodeId, id: ProcessorId, letter: &LetterMove) {
+        let LetterMove::Stall { segment, epoch, position, failure, unable } = letter else { return };
+        let (now, limits, mut others) = (self.recorded, self.limits, self.others(id, *segment));
+        let Some(share) = self.processors.get_mut(&id).and_then(|processor| processor.segments.get_mut(segment)) else {
+            return;
+        };
+        let waits = share.stalled.as_ref().is_some_and(|stall| stall.position == *position);
+        if !waits || !share.claim.admits(node, *epoch) {
+            return;
+        }
+        if *unable {
             others.retain(|other| !share.claim.bars(*other, now));
         }
-        if (unable || attempt >= limits.own_attempts) && !others.is_empty() {
-            let to = others[attempt as usize % others.len()];
-            let bar_ms = if unable { limits.unable_bar_ms } else { limits.release_bar_ms };
-            share.claim.bar(owner, now, now.after(core::time::Duration::from_millis(u64::from(bar_ms))));
+        if (*unable || failure.attempt >= limits.own_attempts) && !others.is_empty() {
+            let to = others[failure.attempt as usize % others.len()];
+            let bar_ms = if *unable { limits.unable_bar_ms } else { limits.release_bar_ms };
+            share.claim.bar(node, now, now.after(core::time::Duration::from_millis(u64::from(bar_ms))));
             share.claim.give(Some(to), self.given.next_epoch(), index);
             self.touch(index);
         }
