@@ -14,9 +14,9 @@
 //! prints something else, or does not answer — is a failed attempt that says so, and the next attempt, after the
 //! usual wait, finds a fresh program. So does the attempt after one that was given up: its answer might still come.
 //!
-//! A program that ends or hangs without having read the event says nothing of that event. Where it was at work before,
-//! a fresh one is asked at once. A fresh one that does so does not exist here, or lacks what it needs: the segment
-//! waits ([`Verdict::Unable`]).
+//! A program that does so without having read the event says nothing of that event. Where it was at work before, a
+//! fresh one is asked at once. A fresh one that does so does not exist here, or lacks what it needs, as some say on
+//! stdout: the segment waits ([`Verdict::Unable`]).
 
 mod answer;
 mod lines;

@@ -98,16 +98,16 @@ impl Program {
             line(&mut self.stdout, self.settings.line_bytes_max).await
         };
         let answered = timeout(self.settings.answer_wait, exchange).await;
-        let is_unread = written == self.unread();
+        // It may have left some of an earlier event unread, if only the end of its line.
+        let is_unread = written <= self.unread();
         let why = match answered {
             Ok(Ok(Line::Whole(line))) => match answer::read(&line, self.asked) {
                 Ok(verdict) => return Ok(verdict),
-                Err(why) => return Err(Fault::Read(self.told(&why))),
+                Err(why) => why,
             },
             Ok(Ok(Line::TooLong(start))) => {
                 let max = self.settings.line_bytes_max;
-                let why = format!("printed a line of more than {max} bytes (line_bytes_max): {}", shown(&start));
-                return Err(Fault::Read(self.told(&why)));
+                format!("printed a line of more than {max} bytes (line_bytes_max): {}", shown(&start))
             }
             Ok(Ok(Line::End(rest))) => self.how_it_ended(&rest).await,
             Ok(Err(error)) => format!("could not be read from: {error}"),

@@ -124,6 +124,7 @@ async fn p6_a_program_that_ends_before_it_reads_an_event_says_nothing_of_that() 
     assert!(said.ends_with(&end), "{said}");
     assert!(ailment("/").await.contains("ended with exit status: 126 before it answered; it had not read"));
     assert!(ailment("echo no module named x >&2; exit 1").await.contains("its last words: no module named x;"));
+    assert!(ailment("echo Could not open input file: x; exit 1").await.contains("printed \"Could not open"));
     assert!(ailment("exec true").await.contains("ended with exit status: 0 before it answered"));
     // Also where the event does not fit a pipe.
     let large = delivery(3, &format!("\"{}\"", "x".repeat(300_000)));
@@ -134,10 +135,13 @@ async fn p6_a_program_that_ends_before_it_reads_an_event_says_nothing_of_that() 
 #[tokio::test]
 async fn a_program_that_ends_between_two_events_fails_neither() {
     // It lives on, so that it cannot be seen to have ended, and reads and answers nothing more.
-    let once = r#"read x; echo '{"delivery":1,"ok":true}'; exec <&- >&-; sleep 1000"#;
-    let runner = program(once);
-    for _ in 0..2 {
-        assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
+    let once = r#"echo '{"delivery":1,"ok":true}'; exec <&- >&-; sleep 1000"#;
+    // Also where it leaves some of the first one in the pipe, as who reads no lines does.
+    for reads in ["read x", "head -c 9 >&2"] {
+        let runner = program(format!("{reads}; {once}"));
+        for _ in 0..2 {
+            assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled, "{reads}");
+        }
     }
 }
 
@@ -152,17 +156,18 @@ async fn a_program_that_ends_says_how() {
 
 #[tokio::test]
 async fn a_program_that_prints_rubbish_is_replaced() {
-    let said = fault("echo 'Hello there!'; cat").await;
-    let start = "the program `echo 'Hello there!'; cat` printed \"Hello there!\", which is no answer: ";
+    let said = fault("read x; echo 'Hello there!'; cat").await;
+    let start = "the program `read x; echo 'Hello there!'; cat` printed \"Hello there!\", which is no answer: ";
     assert!(said.starts_with(start) && said.contains("expected {\"delivery\":1,\"ok\":true}"), "{said}");
 
-    let said = fault("head -c 100000 /dev/zero; sleep 1000").await;
+    let said = fault("read x; head -c 100000 /dev/zero; sleep 1000").await;
     assert!(said.contains("printed a line of more than 65536 bytes (line_bytes_max): \"\\0\\0"), "{said}");
 
     // The next attempt finds a fresh one.
     let dir = tempfile::tempdir().unwrap();
     let once = dir.path().join("once");
-    let runner = program(format!("mkdir {} && echo rubbish; {}", once.display(), recorder(&dir.path().join("seen"))));
+    let rubbish = format!("mkdir {} && {{ read x; echo rubbish; }}", once.display());
+    let runner = program(format!("{rubbish}; {}", recorder(&dir.path().join("seen"))));
     assert!(matches!(runner.run(delivery(3, "1")).await, Verdict::Retry { .. }));
     assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
 }
