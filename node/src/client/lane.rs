@@ -9,7 +9,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::Client;
+use super::{Client, Told};
 use crate::{
     codes,
     doubt::Doubt,
@@ -108,15 +108,15 @@ fn cut(left: &mut VecDeque<Waiting>) -> Vec<Waiting> {
 async fn send(client: &Client, batch: Vec<Waiting>) {
     let body: Vec<u8> = batch.iter().flat_map(|waiting| waiting.line.bytes()).collect();
     let call = Call { body, ..Call::default() };
-    match client.send(Verb::AppendMany, &call).await {
-        Ok(Reply::Many(answers)) if answers.len() == batch.len() => {
+    match client.tell(Verb::AppendMany, &call).await {
+        Ok(Told { reply: Reply::Many(answers), server, doubt }) if answers.len() == batch.len() => {
             // The batch was answered, and what it holds was not done: whoever asks again asks another server.
             if let Some(error) = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|e| e.may_repeat()) {
-                client.servers.failed(&client.servers.current(), error);
+                client.servers.failed(&server, error);
             }
             for (waiting, answer) in batch.into_iter().zip(answers) {
                 // Whoever asked may have gone.
-                let _ = waiting.answer.send(answer);
+                let _ = waiting.answer.send(answer.map_err(|error| doubt.clone().weigh(error)));
             }
         }
         Ok(_) => fail(batch, &ApiError::new(&codes::NOT_EVENER, "the server did not answer each append of a batch")),

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::{
     codes,
+    doubt::Doubt,
     engine::{Answers, Consistency, Page, Read, Reply, Request, Verb},
     error::ApiError,
     wire::{Call, decode},
@@ -49,6 +50,13 @@ const SILENT_HINT: &str = "its process may be stopped, or its machine busy: look
                            several, the next is asked";
 /// How long a request is repeated, unless somebody says otherwise.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// An answer, whose it is, and what tries before it left open.
+struct Told {
+    reply: Reply,
+    server: String,
+    doubt: Doubt,
+}
 
 /// Several servers of one cluster. A clone shares connections and batches.
 #[derive(Clone, Debug)]
@@ -157,13 +165,19 @@ impl Client {
     }
 
     async fn send(&self, verb: Verb, call: &Call) -> Result<Reply, ApiError> {
+        self.tell(verb, call).await.map(|told| told.reply)
+    }
+
+    async fn tell(&self, verb: Verb, call: &Call) -> Result<Told, ApiError> {
         let mut tries = Tries::new(self.patience);
         loop {
             let server = self.servers.current();
             let until = tries.until();
             let error = match self.open(&server, until, verb, call).await {
                 Ok(response) => match self.hear_until(&server, until, response.bytes()).await {
-                    Ok(Ok(body)) => return decode(verb, &body),
+                    Ok(Ok(body)) => {
+                        return decode(verb, &body).map(|reply| Told { reply, server, doubt: tries.doubt() });
+                    }
                     // The request arrived; what came of it is not known.
                     Ok(Err(error)) => self.unheard(&server, verb, &error),
                     Err(silent) => self.silent(&server, verb, &silent),

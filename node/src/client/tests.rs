@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    routing::{get, post},
+};
 use evener_core::{append, event::Event, id::Position};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Barrier,
 };
 
 use super::*;
@@ -150,4 +155,47 @@ async fn who_waits_for_readiness_is_told_who_is_silent() {
     let silent = frozen("").await;
     let why = Client::connect(&silent).unwrap().not_ready().await.unwrap();
     assert!(why.starts_with(&silent) && why.contains("has not answered"), "{why}");
+}
+
+/// Refuses each append of a batch, as a server without a majority does, and so many batches together.
+async fn minority(together: usize) -> String {
+    let all_there = Arc::new(Barrier::new(together));
+    let refuse = |State(all_there): State<Arc<Barrier>>, batch: String| async move {
+        all_there.wait().await;
+        let error = ApiError::new(&codes::NO_LEADER, "no majority");
+        format!("{}\n", serde_json::to_string(&error).unwrap()).repeat(batch.lines().count())
+    };
+    server(Router::new().route("/events/batch", post(refuse)).with_state(all_there)).await
+}
+
+/// Takes one request, and is gone.
+async fn gone() -> String {
+    let (listener, url) = listener().await;
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        let _ = stream.read(&mut [0; 4_096]).await;
+    });
+    url
+}
+
+#[tokio::test]
+async fn batches_that_are_refused_together_go_on_together() {
+    let (refuses, next) = (minority(2).await, empty().await);
+    let client = Client::connect(&format!("{refuses},{next}")).unwrap().with_patience(Duration::ZERO);
+    let request = append::Request::default();
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.append(&request).await
+    };
+    let (first, second) = tokio::join!(client.append(&request), second);
+    assert!(first.is_err() && second.is_err());
+    assert_eq!(client.server(), next, "and not back to who refused them");
+}
+
+#[tokio::test]
+async fn an_append_of_a_batch_that_may_have_happened_is_not_undone_by_who_refuses_it_then() {
+    let client = Client::connect(&format!("{},{}", gone().await, minority(1).await)).unwrap();
+    let error = client.with_patience(SILENCE / 4).append(&append::Request::default()).await.unwrap_err();
+    assert_eq!(error.exit_code(), 5, "{error}");
 }

@@ -68,10 +68,15 @@ impl Tries {
         }
     }
 
+    /// What the tries that failed leave open.
+    pub fn doubt(self) -> Doubt {
+        self.doubt
+    }
+
     /// Prepares the next try after `asked` failed, or gives `error` back.
     pub async fn next(&mut self, error: ApiError, asked: &str, servers: &Servers) -> Result<(), ApiError> {
         if !error.may_repeat() {
-            return Err(error);
+            return Err(self.doubt.weigh(error));
         }
         // Also where this request is given up: whoever asks again begins with another server.
         servers.failed(asked, &error);
@@ -131,6 +136,16 @@ mod tests {
         let gone = ApiError::new(&codes::OUTCOME_UNKNOWN, "it is gone");
         assert!(Tries::new(Patience::About(Duration::ZERO)).next(gone, "http://a:1", &servers).await.is_err());
         assert_eq!(servers.current(), "http://b:2");
+    }
+
+    #[tokio::test]
+    async fn what_a_stranger_says_makes_nothing_undone() {
+        let servers = Servers::parse("http://a:1,http://b:2").unwrap();
+        let mut tries = Tries::new(Patience::About(FIRST_ANSWER));
+        let (gone, stranger) = (ApiError::new(&codes::OUTCOME_UNKNOWN, "it is gone"), &codes::NOT_EVENER);
+        tries.next(gone, "http://a:1", &servers).await.expect("the other one may know");
+        let error = tries.next(ApiError::new(stranger, "who?"), "http://b:2", &servers).await.unwrap_err();
+        assert!(error.is(&codes::OUTCOME_UNKNOWN), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
