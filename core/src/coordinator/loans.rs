@@ -68,12 +68,17 @@ impl Loans {
 
     /// Its worker reports.
     pub fn reported(&mut self, report: Report) {
-        if report.letters.is_empty() && self.is_told() {
-            self.settled = report.number; // there is nothing for the log to judge
-        }
         self.reported = report.number;
         self.letters.extend(report.letters);
         self.drained |= report.drained;
+        if self.sent.is_none() {
+            self.settle(self.settled);
+        }
+    }
+
+    /// The log has judged all up to this report. Those since then that have no letters are nothing for it to judge.
+    fn settle(&mut self, judged: u64) {
+        self.settled = if self.letters.is_empty() { self.reported } else { judged };
     }
 
     /// Its worker died.
@@ -101,7 +106,7 @@ impl Loans {
     /// What was sent is judged.
     pub fn acknowledged(&mut self) {
         if let Some(sent) = self.sent.take() {
-            self.settled = sent;
+            self.settle(sent);
         }
         self.sent_letters.clear();
     }
@@ -112,6 +117,7 @@ impl Loans {
         let letters = mem::take(&mut self.letters);
         self.letters = mem::take(&mut self.sent_letters);
         self.letters.extend(letters);
+        self.settle(self.settled);
     }
 
     /// The node leaves: what it has is given back, once nothing of that runs.

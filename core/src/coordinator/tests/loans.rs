@@ -5,7 +5,7 @@ use std::{vec, vec::Vec};
 use proptest::{collection, prelude::*};
 
 use super::{
-    Chaos, SEQUENCES, assert_all_handled_in_order, assert_settled, run,
+    Chaos, SEQUENCES, Step, assert_all_handled_in_order, assert_settled, run,
     world::{Faults, NODES, World},
 };
 use crate::{
@@ -196,4 +196,31 @@ fn a_borrower_that_leaves_gives_back_what_it_had_not_begun() {
     (1..=NODES).for_each(|node| world.drain(NodeId(node)));
     go_on(&mut world);
     assert_eq!(loan_of(&world), None);
+}
+
+#[test]
+fn a_borrower_that_leaves_while_something_is_on_its_way_gives_back_the_rest() {
+    let faults = Faults { fail: [(0, 1), (1, 1)].into(), ..Faults::default() };
+    let mut world = World::new(1, OnError::SetAside, LIMITS, faults);
+    let lent_to = |world: &World, node| {
+        let loans = world.processor().set_aside.values().filter_map(|set_aside| set_aside.loan);
+        loans.filter(|loan| loan.node == node).count()
+    };
+    world.append("one");
+    world.until(|world| loan_of(world).is_some());
+    let borrower = loan_of(&world).expect("it was waited for").node;
+    world.pass(world.now + 500);
+    world.append("other");
+    world.until(|world| lent_to(world, borrower) == 2);
+    world.until(|world| world.nodes[&borrower].tell.is_some());
+    // The one was tried, which is on its way; the other is not due.
+    world.drain(borrower);
+    while let Some(step) = world.enabled().into_iter().find(|step| *step != Step::Tell(borrower)) {
+        world.take(step);
+    }
+    world.take(Step::Tell(borrower));
+    while let Some(step) = world.enabled().first().cloned() {
+        world.take(step);
+    }
+    assert_eq!(lent_to(&world, borrower), 0);
 }
