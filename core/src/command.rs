@@ -208,6 +208,17 @@ pub enum LetterMove {
         /// Its type.
         kind: String,
     },
+    /// Its handler said *skip*: the event is passed over, and only counted.
+    Skipped {
+        /// The claim that met it.
+        segment: SegmentId,
+        /// The fence.
+        epoch: Epoch,
+        /// Its sequence.
+        sequence: SequenceKey,
+        /// The event.
+        position: Position,
+    },
     /// The first letter was handled, or its handler said *skip*.
     Done {
         /// By which right.

@@ -101,7 +101,7 @@ pub struct Processor {
     pub set_aside: BTreeMap<SequenceKey, SetAside>,
     /// Letters in all of them together.
     pub letters: u64,
-    /// Events that `on_error: skip` or a person skipped, ever.
+    /// Events that a handler, `on_error: skip` or a person skipped, ever.
     pub skipped: u64,
 }
 

@@ -287,25 +287,29 @@ impl<T: Clone> Worker<T> {
         let Some((segment, epoch)) = self.settings.claim else { return };
         let waits = match fault.meaning {
             Meaning::Unable => true,
-            Meaning::SetAside => false,
+            Meaning::SetAside | Meaning::Skip => false,
             Meaning::Retry => self.settings.on_error == OnError::Stop,
         };
         if waits {
             return self.stall(now, segment, epoch, work, attempt, fault);
         }
+        self.done += 1;
+        if attempt > 1 {
+            self.letters.push(LetterMove::Resume { segment, epoch, position: work.position });
+        }
+        if fault.meaning == Meaning::Skip {
+            let Work { position, sequence, .. } = work;
+            return self.letters.push(LetterMove::Skipped { segment, epoch, sequence, position });
+        }
         let cause = fault.cause.clone();
         let failure = self.failure(self.attempt_seen(attempt), fault);
         self.flood.failed(now, work.hash);
         let Work { position, sequence, kind, .. } = work;
-        if attempt > 1 {
-            self.letters.push(LetterMove::Resume { segment, epoch, position });
-        }
         // The log only counts one that is skipped: nothing need wait behind it.
         if !(self.settings.on_error == OnError::Skip && failure.last) {
             self.told.insert(sequence.clone(), self.reports + 1);
         }
         self.letters.push(LetterMove::SetAside { segment, epoch, sequence, position, kind, failure });
-        self.done += 1;
         if self.flood.is_one() && self.draining == Draining::No {
             self.flood = Flood::new(now);
             self.phase = Phase::Flooded(now.after(FLOOD_REST), cause);
@@ -346,7 +350,7 @@ impl<T: Clone> Worker<T> {
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
             draw: fault.draw,
             last: match fault.meaning {
-                Meaning::SetAside => true,
+                Meaning::SetAside | Meaning::Skip => true,
                 // A segment that stops is tried for ever: nobody but the handler can tell it to go on.
                 Meaning::Retry => self.settings.on_error != OnError::Stop && attempt >= backoff.attempts,
                 Meaning::Unable => false,
@@ -382,8 +386,9 @@ impl<T: Clone> Worker<T> {
         let Some(Try::Running(waits)) = self.tries.get(&sequence).copied() else { return };
         self.tries.insert(sequence.clone(), Try::Told(self.reports + 1));
         let (position, Some(right)) = (waits.position, waits.right) else { return };
-        self.letters.push(match fault {
-            None => LetterMove::Done { right, sequence, position, skipped: false },
+        let skipped = fault.as_ref().is_some_and(|fault| fault.meaning == Meaning::Skip);
+        self.letters.push(match fault.filter(|_| !skipped) {
+            None => LetterMove::Done { right, sequence, position, skipped },
             Some(fault) => {
                 let failure = self.failure(waits.attempts + 1, fault);
                 LetterMove::Failed { right, sequence, position, failure }

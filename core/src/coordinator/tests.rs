@@ -84,8 +84,9 @@ fn harmless() -> impl Strategy<Value = Chaos> {
 fn faults() -> impl Strategy<Value = Faults> {
     let fail = collection::btree_map(0_u64..60, 1_u32..8, 0..8);
     let unable = collection::btree_map(0_u64..60, 1_u32..8, 0..4);
-    let all = (fail, collection::btree_set(0_u64..60, 0..3), unable);
-    all.prop_map(|(fail, refuse, unable)| Faults { fail, refuse, unable })
+    let (refuse, skip) = (collection::btree_set(0_u64..60, 0..3), collection::btree_set(0_u64..60, 0..6));
+    let all = (fail, refuse, skip, unable);
+    all.prop_map(|(fail, refuse, skip, unable)| Faults { fail, refuse, skip, unable })
 }
 
 fn on_error() -> impl Strategy<Value = OnError> {
@@ -151,7 +152,7 @@ fn mend(world: &mut World) {
     }
     // What waits for a person holds up its segment where a limit is reached: then it never rests by itself.
     world.settle(world.now + 300_000);
-    world.faults = Faults::default();
+    world.faults = Faults { skip: core::mem::take(&mut world.faults.skip), ..Faults::default() };
     // Where limits are reached there may be more to retry once there is room.
     let rests = (0..6).map(|_| {
         world.retry_all();
@@ -185,6 +186,12 @@ fn assert_all_handled_in_order(world: &World, skips: bool) {
         let handled: Vec<_> = places.into_iter().flatten().collect();
         assert!(handled.is_sorted(), "{sequence}: {positions:?} were handled in the order {handled:?}");
     }
+}
+
+/// P3: what its handler skips is counted once, however often that is told, and by however many.
+fn assert_skips_are_counted_once(world: &World) {
+    let skipped = world.faults.skip.range(..world.log.len() as u64).count();
+    assert_eq!(world.processor().skipped, skipped as u64);
 }
 
 fn assert_settled(world: &World) {
@@ -244,6 +251,9 @@ fn run(segments: u32, on_error: OnError, faults: Faults, limits: Limits, steps: 
     mend(&mut world);
     assert_all_handled_in_order(&world, skips);
     assert_settled(&world);
+    if !skips {
+        assert_skips_are_counted_once(&world);
+    }
     assert_few_handled_again(&world);
     if world.persons == 0 {
         assert_waits(&world); // a person waits for no schedule

@@ -20,6 +20,7 @@ impl LetterMove {
         match self {
             Self::SetAside { segment, .. }
             | Self::Queue { segment, .. }
+            | Self::Skipped { segment, .. }
             | Self::Stall { segment, .. }
             | Self::Resume { segment, .. }
             | Self::Done { right: Right::Claim(segment, _), .. }
@@ -28,11 +29,14 @@ impl LetterMove {
         }
     }
 
-    /// Where its segment's token must stop if it is refused: an event that would be kept nowhere otherwise.
+    /// Where its segment's token must stop if it is refused: an event that would be kept, or counted, nowhere
+    /// otherwise.
     #[must_use]
     pub fn holds(&self) -> Option<Position> {
         match self {
-            Self::SetAside { position, .. } | Self::Queue { position, .. } => Some(*position),
+            Self::SetAside { position, .. } | Self::Queue { position, .. } | Self::Skipped { position, .. } => {
+                Some(*position)
+            }
             _ => None,
         }
     }
@@ -75,6 +79,12 @@ impl State {
                     let letter = Letter { position: *position, kind: kind.clone(), attempts: 0 };
                     processor.enqueue(&limits, sequence, letter, now)?;
                 }
+                Ok(())
+            }
+            LetterMove::Skipped { segment, epoch, sequence, position } => {
+                let share = processor.held_by(node, *segment, *epoch, Some(sequence))?;
+                // The token passes it in this same entry, so that it is counted once however often it is told.
+                processor.skipped += u64::from(share.token.wants(hash_of(sequence), *position));
                 Ok(())
             }
             LetterMove::Done { right, sequence, position, skipped } => {

@@ -86,6 +86,8 @@ pub enum Meaning {
     Retry,
     /// Try no more by itself.
     SetAside,
+    /// Pass it over.
+    Skip,
     /// Nothing: the handler never saw it. Whatever `on_error` is, the segment waits with the event until some node
     /// can ask, so that no handler that is missing makes a letter of a healthy event.
     Unable,
@@ -98,7 +100,7 @@ pub enum Input<T> {
     Feed(Vec<Work<T>>),
     /// The run is over: so many were handled, then one failed, or the run was stopped, or none was left.
     Ran {
-        /// How many were handled (or skipped, as the handler said).
+        /// How many were handled.
         handled: usize,
         /// How the next one failed.
         fault: Option<Fault>,

@@ -29,6 +29,10 @@ fn set_aside() -> Option<Fault> {
     fault().map(|fault| Fault { meaning: Meaning::SetAside, ..fault })
 }
 
+fn skip() -> Option<Fault> {
+    fault().map(|fault| Fault { meaning: Meaning::Skip, ..fault })
+}
+
 fn unable() -> Option<Fault> {
     fault().map(|fault| Fault { meaning: Meaning::Unable, ..fault })
 }
@@ -54,7 +58,10 @@ fn told(report: &Report) -> Vec<String> {
     let letters = report.letters.iter().map(|letter| match letter {
         LetterMove::SetAside { position, failure, .. } => format!("aside {position} {}", failure.last),
         LetterMove::Queue { position, .. } => format!("queue {position}"),
-        LetterMove::Done { position, .. } => format!("done {position}"),
+        LetterMove::Skipped { position, .. } => format!("skipped {position}"),
+        LetterMove::Done { position, skipped, .. } => {
+            format!("done {position}{}", if *skipped { " skipped" } else { "" })
+        }
         LetterMove::Failed { position, failure, .. } => format!("failed {position} {}", failure.attempt),
         LetterMove::Stall { position, failure, .. } => {
             format!("stall {position} {} {}", failure.attempt, failure.wait_ms)
@@ -101,6 +108,31 @@ fn a_handler_that_says_set_aside_is_not_asked_again_even_where_the_segment_would
         assert_eq!(told(&report(&effects)), ["aside 0 true"]);
         assert_eq!(runs(&effects), [(vec![1], 1)]);
     }
+}
+
+#[test]
+fn what_a_handler_skips_is_told_and_nothing_waits_behind_it() {
+    for on_error in [OnError::SetAside, OnError::Skip, OnError::Stop] {
+        let mut worker = worker(on_error);
+        worker.settings.stalled = Some(Stalled { position: Position(0), attempts: 1, due: T0 });
+        worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "a"), work(2, "b")]));
+        let effects = worker.step(T0, Input::Ran { handled: 0, fault: skip() });
+        assert_eq!((told(&report(&effects)), report(&effects).done), (vec!["resume 0".into(), "skipped 0".into()], 1));
+        assert_eq!(runs(&effects), [(vec![1, 2], 1)]);
+        let effects = worker.step(T0, Input::Ran { handled: 1, fault: skip() });
+        assert_eq!((told(&report(&effects)), report(&effects).done), (vec!["skipped 2".into()], 2));
+        assert!(worker.is_idle());
+    }
+}
+
+#[test]
+fn a_letter_that_its_handler_skips_is_done_and_counted() {
+    let mut worker = worker(OnError::SetAside);
+    let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
+    let waits = Waits { position: Position(0), attempts: 1, due: Some(T0), right };
+    worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
+    let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: skip() }));
+    assert_eq!(told(&report), ["done 0 skipped"]);
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn fault_of(world: &World, tally: &Tally, verdict: Verdict) -> Option<Fault> {
         Verdict::Skip { cause } => {
             tally.failed("skip");
             tracing::warn!(cause, "a handler skipped an event");
-            None
+            fault(cause, Meaning::Skip, None)
         }
         Verdict::Unable { cause } => {
             tally.failed("unable");

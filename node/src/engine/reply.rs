@@ -67,7 +67,7 @@ pub struct Processor {
     pub set_aside: SetAside,
     /// What was said at its creation.
     pub definition: Value,
-    /// Events that were skipped, ever.
+    /// Events that a handler, `on_error` or a person skipped, ever.
     pub skipped: u64,
 }
 

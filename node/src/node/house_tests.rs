@@ -137,18 +137,22 @@ async fn a_poisoned_sequence_waits_and_the_others_go_on() {
 #[tokio::test(start_paused = true)]
 async fn what_is_skipped_handled_and_failed_is_counted() {
     async fn picky(event: Account) -> Result {
-        let (Opened { account } | Credited { account, .. }) = event;
-        if account == 7 { Err(Error::retry("no")) } else { Ok(()) }
+        match event {
+            Opened { account: 7 } => Err(Error::retry("no")),
+            Opened { account: 9 } => Err(Error::skip("not mine")),
+            _ => Ok(()),
+        }
     }
     let picky = Processor::new("picky").on(picky).retry(1.secs(), 1.secs(), 1).on_error(OnError::Skip);
     let node = started(picky.with_state(())).await;
     node.append("s", [7, 8, 7, 9].map(|account| Opened { account })).await.unwrap();
     node.caught_up("picky").await.unwrap();
-    assert_eq!(node.processor("picky").status().await.unwrap().skipped, 2);
+    assert_eq!(node.processor("picky").status().await.unwrap().skipped, 3);
     let metrics = node.0.house.as_ref().unwrap().engine.metrics().text();
     for line in [
-        r#"evener_events_handled_total{processor="picky"} 2"#,
+        r#"evener_events_handled_total{processor="picky"} 1"#,
         r#"evener_handler_failures_total{processor="picky",verdict="retry"} 2"#,
+        r#"evener_handler_failures_total{processor="picky",verdict="skip"} 1"#,
     ] {
         assert!(metrics.lines().any(|told| told == line), "{line} in {metrics}");
     }

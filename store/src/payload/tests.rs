@@ -135,6 +135,7 @@ fn letters() -> Vec<LetterMove> {
             failure: failure.clone(),
         },
         LetterMove::Queue { segment, epoch, sequence: sequence.clone(), position, kind },
+        LetterMove::Skipped { segment, epoch, sequence: sequence.clone(), position },
         LetterMove::Done { right: Right::Claim(segment, epoch), sequence: sequence.clone(), position, skipped: true },
         LetterMove::Failed { right: lent, sequence: sequence.clone(), position, failure: failure.clone() },
         LetterMove::Stall { segment, epoch, position, failure, unable: true },

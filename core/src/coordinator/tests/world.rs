@@ -49,6 +49,8 @@ pub(super) struct Faults {
     pub(super) fail: BTreeMap<u64, u32>,
     /// Events that the handler says *set aside* to, instead of failing plainly.
     pub(super) refuse: BTreeSet<u64>,
+    /// Events that the handler says *skip* to, once it does not fail.
+    pub(super) skip: BTreeSet<u64>,
     /// So many times nobody can be asked about an event.
     pub(super) unable: BTreeMap<u64, u32>,
 }

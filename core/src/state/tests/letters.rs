@@ -219,6 +219,20 @@ fn an_event_that_is_skipped_after_its_only_attempt_is_counted_once_and_needs_no_
 }
 
 #[test]
+fn p3_what_a_handler_skips_is_counted_once_and_by_its_owner_only() {
+    let mut log = set_up(OnError::SetAside, 1);
+    let (segment, epoch) = place(&log, "s0");
+    let skipped = |epoch| LetterMove::Skipped { segment, epoch, sequence: key("s0"), position: Position(0) };
+    let moved = |epoch| TokenMove { segment, epoch, next: Position(1) };
+    let stale = Epoch(epoch.0 - 1);
+    assert_eq!(tell(&mut log, 1, vec![skipped(stale)], vec![moved(stale)]), [Why::Fenced, Why::Fenced]);
+    for _ in 0..2 {
+        assert_eq!(tell(&mut log, 1, vec![skipped(epoch)], vec![moved(epoch)]), []);
+        assert_eq!((log.processor().skipped, log.processor().set_aside.len()), (1, 0));
+    }
+}
+
+#[test]
 fn on_error_stop_moves_the_claim_after_the_owners_attempts() {
     let mut log = set_up(OnError::Stop, 1);
     let (segment, epoch) = place(&log, "s0");

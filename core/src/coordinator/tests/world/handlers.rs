@@ -61,8 +61,12 @@ impl World {
         if let Some(left) = left {
             *left -= 1;
         }
-        let ok = !planned && self.database.write(write);
+        let skips = !planned && self.faults.skip.contains(&position.0);
+        let ok = skips || !planned && self.database.write(write);
         self.calls.push(Call { position: position.0, node, attempt, at: self.now, ok });
+        if skips {
+            return fault("planned", Meaning::Skip);
+        }
         if ok {
             return None;
         }
