@@ -1,10 +1,7 @@
 //! One node's membership in the cluster: everything that a process needs of it.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -152,7 +149,7 @@ impl Cluster {
             clock,
             stop,
             stopped: watch::Sender::new(None),
-            removed: AtomicBool::new(false),
+            removed: OnceLock::new(),
             config,
         });
         links.open(&node);
@@ -335,7 +332,7 @@ impl Cluster {
     /// Whether it has stopped because it is a member no more.
     #[must_use]
     pub fn was_removed(&self) -> bool {
-        self.node.removed.load(Relaxed)
+        self.node.removed.get().is_some()
     }
 
     /// How this node stands.

@@ -161,6 +161,8 @@ pub enum Wrong {
     Answered,
     /// Its directory is empty, and nobody said to found or to join.
     Nowhere,
+    /// It is a member no more.
+    Removed,
     /// Something else.
     Told,
 }

@@ -146,7 +146,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    fn new(reason: Reason, words: String) -> Self {
+    const fn new(reason: Reason, words: String) -> Self {
         Self { reason, words }
     }
 
@@ -158,6 +158,12 @@ impl Refused {
              start it with an empty data directory and --join to come as a new node"
         );
         Self::new(Reason::Stranger, words)
+    }
+
+    /// A member no more, as it is told itself.
+    #[must_use]
+    pub const fn removed(farewell: String) -> Self {
+        Self::new(Reason::Stranger, farewell)
     }
 
     /// The number is a member's, the data directory is not.

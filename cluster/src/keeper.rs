@@ -57,7 +57,9 @@ async fn begin(node: &Node, nth: u64) -> Lease {
             Ok(Outcome::Begun(session)) => return Lease { session, sent },
             // The log has judged it, and will not judge otherwise; but the first node may ask before its cluster is
             // founded.
-            Ok(Outcome::Not(Why::Unknown(_))) if node.me() != NodeId(1) || node.is_founded() => node.dismissed(),
+            Ok(Outcome::Not(Why::Unknown(_))) if node.me() != NodeId(1) || node.is_founded() => {
+                node.dismissed(node.farewell());
+            }
             Ok(Outcome::Not(why)) if node.me() != NodeId(1) || node.is_founded() => {
                 node.fail(format!("the cluster gives it no session: {}", Error::from(why).message));
             }

@@ -200,7 +200,7 @@ impl Links {
                 && refused.reason == Reason::Stranger
                 && let Some(node) = self.node.get().and_then(Weak::upgrade)
             {
-                node.dismissed();
+                node.dismissed(refused.words.clone());
             }
             let begins = error.refused().is_some_and(|refused| refused.reason == Reason::NotReady);
             let broken = matches!(error, HandshakeError::Broken { .. });

@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -27,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     error::{Class, Error},
+    gate,
     links::Links,
     majority::Lack,
     message::Kind,
@@ -63,8 +61,8 @@ pub struct Node {
     pub clock: Arc<dyn Clock>,
     pub stop: CancellationToken,
     pub stopped: watch::Sender<Option<String>>,
-    /// It is a member no more.
-    pub removed: AtomicBool,
+    /// It is a member no more, in the words of who told it.
+    pub removed: OnceLock<String>,
 }
 
 impl Node {
@@ -320,22 +318,23 @@ impl Node {
     }
 
     /// It learned that it is a member no more: the node takes no part any more.
-    pub fn dismissed(&self) {
-        self.removed.store(true, Relaxed);
+    pub fn dismissed(&self, farewell: String) {
+        let _ = self.removed.set(farewell);
         self.fail(self.farewell());
     }
 
-    /// What is said to a node that is a member no more.
+    /// What is said to a node that is a member no more: as others told it, else as its own log does.
     pub fn farewell(&self) -> String {
         let Identity { name, cluster, .. } = &self.identity;
-        format!("node {name} was removed from cluster {cluster}, and its directory is of no more use to it")
+        let own = || gate::farewell(name, *cluster, self.ledger.view.state().removals.get(&self.me()));
+        self.removed.get().cloned().unwrap_or_else(own)
     }
 
     /// Whether the log, as far as it is applied here, says that this node was removed.
     pub fn is_removed(&self) -> bool {
         let state = self.ledger.view.state();
         let seen = state.given.node >= self.me();
-        self.removed.load(Relaxed) || (seen && !state.members.contains_key(&self.me()))
+        self.removed.get().is_some() || (seen && !state.members.contains_key(&self.me()))
     }
 
     /// Something below failed: the node takes no part any more, and says why.

@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     error::{Class, Error, Wrong},
     gate,
-    handshake::{PeerIdentity, Purpose},
+    handshake::{PeerIdentity, Purpose, Reason, Refused},
     link::{Code, Refusal, Service, StreamReceiver, StreamSender},
     message::Kind,
     messages::{Join, Joined, Lead, Who},
@@ -153,6 +153,11 @@ fn who(node: &Node) -> Who {
     }
 }
 
+/// What is wrong with a node that is let in no more.
+fn wrong(refused: &Refused) -> Wrong {
+    if refused.reason == Reason::Stranger { Wrong::Removed } else { Wrong::Other }
+}
+
 /// A node wants to be a member: it becomes one in the log, and the leader gives it a seat.
 ///
 /// A member that moved asks the same. It must not become another one by it: who was removed stays so.
@@ -170,7 +175,7 @@ async fn join(node: &Node, from: &PeerIdentity, join: Join) -> Joined {
     }
     if let Some(who) = from.node() {
         if let Err(refused) = gate::member(&node.ledger.view.state(), who, join.admit.incarnation) {
-            return Joined::No { wrong: Wrong::Other, why: refused.words };
+            return Joined::No { wrong: wrong(&refused), why: refused.words };
         }
         // Known before the log says so: where all have moved, there is no leader that could write it down.
         node.links.found_at(who, &join.admit.peer);
@@ -179,14 +184,14 @@ async fn join(node: &Node, from: &PeerIdentity, join: Join) -> Joined {
             return Joined::Later(error.message);
         }
         if let Err(refused) = gate::member(&node.ledger.view.state(), who, join.admit.incarnation) {
-            return Joined::No { wrong: Wrong::Other, why: refused.words };
+            return Joined::No { wrong: wrong(&refused), why: refused.words };
         }
     }
     match node.propose(&Command::Admit(join.admit)).await {
         Ok(Outcome::Admitted(number)) if from.node().is_some_and(|who| who != number) => {
             // It was removed just now, and is another member by this: nobody lives under that number.
             let _ = node.propose(&Command::Remove(number)).await;
-            Joined::No { wrong: Wrong::Other, why: "it was removed from the cluster".into() }
+            Joined::No { wrong: Wrong::Removed, why: "it was removed from the cluster".into() }
         }
         Ok(Outcome::Admitted(number)) => Joined::Welcome {
             cluster,

@@ -35,6 +35,7 @@ pub mod letter;
 pub mod balance;
 pub mod member;
 pub mod processor;
+pub mod removal;
 pub mod session;
 
 pub mod command;

@@ -23,6 +23,7 @@ use crate::{
     limits::Limits,
     member::Member,
     processor::{Handler, Processor},
+    removal::Removal,
     session::Session,
     tail::Tail,
     time::Timestamp,
@@ -55,6 +56,8 @@ pub struct State {
     pub contexts: BTreeMap<ContextId, Context>,
     /// Who was admitted and has not left.
     pub members: BTreeMap<NodeId, Member>,
+    /// Who left: the latest of them.
+    pub removals: BTreeMap<NodeId, Removal>,
     /// Who lives, as far as the log knows.
     pub sessions: BTreeMap<NodeId, Session>,
     /// Processors.

@@ -503,6 +503,7 @@ async fn who_was_removed_stops_and_is_told() {
     let error = world.start(config).await.unwrap_err();
     let told = format!("node n4 was removed from cluster {}", world.nodes[&1].id());
     assert!(matches!(&error, StartError::Removed(why) if why.contains(&told)), "{error}");
+    assert!(error.to_string().contains(" at 2023-11-14T"), "as the others' log has it: {error}");
 
     // Where nobody answers it starts, and is told as soon as somebody does.
     for nth in 1..=3 {
@@ -528,6 +529,7 @@ async fn who_left_by_itself_knows_it_at_its_next_start() {
     let config = world.config(4);
     let error = world.start(config).await.unwrap_err();
     assert!(matches!(error, StartError::Removed(_)), "{error}");
+    assert!(error.to_string().contains(" at 2023-11-14T"), "as its own log has it: {error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use crate::{
     command::{Admit, Assign, Begin, Outcome, Why},
     id::{FeatureLevel, LogIndex, NodeId, SessionId},
     member::Member,
+    removal::{REMOVALS_MAX, Removal},
     session::Session,
 };
 
@@ -59,9 +60,14 @@ impl State {
         Outcome::Done
     }
 
-    /// It is a member no more, and nothing is bound to it.
+    /// It is a member no more, and nothing is bound to it. Of too many removals the one is forgotten who came first.
     fn dismiss(&mut self, node: NodeId) {
-        self.members.remove(&node);
+        if let Some(Member { name, .. }) = self.members.remove(&node) {
+            self.removals.insert(node, Removal { name, recorded: self.recorded });
+        }
+        if self.removals.len() > REMOVALS_MAX {
+            self.removals.pop_first();
+        }
         for share in self.processors.values_mut().flat_map(|processor| processor.segments.values_mut()) {
             share.claim.pin = share.claim.pin.filter(|pinned| *pinned != node);
         }

@@ -243,6 +243,7 @@ fn not_started(error: StartError) -> ApiError {
                 Wrong::Emptied => &codes::EMPTIED,
                 Wrong::Answered => &codes::CLUSTER_ANSWERS,
                 Wrong::Nowhere => &codes::NOTHING_TO_START,
+                Wrong::Removed => &codes::REMOVED,
                 Wrong::Told => &codes::START,
             };
             ApiError::new(code, why)

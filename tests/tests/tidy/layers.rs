@@ -47,6 +47,7 @@ pub const LAYERS: &[Layer] = &[
             "anyerror",
             "bytes",
             "futures",
+            "jiff",
             "openraft",
             "openraft-rt",
             "openraft-rt-tokio",

@@ -7,6 +7,7 @@ use crate::{
     claim::Motion,
     command::{Assign, Move, Why},
     id::{SegmentId, Term},
+    removal::REMOVALS_MAX,
     state::Aim,
 };
 
@@ -99,6 +100,20 @@ fn the_last_member_cannot_be_removed() {
     let mut log = Log::of(1);
     assert!(matches!(log.apply(Command::Remove(NodeId(1))), Outcome::Not(Why::Invalid(_))));
     assert!(log.state.members.contains_key(&NodeId(1)) && log.session(1).is_some());
+}
+
+#[test]
+fn p10_of_those_who_left_the_latest_are_remembered_with_their_time() {
+    let mut log = Log::of(1);
+    for node in 2..REMOVALS_MAX as u64 + 3 {
+        log.apply(Command::Admit(admit(node)));
+        log.apply(Command::Remove(NodeId(node)));
+    }
+    let removals = &log.state.removals;
+    assert_eq!((removals.len(), removals.contains_key(&NodeId(2))), (REMOVALS_MAX, false));
+    let (node, last) = removals.last_key_value().unwrap();
+    assert_eq!((node.0, last.recorded), (REMOVALS_MAX as u64 + 2, log.state.recorded));
+    assert_eq!(last.name, admit(node.0).name);
 }
 
 #[test]
