@@ -9,7 +9,7 @@ use evener_core::{
 };
 use uuid::Uuid;
 
-use super::{block_on, output::Format};
+use super::{block_on, leaderless, output::Format};
 use crate::{
     client::Client,
     codes,
@@ -65,27 +65,13 @@ impl Server {
     /// Asks.
     pub fn ask(&self, doing: &str, request: impl Into<Request>) -> Result<Reply, ApiError> {
         let (client, request) = (self.client()?, request.into());
-        block_on(async {
-            let reply = client.ask(&request).await?;
-            if matches!(reply, Reply::Processors(_) | Reply::Processor(_)) {
-                tell_leaderless(&client).await;
+        let reply = block_on(async {
+            match request {
+                Request::Processors | Request::Processor(_) => leaderless::ask(&client, &request).await,
+                _ => client.ask(&request).await,
             }
-            Ok(reply)
-        })
-        .map_err(|error: ApiError| error.doing(doing))
-    }
-}
-
-/// Says so on standard error where nobody leads: what was shown then is what one server has, and may be old.
-pub async fn tell_leaderless(client: &Client) {
-    let client = client.clone().with_patience(Duration::ZERO);
-    if let Ok(Reply::Status(status)) = client.ask(&Request::Status).await
-        && status.leader.is_none()
-    {
-        let node = status.node;
-        eprintln!(
-            "nobody leads, as far as {node} knows: this is what it has, and may be old (see: evener cluster status)"
-        );
+        });
+        reply.map_err(|error| error.doing(doing))
     }
 }
 
@@ -132,7 +118,7 @@ pub fn again(error: ApiError, flag: &str, id: &impl std::fmt::Display) -> ApiErr
 }
 
 /// What came of a change, for people.
-fn sentence(doing: &str, operation: &Operation) -> String {
+pub fn sentence(doing: &str, operation: &Operation) -> String {
     let state = match (operation.dry_run, operation.state) {
         (true, _) => "would be done",
         (false, OperationState::Done) => "done",

@@ -7,8 +7,8 @@ use evener_core::{command::Selection, id::ComponentId};
 
 use super::{
     Server,
-    args::{Changing, name, number, tell_leaderless},
-    block_on, not_yet,
+    args::{Changing, name, number},
+    block_on, leaderless, not_yet,
     output::{count, from_now, maybe, some, table},
 };
 use crate::{
@@ -118,11 +118,8 @@ fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
 
 /// What a processor has set aside.
 async fn listed(client: &Client, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
-    match client.ask(&Request::DeadLetters(name.to_owned())).await? {
-        Reply::DeadLetters(letters) => {
-            tell_leaderless(client).await;
-            Ok(letters)
-        }
+    match leaderless::ask(client, &Request::DeadLetters(name.to_owned())).await? {
+        Reply::DeadLetters(letters) => Ok(letters),
         _ => unreachable!("dead letters are answered with dead letters"),
     }
 }

@@ -2,6 +2,7 @@
 //! engine's, what an error means is the table of codes'.
 
 mod args;
+mod leaderless;
 mod logs;
 mod output;
 mod usage;
