@@ -124,6 +124,11 @@ impl Node {
         Some(self.0.house.as_ref()?.door.as_ref()?.url())
     }
 
+    /// Where peers reach it, as long as it is more than a client.
+    pub(crate) fn peer(&self) -> Option<&str> {
+        Some(self.0.house.as_ref()?.cluster.peer_addr())
+    }
+
     /// Whether it is ready. One that has no vote yet is not while a pair of learners is about to be promoted: the
     /// cluster may still depend on a single node.
     #[must_use]
@@ -148,7 +153,7 @@ impl Node {
             "node": house.name,
             "cluster": house.cluster.id().to_string(),
             "http": self.url(),
-            "peer": house.cluster.peer_addr(),
+            "peer": self.peer(),
             "version": env!("CARGO_PKG_VERSION"),
         });
         if let Some(why) = trouble.or_else(|| house.engine.note()) {

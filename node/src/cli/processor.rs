@@ -6,12 +6,12 @@ use evener_core::processor::OnError;
 
 use super::{
     Server,
-    args::{Changing, name, number, number_from_1},
+    args::{Changing, name, number, number_from_1, sentence},
     not_yet,
     output::{count, from_now, maybe, some, span, table, wrapped},
 };
 use crate::{
-    engine::{Processor, Reply, Request, SetAside, Verb, What},
+    engine::{Operation, OperationState, Processor, Reply, Request, SetAside, Verb, What},
     error::ApiError,
     wire::definition::{Fields, RetryFields, StartAt},
 };
@@ -198,7 +198,7 @@ impl OfSegment {
 impl Create {
     fn run(self) -> Result<(), ApiError> {
         let retry = RetryFields { first: self.retry_first, max: self.retry_max, attempts: self.retry_attempts };
-        let doing = format!("create {}", self.name);
+        let name = self.name.clone();
         let fields = Fields {
             name: self.name,
             context: self.context,
@@ -213,8 +213,18 @@ impl Create {
             retry: Some(retry),
             ..Fields::default()
         };
-        self.changing.change(&doing, What::Create(Box::new(fields.definition()?)))
+        let what = What::Create(Box::new(fields.definition()?));
+        let doing = format!("create {name}");
+        self.changing.tell(&doing, what, |operation| sentence(&doing, operation) + &see(&name, operation))
     }
+}
+
+/// Where to look whether what was created works: that it exists does not say that its program can be run.
+fn see(name: &str, operation: &Operation) -> String {
+    if operation.dry_run || operation.state != OperationState::Done {
+        return String::new();
+    }
+    format!("how far it is: evener processor show {name}\n")
 }
 
 fn list(server: &Server) -> Result<(), ApiError> {
@@ -292,7 +302,7 @@ fn state(word: &str, aside: SetAside) -> String {
 }
 
 /// How much is set aside, if anything is.
-fn aside_text(aside: SetAside) -> Option<String> {
+pub fn aside_text(aside: SetAside) -> Option<String> {
     let SetAside { sequences, letters, .. } = aside;
     (sequences > 0).then(|| format!("{}, {}", some(sequences, "sequence"), some(letters, "event")))
 }

@@ -93,7 +93,7 @@ impl Args {
         block_on(async {
             let node = Node::with(settings).start().await?;
             if first_start {
-                eprint!("{}", welcome(&told, node.url().unwrap_or_default()));
+                eprint!("{}", welcome(&told, node.url().unwrap_or_default(), node.peer().unwrap_or_default()));
             }
             let ready = node.is_ready();
             let line = node.ready_line().unwrap_or_default();
@@ -127,7 +127,7 @@ fn is_empty(data: &Path) -> bool {
 }
 
 /// What somebody wants to know who starts a node for the first time.
-fn welcome(settings: &Settings, url: &str) -> String {
+fn welcome(settings: &Settings, url: &str, peers: &str) -> String {
     let server = if url == "http://127.0.0.1:4750" { String::new() } else { format!(" --server {url}") };
     let data = std::path::absolute(&settings.data).unwrap_or_else(|_| settings.data.clone());
     format!(
@@ -147,7 +147,6 @@ fn welcome(settings: &Settings, url: &str) -> String {
 "#,
         name = settings.name,
         data = data.display(),
-        peers = settings.peer_address(),
     )
 }
 

@@ -119,7 +119,7 @@ impl View {
             let owns = seen.segments.iter().filter(|(_, (owner, _))| owner.as_deref() == Some(name));
             let owns: Vec<String> = owns.map(|(id, _)| id.to_string()).collect();
             let count = counts.get(name).copied().unwrap_or(0);
-            let _ = writeln!(text, "  {name}  {role}  log index {index:>8}   {count:>2} segments: {}", owns.join(" "));
+            let _ = writeln!(text, "  {name}  {role}  applied {index:>8}   {count:>2} segments: {}", owns.join(" "));
         }
         let unowned = seen.segments.values().filter(|(owner, _)| owner.is_none()).count();
         let handled = seen.segments.values().map(|(_, token)| *token).min().unwrap_or(0);

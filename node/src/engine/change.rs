@@ -80,10 +80,27 @@ async fn operate(engine: &Engine, what: &What, change: &Change) -> Result<Done, 
 pub async fn perform(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
     if change.dry_run {
         let outcome = engine.cluster().state().try_change(&command);
-        return judged(outcome, |changed| Some(format!("it would touch {changed}: nothing was changed")));
+        return judged(outcome, |touched| Some(trial(&command, touched)));
     }
     let done = decide(engine, command, change).await?;
     Ok(reached(engine, change.operation).await.map_or(done, Done::waiting))
+}
+
+/// What a change would come to that is only tried.
+fn trial(change: &command::Change, touched: u64) -> String {
+    use command::Change as To;
+    let thing = match change {
+        To::Create(_) | To::Delete(_) | To::Pause(..) => "processor",
+        To::Release(..) | To::Claim(..) | To::Unpin(..) => "segment",
+        To::Letters(..) => "sequence",
+        To::Expect(_) | To::Leave(_) | To::Lead(..) => "member",
+        To::SetLimits(_) => "limit",
+    };
+    match touched {
+        0 => "it is so already".to_owned(),
+        1 => format!("it would touch 1 {thing}; nothing was changed"),
+        _ => format!("it would touch {touched} {thing}s; nothing was changed"),
+    }
 }
 
 /// Has the log make a change.

@@ -201,6 +201,7 @@ async fn a_processor_is_created_shown_paused_and_deleted() {
     let trial = Change { dry_run: true, ..Change::new(create(json)) };
     let Ok(Reply::Operation(trial)) = engine.call(trial.into()).await else { panic!("it is tried") };
     assert_eq!((trial.state, trial.changed, trial.dry_run), (OperationState::Done, Some(1), true));
+    assert_eq!(trial.why.as_deref(), Some("it would touch 1 processor; nothing was changed"));
     let error = engine.call(Request::Processor("p".into())).await.unwrap_err();
     assert_eq!((error.code.as_ref(), error.status()), ("EV0300", 404), "a trial changes nothing");
 

@@ -42,12 +42,6 @@ impl Settings {
         self.advertise.as_ref().unwrap_or(&self.listen)
     }
 
-    /// The address that the other nodes are told.
-    #[must_use]
-    pub fn peer_address(&self) -> &Address {
-        self.peer_advertise.as_ref().unwrap_or(&self.peer_listen)
-    }
-
     /// Threads for handlers.
     #[must_use]
     pub fn handler_threads(&self) -> usize {

@@ -3,7 +3,10 @@
 use std::process::Stdio;
 
 use evener_tests::town::Town;
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::Command,
+};
 
 use super::EVENER;
 
@@ -36,10 +39,11 @@ async fn told(town: &Town, args: &[&str]) -> (Option<i32>, String, String) {
 async fn who_waits_is_told_what_was_not_handled_and_what_stands_still() {
     let town = town().await;
     let retries = ["--retry-attempts", "1"];
-    town.tell(&[&["processor", "create", "mail", "--exec", HANDLER][..], &retries].concat()).await;
+    let created = town.tell(&[&["processor", "create", "mail", "--exec", HANDLER][..], &retries].concat()).await;
+    assert_eq!(created, "create mail: done\nhow far it is: evener processor show mail\n");
     let (status, _, note) = told(&town, &["wait", "caught-up", "mail"]).await;
     assert_eq!(status, Some(0));
-    assert!(note.contains("1 sequence set aside (see: evener dead-letter list mail)"), "{note}");
+    assert!(note.contains("1 sequence, 1 event set aside (see: evener dead-letter list mail)"), "{note}");
     let (status, _, note) = told(&town, &["wait", "caught-up", "mail", "--strict"]).await;
     assert_eq!(status, Some(9), "{note}");
     town.tell(&["processor", "pause", "mail"]).await;
@@ -48,6 +52,23 @@ async fn who_waits_is_told_what_was_not_handled_and_what_stands_still() {
     assert_eq!(status, Some(8));
     let at_once = "waiting: mail is paused (go on: evener processor resume mail)";
     assert!(note.starts_with(at_once) && note.contains("in vain: mail is paused"), "{note}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_tells_the_ports_that_the_system_chose() {
+    let town = Town::new(EVENER);
+    let (data, log) = (town.folder().join("solo"), town.log("solo"));
+    let mut serve = Command::new(EVENER);
+    serve.args(["serve", "--name", "solo", "--bootstrap", "--data"]).arg(data);
+    serve.args(["--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"]);
+    serve.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap()).kill_on_drop(true);
+    let mut solo = serve.spawn().unwrap();
+    let line = BufReader::new(solo.stdout.take().unwrap()).lines().next_line().await.unwrap().unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let welcome = std::fs::read_to_string(log).unwrap();
+    for word in ["http", "peer"].map(|word| ready[word].as_str().unwrap()) {
+        assert!(welcome.contains(word) && !word.ends_with(":0"), "{word} in {welcome}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

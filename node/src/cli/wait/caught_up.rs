@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Standing, Until, leaderless};
 use crate::{
-    cli::{block_on, output::count},
+    cli::{block_on, output::some, processor::aside_text},
     client::Client,
     codes,
     engine::{Consistency, Processor, Reply, Request, Segment},
@@ -62,7 +62,7 @@ impl Args {
         match processors.iter().find(|processor| strict && processor.set_aside.sequences > 0) {
             None => Ok(()),
             Some(Processor { name, set_aside, .. }) => {
-                let aside = some(set_aside.sequences, "sequence");
+                let aside = aside_text(*set_aside).unwrap_or_default();
                 let hint = format!("evener dead-letter list {name} shows what failed and why");
                 Err(ApiError::new(&codes::NOT_ALL_HANDLED, format!("{name} has {aside} set aside")).hint(hint))
             }
@@ -127,7 +127,7 @@ fn one(processor: &Processor, head: Position) -> Standing {
         return Standing::Stuck(format!("{name} is paused (go on: evener processor resume {name})"));
     }
     match behind().find(|segment| stands_still(segment)) {
-        None => Standing::NotYet(format!("{name} has {} to handle", some(lag, "event"))),
+        None => Standing::NotYet(format!("{name} has a lag of {}", some(lag, "event"))),
         Some(Segment { id, state, reason, retry_at, .. }) => {
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let again = retry_at.as_ref().map(|at| format!("; tried again at {at}")).unwrap_or_default();
@@ -144,20 +144,14 @@ fn stands_still(segment: &Segment) -> bool {
 /// What somebody should know of a processor that has caught up.
 fn note(processor: &Processor) -> Option<String> {
     let Processor { name, set_aside, .. } = processor;
-    let aside = (set_aside.sequences > 0).then(|| {
-        let sequences = some(set_aside.sequences, "sequence");
-        format!("{name}: caught up; {sequences} set aside (see: evener dead-letter list {name})")
-    });
+    let aside = aside_text(*set_aside);
+    let aside =
+        aside.map(|aside| format!("{name}: caught up; {aside} set aside (see: evener dead-letter list {name})"));
     let paused = (processor.state == "paused").then(|| {
         format!("{name}: caught up; paused, so nothing new is handled (go on: evener processor resume {name})")
     });
     let notes: Vec<String> = aside.into_iter().chain(paused).collect();
     (!notes.is_empty()).then(|| notes.join("\n"))
-}
-
-/// `1 event`, `8,577 events`.
-fn some(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -190,7 +184,7 @@ mod tests {
     fn what_only_needs_time_is_waited_for() {
         assert_eq!(one(&processor("caught-up", &[("caught-up", 0)]), HEAD), Standing::So);
         let running = processor("running", &[("running", 1), ("moving", 1), ("unowned", 0)]);
-        assert_eq!(one(&running, HEAD), Standing::NotYet("p has 2 events to handle".into()));
+        assert_eq!(one(&running, HEAD), Standing::NotYet("p has a lag of 2 events".into()));
         let Standing::NotYet(behind) = one(&running, Position(11)) else { panic!("its server is behind") };
         assert!(behind.contains("10 of 11"), "{behind}");
     }
@@ -229,7 +223,10 @@ mod tests {
         let mut well = processor("caught-up", &[("caught-up", 0)]);
         assert_eq!(note(&well), None);
         well.set_aside = SetAside { sequences: 3, letters: 9, dead: 1 };
-        assert_eq!(note(&well).unwrap(), "p: caught up; 3 sequences set aside (see: evener dead-letter list p)");
+        assert_eq!(
+            note(&well).unwrap(),
+            "p: caught up; 3 sequences, 9 events set aside (see: evener dead-letter list p)"
+        );
         let paused = note(&processor("paused", &[("paused", 0)])).unwrap();
         assert!(paused.contains("evener processor resume p"), "{paused}");
     }
