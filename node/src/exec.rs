@@ -17,6 +17,9 @@
 //! A program that does so without having read the event says nothing of that event. Where it was at work before, a
 //! fresh one is asked at once. A fresh one that does so does not exist here, or lacks what it needs, as some say on
 //! stdout: the segment waits ([`Verdict::Unable`]).
+//!
+//! A program that was asked nothing for a while is ended, and so is one whose processor is paused: the next event finds
+//! what is installed by then.
 
 mod answer;
 mod lines;
@@ -25,8 +28,8 @@ mod program;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -47,6 +50,8 @@ pub struct Settings {
     pub end_wait: Duration,
     /// For its end after SIGTERM; then it is killed.
     pub term_wait: Duration,
+    /// A program that was asked nothing for so long is ended.
+    pub idle_wait: Duration,
     /// Bytes of one line that it prints. An answer needs a few hundred.
     pub line_bytes_max: usize,
 }
@@ -57,6 +62,7 @@ impl Default for Settings {
             answer_wait: Duration::from_secs(30),
             end_wait: Duration::from_secs(2),
             term_wait: Duration::from_secs(2),
+            idle_wait: Duration::from_secs(10),
             line_bytes_max: 65_536,
         }
     }
@@ -74,12 +80,14 @@ struct Shared {
     settings: Settings,
     /// The last that was asked could not be. It is told once.
     ails: AtomicBool,
-    programs: Mutex<BTreeMap<SegmentId, Slot>>,
+    /// Programs started so far.
+    started: AtomicU64,
+    programs: Mutex<BTreeMap<SegmentId, Arc<Slot>>>,
 }
 
 /// A segment's program while nobody asks it anything. Whoever does takes it out, and puts it back only when it
 /// has answered: one that was given up in between is gone, killed.
-type Slot = Arc<tokio::sync::Mutex<Option<Program>>>;
+type Slot = tokio::sync::Mutex<Option<Program>>;
 
 impl ExecRunner {
     /// For a processor, by this command, on the node of this name.
@@ -94,14 +102,15 @@ impl ExecRunner {
         let folder =
             std::env::current_dir().map_or_else(|_| "an unknown folder".into(), |dir| dir.display().to_string());
         let place = format!("{folder} of node {node}");
-        Self(Arc::new(Shared { processor, command, place, settings, ails: AtomicBool::new(false), programs }))
+        let (ails, started) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self(Arc::new(Shared { processor, command, place, settings, ails, started, programs }))
     }
 }
 
 impl Shared {
     async fn run(&self, delivery: &Delivery) -> Verdict {
-        let slot = self.programs.lock().entry(delivery.segment).or_default().clone();
-        let mut slot = slot.lock().await;
+        let place = self.programs.lock().entry(delivery.segment).or_default().clone();
+        let mut slot = place.lock().await;
         let rested = slot.take().and_then(|mut program| program.is_running().then_some(program));
         if let Some(program) = rested {
             match self.ask(program, delivery, &mut slot).await {
@@ -109,8 +118,12 @@ impl Shared {
                 asked => return self.verdict(asked),
             }
         }
-        let asked = match Program::start(&self.processor, &self.command, delivery.segment, self.settings) {
-            Ok(program) => self.ask(program, delivery, &mut slot).await,
+        let number = self.started.fetch_add(1, Relaxed);
+        let asked = match Program::start(number, &self.processor, &self.command, delivery.segment, self.settings) {
+            Ok(program) => {
+                tokio::spawn(retire(Arc::downgrade(&place), number, self.settings.idle_wait));
+                self.ask(program, delivery, &mut slot).await
+            }
             Err(error) => Err(Fault::Unread(format!("`sh` could not be started: {error}"))),
         };
         self.verdict(asked)
@@ -148,6 +161,28 @@ impl Shared {
                 Verdict::unable(why)
             }
         }
+    }
+}
+
+/// Ends the program of this number once it was asked nothing for so long. It is not waited for: it has answered all.
+async fn retire(place: Weak<Slot>, number: u64, idle_wait: Duration) {
+    let mut wait = idle_wait;
+    loop {
+        tokio::time::sleep(wait).await;
+        let Some(place) = place.upgrade() else { return };
+        let mut slot = place.lock().await;
+        let Some(rested) = slot.as_ref().filter(|program| program.number == number).map(Program::rested) else {
+            return;
+        };
+        if rested >= idle_wait {
+            let program = slot.take();
+            drop(slot);
+            if let Some(program) = program {
+                program.end().await;
+            }
+            return;
+        }
+        wait = idle_wait - rested;
     }
 }
 

@@ -81,9 +81,7 @@ impl Actor for WorkerActor {
 
     async fn post_stop(&self, _: ActorRef<Self::Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.tasks.shutdown().await;
-        if let Some(segment) = state.arguments.id.segment {
-            drop(state.arguments.world.handlers.close(&state.arguments.runner, segment));
-        }
+        state.close();
         Ok(())
     }
 }
@@ -97,13 +95,23 @@ impl State {
                 self.try_letter(me.clone(), sequence, position, attempt, right);
             }
             Effect::Report(report) => self.tell(coordinator::Input::Report(self.arguments.id, report)),
-            Effect::Rests => self.tell(coordinator::Input::Rests(self.arguments.id)),
+            Effect::Rests => {
+                // A program that is paused is ended: whoever lets it go on may have another in its place.
+                self.close();
+                self.tell(coordinator::Input::Rests(self.arguments.id));
+            }
             Effect::WakeAt(at) => {
                 let me = me.clone();
                 self.timer.wake_at(self.arguments.world.now(), at, move || {
                     let _ = me.cast(Input::Woke);
                 });
             }
+        }
+    }
+
+    fn close(&self) {
+        if let Some(segment) = self.arguments.id.segment {
+            drop(self.arguments.world.handlers.close(&self.arguments.runner, segment));
         }
     }
 

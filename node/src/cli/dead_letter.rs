@@ -110,7 +110,10 @@ fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
         if touched == 1 { ("is", "it", "its first event") } else { ("are", "them", "their first events") };
     let see = format!("what comes of it: evener dead-letter list {name}, where what is handled is gone");
     match verb {
-        "retry" => format!("{sequences} of {name} {is} tried again now, from {its} on\n{see}\n"),
+        "retry" => format!(
+            "{sequences} of {name} {is} tried again now, from {its} on\n{see}\na program that was changed is taken up \
+             by `evener processor pause {name}` and `resume`, before a retry\n"
+        ),
         "skip" => format!("{sequences} of {name} went past {its}, and {is} tried again behind it\n{see}\n"),
         _ => format!("{sequences} of {name} {is} given up; all events of {it} count as skipped\n"),
     }

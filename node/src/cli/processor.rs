@@ -107,6 +107,9 @@ pub struct Create {
     /// It is looked up on the node that runs it, a path such as ./totals.py in the working directory of that node's
     /// `evener serve`: each node needs it. What it prints on stderr goes into the node's log.
     ///
+    /// One that is at work goes on as it was started: another one in its place is taken up after `evener processor
+    /// pause` and `resume`, and where it had nothing to do for 10 s.
+    ///
     /// It reads {"delivery":1,"processor":"mail","segment":3,"epoch":8,"lent":false,"attempt":1,"replaying":false,
     /// "event":{…}} and answers {"delivery":1,"ok":true} or {"delivery":1,"error":"no such address"}, to which it may
     /// add "verdict": "retry", "set-aside" or "skip".

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncWriteExt, BufReader},
     process::{Child, ChildStdout, Command},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -37,6 +37,8 @@ pub(super) enum Fault {
 }
 
 pub(super) struct Program {
+    /// Among those of its runner.
+    pub(super) number: u64,
     /// With its stdin, which is closed as soon as it is waited for.
     child: Child,
     /// Its process group, which bears its number; none once the program has ended.
@@ -44,12 +46,15 @@ pub(super) struct Program {
     stdout: BufReader<ChildStdout>,
     stderr: Stderr,
     asked: u64,
+    /// When it last answered.
+    answered: Instant,
     command: String,
     settings: Settings,
 }
 
 impl Program {
     pub(super) fn start(
+        number: u64,
         processor: &Arc<str>,
         command: &str,
         segment: SegmentId,
@@ -70,14 +75,21 @@ impl Program {
         let stderr = stderr.expect("stderr is piped");
         tracing::debug!(%processor, %segment, pid = child.id(), command, "started a handler program");
         Ok(Self {
+            number,
             child,
             group,
             stdout: BufReader::new(stdout.expect("stdout is piped")),
             stderr: Stderr::forward(stderr, processor.clone(), segment, settings.line_bytes_max),
             asked: 0,
+            answered: Instant::now(),
             command: command.to_owned(),
             settings,
         })
+    }
+
+    /// How long it was asked nothing.
+    pub(super) fn rested(&self) -> Duration {
+        self.answered.elapsed()
     }
 
     pub(super) fn is_running(&mut self) -> bool {
@@ -102,7 +114,10 @@ impl Program {
         let is_unread = written <= self.unread();
         let why = match answered {
             Ok(Ok(Line::Whole(line))) => match answer::read(&line, self.asked) {
-                Ok(verdict) => return Ok(verdict),
+                Ok(verdict) => {
+                    self.answered = Instant::now();
+                    return Ok(verdict);
+                }
                 Err(why) => why,
             },
             Ok(Ok(Line::TooLong(start))) => {

@@ -90,6 +90,23 @@ async fn a_program_a_segment_lives_as_long_as_the_segment_is_at_work() {
 }
 
 #[tokio::test]
+async fn a_program_that_is_asked_nothing_for_a_while_is_ended_and_the_next_event_finds_a_fresh_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, fifo) = (dir.path().join("seen"), dir.path().join("held"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let settings = Settings { idle_wait: Duration::from_millis(20), ..Settings::default() };
+    let runner = ExecRunner::new("mail", format!("exec 3> {}; {}", fifo.display(), recorder(&file)), "n1", settings);
+    for round in 1..=2 {
+        // Whoever reads sees the end when nobody holds the writing end any more.
+        let fifo = fifo.clone();
+        let gone = tokio::task::spawn_blocking(move || fs::read(fifo).unwrap());
+        assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
+        tokio::time::timeout(Duration::from_secs(60), gone).await.expect("it is ended").unwrap();
+        assert_eq!(lines(&file, 3).iter().filter(|line| *line == "end").count(), round, "and in order");
+    }
+}
+
+#[tokio::test]
 async fn an_error_it_answers_is_a_verdict_and_it_lives_on() {
     let answers = [
         r#"{"delivery":1,"error":"no such address","verdict":"set-aside"}"#,

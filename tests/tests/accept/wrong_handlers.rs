@@ -72,6 +72,34 @@ async fn p6_a_handler_program_that_does_not_run_makes_no_letter_of_an_event() {
     assert_eq!((told.set_aside.sequences, told.skipped), (0, 0));
 }
 
+/// Answers with this error, or ok.
+fn program(at: &Path, error: Option<&str>) {
+    let verdict = error.map_or_else(|| "\\\"ok\\\":true".into(), |error| format!("\\\"error\\\":\\\"{error}\\\""));
+    let answers = format!("n=0; while read -r line; do n=$((n+1)); echo \"{{\\\"delivery\\\":$n,{verdict}}}\"; done");
+    let new = at.with_extension("new");
+    std::fs::write(&new, answers).unwrap();
+    std::fs::rename(new, at).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_was_mended_is_taken_up_after_a_pause() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &[]).await;
+    let path = town.new_folder("programs").join("mail.sh");
+    program(&path, Some("old"));
+    for stream in ["a", "b", "c"] {
+        town.tell(&["append", stream, "--type", "t.v1", "--data", "1"]).await;
+    }
+    let exec = format!("sh {}", path.display());
+    town.tell(&[&["processor", "create", "mail", "--exec", &*exec][..], &RETRY].concat()).await;
+    town.wait_for("mail", "set aside", |processor| processor.set_aside.dead == 3).await;
+    program(&path, None);
+    town.tell(&["processor", "pause", "mail"]).await;
+    town.tell(&["processor", "resume", "mail"]).await;
+    town.tell(&["dead-letter", "retry", "mail", "--all"]).await;
+    town.wait_for("mail", "mended", |processor| processor.set_aside.sequences == 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_holds_its_thread_is_named_and_harms_nobody() {
     let mut town = Town::new(EVENER);
