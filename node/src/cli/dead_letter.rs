@@ -163,11 +163,11 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::engine::{Letter, OperationState};
+    use crate::engine::{Letter, Note, OperationState};
 
     fn told(verb: &str, changed: u64, dry_run: bool) -> String {
-        let (operation, state) = (Uuid::nil(), OperationState::Done);
-        sentence(verb, "totals", &Operation { operation, state, why: None, changed: Some(changed), dry_run })
+        let (operation, state, note) = (Uuid::nil(), OperationState::Done, Note::default());
+        sentence(verb, "totals", &Operation { operation, state, why: None, changed: Some(changed), dry_run, note })
     }
 
     #[test]

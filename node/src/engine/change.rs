@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Change, Operation, OperationState, What,
-    local::{ANSWER_WAIT, Engine, name_of},
+    Change, Note, Operation, OperationState, What,
+    local::{ANSWER_WAIT, Engine, name_of, time_text},
     members,
 };
 use crate::{codes, error::ApiError};
@@ -27,7 +27,8 @@ pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiErr
     };
     match answer {
         Ok(Done { state, why, changed }) => {
-            Ok(Operation { operation: id, state, why, changed, dry_run: change.dry_run })
+            let note = Note::default();
+            Ok(Operation { operation: id, state, why, changed, dry_run: change.dry_run, note })
         }
         Err(error) => Err(error.operation(id)),
     }
@@ -47,7 +48,8 @@ pub fn operation(engine: &Engine, id: Uuid) -> Result<Operation, ApiError> {
             waits().map_or((OperationState::Done, None, changed), |why| (OperationState::Waiting, Some(why), changed))
         }
     };
-    Ok(Operation { operation: id, state: reached, why, changed, dry_run: false })
+    let note = Note { recorded: Some(time_text(known.recorded)), reason: known.reason.clone() };
+    Ok(Operation { operation: id, state: reached, why, changed, dry_run: false, note })
 }
 
 /// What came of it, before it has its name.

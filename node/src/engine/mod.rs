@@ -28,7 +28,7 @@ use crate::error::ApiError;
 pub use late::Late;
 pub use local::Engine;
 pub use reply::{
-    Cluster, DeadLetter, Letter, Member, Operation, OperationState, Page, Processor, Reply, Segment, SetAside,
+    Cluster, DeadLetter, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Segment, SetAside,
     StateHash, Status, Unowned,
 };
 pub use request::{Change, Consistency, Read, Request, What};

@@ -261,6 +261,20 @@ pub struct Operation {
     /// Nothing was done: this is what it would come to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// When it was done, and the reason that a person gave.
+    #[serde(flatten)]
+    pub note: Note,
+}
+
+/// What is kept with a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// In RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<String>,
+    /// In a person's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What came of a change.

@@ -7,7 +7,7 @@ use axum::{
 };
 
 use crate::{
-    engine::{Operation, OperationState, Reply, Verb},
+    engine::{Note, Operation, OperationState, Reply, Verb},
     error::ApiError,
     wire,
 };
@@ -24,7 +24,14 @@ pub fn failed(error: &ApiError) -> Response {
     let mut json = serde_json::to_value(error).expect("an error is plain values");
     if let (Some(operation), Some(fields)) = (error.operation, json.as_object_mut()) {
         let state = OperationState::Refused;
-        let refused = Operation { operation, state, why: Some(error.message.clone()), changed: None, dry_run: false };
+        let refused = Operation {
+            operation,
+            state,
+            why: Some(error.message.clone()),
+            changed: None,
+            dry_run: false,
+            note: Note::default(),
+        };
         if let Ok(serde_json::Value::Object(more)) = serde_json::to_value(refused) {
             fields.extend(more);
         }

@@ -93,7 +93,14 @@ impl Answers for Small {
                     let dry_run = change.dry_run;
                     self.changes.lock().push(change);
                     let state = OperationState::Done;
-                    Ok(Reply::Operation(Operation { operation, state, why: None, changed: Some(1), dry_run }))
+                    Ok(Reply::Operation(Operation {
+                        operation,
+                        state,
+                        why: None,
+                        changed: Some(1),
+                        dry_run,
+                        note: Default::default(),
+                    }))
                 }
                 Asked::Processor(_) | Asked::Status | Asked::ClusterStatus | Asked::Operation(_) => {
                     Err(ApiError::new(&codes::UNKNOWN_THING, "it is not in this test"))

@@ -203,7 +203,14 @@ async fn caught_up_waits_for_every_segment() {
 async fn a_change_has_a_name_and_a_reason() {
     let done = |_| {
         let (state, why) = (OperationState::Done, None);
-        Ok(Reply::Operation(Operation { operation: Default::default(), state, why, changed: Some(1), dry_run: false }))
+        Ok(Reply::Operation(Operation {
+            operation: Default::default(),
+            state,
+            why,
+            changed: Some(1),
+            dry_run: false,
+            note: Default::default(),
+        }))
     };
     let (node, script) = node((0..2).map(done));
     node.processor("p").because("too hot").release(SegmentId(3)).await.unwrap();

@@ -147,7 +147,8 @@ async fn processors_members_and_status_answer_in_the_form_that_scripts_rely_on()
         let (status, answer) = script.ask("POST", &format!("/processors/p/{verb}"), json!({"reason": "x"})).await;
         assert_eq!((status, &answer["state"]), (200, &json!("done")), "{verb}: {answer}");
         let known = script.get(&format!("/operations/{}", answer["operation"].as_str().unwrap())).await;
-        assert_eq!(known["state"], json!("done"));
+        assert_eq!((&known["state"], &known["reason"]), (&json!("done"), &json!("x")));
+        assert!(known["recorded"].as_str().is_some_and(|at| at.ends_with('Z')), "{known}");
     }
     for verb in ["reset", "split", "merge", "move", "promote"] {
         let (status, error) = script.ask("POST", &format!("/processors/p/{verb}"), json!({})).await;
