@@ -22,7 +22,7 @@ use evener_core::{
     append::{self, Appended},
     id::{ContextId, Position},
 };
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use tokio::time::Instant;
 
 use crate::{
@@ -145,23 +145,28 @@ impl Client {
         self.servers.go_on(&self.servers.current());
     }
 
-    /// Which of the servers is not ready, and why; none if all are.
+    /// Which of the servers are not ready, and why; none if all are. All are asked at once, so that many that are
+    /// silent take no longer than one.
     pub async fn not_ready(&self) -> Option<String> {
-        for server in self.servers.all() {
-            match self.http.get(format!("{server}/readyz")).timeout(SILENCE).send().await {
-                Ok(answer) if answer.status().is_success() => {}
-                Ok(answer) if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE => {
-                    return Some(format!("{server}: {}", answer.text().await.unwrap_or_default().trim()));
-                }
-                Ok(answer) => return Some(stranger::odd(&server, answer.status()).message),
-                Err(error) if error.is_connect() => return Some(format!("{server}: {}", root(&error))),
-                Err(error) if error.is_timeout() => {
-                    return Some(format!("{server}: it takes connections and has not answered within {SILENCE:?}"));
-                }
-                Err(error) => return Some(format!("{server}: {}; {}", root(&error), stranger::tip(&server))),
+        let servers = self.servers.all();
+        let reasons = join_all(servers.iter().map(|server| self.why_not_ready(server))).await;
+        let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    async fn why_not_ready(&self, server: &str) -> Option<String> {
+        Some(match self.http.get(format!("{server}/readyz")).timeout(SILENCE).send().await {
+            Ok(answer) if answer.status().is_success() => return None,
+            Ok(answer) if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE => {
+                format!("{server}: {}", answer.text().await.unwrap_or_default().trim())
             }
-        }
-        None
+            Ok(answer) => stranger::odd(server, answer.status()).message,
+            Err(error) if error.is_connect() => format!("{server}: {}", root(&error)),
+            Err(error) if error.is_timeout() => {
+                format!("{server}: it takes connections and has not answered within {SILENCE:?}")
+            }
+            Err(error) => format!("{server}: {}; {}", root(&error), stranger::tip(server)),
+        })
     }
 
     async fn send(&self, verb: Verb, call: &Call) -> Result<Reply, ApiError> {
