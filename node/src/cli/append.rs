@@ -28,6 +28,9 @@ use crate::{
 pub struct Args {
     /// The stream it belongs to: its subject. What has the same is handled one after the other
     stream: Option<String>,
+    /// The stream, as CloudEvents calls it
+    #[arg(long, value_name = "STREAM", conflicts_with = "stream", hide = true)]
+    subject: Option<String>,
     /// What happened
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "json")]
     kind: Option<String>,
@@ -65,7 +68,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
     /// A file with the append as JSON; - is stdin
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "kind"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "subject", "kind"])]
     json: Option<PathBuf>,
     #[command(flatten)]
     server: Server,
@@ -115,6 +118,10 @@ impl Args {
         })
     }
 
+    fn stream(&self) -> Option<&String> {
+        self.stream.as_ref().or(self.subject.as_ref())
+    }
+
     fn event(&self) -> Result<Event, ApiError> {
         let data = match (&self.data, &self.data_file) {
             (Some(data), _) => Some(data.clone().into_bytes()),
@@ -129,7 +136,7 @@ impl Args {
         let mut event = Event {
             source: self.source.clone(),
             kind: maybe(self.kind.as_ref()),
-            stream: self.stream.clone(),
+            stream: self.stream().cloned(),
             key: self.key.clone(),
             tags: self.tags.clone(),
             data_kind: if data.is_some() { DataKind::Json } else { DataKind::None },
@@ -144,7 +151,7 @@ impl Args {
     }
 
     fn expectation(&self, word: &str) -> Result<Expect, ApiError> {
-        let Some(stream) = self.stream.clone() else {
+        let Some(stream) = self.stream().cloned() else {
             return Err(ApiError::new(&codes::USAGE, "--expect is about a stream, and none is named"));
         };
         let at = match (word, word.parse()) {

@@ -109,6 +109,13 @@ mod tests {
     }
 
     #[test]
+    fn the_stream_of_an_append_may_be_given_as_its_subject_and_once() {
+        let parsed = |line: &str| command().try_get_matches_from(line.split(' ')).map(drop);
+        parsed("evener append --subject x --type t").unwrap();
+        assert_eq!(parsed("evener append y --subject x --type t").unwrap_err().kind(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
     fn an_empty_name_is_none() {
         for words in [["processor", "show", ""], ["dead-letter", "list", ""], ["cluster", "leave", ""]] {
             let error = command().try_get_matches_from(["evener"].iter().chain(&words)).expect_err("it is no name");
