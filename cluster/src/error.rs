@@ -155,6 +155,8 @@ impl From<Why> for Error {
 pub enum Wrong {
     /// Its directory, or the cluster it asked, is another one than was meant.
     Other,
+    /// Its directory is of the right cluster, and of a node with another name.
+    Named,
     /// A member of its name has another directory: this one was emptied, or the name is taken.
     Emptied,
     /// A cluster answers where one was to be founded.

@@ -163,7 +163,7 @@ fn its_own(config: &Config, identity: Identity) -> Result<Identity, StartError> 
              or give an empty directory",
             config.name
         );
-        return Err(StartError::Refused { wrong: Wrong::Other, why });
+        return Err(StartError::Refused { wrong: Wrong::Named, why });
     }
     Ok(identity)
 }

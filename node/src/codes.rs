@@ -251,11 +251,15 @@ codes! {
          earlier node that still runs: `fuser -v DIR/*` tells which. Nothing is left locked after a crash.";
     OTHER_CLUSTER = "EV0507" Refused 422 "the data directory, or the cluster joined, is another one",
         "point --data, --join and --cluster at the same cluster",
-        "Every cluster has an id, given when it was founded and written into every data directory.";
+        "Every cluster has an id, given when it was founded and written into every data directory, together with the \
+         name of its node.";
     EMPTIED = "EV0508" Refused 422 "a member of this name has another data directory",
-        "restore its directory, or let it leave first: `evener cluster leave NAME`, then join anew",
+        "restore its directory; or join with another --name, and once that node is alive in `evener cluster status`, \
+         let the old one go: `evener cluster leave NAME`",
         "A node whose directory was emptied or replaced has lost what it promised to keep, so it may not vote \
-         under its old name. Once the old member has left, the node joins as a new one.";
+         under its old name. It joins as a new node, under a new name. That one comes first and the lost one leaves \
+         then: so the new vote replaces the lost one in one step. The other way round, of three members two are left, of \
+         which one votes until the new node is there: what it alone has stored counts as stored meanwhile.";
     CLUSTER_ANSWERS = "EV0509" Refused 422 "a cluster answers where a new one should be founded",
         "join it: leave out --bootstrap",
         "With both --bootstrap and --join the addresses are asked first, so that two clusters are never founded \
@@ -265,7 +269,7 @@ codes! {
         "A data directory that belongs to a cluster needs neither. An empty one does, so that a wrong --data does not \
          quietly begin a second cluster.";
     DAMAGED = "EV0511" Refused 422 "what is on disk is damaged",
-        "keep the directory for a look at it; let the node leave and join anew with an empty one",
+        "keep the directory for a look at it; join with an empty one and another --name, then let the damaged node leave",
         "A byte that was acknowledged as stored does not have its checksum any more (P8). The node stops rather \
          than lies; the others have the same events.";
     START = "EV0512" Refused 422 "the node could not start",

@@ -232,6 +232,10 @@ fn disk_hint(kind: ErrorKind) -> Option<&'static str> {
     }
 }
 
+/// What to do where the directory is another node's.
+const NAMED_HINT: &str = "look at --name and --data: one of them is another node's; a node that is new has an empty \
+                          --data and a --name that no member has";
+
 /// Why a node did not start, as people are told.
 fn not_started(error: StartError) -> ApiError {
     match error {
@@ -239,6 +243,7 @@ fn not_started(error: StartError) -> ApiError {
         StartError::Network(why) => ApiError::new(&codes::PORT_IN_USE, why),
         StartError::Refused { wrong, why } => {
             let code = match wrong {
+                Wrong::Named => return ApiError::new(&codes::OTHER_CLUSTER, why).hint(NAMED_HINT),
                 Wrong::Other => &codes::OTHER_CLUSTER,
                 Wrong::Emptied => &codes::EMPTIED,
                 Wrong::Answered => &codes::CLUSTER_ANSWERS,

@@ -64,7 +64,7 @@ async fn a_node_does_not_start_in_the_wrong_directory_or_cluster() {
 
     assert_eq!(town.end("n1").await, Some(0), "it drains and ends");
     check(&town, &n1, "n1", &["--cluster", OTHER], &[&cluster, OTHER]).await;
-    check(&town, &n1, "n7", &[], &["n1", "n7"]).await;
+    check(&town, &n1, "n7", &[], &["n1", "n7", "EV0507", "--name and --data"]).await;
     town.start("n1").await;
     town.tell(&["append", "a", "--type", "t.v1"]).await;
 }
@@ -121,5 +121,5 @@ async fn an_emptied_directory_under_an_old_name_is_refused() {
     town.kill("n3").await;
     let (n3, peer) = (town.folder().join("n3"), town.peer("n1"));
     std::fs::remove_dir_all(&n3).unwrap();
-    check(&town, &n3.display().to_string(), "n3", &["--join", &peer], &["n3", "leave"]).await;
+    check(&town, &n3.display().to_string(), "n3", &["--join", &peer], &["n3", "join with another --name"]).await;
 }
