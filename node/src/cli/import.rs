@@ -2,6 +2,8 @@
 //! other. Every append is all or nothing and its ids make it harmless to repeat, so an import that ended can
 //! simply be run again.
 
+mod waiting;
+
 use std::{
     collections::BTreeSet,
     fs::File,
@@ -17,6 +19,8 @@ use evener_core::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+
+use waiting::Waiting;
 
 use super::{
     Server,
@@ -39,6 +43,10 @@ const LINE_BYTES_MAX: u64 = 8 << 20;
 /// How long one append is repeated: longer than a cluster takes to recover from anything it recovers from alone.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// As [`PATIENCE`] is told.
+const TIMEOUT: &str = "Give up where one append has no answer in this time [default: 120 s at most: sooner where no \
+                       server ever answers, or all say that they will not in the time that is left]";
+
 const EXAMPLE: &str = r#"Example:
 echo '{"id":"1","source":"/bank","type":"credited","subject":"account-7"}' |
   evener import -
@@ -51,7 +59,7 @@ A JSON array is made lines of by `jq -c '.[]'`, objects over several lines by `j
 /// It takes what `evener export` and `evener read` write, as in `evener read | evener import - --server URL`, and what
 /// GET /events answers: its last line, {"next":P,"marker":M}, is no event and is passed over.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLE)]
+#[command(after_help = EXAMPLE, mut_arg("timeout", |arg| arg.help(TIMEOUT)))]
 pub struct Args {
     /// The file; - is stdin
     file: PathBuf,
@@ -90,8 +98,11 @@ impl Args {
         let (source, bytes) = open(&self.file)?;
         let bar = self.bar(bytes);
         let client = self.server.client_with(PATIENCE)?;
+        let patience = self.server.timeout.unwrap_or(PATIENCE);
         let mut import = Import {
             client,
+            waiting: Waiting { bar: bar.clone(), quiet: self.quiet, patience },
+            read: 0,
             context,
             name: name_of(&self.file),
             summary: Summary::default(),
@@ -101,7 +112,7 @@ impl Args {
         };
         let result = block_on(async {
             tokio::select! {
-                result = import.run(source, &bar) => result,
+                result = import.run(source) => result,
                 _ = tokio::signal::ctrl_c() => {
                     Err(ApiError::new(&codes::INTERRUPTED, "the import was interrupted"))
                 }
@@ -121,8 +132,8 @@ impl Args {
             return ProgressBar::hidden();
         }
         let (bar, style) = match bytes {
-            Some(bytes) => (ProgressBar::new(bytes), "{bar:40} {percent:>3}%  {msg} events  {binary_bytes_per_sec}"),
-            None => (ProgressBar::no_length(), "{spinner} {msg} events  {binary_bytes_per_sec}"),
+            Some(bytes) => (ProgressBar::new(bytes), "{bar:40} {percent:>3}%  {msg}  {binary_bytes_per_sec}"),
+            None => (ProgressBar::no_length(), "{spinner} {msg}  {binary_bytes_per_sec}"),
         };
         bar.with_style(ProgressStyle::with_template(style).expect("the template is well-formed"))
     }
@@ -185,6 +196,9 @@ fn words(summary: &Summary) -> String {
 /// An import under way.
 struct Import {
     client: Client,
+    waiting: Waiting,
+    /// Bytes of the file that were read; where a send has succeeded, that is what is stored.
+    read: u64,
     context: ContextId,
     name: String,
     summary: Summary,
@@ -195,7 +209,8 @@ struct Import {
 }
 
 impl Import {
-    async fn run(&mut self, mut source: Box<dyn BufRead>, bar: &ProgressBar) -> Result<(), ApiError> {
+    async fn run(&mut self, mut source: Box<dyn BufRead>) -> Result<(), ApiError> {
+        self.show();
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
@@ -206,7 +221,6 @@ impl Import {
             if read == 0 {
                 break;
             }
-            bar.inc(read as u64);
             if !line.trim_ascii().is_empty() {
                 match self.event(number, &line) {
                     Ok(event) => self.take(number, event).await?,
@@ -218,7 +232,7 @@ impl Import {
                     }
                 }
             }
-            bar.set_message(count(self.summary.events));
+            self.read += read as u64;
         }
         self.send().await
     }
@@ -252,9 +266,21 @@ impl Import {
         Ok(())
     }
 
+    async fn send(&mut self) -> Result<(), ApiError> {
+        self.send_pending().await?;
+        self.show();
+        Ok(())
+    }
+
+    /// The bar tells what is stored, and not what was read ahead.
+    fn show(&self) {
+        self.waiting.bar.set_position(self.read);
+        self.waiting.bar.set_message(some(self.summary.events, "event"));
+    }
+
     /// Sends what is pending: as one append where that works, else without what is stored already, else one by
     /// one, so that the line that does not work is named.
-    async fn send(&mut self) -> Result<(), ApiError> {
+    async fn send_pending(&mut self) -> Result<(), ApiError> {
         self.pending_bytes = 0;
         let mut batch = std::mem::take(&mut self.pending);
         while !batch.is_empty() {
@@ -289,7 +315,8 @@ impl Import {
         let events: Vec<Event> = batch.iter().map(|(_, event)| event.clone()).collect();
         let request = cloudevent::request_id(&events);
         let request = Request { context: self.context, request, events, ..Request::default() };
-        let Reply::Appended(appended) = self.client.ask(&Asked::Append(request)).await? else {
+        let asked = Asked::Append(request);
+        let Reply::Appended(appended) = self.waiting.watch(&self.client, self.client.ask(&asked)).await? else {
             unreachable!("an append is answered with its place");
         };
         self.count(&appended, batch.len());
