@@ -269,7 +269,8 @@ codes! {
         "A data directory that belongs to a cluster needs neither. An empty one does, so that a wrong --data does not \
          quietly begin a second cluster.";
     DAMAGED = "EV0511" Refused 422 "what is on disk is damaged",
-        "keep the directory for a look at it; join with an empty one and another --name, then let the damaged node leave",
+        "keep the directory for a look at it; join with an empty one and another --name, then let the damaged node \
+         leave",
         "A byte that was acknowledged as stored does not have its checksum any more (P8). The node stops rather \
          than lies; the others have the same events.";
     START = "EV0512" Refused 422 "the node could not start",
