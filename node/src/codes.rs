@@ -258,8 +258,8 @@ codes! {
          let the old one go: `evener cluster leave NAME`",
         "A node whose directory was emptied or replaced has lost what it promised to keep, so it may not vote \
          under its old name. It joins as a new node, under a new name. That one comes first and the lost one leaves \
-         then: so the new vote replaces the lost one in one step. The other way round, of three members two are left, of \
-         which one votes until the new node is there: what it alone has stored counts as stored meanwhile.";
+         then: so the new vote replaces the lost one in one step. The other way round, of three members two are left, \
+         of which one votes until the new node is there: what it alone has stored counts as stored meanwhile.";
     CLUSTER_ANSWERS = "EV0509" Refused 422 "a cluster answers where a new one should be founded",
         "join it: leave out --bootstrap",
         "With both --bootstrap and --join the addresses are asked first, so that two clusters are never founded \

@@ -32,7 +32,7 @@ impl State {
         if self.member(&name).is_some() {
             return Outcome::Not(Why::Exists(format!(
                 "a member named {name} exists with another data directory; start it with that directory, \
-                 or remove it first with `evener cluster leave {name}`, or choose another name"
+                 or choose another name and let {name} leave once the new node is alive"
             )));
         }
         let members_max = self.limits.members_max;

@@ -1,7 +1,9 @@
 //! Members that lead and leave, asked from any node, and what became of it.
 
+use std::time::{Duration, Instant};
+
 use evener::engine::{Operation, OperationState};
-use evener_tests::town::{Town, shares};
+use evener_tests::town::{Town, pause, shares};
 
 use super::{EVENER, RECORD};
 
@@ -59,4 +61,33 @@ async fn a_member_leads_and_leaves_when_asked_and_each_node_knows_what_came_of_i
     for word in [&format!("node {next} was removed from cluster"), "an empty directory", "--join", "EV0514"] {
         assert!(told.contains(word), "it should say {word}: {told}");
     }
+}
+
+/// Who ever votes, as the nodes that led have written it down.
+fn votes(town: &Town, nodes: &[&str]) -> Vec<String> {
+    let log = |node: &&str| std::fs::read_to_string(town.log(node)).unwrap();
+    let logs: String = nodes.iter().map(log).collect();
+    logs.lines().filter_map(|line| line.split_once("these vote: ")).map(|(_, who)| who.to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_member_leaves_after_its_replacement_has_joined_and_three_vote_all_the_time() {
+    let mut town = Town::of_three(EVENER, &[]).await;
+    town.kill("n3").await;
+    town.build("n4", &[]).await;
+    let until = Instant::now() + Duration::from_secs(60);
+    // As somebody looks before letting the lost one go.
+    while !town.cluster().await.members.iter().any(|member| member.name == "n4" && member.alive) {
+        assert!(Instant::now() < until, "n4 does not come to be alive");
+        pause().await;
+    }
+    let left = change(&town, &["cluster", "leave", "n3"]).await;
+    assert_eq!(left.state, OperationState::Done);
+    while !votes(&town, &["n1", "n2"]).iter().any(|who| who == "n1, n2, n4") {
+        assert!(Instant::now() < until, "{:?}", votes(&town, &["n1", "n2"]));
+        pause().await;
+    }
+    town.tell(&["wait", "voters", "3"]).await;
+    let votes = votes(&town, &["n1", "n2"]);
+    assert!(votes.iter().all(|who| who.split(", ").count() == 3), "{votes:?}");
 }
