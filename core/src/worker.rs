@@ -155,16 +155,6 @@ impl<T: Clone> Worker<T> {
         matches!(self.phase, Phase::Running(..)) || self.tries.values().any(|tried| matches!(tried, Try::Running(_)))
     }
 
-    /// Whether nothing is fed, runs, waits or is set aside: such a worker need not live.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Idle)
-            && self.queue.is_empty()
-            && self.aside.is_empty()
-            && self.told.is_empty()
-            && self.tries.is_empty()
-    }
-
     /// For people.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -11,7 +11,7 @@ use evener_core::{append, event::Event, id::Position};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Barrier,
+    sync::{Barrier, Notify},
 };
 
 use super::*;
@@ -159,15 +159,18 @@ async fn who_waits_for_readiness_is_told_who_is_silent() {
     }
 }
 
-/// Refuses each append of a batch, as a server without a majority does, and so many batches together.
-async fn minority(together: usize) -> String {
-    let all_there = Arc::new(Barrier::new(together));
-    let refuse = |State(all_there): State<Arc<Barrier>>, batch: String| async move {
+/// Refuses each append of a batch, as a server without a majority does, and so many batches together. Tells of each
+/// that has come.
+async fn minority(together: usize) -> (String, Arc<Notify>) {
+    let (all_there, came) = (Arc::new(Barrier::new(together)), Arc::new(Notify::new()));
+    let state = (all_there, came.clone());
+    let refuse = |State((all_there, came)): State<(Arc<Barrier>, Arc<Notify>)>, batch: String| async move {
+        came.notify_one();
         all_there.wait().await;
         let error = ApiError::new(&codes::NO_LEADER, "no majority");
         format!("{}\n", serde_json::to_string(&error).unwrap()).repeat(batch.lines().count())
     };
-    server(Router::new().route("/events/batch", post(refuse)).with_state(all_there)).await
+    (server(Router::new().route("/events/batch", post(refuse)).with_state(state)).await, came)
 }
 
 /// Takes one request, and is gone.
@@ -183,11 +186,12 @@ async fn gone() -> String {
 
 #[tokio::test]
 async fn batches_that_are_refused_together_go_on_together() {
-    let (refuses, next) = (minority(2).await, empty().await);
+    let ((refuses, came), next) = (minority(2).await, empty().await);
     let client = Client::connect(&format!("{refuses},{next}")).unwrap().with_patience(Duration::ZERO);
     let request = append::Request::default();
     let second = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The first is under way: this one travels in a batch of its own.
+        came.notified().await;
         client.append(&request).await
     };
     let (first, second) = tokio::join!(client.append(&request), second);
@@ -197,7 +201,7 @@ async fn batches_that_are_refused_together_go_on_together() {
 
 #[tokio::test]
 async fn an_append_of_a_batch_that_may_have_happened_is_not_undone_by_who_refuses_it_then() {
-    let client = Client::connect(&format!("{},{}", gone().await, minority(1).await)).unwrap();
+    let client = Client::connect(&format!("{},{}", gone().await, minority(1).await.0)).unwrap();
     let error = client.with_patience(SILENCE / 4).append(&append::Request::default()).await.unwrap_err();
     assert_eq!(error.exit_code(), 5, "{error}");
 }
