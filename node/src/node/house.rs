@@ -11,14 +11,13 @@ use uuid::Uuid;
 use super::{
     Inner, Node, PATIENCE,
     door::Door,
-    start::{Outside, config},
+    start::{self, Outside, config},
 };
 use crate::{
-    actors::{self, Actors, Embedded, World},
+    actors::{Actors, Embedded, World},
     codes,
     engine::{Change, Engine, Late, OperationState, Reply, Request, What},
     error::ApiError,
-    exec,
     handler::Handlers,
     metrics::Metrics,
     open_files,
@@ -93,8 +92,7 @@ pub(super) async fn start(
         create(&asking, definition, draw).await?;
     }
     let world = World::new(cluster.clone(), outside.clock, handlers, board, metrics, outside.seed);
-    let programs = exec::Settings { answer_wait: settings.answer_wait, ..exec::Settings::default() };
-    let told = actors::Settings { programs, ..actors::Settings::default() };
+    let told = start::actors(&settings);
     let starting = async move { Actors::start(world, embedded, told).await };
     let actors = node_threads.spawn(starting).await.map_err(died)?;
     let actors = actors.map_err(|why| ApiError::new(&codes::START, why))?;

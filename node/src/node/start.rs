@@ -6,15 +6,16 @@ use evener_cluster::{
     Config,
     transport::{Clock, SystemClock, TcpTransport, Transport},
 };
-use evener_core::id::ClusterId;
+use evener_core::{coordinator::Bounds, id::ClusterId};
 use evener_store::{Disk, disk::FileDisk};
 use uuid::Uuid;
 
 use super::{Node, house};
 use crate::{
-    actors::Embedded,
+    actors::{self, Embedded},
     codes,
     error::ApiError,
+    exec,
     handler::{Processor, Ready},
     settings::{Settings, Sources, TABLE},
     threads::Threads,
@@ -205,6 +206,13 @@ pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, 
     config
 }
 
+/// How the actors are set, as the settings say.
+pub(super) fn actors(settings: &Settings) -> actors::Settings {
+    let programs = exec::Settings { answer_wait: settings.answer_wait, ..exec::Settings::default() };
+    let bounds = Bounds { hand_over_wait: settings.hand_over_wait, ..Bounds::default() };
+    actors::Settings { bounds, programs }
+}
+
 /// The version of an embedded processor; others beside it come later.
 const VERSION: u32 = 1;
 /// Any number: the other half of what names this life of the process.
@@ -233,7 +241,16 @@ fn flags(arguments: impl Iterator<Item = String>) -> Vec<(&'static str, String)>
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn what_actors_are_set_to_is_what_the_settings_say() {
+        let (hand_over_wait, answer_wait) = (Duration::from_millis(7), Duration::from_millis(9));
+        let set = actors(&Settings { hand_over_wait, answer_wait, ..Settings::default() });
+        assert_eq!((set.bounds.hand_over_wait, set.programs.answer_wait), (hand_over_wait, answer_wait));
+    }
 
     #[test]
     fn flags_of_ours_are_taken_from_among_the_programs_own() {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use evener_tests::town::{PATIENCE, Town, pause};
+use evener_tests::town::{PATIENCE, Town, even_over, pause};
 use tokio::time::{Instant, sleep};
 
 use super::{EVENER, RECORDER};
@@ -108,7 +108,7 @@ async fn a_handler_that_holds_its_thread_is_named_and_harms_nobody() {
     for name in ["n1", "n2", "n3"] {
         town.build_with(name, Path::new(RECORDER), &["--handler-threads", "1"], &env).await;
     }
-    let even = |processor: &_| evener_tests::town::even_over(processor, &town.alive());
+    let even = |processor: &_| even_over(processor, &town.alive());
     let before = town.wait_for("receipts", "shared", even).await;
     let (leader, term) = (town.leader().await, term(&town).await);
     let claims = |processor: &evener::engine::Processor| {
@@ -136,6 +136,34 @@ async fn a_handler_that_holds_its_thread_is_named_and_harms_nobody() {
     town.wait_passed("receipts").await;
     let seen = evener_tests::town::seen(&folder);
     assert_eq!(seen.len(), 1, "handled once: {seen:?}");
+}
+
+/// The handler ends within the five seconds that are usual, and not within the wait that was set.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_is_put_off_after_the_wait_that_was_set() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &["--hand-over-wait", "200ms"]).await;
+    let path = town.folder().join("slow.sh");
+    let answer = r#"printf '%s\n' "$line" | sed 's/.*"delivery":\([0-9]*\).*/{"delivery":\1,"ok":true}/'"#;
+    std::fs::write(&path, format!("while read -r line; do sleep 4; {answer}; done\n")).unwrap();
+    town.tell(&["processor", "create", "p", "--segments", "2", "--exec", &format!("sh {}", path.display())]).await;
+    for stream in ["a", "b", "c", "d"] {
+        town.tell(&["append", stream, "--type", "t.v1"]).await;
+    }
+    until_status(&town, "n1", "handling").await;
+    town.build("n2", &[]).await;
+    until_status(&town, "n1", "put off").await;
+    town.wait_for("p", "shared once the handlers have ended", |p| even_over(p, &town.alive())).await;
+}
+
+/// Waits until a node says this of itself.
+async fn until_status(town: &Town, name: &str, what: &str) {
+    let waiting = async {
+        while !status(town, name).await.contains(what) {
+            pause().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{name} never says: {what}"));
 }
 
 async fn term(town: &Town) -> u64 {
