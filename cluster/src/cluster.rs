@@ -31,6 +31,7 @@ use crate::{
     membership::voteless,
     node::Node,
     proposer::{Leadership, Proposer},
+    pulse::{self, Pulses},
     raft::{Engine, Role},
     recovery::Ledger,
     service::Desk,
@@ -116,6 +117,7 @@ impl Cluster {
         let failed = |error: std::io::Error| StartError::Failed(format!("failed to recover the state: {error}"));
         let ledger = Ledger::recover(&journal, &recovered, config.checkpoint).map_err(failed)?;
         gate.open(&identity, config.level, ledger.view.clone());
+        let wall = clock.clone();
         let clock: Arc<dyn Clock> = Arc::new(LogClock::new(clock, ledger.view.clone()));
         let shared = Arc::new(Shared(links.clone()));
         let engine =
@@ -146,7 +148,9 @@ impl Cluster {
             session: watch::Sender::new(None),
             leases: Mutex::new(Leases::default()),
             links: links.clone(),
+            pulses: Pulses::default(),
             clock,
+            wall,
             stop,
             stopped: watch::Sender::new(None),
             removed: OnceLock::new(),
@@ -190,6 +194,7 @@ impl Cluster {
         spawn(Box::pin(async move { resuming.engine.resume(resuming.config.raft.heartbeat).await }));
         spawn(Box::pin(start::announce(node.clone())));
         spawn(Box::pin(keeper::keep(node.clone())));
+        spawn(Box::pin(pulse::ask_all(node.clone())));
         spawn(Box::pin(warden::look_out(node.clone())));
         spawn(Box::pin(warden::count_leases(node.clone())));
         spawn(Box::pin(warden::reconcile(node.clone())));
@@ -368,7 +373,7 @@ impl Cluster {
             session: *node.session.borrow(),
             proposing: node.proposer.depth(),
             matched: standing.matched,
-            quorum_age: standing.quorum_age,
+            lack: node.lack.borrow().clone(),
             stopped,
         }
     }

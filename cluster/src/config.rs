@@ -62,9 +62,19 @@ pub struct Raft {
     pub election_max: Duration,
 }
 
+impl Raft {
+    /// How long a voter has not heard of the leader before it compares with the others, see [`crate::pulse`]. A
+    /// successor must lead and renew sessions before their owners stop, which is two thirds of a lease after the last
+    /// renewal.
+    #[must_use]
+    pub const fn silence(&self) -> Duration {
+        Duration::from_millis(self.election_min.as_millis() as u64 * 3 / 2)
+    }
+}
+
 impl Default for Raft {
-    /// Wide enough for two shared cores and a shared disk. A lost leader is noticed by its closed socket, long
-    /// before these clocks.
+    /// Wide enough for two shared cores and a shared disk. A lost leader is noticed by its closed socket, and a silent
+    /// one by a majority that compares what it hears, both before these clocks.
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(200),

@@ -15,9 +15,13 @@ use crate::{
     error::Error,
     messages::Renewed,
     node::Node,
+    proposer::Leadership,
     sessions::Lease,
     view::Applied,
 };
+
+/// So many renewals a lease. What an election may take of a lease is what the last renewal has left of it.
+const RENEWALS: u32 = 10;
 
 /// What a node is told whose leader has found that.
 const LAPSED: &str = "it has lost entries that it had acknowledged: its data directory is an older copy, or another \
@@ -34,7 +38,10 @@ pub async fn keep(node: Arc<Node>) {
         if node.session.send_replace(None) != Some(lease.session) {
             return;
         }
-        tracing::warn!(session = %lease.session, why, "the session is lost; a new one begins");
+        // With the membership the session ends, as was asked for; that none begins any more tells this node the rest.
+        if !node.is_removed() {
+            tracing::warn!(session = %lease.session, why, "the session is lost; a new one begins");
+        }
     }
 }
 
@@ -73,36 +80,54 @@ async fn begin(node: &Node, nth: u64) -> Lease {
 /// Renews the session until it is lost, and says why it is.
 async fn hold(node: &Node, mut lease: Lease) -> &'static str {
     let length = node.config.lease;
-    let mut next = Instant::now() + length / 5;
-    let mut applied = node.ledger.view.applied();
+    let mut next = Instant::now() + length / RENEWALS;
+    let (mut applied, mut leadership) = (node.ledger.view.applied(), node.leadership.clone());
     let mut changed = LogIndex(0);
     loop {
         let end = lease.ends(length);
+        leadership.mark_unchanged();
         tokio::select! {
             biased;
             () = sleep_until(end) => return "no leader renewed it for two thirds of the lease",
             () = sleep_until(next) => {
                 let sent = Instant::now();
-                let renewed = timeout_at(end, node.renew(lease.session, length / 5)).await;
+                // A leader that is frozen is not waited for once it has a successor.
+                let renewed = tokio::select! {
+                    renewed = timeout_at(end, node.renew(lease.session, length / 5)) => renewed.ok(),
+                    () = led(&mut leadership) => None,
+                };
                 next = match renewed.unwrap_or(Renewed::NotLeader) {
                     Renewed::Kept => {
                         lease.sent = sent;
-                        sent + length / 5
+                        sent + length / RENEWALS
                     }
                     Renewed::Gone => return "the log ended it",
                     Renewed::Lapsed => {
                         node.fail(LAPSED.into());
                         return "it has lost what it acknowledged";
                     }
-                    Renewed::NotLeader => sent.max(Instant::now()) + length / 20,
+                    Renewed::NotLeader => sent.max(Instant::now()) + length / 50,
                 };
             }
+            () = led(&mut leadership) => next = Instant::now(),
             now = news(&mut applied, changed) => {
                 changed = now;
                 if !lives(node, lease.session) {
                     return "the log ended it";
                 }
             }
+        }
+    }
+}
+
+/// Waits until another leader is known.
+async fn led(leadership: &mut watch::Receiver<Leadership>) {
+    loop {
+        if leadership.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        if leadership.borrow_and_update().leader.is_some() {
+            return;
         }
     }
 }

@@ -34,6 +34,7 @@ mod log_clock;
 
 mod proposal;
 mod proposer;
+mod pulse;
 
 mod dice;
 mod gate;

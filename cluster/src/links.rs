@@ -220,6 +220,14 @@ impl Links {
         link.call(kind, payload, left).await.map_err(|error| Asked::from(&error))
     }
 
+    /// Asks a member if there is a link to it: opens none, so that a failure to open one is seen by those who look for
+    /// the end of a process.
+    pub async fn ask_if_open(&self, to: NodeId, kind: Kind, payload: Bytes, within: Duration) -> Option<Bytes> {
+        let slot = self.slots.lock().get(&(to, true)).cloned()?;
+        let link = slot.0.try_lock().ok()?.link.as_ref().map(|(_, link)| link.clone())?;
+        link.call(kind, payload, within).await.ok()
+    }
+
     /// Asks whoever is at an address, as a stranger.
     pub async fn inquire(&self, at: &str, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, String> {
         let link = self.connect(at, Purpose::Inquiry, None).await.map_err(|error| error.to_string())?;
@@ -298,10 +306,12 @@ impl Links {
                 Err(error) => {
                     // One that begins answers soon, and says itself what it waits for.
                     if !error.begins && !std::mem::replace(&mut silent, true) {
-                        let (name, at) = (node.name_of(who), self.address(who).unwrap_or_default());
-                        match ended {
-                            true => tracing::info!("{name} has ended at {at}"),
-                            false => tracing::warn!("{name} does not answer at {at}: {}", error.why),
+                        let name = node.name_of(who);
+                        match self.address(who) {
+                            Some(at) if ended => tracing::info!("{name} has ended at {at}"),
+                            Some(at) => tracing::warn!("{name} does not answer at {at}: {}", error.why),
+                            // No member any more: this task ends with the next look at the members.
+                            None => tracing::debug!("{name} is not looked for any more: {}", error.why),
                         }
                     }
                     // What others found out earlier says nothing of a process that has begun since.

@@ -1,90 +1,154 @@
-//! Whether a majority of the voters still answers the node that leads. Raft's leader leads on without one: what it
-//! proposes then waits in its log, neither done nor undone, and so does whoever asked for it. It is better to say so
-//! and to begin nothing.
+//! Whether anything can be decided, as far as this node can tell: a majority of the voters answers it, and one of them
+//! leads. Raft's leader leads on without a majority, and a follower that is cut off believes in its leader: what they
+//! propose then is neither done nor undone, and whoever asked for it waits. It is better to say so and to begin
+//! nothing. This is the one rule for that: proposals, reads, health, status and the page all follow it.
 //!
 //! No safety hangs on this, only how soon an answer comes: what is decided is decided by Raft alone.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use evener_core::id::{NodeId, Term};
 use tokio::time::Instant;
 
 use crate::raft::Standing;
 
-/// That a leader has no majority.
+/// What is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// More than half of the voters.
+    Majority,
+    /// A leader that answers; this one led last. None is known if there was none.
+    Leader(Option<NodeId>),
+}
+
+/// That nothing can be decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lack {
-    /// How many voters answer, this node among them.
+    /// What is missing.
+    pub missing: Missing,
+    /// How many voters answer; this node is one of them if it votes.
     pub answer: usize,
     /// How many there are.
     pub voters: usize,
     /// Those that do not answer.
     pub silent: Vec<NodeId>,
-    /// When a majority last answered.
+    /// When it was last there.
     pub since: Instant,
 }
 
 impl Lack {
-    /// In words.
+    /// Describes it in words.
     pub fn told(&self) -> String {
-        let Self { answer, voters, since, .. } = self;
-        let answers = if *answer == 1 { "answers" } else { "answer" };
+        let Self { missing, answer, voters, since, .. } = self;
         let lasts = match since.elapsed().as_secs() {
             0 => String::new(),
             seconds => format!(" for {seconds} s"),
         };
-        format!("no majority{lasts}: {answer} of {voters} voters {answers}")
+        let answers = if *answer == 1 { "answers" } else { "answer" };
+        match missing {
+            Missing::Majority => format!("no majority{lasts}: {answer} of {voters} voters {answers}"),
+            Missing::Leader(Some(_)) => format!("no leader{lasts}: the node that led does not answer"),
+            Missing::Leader(None) => format!("no leader{lasts}: {answer} of {voters} voters {answers}"),
+        }
     }
 }
 
-/// Looks whether there is a majority; several times in its patience.
+/// What a node sees of the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// How its Raft stands.
+    pub standing: &'a Standing,
+    /// How long ago what each other node has answered was sent.
+    pub heard: &'a BTreeMap<NodeId, Duration>,
+    /// Members whose process is gone.
+    pub gone: &'a BTreeSet<NodeId>,
+}
+
+/// Looks whether there is a majority and a leader; several times in its patience.
 pub struct Lookout {
     me: NodeId,
     patience: Duration,
-    /// In which term this node leads, and whose majorities it needs.
-    reign: Option<(Term, Vec<BTreeSet<NodeId>>)>,
+    /// Whose majorities are needed; while this node leads, in which term it does.
+    reign: Option<(Option<Term>, Vec<BTreeSet<NodeId>>)>,
     /// Nobody's silence is counted from before.
     begun: Instant,
+    /// When a leader that answers was last known, and which.
+    led: (Instant, Option<NodeId>),
     looked: Instant,
     lacks: bool,
 }
 
 impl Lookout {
-    /// A leader's who waits so long for a voter's answer.
+    /// One that waits so long for a voter's answer.
     pub fn new(me: NodeId, patience: Duration, now: Instant) -> Self {
-        Self { me, patience, reign: None, begun: now, looked: now, lacks: false }
+        Self { me, patience, reign: None, begun: now, led: (now, None), looked: now, lacks: false }
     }
 
-    /// What a node that leads lacks. Who has not looked for long was frozen, and has not listened either: the silence
-    /// that it then sees is its own.
-    pub fn look(&mut self, standing: &Standing, gone: &BTreeSet<NodeId>, now: Instant) -> Option<Lack> {
+    /// Returns what is missing now. A node that has not looked for long was frozen, and has not listened either: the
+    /// silence that it then sees is its own.
+    pub fn look(&mut self, sight: Sight<'_>, now: Instant) -> Option<Lack> {
+        let standing = sight.standing;
         let since = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
         let frozen = since > self.patience / 2 && !self.lacks;
-        let reign = Some((standing.term, standing.quorums.clone()));
+        let leads = standing.leader == Some(self.me);
+        let reign = Some((leads.then_some(standing.term), standing.quorums.clone()));
+        if frozen {
+            self.led.0 = now;
+        }
         if frozen || self.reign != reign {
             (self.reign, self.begun) = (reign, now);
         }
-        let lack = self.judge(standing, gone, now);
+        let lack = self.majority(sight, now).or_else(|| self.leader(sight, now));
         self.lacks = lack.is_some();
         lack
     }
 
-    fn judge(&self, standing: &Standing, gone: &BTreeSet<NodeId>, now: Instant) -> Option<Lack> {
-        let heard = |voter: &NodeId| match standing.heard.get(voter) {
-            _ if *voter == self.me => now,
+    /// When a voter last answered.
+    fn heard(&self, voter: NodeId, sight: Sight<'_>, now: Instant) -> Instant {
+        match sight.heard.get(&voter) {
+            _ if voter == self.me => now,
             Some(age) => now.checked_sub(*age).map_or(self.begun, |heard| heard.max(self.begun)),
             None => self.begun,
-        };
-        let answers = |voter: &NodeId| {
-            *voter == self.me || (!gone.contains(voter) && now.duration_since(heard(voter)) <= self.patience)
-        };
+        }
+    }
+
+    fn answers(&self, voter: NodeId, sight: Sight<'_>, now: Instant) -> bool {
+        let heard = self.heard(voter, sight, now);
+        voter == self.me || (!sight.gone.contains(&voter) && now.duration_since(heard) <= self.patience)
+    }
+
+    fn majority(&self, sight: Sight<'_>, now: Instant) -> Option<Lack> {
+        let quorums = &sight.standing.quorums;
+        let answers = |voter: &NodeId| self.answers(*voter, sight, now);
         let agree = |quorum: &BTreeSet<NodeId>| quorum.iter().filter(|voter| answers(voter)).count() * 2 > quorum.len();
-        if standing.quorums.iter().all(agree) {
+        if quorums.iter().all(agree) {
             return None;
         }
-        let since = standing.quorums.iter().filter_map(|quorum| last_agreed(quorum.iter().map(heard))).min();
-        let (answer, silent): (Vec<_>, Vec<_>) = standing.voters.iter().partition(|voter| answers(voter));
-        Some(Lack { answer: answer.len(), voters: standing.voters.len(), silent, since: since.unwrap_or(self.begun) })
+        let heard = |voter: &NodeId| self.heard(*voter, sight, now);
+        let since = quorums.iter().filter_map(|quorum| last_agreed(quorum.iter().map(heard))).min();
+        Some(self.lack(Missing::Majority, since.unwrap_or(self.begun), sight, now))
+    }
+
+    /// An election takes its time, so a leader may be missing for longer than a voter.
+    fn leader(&mut self, sight: Sight<'_>, now: Instant) -> Option<Lack> {
+        let leader = sight.standing.leader;
+        if let Some(leader) = leader.filter(|leader| self.answers(*leader, sight, now)) {
+            self.led = (self.heard(leader, sight, now), Some(leader));
+            return None;
+        }
+        let (since, led) = self.led;
+        let missing = Missing::Leader(leader.or(led));
+        let lacks = now.saturating_duration_since(since) > self.patience * 3 / 2;
+        lacks.then(|| self.lack(missing, since, sight, now))
+    }
+
+    fn lack(&self, missing: Missing, since: Instant, sight: Sight<'_>, now: Instant) -> Lack {
+        let voters = &sight.standing.voters;
+        let (answer, silent): (Vec<_>, Vec<_>) = voters.iter().partition(|voter| self.answers(**voter, sight, now));
+        Lack { missing, answer: answer.len(), voters: voters.len(), silent, since }
     }
 }
 
@@ -108,14 +172,19 @@ mod tests {
             quorums.iter().map(|quorum| quorum.iter().map(|voter| NodeId(*voter)).collect()).collect();
         let voters: BTreeSet<_> = quorums.iter().flatten().copied().collect();
         let heard = heard.iter().map(|(voter, age)| (NodeId(*voter), Duration::from_secs(*age))).collect();
-        Standing { term: Term(1), voters: voters.into_iter().collect(), quorums, heard, ..Standing::default() }
+        let (term, leader, voters) = (Term(1), Some(NodeId(1)), voters.into_iter().collect());
+        Standing { term, leader, voters, quorums, heard, ..Standing::default() }
+    }
+
+    fn look(lookout: &mut Lookout, standing: &Standing, gone: &BTreeSet<NodeId>, now: Instant) -> Option<Lack> {
+        lookout.look(Sight { standing, heard: &standing.heard, gone }, now)
     }
 
     /// A lookout that has looked all the time, for a minute, and the end of that minute.
     fn awake(standing: &Standing) -> (Lookout, Instant) {
         let start = Instant::now();
         let mut lookout = Lookout::new(NodeId(1), PATIENCE, start);
-        let _ = lookout.look(standing, &BTreeSet::new(), start);
+        let _ = look(&mut lookout, standing, &BTreeSet::new(), start);
         let now = start + Duration::from_secs(60);
         (Lookout { looked: now, ..lookout }, now)
     }
@@ -125,7 +194,7 @@ mod tests {
         let standing = standing(quorums, heard);
         let (mut lookout, now) = awake(&standing);
         let gone = gone.iter().map(|voter| NodeId(*voter)).collect();
-        let found = lookout.look(&standing, &gone, now);
+        let found = look(&mut lookout, &standing, &gone, now);
         let found = found.map(|lack| (lack.answer, now.duration_since(lack.since).as_secs()));
         assert_eq!(found, lack, "of {quorums:?}, heard {heard:?} s ago, {gone:?} gone");
     }
@@ -143,7 +212,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lack_is_told_in_numbers() {
-        let lack = |answer, voters| Lack { answer, voters, silent: Vec::new(), since: Instant::now() };
+        let lack = |answer, voters| Lack {
+            missing: Missing::Majority,
+            answer,
+            voters,
+            silent: Vec::new(),
+            since: Instant::now(),
+        };
         let (one, two) = (lack(1, 3), lack(2, 5));
         assert_eq!(one.told(), "no majority: 1 of 3 voters answers");
         tokio::time::advance(Duration::from_millis(12_300)).await;
@@ -164,12 +239,12 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut standing = standing(&[&[1, 2, 3]], &[]);
         for millis in (0..=2_000).step_by(200) {
-            assert_eq!(lookout.look(&standing, &nobody, at(millis)), None, "{millis}");
+            assert_eq!(look(&mut lookout, &standing, &nobody, at(millis)), None, "{millis}");
         }
-        let lack = lookout.look(&standing, &nobody, at(2_200)).unwrap();
+        let lack = look(&mut lookout, &standing, &nobody, at(2_200)).unwrap();
         assert_eq!((lack.since, lack.silent), (start, vec![NodeId(2), NodeId(3)]));
         standing.term = Term(5);
-        assert_eq!(lookout.look(&standing, &nobody, at(2_400)), None);
+        assert_eq!(look(&mut lookout, &standing, &nobody, at(2_400)), None);
     }
 
     #[test]
@@ -177,6 +252,36 @@ mod tests {
         let standing = standing(&[&[1, 2, 3]], &[(2, 30), (3, 30)]);
         let (mut lookout, now) = awake(&standing);
         let woke = now + Duration::from_secs(30);
-        assert_eq!(lookout.look(&standing, &BTreeSet::new(), woke), None);
+        assert_eq!(look(&mut lookout, &standing, &BTreeSet::new(), woke), None);
+    }
+
+    /// A follower of node 1, in a group of three.
+    fn follower(leader: Option<u64>, heard: &[(u64, u64)]) -> Standing {
+        Standing { leader: leader.map(NodeId), ..standing(&[&[1, 2, 3]], heard) }
+    }
+
+    /// What node 2 lacks, which has looked all the time and knew the leader a minute ago.
+    fn lack_of_follower(standing: &Standing, led_s: u64) -> Option<Missing> {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(60);
+        let mut lookout = Lookout::new(NodeId(2), PATIENCE, start);
+        let _ = look(&mut lookout, standing, &BTreeSet::new(), start);
+        lookout.led = (now - Duration::from_secs(led_s), Some(NodeId(1)));
+        lookout.looked = now;
+        look(&mut lookout, standing, &BTreeSet::new(), now).map(|lack| lack.missing)
+    }
+
+    #[test]
+    fn a_follower_without_its_leader_waits_for_an_election_and_no_longer() {
+        let lost = Some(Missing::Leader(Some(NodeId(1))));
+        assert_eq!(lack_of_follower(&follower(Some(1), &[(1, 1), (3, 9)]), 1), None);
+        assert_eq!(lack_of_follower(&follower(Some(1), &[(1, 3), (3, 0)]), 3), None, "the others may elect another");
+        assert_eq!(lack_of_follower(&follower(Some(1), &[(1, 4), (3, 0)]), 4), lost);
+        assert_eq!(lack_of_follower(&follower(None, &[(1, 0), (3, 0)]), 4), lost);
+    }
+
+    #[test]
+    fn a_follower_that_nobody_answers_does_not_wait() {
+        assert_eq!(lack_of_follower(&follower(Some(1), &[(1, 3), (3, 3)]), 3), Some(Missing::Majority));
     }
 }

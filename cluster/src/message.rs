@@ -72,6 +72,8 @@ kinds! {
     STATUS = 11 "status",
     /// To the leader: let another voter lead.
     LEAD = 12 "lead",
+    /// Do you answer, what does your clock show, and how long was the leader silent?
+    PULSE = 13 "pulse",
 }
 
 /// What a message is in its conversation. One side opens a link and asks; the other serves it.

@@ -31,6 +31,7 @@ use crate::{
     messages::{Lead, ReadAt, Renew, Renewed},
     proposal::Group,
     proposer::{Leadership, Proposer},
+    pulse::Pulses,
     raft::{Engine, WriteError},
     recovery::Ledger,
     sessions::Leases,
@@ -52,13 +53,16 @@ pub struct Node {
     pub events: EventReader,
     pub proposer: Arc<Proposer>,
     pub leadership: watch::Receiver<Leadership>,
-    /// On the leader: that it has no majority.
+    /// That nothing can be decided.
     pub lack: watch::Sender<Option<Lack>>,
     pub session: watch::Sender<Option<SessionId>>,
     pub leases: Mutex<Leases>,
     pub links: Arc<Links>,
+    pub pulses: Pulses,
     /// The log's.
     pub clock: Arc<dyn Clock>,
+    /// This machine's.
+    pub wall: Arc<dyn Clock>,
     pub stop: CancellationToken,
     pub stopped: watch::Sender<Option<String>>,
     /// It is a member no more, in the words of who told it.
@@ -87,7 +91,7 @@ impl Node {
         self.leadership.borrow().leader == Some(self.me())
     }
 
-    /// Whether it leads and knows that nothing can be decided.
+    /// Whether it knows that nothing can be decided.
     pub fn lacks(&self) -> bool {
         self.lack.borrow().is_some()
     }

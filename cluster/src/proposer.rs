@@ -308,9 +308,12 @@ impl Proposer {
         let groups = proposal::encode(proposals.iter().map(|proposal| &proposal.group));
         let (proposer, within) = (self.clone(), self.settings.deadline);
         tokio::spawn(async move {
-            let mut leadership = proposer.leadership.clone();
+            let (mut leadership, mut lack) = (proposer.leadership.clone(), proposer.lack.clone());
             let answered = tokio::select! {
                 answered = proposer.links.forward(leader, groups, within) => answered,
+                _ = lack.wait_for(Option::is_some) => {
+                    Err(NotDone::Unknown("the leader stopped answering meanwhile".into()))
+                }
                 // A leader that is cut off keeps its silence for long; its successor is known sooner.
                 _ = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader)) => {
                     Err(NotDone::Unknown("the leader changed meanwhile".into()))

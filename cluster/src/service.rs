@@ -88,6 +88,7 @@ impl Service for Desk {
                 Kind::PROPOSE => node.proposer.serve(payload).await.map_err(refusal),
                 Kind::READ_INDEX => told(&node.serve_read_index().await),
                 Kind::RENEW => told(&node.serve_renew(read(&payload)?)),
+                Kind::PULSE => Ok(node.pulse().encode()),
                 Kind::LEAD => {
                     let Lead { to } = read(&payload)?;
                     node.transfer(to).await.map_err(refusal)?;

@@ -1,10 +1,14 @@
 //! How a node stands: plain values, told at once, asking nobody.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use evener_core::id::{ClusterId, LogIndex, NodeId, Position, SessionId, Term};
 
-pub use crate::{membership::Voteless, raft::Role};
+pub use crate::{
+    majority::{Lack, Missing},
+    membership::Voteless,
+    raft::Role,
+};
 
 /// How a node stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +51,8 @@ pub struct Status {
     pub proposing: usize,
     /// On the leader: how far each other's log is known to reach.
     pub matched: BTreeMap<NodeId, Option<LogIndex>>,
-    /// On the leader: how long ago a quorum answered.
-    pub quorum_age: Option<Duration>,
+    /// That nothing can be decided: too few voters answer this node, or no leader does.
+    pub lack: Option<Lack>,
     /// Why it has stopped.
     pub stopped: Option<String>,
 }

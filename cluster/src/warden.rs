@@ -1,5 +1,5 @@
-//! What only the leader does: looks whether a majority answers it, counts the leases, lets the Raft group follow the
-//! members, raises the feature level.
+//! What a node does about leadership. Each looks whether a majority and a leader answer it; the leader counts the
+//! leases, lets the Raft group follow the members, and raises the feature level.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,33 +7,47 @@ use evener_core::{
     command::Command,
     id::{NodeId, SessionId, Term},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use crate::{
-    majority::{Lack, Lookout},
+    majority::{Lack, Lookout, Missing, Sight},
     membership::{self, Step},
     node::Node,
 };
 
-/// Knows whether a majority answers, while this node leads: people are told once that none does, and once that it is
-/// over. Runs as long as the node does.
+/// Knows whether a majority and a leader answer: people are told once that none does, and once that it is over. Asks
+/// for votes if a majority of the voters has not heard of the leader. Runs as long as the node does.
 pub async fn look_out(node: Arc<Node>) {
-    let (me, patience) = (node.me(), node.config.raft.election_max);
+    let (me, raft) = (node.me(), node.config.raft);
+    let mut lookout = Lookout::new(me, raft.election_max, Instant::now());
+    let mut leadership = node.leadership.clone();
+    let (mut awake, mut looked) = (Instant::now(), Instant::now());
+    let mut electing = None::<JoinHandle<()>>;
     loop {
-        let term = reign(&node).await;
-        let mut lookout = Lookout::new(me, patience, Instant::now());
-        while node.leads() && node.leadership.borrow().term == term {
-            let lack = lookout.look(&node.engine.standing(), &node.links.gone().borrow(), Instant::now());
-            tell(&node, lack.as_ref());
-            node.lack.send_replace(lack);
-            if let Some(lack) = node.despairs() {
-                node.proposer.despair(&lack);
-            }
-            pause(&node, term, node.config.raft.heartbeat).await;
+        leadership.mark_unchanged();
+        let (standing, gone, now) = (node.engine.standing(), node.links.gone().borrow().clone(), Instant::now());
+        let heard = if node.leads() { standing.heard.clone() } else { node.pulses.heard() };
+        let lack = lookout.look(Sight { standing: &standing, heard: &heard, gone: &gone }, now);
+        tell(&node, lack.as_ref());
+        node.lack.send_replace(lack);
+        if let Some(lack) = node.despairs() {
+            node.proposer.despair(&lack);
         }
-        if node.lack.send_replace(None).is_some() {
-            tracing::info!("this node does not lead any more");
+        if now.saturating_duration_since(std::mem::replace(&mut looked, now)) > raft.silence() / 2 {
+            awake = now;
         }
+        if electing.as_ref().is_none_or(JoinHandle::is_finished)
+            && let Some(leader) = node.pulses.silent_leader(me, &standing, raft.silence(), awake, now)
+        {
+            tracing::info!("{}, which led, answers none of a majority of the voters", node.name_of(leader));
+            let (node, stop) = (node.clone(), node.stop.clone());
+            let work = async move { stop.run_until_cancelled(succeed(&node, leader)).await.unwrap_or_default() };
+            electing = Some(tokio::spawn(work));
+        }
+        let _ = tokio::time::timeout(raft.heartbeat / 2, leadership.changed()).await;
     }
 }
 
@@ -43,10 +57,19 @@ fn tell(node: &Node, lack: Option<&Lack>) {
         (None, Some(lack)) => {
             let silent: Vec<_> = lack.silent.iter().map(|voter| node.name_of(*voter)).collect();
             let (why, silent) = (lack.told(), silent.join(", "));
-            tracing::warn!("{why}, and nothing is changed until a majority does; no answer comes from {silent}");
+            match lack.missing {
+                Missing::Majority => {
+                    tracing::warn!("{why}, and nothing is changed until a majority does; no answer comes from {silent}")
+                }
+                Missing::Leader(_) if silent.is_empty() => tracing::warn!("{why}, and nothing is changed from here"),
+                Missing::Leader(_) => {
+                    tracing::warn!("{why}, and nothing is changed from here; no answer comes from {silent}");
+                }
+            }
         }
         (Some(before), None) => {
-            tracing::info!("a majority answers again, after {} s", before.since.elapsed().as_secs());
+            let what = if before.missing == Missing::Majority { "a majority" } else { "a leader" };
+            tracing::info!("{what} answers again, after {} s", before.since.elapsed().as_secs());
         }
         _ => {}
     }
@@ -175,6 +198,12 @@ pub async fn mourn(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
         }
         return;
     }
+    tracing::debug!("the process of {} is gone", node.name_of(who));
+    succeed(&node, who).await;
+}
+
+/// Asks for votes if this node votes and that one, which is gone or silent, leads: without waiting for Raft's clocks.
+async fn succeed(node: &Node, who: NodeId) {
     let standing = node.engine.standing();
     if standing.leader != Some(who) || !standing.voters.contains(&node.me()) {
         return;
@@ -187,7 +216,7 @@ pub async fn mourn(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
     if node.engine.standing().leader != Some(who) {
         return;
     }
-    tracing::info!("the process of {} is gone, which led: asking for votes", node.name_of(who));
+    tracing::info!("{}, which led, is gone or silent: asking for votes", node.name_of(who));
     // One whose log is too short to win gives its own vote to itself all the same, and uses up a term of which the
     // others do not hear: each before this one may have done so.
     for _ in 0..=rank {

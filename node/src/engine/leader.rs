@@ -1,40 +1,55 @@
 //! Who leads, as far as it can be known here. Where nobody does, what a node tells is only what it has applied: it may
 //! be old, and nothing goes on until most of the voters are alive.
 
-use std::time::Duration;
+use evener_cluster::{Cluster, Status, status::Lack};
+use evener_core::{id::NodeId, state::State};
 
-use evener_cluster::Status;
-use evener_core::id::NodeId;
+use super::local::name_of;
 
-/// A leader that no majority has heard for longer does not count as one: several elections' time.
-const QUORUM_AGE_MAX: Duration = Duration::from_secs(5);
-
-/// Who leads. One that no majority has heard for so long does not, whatever it believes; one that votes alone is its
-/// own majority.
+/// Who leads. One that no majority answers does not, whatever it believes, nor one that does not answer this node.
 pub fn of(standing: &Status) -> Option<NodeId> {
-    let alone = standing.voters == [standing.node];
-    let heard = alone || standing.quorum_age.is_none_or(|age| age < QUORUM_AGE_MAX);
-    standing.leader.filter(|_| heard)
+    standing.leader.filter(|_| standing.lack.is_none())
+}
+
+/// Why nothing can be decided here; none if a leader answers.
+pub fn trouble(cluster: &Cluster) -> Option<String> {
+    let standing = cluster.status();
+    match &standing.lack {
+        Some(lack) => Some(missing(&cluster.state(), lack)),
+        None => standing.leader.is_none().then(|| "no leader is known".to_owned()),
+    }
+}
+
+/// Why nothing can be decided, with the names of those that are missing.
+pub fn missing(state: &State, lack: &Lack) -> String {
+    let silent: Vec<String> = lack.silent.iter().map(|voter| name_of(state, *voter)).collect();
+    match &silent[..] {
+        [] => lack.told(),
+        silent => format!("{}; no answer comes from {}", lack.told(), silent.join(", ")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::tests::alone;
+    use evener_cluster::status::Missing;
 
     #[tokio::test]
     async fn who_has_no_majority_does_not_lead() {
         let engine = alone().await;
         let mut standing = engine.cluster().status();
         let me = standing.node;
-        standing.quorum_age = Some(QUORUM_AGE_MAX);
         assert_eq!(of(&standing), Some(me), "who votes alone is a majority");
-        standing.voters.push(NodeId(me.0 + 1));
+        let since = tokio::time::Instant::now();
+        let silent = vec![NodeId(2), NodeId(3)];
+        let lack = Lack { missing: Missing::Majority, answer: 1, voters: 3, silent, since };
+        standing.lack = Some(lack.clone());
         assert_eq!(of(&standing), None);
-        standing.quorum_age = Some(QUORUM_AGE_MAX / 2);
-        assert_eq!(of(&standing), Some(me));
-        (standing.quorum_age, standing.leader) = (None, Some(NodeId(me.0 + 1)));
-        assert_eq!(of(&standing), Some(NodeId(me.0 + 1)), "who follows does not know of it");
+        let told = missing(&engine.cluster().state(), &lack);
+        assert_eq!(told, "no majority: 1 of 3 voters answers; no answer comes from node 2, node 3");
+        (standing.lack, standing.leader) = (None, Some(NodeId(me.0 + 1)));
+        assert_eq!(of(&standing), Some(NodeId(me.0 + 1)));
         standing.leader = None;
         assert_eq!(of(&standing), None);
     }

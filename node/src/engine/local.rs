@@ -79,12 +79,11 @@ impl Engine {
     pub fn health(&self) -> Vec<Check> {
         let cluster = self.cluster();
         let stopped = cluster.stopped().borrow().clone();
-        let leader = leader::of(&cluster.status());
         let session = *cluster.session().borrow();
         let check = |name, vital, trouble| Check { name, vital, trouble, note: None };
         vec![
             check("node", true, stopped.map(|why| format!("it has stopped: {why}"))),
-            check("leader", false, leader.is_none().then(|| "no leader is known".to_owned())),
+            check("leader", false, leader::trouble(cluster)),
             check("session", false, session.is_none().then(|| "this node has no session with the leader".to_owned())),
             votes::check(cluster),
         ]

@@ -77,3 +77,70 @@ async fn a_leader_that_is_back_before_it_was_missed_asks_for_votes_at_once() {
     world.settle().await;
     assert_eq!(sessions(&world), before, "nobody else has lost anything");
 }
+
+/// A frozen process keeps its sockets: only its silence tells. Here its packets are lost in both directions.
+#[tokio::test(start_paused = true)]
+async fn a_silent_leader_is_replaced_before_anybody_loses_a_session() {
+    for seed in 1..=10 {
+        let world = World::founded(seed, 3).await;
+        // All have asked each other once.
+        pass(Duration::from_secs(1)).await;
+        let silent = world.leader().unwrap();
+        let others: Vec<u64> = (1..=3).filter(|nth| *nth != silent).collect();
+        let sessions: Vec<_> = others.iter().map(|nth| world.nodes[nth].session()).collect();
+        let before: Vec<_> = sessions.iter().map(|session| *session.borrow()).collect();
+        world.net.partition(&[&format!("n{silent}")], &[&format!("n{}", others[0]), &format!("n{}", others[1])]);
+        let start = Instant::now();
+        world.append(others[0], 1).await.unwrap();
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(2_250), "seed {seed}: {took:?}");
+        pass(Duration::from_secs(10)).await;
+        for (session, before) in sessions.iter().zip(before) {
+            assert!(!session.has_changed().unwrap(), "seed {seed}: {:?} was {before:?}", *session.borrow());
+        }
+        world.net.heal();
+        world.settle().await;
+    }
+}
+
+/// One that is silent for one voter alone leads on.
+#[tokio::test(start_paused = true)]
+async fn a_broken_link_to_the_leader_is_no_reason_for_an_election() {
+    let world = World::founded(1, 3).await;
+    let leader = world.leader().unwrap();
+    let cut_off = 1 + leader % 3;
+    let term = world.nodes[&leader].status().term;
+    world.net.partition(&[&format!("n{leader}")], &[&format!("n{cut_off}")]);
+    pass(Duration::from_secs(30)).await;
+    assert_eq!((world.leader(), world.nodes[&leader].status().term), (Some(leader), term));
+}
+
+/// It believes in its leader, which does not answer. What cannot have been sent is refused at once; what was sent
+/// before is not known.
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_is_left_alone_says_so_at_once() {
+    for seed in 1..=5 {
+        let world = World::founded(seed, 3).await;
+        let alone = 1 + world.leader().unwrap() % 3;
+        let others: Vec<u64> = (1..=3).filter(|nth| *nth != alone).collect();
+        world.net.partition(&[&format!("n{alone}")], &[&format!("n{}", others[0]), &format!("n{}", others[1])]);
+        let start = Instant::now();
+        let sent = world.append(alone, 1).await.unwrap_err();
+        assert_eq!(sent.class, Class::Unknown, "{sent}");
+        assert!(start.elapsed() < Duration::from_secs(3), "seed {seed}: {:?}", start.elapsed());
+        for id in 2..5 {
+            let start = Instant::now();
+            let kept = world.append(alone, id).await.unwrap_err();
+            assert_eq!(kept.class, Class::Overloaded, "{kept}");
+            assert!(start.elapsed() < Duration::from_millis(300), "seed {seed}: {:?}", start.elapsed());
+            let asked = world.nodes[&alone].barrier().await.unwrap_err();
+            assert_eq!(asked.class, Class::Overloaded, "{asked}");
+        }
+        let told = world.nodes[&alone].status().lack.unwrap();
+        assert_eq!((told.answer, told.voters), (1, 3));
+        assert_eq!(told.silent, others.iter().map(|nth| NodeId(*nth)).collect::<Vec<_>>());
+        world.net.heal();
+        world.until("it is led again", |world| world.nodes[&alone].status().lack.is_none()).await;
+        world.append(alone, 9).await.unwrap();
+    }
+}

@@ -1,0 +1,214 @@
+//! What every node asks every other member several times a second: whether it answers, what its wall clock shows, and
+//! how long it has not heard of the leader.
+//!
+//! A process that is frozen keeps its sockets, so only its silence tells. Raft waits for a silent leader until the last
+//! of its clocks has run out; by then the owners of segments have stopped their handlers, as nobody renews their
+//! sessions. So voters compare: if a majority of them has not heard of the leader, one of them asks for votes at once.
+//! A voter that is silent for one node alone (a broken link) or on a machine that is slow for all is no reason to.
+//!
+//! ```text
+//!  0         1              9              17
+//!  +---------+--------------+--------------+-------------+------ - -
+//!  | version | wall clock   | leader       | silence, ms | later versions
+//!  +---------+--------------+--------------+-------------+------ - -
+//!   u8        u64 LE         u64 LE, or 0   u32 LE
+//! ```
+//!
+//! A reader takes what it knows and ignores what follows, so that later versions can add fields.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use evener_core::{id::NodeId, time::Timestamp};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use crate::{message::Kind, node::Node, raft::Standing};
+
+const VERSION: u8 = 1;
+/// Bytes that this version knows.
+const PULSE_BYTES: usize = 21;
+
+/// What a node tells of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Its wall clock.
+    pub wall: Timestamp,
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// How long ago that leader answered it.
+    pub silence: Duration,
+}
+
+impl Pulse {
+    /// Writes it.
+    pub fn encode(&self) -> Bytes {
+        let mut to = BytesMut::with_capacity(PULSE_BYTES);
+        to.put_u8(VERSION);
+        to.put_u64_le(self.wall.0);
+        to.put_u64_le(self.leader.map_or(0, |leader| leader.0));
+        to.put_u32_le(u32::try_from(self.silence.as_millis()).unwrap_or(u32::MAX));
+        to.freeze()
+    }
+
+    /// Reads it; nothing if it is anything else.
+    pub fn decode(mut from: &[u8]) -> Option<Self> {
+        if from.len() < PULSE_BYTES || from.get_u8() < VERSION {
+            return None;
+        }
+        let (wall, leader) = (Timestamp(from.get_u64_le()), from.get_u64_le());
+        let silence = Duration::from_millis(u64::from(from.get_u32_le()));
+        Some(Self { wall, leader: (leader != 0).then_some(NodeId(leader)), silence })
+    }
+}
+
+/// The last answer of one member.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    /// When the question was sent.
+    pub sent: Instant,
+    /// What it said.
+    pub pulse: Pulse,
+}
+
+/// The last answers of all members.
+#[derive(Debug, Default)]
+pub struct Pulses(Mutex<BTreeMap<NodeId, Heard>>);
+
+impl Pulses {
+    /// Returns how long ago what each member has answered was sent.
+    pub fn heard(&self) -> BTreeMap<NodeId, Duration> {
+        self.0.lock().iter().map(|(who, heard)| (*who, heard.sent.elapsed())).collect()
+    }
+
+    /// Returns how long ago a member answered, if it ever did.
+    fn silence(&self, of: NodeId) -> Option<Duration> {
+        self.0.lock().get(&of).map(|heard| heard.sent.elapsed())
+    }
+
+    /// Returns the leader if a majority of the voters has not heard of it for long: this one for all of `patience`,
+    /// the others, which must have answered lately, for half of it. Nobody's silence counts from before `awake`.
+    pub fn silent_leader(
+        &self,
+        me: NodeId,
+        standing: &Standing,
+        patience: Duration,
+        awake: Instant,
+        now: Instant,
+    ) -> Option<NodeId> {
+        let heard = self.0.lock();
+        let leader = standing.leader.filter(|leader| *leader != me && standing.voters.contains(&me))?;
+        let silent_for = |sent: Instant| now.saturating_duration_since(sent.max(awake));
+        // One that has never answered says nothing by its silence: an older version does not know the question.
+        heard.get(&leader).filter(|last| silent_for(last.sent) >= patience)?;
+        let misses = |voter: &NodeId| match heard.get(voter) {
+            _ if *voter == me => true,
+            _ if *voter == leader => false,
+            Some(Heard { sent, pulse }) => {
+                let fresh = now.saturating_duration_since(*sent) <= patience / 2;
+                fresh && pulse.leader == Some(leader) && pulse.silence >= patience / 2
+            }
+            None => false,
+        };
+        let agree = |quorum: &BTreeSet<NodeId>| quorum.iter().filter(|voter| misses(voter)).count() * 2 > quorum.len();
+        standing.quorums.iter().all(agree).then_some(leader)
+    }
+}
+
+impl Node {
+    /// Returns what this node tells of itself.
+    pub fn pulse(&self) -> Pulse {
+        let leader = self.leadership.borrow().leader;
+        let others = leader.filter(|leader| *leader != self.me());
+        let silence = others.and_then(|leader| self.pulses.silence(leader)).unwrap_or_default();
+        Pulse { wall: self.wall.wall(), leader, silence }
+    }
+}
+
+/// Asks all members, one question at a time to each. Runs as long as the node does.
+pub async fn ask_all(node: Arc<Node>) {
+    let asking = Arc::new(Mutex::new(BTreeSet::new()));
+    loop {
+        let members: BTreeSet<NodeId> = node.ledger.view.state().members.keys().copied().collect();
+        node.pulses.0.lock().retain(|who, _| members.contains(who));
+        for who in members.into_iter().filter(|who| *who != node.me()) {
+            if !asking.lock().insert(who) {
+                continue;
+            }
+            let (node, asking, stop) = (node.clone(), asking.clone(), node.stop.clone());
+            tokio::spawn(async move {
+                let _ = stop.run_until_cancelled(ask(&node, who)).await;
+                asking.lock().remove(&who);
+            });
+        }
+        sleep(node.config.raft.heartbeat).await;
+    }
+}
+
+async fn ask(node: &Node, who: NodeId) {
+    let (sent, within) = (Instant::now(), node.config.raft.election_max);
+    let answer = node.links.ask_if_open(who, Kind::PULSE, Bytes::new(), within).await;
+    if let Some(pulse) = answer.and_then(|answer| Pulse::decode(&answer)) {
+        node.pulses.0.lock().insert(who, Heard { sent, pulse });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(1_500);
+
+    #[test]
+    fn a_pulse_lies_as_it_is_drawn_and_a_longer_one_can_be_read() {
+        let pulse = Pulse { wall: Timestamp(0x0102), leader: Some(NodeId(3)), silence: Duration::from_millis(0x0405) };
+        let golden = [1, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 5, 4, 0, 0];
+        assert_eq!(pulse.encode()[..], golden);
+        let later: Vec<u8> = golden.iter().copied().chain([9, 9]).collect();
+        assert_eq!(Pulse::decode(&later), Some(pulse));
+        for cut in 0..golden.len() {
+            assert_eq!(Pulse::decode(&golden[..cut]), None);
+        }
+        let nobody = Pulse { leader: None, ..pulse };
+        assert_eq!(Pulse::decode(&nobody.encode()), Some(nobody));
+    }
+
+    /// What node 2 makes of it in a group led by node 1: of each other the age of its last answer, and how long it
+    /// says that the leader was silent, in milliseconds.
+    #[track_caller]
+    fn check(voters: &[u64], heard: &[(u64, u64, u64)], silent: bool) {
+        let voters: Vec<_> = voters.iter().copied().map(NodeId).collect();
+        let quorums = vec![voters.iter().copied().collect()];
+        let standing = Standing { leader: Some(NodeId(1)), voters, quorums, ..Standing::default() };
+        let awake = Instant::now();
+        let now = awake + Duration::from_secs(60);
+        let heard_of = |(who, age, silence): &(u64, u64, u64)| {
+            let pulse = Pulse { wall: Timestamp(0), leader: Some(NodeId(1)), silence: Duration::from_millis(*silence) };
+            (NodeId(*who), Heard { sent: now - Duration::from_millis(*age), pulse })
+        };
+        let pulses = Pulses(Mutex::new(heard.iter().map(heard_of).collect()));
+        let found = pulses.silent_leader(NodeId(2), &standing, PATIENCE, awake, now);
+        assert_eq!(found.is_some(), silent, "{heard:?}");
+        let just_awake = pulses.silent_leader(NodeId(2), &standing, PATIENCE, now - PATIENCE / 2, now);
+        assert_eq!(just_awake, None, "its own sleep is nobody else's silence");
+    }
+
+    #[test]
+    fn a_leader_is_silent_if_a_majority_misses_it() {
+        let three = &[1, 2, 3];
+        check(three, &[(1, 1_500, 0), (3, 200, 1_000)], true);
+        check(three, &[(1, 1_400, 0), (3, 200, 1_000)], false);
+        check(three, &[(1, 9_000, 0), (3, 200, 100)], false);
+        check(three, &[(1, 9_000, 0), (3, 900, 1_000)], false);
+        check(three, &[(1, 9_000, 0)], false);
+        check(three, &[(3, 200, 9_000)], false);
+        let five = &[1, 2, 3, 4, 5];
+        check(five, &[(1, 2_000, 0), (3, 100, 2_000), (4, 9_000, 0)], false);
+        check(five, &[(1, 2_000, 0), (3, 100, 2_000), (4, 100, 2_000)], true);
+        check(&[1, 3, 4], &[(1, 2_000, 0), (3, 100, 2_000), (4, 100, 2_000)], false);
+    }
+}
