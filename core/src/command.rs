@@ -17,6 +17,10 @@ use crate::{
     time::Timestamp,
 };
 
+mod size;
+
+pub use size::{LETTER_BYTES_MAX, PROGRESS_HEAD_BYTES, TOKEN_BYTES_MAX, commands_of};
+
 /// One entry of the Raft log: whatever was waiting when it was made, judged command by command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

@@ -107,3 +107,13 @@ impl SetAside {
         self.letters.front().expect("a sequence set aside has at least one letter")
     }
 }
+
+/// Returns at most `max` bytes of a text, cut at a character's end.
+#[must_use]
+pub fn cut(text: &str, max: u32) -> String {
+    let mut end = text.len().min(max as usize);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].into()
+}

@@ -28,7 +28,7 @@ pub use self::{
 use crate::{
     command::LetterMove,
     id::{Epoch, Position, SegmentId},
-    letter::{Failure, SequenceKey},
+    letter::{Failure, SequenceKey, cut},
     processor::OnError,
     time::Moment,
 };
@@ -336,7 +336,7 @@ impl<T: Clone> Worker<T> {
         let wait = fault.after.unwrap_or_else(|| backoff.wait(attempt, fault.draw));
         Failure {
             attempt,
-            cause: fault.cause,
+            cause: cut(&fault.cause, self.settings.cause_bytes_max),
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
             draw: fault.draw,
             last: match fault.meaning {

@@ -7,7 +7,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Bounds, Effect, Mine, Table, WorkerId};
+use super::{Bounds, Effect, Mine, Room, Table, WorkerId};
 use core::time::Duration;
 
 use crate::{
@@ -44,7 +44,7 @@ pub(super) struct Lane {
     /// ... or sent and not acknowledged.
     sent: Option<Sent>,
     /// What the log has acknowledged.
-    durable: Position,
+    pub(super) durable: Position,
     letters: Vec<LetterMove>,
     /// Letters that the log has no room for.
     refused: Option<Refused>,
@@ -61,7 +61,7 @@ pub(super) struct Lane {
 }
 
 /// What is on its way to the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Sent {
     token: Position,
     done: usize,
@@ -361,30 +361,55 @@ impl Lane {
         self.reported = report.number;
         self.open.drain(..report.done.min(self.open.len()));
         self.done += report.done;
-        self.letters.extend(report.letters);
+        self.add_letters(report.letters);
         if report.drained && matches!(self.phase, Phase::Draining(_) | Phase::PutOff) {
             self.phase = Phase::Drained;
         }
     }
 
-    /// What is to be told of it; it is on its way from here.
-    pub(super) fn send(&mut self, now: Moment, letters: &mut Vec<LetterMove>) -> Position {
-        let newer = core::mem::take(&mut self.letters);
+    /// Whether there are letters that were not sent, and are not waiting for room under a limit.
+    pub(super) fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
+    /// Sends what is to be told of it, as far as there is room, and returns how far its token moves: up to the first
+    /// letter that is left behind.
+    pub(super) fn send(&mut self, now: Moment, room: &mut Room, letters: &mut Vec<LetterMove>) -> Position {
+        let rests = self.refused.as_ref().is_some_and(|refused| now < refused.until);
+        let mut sent = Sent { token: self.durable, reported: self.settled, ..Sent::default() };
         // What was tried goes first: it makes room, and does not depend on whether there is any.
-        let (tries, holding): (Vec<_>, Vec<_>) = newer.into_iter().partition(|letter| letter.holds().is_none());
-        let (token, reported, why) = (self.durable, self.reported, String::new());
-        let mut sent = Sent { token, done: 0, reported, times: 0, why, letters: tries };
-        match &mut self.refused {
-            Some(refused) if now < refused.until => refused.letters.extend(holding),
-            _ => {
-                if let Some(Refused { letters, times, why, .. }) = self.refused.take() {
-                    (sent.times, sent.why) = (times, why);
-                    sent.letters.extend(letters);
-                }
-                sent.letters.extend(holding);
-                (sent.token, sent.done) = (self.token(), core::mem::take(&mut self.done));
+        let (mut tries, mut holding, mut stalls) = sorted(core::mem::take(&mut self.letters));
+        let mut all = room.fill(&mut tries, &mut sent.letters);
+        let mut known = all;
+        let tried = sent.letters.len();
+        if let Some(refused) = self.refused.as_mut().filter(|_| rests) {
+            refused.letters.extend(holding.drain(..));
+        } else {
+            if let Some(Refused { letters, times, why, .. }) = self.refused.take() {
+                (sent.times, sent.why) = (times, why);
+                letters.into_iter().rev().for_each(|letter| holding.push_front(letter));
             }
+            all = all && room.fill(&mut holding, &mut sent.letters);
+            // What was refused before counts as set aside also while it waits for its turn.
+            known &= holding.is_empty() || sent.times > 0;
+            let left = holding.front().and_then(LetterMove::holds);
+            sent.token = self.token().min(left.unwrap_or(Position(u64::MAX))).max(self.durable);
         }
+        // A stall may pass the claim on, on which all else that is told of the segment stands.
+        let mut stall = Vec::new();
+        known = known && room.fill(&mut stalls, &mut stall);
+        sent.letters.splice(tried..tried, stall);
+        if known {
+            sent.reported = self.reported;
+        }
+        if all && !rests {
+            sent.done = core::mem::take(&mut self.done);
+        }
+        if sent.times > 0 && !holding.is_empty() {
+            let (letters, times, why) = (holding.drain(..).collect(), sent.times, sent.why.clone());
+            self.refused = Some(Refused { letters, until: now, times, why });
+        }
+        self.letters.extend(tries.into_iter().chain(stalls).chain(holding));
         letters.extend(sent.letters.iter().cloned());
         self.sent.insert(sent).token
     }
@@ -405,8 +430,9 @@ impl Lane {
         self.done += sent.done;
         let wait = rest.saturating_mul(1 << sent.times.min(5)).min(REFUSED_WAIT_MAX);
         let letters = sent.letters.into_iter().filter(|letter| letter.holds().is_some_and(|place| place >= low));
-        let (letters, until, times) = (letters.collect(), now.after(wait), sent.times + 1);
-        self.refused = Some(Refused { letters, until, times, why });
+        // Of those that were refused before, some may not have been sent yet.
+        let letters = letters.chain(self.refused.take().into_iter().flat_map(|refused| refused.letters)).collect();
+        self.refused = Some(Refused { letters, until: now.after(wait), times: sent.times + 1, why });
     }
 
     /// What was sent may not have arrived: it is told again. What had been refused before is refused until then, or
@@ -415,12 +441,24 @@ impl Lane {
         let Some(Sent { done, times, why, mut letters, .. }) = self.sent.take() else { return };
         self.done += done;
         if times > 0 {
-            let (tries, refused) = letters.into_iter().partition(|letter| letter.holds().is_none());
+            let (tries, mut refused): (_, Vec<_>) = letters.into_iter().partition(|letter| letter.holds().is_none());
             letters = tries;
+            refused.extend(self.refused.take().into_iter().flat_map(|refused| refused.letters));
             self.refused = Some(Refused { letters: refused, until: now, times, why });
         }
         let newer = core::mem::replace(&mut self.letters, letters);
-        self.letters.extend(newer);
+        self.add_letters(newer);
+    }
+
+    /// Adds letters behind those there are. Of what the segment waits with only the latest counts: a handler that is
+    /// asked again and again while nothing can be told adds nothing.
+    fn add_letters(&mut self, newer: Vec<LetterMove>) {
+        for letter in newer {
+            if is_of_stall(&letter) {
+                self.letters.retain(|letter| !is_of_stall(letter));
+            }
+            self.letters.push(letter);
+        }
     }
 
     pub(super) fn hand_over_failed(&mut self, now: Moment) {
@@ -469,4 +507,17 @@ impl Lane {
             _ => self.phase == Phase::PutOff,
         }
     }
+}
+
+/// Sorts letters: what was tried, or goes on; those that hold the token; the segment's own stall.
+fn sorted(letters: Vec<LetterMove>) -> (VecDeque<LetterMove>, VecDeque<LetterMove>, VecDeque<LetterMove>) {
+    let (holding, others): (VecDeque<_>, VecDeque<_>) =
+        letters.into_iter().partition(|letter| letter.holds().is_some());
+    let (stalls, tries) = others.into_iter().partition(|letter| matches!(letter, LetterMove::Stall { .. }));
+    (tries, holding, stalls)
+}
+
+/// Whether it says what the segment waits with, or that it goes on.
+const fn is_of_stall(letter: &LetterMove) -> bool {
+    matches!(letter, LetterMove::Stall { .. } | LetterMove::Resume { .. })
 }

@@ -4,7 +4,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::mem;
 
-use super::{Bounds, Effect, Table, WorkerId};
+use super::{Bounds, Effect, Room, Table, WorkerId};
 use crate::{
     command::{LetterMove, Right},
     letter::SequenceKey,
@@ -96,10 +96,13 @@ impl Loans {
         !self.letters.is_empty()
     }
 
-    /// What is told goes on its way.
-    pub fn send(&mut self, letters: &mut Vec<LetterMove>) {
-        self.sent = Some(self.reported);
-        self.sent_letters = mem::take(&mut self.letters);
+    /// Sends what there is to tell, as far as there is room.
+    pub fn send(&mut self, room: &mut Room, letters: &mut Vec<LetterMove>) {
+        let mut left = mem::take(&mut self.letters).into();
+        let all = room.fill(&mut left, &mut self.sent_letters);
+        // While a part is left nothing new counts as judged.
+        self.sent = Some(if all { self.reported } else { self.settled });
+        self.letters = left.into();
         letters.extend(self.sent_letters.iter().cloned());
     }
 

@@ -14,6 +14,7 @@
 
 mod lane;
 mod loans;
+mod room;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use core::time::Duration;
 use self::{
     lane::{Lane, Phase},
     loans::Loans,
+    room::Room,
 };
 pub use self::{
     lane::{LaneStatus, STALLED},
@@ -60,6 +62,13 @@ pub struct Bounds {
     pub linger: Duration,
     /// A segment whose worker died rests so long; one that reached a limit so long the first time.
     pub rest: Duration,
+    /// Bytes of the letters of one progress: what there is more of follows in the next one. An entry of the log has
+    /// 1 MiB at most.
+    pub told_bytes_max: usize,
+    /// Letters of one progress: each is judged by every node.
+    pub told_letters_max: usize,
+    /// Tokens of one progress.
+    pub told_tokens_max: usize,
 }
 
 impl Default for Bounds {
@@ -72,6 +81,9 @@ impl Default for Bounds {
             hand_over_wait: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             rest: Duration::from_secs(2),
+            told_bytes_max: 192 << 10,
+            told_letters_max: 4_096,
+            told_tokens_max: 4_096,
         }
     }
 }
@@ -182,6 +194,8 @@ pub struct Coordinator {
     telling: bool,
     /// Since when something foreign waits to be told.
     foreign_since: Option<Moment>,
+    /// The segment that the next progress begins with: the first one for which there was no room in the last.
+    told_next: Option<SegmentId>,
     /// When each sequence set aside is due, kept while the log says the same of it.
     due: BTreeMap<SequenceKey, (Aside, Option<Moment>)>,
 }
@@ -201,6 +215,7 @@ impl Coordinator {
             reading: false,
             telling: false,
             foreign_since: None,
+            told_next: None,
             due: BTreeMap::new(),
         }
     }
@@ -493,12 +508,12 @@ impl Coordinator {
         let worked = self.loans.has_worked() || self.lanes.values().any(|lane| lane.has_worked(now));
         let behind = self.lanes.values().map(Lane::untold).max().unwrap_or_default();
         if !worked && behind == 0 {
-            self.foreign_since = None;
+            (self.foreign_since, self.told_next) = (None, None);
             return;
         }
         let since = *self.foreign_since.get_or_insert(now);
         let until = since.after(self.bounds.foreign_wait);
-        let ripe = worked || behind >= self.bounds.foreign_events_max || until <= now;
+        let ripe = worked || self.told_next.is_some() || behind >= self.bounds.foreign_events_max || until <= now;
         if !ripe {
             return effects.push(Effect::WakeAt(until));
         }
@@ -507,15 +522,40 @@ impl Coordinator {
         }
         self.foreign_since = None;
         self.telling = true;
-        let scanned = self.lanes.values().map(Lane::token).max();
+        let as_of = table.as_of;
+        let progress = self.progress(now);
+        effects.push(Effect::Tell { as_of, progress });
+    }
+
+    /// Returns what moved, as far as one progress has room for it. What is left over keeps its segment's token where
+    /// it is, and follows once this one is judged: so what is told in parts comes to the same as if told at once.
+    fn progress(&mut self, now: Moment) -> Progress {
+        // Where all of them may have to be named, only those that moved are, and nothing is said of the others.
+        let names_all = self.lanes.len() <= self.bounds.told_tokens_max;
+        let scanned = self.lanes.values().map(Lane::token).max().filter(|_| names_all);
         let mut progress = Progress { processor: self.processor, scanned, tokens: Vec::new(), letters: Vec::new() };
-        for (id, mine) in &table.mine {
-            let token = self.lanes.get_mut(id).map_or(mine.token.low(), |lane| lane.send(now, &mut progress.letters));
-            if Some(token) != scanned {
-                progress.tokens.push(TokenMove { segment: *id, epoch: mine.epoch, next: token });
+        let (mut own, mut lent) = Room::of(self.bounds);
+        let first = self.told_next.take().unwrap_or_default();
+        let (before, from): (Vec<_>, Vec<_>) = self.lanes.iter_mut().partition(|(id, _)| **id < first);
+        let mut left = None;
+        for (id, lane) in from.into_iter().chain(before) {
+            if !names_all && progress.tokens.len() >= self.bounds.told_tokens_max {
+                left.get_or_insert(*id);
+                break;
+            }
+            let letters = progress.letters.len();
+            let next = lane.send(now, &mut own, &mut progress.letters);
+            if lane.has_letters() {
+                left.get_or_insert(*id);
+            }
+            let moved = next != lane.durable || progress.letters.len() > letters;
+            if Some(next) != scanned && (names_all || moved) {
+                progress.tokens.push(TokenMove { segment: *id, epoch: lane.epoch, next });
             }
         }
-        self.loans.send(&mut progress.letters);
-        effects.push(Effect::Tell { as_of: table.as_of, progress });
+        self.told_next = left;
+        self.loans.send(&mut lent, &mut progress.letters);
+        debug_assert!(progress.bytes() <= self.bounds.progress_bytes_max(), "every part is bounded");
+        progress
     }
 }

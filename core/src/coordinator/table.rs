@@ -26,6 +26,8 @@ pub struct Table {
     pub definition: Definition,
     /// A person stopped it.
     pub paused: bool,
+    /// Bytes of a cause that the log keeps.
+    pub cause_bytes_max: u32,
     /// The node is leaving: handlers are not waited for longer than the bound, they are given up.
     pub draining: bool,
     /// The node's segments.
@@ -96,7 +98,8 @@ impl Table {
         }
         let aside = asides(processor, node, &mine, state.recorded);
         let definition = processor.definition.clone();
-        Some(Self { as_of, definition, paused: processor.paused, draining: session.draining, mine, aside })
+        let (paused, draining, cause_bytes_max) = (processor.paused, session.draining, state.limits.cause_bytes_max);
+        Some(Self { as_of, definition, paused, cause_bytes_max, draining, mine, aside })
     }
 
     /// What a worker is made with.
@@ -109,7 +112,8 @@ impl Table {
         let stalled =
             stalled.map(|(position, attempts, wait, now)| Stalled { position, attempts, due: now.after(wait) });
         let Definition { on_error, backoff, .. } = self.definition;
-        Settings { claim, on_error, backoff, batch_events_max: bounds.batch_events_max, stalled }
+        let (batch_events_max, cause_bytes_max) = (bounds.batch_events_max, self.cause_bytes_max);
+        Settings { claim, on_error, backoff, batch_events_max, cause_bytes_max, stalled }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod database;
 mod loans;
+mod parts;
 mod world;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     vec::Vec,
 };
 
-use proptest::{collection, prelude::*};
+use proptest::{collection, option, prelude::*};
 
 use self::world::{BATCH, Faults, NODES, Step, World};
 use crate::{
@@ -85,8 +86,8 @@ fn faults() -> impl Strategy<Value = Faults> {
     let fail = collection::btree_map(0_u64..60, 1_u32..8, 0..8);
     let unable = collection::btree_map(0_u64..60, 1_u32..8, 0..4);
     let (refuse, skip) = (collection::btree_set(0_u64..60, 0..3), collection::btree_set(0_u64..60, 0..6));
-    let all = (fail, refuse, skip, unable);
-    all.prop_map(|(fail, refuse, skip, unable)| Faults { fail, refuse, skip, unable })
+    let all = (fail, refuse, skip, unable, option::of(1_usize..6));
+    all.prop_map(|(fail, refuse, skip, unable, room)| Faults { fail, refuse, skip, unable, room, cause_bytes: 0 })
 }
 
 fn on_error() -> impl Strategy<Value = OnError> {

@@ -8,7 +8,7 @@ use crate::{
     command::{LetterChange, LetterMove, Outcome, Right, Selection, Why},
     hash,
     id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
-    letter::{Failure, Letter, Loan, SequenceKey, SetAside, Waiting},
+    letter::{Failure, Letter, Loan, SequenceKey, SetAside, Waiting, cut},
     processor::{OnError, Processor, Share, Stall},
     time::Timestamp,
 };
@@ -374,13 +374,4 @@ impl SetAside {
 
 fn hash_of(sequence: &SequenceKey) -> u64 {
     hash::sequence(sequence.name.as_bytes())
-}
-
-/// At most `max` bytes of a text, at a character's end.
-fn cut(text: &str, max: u32) -> String {
-    let mut end = text.len().min(max as usize);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].into()
 }

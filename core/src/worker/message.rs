@@ -38,6 +38,8 @@ pub struct Settings {
     pub backoff: Backoff,
     /// Events handed to the handler at once.
     pub batch_events_max: usize,
+    /// Bytes of a cause that are told: the log keeps no more.
+    pub cause_bytes_max: u32,
     /// The event it waits with since an earlier owner's failure (`on_error: stop`).
     pub stalled: Option<Stalled>,
 }

@@ -18,7 +18,7 @@ fn key(name: &str) -> SequenceKey {
 
 fn worker(on_error: OnError) -> Worker<()> {
     let (claim, backoff) = (Some((SegmentId(0), Epoch(7))), Backoff::default());
-    Worker::new(Settings { claim, on_error, backoff, batch_events_max: 64, stalled: None })
+    Worker::new(Settings { claim, on_error, backoff, batch_events_max: 64, cause_bytes_max: 64, stalled: None })
 }
 
 fn fault() -> Option<Fault> {
@@ -322,4 +322,19 @@ fn an_event_that_is_skipped_after_its_only_attempt_is_told_and_nothing_waits_beh
     let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
     assert_eq!((told(&report(&effects)), report(&effects).done), (vec!["aside 0 true".into()], 1));
     assert_eq!(runs(&effects), [(vec![1], 1)]);
+}
+
+#[test]
+fn p10_a_cause_is_cut_where_it_is_made() {
+    for on_error in [OnError::SetAside, OnError::Stop] {
+        let mut worker = worker(on_error);
+        worker.step(T0, Input::Feed(vec![work(0, "a")]));
+        let fault = fault().map(|fault| Fault { cause: "\u{e9}".repeat(40), ..fault });
+        let report = report(&worker.step(T0, Input::Ran { handled: 0, fault }));
+        let [LetterMove::SetAside { failure, .. } | LetterMove::Stall { failure, .. }] = report.letters.as_slice()
+        else {
+            panic!("{report:?}")
+        };
+        assert_eq!(failure.cause, "\u{e9}".repeat(32), "64 bytes, at a character's end");
+    }
 }

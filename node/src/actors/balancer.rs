@@ -107,7 +107,7 @@ impl State {
         let (world, me) = (self.world.clone(), me.clone());
         self._tasks.spawn(async move {
             let judged = world.propose(Command::Assign(Assign { generation, moves })).await;
-            let _ = me.cast(Message::Judged(judged.map(drop)));
+            let _ = me.cast(Message::Judged(judged.map(drop).map_err(|error| error.message)));
         });
     }
 

@@ -1,6 +1,6 @@
 //! The coat of a coordinator: looks at the replicated state, reads the log, and makes workers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use evener_core::{
     command::{Command, HandOver, Outcome, Progress},
@@ -27,6 +27,11 @@ use super::{
 use crate::{event::Stored, handler::Runner, status::Standstill};
 use evener_store::events::BLOCK_BYTES_MAX;
 
+/// How long to wait before telling again what may not have arrived, ...
+const TELL_AGAIN: Duration = Duration::from_millis(100);
+/// ... and, at most, what was refused: it hardly is otherwise the next time.
+const REFUSED_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// See the [module](self).
 pub struct CoordinatorActor;
 
@@ -34,8 +39,10 @@ pub struct CoordinatorActor;
 pub enum Message {
     /// The log or the session moved: look. The permit is the credit of whoever says so.
     Look(OwnedSemaphorePermit),
-    /// What was told was judged; `Err` where that is not known.
-    Told(Result<Vec<evener_core::command::Stale>, ()>),
+    /// What was told was judged, or not.
+    Told(teller::Told),
+    /// What was not judged is told again.
+    TellAgain,
     /// An input of the machine.
     Input(Input<Arc<Stored>>),
 }
@@ -63,6 +70,8 @@ pub struct State {
     owners: Owners,
     definition: Option<Arc<Definition>>,
     ticking: bool,
+    /// Why the log does not take what moved, and how often it did not.
+    refusal: Option<(String, u32)>,
     tasks: JoinSet<()>,
     timer: Timer,
     row: Row,
@@ -87,6 +96,7 @@ impl Actor for CoordinatorActor {
             owners: Owners::default(),
             definition: None,
             ticking: false,
+            refusal: None,
             tasks,
             timer: Timer::default(),
             row,
@@ -101,9 +111,10 @@ impl Actor for CoordinatorActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Look(_credit) => state.look(&me).await,
-            Message::Told(answer) => {
+            Message::Told(answer) => state.told(&me, answer).await,
+            Message::TellAgain => {
                 state.look(&me).await;
-                state.step(&me, Input::Told(answer)).await;
+                state.step(&me, Input::Told(Err(()))).await;
             }
             Message::Input(input) => {
                 if input == Input::Tick {
@@ -190,6 +201,31 @@ impl State {
             world.metrics.takeover.observe(world.missed(owner).as_secs_f64());
         }
         self.step(me, Input::Head(head)).await;
+    }
+
+    /// What was told was judged. What was not is told again after a while; what cannot be judged is said once.
+    async fn told(&mut self, me: &ActorRef<Message>, answer: teller::Told) {
+        let processor = &self.arguments.name;
+        let wait = match answer {
+            Ok(stale) => {
+                if self.refusal.take().is_some() {
+                    tracing::info!(%processor, "the log takes the progress of a processor again");
+                }
+                self.look(me).await;
+                return self.step(me, Input::Told(Ok(stale))).await;
+            }
+            Err(teller::Untold::Unknown) => TELL_AGAIN,
+            Err(teller::Untold::Refused(cause)) => {
+                let times = self.refusal.take().filter(|(known, _)| *known == cause).map_or(0, |(_, times)| times + 1);
+                if times == 0 {
+                    tracing::error!(%processor, cause, "the log refuses the progress of a processor; its segments stand \
+                        still, and it is told again");
+                }
+                self.refusal = Some((cause, times));
+                TELL_AGAIN.saturating_mul(1 << times.min(20)).min(REFUSED_WAIT_MAX)
+            }
+        };
+        me.send_after(wait, || Message::TellAgain);
     }
 
     async fn step(&mut self, me: &ActorRef<Message>, input: Input<Arc<Stored>>) {
@@ -313,6 +349,9 @@ impl State {
             busy |= lane.open > 0;
             if lane.phase == STALLED {
                 still.push(self.standstill(&lane));
+            } else if let Some((cause, _)) = &self.refusal {
+                let reason = Some(format!("the log refuses its progress: {cause}"));
+                still.push(self.standstill(&LaneStatus { reason, until: None, ..lane.clone() }));
             }
             reason = reason.or(lane.reason.map(|why| format!("segment {}: {why}", lane.segment)));
         }
@@ -323,6 +362,8 @@ impl State {
             _ => "idle",
         };
         self.arguments.world.set_busy(self.arguments.id, !self.machine.is_settled());
+        let refusal = self.refusal.as_ref().map(|(cause, _)| format!("the log refuses its progress: {cause}"));
+        let reason = refusal.or(reason);
         self.row.stand_still(still);
         self.row.show(self.arguments.world.wall(), phase, open, reason);
     }

@@ -131,11 +131,11 @@ impl World {
     /// # Errors
     ///
     /// Where it may not have been judged.
-    pub async fn propose(&self, command: Command) -> Result<Outcome, String> {
-        let (index, outcomes) = self.cluster.propose_all(&[command]).await.map_err(|error| error.to_string())?;
+    pub async fn propose(&self, command: Command) -> Result<Outcome, evener_cluster::Error> {
+        let (index, outcomes) = self.cluster.propose_all(&[command]).await?;
         // It cannot close while the cluster lives.
         let _ = self.cluster.applied().wait_for(|applied| applied.index >= index).await;
-        outcomes.into_iter().next().ok_or_else(|| "a command was not answered".into())
+        outcomes.into_iter().next().ok_or_else(|| evener_cluster::Error::unknown("a command was not answered"))
     }
 
     /// The events from here on, and where they end.

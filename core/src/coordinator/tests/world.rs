@@ -53,6 +53,10 @@ pub(super) struct Faults {
     pub(super) skip: BTreeSet<u64>,
     /// So many times nobody can be asked about an event.
     pub(super) unable: BTreeMap<u64, u32>,
+    /// Letters and tokens that one progress has room for, if not for as many as usual.
+    pub(super) room: Option<usize>,
+    /// Bytes of each cause, at least.
+    pub(super) cause_bytes: usize,
 }
 
 pub(super) struct World {
@@ -212,7 +216,10 @@ impl World {
         let (node, capabilities) = (NodeId(node), BTreeMap::new());
         let begin = Begin { node, incarnation, peer, http, level, capabilities, weight: 1, nonce };
         let Outcome::Begun(session) = self.apply(Command::Begin(begin)) else { panic!("a process begins") };
-        let bounds = Bounds { batch_events_max: BATCH, block_events_max: 3, ..Bounds::default() };
+        let mut bounds = Bounds { batch_events_max: BATCH, block_events_max: 3, ..Bounds::default() };
+        if let Some(room) = self.faults.room {
+            (bounds.told_letters_max, bounds.told_tokens_max, bounds.told_bytes_max) = (room, room, room * 300);
+        }
         let coordinator = Coordinator::new(ProcessorId(1), bounds);
         self.nodes.insert(
             node,
@@ -405,7 +412,7 @@ impl World {
     }
 
     fn mail(&mut self, id: NodeId) {
-        let now = Moment(self.now);
+        let (now, bounds) = (Moment(self.now), Bounds::default());
         let node = self.node(id);
         let Some(input) = node.mail.pop_front() else { return };
         let mut late = Vec::new();
@@ -429,7 +436,10 @@ impl World {
                     late.extend(node.workers.remove(&worker).iter().flat_map(|crew| crew.writes(id)))
                 }
                 Effect::WantTick => node.wants_tick = true,
-                Effect::Tell { as_of, progress } => assert!(node.tell.replace((as_of, progress)).is_none()),
+                Effect::Tell { as_of, progress } => {
+                    assert!(progress.bytes() <= bounds.progress_bytes_max(), "{} bytes", progress.bytes());
+                    assert!(node.tell.replace((as_of, progress)).is_none());
+                }
                 Effect::HandOver { segment, epoch, next, to } => node.hand_overs.push_back((segment, epoch, next, to)),
                 Effect::WakeAt(at) => {
                     assert!(at > now, "a coordinator wakes later, not at once");

@@ -54,7 +54,7 @@ impl World {
     fn call(&mut self, position: Position, attempt: u32, write: Write) -> Option<Fault> {
         if let Some(left) = self.faults.unable.get_mut(&position.0).filter(|left| **left > 0) {
             *left -= 1;
-            return fault("nobody can be asked", Meaning::Unable);
+            return self.fault("nobody can be asked", Meaning::Unable);
         }
         let left = self.faults.fail.get_mut(&position.0).filter(|left| **left > 0);
         let (planned, node) = (left.is_some(), write.node);
@@ -65,13 +65,18 @@ impl World {
         let ok = skips || !planned && self.database.write(write);
         self.calls.push(Call { position: position.0, node, attempt, at: self.now, ok });
         if skips {
-            return fault("planned", Meaning::Skip);
+            return self.fault("planned", Meaning::Skip);
         }
         if ok {
             return None;
         }
         let last = planned && self.faults.refuse.contains(&position.0);
-        fault("planned or refused", if last { Meaning::SetAside } else { Meaning::Retry })
+        self.fault("planned or refused", if last { Meaning::SetAside } else { Meaning::Retry })
+    }
+
+    fn fault(&self, cause: &str, meaning: Meaning) -> Option<Fault> {
+        let cause = cause.to_string() + &".".repeat(self.faults.cause_bytes);
+        Some(Fault { cause, meaning, after: None, draw: 0 })
     }
 
     /// Whether a handler of the node has a letter.
@@ -83,10 +88,6 @@ impl World {
     pub(in super::super) fn is_running(&self, node: NodeId) -> bool {
         self.nodes[&node].workers.values().any(|crew| crew.run.is_some())
     }
-}
-
-fn fault(cause: &str, meaning: Meaning) -> Option<Fault> {
-    Some(Fault { cause: cause.to_string(), meaning, after: None, draw: 0 })
 }
 
 impl Crew {
