@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicU8, Ordering::AcqRel, Ordering::Acquire, Ordering::Release},
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -91,8 +91,7 @@ pub struct Proposal {
     pub group: Group,
     /// It is not taken to another node: it came from one, which tries again itself, or only a leader may say it.
     pub stays: bool,
-    /// It left this process' hands, and is not known to have come to nothing.
-    sent: Arc<AtomicBool>,
+    standing: Arc<Standing>,
     /// An earlier try of it may be in the log.
     tainted: bool,
     reply: oneshot::Sender<Fate>,
@@ -105,23 +104,53 @@ pub type Room = Box<dyn Send + Sync>;
 
 /// The waiting end of a proposal.
 pub struct Waiting {
-    sent: Arc<AtomicBool>,
+    standing: Arc<Standing>,
     /// How it ended; nothing if the node stopped.
     pub fate: oneshot::Receiver<Fate>,
 }
 
+/// Where a proposal stands between the task that sends it and the caller that waits for it. Sending and giving up are
+/// each one atomic step from [`QUEUED`], so exactly one of the two succeeds: a caller that gave up knows that nothing
+/// was written, and nothing will be.
+#[derive(Debug, Default)]
+struct Standing(AtomicU8);
+
+/// In the queue: it has not left this process, or is known to have come to nothing.
+const QUEUED: u8 = 0;
+/// It left this process, and may be in the log.
+const SENT: u8 = 1;
+/// Its caller gave up while it was queued: it must not be sent any more.
+const ABANDONED: u8 = 2;
+
+impl Standing {
+    /// Claims it for sending. Fails if its caller gave up.
+    fn send(&self) -> bool {
+        self.0.compare_exchange(QUEUED, SENT, AcqRel, Acquire) != Err(ABANDONED)
+    }
+
+    /// Claims it for giving up. Fails if it was sent.
+    fn abandon(&self) -> bool {
+        self.0.compare_exchange(QUEUED, ABANDONED, AcqRel, Acquire) != Err(SENT)
+    }
+
+    /// Records that what was sent came to nothing.
+    fn requeue(&self) {
+        self.0.store(QUEUED, Release);
+    }
+}
+
 impl Waiting {
-    /// Whether it may have happened.
-    pub fn was_sent(&self) -> bool {
-        self.sent.load(Relaxed)
+    /// Gives up waiting. Returns whether it is certain that nothing was written, and will not be.
+    pub fn abandon(&self) -> bool {
+        self.standing.abandon()
     }
 
     /// Waits for its fate, without a limit; for one that came from elsewhere.
     pub async fn end(mut self) -> Fate {
         match (&mut self.fate).await {
             Ok(fate) => fate,
-            Err(_) if self.was_sent() => Fate::Unknown("the leader stopped meanwhile".into()),
-            Err(_) => Fate::NotLeader(None),
+            Err(_) if self.abandon() => Fate::NotLeader(None),
+            Err(_) => Fate::Unknown("the leader stopped meanwhile".into()),
         }
     }
 }
@@ -130,9 +159,9 @@ impl Proposal {
     /// A proposal, and the end where its fate arrives.
     pub fn new(group: Group, stays: bool, room: Room) -> (Self, Waiting) {
         let (reply, fate) = oneshot::channel();
-        let sent = Arc::new(AtomicBool::new(false));
-        let waiting = Waiting { sent: sent.clone(), fate };
-        (Self { group, stays, sent, tainted: false, reply, _room: room }, waiting)
+        let standing = Arc::<Standing>::default();
+        let waiting = Waiting { standing: standing.clone(), fate };
+        (Self { group, stays, standing, tainted: false, reply, _room: room }, waiting)
     }
 
     /// Whether somebody still waits.
@@ -151,15 +180,17 @@ impl Proposal {
         self.end(fate);
     }
 
-    /// It is about to leave.
-    pub fn leaves(&self) {
-        self.sent.store(true, Relaxed);
+    /// Claims it for sending. Returns whether it may be sent: not if its caller gave up.
+    pub fn leaves(&self) -> bool {
+        self.standing.send()
     }
 
     /// It is back, undecided.
     pub fn returns(&mut self, fate: &Fate) {
         self.tainted |= matches!(fate, Fate::Unknown(_));
-        self.sent.store(self.tainted, Relaxed);
+        if !self.tainted {
+            self.standing.requeue();
+        }
     }
 }
 
@@ -218,15 +249,48 @@ fn cut(from: &mut Bytes, len: usize) -> Option<Bytes> {
 mod tests {
     use super::*;
 
+    fn group() -> Group {
+        let commands = vec![Encoded::from_parts(7, Bytes::from_static(b"ab"))];
+        Group { context: ContextId(3), events: 2, repeatable: true, commands }
+    }
+
+    #[test]
+    fn a_proposal_is_either_sent_or_given_up() {
+        let (proposal, waiting) = Proposal::new(group(), false, Box::new(()));
+        assert!(waiting.abandon(), "nothing was written");
+        assert!(!proposal.leaves(), "and nothing will be");
+
+        let (mut proposal, waiting) = Proposal::new(group(), false, Box::new(()));
+        assert!(proposal.leaves());
+        assert!(!waiting.abandon(), "it may be in the log");
+        proposal.returns(&Fate::NotLeader(None));
+        assert!(proposal.leaves(), "it came to nothing, and is sent again");
+        proposal.returns(&Fate::Unknown("no answer".into()));
+        assert!(!waiting.abandon(), "an earlier try may be in the log");
+        assert!(proposal.leaves(), "a repetition is sent all the same");
+    }
+
+    #[test]
+    fn exactly_one_of_sending_and_giving_up_succeeds() {
+        for _ in 0..2_000 {
+            let (proposal, waiting) = Proposal::new(group(), false, Box::new(()));
+            let barrier = std::sync::Barrier::new(2);
+            let (sent, abandoned) = std::thread::scope(|scope| {
+                let sending = scope.spawn(|| {
+                    barrier.wait();
+                    proposal.leaves()
+                });
+                barrier.wait();
+                let abandoned = waiting.abandon();
+                (sending.join().expect("it does not panic"), abandoned)
+            });
+            assert_ne!(sent, abandoned);
+        }
+    }
+
     #[test]
     fn groups_travel_as_they_are_drawn() {
-        let group = Group {
-            context: ContextId(3),
-            events: 2,
-            repeatable: true,
-            commands: vec![Encoded::from_parts(7, Bytes::from_static(b"ab"))],
-        };
-        let bytes = encode([group].iter());
+        let bytes = encode([group()].iter());
         let golden = [1, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1, 1, 0, 0, 0, 7, 0, 2, 0, 0, 0, b'a', b'b'];
         assert_eq!(bytes[..], golden);
         let back = decode(bytes.clone()).unwrap();

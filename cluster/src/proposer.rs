@@ -133,9 +133,9 @@ impl Proposer {
             Ok(Ok(Fate::NotLeader(leader))) => {
                 Err(Error { leader, ..Error::new(Class::Refused, "this node does not lead; ask the leader") })
             }
-            Ok(Err(_)) if waiting.was_sent() => Err(Error::unknown("this node stopped meanwhile")),
+            Ok(Err(_)) if !waiting.abandon() => Err(Error::unknown("this node stopped meanwhile")),
             Ok(Err(_)) => Err(Error::stopped("it was told to")),
-            Err(_) if waiting.was_sent() => {
+            Err(_) if !waiting.abandon() => {
                 Err(Error::unknown(format!("no majority answered within {:?}", self.settings.deadline)))
             }
             Err(_) if let Some(lack) = &*self.lack.borrow() => Err(Error::no_majority(lack)),
@@ -233,7 +233,8 @@ impl Proposer {
         next.map(|(context, _)| *context)
     }
 
-    /// Takes what waits for a context, up to the limits; at least one proposal if there is any.
+    /// Takes what waits for a context, up to the limits, and claims it for sending; at least one proposal if there is
+    /// any.
     fn take(&self, context: ContextId, bytes_max: usize, wanted: impl Fn(&Proposal) -> bool) -> Vec<Proposal> {
         let mut queue = self.queue.lock();
         let Some(waiting) = queue.get_mut(&context) else { return Vec::new() };
@@ -244,8 +245,12 @@ impl Proposer {
             if !wanted(first) || !(fits || taken.is_empty()) {
                 break;
             }
-            (bytes, commands) = (bytes + more, commands + count);
-            taken.extend(waiting.pop_front());
+            let first = waiting.pop_front().expect("it was just looked at");
+            // Its caller may have given up since, and was told that nothing was written.
+            if first.leaves() {
+                (bytes, commands) = (bytes + more, commands + count);
+                taken.push(first);
+            }
         }
         taken
     }
@@ -270,7 +275,6 @@ impl Proposer {
         let mut entry = EntryBuilder::default();
         let mut count = 0;
         for proposal in &proposals {
-            proposal.leaves();
             proposal.group.commands.iter().for_each(|command| entry.push(command));
             count += proposal.group.events;
         }
@@ -304,7 +308,6 @@ impl Proposer {
         if proposals.is_empty() {
             return;
         }
-        proposals.iter().for_each(Proposal::leaves);
         let groups = proposal::encode(proposals.iter().map(|proposal| &proposal.group));
         let (proposer, within) = (self.clone(), self.settings.deadline);
         tokio::spawn(async move {
