@@ -34,6 +34,7 @@ use crate::{
     pulse::{self, Pulses},
     raft::{Engine, Role},
     recovery::Ledger,
+    searches::{Searches, Turn},
     service::Desk,
     sessions::Leases,
     start,
@@ -138,6 +139,7 @@ impl Cluster {
         let node = Arc::new(Node {
             peer,
             events: EventReader::new(journal.clone(), ledger.index.clone()),
+            searches: Searches::new(config.searches),
             identity,
             engine,
             journal,
@@ -278,6 +280,20 @@ impl Cluster {
     #[must_use]
     pub fn events(&self) -> &EventReader {
         &self.node.events
+    }
+
+    /// Searches the events on a thread where that may take long.
+    ///
+    /// # Errors
+    ///
+    /// More wait for that than may, or this node stops.
+    pub async fn search<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        search: impl FnOnce(&EventReader) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let events = self.node.events.clone();
+        self.node.searches.run(turn, move |_| search(&events)).await
     }
 
     /// Which member this is.

@@ -45,6 +45,8 @@ pub struct Config {
     pub voters_max: usize,
     /// How commands get into the log.
     pub proposer: Proposer,
+    /// How many long searches run and wait.
+    pub searches: Searches,
     /// When the state is written down.
     pub checkpoint: Checkpoint,
     /// How the log is kept.
@@ -114,6 +116,21 @@ impl Default for Proposer {
     }
 }
 
+/// How many long searches (reads, and conditions that look far back) run and wait on one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Searches {
+    /// At once: as many as a small machine has cores, so that one of them can wait for the disk.
+    pub running_max: usize,
+    /// Waiting for their turn. A new one beyond them is refused as overload.
+    pub waiting_max: usize,
+}
+
+impl Default for Searches {
+    fn default() -> Self {
+        Self { running_max: 2, waiting_max: 64 }
+    }
+}
+
 /// When the replicated state is written down, so that a restart need not begin at the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -151,6 +168,7 @@ impl Config {
             lease: Duration::from_secs(5),
             voters_max: 5,
             proposer: Proposer::default(),
+            searches: Searches::default(),
             checkpoint: Checkpoint::default(),
             journal: evener_store::journal::Settings::default(),
         }

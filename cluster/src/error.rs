@@ -131,6 +131,10 @@ impl From<Refusal> for Error {
             }
             Refusal::Limit(passed) => (Class::Invalid, format!("{passed}; make it smaller")),
             Refusal::Invalid(why) => (Class::Invalid, why.clone()),
+            Refusal::Ahead { condition, marker, head } => (
+                Class::Invalid,
+                format!("the marker {marker} of condition {condition} lies beyond the head of the log, {head}"),
+            ),
         };
         Self { refusal: Some(Box::new(refusal)), ..Self::new(class, message) }
     }
@@ -145,6 +149,9 @@ impl From<Why> for Error {
             Why::Exists(what) => (Class::Conflict, what),
             Why::Limit(name) => (Class::Overloaded, format!("the limit {name} is reached")),
             Why::Invalid(what) => (Class::Invalid, what),
+            Why::Unreadable(kind) => {
+                (Class::Invalid, format!("what stands in the log there cannot be read as a command of kind {kind}"))
+            }
         };
         Self::new(class, message)
     }

@@ -28,6 +28,7 @@ mod service;
 mod raft;
 
 mod recovery;
+mod searches;
 mod view;
 
 mod log_clock;
@@ -57,6 +58,7 @@ pub use self::{
     error::{Class, Error, StartError},
     proposer::Leadership,
     raft::Role,
+    searches::Turn,
     status::{Status, Voteless},
     view::Applied,
 };

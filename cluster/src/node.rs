@@ -13,7 +13,10 @@ use evener_core::{
     command::{Assign, Command, Entry, Outcome},
     id::{ContextId, LogIndex, NodeId, SessionId},
 };
-use evener_store::{EventReader, Identity, Journal, codec};
+use evener_store::{
+    EventReader, Identity, Journal, codec,
+    history::{Past, SHORT_CHECK_PROBES_MAX},
+};
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
@@ -34,6 +37,7 @@ use crate::{
     pulse::Pulses,
     raft::{Engine, WriteError},
     recovery::Ledger,
+    searches::{Searches, Turn},
     sessions::Leases,
     transport::Clock,
 };
@@ -51,6 +55,7 @@ pub struct Node {
     pub journal: Journal,
     pub ledger: Ledger,
     pub events: EventReader,
+    pub searches: Searches,
     pub proposer: Arc<Proposer>,
     pub leadership: watch::Receiver<Leadership>,
     /// That nothing can be decided.
@@ -134,11 +139,15 @@ impl Node {
             return Err(Error::new(Class::Invalid, format!("there is no context {context}")));
         }
         let mut request = request;
+        // The reader that the marker is from may have asked a node that is ahead of this one.
+        let head = self.events.head(context);
+        if request.conditions.iter().any(|condition| condition.marker > head) {
+            self.barrier().await?;
+        }
         loop {
             // Off the path of apply, against all that is applied here: whatever is refused now would be refused
             // at its place in the log too, as the history only grows.
-            let limits = self.ledger.view.state().limits;
-            let append = match append::check(&self.ledger.index.view(), &limits, request) {
+            let append = match self.check(request).await? {
                 Checked::Answered(appended) => return Ok(appended),
                 Checked::Refused(refusal) => return Err(refusal.into()),
                 Checked::Passed(append) => append,
@@ -150,12 +159,32 @@ impl Node {
                 // Too much came between the check and its place: check again, up to that place.
                 Some(Outcome::Refused(Refusal::Retry)) if Instant::now() < deadline => {
                     self.ledger.view.reach(index).await;
-                    request = again(context, append);
+                    request = again(context, with_later_markers(append));
                 }
                 Some(Outcome::Refused(refusal)) => return Err(refusal.into()),
                 Some(Outcome::Not(why)) => return Err(why.into()),
                 other => return Err(Error::unknown(format!("the answer makes no sense: {other:?}"))),
             }
+        }
+    }
+
+    /// Checks an append against all that is applied here. A check that looks far back goes on where it may take long.
+    async fn check(&self, request: Request) -> Result<Checked, Error> {
+        let limits = self.ledger.view.state().limits;
+        let context = request.context;
+        let (checked, exhausted) = {
+            let past = Past::new(self.events.clone(), SHORT_CHECK_PROBES_MAX);
+            let checked = append::check(&past, &limits, request);
+            (checked, past.is_exhausted())
+        };
+        match checked {
+            Checked::Passed(append) if exhausted => {
+                let (events, request) = (self.events.clone(), again(context, append));
+                let check = move |cancelled| append::check(&Past::unlimited(events, cancelled), &limits, request);
+                self.searches.run(Turn::First, check).await
+            }
+            // A reason against it stays one, however much more there is to look at.
+            checked => Ok(checked),
         }
     }
 
@@ -168,6 +197,9 @@ impl Node {
     /// Brings commands into the log next to each other, in one entry.
     pub async fn propose_all(&self, commands: &[Command]) -> Result<(LogIndex, Vec<Outcome>), Error> {
         self.runs()?;
+        if let Some(passed) = commands.iter().find_map(|command| command.may_be_proposed().err()) {
+            return Err(Refusal::Limit(passed).into());
+        }
         self.proposer.propose(Group::new(ContextId::DEFAULT, commands)).await
     }
 
@@ -354,6 +386,15 @@ impl Node {
         self.session.send_replace(None);
         self.stop.cancel();
     }
+}
+
+/// The same append with its conditions' markers at where it was checked: nothing before that matches, so it need not be
+/// looked at again.
+fn with_later_markers(mut append: Append) -> Append {
+    for condition in &mut append.conditions {
+        condition.marker = condition.marker.max(append.checked_to);
+    }
+    append
 }
 
 /// The request that an append was checked from.

@@ -71,6 +71,7 @@ fn repeatable(command: &Command) -> bool {
         | Command::RaiseLevel(_) => true,
         // The second would be told that it is stale, although the first was done.
         Command::Advance(_) | Command::Expire(..) | Command::Assign(_) | Command::HandOver(_) => false,
+        Command::Unreadable { .. } => false,
     }
 }
 
@@ -83,6 +84,8 @@ pub enum Fate {
     NotLeader(Option<NodeId>),
     /// It may be, for this reason.
     Unknown(String),
+    /// It is not, and will not be, for this reason: the nodes could not read it there.
+    Refused(String),
 }
 
 /// A group, and who waits for it.

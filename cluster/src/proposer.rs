@@ -129,6 +129,7 @@ impl Proposer {
         match timeout_at(deadline, &mut waiting.fate).await {
             Ok(Ok(Fate::Decided(decided))) => Ok(decided),
             Ok(Ok(Fate::Unknown(why))) => Err(Error::unknown(why)),
+            Ok(Ok(Fate::Refused(why))) => Err(Error::new(Class::Invalid, why)),
             Ok(Ok(Fate::NotLeader(_))) if let Some(lack) = &*self.lack.borrow() => Err(Error::no_majority(lack)),
             Ok(Ok(Fate::NotLeader(leader))) => {
                 Err(Error { leader, ..Error::new(Class::Refused, "this node does not lead; ask the leader") })
@@ -151,6 +152,7 @@ impl Proposer {
         let fates = waiting.into_iter().map(|waiting| async {
             match waiting {
                 Ok(waiting) => waiting.end().await,
+                Err(error) if error.class == Class::Invalid => Fate::Refused(error.message),
                 // Full here: the sender keeps it, and comes again.
                 Err(_) => Fate::NotLeader(None),
             }
@@ -175,6 +177,11 @@ impl Proposer {
         let (commands, bytes) = (group.commands.len(), group.bytes());
         if bytes + ENTRY_HEAD_BYTES > ENTRY_BYTES_MAX {
             let message = format!("entry_bytes_max is {ENTRY_BYTES_MAX}, and the command has {bytes}; make it smaller");
+            return Err(Error::new(Class::Invalid, message));
+        }
+        // Every node has to read it in the log, so whoever brings it there reads it before: also what came from a peer.
+        if let Some(error) = group.commands.iter().find_map(|command| command.check().err()) {
+            let message = format!("the command cannot go into the log, as the nodes could not read it there: {error}");
             return Err(Error::new(Class::Invalid, message));
         }
         let room = Taken::take(&self.commands, commands, self.settings.commands_max)
@@ -330,7 +337,7 @@ impl Proposer {
                 Ok(fates) if fates.len() == proposals.len() => {
                     for (proposal, fate) in proposals.into_iter().zip(fates) {
                         match fate {
-                            Fate::Decided(decided) => proposal.end(Fate::Decided(decided)),
+                            decided @ (Fate::Decided(_) | Fate::Refused(_)) => proposal.end(decided),
                             other => proposer.again(vec![proposal], &other).await,
                         }
                     }

@@ -27,8 +27,10 @@ pub trait History {
     fn stream_head(&self, context: ContextId, stream: &str) -> Option<Revision>;
     /// The last event at or after `from` that `item` matches, with its type.
     fn last_match(&self, context: ContextId, item: &Criterion, from: Position) -> Option<(Position, String)>;
-    /// Where an id stands, and the digest of the event that bears it.
+    /// The position of the event with this id, and the digest of its content.
     fn event_id(&self, context: ContextId, id: Uuid) -> Option<(Position, u64)>;
+    /// The event at a position; none if it cannot be read. Asked for rarely: it may come from disk.
+    fn event_at(&self, context: ContextId, position: Position) -> Option<Event>;
 }
 
 /// An append as a client asks for it.
@@ -135,6 +137,16 @@ pub enum Refusal {
     Limit(Passed),
     /// The request makes no sense.
     Invalid(String),
+    /// A condition's marker lies beyond the last event: no read can have ended there, so the condition would hold
+    /// whatever was appended.
+    Ahead {
+        /// Which condition, from 0.
+        condition: u32,
+        /// Its marker.
+        marker: Position,
+        /// Where the history ends.
+        head: Position,
+    },
 }
 
 /// What a check says of a request.
@@ -159,12 +171,16 @@ pub fn check(history: &impl History, limits: &Limits, request: Request) -> Check
     if let Err(refusal) = within(limits, &request) {
         return Checked::Refused(refusal);
     }
-    match repetition(&request.events, |id| history.event_id(context, id)) {
+    match repetition(&request.events, |event| stored(history, context, event)) {
         Ok(Some(appended)) => return Checked::Answered(appended),
         Ok(None) => {}
         Err(refusal) => return Checked::Refused(refusal),
     }
     for (nth, condition) in (0..).zip(&request.conditions) {
+        let marker = condition.marker;
+        if marker > checked_to {
+            return Checked::Refused(Refusal::Ahead { condition: nth, marker, head: checked_to });
+        }
         let any = [Criterion::default()];
         let items = if condition.criteria.0.is_empty() { &any[..] } else { &condition.criteria.0 };
         let found = items.iter().filter_map(|item| history.last_match(context, item, condition.marker)).max();
@@ -193,7 +209,8 @@ pub fn judge(tail: &Tail, append: &Append) -> Result<Option<Appended>, Refusal> 
     if append.checked_to < tail.start() {
         return Err(Refusal::Retry);
     }
-    if let Some(appended) = repetition(&append.events, |id| tail.id(id))? {
+    let stored = |event: &Event| tail.id(event.id).map(|(position, digest)| (position, digest == event.digest()));
+    if let Some(appended) = repetition(&append.events, stored)? {
         return Ok(Some(appended));
     }
     for (nth, condition) in (0..).zip(&append.conditions) {
@@ -241,25 +258,45 @@ impl Expect {
     }
 }
 
-/// Whether these events stand in the log already: all of them, next to each other and with the same content.
-fn repetition(events: &[Event], find: impl Fn(Uuid) -> Option<(Position, u64)>) -> Result<Option<Appended>, Refusal> {
-    let found: Vec<_> = events.iter().map(|event| find(event.id)).collect();
+/// Returns where an event with this identity stands, and whether it is the same event.
+///
+/// An event is identified by its source and the id that its producer gave it, and [`Event::id`] follows from the two.
+/// Events that have no `given_id` stand under a bare UUID instead; among them are those that were stored before the id
+/// followed from the source as well. Such an event is found by its UUID, and is the one that is asked for if its source
+/// is the same.
+fn stored(history: &impl History, context: ContextId, event: &Event) -> Option<(Position, bool)> {
+    if let Some((position, digest)) = history.event_id(context, event.id) {
+        return Some((position, digest == event.digest()));
+    }
+    let id = event.bare_id()?;
+    let (position, digest) = history.event_id(context, id)?;
+    let bare = Event { id, given_id: None, ..event.clone() };
+    if digest == bare.digest() {
+        return Some((position, true));
+    }
+    match history.event_at(context, position) {
+        Some(found) if found.given_id.is_some() || found.source != event.source => None,
+        // The same event with other content; or it cannot be read, and then nothing may be stored beside it.
+        _ => Some((position, false)),
+    }
+}
+
+/// Returns where these events stand in the log already: all of them, next to each other and with the same content.
+/// `find` returns where an event with the same identity stands, and whether its content is the same.
+fn repetition(
+    events: &[Event],
+    find: impl Fn(&Event) -> Option<(Position, bool)>,
+) -> Result<Option<Appended>, Refusal> {
+    let found: Vec<_> = events.iter().map(find).collect();
     let Some(first) = found.iter().flatten().map(|(position, _)| *position).min() else { return Ok(None) };
-    let in_place = (first.0..).zip(events).zip(&found).all(|((place, event), found)| {
-        found.is_some_and(|(position, digest)| position.0 == place && digest == event.digest())
-    });
-    if in_place {
+    if (first.0..).zip(&found).all(|(place, found)| *found == Some((Position(place), true))) {
         return Ok(Some(Appended { first, next: Position(first.0 + events.len() as u64), repeated: true }));
     }
-    let (mut stored, mut other) = (Vec::new(), Vec::new());
-    for (event, found) in events.iter().zip(found) {
-        match found {
-            Some((position, digest)) if digest == event.digest() => stored.push((event.id, position)),
-            Some((position, _)) => other.push((event.id, position)),
-            None => {}
-        }
-    }
-    Err(Refusal::Duplicate { stored, other })
+    let with = |wanted: bool| {
+        let found = events.iter().zip(&found).filter_map(|(event, found)| Some((event.id, (*found)?)));
+        found.filter(|(_, (_, same))| *same == wanted).map(|(id, (position, _))| (id, position)).collect()
+    };
+    Err(Refusal::Duplicate { stored: with(true), other: with(false) })
 }
 
 impl From<Passed> for Refusal {
@@ -274,6 +311,7 @@ fn within(limits: &Limits, request: &Request) -> Result<(), Refusal> {
     Passed::check("append_events_max", limits.append_events_max, events.len(), || "events of an append".into())?;
     Passed::check("conditions_max", limits.conditions_max, conditions.len(), || "conditions of an append".into())?;
     Passed::check("conditions_max", limits.conditions_max, expect.len(), || "streams that are expected".into())?;
+    Criteria::together_within(conditions.iter().map(|condition| &condition.criteria), "criteria of an append")?;
     for condition in conditions {
         condition.criteria.within(limits)?;
     }

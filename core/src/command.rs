@@ -7,12 +7,13 @@ use uuid::Uuid;
 
 use crate::{
     append::{Append, Appended, Refusal},
+    criteria::Criteria,
     id::{
         ClusterId, ComponentId, ContextId, Epoch, FeatureLevel, Generation, Incarnation, LogIndex, NodeId, Position,
         ProcessorId, SegmentId, SessionId, Term,
     },
     letter::{Failure, SequenceKey},
-    limits::Limits,
+    limits::{Limits, Passed},
     processor::Definition,
     time::Timestamp,
 };
@@ -59,6 +60,47 @@ pub enum Command {
     Operate(Operate),
     /// All members understand this level now.
     RaiseLevel(FeatureLevel),
+    /// What stands in the log where a command of a known kind should, and cannot be read as one. It is refused, and so
+    /// changes nothing: a node must be able to pass over whatever is in the log.
+    Unreadable {
+        /// Which kind it says it is; 0 if not even that can be read.
+        kind: u16,
+        /// Its bytes.
+        body: Vec<u8>,
+    },
+}
+
+impl Command {
+    /// Whether it may be proposed, as far as that is not for `apply` to say: what an older version let into the log is
+    /// judged as it was.
+    ///
+    /// # Errors
+    ///
+    /// The limit that it passes.
+    pub fn may_be_proposed(&self) -> Result<(), Passed> {
+        match self {
+            Self::Append(append) => {
+                let criteria = append.conditions.iter().map(|condition| &condition.criteria);
+                Criteria::together_within(criteria, "criteria of an append")
+            }
+            Self::Operate(operate) => operate.change.may_be_proposed(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Change {
+    /// Whether it may be proposed: see [`Command::may_be_proposed`].
+    ///
+    /// # Errors
+    ///
+    /// The limit that it passes.
+    pub fn may_be_proposed(&self) -> Result<(), Passed> {
+        match self {
+            Self::Create(definition) => Criteria::together_within([&definition.criteria], "criteria of a processor"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The cluster begins.
@@ -424,4 +466,6 @@ pub enum Why {
     Limit(String),
     /// It cannot be, for this reason.
     Invalid(String),
+    /// What the log holds there cannot be read as a command of this kind.
+    Unreadable(u16),
 }

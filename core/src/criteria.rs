@@ -1,12 +1,12 @@
 //! Criteria: which events are meant. Types are ORed, tags ANDed, items ORed.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     event::Event,
-    limits::{Limits, Passed},
+    limits::{CONDITIONS_BYTES_MAX, Limits, Passed},
 };
 
 /// One item: an event matches if its type is one of `types` (or there are none) and it bears all `tags`.
@@ -61,6 +61,31 @@ impl Criteria {
         self.0.is_empty() || self.0.iter().any(Criterion::is_any)
     }
 
+    /// How many texts they consist of: what it costs at most to hold an event against them.
+    #[must_use]
+    pub fn texts(&self) -> usize {
+        self.0.iter().map(|item| item.types.len() + item.tags.len()).sum()
+    }
+
+    /// What they take in memory, as it is counted: alike on every machine.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const ITEM: usize = 64;
+        const TEXT: usize = 32;
+        let of = |texts: &[String]| texts.iter().map(|text| TEXT + text.len()).sum::<usize>();
+        self.0.iter().map(|item| ITEM + of(&item.types) + of(&item.tags)).sum()
+    }
+
+    /// Whether several criteria together may be asked for.
+    ///
+    /// # Errors
+    ///
+    /// They take too much.
+    pub fn together_within<'c>(all: impl IntoIterator<Item = &'c Self>, of: &str) -> Result<(), Passed> {
+        let bytes = all.into_iter().map(Self::bytes).sum();
+        Passed::check("conditions_bytes_max", CONDITIONS_BYTES_MAX, bytes, || format!("bytes of {of}"))
+    }
+
     /// Whether they keep the limits.
     ///
     /// # Errors
@@ -81,5 +106,87 @@ impl Criteria {
             }
         }
         Ok(())
+    }
+}
+
+/// Criteria, prepared to be held against many events. Each of their texts is looked at once per event at most, whatever
+/// the event: its type and tags are numbered first, and the rest compares numbers.
+#[derive(Clone, Debug)]
+pub struct Matcher<'c> {
+    is_any: bool,
+    types: Numbers<'c>,
+    tags: Numbers<'c>,
+    items: Vec<Numbered>,
+}
+
+/// Texts and their numbers.
+type Numbers<'c> = BTreeMap<&'c str, usize>;
+
+/// An item by the numbers of its texts.
+#[derive(Clone, Debug)]
+struct Numbered {
+    types: Vec<usize>,
+    tags: Vec<usize>,
+}
+
+impl<'c> Matcher<'c> {
+    /// Prepares `criteria`.
+    #[must_use]
+    pub fn new(criteria: &'c Criteria) -> Self {
+        let (mut types, mut tags) = (Numbers::new(), Numbers::new());
+        let numbered = |numbers: &mut Numbers<'c>, texts: &'c [String]| -> Vec<usize> {
+            let number = |text: &'c String| {
+                let next = numbers.len();
+                *numbers.entry(text).or_insert(next)
+            };
+            let mut all: Vec<usize> = texts.iter().map(number).collect();
+            all.sort_unstable();
+            all.dedup();
+            all
+        };
+        let items = criteria
+            .0
+            .iter()
+            .map(|item| Numbered { types: numbered(&mut types, &item.types), tags: numbered(&mut tags, &item.tags) });
+        let items = items.collect();
+        Self { is_any: criteria.is_any(), types, tags, items }
+    }
+
+    /// Whether something of this type with these tags is meant.
+    #[must_use]
+    pub fn matches(&self, kind: &str, tags: &[String]) -> bool {
+        if self.is_any {
+            return true;
+        }
+        let kind = self.types.get(kind);
+        let mut has = vec![false; self.tags.len()];
+        for number in tags.iter().filter_map(|tag| self.tags.get(tag.as_str())) {
+            has[*number] = true;
+        }
+        let of_type = |types: &[usize]| types.is_empty() || kind.is_some_and(|kind| types.binary_search(kind).is_ok());
+        self.items.iter().any(|item| item.tags.iter().all(|tag| has[*tag]) && of_type(&item.types))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    fn texts() -> impl Strategy<Value = Vec<String>> {
+        vec(select(vec!["", "a", "b", "c"]).prop_map(String::from), 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn prepared_criteria_match_what_criteria_match(
+            items in vec((texts(), texts()), 0..4),
+            kind in select(vec!["", "a", "b", "d"]),
+            tags in texts(),
+        ) {
+            let criteria = Criteria(items.into_iter().map(|(types, tags)| Criterion { types, tags }).collect());
+            prop_assert_eq!(Matcher::new(&criteria).matches(kind, &tags), criteria.matches(kind, &tags));
+        }
     }
 }

@@ -10,13 +10,17 @@ use crate::{
     limits::{Limits, Passed},
 };
 
+/// Bytes of a UUID as text with hyphens.
+const HYPHENATED: usize = 36;
+
 /// A fact as its producer tells it. Position, revision and `recorded` are not part of it: they follow from
 /// its place in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Unique for ever within a context (P3).
+    /// Unique within a context, for all time (P3).
     pub id: Uuid,
-    /// The producer's own id where that was no UUID; `id` is then the UUIDv5 of source and this.
+    /// The id as its producer gave it; `id` is then the UUIDv5 of the source and this. None means that `id` itself is
+    /// the id, whatever the source.
     pub given_id: Option<String>,
     /// Who tells it (CloudEvents `source`).
     pub source: String,
@@ -95,6 +99,14 @@ impl Event {
             part(Some(value.as_bytes()));
         }
         part(Some(&self.data));
+    }
+
+    /// Returns the UUID under which the event would stand if it had been stored before ids followed from the source as
+    /// well; none if its id was never such a one.
+    #[must_use]
+    pub fn bare_id(&self) -> Option<Uuid> {
+        let given = self.given_id.as_deref().filter(|given| given.len() == HYPHENATED)?;
+        Uuid::try_parse(given).ok().filter(|id| *id != self.id)
     }
 
     /// Bytes of its attributes and payload together.

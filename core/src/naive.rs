@@ -43,6 +43,10 @@ impl NaiveHistory {
             return Err(Refusal::Duplicate { stored: with(true), other: with(false) });
         }
         for (nth, condition) in (0..).zip(&request.conditions) {
+            let (marker, head) = (condition.marker, self.head(request.context));
+            if marker > head {
+                return Err(Refusal::Ahead { condition: nth, marker, head });
+            }
             let conflict = self
                 .events()
                 .rev()
@@ -86,6 +90,10 @@ impl History for NaiveHistory {
 
     fn event_id(&self, _: ContextId, id: Uuid) -> Option<(Position, u64)> {
         self.events().find(|(_, event)| event.id == id).map(|(position, event)| (position, event.digest()))
+    }
+
+    fn event_at(&self, _: ContextId, position: Position) -> Option<Event> {
+        self.0.get(usize::try_from(position.0).ok()?).cloned()
     }
 }
 

@@ -155,11 +155,14 @@ impl State {
         if let Command::Found(found) = command {
             return self.found(index, found);
         }
+        if let Command::Unreadable { kind, .. } = command {
+            return Outcome::Not(Why::Unreadable(*kind));
+        }
         if self.cluster == ClusterId::default() {
             return invalid("the cluster is not founded yet");
         }
         match command {
-            Command::Found(_) => unreachable!("judged above"),
+            Command::Found(_) | Command::Unreadable { .. } => unreachable!("judged above"),
             Command::Append(append) => self.append(context, append),
             Command::Advance(advance) => self.advance(index, advance),
             Command::Admit(admit) => self.admit(index, admit),

@@ -10,7 +10,14 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{criteria::Criteria, event::Event, id::Position};
+use crate::{
+    criteria::{Criteria, Matcher},
+    event::Event,
+    id::Position,
+};
+
+/// Comparisons of texts up to which it does not pay to prepare criteria.
+const UNPREPARED_COMPARISONS_MAX: usize = 256;
 
 /// The newest events of a context, by what conditions ask of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +118,12 @@ impl Tail {
     /// The last remembered event at or after `from` that `criteria` match.
     #[must_use]
     pub fn last_match(&self, criteria: &Criteria, from: Position) -> Option<(Position, &Trace)> {
-        self.since(from).rev().find(|(_, trace)| criteria.matches(&trace.kind, &trace.tags))
+        let mut since = self.since(from).rev();
+        if since.len().saturating_mul(criteria.texts()) <= UNPREPARED_COMPARISONS_MAX {
+            return since.find(|(_, trace)| criteria.matches(&trace.kind, &trace.tags));
+        }
+        let matcher = Matcher::new(criteria);
+        since.find(|(_, trace)| matcher.matches(&trace.kind, &trace.tags))
     }
 
     /// How many remembered events at or after `from` belong to `stream`.
@@ -120,7 +132,7 @@ impl Tail {
         self.since(from).filter(|(_, trace)| trace.stream.as_deref() == Some(stream)).count() as u64
     }
 
-    fn since(&self, from: Position) -> impl DoubleEndedIterator<Item = (Position, &Trace)> {
+    fn since(&self, from: Position) -> impl DoubleEndedIterator<Item = (Position, &Trace)> + ExactSizeIterator {
         let skip = usize::try_from(from.0.saturating_sub(self.start.0)).unwrap_or(usize::MAX).min(self.events.len());
         let first = self.start.0 + skip as u64;
         self.events.range(skip..).enumerate().map(move |(nth, trace)| (Position(first + nth as u64), trace))
@@ -130,6 +142,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::criteria::Criterion;
 
     fn event(n: u128) -> Event {
         Event { id: Uuid::from_u128(n), kind: "t".into(), stream: Some("s".into()), ..Event::default() }
@@ -160,6 +173,22 @@ mod tests {
         assert!((1 << 19..=1 << 20).contains(&kept), "{kept}");
         tail.push(&Event { tags, ..event(1_000) }, 16_384, 100);
         assert_eq!((tail.start(), tail.bytes), (Position(1_001), 0), "even one alone may be too much");
+    }
+
+    #[test]
+    fn prepared_criteria_find_the_same_in_a_long_tail() {
+        let mut tail = Tail::default();
+        let tags = |n: u128| alloc::vec![alloc::format!("tag={}", n % 7)];
+        (0..100).for_each(|n| tail.push(&Event { tags: tags(n), ..event(n) }, 1_000, u32::MAX));
+        let item = |n: u128| Criterion { types: alloc::vec!["t".into()], tags: tags(n) };
+        for (criteria, found) in [
+            (Criteria(alloc::vec![item(3)]), Some(94)),
+            (Criteria((0..7).map(item).collect()), Some(99)),
+            (Criteria(alloc::vec![Criterion { types: alloc::vec!["u".into(); 9], ..item(3) }]), None),
+        ] {
+            let last = tail.last_match(&criteria, Position(10)).map(|(position, _)| position.0);
+            assert_eq!(last, found, "{criteria:?}");
+        }
     }
 
     #[test]

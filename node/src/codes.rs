@@ -141,6 +141,11 @@ codes! {
          their form",
         "Each event of an append needs a type, a source, and an id of its own; an append has at least one event. \
          Nothing of it is stored.";
+    MARKER_AHEAD = "EV0206" Invalid 400 "the marker of a condition lies beyond the head of the log",
+        "use the marker that a read of this cluster ended with",
+        "A condition fails if an event that matches stands at or after its marker. A marker beyond the head would let \
+         every append pass, and no read can have ended there: it is of another cluster or context, or mistyped. The \
+         node that was asked has caught up with the leader before it says so. Nothing of the append is stored.";
 
     UNKNOWN_PROCESSOR = "EV0300" Invalid 404 "there is no such processor",
         "`evener processor list` (GET /processors) shows those there are",

@@ -282,6 +282,10 @@ impl From<Refusal> for ApiError {
             .retry_after(Duration::from_millis(50)),
             Refusal::Limit(passed) => passed.into(),
             Refusal::Invalid(why) => Self::new(&codes::INVALID_APPEND, why),
+            Refusal::Ahead { condition, marker, head } => Self::new(
+                &codes::MARKER_AHEAD,
+                format!("the marker {marker} of condition {condition} lies beyond the head of the log, {head}"),
+            ),
         }
     }
 }
@@ -327,6 +331,10 @@ impl From<Why> for ApiError {
             Why::Exists(what) => Self::new(&codes::EXISTS, format!("it exists already, and differs: {what}")),
             Why::Limit(name) => Self::new(&codes::LIMIT_REACHED, format!("the limit {name} is reached")),
             Why::Invalid(why) => Self::new(&codes::INVALID_CHANGE, why),
+            Why::Unreadable(kind) => {
+                let message = format!("what stands in the log there cannot be read as a command of kind {kind}");
+                Self::new(&codes::INVALID_CHANGE, message)
+            }
         }
     }
 }

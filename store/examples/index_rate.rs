@@ -7,7 +7,7 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use evener_core::{
-    append::{Append, Appended, History},
+    append::{Append, Appended},
     command::{Command, Entry, Outcome},
     criteria::{Criteria, Criterion},
     event::{DataKind, Event},

@@ -29,13 +29,16 @@ use evener_core::event::{DataKind, Event};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-pub use crate::payload::{Encoded, EntryBuilder, Payload, decode_entry, decode_event_at, encode_entry};
+pub use crate::payload::{Encoded, EntryBuilder, Payload, decode_entry, decode_event_at, encode_entry, read_entry};
 
 /// Bytes of an encoded entry of the log. Whoever makes one refuses more, before it is proposed.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a message between peers. No decoder reads a longer entry either, so that what a stricter or a laxer
 /// build proposed is still read by all.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Bytes that the values of a command's body may become: a number takes eight where one byte tells it, so every body that
+/// fits an entry can be read.
+const BODY_BYTES_MAX: usize = 8 * ENTRY_BYTES_MAX;
 /// Bytes of the image of a replicated state: what its own limits allow stays far below.
 pub const IMAGE_BYTES_MAX: usize = 1 << 30;
 
@@ -83,6 +86,14 @@ pub enum DecodeError {
         /// What it says it is.
         kind: u16,
     },
+    /// A newer build wrote it.
+    #[error("failed to decode {what}: {how} unknown here: start a newer build of evener")]
+    Newer {
+        /// What was decoded.
+        what: &'static str,
+        /// What shows it: `its flags 0x0400 are`.
+        how: String,
+    },
     /// A table of ends goes backwards or beyond the bytes.
     #[error("failed to decode {what}: part {number} does not lie within it")]
     Misplaced {
@@ -109,6 +120,14 @@ pub enum DecodeError {
         /// In bincode's words.
         cause: String,
     },
+}
+
+impl DecodeError {
+    /// Whether the bytes are not broken, but beyond what this build knows: whoever goes on must be a newer one.
+    #[must_use]
+    pub const fn is_from_a_newer_build(&self) -> bool {
+        matches!(self, Self::UnknownKind { .. } | Self::Newer { .. })
+    }
 }
 
 /// The image of a value for a checkpoint.
@@ -151,6 +170,12 @@ pub(crate) fn take<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Res
     whole(what, bytes, bincode::serde::decode_from_slice(bytes, limited::<MESSAGE_BYTES_MAX>()))
 }
 
+/// Reads the value that is the body of a command.
+pub(crate) fn take_body<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
+    within(what, "entry_bytes_max", ENTRY_BYTES_MAX, bytes)?;
+    whole(what, bytes, bincode::serde::decode_from_slice(bytes, limited::<BODY_BYTES_MAX>()))
+}
+
 /// Writes an event behind what is there.
 pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
     bincode::encode_into_writer(Told(event), Out(out), limited::<MESSAGE_BYTES_MAX>()).expect("a vector takes all");
@@ -159,11 +184,27 @@ pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
 
 /// Reads the event that `bytes` are.
 pub(crate) fn take_event(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (Read(event), used) = borrow::<Read>(bytes)?;
+    Ok(Event { data: bytes[used..].to_vec(), ..event })
+}
+
+/// Checks that [`take_event`] reads `bytes`, and takes no memory for it.
+pub(crate) fn check_event(bytes: &[u8]) -> Result<(), DecodeError> {
+    borrow::<Checked>(bytes).map(drop)
+}
+
+fn borrow<'b, T: BorrowDecode<'b, ()>>(bytes: &'b [u8]) -> Result<(T, usize), DecodeError> {
     const WHAT: &str = "an event";
     within(WHAT, "message_bytes_max", MESSAGE_BYTES_MAX, bytes)?;
-    let decoded = bincode::borrow_decode_from_slice::<Read, _>(bytes, limited::<MESSAGE_BYTES_MAX>());
-    let (Read(event), used) = decoded.map_err(|broken| refused(WHAT, bytes, broken))?;
-    Ok(Event { data: bytes[used..].to_vec(), ..event })
+    // What stands first tells which build wrote the rest.
+    if let Some(Ok(flags)) = bytes.get(16..18).map(<[u8; 2]>::try_from)
+        && !is_known(u16::from_le_bytes(flags))
+    {
+        let how = format!("its flags {:#06x} are", u16::from_le_bytes(flags));
+        return Err(DecodeError::Newer { what: WHAT, how });
+    }
+    let decoded = bincode::borrow_decode_from_slice(bytes, limited::<MESSAGE_BYTES_MAX>());
+    decoded.map_err(|broken| refused(WHAT, bytes, broken))
 }
 
 /// An event about to be written, all but its data.
@@ -212,9 +253,7 @@ impl<'de, C> BorrowDecode<'de, C> for Read {
     fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, Broken> {
         let id = Uuid::from_bytes(<[u8; 16]>::decode(decoder)?);
         let flags = u16::from_le_bytes(<[u8; 2]>::decode(decoder)?);
-        let data_kind = data_kind_of(flags >> DATA_KIND).ok_or_else(|| {
-            Broken::OtherString(format!("its flags {flags:#06x} are unknown here: start a newer build of evener"))
-        })?;
+        let data_kind = data_kind_of(flags).ok_or(Broken::Other("its flags are unknown"))?;
         let set = |bit: u16| flags >> bit & 1 == 1;
         let text = |decoder: &mut D| Text::borrow_decode(decoder).map(|text| text.0);
         let optional = |bit, decoder: &mut D| set(bit).then(|| text(decoder)).transpose();
@@ -242,6 +281,38 @@ impl<'de, C> BorrowDecode<'de, C> for Read {
     }
 }
 
+/// An event that was looked at: what [`Read`] reads, in the same order, and nothing of it is kept.
+struct Checked;
+
+impl<'de, C> BorrowDecode<'de, C> for Checked {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, Broken> {
+        <[u8; 16]>::decode(decoder)?;
+        let flags = u16::from_le_bytes(<[u8; 2]>::decode(decoder)?);
+        data_kind_of(flags).ok_or(Broken::Other("its flags are unknown"))?;
+        let set = |bit: u16| flags >> bit & 1 == 1;
+        let text = |decoder: &mut D| <&str>::borrow_decode(decoder).map(drop);
+        let optional = |bit, decoder: &mut D| if set(bit) { text(decoder) } else { Ok(()) };
+        text(decoder)?;
+        optional(0, decoder)?;
+        for _ in 0..count(decoder)? {
+            text(decoder)?;
+        }
+        optional(1, decoder)?;
+        text(decoder)?;
+        (2..EXTENSIONS).try_for_each(|bit| optional(bit, decoder))?;
+        if set(EXTENSIONS) {
+            for _ in 0..count(decoder)? {
+                text(decoder)?;
+                text(decoder)?;
+            }
+        }
+        if set(KEY_ID) {
+            u32::decode(decoder)?;
+        }
+        Ok(Self)
+    }
+}
+
 const fn number_of(kind: DataKind) -> u8 {
     match kind {
         DataKind::None => 0,
@@ -250,8 +321,13 @@ const fn number_of(kind: DataKind) -> u8 {
     }
 }
 
-const fn data_kind_of(number: u16) -> Option<DataKind> {
-    match number {
+/// Whether this build knows what these flags of an event mean.
+const fn is_known(flags: u16) -> bool {
+    data_kind_of(flags).is_some()
+}
+
+const fn data_kind_of(flags: u16) -> Option<DataKind> {
+    match flags >> DATA_KIND {
         0 => Some(DataKind::None),
         1 => Some(DataKind::Json),
         2 => Some(DataKind::Binary),
@@ -305,16 +381,21 @@ impl<'de, C> BorrowDecode<'de, C> for Text {
     }
 }
 
-/// A list whose count is held against the bytes that are left before memory is taken for it: no item is shorter
-/// than one byte.
+/// The count of a list, held against the bytes that are left: no item is shorter than one byte.
+fn count<'de, D: BorrowDecoder<'de>>(decoder: &mut D) -> Result<usize, Broken> {
+    let count = usize::decode(decoder)?;
+    match decoder.reader().peek_read(count) {
+        Some(_) => Ok(count),
+        None => Err(Broken::UnexpectedEnd { additional: count }),
+    }
+}
+
+/// A list whose count is held against the bytes that are left before memory is taken for it.
 struct List<T>(Vec<T>);
 
 impl<'de, C, T: BorrowDecode<'de, C>> BorrowDecode<'de, C> for List<T> {
     fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, Broken> {
-        let count = usize::decode(decoder)?;
-        if decoder.reader().peek_read(count).is_none() {
-            return Err(Broken::UnexpectedEnd { additional: count });
-        }
+        let count = count(decoder)?;
         let mut items = Vec::with_capacity(count);
         for _ in 0..count {
             items.push(T::borrow_decode(decoder)?);

@@ -20,7 +20,7 @@ use evener_core::{
 use crate::{
     blocks::{Blocks, Shared},
     codec::{DecodeError, Payload},
-    index::{Index, Place, View, Wanted},
+    index::{Index, PROBES_MAX, Place, View, Wanted},
     journal::Journal,
 };
 
@@ -30,6 +30,9 @@ pub use crate::blocks::{BLOCK_BYTES_MAX, BLOCK_EVENTS_MAX, BLOCKS_BYTES_MAX, Blo
 pub const PAGE_EVENTS_MAX: usize = 8_192;
 /// Bytes of the events of one page: what one request may hold in memory. One event always fits.
 pub const PAGE_BYTES_MAX: usize = 4 << 20;
+/// Searches in postings for one page: some ten milliseconds. A page that has taken so many ends where it is, perhaps
+/// without an event, and the next one goes on from there, so that others have their turn in between.
+pub const PAGE_PROBES_MAX: usize = 16 * PROBES_MAX;
 /// Places looked up at a time.
 const LOOK_EVENTS: usize = 512;
 /// Bytes of frames fetched at a time, where many lie next to each other.
@@ -142,13 +145,13 @@ impl EventReader {
         self.index.head(context)
     }
 
-    /// The history as it is now, for the check of an append.
+    /// The index as it is now.
     #[must_use]
     pub fn view(&self) -> View {
         self.index.view()
     }
 
-    /// One page of what is asked for.
+    /// One page of what is asked for. It may be empty although more is to come: see [`PAGE_PROBES_MAX`].
     ///
     /// # Errors
     ///
@@ -165,9 +168,11 @@ impl EventReader {
         };
         let (mut low, mut high) = (from, to);
         let mut page = Pages::default();
-        while low < high && page.events.len() < limit && page.bytes < PAGE_BYTES_MAX {
+        let mut probes = 0;
+        while low < high && page.events.len() < limit && page.bytes < PAGE_BYTES_MAX && probes < PAGE_PROBES_MAX {
             let max = (limit - page.events.len()).min(LOOK_EVENTS);
             let found = self.index.select(&wanted, low, high, max);
+            probes += found.probes;
             let rest = self.fetch(&found.places, &mut page, PAGE_BYTES_MAX)?;
             let reached = match (rest, page.events.last()) {
                 (0, _) | (_, None) => found.reached,

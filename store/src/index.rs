@@ -1,6 +1,6 @@
 //! Where every event is: by stream, tag, type, id and position, for all chunks, in memory.
 //!
-//! The index is what [`History`](evener_core::append::History) and every read stand on. It holds nothing that
+//! The index is what [`History`](crate::history::Past) and every read stand on. It holds nothing that
 //! the log does not tell: it is built anew from verdicts and payloads when a node starts, and grows by what
 //! `apply` decided. It is shared; whoever reads it looks at it for a moment at a time, so that no long look back
 //! keeps the log waiting. What stands in it never changes, therefore a [`View`] that remembers where the heads
@@ -24,7 +24,7 @@ use crate::{
 pub use self::{
     places::Place,
     select::{PROBES_MAX, Selected, Wanted},
-    view::View,
+    view::{LookBack, View},
 };
 
 mod context;

@@ -3,7 +3,8 @@
 //! Read in this order: the mouth ([`disk`]), the formats ([`frame`], [`chunk`], `footer`, and the small files
 //! `watermark`, `vote`, [`identity`], [`checkpoint`]), what readers see (`log`), the order of writes (`writer`), what
 //! a start makes of it all ([`recovery`]), and the handle on it ([`journal`]); then what an entry looks like in a
-//! frame ([`payload`], [`codec`]), what is found in them ([`index`]), and how they are read ([`events`]).
+//! frame ([`payload`], [`codec`]), what is found in them ([`index`]), how they are read ([`events`]), and what
+//! appends are checked against ([`history`]).
 
 pub mod disk;
 pub mod error;
@@ -34,6 +35,7 @@ mod samples;
 
 mod blocks;
 pub mod events;
+pub mod history;
 
 pub use self::{
     checkpoint::Checkpoint,

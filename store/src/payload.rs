@@ -23,8 +23,8 @@ use evener_core::{
 use uuid::Uuid;
 
 use crate::{
-    codec::{DecodeError, MESSAGE_BYTES_MAX, put, put_event, take, take_event},
-    payload::kinds::{put_command, take_command},
+    codec::{DecodeError, MESSAGE_BYTES_MAX, check_event, put, put_event, take, take_event},
+    payload::kinds::{check_command, put_command, take_command},
     varint,
 };
 
@@ -34,6 +34,7 @@ mod tests;
 
 const ENTRY: &str = "an entry";
 const APPEND: &str = "an append";
+const TERMS: &str = "the conditions of an append";
 const EVENT: &str = "event";
 
 /// Bytes before an entry's table.
@@ -63,6 +64,32 @@ pub fn decode_entry(payload: &[u8]) -> Result<Entry, DecodeError> {
     let payload = Payload::parse(payload)?;
     let commands = (0..payload.len()).map(|number| payload.command(number)).collect::<Result<_, _>>()?;
     Ok(Entry { proposed: payload.proposed, context: payload.context, commands })
+}
+
+/// Returns the entry of a payload that is in the log, as every node applies it: a command that cannot be read stands in
+/// it as [`Command::Unreadable`], so that the log goes on behind it.
+///
+/// # Errors
+///
+/// Only if a newer build wrote it: then this one must not guess what it means.
+pub fn read_entry(payload: &[u8]) -> Result<Entry, DecodeError> {
+    let unreadable = |kind, body: &[u8]| Command::Unreadable { kind, body: body.to_vec() };
+    let parsed = match Payload::parse(payload) {
+        Ok(parsed) => parsed,
+        Err(_) => {
+            let commands = vec![unreadable(0, payload)];
+            return Ok(Entry { proposed: Timestamp(0), context: ContextId::DEFAULT, commands });
+        }
+    };
+    let command = |number| match parsed.body(number) {
+        Ok((kind, body)) => match take_command(number, kind, body) {
+            Err(error) if !error.is_from_a_newer_build() => Ok(unreadable(kind, body)),
+            read => read,
+        },
+        Err(_) => Ok(unreadable(0, &[])),
+    };
+    let commands = (0..parsed.len()).map(command).collect::<Result<_, _>>()?;
+    Ok(Entry { proposed: parsed.proposed, context: parsed.context, commands })
 }
 
 /// The `nth` event of the append that is command `number` of the entry; no other is decoded.
@@ -117,6 +144,11 @@ impl Encoded {
     /// The command.
     pub fn decode(&self) -> Result<Command, DecodeError> {
         take_command(0, self.kind, &self.body)
+    }
+
+    /// Checks that it can be decoded. Whatever is to go into the log is checked before: every node must read it there.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        check_command(0, self.kind, &self.body)
     }
 }
 
@@ -353,10 +385,18 @@ fn put_append(out: &mut Vec<u8>, append: &Append) {
 
 fn take_append(body: &[u8]) -> Result<Append, DecodeError> {
     let AppendBody { request, checked_to, terms, events } = AppendBody::parse(body)?;
-    let (conditions, expect) =
-        if terms.is_empty() { Terms::default() } else { take("the conditions of an append", terms)? };
+    let (conditions, expect) = if terms.is_empty() { Terms::default() } else { take(TERMS, terms)? };
     let events = events.iter().collect::<Result<_, _>>()?;
     Ok(Append { request, checked_to, conditions, expect, events })
+}
+
+/// Checks that [`take_append`] reads `body`. Its events, of which there may be many, are only looked at.
+fn check_append(body: &[u8]) -> Result<(), DecodeError> {
+    let AppendBody { terms, events, .. } = AppendBody::parse(body)?;
+    if !terms.is_empty() {
+        take::<Terms>(TERMS, terms)?;
+    }
+    (0..events.len()).try_for_each(|nth| check_event(events.bytes(nth)?))
 }
 
 fn cut<'b>(what: &'static str, bytes: &'b [u8], at: usize) -> Result<(&'b [u8], &'b [u8]), DecodeError> {

@@ -2,6 +2,7 @@
 
 mod elections;
 mod host;
+mod log_contents;
 
 use std::{collections::BTreeMap, pin::pin};
 
@@ -168,9 +169,7 @@ fn disk_of(image: Image) -> FaultyDisk {
             job();
         }
     });
-    let scheduler = move |job| {
-        let _ = jobs.send(job);
-    };
+    let scheduler = move |job| drop(jobs.send(job));
     FaultyDisk::new(image, Arc::new(scheduler))
 }
 

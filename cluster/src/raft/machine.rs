@@ -57,7 +57,7 @@ impl Machine {
     }
 
     fn judge(&self, term: Term, index: LogIndex, payload: &Payload) -> io::Result<(Vec<Outcome>, Verdict)> {
-        let entry = codec::decode_entry(&payload.bytes)
+        let entry = codec::read_entry(&payload.bytes)
             .map_err(|error| io::Error::other(format!("failed to apply entry {index} of the log: {error}")))?;
         let (outcomes, verdict) = self.ledger.view.apply(term, index, &entry);
         self.ledger.learn(index, verdict.recorded, &entry, &outcomes);

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use evener_core::{
     command::{Command, HandOver, Outcome, Progress},
     coordinator::{Coordinator, Effect, Input, LaneStatus, STALLED, Table, WorkerId},
+    criteria::Matcher,
     hash,
     id::{ComponentId, LogIndex, NodeId, Position, ProcessorId, SessionId},
     letter::SequenceKey,
@@ -388,7 +389,8 @@ fn taken_over(owners: &mut Owners, state: &Replicated, processor: &Processor, no
 
 /// The events a processor wants, each with its sequence.
 fn works_of(definition: &Definition, events: &[Arc<Stored>]) -> Vec<Work<Arc<Stored>>> {
-    let wanted = events.iter().filter(|stored| definition.criteria.matches_event(&stored.event));
+    let criteria = Matcher::new(&definition.criteria);
+    let wanted = events.iter().filter(|stored| criteria.matches(&stored.event.kind, &stored.event.tags));
     let works = wanted.map(|stored| {
         let name = definition.sequencing.name(&stored.event);
         let hash = hash::sequence(name.as_bytes());

@@ -177,6 +177,7 @@ impl Which {
             criteria: if item.is_any() { Criteria::ANY } else { Criteria(vec![item]) },
             stream: self.stream.clone(),
             backwards: false,
+            continues: false,
             consistency: if self.local { Consistency::Local } else { Consistency::Linearizable },
         })
     }

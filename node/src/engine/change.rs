@@ -81,6 +81,7 @@ async fn operate(engine: &Engine, what: &What, change: &Change) -> Result<Done, 
 /// Has the log make a change, and waits a while for what it is to come to.
 pub async fn perform(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
     if change.dry_run {
+        command.may_be_proposed()?;
         let outcome = engine.cluster().state().try_change(&command);
         return judged(outcome, |touched| Some(trial(&command, touched)));
     }

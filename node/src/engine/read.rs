@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use evener_core::id::Position;
-use evener_store::events::{Query, ReadError};
+use evener_cluster::Turn;
+use evener_core::{criteria::Criteria, id::Position};
+use evener_store::{
+    EventReader,
+    events::{self, Query, ReadError},
+};
 use tokio::time::timeout;
 
 use super::{Consistency, Page, Read, local::Engine};
@@ -11,6 +15,8 @@ use crate::{codes, error::ApiError};
 
 /// Events of one page: little enough that the page is made while others wait.
 pub const PAGE_EVENTS: u64 = 512;
+/// A read of no more than this many of the latest events is answered at once: they are in memory, and few.
+const NEAR_EVENTS: u64 = 64;
 /// A majority that does not answer in this time is not there.
 const FRESH_WAIT: Duration = Duration::from_secs(5);
 /// A tail where nothing comes answers after this time, so that its reader knows that it is heard.
@@ -21,7 +27,7 @@ pub async fn read(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     if read.consistency == Consistency::Linearizable {
         fresh(engine).await?;
     }
-    page(engine, read)
+    page(engine, read).await
 }
 
 /// Waits until everything that was acknowledged before is seen here.
@@ -42,7 +48,7 @@ pub async fn tail(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     let waiting = async {
         loop {
             applied.borrow_and_update();
-            let page = page(engine, read)?;
+            let page = page(engine, read).await?;
             if !page.events.is_empty() || page.next > read.from || reached(read, &page) {
                 return Ok(page);
             }
@@ -53,7 +59,7 @@ pub async fn tail(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     };
     match timeout(TAIL_WAIT, waiting).await {
         Ok(page) => page,
-        Err(_) => page(engine, read),
+        Err(_) => page(engine, read).await,
     }
     .map(|page| Page { end: reached(read, &page), ..page })
 }
@@ -63,7 +69,8 @@ fn reached(read: &Read, page: &Page) -> bool {
     read.to.is_some_and(|to| page.next >= to) || read.limit == Some(0)
 }
 
-fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
+/// A page of what is there. A few of the latest events are read at once; anything else may take long.
+async fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     let limits = {
         let state = engine.cluster().state();
         if !state.contexts.contains_key(&read.context) {
@@ -72,8 +79,25 @@ fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
         state.limits
     };
     read.criteria.within(&limits)?;
+    Criteria::together_within([&read.criteria], "criteria of a read")?;
+    let events = engine.cluster().events();
+    let head = events.head(read.context);
+    let near = read.from.0.saturating_add(NEAR_EVENTS) >= head.0;
+    let page = if near && read.to.is_none_or(|to| to >= head) {
+        look(events, read)
+    } else {
+        let turn = if read.continues { Turn::Next } else { Turn::First };
+        let read = read.clone();
+        engine.cluster().search(turn, move |events| look(events, &read)).await.map_err(|error| engine.told(error))?
+    };
+    let page = page.map_err(unread)?;
+    let to: Position = read.to.unwrap_or(page.head).min(page.head);
+    Ok(Page { events: page.events, next: page.next, marker: page.marker, to, end: !page.more })
+}
+
+fn look(events: &EventReader, read: &Read) -> Result<events::Page, ReadError> {
     let limit = read.limit.unwrap_or(PAGE_EVENTS).min(PAGE_EVENTS);
-    let query = Query {
+    events.read(&Query {
         context: read.context,
         from: read.from,
         to: read.to,
@@ -81,10 +105,7 @@ fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
         criteria: &read.criteria,
         stream: read.stream.as_deref(),
         backwards: read.backwards,
-    };
-    let page = engine.cluster().events().read(&query).map_err(unread)?;
-    let to: Position = read.to.unwrap_or(page.head).min(page.head);
-    Ok(Page { events: page.events, next: page.next, marker: page.marker, to, end: !page.more })
+    })
 }
 
 /// What could not be read from disk.

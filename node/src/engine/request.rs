@@ -58,6 +58,8 @@ pub struct Read {
     pub backwards: bool,
     /// How fresh the answer must be.
     pub consistency: Consistency,
+    /// It goes on with a read of which a page was answered already.
+    pub continues: bool,
 }
 
 /// How fresh the answer of a read must be.

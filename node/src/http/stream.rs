@@ -127,7 +127,7 @@ impl Pages {
         let request = if self.tail { Request::Tail(request) } else { Request::Read(request) };
         let Reply::Page(page) = self.api.answers.call(request).await? else { return Err(odd()) };
         let read = &mut self.read;
-        read.consistency = Consistency::Local;
+        (read.consistency, read.continues) = (Consistency::Local, true);
         if read.backwards {
             read.to = Some(page.next);
         } else {

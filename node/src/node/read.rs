@@ -82,9 +82,9 @@ impl Reading {
             return Ok(None);
         }
         let Reply::Page(page) = self.node.ask(Request::Read(self.read.clone())).await? else { return Err(odd()) };
-        let Read { from, to, limit, backwards, consistency, .. } = &mut self.read;
+        let Read { from, to, limit, backwards, consistency, continues, .. } = &mut self.read;
         // The first page saw all that was acknowledged; the others go on within it.
-        *consistency = Consistency::Local;
+        (*consistency, *continues) = (Consistency::Local, true);
         if *backwards {
             *to = Some(page.next);
         } else {
@@ -159,6 +159,7 @@ impl Tail {
                 tokio::time::sleep(NOTHING_YET).await;
             }
             self.read.from = page.next.max(self.read.from);
+            self.read.continues = true;
             self.ready.extend(page.events);
         }
     }

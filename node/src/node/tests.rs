@@ -148,6 +148,7 @@ async fn a_read_is_one_view_over_all_its_pages() {
             to: to.map(Position),
             limit: Some(limit),
             stream: Some("s".into()),
+            continues: consistency == Consistency::Local,
             consistency,
             ..Read::default()
         })
@@ -175,7 +176,7 @@ async fn a_tail_goes_on_behind_what_it_gave() {
     assert!(tail.next().await.is_err());
     assert_eq!(tail.next().await.unwrap().position, Position(6));
     let last = script.asked.lock().last().cloned();
-    assert_eq!(last, Some(Request::Tail(Read { from: Position(6), ..Read::default() })));
+    assert_eq!(last, Some(Request::Tail(Read { from: Position(6), continues: true, ..Read::default() })));
 }
 
 #[tokio::test(start_paused = true)]

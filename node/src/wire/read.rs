@@ -50,6 +50,7 @@ pub fn from_query(text: &str) -> Result<Read, ApiError> {
         stream: query.text("stream")?,
         backwards: query.flag("backwards")?,
         consistency,
+        continues: false,
     };
     query.finish()?;
     Ok(read)
@@ -101,6 +102,7 @@ pub fn from_body(body: &[u8]) -> Result<Read, ApiError> {
         stream: body.stream,
         backwards: body.backwards,
         consistency: body.consistency,
+        continues: false,
     })
 }
 
@@ -138,6 +140,7 @@ mod tests {
             stream: Some("case 1/ü&x=y".into()),
             backwards: true,
             consistency: Consistency::Local,
+            continues: false,
         };
         assert_eq!(from_query(&to_query(&read)).unwrap(), read);
         assert_eq!(from_body(&to_body(&read)).unwrap(), read);

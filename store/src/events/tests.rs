@@ -83,6 +83,41 @@ fn large(count: usize, each: usize, bytes: usize) -> Log {
     Log::new((0..count / each).map(|_| (0, vec![Fate::Stored(vec![event.clone(); each])])).collect())
 }
 
+/// So many events, each with one of two tags in turn.
+fn in_turn(count: usize) -> Log {
+    let tags = |nth: usize| vec![if nth.is_multiple_of(2) { "even" } else { "odd" }.to_owned()];
+    let event = |nth| Event { kind: "it".into(), tags: tags(nth), ..Event::default() };
+    Log::new(vec![(0, vec![Fate::Stored((0..count).map(event).collect())])])
+}
+
+#[test]
+fn p10_a_page_that_finds_nothing_ends_after_some_time_and_goes_on() {
+    // Nothing matches, so nothing is fetched.
+    let reader = EventReader::new(journal(&in_turn(2)), in_turn(2 * PAGE_PROBES_MAX).index());
+    let item = evener_core::criteria::Criterion { types: vec![], tags: vec!["even".into(), "odd".into()] };
+    let criteria = Criteria(vec![item; 3]);
+    for backwards in [false, true] {
+        let mut query = Query { criteria: &criteria, backwards, ..all(0) };
+        let mut pages = 0;
+        loop {
+            let page = reader.read(&query).unwrap();
+            assert_eq!(page.events, []);
+            pages += 1;
+            if !page.more {
+                break;
+            }
+            if backwards {
+                assert!(query.to.is_none_or(|to| page.next < to), "every page moves on");
+                query.to = Some(page.next);
+            } else {
+                assert!(page.next > query.from, "every page moves on");
+                query.from = page.next;
+            }
+        }
+        assert!(pages > 1, "it took one long page");
+    }
+}
+
 proptest! {
     #[test]
     fn pages_are_what_a_naive_filter_finds(

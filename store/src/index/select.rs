@@ -13,6 +13,7 @@ use super::{
     context::Context,
     places::Place,
     postings::{Spot, rank},
+    view::LookBack,
 };
 
 /// Searches in postings during one look at the index: well under a millisecond.
@@ -39,13 +40,15 @@ pub struct Selected {
     /// All matching events on this side of it are in `places`: forwards those before it, backwards those at or
     /// after it.
     pub reached: Position,
+    /// Searches in postings that the look took.
+    pub probes: usize,
 }
 
 impl Selected {
     /// Nothing, all the way to `reached`.
     #[must_use]
     pub const fn nothing(reached: Position) -> Self {
-        Self { places: Vec::new(), reached }
+        Self { places: Vec::new(), reached, probes: 0 }
     }
 }
 
@@ -58,21 +61,19 @@ impl Context {
         }
         let way = if wanted.backwards { Way::Down } else { Way::Up };
         let (start, end) = way.range(from.0, to.0);
-        let (keys, reached) = collect(self.items(wanted, way, start), start, end, max);
+        let Collected { keys, reached, probes } = collect(self.items(wanted, way, start), start, end, max);
         let spots: Vec<Spot> = keys.into_iter().map(|key| way.spot(key)).collect();
-        Selected { places: self.places_of(&spots), reached: way.boundary(reached) }
+        Selected { places: self.places_of(&spots), reached: way.boundary(reached), probes }
     }
 
-    /// The last event in `[from, to)` that `item` means, as far as one brief look goes: the event, or the position
-    /// before which one has still to look.
-    pub fn last_match(&self, item: &Criterion, from: Position, to: Position) -> (Option<Spot>, Position) {
-        let to = to.min(self.head());
-        if from >= to {
-            return (None, from);
-        }
+    /// Searches for the last event in `[from, to)` that `item` matches, as far as one brief look goes. The range is not
+    /// empty and ends at the head or before.
+    pub fn look_back(&self, item: &Criterion, from: Position, to: Position) -> LookBack {
         let (start, end) = Way::Down.range(from.0, to.0);
-        let (keys, reached) = collect(vec![self.item(item, None, Way::Down, start)], start, end, 1);
-        (keys.first().map(|key| Way::Down.spot(*key)), Way::Down.boundary(reached))
+        let Collected { keys, reached, probes } = collect(vec![self.item(item, None, Way::Down, start)], start, end, 1);
+        let found = keys.first().map(|key| Way::Down.spot(*key));
+        let found = found.map(|at| (Position(u64::from(at)), self.kind_at(at).to_string()));
+        LookBack { found, reached: Way::Down.boundary(reached), probes }
     }
 
     fn items<'i>(&'i self, wanted: &Wanted<'_>, way: Way, start: u64) -> Vec<Item<'i>> {
@@ -207,6 +208,11 @@ enum Next {
 }
 
 impl Item<'_> {
+    /// How many lists a probe of it looks into.
+    fn lists(&self) -> usize {
+        self.sources.iter().map(|source| source.0.len()).sum::<usize>().max(1)
+    }
+
     /// The first match at or after `key` and before `end`. Looks until it has spent `patience`, and moves on by
     /// one step at least.
     fn next(&mut self, key: u64, end: u64, patience: usize) -> (Next, usize) {
@@ -221,7 +227,7 @@ impl Item<'_> {
     }
 
     fn look(&mut self, mut key: u64, end: u64, patience: usize) -> (Next, usize) {
-        let lists = self.sources.iter().map(|source| source.0.len()).sum::<usize>().max(1);
+        let lists = self.lists();
         let mut spent = 0;
         while key < end {
             let asked = key;
@@ -243,10 +249,21 @@ impl Item<'_> {
     }
 }
 
-/// The keys in `[start, end)` that any item means, and up to where that is all of them.
-fn collect(mut items: Vec<Item<'_>>, start: u64, end: u64, max: usize) -> (Vec<u64>, u64) {
+/// Keys that were found.
+struct Collected {
+    /// In order.
+    keys: Vec<u64>,
+    /// Before this, they are all there are.
+    reached: u64,
+    /// Searches in postings: to set up each list, and to walk it.
+    probes: usize,
+}
+
+/// Returns the keys in `[start, end)` that any item means, and up to where that is all of them.
+fn collect(mut items: Vec<Item<'_>>, start: u64, end: u64, max: usize) -> Collected {
     // Every item may look a while, however long the others took, so that every look moves on.
     let patience = PROBES_MAX / items.len().max(1);
+    let lists: usize = items.iter().map(Item::lists).sum();
     let (mut keys, mut key, mut probes) = (Vec::new(), start, 0);
     while key < end && keys.len() < max && probes < PROBES_MAX {
         let (mut nearest, mut known) = (None, end);
@@ -266,5 +283,5 @@ fn collect(mut items: Vec<Item<'_>>, start: u64, end: u64, max: usize) -> (Vec<u
             None => known,
         };
     }
-    (keys, key)
+    Collected { keys, reached: key, probes: probes + lists }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use evener_core::{
-    append::History,
     criteria::Criterion,
     id::{ContextId, Position, Revision},
 };
@@ -25,31 +24,44 @@ impl View {
     }
 }
 
-impl History for View {
-    fn head(&self, context: ContextId) -> Position {
+/// What one brief look back found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookBack {
+    /// The last match and its type.
+    pub found: Option<(Position, String)>,
+    /// If there is none: nothing at or after this position matches.
+    pub reached: Position,
+    /// Searches in postings that it took.
+    pub probes: usize,
+}
+
+impl View {
+    /// The next position to be given.
+    #[must_use]
+    pub fn head(&self, context: ContextId) -> Position {
         self.heads.get(&context).copied().unwrap_or_default()
     }
 
-    fn stream_head(&self, context: ContextId, stream: &str) -> Option<Revision> {
+    /// Returns the revision of a stream's last event; none if it has none.
+    #[must_use]
+    pub fn stream_head(&self, context: ContextId, stream: &str) -> Option<Revision> {
         self.index.0.read().get(&context)?.stream_head(stream, self.head(context))
     }
 
-    fn last_match(&self, context: ContextId, item: &Criterion, from: Position) -> Option<(Position, String)> {
-        let mut to = self.head(context);
-        while from < to {
-            let contexts = self.index.0.read();
-            let known = contexts.get(&context)?;
-            let (found, reached) = known.last_match(item, from, to);
-            if let Some(at) = found {
-                return Some((Position(u64::from(at)), known.kind_at(at).to_string()));
-            }
-            debug_assert!(reached < to, "every look moves on");
-            to = reached;
+    /// Searches for the last event in `[from, to)` that `item` matches, as far as one brief look goes.
+    #[must_use]
+    pub fn look_back(&self, context: ContextId, item: &Criterion, from: Position, to: Position) -> LookBack {
+        let contexts = self.index.0.read();
+        let to = to.min(self.head(context));
+        match contexts.get(&context) {
+            Some(known) if from < to => known.look_back(item, from, to),
+            _ => LookBack { found: None, reached: from, probes: 0 },
         }
-        None
     }
 
-    fn event_id(&self, context: ContextId, id: Uuid) -> Option<(Position, u64)> {
+    /// Returns where an id stands, and the digest of the event that bears it.
+    #[must_use]
+    pub fn event_id(&self, context: ContextId, id: Uuid) -> Option<(Position, u64)> {
         let found = self.index.0.read().get(&context)?.event_id(id)?;
         (found.0 < self.head(context)).then_some(found)
     }

@@ -21,8 +21,8 @@ use evener_core::{
     id::{NodeId, SessionId},
 };
 
-use super::{KIND_APPEND, put_append, take_append};
-use crate::codec::{DecodeError, put, take};
+use super::{KIND_APPEND, check_append, put_append, take_append};
+use crate::codec::{DecodeError, put, take_body};
 
 /// Writes the body of a command and tells its kind.
 pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
@@ -38,6 +38,7 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
         Command::HandOver(hand_over) => put(out, hand_over),
         Command::Operate(operate) => put(out, operate),
         Command::RaiseLevel(level) => put(out, level),
+        Command::Unreadable { body, .. } => out.extend_from_slice(body),
     }
     kind_of(command)
 }
@@ -56,29 +57,35 @@ const fn kind_of(command: &Command) -> u16 {
         Command::HandOver(_) => 10,
         Command::Operate(_) => 11,
         Command::RaiseLevel(_) => 12,
+        Command::Unreadable { kind, .. } => *kind,
     }
 }
 
 pub(super) fn take_command(number: usize, kind: u16, body: &[u8]) -> Result<Command, DecodeError> {
     Ok(match kind {
-        1 => Command::Found(take("a command to found a cluster", body)?),
+        1 => Command::Found(take_body("a command to found a cluster", body)?),
         KIND_APPEND => Command::Append(take_append(body)?),
-        3 => Command::Advance(take("an advance", body)?),
-        4 => Command::Admit(take("a command to admit a node", body)?),
-        5 => Command::Remove(take("a command to remove a node", body)?),
-        6 => Command::Begin(take("a command to begin a session", body)?),
+        3 => Command::Advance(take_body("an advance", body)?),
+        4 => Command::Admit(take_body("a command to admit a node", body)?),
+        5 => Command::Remove(take_body("a command to remove a node", body)?),
+        6 => Command::Begin(take_body("a command to begin a session", body)?),
         7 => {
-            let (node, session): (NodeId, SessionId) = take("a command to drain a node", body)?;
+            let (node, session): (NodeId, SessionId) = take_body("a command to drain a node", body)?;
             Command::Drain(node, session)
         }
         8 => {
-            let (node, session): (NodeId, SessionId) = take("a command to expire a session", body)?;
+            let (node, session): (NodeId, SessionId) = take_body("a command to expire a session", body)?;
             Command::Expire(node, session)
         }
-        9 => Command::Assign(take("a plan", body)?),
-        10 => Command::HandOver(take("a hand-over", body)?),
-        11 => Command::Operate(take("a person's change", body)?),
-        12 => Command::RaiseLevel(take("a raise of the feature level", body)?),
+        9 => Command::Assign(take_body("a plan", body)?),
+        10 => Command::HandOver(take_body("a hand-over", body)?),
+        11 => Command::Operate(take_body("a person's change", body)?),
+        12 => Command::RaiseLevel(take_body("a raise of the feature level", body)?),
         kind => return Err(DecodeError::UnknownKind { number, kind }),
     })
+}
+
+/// Checks that [`take_command`] reads these bytes, without keeping what it reads if there may be much of it.
+pub(super) fn check_command(number: usize, kind: u16, body: &[u8]) -> Result<(), DecodeError> {
+    if kind == KIND_APPEND { check_append(body) } else { take_command(number, kind, body).map(drop) }
 }

@@ -8,7 +8,7 @@ use crate::{
     command::{LetterChange, Selection, Why},
     criteria::Criterion,
     event::Event,
-    id::{ComponentId, SegmentId},
+    id::{ComponentId, Position, SegmentId},
     naive::NaiveHistory,
 };
 
@@ -99,6 +99,68 @@ fn p10_every_limit_of_an_append_is_refused_by_its_name() {
             other => panic!("{limit}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn p10_criteria_are_bounded_together_whatever_they_consist_of() {
+    let limits = Limits::DEFAULT;
+    let items = |items: usize, types: usize, text: &str| {
+        Criteria(vec![Criterion { types: vec![text.to_string(); types], tags: vec![] }; items])
+    };
+    let conditions = |count: usize, criteria: Criteria| Request {
+        conditions: vec![Condition { criteria, marker: Position(0) }; count],
+        ..append(event(1))
+    };
+    let checked = |request| check(&NaiveHistory::default(), &limits, request);
+    for request in [
+        // The smallest texts there are, long ones, and items without any.
+        conditions(64, items(33, 256, "")),
+        conditions(1, items(1, 256, &"x".repeat(512))),
+        conditions(64, items(64, 0, "")),
+    ] {
+        match checked(request) {
+            Checked::Refused(Refusal::Limit(passed)) => assert_eq!(passed.name, "conditions_bytes_max", "{passed}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(checked(conditions(64, items(4, 8, "order.placed"))), Checked::Refused(_)));
+    assert!(matches!(checked(conditions(64, items(1, 16, "order.placed"))), Checked::Passed(_)));
+    let wide = Definition { criteria: items(9, 256, ""), ..definition(OnError::Stop) };
+    let create = operate(None, Change::Create(wide.into()));
+    assert_eq!(create.may_be_proposed().map_err(|passed| passed.name), Err("conditions_bytes_max".into()));
+    let mut log = Log::of(1);
+    assert!(!matches!(log.apply(create), Outcome::Not(_)), "what stands in the log is judged as it was");
+}
+
+#[test]
+fn a_marker_beyond_the_head_is_refused() {
+    let history = NaiveHistory(vec![event(1), event(2)]);
+    let at = |marker| Request {
+        conditions: vec![
+            Condition { criteria: Criteria::ANY, marker: Position(2) },
+            Condition { criteria: Criteria::ANY, marker: Position(marker) },
+        ],
+        ..append(event(3))
+    };
+    assert!(matches!(check(&history, &LIMITS, at(2)), Checked::Passed(_)));
+    for marker in [3, u64::MAX] {
+        let refusal = Refusal::Ahead { condition: 1, marker: Position(marker), head: Position(2) };
+        assert_eq!(check(&history, &LIMITS, at(marker)), Checked::Refused(refusal));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_and_counted_in_the_chain() {
+    let unreadable = |kind| Command::Unreadable { kind, body: vec![1, 2, 3] };
+    let (mut log, mut other) = (Log::of(1), Log::of(1));
+    let before = log.state.clone();
+    assert_eq!(log.apply(unreadable(2)), Outcome::Not(Why::Unreadable(2)));
+    let after = State { recorded: before.recorded, chain: before.chain, ..log.state.clone() };
+    assert_eq!(after, before, "nothing changes");
+    other.apply(unreadable(3));
+    assert_ne!(log.state.chain, other.state.chain);
+    let mut new = Log { state: State::default(), index: 0 };
+    assert_eq!(new.apply(unreadable(0)), Outcome::Not(Why::Unreadable(0)));
 }
 
 /// A cluster of one with small limits.

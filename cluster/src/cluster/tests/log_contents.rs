@@ -1,0 +1,114 @@
+//! What may enter the log, and what becomes of an entry that should never have entered it.
+
+use evener_core::{
+    append::{Append, Condition, Refusal},
+    command::Why,
+    criteria::{Criteria, Criterion},
+};
+use evener_store::codec::{self, Encoded, EntryBuilder};
+
+use super::*;
+use crate::{
+    proposal::{self, Fate, Group},
+    raft::Payload,
+};
+
+/// A command that no node can decode, although it is small: the decoder of conditions counts what they become.
+fn unreadable() -> Encoded {
+    let item = Criterion { types: vec![String::new(); 256], tags: vec![] };
+    let condition = Condition { criteria: Criteria(vec![item; 33]), marker: Position(0) };
+    let Request { events, .. } = event(1);
+    let encoded = Encoded::append(&Append { conditions: vec![condition; 64], events, ..Append::default() });
+    assert!(encoded.decode().is_err() && encoded.bytes() < codec::ENTRY_BYTES_MAX);
+    encoded
+}
+
+fn unreadable_group() -> Group {
+    Group { context: ContextId::DEFAULT, events: 1, repeatable: true, commands: vec![unreadable()] }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_no_node_can_read_does_not_enter_the_log() {
+    let world = World::founded(31, 3).await;
+    let leader = world.leader().unwrap();
+    let before = world.nodes[&leader].status().last;
+    for nth in 1..=3 {
+        let error = world.nodes[&nth].node.proposer.propose(unreadable_group()).await.unwrap_err();
+        assert_eq!(error.class, Class::Invalid, "{error}");
+        assert!(error.message.contains("failed to decode the conditions of an append"), "{error}");
+    }
+    // A peer that does not check brings it to the leader.
+    let groups = proposal::encode([unreadable_group()].iter());
+    let answer = world.nodes[&leader].node.proposer.serve(groups).await.unwrap();
+    let fates: Vec<Fate> = codec::decode_message(&answer).unwrap();
+    assert!(matches!(&fates[..], [Fate::Refused(why)] if why.contains("could not read it")), "{fates:?}");
+    assert_eq!(world.nodes[&leader].status().last, before, "nothing was written");
+    assert_eq!(world.append(leader, 1).await.unwrap(), Position(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
+    let mut world = World::founded(32, 3).await;
+    let leader = world.leader().unwrap();
+    assert_eq!(world.append(leader, 2).await.unwrap(), Position(0));
+    // Below all checks, as an older version let it pass.
+    let node = world.nodes[&leader].node.clone();
+    let mut entry = EntryBuilder::default();
+    let readable = Request { request: Uuid::nil(), ..event(3) };
+    let readable = Append { events: readable.events, checked_to: Position(1), ..Append::default() };
+    entry.push(&unreadable());
+    entry.push(&Encoded::append(&readable));
+    let bytes = entry.finish(node.clock.wall(), ContextId::DEFAULT);
+    let whole = Payload { context: ContextId::DEFAULT, count: 2, bytes };
+    let torn = Payload { bytes: whole.bytes.slice(..20), ..whole.clone() };
+    let (_, outcomes) = node.engine.submit(whole).await.unwrap().applied().await.unwrap();
+    assert_eq!(outcomes[0], Outcome::Not(Why::Unreadable(2)));
+    assert!(matches!(outcomes[1], Outcome::Appended(_)), "what stands beside it is judged: {outcomes:?}");
+    let (_, outcomes) = node.engine.submit(torn).await.unwrap().applied().await.unwrap();
+    assert_eq!(outcomes, [Outcome::Not(Why::Unreadable(0))]);
+    drop(node);
+    assert_eq!(world.append(leader, 4).await.unwrap(), Position(2));
+    world.settle().await;
+    let chain = world.nodes[&leader].state().chain;
+    for nth in 1..=3 {
+        world.kill(nth).await;
+    }
+    for nth in 1..=3 {
+        world.revive(nth).await;
+    }
+    world.settle().await;
+    assert_eq!(world.append(1, 4).await.unwrap(), Position(2), "the log was applied again");
+    assert_eq!(world.append(2, 5).await.unwrap(), Position(3));
+    world.same().await;
+    assert_ne!(world.nodes[&1].state().chain, chain);
+}
+
+fn unless(id: u128, marker: Position) -> Request {
+    let condition = Condition { criteria: Criteria::ANY, marker };
+    Request { conditions: vec![condition], ..event(id) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_marker_is_refused_only_beyond_the_head_of_the_leader() {
+    let world = World::founded(33, 3).await;
+    let leader = world.leader().unwrap();
+    let behind = 1 + leader % 3;
+    let mut marker = Position(0);
+    for id in 0..20 {
+        assert_eq!(world.append(leader, id).await.unwrap(), marker);
+        marker = marker.next();
+        let head = world.nodes[&behind].events().head(ContextId::DEFAULT);
+        if id % 2 == 0 {
+            assert!(head < marker, "the node that is asked is behind");
+            let appended = world.nodes[&behind].append(unless(100 + id, marker)).await.unwrap();
+            assert_eq!(appended.first, marker);
+            marker = appended.next;
+        }
+    }
+    for nth in 1..=3 {
+        let beyond = marker.next();
+        let error = world.nodes[&nth].append(unless(1_000, beyond)).await.unwrap_err();
+        let expected = Refusal::Ahead { condition: 0, marker: beyond, head: marker };
+        assert_eq!(error.refusal.as_deref(), Some(&expected), "{error}");
+    }
+}
