@@ -52,6 +52,9 @@ mod node;
 
 mod cluster;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
+
 pub use self::{
     cluster::Cluster,
     config::Config,

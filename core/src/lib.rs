@@ -47,4 +47,6 @@ pub mod worker;
 pub mod coordinator;
 
 #[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
+#[cfg(any(test, feature = "testing"))]
 pub mod naive;

@@ -21,7 +21,7 @@
 //! A program that was asked nothing for a while is ended, and so is one whose processor is paused: the next event finds
 //! what is installed by then.
 
-mod answer;
+pub(crate) mod answer;
 mod lines;
 mod program;
 

@@ -49,3 +49,7 @@ pub mod metrics;
 pub mod client;
 
 pub mod cli;
+
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod fuzz;

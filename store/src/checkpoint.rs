@@ -11,9 +11,10 @@ use evener_core::{
 
 use crate::{
     disk::{Disk, Op},
+    frame::PAYLOAD_BYTES_MAX,
     small::{Body, Small, put_sized},
     varint,
-    verdict::{Verdict, decode_accepted, encode_accepted},
+    verdict::{ACCEPTED_MAX, Verdict, decode_accepted, encode_accepted},
 };
 
 /// The largest checkpoint, images and all.
@@ -113,18 +114,18 @@ impl Saved {
             return None;
         }
         let mut open = Vec::with_capacity(count as usize);
+        let mut left = ACCEPTED_MAX;
         for index in first..=checkpoint.index.0 {
             if open.len() as u64 == count {
                 break;
             }
-            open.push(Verdict {
-                index: LogIndex(index),
-                context: ContextId(u32::try_from(varint::decode(&mut rest).ok()?).ok()?),
-                first: Position(varint::decode(&mut rest).ok()?),
-                events: u32::try_from(varint::decode(&mut rest).ok()?).ok()?,
-                recorded: Timestamp(varint::decode(&mut rest).ok()?),
-                accepted: decode_accepted(&mut rest, crate::frame::PAYLOAD_BYTES_MAX).ok()?,
-            });
+            let context = ContextId(u32::try_from(varint::decode(&mut rest).ok()?).ok()?);
+            let first = Position(varint::decode(&mut rest).ok()?);
+            let events = u32::try_from(varint::decode(&mut rest).ok()?).ok()?;
+            let recorded = Timestamp(varint::decode(&mut rest).ok()?);
+            let accepted = decode_accepted(&mut rest, left.min(PAYLOAD_BYTES_MAX)).ok()?;
+            left -= accepted.len();
+            open.push(Verdict { index: LogIndex(index), context, first, accepted, events, recorded });
         }
         rest.is_empty().then_some(Self { checkpoint, open })
     }

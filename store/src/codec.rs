@@ -140,10 +140,22 @@ pub fn encode_image<T: Serialize>(value: &T) -> Bytes {
 
 /// The value of an image.
 pub fn decode_image<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    within("a checkpoint image", "image_bytes_max", IMAGE_BYTES_MAX, bytes)?;
-    let decoded = bincode::serde::decode_from_slice(bytes, limited::<IMAGE_BYTES_MAX>());
-    whole("a checkpoint image", bytes, decoded)
+    const WHAT: &str = "a checkpoint image";
+    within(WHAT, "image_bytes_max", IMAGE_BYTES_MAX, bytes)?;
+    // A length in hostile bytes takes memory up to the limit, so the limit follows the size of the image. What is
+    // decoded is at most eight times as large: a number takes one byte and counts as eight.
+    let decoded = if bytes.len() <= LITTLE_IMAGE {
+        bincode::serde::decode_from_slice(bytes, limited::<{ 8 * LITTLE_IMAGE }>())
+    } else if bytes.len() <= LARGE_IMAGE {
+        bincode::serde::decode_from_slice(bytes, limited::<{ 8 * LARGE_IMAGE }>())
+    } else {
+        bincode::serde::decode_from_slice(bytes, limited::<{ 8 * IMAGE_BYTES_MAX }>())
+    };
+    whole(WHAT, bytes, decoded)
 }
+
+const LITTLE_IMAGE: usize = 64 << 10;
+const LARGE_IMAGE: usize = 8 << 20;
 
 /// A message to a peer. One longer than [`MESSAGE_BYTES_MAX`] is the sender's mistake, told there.
 pub fn encode_message<T: Serialize>(value: &T) -> Result<Bytes, DecodeError> {

@@ -33,7 +33,7 @@ use crate::{
     chunk::CHUNK_HEADER_BYTES,
     frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
     varint,
-    verdict::{Verdict, decode_accepted, encode_accepted},
+    verdict::{ACCEPTED_MAX, Verdict, decode_accepted, encode_accepted},
 };
 
 const MAGIC: &[u8; 8] = b"EVNRFOOT";
@@ -182,7 +182,7 @@ fn parse(first: LogIndex, offset: u32, bytes: &[u8]) -> Option<Footer> {
         return None;
     }
     let (mut ends, mut verdicts) = (Vec::with_capacity(frames), Vec::with_capacity(frames));
-    let (mut end, mut recorded) = (CHUNK_HEADER_BYTES as u64, u64_at(32)?);
+    let (mut end, mut recorded, mut most) = (CHUNK_HEADER_BYTES as u64, u64_at(32)?, ACCEPTED_MAX);
     for number in 0..frames {
         let length = varint::decode(&mut rest).ok()?;
         if !(FRAME_HEADER_BYTES as u64..=FRAME_BYTES_MAX as u64).contains(&length) {
@@ -195,7 +195,8 @@ fn parse(first: LogIndex, offset: u32, bytes: &[u8]) -> Option<Footer> {
         let events = u32::try_from(varint::decode(&mut rest).ok()?).ok()?;
         *left = left.checked_sub(u64::from(events))?;
         // A command that is stored takes at least a byte of the payload.
-        let accepted = decode_accepted(&mut rest, length as usize).ok()?;
+        let accepted = decode_accepted(&mut rest, most.min(length as usize)).ok()?;
+        most -= accepted.len();
         ends.push(u32::try_from(end).ok()?);
         verdicts.push(Verdict {
             index: LogIndex(first.0.checked_add(number as u64)?),

@@ -37,6 +37,9 @@ mod blocks;
 pub mod events;
 pub mod history;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
+
 pub use self::{
     checkpoint::Checkpoint,
     disk::{Disk, Done, FileDisk},

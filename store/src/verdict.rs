@@ -25,6 +25,10 @@ pub struct Verdict {
     pub recorded: Timestamp,
 }
 
+/// Stored commands that one file tells of: four bytes of memory each, and a few bytes of the file may stand for very
+/// many of them. It is several times what the largest chunks can hold.
+pub(crate) const ACCEPTED_MAX: usize = 16 << 20;
+
 /// Writes `accepted` as runs: mostly there is one.
 pub(crate) fn encode_accepted(accepted: &[u32], out: &mut Vec<u8>) {
     let mut runs: Vec<(u32, u32)> = Vec::new();

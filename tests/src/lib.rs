@@ -2,9 +2,10 @@
 //!
 //! [`oracle`] holds what must be true of any run, a file per promise; [`sim`] makes runs: whole nodes in virtual
 //! time, on a faulty disk and a faulty wire, from one seed. [`town`] makes nodes of real processes, sockets and files,
-//! [`receipt`] is a real event log to run on, and [`redelivered`] judges what was handled again after kills.
+//! [`fuzz`] makes hostile input for every decoder. [`receipt`] is a real event log to run on, and [`redelivered`] judges what was handled again after kills.
 #![allow(clippy::unwrap_used, reason = "a panic in the harness is its report")]
 
+pub mod fuzz;
 pub mod oracle;
 pub mod receipt;
 pub mod redelivered;

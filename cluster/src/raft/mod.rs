@@ -8,6 +8,9 @@ mod memory;
 mod network;
 mod types;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
+
 pub use self::{
     engine::{Engine, Role, Standing, WriteError},
     network::{Answers, Call, Lane, Peers},

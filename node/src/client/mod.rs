@@ -10,7 +10,7 @@ mod stranger;
 mod tries;
 
 mod lane;
-mod lines;
+pub(crate) mod lines;
 mod reading;
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ enum Word {
 }
 
 /// The verdict on delivery `asked` in a line that was printed, or why it is none.
-pub(super) fn read(line: &[u8], asked: u64) -> Result<Verdict, String> {
+pub(crate) fn read(line: &[u8], asked: u64) -> Result<Verdict, String> {
     let expected = format!("expected {{\"delivery\":{asked},\"ok\":true}} or {{\"delivery\":{asked},\"error\":\"…\"}}");
     let refuse = |why: String| format!("printed {}, which is no answer: {why}; {expected}", shown(line));
     let answer: Answer = serde_json::from_slice(line).map_err(|error| refuse(error.to_string()))?;

@@ -1,0 +1,185 @@
+//! The decoders of this crate, for fuzz tests: whatever a peer may send.
+
+use std::io::Cursor;
+
+use bytes::{Bytes, BytesMut};
+use evener_core::{
+    command::{Admit, Outcome, Why},
+    fuzz::Decoder,
+    id::{ClusterId, ContextId, FeatureLevel, Incarnation, LogIndex, NodeId, SessionId},
+};
+use evener_store::{
+    codec::{self, Encoded},
+    fuzz::commands,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use crate::{
+    handshake::{self, Admission, Identity, PeerIdentity, Purpose, Refused},
+    message::{Kind, Message, Role},
+    messages::{Join, Joined, Lead, ReadAt, Renew, Renewed, Who},
+    proposal::{self, Fate, Group},
+    raft,
+    transport::BoxedStream,
+};
+
+/// Every decoder of bytes that peers send.
+#[must_use]
+pub fn decoders() -> Vec<Decoder> {
+    let mut decoders = vec![
+        Decoder::new("handshake", handshake, hellos),
+        Decoder::new("peer-frame", frames, frame_samples),
+        Decoder::new("peer-message", messages, message_samples),
+        Decoder::new("proposal", proposals, proposal_samples),
+    ];
+    decoders.extend(raft::fuzz::decoders());
+    decoders
+}
+
+struct Node;
+
+impl Admission for Node {
+    fn me(&self) -> Identity {
+        Identity {
+            cluster: Some(ClusterId(Uuid::from_u128(1))),
+            node: Some(NodeId(7)),
+            incarnation: Incarnation(Uuid::from_u128(2)),
+            level: FeatureLevel(1),
+        }
+    }
+
+    fn admit(&self, _: &PeerIdentity) -> Result<(), Refused> {
+        Ok(())
+    }
+}
+
+/// Both sides of the handshake: what connects reads a reply, what accepts reads a hello.
+fn handshake(bytes: &[u8]) {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime on one thread needs nothing");
+    }
+    let stream = || -> BoxedStream { Box::new(tokio::io::join(Cursor::new(bytes.to_vec()), tokio::io::sink())) };
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            _ = handshake::welcome(&mut stream(), &Node, "a:1").await;
+            _ = handshake::greet(&mut stream(), &Node, Purpose::Peer, Some(NodeId(7)), "b:1").await;
+        });
+    });
+}
+
+/// A hello and the replies to it, as they are on the wire.
+fn hellos() -> Vec<Vec<u8>> {
+    let mut hello = b"EVENER\r\n\x01\0\x03\0\x01\x07\0\0".to_vec();
+    hello.extend_from_slice(Uuid::from_u128(1).as_bytes());
+    hello.extend_from_slice(&9_u64.to_le_bytes());
+    hello.extend_from_slice(Uuid::from_u128(2).as_bytes());
+    hello.extend_from_slice(&7_u64.to_le_bytes());
+    let mut refusal = hello.clone();
+    refusal[12..16].copy_from_slice(&[4, 3, 3, 0]);
+    refusal.extend_from_slice(b"no.");
+    let mut welcome = hello.clone();
+    welcome[12..16].copy_from_slice(&[0, 3, 0, 0]);
+    vec![hello, refusal, welcome]
+}
+
+/// A connection's bytes, as they arrive.
+fn frames(bytes: &[u8]) {
+    let mut bytes = BytesMut::from(bytes);
+    while let Ok(Some(message)) = Message::take(&mut bytes) {
+        let mut again = BytesMut::new();
+        message.put_head(&mut again);
+        again.extend_from_slice(&message.payload);
+        assert_eq!(Message::take(&mut again), Ok(Some(message)), "a message is encoded as it was read");
+    }
+}
+
+fn frame_samples() -> Vec<Vec<u8>> {
+    let frame = |role, payload: &'static [u8]| {
+        let message = Message { kind: Kind::RENEW, role, id: 300, payload: Bytes::from_static(payload) };
+        let mut bytes = BytesMut::new();
+        message.put_head(&mut bytes);
+        bytes.extend_from_slice(&message.payload);
+        bytes.to_vec()
+    };
+    let one = frame(Role::Call, b"hey");
+    vec![[one.clone(), frame(Role::Item, b""), frame(Role::Credit, b"\0\0\x01\0")].concat(), one]
+}
+
+/// What nodes ask each other beside Raft. The first byte chooses the type.
+fn messages(bytes: &[u8]) {
+    let Some((choice, bytes)) = bytes.split_first() else { return };
+    match choice % 8 {
+        0 => again::<Who>(bytes),
+        1 => again::<Join>(bytes),
+        2 => again::<Joined>(bytes),
+        3 => again::<Renew>(bytes),
+        4 => again::<Renewed>(bytes),
+        5 => again::<ReadAt>(bytes),
+        6 => again::<Lead>(bytes),
+        _ => again::<Vec<Fate>>(bytes),
+    }
+}
+
+fn again<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
+    if let Ok(value) = codec::decode_message::<T>(bytes) {
+        let bytes = codec::encode_message(&value).expect("it came in a message");
+        assert!(codec::decode_message::<T>(&bytes).is_ok(), "a message is encoded as it was read");
+    }
+}
+
+fn message_samples() -> Vec<Vec<u8>> {
+    let admit = Admit {
+        name: "n1".into(),
+        incarnation: Incarnation(Uuid::from_u128(2)),
+        peer: "h:1".into(),
+        http: "http://h:2".into(),
+        level: FeatureLevel(1),
+    };
+    let cluster = ClusterId(Uuid::from_u128(1));
+    let (node, session) = (NodeId(7), SessionId(8));
+    let fates =
+        vec![Fate::Decided((LogIndex(3), vec![Outcome::Done, Outcome::Not(Why::Fenced)])), Fate::NotLeader(None)];
+    let who = Who { cluster: Some(cluster), node: Some(node), name: "n1".into(), leader: None, members: Vec::new() };
+    let welcome = Joined::Welcome { cluster, node, chunk_bytes: 65_536, members: Vec::new() };
+    vec![
+        sample(0, &who),
+        sample(1, &Join { admit, cluster: Some(cluster) }),
+        sample(2, &welcome),
+        sample(3, &Renew { node, session }),
+        sample(4, &Renewed::Gone),
+        sample(5, &ReadAt::Index(LogIndex(300))),
+        sample(6, &Lead { to: node }),
+        sample(7, &fates),
+    ]
+}
+
+fn sample<T: Serialize>(choice: u8, value: &T) -> Vec<u8> {
+    [&[choice], &codec::encode_message(value).expect("it is small")[..]].concat()
+}
+
+/// Commands from another node: what comes of each group's bytes is found out by decoding them.
+fn proposals(bytes: &[u8]) {
+    let bytes = Bytes::copy_from_slice(bytes);
+    let Some(groups) = proposal::decode(bytes) else { return };
+    groups.iter().flat_map(|group| &group.commands).for_each(|command| _ = command.decode());
+    let again = proposal::encode(groups.iter());
+    let same = proposal::decode(again.clone()).is_some_and(|groups| proposal::encode(groups.iter()) == again);
+    assert!(same, "groups are encoded as they were read");
+}
+
+fn proposal_samples() -> Vec<Vec<u8>> {
+    let groups: Vec<_> = commands().into_iter().map(|command| Group::new(ContextId::DEFAULT, &[command])).collect();
+    let raw = Group {
+        context: ContextId(3),
+        events: 2,
+        repeatable: true,
+        commands: vec![Encoded::from_parts(7, Bytes::from_static(b"ab"))],
+    };
+    let one = groups.iter().map(|group| proposal::encode([group].into_iter()).to_vec());
+    one.chain([proposal::encode(groups.iter().take(3)).to_vec(), proposal::encode([&raw].into_iter()).to_vec()])
+        .collect()
+}
