@@ -36,7 +36,7 @@ use crate::{
     recovery::Ledger,
     searches::{Searches, Turn},
     service::Desk,
-    sessions::Leases,
+    sessions::{Leases, Sleep},
     start,
     status::Status,
     transport::{Clock, Transport},
@@ -148,6 +148,8 @@ impl Cluster {
             leadership,
             lack,
             session: watch::Sender::new(None),
+            lease: Mutex::default(),
+            sleep: Mutex::new(Sleep::new(Instant::now(), wall.boot())),
             leases: Mutex::new(Leases::default()),
             links: links.clone(),
             pulses: Pulses::default(),
@@ -330,6 +332,13 @@ impl Cluster {
     #[must_use]
     pub fn session(&self) -> watch::Receiver<Option<SessionId>> {
         self.node.session.subscribe()
+    }
+
+    /// Whether this node has this session, and its lease is not over. It is known here before the session is seen to
+    /// be lost, as when the machine was suspended: to be asked before each event is handled.
+    #[must_use]
+    pub fn holds(&self, session: SessionId) -> bool {
+        self.node.holds(session)
     }
 
     /// Who leads, and when that changes.

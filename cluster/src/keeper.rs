@@ -8,7 +8,7 @@ use evener_core::{
     id::{LogIndex, NodeId, SessionId},
 };
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     dice::{self, Use},
@@ -32,6 +32,7 @@ const LAPSED: &str = "it has lost entries that it had acknowledged: its data dir
 pub async fn keep(node: Arc<Node>) {
     for nth in 0.. {
         let lease = begin(&node, nth).await;
+        node.lease.lock().replace(lease);
         node.session.send_replace(Some(lease.session));
         let why = hold(&node, lease).await;
         // A node that ends gives its session up, and wants no other.
@@ -59,9 +60,9 @@ async fn begin(node: &Node, nth: u64) -> Lease {
         nonce: dice::name(node.config.draw, Use::Session, nth),
     });
     loop {
-        let sent = Instant::now();
+        let (sent, boot) = (Instant::now(), node.wall.boot());
         match node.propose(&begin).await {
-            Ok(Outcome::Begun(session)) => return Lease { session, sent },
+            Ok(Outcome::Begun(session)) => return Lease { session, sent, boot },
             // The log has judged it, and will not judge otherwise; but the first node may ask before its cluster is
             // founded.
             Ok(Outcome::Not(Why::Unknown(_))) if node.me() != NodeId(1) || node.is_founded() => {
@@ -84,21 +85,22 @@ async fn hold(node: &Node, mut lease: Lease) -> &'static str {
     let (mut applied, mut leadership) = (node.ledger.view.applied(), node.leadership.clone());
     let mut changed = LogIndex(0);
     loop {
-        let end = lease.ends(length);
         leadership.mark_unchanged();
         tokio::select! {
             biased;
-            () = sleep_until(end) => return "no leader renewed it for two thirds of the lease",
+            why = over(node, lease) => return why,
             () = sleep_until(next) => {
-                let sent = Instant::now();
+                let (sent, boot) = (Instant::now(), node.wall.boot());
                 // A leader that is frozen is not waited for once it has a successor.
                 let renewed = tokio::select! {
-                    renewed = timeout_at(end, node.renew(lease.session, length / 5)) => renewed.ok(),
+                    renewed = node.renew(lease.session, length / 5) => Some(renewed),
                     () = led(&mut leadership) => None,
+                    why = over(node, lease) => return why,
                 };
                 next = match renewed.unwrap_or(Renewed::NotLeader) {
                     Renewed::Kept => {
-                        lease.sent = sent;
+                        (lease.sent, lease.boot) = (sent, boot);
+                        node.lease.lock().replace(lease);
                         sent + length / RENEWALS
                     }
                     Renewed::Gone => return "the log ended it",
@@ -117,6 +119,22 @@ async fn hold(node: &Node, mut lease: Lease) -> &'static str {
                 }
             }
         }
+    }
+}
+
+/// Waits until the lease is over, and says why it is.
+async fn over(node: &Node, lease: Lease) -> &'static str {
+    let length = node.config.lease;
+    loop {
+        let now = Instant::now();
+        if lease.is_over(length, now, node.wall.boot()) {
+            return match now >= lease.ends(length) {
+                true => "no leader renewed it for two thirds of the lease",
+                false => "this machine was suspended for longer than two thirds of the lease",
+            };
+        }
+        // What was slept through shows in the clocks only when they are looked at.
+        sleep_until(lease.ends(length).min(now + length / 50)).await;
     }
 }
 

@@ -5,7 +5,7 @@
 //! ahead; were entries stamped with the wall alone, its time would stand still for that hour, and with it every wait
 //! that is told in it: a segment that was released would have no owner until then.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use evener_core::time::Timestamp;
 use parking_lot::Mutex;
@@ -29,6 +29,10 @@ impl LogClock {
 }
 
 impl Clock for LogClock {
+    fn boot(&self) -> Duration {
+        self.wall.boot()
+    }
+
     fn wall(&self) -> Timestamp {
         let recorded = self.view.state().recorded;
         let now = Instant::now();
@@ -44,8 +48,6 @@ impl Clock for LogClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use evener_core::{
         command::Entry,
         id::{ContextId, LogIndex, Term},

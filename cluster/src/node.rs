@@ -38,7 +38,7 @@ use crate::{
     raft::{Engine, WriteError},
     recovery::Ledger,
     searches::{Searches, Turn},
-    sessions::Leases,
+    sessions::{Lease, Leases, Sleep},
     transport::Clock,
 };
 
@@ -61,6 +61,9 @@ pub struct Node {
     /// That nothing can be decided.
     pub lack: watch::Sender<Option<Lack>>,
     pub session: watch::Sender<Option<SessionId>>,
+    /// As its owner counts it.
+    pub lease: Mutex<Option<Lease>>,
+    pub sleep: Mutex<Sleep>,
     pub leases: Mutex<Leases>,
     pub links: Arc<Links>,
     pub pulses: Pulses,
@@ -266,7 +269,11 @@ impl Node {
         // Cut off, it may have a successor that counts already.
         let standing = self.engine.standing();
         let alone = standing.voters == [self.me()];
-        let fresh = standing.quorum_age.is_some_and(|age| age <= self.config.lease / 3);
+        // An answer from before it was suspended is older than it looks.
+        let now = Instant::now();
+        let woke = self.sleep.lock().woke(now, self.wall.boot());
+        let heard = |age| woke.is_none_or(|woke| age < now.saturating_duration_since(woke));
+        let fresh = standing.quorum_age.is_some_and(|age| age <= self.config.lease / 3 && heard(age));
         if !alone && !fresh {
             return Renewed::NotLeader;
         }
@@ -275,6 +282,13 @@ impl Node {
         }
         let live = self.ledger.view.state().sessions.get(&renew.node).map(|live| live.session);
         self.leases.lock().renew(renew.node, renew.session, live, Instant::now())
+    }
+
+    /// Whether this node has this session, and its lease is not over.
+    pub fn holds(&self, session: SessionId) -> bool {
+        let lease = self.lease.lock().filter(|lease| lease.session == session);
+        let over = |lease: Lease| lease.is_over(self.config.lease, Instant::now(), self.wall.boot());
+        *self.session.borrow() == Some(session) && lease.is_some_and(|lease| !over(lease))
     }
 
     /// Ends the session of a node that this one, as the leader, has not heard of. Who does not lead any more has

@@ -1,6 +1,8 @@
 //! Sessions: who lives. One lease a node, renewed by messages that the leader keeps in memory; only a beginning
 //! and an end are entries.
 //!
+//! An owner that was suspended has missed the time meanwhile, so its lease is judged by the clock that has not, too.
+//!
 //! Two clocks count the same lease, and neither asks the other: the owner counts from when it *sent* the renewal
 //! and stops its handlers at two thirds of the lease; the leader counts from when it *received* it, and ends the
 //! session after all of it. A leader that has not heard of a quorum for a third of the lease keeps nobody alive:
@@ -79,14 +81,49 @@ impl Leases {
 pub struct Lease {
     /// Which.
     pub session: SessionId,
-    /// When the last renewal that was answered had been sent.
+    /// When the last renewal that was answered had been sent,
     pub sent: Instant,
+    /// and the time since the start of the machine then.
+    pub boot: Duration,
 }
 
 impl Lease {
     /// When the owner has to have stopped.
     pub fn ends(&self, lease: Duration) -> Instant {
         self.sent + lease * 2 / 3
+    }
+
+    /// Whether the owner has to have stopped, by either clock: the one that stands still while the machine is
+    /// suspended, and the one that does not.
+    pub fn is_over(&self, lease: Duration, now: Instant, boot: Duration) -> bool {
+        now >= self.ends(lease) || boot.saturating_sub(self.boot) >= lease * 2 / 3
+    }
+}
+
+/// Tells when this machine was suspended: the time since its start then runs ahead of tokio's.
+#[derive(Debug)]
+pub struct Sleep {
+    start: Instant,
+    ahead: Duration,
+    woke: Option<Instant>,
+}
+
+/// Two clocks that are read one after the other differ by as much as the thread was kept waiting in between.
+const SLEEP_MIN: Duration = Duration::from_millis(100);
+
+impl Sleep {
+    /// Nothing is known of before.
+    pub fn new(now: Instant, boot: Duration) -> Self {
+        Self { start: now, ahead: boot, woke: None }
+    }
+
+    /// When it was last seen to have woken, if it ever was suspended.
+    pub fn woke(&mut self, now: Instant, boot: Duration) -> Option<Instant> {
+        let ahead = boot.saturating_sub(now.saturating_duration_since(self.start));
+        if ahead > self.ahead + SLEEP_MIN {
+            (self.ahead, self.woke) = (ahead, Some(now));
+        }
+        self.woke
     }
 }
 
@@ -167,6 +204,16 @@ mod tests {
     fn the_owner_stops_before_the_leader_may_end_its_session() {
         // However late the renewal came: a third of the lease is left for handlers to stop in.
         let sent = Instant::now();
-        assert!(Lease { session: SessionId(1), sent }.ends(LEASE) <= sent + LEASE - LEASE / 3);
+        assert!(Lease { session: SessionId(1), sent, boot: Duration::ZERO }.ends(LEASE) <= sent + LEASE - LEASE / 3);
+    }
+
+    #[test]
+    fn a_lease_is_over_by_either_clock() {
+        let (sent, boot) = (Instant::now(), Duration::from_secs(1_000));
+        let lease = Lease { session: SessionId(1), sent, boot };
+        let over = |awake: Duration, since_start: Duration| lease.is_over(LEASE, sent + awake, boot + since_start);
+        assert!(!over(LEASE / 2, LEASE / 2));
+        assert!(over(LEASE * 2 / 3, Duration::ZERO));
+        assert!(over(Duration::ZERO, LEASE * 2 / 3));
     }
 }

@@ -1,5 +1,6 @@
 //! Whole nodes in one paused runtime: on the simulated wire, on disks in memory, in virtual time.
 
+mod clocks;
 mod elections;
 mod host;
 mod log_contents;
@@ -42,6 +43,7 @@ struct World {
     nodes: BTreeMap<u64, Cluster>,
     lives: u64,
     breaking: Breaking,
+    clocks: BTreeMap<u64, SimClock>,
 }
 
 impl World {
@@ -49,7 +51,8 @@ impl World {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let net = SimNet::new(Settings::seeded(seed));
-        Self { net, disks: BTreeMap::new(), nodes: BTreeMap::new(), lives: 0, breaking: Breaking::default() }
+        let (disks, nodes, clocks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { net, disks, nodes, lives: 0, breaking: Breaking::default(), clocks }
     }
 
     /// Node 1, and so many others that joined it, voting as far as they may.
@@ -84,8 +87,9 @@ impl World {
         let nth: u64 = config.name[1..].parse().unwrap();
         let disk = self.disks.entry(nth).or_insert_with(disk).clone();
         let host = Arc::new(Host { nth, wire: self.net.host(&config.name), breaking: self.breaking.clone() });
-        let starting =
-            Cluster::start(config, Arc::new(disk), host, Arc::new(SimClock::new(Timestamp(1_700_000_000_000))));
+        let clock = || SimClock::new(Timestamp(1_700_000_000_000));
+        let clock = self.clocks.entry(nth).or_insert_with(clock).clone();
+        let starting = Cluster::start(config, Arc::new(disk), host, Arc::new(clock));
         let node = timeout(PATIENCE, starting).await.expect("a node starts")?;
         self.nodes.insert(nth, node);
         Ok(())

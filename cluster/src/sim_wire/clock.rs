@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,24 +19,34 @@ pub struct SimClock {
     start: Instant,
     epoch: Timestamp,
     off_ms: Arc<AtomicI64>,
+    suspended_ms: Arc<AtomicU64>,
 }
 
 impl SimClock {
     /// A clock that shows `epoch` now. Within a runtime.
     #[must_use]
     pub fn new(epoch: Timestamp) -> Self {
-        Self { start: Instant::now(), epoch, off_ms: Arc::default() }
+        Self { start: Instant::now(), epoch, off_ms: Arc::default(), suspended_ms: Arc::default() }
     }
 
     /// Sets it wrong: by so many milliseconds ahead, or behind.
     pub fn set_off(&self, ms: i64) {
         self.off_ms.store(ms, Ordering::Relaxed);
     }
+
+    /// Suspends the machine for so long, at once: its wall clock and the time since its start go on, tokio's does not.
+    pub fn suspend(&self, time: Duration) {
+        self.suspended_ms.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+    }
 }
 
 impl Clock for SimClock {
+    fn boot(&self) -> Duration {
+        self.start.elapsed() + Duration::from_millis(self.suspended_ms.load(Ordering::Relaxed))
+    }
+
     fn wall(&self) -> Timestamp {
-        let right = self.epoch.after(self.start.elapsed());
+        let right = self.epoch.after(self.boot());
         let off = self.off_ms.load(Ordering::Relaxed);
         let by = Duration::from_millis(off.unsigned_abs());
         if off < 0 {

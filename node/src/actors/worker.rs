@@ -125,6 +125,7 @@ impl State {
         self.stop = stop.clone();
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
         let tally = self.tally.clone();
+        let session = *world.session().borrow();
         let (segment, epoch) = self.arguments.settings.claim.unwrap_or_default();
         let deliver = self.delivery(Right::Claim(segment, epoch));
         self.tasks.spawn(async move {
@@ -134,6 +135,7 @@ impl State {
                 if stop.load(Relaxed) {
                     break;
                 }
+                world.holds(session).await;
                 let attempt = if nth == 0 { attempt } else { 1 };
                 let verdict = world.handlers.run(&runner, deliver(work.event, attempt)).await;
                 fault = fault_of(&world, &tally, verdict);
@@ -158,9 +160,11 @@ impl State {
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
         let (context, tally) = (self.arguments.context, self.tally.clone());
         let deliver = self.delivery(right);
+        let session = *world.session().borrow();
         self.tasks.spawn(async move {
             let fault = match world.event(context, position).await {
                 Ok(event) => {
+                    world.holds(session).await;
                     let verdict = world.handlers.run(&runner, deliver(event, attempt)).await;
                     fault_of(&world, &tally, verdict)
                 }

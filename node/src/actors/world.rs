@@ -106,6 +106,14 @@ impl World {
         self.cluster.session()
     }
 
+    /// Returns while this node has this session. It never does after that: what was about to be handled under it is
+    /// somebody else's, and whoever waits is ended.
+    pub async fn holds(&self, session: Option<SessionId>) {
+        if !session.is_some_and(|session| self.cluster.holds(session)) {
+            std::future::pending().await
+        }
+    }
+
     /// How long a member whose session has just ended has been missed.
     pub fn missed(&self, who: NodeId) -> Duration {
         self.cluster.missed_since(who).elapsed()

@@ -91,7 +91,7 @@ impl Node {
     /// ```
     #[cfg(any(test, feature = "testing"))]
     pub fn ephemeral() -> NodeBuilder {
-        use evener_cluster::sim_wire;
+        use evener_cluster::{sim_wire, transport::PausableClock};
         use evener_store::disk::{Image, MemoryDisk};
 
         let threads = tokio::runtime::Handle::current();
@@ -103,7 +103,7 @@ impl Node {
         let outside = Outside {
             disk: Arc::new(MemoryDisk::with(Image::default(), scheduler)),
             transport: Arc::new(wire.host("127.0.0.1")),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(PausableClock::start()),
             seed,
         };
         NodeBuilder { alone: true, ..Self::with(Settings::default()) }.standing_on(outside)
@@ -243,13 +243,57 @@ fn flags(arguments: impl Iterator<Item = String>) -> Vec<(&'static str, String)>
 mod tests {
     use std::time::Duration;
 
+    use evener_cluster::sim_wire::SimClock;
+    use evener_core::time::Timestamp;
+    use parking_lot::Mutex;
+
     use super::*;
+    use crate::prelude::{Claim, Event, Raw, State};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Happened {
+        nth: u64,
+    }
+
+    impl Event for Happened {
+        const NAMES: &'static [&'static str] = &["happened.v1"];
+
+        fn name(&self) -> &'static str {
+            Self::NAMES[0]
+        }
+
+        fn key(&self) -> Option<std::borrow::Cow<'_, str>> {
+            None
+        }
+    }
 
     #[test]
     fn what_actors_are_set_to_is_what_the_settings_say() {
         let (hand_over_wait, answer_wait) = (Duration::from_millis(7), Duration::from_millis(9));
         let set = actors(&Settings { hand_over_wait, answer_wait, ..Settings::default() });
         assert_eq!((set.bounds.hand_over_wait, set.programs.answer_wait), (hand_over_wait, answer_wait));
+    }
+
+    async fn epochs(_: Raw, claim: Claim, State(seen): State<Arc<Mutex<Vec<u64>>>>) {
+        seen.lock().push(claim.epoch.0);
+    }
+
+    /// Tokio's time has not passed, so its claims look as good as before.
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_was_suspended_handles_nothing_under_the_claims_that_it_had() {
+        let (clock, seen) = (SimClock::new(Timestamp(1_700_000_000_000)), Arc::new(Mutex::new(Vec::new())));
+        let mut builder =
+            Node::ephemeral().processor(Processor::new("p").on_any(epochs).with_state(seen.clone()).segments(1));
+        builder.outside.as_mut().unwrap().clock = Arc::new(clock.clone());
+        let node = builder.start().await.unwrap();
+        let event = || Happened { nth: 1 };
+        node.append("a", [event()]).await.unwrap();
+        node.caught_up("p").await.unwrap();
+        clock.suspend(Duration::from_secs(60));
+        node.append("a", [event()]).await.unwrap();
+        node.caught_up("p").await.unwrap();
+        let seen = seen.lock().clone();
+        assert!(seen.len() == 2 && seen[0] < seen[1], "the second one is handled under a new claim: {seen:?}");
     }
 
     #[test]

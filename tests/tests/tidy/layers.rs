@@ -52,6 +52,7 @@ pub const LAYERS: &[Layer] = &[
             "openraft-rt",
             "openraft-rt-tokio",
             "parking_lot",
+            "rustix",
             "rustls",
             "serde",
             "socket2",
