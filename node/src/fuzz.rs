@@ -142,7 +142,8 @@ fn cloudevents(bytes: &[u8]) {
 fn cloudevent_samples() -> Vec<Vec<u8>> {
     let full = r#"{"specversion":"1.0","id":"0193b1c2-0000-7000-8000-000000000001","source":"/s","type":"t",
         "subject":"a","time":"2026-01-01T00:00:00.123Z","datacontenttype":"application/json","dataschema":"urn:x",
-        "tags":"k=v,a%2Cb","key":"k","count":7,"nested":{"a":[1,"é\u0000"]},"data":{"x":[1,2.5e3,null,true,"\ud83d\ude00"]}}"#;
+        "tags":"k=v,a%2Cb","key":"k","count":7,"nested":{"a":[1,"é\u0000"]},
+        "data":{"x":[1,2.5e3,null,true,"\ud83d\ude00"]}}"#;
     let binary = r#"{"id":"1","source":"/s","type":"t","data_base64":"AAEC"}"#;
     let event = cloudevent::from_json(binary).expect("the sample is an event");
     let stored = Stored { position: Position(7), revision: None, recorded: Timestamp(1), event };
