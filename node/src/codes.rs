@@ -337,6 +337,20 @@ codes! {
         "A browser says which site a page comes from (`Origin`). There is no authentication yet, so that a page \
          of another site, open on this machine, must not be able to read or write here.";
 
+    OTHER_HOST = "EV0702" Unauthorized 403 "the request is addressed to a name that is not this node's",
+        "use an address that the node listens on or advertises, or start it with the name in http.allowed_hosts \
+         (--allowed-hosts)",
+        "A page of another site can have its own name resolve to this machine, and a browser then takes the page and \
+         this server for one site. So a node serves only requests whose `Host` is localhost, a loopback address, the \
+         host of its listen or advertised address, or one named by the setting http.allowed_hosts (behind a proxy or \
+         a service name, say).";
+    EXEC_NOT_ALLOWED = "EV0703" Refused 403 "this node does not run handler programs",
+        "start every node that is to run them with --allow-exec (processing.allow_exec)",
+        "A processor with `exec` runs a command on each node that owns one of its segments. There is no \
+         authentication yet, so that whoever may send requests could run any command: a node allows it only where \
+         it was started with --allow-exec. A node without it owns no working segment of such a processor: its \
+         segments there wait, say why, and go to a node that allows it.";
+
     NOT_YET = "EV0900" Refused 501 "this part is not built yet",
         "the README lists what is not built yet",
         "The part has its place in the contract, so that scripts can rely on its name and form, and does nothing \

@@ -44,6 +44,8 @@ use program::{Fault, Program};
 /// How long programs are waited for, and how much they may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Programs may be run on this node at all.
+    pub allowed: bool,
     /// For the answer to one delivery; then the program is killed, and the attempt has failed.
     pub answer_wait: Duration,
     /// For its end after its stdin was closed; then it is sent SIGTERM.
@@ -59,6 +61,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            allowed: true,
             answer_wait: Duration::from_secs(30),
             end_wait: Duration::from_secs(2),
             term_wait: Duration::from_secs(2),
@@ -109,6 +112,9 @@ impl ExecRunner {
 
 impl Shared {
     async fn run(&self, delivery: &Delivery) -> Verdict {
+        if !self.settings.allowed {
+            return self.cannot_be_asked("this node was started without --allow-exec, and runs no handler programs");
+        }
         let place = self.programs.lock().entry(delivery.segment).or_default().clone();
         let mut slot = place.lock().await;
         let rested = slot.take().and_then(|mut program| program.is_running().then_some(program));
@@ -155,12 +161,17 @@ impl Shared {
             Err(Fault::Read(why)) => Verdict::retry(why),
             Err(Fault::Unread(why)) => {
                 let why = format!("{why}; it is started in {}: see to it that it runs there", self.place);
-                if !self.ails.swap(true, Relaxed) {
-                    tracing::warn!(processor = &*self.processor, "its segments wait, and it is tried again: {why}");
-                }
-                Verdict::unable(why)
+                self.cannot_be_asked(&why)
             }
         }
+    }
+
+    /// Says so once, until a program runs again.
+    fn cannot_be_asked(&self, why: &str) -> Verdict {
+        if !self.ails.swap(true, Relaxed) {
+            tracing::warn!(processor = &*self.processor, "its segments wait, and it is tried again: {why}");
+        }
+        Verdict::unable(why)
     }
 }
 

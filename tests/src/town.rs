@@ -98,7 +98,12 @@ impl Town {
     /// As [`build`](Self::build), with a program of its own.
     pub async fn build_with(&mut self, name: &str, program: &Path, args: &[&str], env: &[(&str, &str)]) {
         let [http, peer] = free_addresses();
-        let mut all = vec!["serve".to_owned(), "--data".into(), self.folder().join(name).display().to_string()];
+        let mut all = vec![
+            "serve".to_owned(),
+            "--allow-exec".into(),
+            "--data".into(),
+            self.folder().join(name).display().to_string(),
+        ];
         all.extend(["--name", name, "--listen", &http, "--peer-listen", &peer].map(String::from));
         match self.houses.values().next() {
             None => all.push("--bootstrap".into()),

@@ -4,6 +4,7 @@
 use evener_core::{
     command::{self, Command, LetterChange, Operate, Outcome, Why},
     id::NodeId,
+    processor::Handler,
     state::{Aim, State},
 };
 use tokio::time::timeout;
@@ -163,6 +164,10 @@ fn waits_for(engine: &Engine, state: &State, aim: &Aim) -> Option<String> {
 fn command(engine: &Engine, what: &What) -> Result<command::Change, ApiError> {
     use command::Change as To;
     Ok(match what {
+        What::Create(definition) if matches!(definition.handler, Handler::Exec(_)) && !engine.allows_exec() => {
+            let message = format!("processor {} would run a program, and this node does not allow it", definition.name);
+            return Err(ApiError::new(&codes::EXEC_NOT_ALLOWED, message));
+        }
         What::Create(definition) => To::Create(definition.clone()),
         What::Delete(name) => To::Delete(name.clone()),
         What::Pause(name) => To::Pause(name.clone(), true),

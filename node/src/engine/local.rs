@@ -35,6 +35,8 @@ struct Inner {
     board: StatusBoard,
     metrics: Metrics,
     peers: Peers,
+    /// Whether processors that run programs may be created here.
+    allows_exec: bool,
     begun: Instant,
 }
 
@@ -45,10 +47,11 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// The engine of this member.
+    /// The engine of this member. `allows_exec`: whether processors that run programs may be created here.
     #[must_use]
-    pub fn new(cluster: Cluster, board: StatusBoard, metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { cluster, board, metrics, peers: Peers::default(), begun: Instant::now() }))
+    pub fn new(cluster: Cluster, board: StatusBoard, metrics: Metrics, allows_exec: bool) -> Self {
+        let peers = Peers::default();
+        Self(Arc::new(Inner { cluster, board, metrics, peers, allows_exec, begun: Instant::now() }))
     }
 
     /// Answers one request.
@@ -121,6 +124,10 @@ impl Engine {
 
     pub(super) fn cluster(&self) -> &Cluster {
         &self.0.cluster
+    }
+
+    pub(super) fn allows_exec(&self) -> bool {
+        self.0.allows_exec
     }
 
     pub(super) fn board(&self) -> &StatusBoard {

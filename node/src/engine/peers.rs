@@ -99,7 +99,9 @@ mod tests {
         engine.board().stand_still("p/3", vec![still.clone()]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Api::new(Arc::new(engine.clone()), Metrics::default(), Arc::new(Vec::new)).router();
+        let router =
+            Api::new(Arc::new(engine.clone()), Metrics::default(), Arc::new(Vec::new), crate::http::Hosts::default())
+                .router();
         tokio::spawn(serve(listener, router, CONNECTIONS_MAX, CancellationToken::new()));
 
         let peers = Peers::default();

@@ -35,9 +35,25 @@ async fn alone_with(limits: Limits) -> Engine {
     let disk = Arc::new(MemoryDisk::new());
     let cluster = Members::start(config, disk, Arc::new(TcpTransport), Arc::new(SystemClock));
     let cluster = cluster.await.expect("a node alone starts");
+    running(cluster, true).await
+}
+
+async fn running(cluster: Members, allows_exec: bool) -> Engine {
     let session = cluster.session().wait_for(Option::is_some).await.map(|_| ());
     session.expect("its session begins");
-    Engine::new(cluster, StatusBoard::default(), Metrics::default())
+    Engine::new(cluster, StatusBoard::default(), Metrics::default(), allows_exec)
+}
+
+#[tokio::test]
+async fn a_node_that_allows_no_programs_creates_no_processor_that_runs_one() {
+    let engine = alone().await;
+    let strict = running(engine.cluster().clone(), false).await;
+    let what = create(r#"{"name":"p","exec":"true"}"#);
+    let error = change(&strict, what.clone()).await.unwrap_err();
+    assert_eq!((error.code.as_ref(), error.class), ("EV0703", crate::error::Class::Refused));
+    assert!(error.hint.contains("--allow-exec"), "{}", error.hint);
+    assert!(engine.cluster().state().processor("p").is_none());
+    change(&engine, what).await.unwrap();
 }
 
 fn event(id: u32, stream: &str, kind: &str) -> Event {

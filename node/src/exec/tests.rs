@@ -255,3 +255,14 @@ async fn a_program_that_does_not_end_by_itself_is_told_to() {
 async fn a_program_that_will_not_end_is_killed() {
     stubborn("trap '' TERM", Duration::ZERO, Duration::ZERO).await;
 }
+
+#[tokio::test]
+async fn a_node_that_allows_no_programs_starts_none_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("seen");
+    let settings = Settings { allowed: false, ..Settings::default() };
+    let runner = ExecRunner::new("mail", recorder(&file), "n1", settings);
+    let Verdict::Unable { cause } = runner.run(delivery(3, "1")).await else { panic!("it ran") };
+    assert!(cause.contains("without --allow-exec"), "{cause}");
+    assert_eq!(lines(&file, 3), [""; 0]);
+}

@@ -7,6 +7,7 @@ mod answer;
 mod body;
 mod connections;
 mod health;
+mod hosts;
 mod metrics;
 mod openapi;
 mod page;
@@ -35,6 +36,7 @@ use crate::{
 
 pub use connections::{CONNECTIONS_MAX, connections_max, serve};
 pub use health::Check;
+pub use hosts::Hosts;
 
 use answer::{failed, reply};
 use body::Budget;
@@ -51,14 +53,16 @@ pub struct Api {
     pub metrics: Metrics,
     /// What `/livez`, `/readyz` and `/healthz` show.
     pub health: Health,
+    /// The names it is served under.
+    pub hosts: Hosts,
     budget: Budget,
 }
 
 impl Api {
-    /// Routes over `answers`.
+    /// Routes over `answers`, served under these names.
     #[must_use]
-    pub fn new(answers: Arc<dyn Answers>, metrics: Metrics, health: Health) -> Self {
-        Self { answers, metrics, health, budget: Budget::default() }
+    pub fn new(answers: Arc<dyn Answers>, metrics: Metrics, health: Health, hosts: Hosts) -> Self {
+        Self { answers, metrics, health, hosts, budget: Budget::default() }
     }
 
     /// The router for all of it.
@@ -76,7 +80,7 @@ impl Api {
             .merge(page::routes())
             .fallback(no_such_route)
             .method_not_allowed_fallback(no_such_method)
-            .layer(axum::middleware::from_fn(same_origin))
+            .layer(axum::middleware::from_fn_with_state(self.clone(), own_site))
             .layer(axum::middleware::from_fn_with_state(self.clone(), metrics::count))
             .with_state(self)
     }
@@ -138,9 +142,13 @@ async fn no_such_method(method: Method, uri: Uri) -> Response {
     failed(&ApiError::new(&codes::NO_SUCH_METHOD, format!("{} does not take {method}", uri.path())))
 }
 
-/// A page of somebody else's, open in a browser on this machine, may not use this server: there is no other
-/// protection yet.
-async fn same_origin(request: Request, next: axum::middleware::Next) -> Response {
+/// Refuses what a page of another site, open in a browser on this machine, may ask of this server: there is no other
+/// protection yet. Such a page tells its own origin, or has its own name resolve to this machine.
+async fn own_site(State(api): State<Api>, request: Request, next: axum::middleware::Next) -> Response {
+    if let Some(host) = api.hosts.foreign(request.uri(), request.headers()) {
+        let message = format!("the request is addressed to {host:?}, which is no name of this node");
+        return failed(&ApiError::new(&codes::OTHER_HOST, message));
+    }
     match foreign(request.headers()) {
         None => next.run(request).await,
         Some(origin) => {

@@ -125,7 +125,7 @@ pub fn router(small: Arc<Small>) -> Router {
         let storage = Check { name: "storage", vital: true, trouble: None, note: None };
         vec![storage, Check { name: "leader", vital: false, trouble: trouble.clone(), note: None }]
     });
-    Api::new(small, Metrics::default(), health).router()
+    Api::new(small, Metrics::default(), health, Hosts::default()).router()
 }
 
 struct Http(String, reqwest::Client);
@@ -282,6 +282,26 @@ async fn a_page_of_another_site_may_not_write() {
     assert_eq!(post("http://evil.example").await, 403);
     assert_eq!(small.log.lock().len(), 0);
     assert_eq!(post(&http.0).await, 200);
+}
+
+#[tokio::test]
+async fn every_route_is_served_only_under_the_nodes_own_names() {
+    let (small, http) = Http::start().await;
+    for row in TABLE {
+        let path = row.path.replace("{name}", "p").replace("{id}", "x");
+        let method = row.method.parse().unwrap();
+        let request = http.1.request(method, format!("{}{path}", http.0)).header("host", "evil.example:4750");
+        let response = request.header("origin", "http://evil.example:4750").body("{}").send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 403, "{} {path}", row.method);
+    }
+    for path in ["/", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "/nothing"] {
+        let response = http.1.get(format!("{}{path}", http.0)).header("host", "evil.example").send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 403, "{path}");
+        assert!(response.text().await.unwrap().contains("EV0702"), "{path}");
+    }
+    assert_eq!((small.log.lock().len(), small.changes.lock().len()), (0, 0));
+    let named = http.1.get(format!("{}/livez", http.0)).header("host", "localhost:9").send().await.unwrap();
+    assert_eq!(named.status().as_u16(), 200);
 }
 
 #[tokio::test]

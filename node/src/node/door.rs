@@ -11,7 +11,7 @@ use crate::{
     codes,
     engine::Late,
     error::ApiError,
-    http::{self, Api},
+    http::{self, Api, Hosts},
     metrics::Metrics,
     settings::Settings,
     threads::Threads,
@@ -48,7 +48,7 @@ impl Door {
             None => format!("http://{}", settings.listen),
         };
         let health = late.health();
-        let router = Api::new(Arc::new(late), metrics, health).router();
+        let router = Api::new(Arc::new(late), metrics, health, Hosts::of(settings)).router();
         let stop = CancellationToken::new();
         let serving = threads.spawn(http::serve(listener, router, http::connections_max(), stop.clone()));
         Ok(Self { url, serving: Mutex::new(Some(serving)), stop })

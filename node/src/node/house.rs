@@ -81,7 +81,7 @@ pub(super) async fn start(
         tracing::warn!(node = settings.name, "{told}");
     }
     let board = StatusBoard::default();
-    let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone());
+    let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone(), settings.allow_exec);
     late.arrive(engine.clone());
     let watch = handlers.watch().clone().watch(board.clone(), outside.clock.clone());
     let watching = node_threads.spawn(watch);

@@ -208,7 +208,8 @@ pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, 
 
 /// How the actors are set, as the settings say.
 pub(super) fn actors(settings: &Settings) -> actors::Settings {
-    let programs = exec::Settings { answer_wait: settings.answer_wait, ..exec::Settings::default() };
+    let programs =
+        exec::Settings { allowed: settings.allow_exec, answer_wait: settings.answer_wait, ..exec::Settings::default() };
     let bounds = Bounds { hand_over_wait: settings.hand_over_wait, ..Bounds::default() };
     actors::Settings { bounds, programs }
 }

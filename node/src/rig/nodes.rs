@@ -153,7 +153,7 @@ impl Nodes {
         let file = File::options().create(true).append(true).open(&log);
         let file = file.map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let mut command = Command::new(&self.program);
-        command.arg("serve").arg("--data").arg(folder.join(&node.name)).args(["--name", &node.name]);
+        command.args(["serve", "--allow-exec"]).arg("--data").arg(folder.join(&node.name)).args(["--name", &node.name]);
         command.args(["--listen", &node.http, "--peer-listen", &node.peer]);
         match nth {
             0 => command.arg("--bootstrap"),

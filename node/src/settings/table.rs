@@ -101,6 +101,9 @@ settings! {
     "node.insecure_listen" insecure_listen: bool = "false", "insecure-listen",
         "Accept to listen beyond loopback without TLS and authentication",
         "whoever reaches the address can read and write everything";
+    "http.allowed_hosts" allowed_hosts: Vec<String> = "", "allowed-hosts",
+        "Further host names under which clients may address this node, as behind a proxy; separated by commas",
+        "a name that another site made up must not reach a node on this machine";
     "cluster.bootstrap" bootstrap: bool = "false", "bootstrap",
         "Found a new cluster, if the data directory is empty",
         "two clusters by mistake are worse than none";
@@ -130,6 +133,9 @@ settings! {
     "processing.hand_over_wait" hand_over_wait: Duration = "5s", "hand-over-wait",
         "How long a segment that moves waits for the handler at work on it",
         "as long as a lease: longer waits are put off instead";
+    "processing.allow_exec" allow_exec: bool = "false", "allow-exec",
+        "Run handler programs on this node, and let clients of this node create processors that run them",
+        "whoever may send requests could otherwise run commands on this machine";
     "processing.answer_wait" answer_wait: Duration = "30s", "answer-wait",
         "How long a handler program may take for one event; then it is killed, and the attempt has failed",
         "longer than a slow service, shorter than it takes to wonder";

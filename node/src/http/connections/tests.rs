@@ -49,7 +49,7 @@ impl Knocker {
 
 #[tokio::test(start_paused = true)]
 async fn p10_whoever_does_not_say_what_it_wants_is_let_go() {
-    for half in ["", "GET /livez HTTP/1.1\r\nhost: x\r\nx-more: "] {
+    for half in ["", "GET /livez HTTP/1.1\r\nhost: localhost\r\nx-more: "] {
         let mut knocker = Knocker::new();
         knocker.say(half).await;
         let (heard, after) = knocker.hear().await;
@@ -70,7 +70,7 @@ async fn p10_a_head_that_is_too_long_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn p10_a_body_that_stops_is_refused_soon() {
     let mut knocker = Knocker::new();
-    knocker.say("POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n{\"events\":[").await;
+    knocker.say("POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4000000\r\n\r\n{\"events\":[").await;
     let (heard, after) = knocker.hear().await;
     assert!(heard.starts_with("HTTP/1.1 408") && heard.contains("EV0108"), "{heard}");
     assert!(after >= BODY_PAUSE_MAX && after < BODY_PAUSE_MAX * 2, "{after:?}");
@@ -79,7 +79,7 @@ async fn p10_a_body_that_stops_is_refused_soon() {
 #[tokio::test(start_paused = true)]
 async fn p10_a_body_that_trickles_is_refused_too() {
     let mut knocker = Knocker::new();
-    knocker.say("POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n").await;
+    knocker.say("POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4000000\r\n\r\n").await;
     let (mut reading, mut writing) = tokio::io::split(knocker.stream);
     let trickle = tokio::spawn(async move {
         while writing.write_all(b" ").await.is_ok() {
@@ -99,7 +99,7 @@ async fn a_body_that_keeps_the_pace_is_taken_however_long_it_takes() {
     let chunks = 20;
     let event = r#"{"events":[{"id":"1","source":"s","type":"t"}]}"#;
     let length = chunks * BODY_BYTES_PER_SECOND_MIN + event.len();
-    knocker.say(&format!("POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n")).await;
+    knocker.say(&format!("POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n")).await;
     for _ in 0..chunks {
         tokio::time::sleep(Duration::from_secs(1)).await;
         knocker.say(&" ".repeat(BODY_BYTES_PER_SECOND_MIN)).await;
@@ -112,7 +112,7 @@ async fn a_body_that_keeps_the_pace_is_taken_however_long_it_takes() {
 #[tokio::test(start_paused = true)]
 async fn a_tail_lives_as_long_as_somebody_listens() {
     let mut knocker = Knocker::new();
-    knocker.say("GET /page/live HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    knocker.say("GET /page/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let mut heard = 0;
     while knocker.begun.elapsed() < HEAD_WAIT * 3 {
         knocker.hear_until("\n\n\r\n").await;
@@ -128,7 +128,7 @@ async fn p10_one_connection_too_many_hears_why_and_the_next_is_served_once_there
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, router(Arc::new(Small::default())), 2, stop.clone()));
     let ask = async |stream: &mut TcpStream, end: &str| {
-        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         let mut heard = Vec::new();
         while !heard.ends_with(end.as_bytes()) && stream.read_buf(&mut heard).await.unwrap() > 0 {}
         String::from_utf8(heard).unwrap()
