@@ -5,10 +5,11 @@ use clap::Subcommand;
 use super::{
     Server,
     args::{Changing, name},
+    fold::{folded, ranges},
     output::{count, maybe, table},
 };
 use crate::{
-    engine::{Cluster, Reply, Request, What},
+    engine::{Cluster, Reply, Request, Unowned, What},
     error::ApiError,
 };
 
@@ -90,11 +91,10 @@ fn text(cluster: &Cluster) -> String {
         text += &format!("{}{name} does not vote: {why}\n", if nth == 0 { "\n" } else { "" });
     }
     if !cluster.unowned.is_empty() {
-        let rows = cluster
-            .unowned
-            .iter()
-            .map(|unowned| [unowned.processor.clone(), unowned.segment.to_string(), unowned.reason.clone()]);
-        text += &format!("\nnobody owns:\n{}", table(["processor", "segment", "why"], rows));
+        let of = |unowned: &Unowned| ((unowned.processor.clone(), unowned.reason.clone()), unowned.segment);
+        let rows = folded(cluster.unowned.iter().map(of));
+        let rows = rows.into_iter().map(|((processor, reason), ids)| [processor, ranges(&ids), reason]);
+        text += &format!("\nnobody owns:\n{}", table(["processor", "segments", "why"], rows));
     }
     text
 }

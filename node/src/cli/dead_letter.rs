@@ -9,7 +9,7 @@ use super::{
     Server,
     args::{Changing, name, number},
     block_on, leaderless, not_yet,
-    output::{count, from_now, maybe, some, table},
+    output::{count, due, maybe, some, table},
 };
 use crate::{
     client::Client,
@@ -104,7 +104,11 @@ fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
         return format!("nothing of {name} is set aside\n");
     }
     if operation.dry_run {
-        return format!("it would {verb} {sequences} of {name}; nothing was changed\n");
+        let what = match verb {
+            "skip" => format!("skip {}, the first of {}", some(touched, "event"), each(&sequences, touched)),
+            _ => format!("{verb} {sequences}"),
+        };
+        return format!("it would {what} of {name}; nothing was changed\n");
     }
     let (is, it, its) =
         if touched == 1 { ("is", "it", "its first event") } else { ("are", "them", "their first events") };
@@ -117,6 +121,10 @@ fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
         "skip" => format!("{sequences} of {name} went past {its}, and {is} tried again behind it\n{see}\n"),
         _ => format!("{sequences} of {name} {is} given up; all events of {it} count as skipped\n"),
     }
+}
+
+fn each(sequences: &str, count: u64) -> String {
+    if count == 1 { sequences.to_owned() } else { format!("each of {sequences}") }
 }
 
 /// What a processor has set aside.
@@ -146,7 +154,7 @@ fn text(name: &str, letters: &[DeadLetter]) -> String {
             count(aside.letters.len() as u64),
             maybe(first.map(|letter| letter.position)),
             maybe(first.map(|letter| letter.attempts)),
-            maybe(aside.retry_at.as_deref().map(from_now)),
+            maybe(aside.retry_at.as_deref().map(due)),
             aside.cause.clone(),
         ]
     });
@@ -176,6 +184,14 @@ mod tests {
         assert!(retried.starts_with("2 sequences of totals are tried again now, from their first events on\n"));
         assert!(retried.contains("evener dead-letter list totals"), "{retried}");
         assert!(told("drop", 1, false).starts_with("1 sequence of totals is given up"));
+        assert_eq!(
+            told("skip", 1, true),
+            "it would skip 1 event, the first of 1 sequence of totals; nothing was changed\n"
+        );
+        assert_eq!(
+            told("skip", 2, true),
+            "it would skip 2 events, the first of each of 2 sequences of totals; nothing was changed\n"
+        );
         assert_eq!(told("drop", 3, true), "it would drop 3 sequences of totals; nothing was changed\n");
         assert_eq!(told("retry", 0, false), "nothing of totals is set aside\n");
     }

@@ -12,6 +12,7 @@ mod serve;
 
 mod append;
 mod export;
+mod fold;
 mod import;
 mod read;
 mod tail;

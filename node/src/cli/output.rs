@@ -192,6 +192,14 @@ pub fn from_now(time: &str) -> String {
     }
 }
 
+/// When something is to happen, from now: what should have by now is about to.
+pub fn due(time: &str) -> String {
+    match time.parse::<jiff::Timestamp>() {
+        Ok(at) if at <= jiff::Timestamp::now() => "due now".to_owned(),
+        _ => from_now(time),
+    }
+}
+
 /// Seconds in the unit that fits.
 pub fn span(seconds: u64) -> String {
     match seconds {
@@ -274,6 +282,9 @@ mod tests {
         assert!(["in 90 s", "in 89 s"].contains(&seconds(90).as_str()), "{}", seconds(90));
         assert_eq!((seconds(-600), seconds(90_000)), ("10 min ago".into(), "in 25 h".into()));
         assert_eq!(from_now("later"), "later");
+        let at = |seconds: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string();
+        assert_eq!((due(&at(-54)), due("later")), ("due now".into(), "later".into()));
+        assert!(due(&at(90)).starts_with("in "), "{}", due(&at(90)));
     }
 
     #[test]

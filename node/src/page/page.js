@@ -54,6 +54,18 @@ function stateOf({ state, set_aside: aside }) {
 const lag = (s) =>
   s.lag_events === 0 ? 'none' : `${number(s.lag_events)} · ${s.lag_seconds < 10 ? s.lag_seconds.toFixed(1) : number(Math.round(s.lag_seconds))} s`;
 const at = (time) => (time ? new Date(time).toLocaleTimeString() : '');
+const isDue = (time) => new Date(time) <= Date.now();
+const due = (time) => (time && isDue(time) ? 'due now' : at(time));
+/** Gives a reason that several segments have to the first of them; the others refer to that. */
+function foldReasons(segments) {
+  const first = new Map();
+  return segments.map((s) => {
+    if (!s.reason) return s;
+    if (first.has(s.reason)) return { ...s, reason: `as segment ${first.get(s.reason)}` };
+    first.set(s.reason, s.id);
+    return s;
+  });
+}
 
 const NODES = [
   ['node', (m) => m.name, (m) => `owner ${ownerClass(m.name)}`],
@@ -71,7 +83,7 @@ const SEGMENTS = [
   ['token', (s) => number(s.token), 'n'],
   ['lag', lag, 'n'],
   ['state', (s) => stateOf(s)[0], (s) => stateOf(s)[1]],
-  ['why', (s) => [s.reason, s.attempt && `attempt ${s.attempt}`, s.retry_at && `retry at ${at(s.retry_at)}`]
+  ['why', (s) => [s.reason, s.attempt && `attempt ${s.attempt}`, s.retry_at && (isDue(s.retry_at) ? 'retry due now' : `retry at ${at(s.retry_at)}`)]
     .filter(Boolean).join(' · '), 'wide cause'],
 ];
 const LETTERS = [
@@ -80,7 +92,7 @@ const LETTERS = [
   ['events', (d) => number(d.letters.length), 'n'],
   ['position', (d) => number(d.letters[0].position), 'n'],
   ['attempts', (d) => d.letters[0].attempts, 'n'],
-  ['retry', (d) => at(d.retry_at)],
+  ['retry', (d) => due(d.retry_at)],
   ['lent to', (d) => d.lent_to],
   ['cause', (d) => d.cause, 'wide cause'],
 ];
@@ -118,7 +130,7 @@ function showProcessor(article, processor, letters) {
   });
   const behind = processor.segments.reduce((sum, s) => sum + s.lag_events, 0);
   text(segments.firstChild, `${plural(processor.segments.length, 'segment')}, lag: ${behind ? plural(behind, 'event') : 'none'}`);
-  table(segments.children[1], SEGMENTS, processor.segments);
+  table(segments.children[1], SEGMENTS, foldReasons(processor.segments));
   const { sequences, letters: waiting, dead } = processor.set_aside;
   aside.hidden = sequences === 0;
   text(aside.firstChild, `set aside: ${plural(sequences, 'sequence')}, ${plural(waiting, 'event')}` +

@@ -9,7 +9,7 @@ use super::listed;
 use crate::{
     cli::{
         Format, Server, block_on,
-        output::{from_now, maybe, some, table, wrapped},
+        output::{due, maybe, some, table, wrapped},
     },
     client::{Client, Line},
     codes,
@@ -108,7 +108,7 @@ fn text(name: &str, aside: &DeadLetter, events: &[Option<String>]) -> String {
         &aside.letters[0],
         match aside.state.as_str() {
             "dead" => "dead: it waits for a person".to_owned(),
-            state => format!("{state}, tried again {}", maybe(aside.retry_at.as_deref().map(from_now))),
+            state => format!("{state}, tried again {}", maybe(aside.retry_at.as_deref().map(due))),
         },
     );
     let lent = aside.lent_to.as_ref().map(|node| format!(", now by {node}")).unwrap_or_default();
