@@ -28,8 +28,18 @@ impl Backoff {
     #[must_use]
     pub fn wait(self, attempt: u32, draw: u16) -> Duration {
         debug_assert!(attempt > 0, "there is no wait before the first attempt");
-        let doubled = u64::from(self.first_ms) << attempt.saturating_sub(1).min(32);
-        let whole = doubled.min(u64::from(self.max_ms));
+        self.drawn(u64::from(self.first_ms) << attempt.saturating_sub(1).min(32), draw)
+    }
+
+    /// Returns the wait after one of this length, where attempts are not counted.
+    #[must_use]
+    pub fn after(self, wait: Duration, draw: u16) -> Duration {
+        let before = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.drawn(before.saturating_mul(2).max(u64::from(self.first_ms)), draw)
+    }
+
+    fn drawn(self, whole_ms: u64, draw: u16) -> Duration {
+        let whole = whole_ms.min(u64::from(self.max_ms));
         Duration::from_millis(whole - (whole * u64::from(draw) / 10) / 65_536)
     }
 }

@@ -1,11 +1,19 @@
 //! A claim: the right to handle a segment, fenced by its epoch.
 //!
 //! The epoch fences more than the log: handlers are shown it, to fence databases of their own with. Those keep the
-//! highest one seen for a processor and segment and refuse a lower one; they know nothing else. So whoever handles
-//! an event of the segment is shown the claim's epoch, also the holder of a [loan](crate::letter::Loan) out of it,
-//! and it grows whenever *any* right in the segment is taken from somebody who may still be at work under it: with
-//! every change of owner, and with every loan that is taken back. Then whoever holds a right is shown more than
-//! all who held one before, and a late write is refused once one of the others has written.
+//! highest one seen for each segment of a processor, by id *and* mask, and refuse an event for which a segment that
+//! shares hashes with its own ([`Segment::overlaps`](crate::segment::Segment::overlaps)) has a higher one; they know
+//! nothing else. So whoever handles an event of the segment is shown the claim's epoch, also the holder of a
+//! [loan](crate::letter::Loan) out of it, and it grows whenever *any* right in the segment is taken from somebody who
+//! may still be at work under it: with every change of owner, with every loan that is taken back, and with every split
+//! and merge, which give each new segment an epoch above all there were. Then whoever holds a right is shown more than
+//! all who held one before, and a late write is refused once one of the others has written, whatever the segments
+//! were then.
+//!
+//! By the id alone it would not be: segment 1 is cut out of segment 0, whose late owner looks at the row of segment 0.
+//! A rule by row of the user's data would not do either: rows that are inserted, or deleted, remember no epoch.
+
+use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,9 +34,9 @@ pub struct Claim {
     /// Where the plan wants it next; the owner then hands it over.
     pub motion: Motion,
     /// Nodes that may not have it for now.
-    pub bars: alloc::vec::Vec<Bar>,
+    pub bars: Vec<Bar>,
     /// The node an operator bound it to.
-    pub pin: Option<NodeId>,
+    pub pin: Option<Pin>,
 }
 
 /// What the owner of a claim is asked to do with it.
@@ -43,6 +51,15 @@ pub enum Motion {
     Release,
 }
 
+/// A node that an operator bound the claim to: the claim goes there whenever that node can have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Which node.
+    pub node: NodeId,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+}
+
 /// A node that may not have the claim before `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bar {
@@ -50,6 +67,19 @@ pub struct Bar {
     pub node: NodeId,
     /// Until when, on the log's clock.
     pub until: Timestamp,
+    /// Why.
+    pub cause: BarCause,
+}
+
+/// Why a node may not have a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum BarCause {
+    /// An operator released the segment there.
+    Released,
+    /// The event that the segment waits with failed there (`on_error: stop`).
+    Failed,
+    /// The handler could not be asked there.
+    Unable,
 }
 
 impl Claim {
@@ -80,9 +110,15 @@ impl Claim {
         self.bars.iter().any(|bar| bar.node == node && now < bar.until)
     }
 
-    /// Bars `node` until `until`, and forgets bars that have ended.
-    pub fn bar(&mut self, node: NodeId, now: Timestamp, until: Timestamp) {
-        self.bars.retain(|bar| bar.node != node && now < bar.until);
-        self.bars.push(Bar { node, until });
+    /// Bars a node, and forgets bars that have ended.
+    pub fn bar(&mut self, now: Timestamp, bar: Bar) {
+        self.bars.retain(|known| known.node != bar.node && now < known.until);
+        self.bars.push(bar);
+    }
+
+    /// Returns the node that an operator bound it to.
+    #[must_use]
+    pub fn pinned_to(&self) -> Option<NodeId> {
+        self.pin.as_ref().map(|pin| pin.node)
     }
 }

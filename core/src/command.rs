@@ -276,7 +276,7 @@ pub enum LetterMove {
         /// It was skipped, not handled.
         skipped: bool,
     },
-    /// The first letter failed once more.
+    /// The first letter failed once more: as builds before `Tried` told it.
     Failed {
         /// By which right.
         right: Right,
@@ -317,6 +317,21 @@ pub enum LetterMove {
         right: Right,
         /// Its sequence.
         sequence: SequenceKey,
+    },
+    /// The first letter was tried, and was not handled.
+    Tried {
+        /// By which right.
+        right: Right,
+        /// Its sequence.
+        sequence: SequenceKey,
+        /// The event.
+        position: Position,
+        /// The sequence's as the try began: a try that began before a person changed the schedule changes it no more.
+        revision: u32,
+        /// How.
+        failure: Failure,
+        /// Not the event failed: its handler cannot be asked on this node. It counts as no attempt.
+        unable: bool,
     },
 }
 
@@ -383,7 +398,7 @@ pub enum Change {
     Pause(String, bool),
     /// A segment is taken from its owner, who may not have it back for two leases.
     Release(String, SegmentId),
-    /// A segment is given to this node.
+    /// A segment is given to this node, and bound to it.
     Claim(String, SegmentId, NodeId),
     /// A segment is no longer bound to a node.
     Unpin(String, SegmentId),
@@ -397,6 +412,8 @@ pub enum Change {
     Leave(NodeId),
     /// This member is to lead, from a later term on than this one.
     Lead(NodeId, Term),
+    /// The event that a segment waits with, which is the one at this position, is passed over.
+    SkipEvent(String, SegmentId, Position),
 }
 
 /// Which sequences are meant.

@@ -91,6 +91,9 @@ pub struct SetAside {
     pub waiting: Waiting,
     /// To whom its next try is lent, from the fourth attempt on.
     pub loan: Option<Loan>,
+    /// Grows whenever the schedule is changed by anything but an attempt. What comes of a try that began under an
+    /// earlier one is not counted.
+    pub revision: u32,
 }
 
 impl SetAside {

@@ -11,6 +11,7 @@ use crate::{
     hash,
     id::{ContextId, Generation, LogIndex, Position, ProcessorId, SegmentId},
     letter::{Failure, SequenceKey, SetAside},
+    limits::Limits,
     segment::Segment,
     sequence::Sequencing,
     time::Timestamp,
@@ -129,6 +130,39 @@ pub struct Stall {
     pub recorded: Timestamp,
 }
 
+/// How full a limit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fullness {
+    /// So much of it is used.
+    pub used: u64,
+    /// The limit.
+    pub max: u64,
+}
+
+/// Whether somebody should look at what fills a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// There is room.
+    #[default]
+    Room,
+    /// Four fifths of it are used.
+    Near,
+    /// All of it is.
+    Full,
+}
+
+impl Fullness {
+    /// Returns whether it is near the limit, or has reached it.
+    #[must_use]
+    pub const fn level(self) -> Level {
+        match self {
+            Self { used, max } if used >= max => Level::Full,
+            Self { used, max } if used * 5 >= max * 4 => Level::Near,
+            _ => Level::Room,
+        }
+    }
+}
+
 impl Definition {
     /// What must not change silently: what decides which segment an event belongs to.
     #[must_use]
@@ -165,9 +199,33 @@ impl Processor {
         self.set_aside.values().filter(|set_aside| set_aside.waiting == dead).count()
     }
 
+    /// Returns how full `letters_max` is for the sequence that has the most letters, and how full `sequences_max` is.
+    #[must_use]
+    pub fn fullness(&self, limits: &Limits) -> (Fullness, Fullness) {
+        let letters = self.set_aside.values().map(|set_aside| set_aside.letters.len() as u64).max().unwrap_or(0);
+        let sequences = self.set_aside.len() as u64;
+        let of = |used, max: u32| Fullness { used, max: u64::from(max) };
+        (of(letters, limits.letters_max), of(sequences, limits.sequences_max))
+    }
+
     /// Its segments' ids, in order.
     #[must_use]
     pub fn segment_ids(&self) -> Vec<SegmentId> {
         self.segments.keys().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_near_from_four_fifths_on() {
+        let level = |used, max| Fullness { used, max }.level();
+        assert_eq!([level(0, 10), level(7, 10), level(8, 10), level(10, 10)].map(|level| level as u8), [0, 0, 1, 2]);
+        assert_eq!(
+            [level(819, 1_024), level(820, 1_024), level(0, 1), level(1, 1)].map(|level| level as u8),
+            [0, 1, 0, 2]
+        );
     }
 }

@@ -29,6 +29,12 @@ impl Segment {
         self.mask <= other.mask && other.id & self.mask == self.id
     }
 
+    /// Returns whether there are hashes that both have.
+    #[must_use]
+    pub const fn overlaps(self, other: Self) -> bool {
+        (self.id ^ other.id) & self.mask & other.mask == 0
+    }
+
     /// Its name within the processor.
     #[must_use]
     pub const fn name(self) -> SegmentId {

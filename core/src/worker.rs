@@ -348,6 +348,13 @@ impl<T: Clone> Worker<T> {
         }
     }
 
+    /// Nobody could be asked about a letter: its attempts stay as they are, and the waits double.
+    fn unable(&self, waits: &Waits, fault: Fault) -> Failure {
+        let wait = fault.after.unwrap_or_else(|| self.settings.backoff.after(waits.wait, fault.draw));
+        let fault = Fault { after: Some(wait), ..fault };
+        Failure { attempt: waits.attempts, ..self.failure(waits.attempts + 1, fault) }
+    }
+
     /// Tries the letters that are due.
     fn begin_tries(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         if self.draining != Draining::No || self.paused {
@@ -365,8 +372,8 @@ impl<T: Clone> Worker<T> {
             } else if running < TRIES_MAX {
                 running += 1;
                 self.tries.insert(sequence.clone(), Try::Running(*waits));
-                let (sequence, position, attempt) = (sequence.clone(), waits.position, waits.attempts + 1);
-                effects.push(Effect::Try { sequence, position, attempt, right });
+                let Waits { position, attempts, mask, .. } = *waits;
+                effects.push(Effect::Try { sequence: sequence.clone(), position, attempt: attempts + 1, right, mask });
             }
         }
         effects.extend(next.map(Effect::WakeAt));
@@ -380,8 +387,9 @@ impl<T: Clone> Worker<T> {
         self.letters.push(match fault.filter(|_| !skipped) {
             None => LetterMove::Done { right, sequence, position, skipped },
             Some(fault) => {
-                let failure = self.failure(waits.attempts + 1, fault);
-                LetterMove::Failed { right, sequence, position, failure }
+                let unable = fault.meaning == Meaning::Unable;
+                let failure = if unable { self.unable(&waits, fault) } else { self.failure(waits.attempts + 1, fault) };
+                LetterMove::Tried { right, sequence, position, revision: waits.revision, failure, unable }
             }
         });
     }

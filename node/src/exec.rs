@@ -2,13 +2,14 @@
 //! stdout, a JSON object a line.
 //!
 //! ```text
-//! > {"delivery":1,"processor":"mail","segment":3,"epoch":8,"lent":false,"attempt":1,"replaying":false,"event":{…}}
+//! > {"delivery":1,"processor":"mail","segment":3,"mask":15,"epoch":8,"lent":false,"attempt":1,…,"event":{…}}
 //! < {"delivery":1,"ok":true}
 //! > {"delivery":2,…}
 //! < {"delivery":2,"error":"no such address","verdict":"set-aside"}
 //! ```
 //!
-//! `processor`, `segment` and `epoch` are the fence to hand to a database, as [`Claim`](crate::handler::Claim) tells.
+//! `processor`, `segment`, `mask` and `epoch` are the fence to hand to a database, as
+//! [`Claim`](crate::handler::Claim) tells.
 //!
 //! A program is asked one thing at a time. What it does beside the contract with an event that it has read — it ends,
 //! prints something else, or does not answer — is a failed attempt that says so, and the next attempt, after the

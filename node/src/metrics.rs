@@ -50,6 +50,13 @@ pub struct OfVerdict {
     pub verdict: &'static str,
 }
 
+/// Which limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfLimit {
+    /// `letters_max` or `sequences_max`.
+    pub limit: &'static str,
+}
+
 /// Which segment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfSegment {
@@ -95,6 +102,14 @@ pub struct Metrics {
     pub set_aside: Family<OfProcessor, Gauge>,
     /// Sequences that wait for a person.
     pub dead: Family<OfProcessor, Gauge>,
+    /// Events skipped, ever.
+    pub skipped: Family<OfProcessor, Gauge>,
+    /// Letters.
+    pub letters: Family<OfProcessor, Gauge>,
+    /// Letters of the sequence that has the most.
+    pub letters_fullest: Family<OfProcessor, Gauge>,
+    /// Limits of what may be set aside.
+    pub limits: Family<OfLimit, Gauge>,
     /// Events that handlers of this node finished.
     pub handled: Family<OfProcessor, Counter>,
     /// Tries that failed on this node.
@@ -154,6 +169,10 @@ impl Default for Metrics {
             unowned: Family::default(),
             set_aside: Family::default(),
             dead: Family::default(),
+            skipped: Family::default(),
+            letters: Family::default(),
+            letters_fullest: Family::default(),
+            limits: Family::default(),
             handled: Family::default(),
             failures: Family::default(),
             takeover: quick(),
@@ -186,6 +205,12 @@ impl Metrics {
         all.register("segments_unowned", "segments that nobody owns", self.unowned.clone());
         all.register("sequences_set_aside", "sequences set aside", self.set_aside.clone());
         all.register("sequences_dead", "sequences that wait for a person", self.dead.clone());
+        let skipped = "events that a handler, on_error or a person skipped since the processor was created";
+        all.register("events_skipped", skipped, self.skipped.clone());
+        all.register("letters", "events that wait in sequences set aside", self.letters.clone());
+        let fullest = "letters of the sequence that has the most: at letters_max its segment stalls";
+        all.register("letters_fullest", fullest, self.letters_fullest.clone());
+        all.register("limit", "limits of what a processor may set aside", self.limits.clone());
         all.register("events_handled", "events that handlers of this node finished", self.handled.clone());
         let tries = "tries of an event that a handler of this node did not finish, by what it answered";
         all.register("handler_failures", tries, self.failures.clone());
@@ -200,7 +225,8 @@ impl Metrics {
     pub fn clear_processors(&self) {
         self.lag_events.clear();
         self.lag_time.clear();
-        for family in [&self.owned, &self.unowned, &self.set_aside, &self.dead] {
+        let families = [&self.owned, &self.unowned, &self.set_aside, &self.dead];
+        for family in families.into_iter().chain([&self.skipped, &self.letters, &self.letters_fullest]) {
             family.clear();
         }
     }

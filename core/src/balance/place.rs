@@ -38,7 +38,7 @@ impl Board {
             let mut slot = Slot { place: None, home: None, pinned: false, barred };
             let find = |node| nodes.iter().position(|c| c.node == node);
             let fits = |place: &usize| weights[*place] > 0 && slot.admits(*place);
-            let pin = claim.pin.and_then(find).filter(fits);
+            let pin = claim.pinned_to().and_then(find).filter(fits);
             let owner = claim.owner.filter(|_| claim.motion != Motion::Release);
             let place = pin.or_else(|| going(claim).and_then(find).filter(fits));
             let home = owner.and_then(find).filter(fits);

@@ -5,7 +5,7 @@ use std::{vec, vec::Vec};
 use proptest::{collection, prelude::*};
 
 use super::*;
-use crate::claim::Bar;
+use crate::claim::{Bar, BarCause, Pin};
 
 fn claim(owner: Option<u64>) -> Claim {
     Claim { owner: owner.map(NodeId), ..Claim::default() }
@@ -147,8 +147,11 @@ fn with_bars_and_pins(nodes: u64) -> impl Strategy<Value = View> {
     (any_view(nodes, 2, 6), marks).prop_map(|(mut view, marks)| {
         let claims = view.processors.iter_mut().flat_map(|table| table.claims.values_mut());
         for (claim, (pin, bars)) in claims.zip(marks) {
-            claim.pin = pin.map(NodeId);
-            claim.bars = bars.into_iter().map(|n| Bar { node: NodeId(n), until: Timestamp(5) }).collect();
+            claim.pin = pin.map(|node| Pin { node: NodeId(node), reason: None });
+            claim.bars = bars
+                .into_iter()
+                .map(|n| Bar { node: NodeId(n), until: Timestamp(5), cause: BarCause::Released })
+                .collect();
         }
         view
     })
@@ -178,7 +181,7 @@ proptest! {
             for (id, before) in &table.claims {
                 let fits = |n: NodeId| eligible(&view, table).any(|c| c.node == n) && !before.bars(n, view.now);
                 let place = going(&after[id]);
-                if let Some(pin) = before.pin.filter(|pin| fits(*pin)) {
+                if let Some(pin) = before.pinned_to().filter(|pin| fits(*pin)) {
                     prop_assert_eq!(place, Some(pin), "a pin wins");
                 } else if eligible(&view, table).any(|c| fits(c.node)) {
                     prop_assert!(place.is_some_and(fits), "{:?} is at {:?}", id, place);
@@ -235,7 +238,7 @@ fn a_fourth_node_takes_its_share_and_nothing_else_moves() {
 fn a_released_segment_waits_for_its_bar_and_says_so() {
     let mut released = claim(Some(1));
     released.motion = Motion::Release;
-    released.bars.push(Bar { node: NodeId(1), until: Timestamp(10) });
+    released.bars.push(Bar { node: NodeId(1), until: Timestamp(10), cause: BarCause::Released });
     let mut view =
         View { now: Timestamp(0), nodes: vec![node(1, 1)], processors: vec![table(0, &[1], vec![released])] };
     assert_eq!(plan(&view), vec![]);

@@ -29,7 +29,7 @@ pub enum Why {
     NobodyCan,
     /// All nodes that can run it are leaving.
     AllLeaving,
-    /// It was released by the only nodes that could have it, and may go back to the first of them then.
+    /// All nodes that could have it are barred, the first of them until then.
     BarredUntil(Timestamp),
     /// All nodes that can run it have the weight 0.
     NoWeight,
@@ -77,7 +77,7 @@ impl fmt::Display for Why {
             Self::NobodyCan => write!(f, "no node that is there can run this processor"),
             Self::AllLeaving => write!(f, "all nodes that can run this processor are leaving"),
             Self::BarredUntil(until) => {
-                write!(f, "it was released by the only nodes that could have it, and goes back at {} ms", until.0)
+                write!(f, "the nodes that can run this processor may not have it before {} ms", until.0)
             }
             Self::NoWeight => write!(f, "all nodes that can run this processor have the weight 0"),
         }

@@ -23,7 +23,9 @@ impl LetterMove {
         let texts = match self {
             Self::SetAside { sequence, kind, failure, .. } => sequence.name.len() + kind.len() + failure.cause.len(),
             Self::Queue { sequence, kind, .. } => sequence.name.len() + kind.len(),
-            Self::Failed { sequence, failure, .. } => sequence.name.len() + failure.cause.len(),
+            Self::Failed { sequence, failure, .. } | Self::Tried { sequence, failure, .. } => {
+                sequence.name.len() + failure.cause.len()
+            }
             Self::Stall { failure, .. } => failure.cause.len(),
             Self::Skipped { sequence, .. } | Self::Done { sequence, .. } | Self::Return { sequence, .. } => {
                 sequence.name.len()

@@ -191,7 +191,7 @@ impl Lane {
         self.aside.clear();
         let stalled = table.mine.get(&self.segment.name()).and_then(|mine| mine.stalled);
         let stalled = stalled.map(|(position, attempts, wait)| (position, attempts, wait, now));
-        let settings = table.settings(Some((self.segment.name(), self.epoch)), stalled, bounds);
+        let settings = table.settings(Some((self.segment, self.epoch)), stalled, bounds);
         effects.push(Effect::Start(worker, settings));
         if table.paused {
             effects.push(Effect::Paused(worker, true));

@@ -315,7 +315,8 @@ impl Coordinator {
         let mut sets = BTreeMap::<SegmentId, BTreeMap<SequenceKey, Waits>>::new();
         let mut lent = BTreeMap::new();
         for (sequence, (aside, due)) in &self.due {
-            let waits = |right| Waits { position: aside.position, attempts: aside.attempts, due: *due, right };
+            let Aside { position, attempts, mask, revision, wait, .. } = *aside;
+            let waits = |right| Waits { position, attempts, due: *due, right, mask, revision, wait };
             if let Some(right) = aside.lent_to_me {
                 lent.insert(sequence.clone(), waits(Some(right)));
             }
@@ -326,7 +327,7 @@ impl Coordinator {
         for (id, lane) in &mut self.lanes {
             let mut set = sets.remove(id).unwrap_or_default();
             for (sequence, position) in lane.refused_sequences() {
-                set.entry(sequence).or_insert(Waits { position, attempts: 0, due: None, right: None });
+                set.entry(sequence).or_insert(Waits::of_nobody(position));
             }
             if set == lane.aside && lane.settled == lane.told_aside {
                 continue;

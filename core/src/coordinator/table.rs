@@ -66,6 +66,12 @@ pub struct Aside {
     pub position: Position,
     /// How often that was tried.
     pub attempts: u32,
+    /// The mask of its segment.
+    pub mask: u32,
+    /// Of its schedule.
+    pub revision: u32,
+    /// The whole wait before the next try.
+    pub wait: Duration,
     /// When the log recorded the latest failure.
     pub recorded: Timestamp,
     /// What remained of the wait when this was looked at; none if it waits for a person.
@@ -75,7 +81,8 @@ pub struct Aside {
 impl Aside {
     /// Whether both speak of the same wait for the same try.
     pub(super) fn same_try(&self, other: &Self) -> bool {
-        let of = |aside: &Self| (aside.position, aside.attempts, aside.recorded, aside.remaining.is_some());
+        let of =
+            |aside: &Self| (aside.position, aside.attempts, aside.revision, aside.recorded, aside.remaining.is_some());
         of(self) == of(other)
     }
 }
@@ -105,15 +112,17 @@ impl Table {
     /// What a worker is made with.
     pub(super) fn settings(
         &self,
-        claim: Option<(SegmentId, Epoch)>,
+        claim: Option<(Segment, Epoch)>,
         stalled: Option<(Position, u32, Duration, Moment)>,
         bounds: Bounds,
     ) -> Settings {
         let stalled =
             stalled.map(|(position, attempts, wait, now)| Stalled { position, attempts, due: now.after(wait) });
         let Definition { on_error, backoff, .. } = self.definition;
+        let mask = claim.map_or(0, |(segment, _)| segment.mask);
+        let claim = claim.map(|(segment, epoch)| (segment.name(), epoch));
         let (batch_events_max, cause_bytes_max) = (bounds.batch_events_max, self.cause_bytes_max);
-        Settings { claim, on_error, backoff, batch_events_max, cause_bytes_max, stalled }
+        Settings { claim, mask, on_error, backoff, batch_events_max, cause_bytes_max, stalled }
     }
 }
 
@@ -146,6 +155,9 @@ fn asides(
             }),
             position: set_aside.first().position,
             attempts: set_aside.first().attempts,
+            mask: share.segment.mask,
+            revision: set_aside.revision,
+            wait,
             recorded: set_aside.recorded,
             remaining: (set_aside.waiting == Waiting::ForItsTime).then_some(remaining),
         };

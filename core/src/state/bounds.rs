@@ -47,7 +47,8 @@ impl Change {
             | Self::Pause(processor, _)
             | Self::Release(processor, _)
             | Self::Claim(processor, ..)
-            | Self::Unpin(processor, _) => name(limits, processor, "a processor's name"),
+            | Self::Unpin(processor, _)
+            | Self::SkipEvent(processor, ..) => name(limits, processor, "a processor's name"),
             Self::SetLimits(_) | Self::Leave(_) | Self::Lead(..) => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use alloc::{collections::VecDeque, format, string::String, vec::Vec};
 
 use super::State;
 use crate::{
-    claim::Claim,
+    claim::{Bar, BarCause, Claim},
     command::{LetterChange, LetterMove, Outcome, Right, Selection, Why},
     hash,
     id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
@@ -12,6 +12,15 @@ use crate::{
     processor::{OnError, Processor, Share, Stall},
     time::Timestamp,
 };
+
+/// What came of a try that did not handle the first letter.
+struct Tried<'f> {
+    right: Right,
+    position: Position,
+    revision: u32,
+    failure: &'f Failure,
+    unable: bool,
+}
 
 impl LetterMove {
     /// Which segment's claim it stands on; none for a loan.
@@ -24,8 +33,9 @@ impl LetterMove {
             | Self::Stall { segment, .. }
             | Self::Resume { segment, .. }
             | Self::Done { right: Right::Claim(segment, _), .. }
-            | Self::Failed { right: Right::Claim(segment, _), .. } => Some(*segment),
-            Self::Done { .. } | Self::Failed { .. } | Self::Return { .. } => None,
+            | Self::Failed { right: Right::Claim(segment, _), .. }
+            | Self::Tried { right: Right::Claim(segment, _), .. } => Some(*segment),
+            Self::Done { .. } | Self::Failed { .. } | Self::Tried { .. } | Self::Return { .. } => None,
         }
     }
 
@@ -94,24 +104,14 @@ impl State {
                 Ok(())
             }
             LetterMove::Failed { right, sequence, position, failure } => {
-                let is_outdated = processor.is_outdated(*right, sequence);
-                let set_aside = processor.may_change(node, *right, sequence, *position)?;
-                if is_outdated {
-                    // The claim was renewed or changed hands meanwhile, so that a database may have refused what
-                    // was rightful. That is no failure of the event's; it is tried again under the epoch that is.
-                    return Err(Why::Fenced);
-                }
-                if failure.attempt <= set_aside.first().attempts {
-                    return Ok(()); // told before
-                }
-                set_aside.fail(failure, now, limits.cause_bytes_max);
-                set_aside.loan = None;
-                if processor.skips(failure) {
-                    processor.pop(sequence, now);
-                    processor.skipped += 1;
-                }
-                self.lend(index, id, sequence);
-                Ok(())
+                let revision = processor.set_aside.get(sequence).ok_or(Why::Fenced)?.revision;
+                let tried = Tried { right: *right, position: *position, revision, failure, unable: false };
+                self.tried(index, node, id, sequence, &tried)
+            }
+            LetterMove::Tried { right, sequence, position, revision, failure, unable } => {
+                let (revision, unable) = (*revision, *unable);
+                let tried = Tried { right: *right, position: *position, revision, failure, unable };
+                self.tried(index, node, id, sequence, &tried)
             }
             LetterMove::Stall { segment, epoch, position, failure, .. } => {
                 processor.held_by(node, *segment, *epoch, None)?;
@@ -134,6 +134,44 @@ impl State {
         }
     }
 
+    /// A try of the first letter did not handle it.
+    fn tried(
+        &mut self,
+        index: LogIndex,
+        node: NodeId,
+        id: ProcessorId,
+        sequence: &SequenceKey,
+        tried: &Tried<'_>,
+    ) -> Result<(), Why> {
+        let (now, cause_bytes_max) = (self.recorded, self.limits.cause_bytes_max);
+        let processor = self.processors.get_mut(&id).ok_or(Why::Fenced)?;
+        let is_outdated = processor.is_outdated(tried.right, sequence);
+        let skips = !tried.unable && processor.skips(tried.failure);
+        let set_aside = processor.may_change(node, tried.right, sequence, tried.position)?;
+        if is_outdated || set_aside.revision != tried.revision {
+            // The claim was renewed or changed hands meanwhile, so that a database may have refused what was rightful;
+            // or a person wants it tried anew. That is no failure of the event's; it is tried again as it is now.
+            return Err(Why::Fenced);
+        }
+        if tried.unable {
+            set_aside.wait(tried.failure, now, cause_bytes_max);
+            set_aside.loan = None;
+            self.lend_on(index, id, sequence, node);
+            return Ok(());
+        }
+        if tried.failure.attempt <= set_aside.first().attempts {
+            return Ok(()); // told before
+        }
+        set_aside.fail(tried.failure, now, cause_bytes_max);
+        set_aside.loan = None;
+        if skips {
+            processor.pop(sequence, now);
+            processor.skipped += 1;
+        }
+        self.lend(index, id, sequence);
+        Ok(())
+    }
+
     /// A segment that waits with its event goes to another capable node after the owner's attempts, and at once where
     /// the handler cannot be asked on this one: then to one on which it was not found to be so lately. This comes last
     /// of what is judged together: the tokens and letters told with it stand on the claim that ends here.
@@ -152,8 +190,12 @@ impl State {
         }
         if (*unable || failure.attempt >= limits.own_attempts) && !others.is_empty() {
             let to = others[failure.attempt as usize % others.len()];
-            let bar_ms = if *unable { limits.unable_bar_ms } else { limits.release_bar_ms };
-            share.claim.bar(node, now, now.after(core::time::Duration::from_millis(u64::from(bar_ms))));
+            let (cause, bar_ms) = match unable {
+                true => (BarCause::Unable, limits.unable_bar_ms),
+                false => (BarCause::Failed, limits.release_bar_ms),
+            };
+            let until = now.after(core::time::Duration::from_millis(u64::from(bar_ms)));
+            share.claim.bar(now, Bar { node, until, cause });
             share.claim.give(Some(to), self.given.next_epoch(), index);
             self.touch(index);
         }
@@ -186,6 +228,23 @@ impl State {
         let to = (wanted && !others.is_empty()).then(|| others[attempts as usize % others.len()]);
         debug_assert!(set_aside.loan.is_none(), "a loan ends by its holder's word, or is taken back");
         set_aside.loan = to.map(|node| Loan { node, epoch: self.given.next_epoch() });
+        processor.changed = index;
+    }
+
+    /// Lends the next try of a sequence on, as its handler could not be asked on `node`: all nodes that can run the
+    /// processor take turns, its owner among them.
+    fn lend_on(&mut self, index: LogIndex, id: ProcessorId, sequence: &SequenceKey, node: NodeId) {
+        let Some(processor) = self.processors.get(&id) else { return };
+        let owner = processor.share_of(hash_of(sequence)).and_then(|(_, share)| share.claim.owner);
+        let able = || self.sessions.keys().copied().filter(|other| self.takes(*other, processor));
+        let next = able().find(|other| *other > node).or_else(|| able().next());
+        let to = next.filter(|next| *next != node && Some(*next) != owner);
+        let loan = to.map(|node| Loan { node, epoch: self.given.next_epoch() });
+        let Some(processor) = self.processors.get_mut(&id) else { return };
+        if let Some(set_aside) = processor.set_aside.get_mut(sequence) {
+            debug_assert!(set_aside.loan.is_none(), "a loan ends by its holder's word, or is taken back");
+            set_aside.loan = loan;
+        }
         processor.changed = index;
     }
 
@@ -329,6 +388,7 @@ impl Processor {
                     draw: 0,
                     waiting: Waiting::ForItsTime,
                     loan: None,
+                    revision: 0,
                 };
                 self.set_aside.insert(sequence.clone(), set_aside);
             }
@@ -362,8 +422,16 @@ impl SetAside {
         self.waiting = if failure.last { Waiting::ForAPerson } else { Waiting::ForItsTime };
     }
 
+    /// Its handler could not be asked: that is no attempt, and another one is made after a wait.
+    fn wait(&mut self, failure: &Failure, now: Timestamp, cause_bytes_max: u32) {
+        self.cause = cut(&failure.cause, cause_bytes_max);
+        (self.recorded, self.wait_ms, self.draw) = (now, failure.wait_ms, failure.draw);
+        self.revision = self.revision.wrapping_add(1);
+    }
+
     /// Tried now, attempts counted anew, by the segment's owner.
     fn begin_anew(&mut self, now: Timestamp) {
+        self.revision = self.revision.wrapping_add(1);
         if let Some(first) = self.letters.front_mut() {
             first.attempts = 0;
         }

@@ -69,7 +69,7 @@ impl State {
             self.removals.pop_first();
         }
         for share in self.processors.values_mut().flat_map(|processor| processor.segments.values_mut()) {
-            share.claim.pin = share.claim.pin.filter(|pinned| *pinned != node);
+            share.claim.pin.take_if(|pin| pin.node == node);
         }
     }
 

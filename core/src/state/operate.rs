@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use super::{Aim, Given, Operation, State, bounds::reason_within, invalid, unknown};
 use crate::{
-    claim::{Claim, Motion},
+    claim::{Bar, BarCause, Claim, Motion, Pin},
     command::{Change, Operate, Outcome, Why},
-    id::{Generation, LogIndex, NodeId, Position, ProcessorId, SegmentId},
+    id::{Generation, LogIndex, Position, ProcessorId, SegmentId},
     processor::{Definition, Handler, Processor, Share, Start},
     segment::Segment,
     token::Token,
@@ -24,7 +24,7 @@ impl State {
         if let Err(passed) = reason_within(&self.limits, reason.as_deref()).and_then(|()| change.within(&self.limits)) {
             return Outcome::Not(passed.into());
         }
-        let outcome = self.change(index, change);
+        let outcome = self.change(index, change, reason.as_deref());
         let (recorded, reason, aim) = (self.recorded, reason.clone(), self.aim(change));
         let known = Operation { operation: *operation, recorded, reason, outcome: outcome.clone(), aim };
         self.operations.push_back(known);
@@ -40,16 +40,18 @@ impl State {
         if let Err(passed) = change.within(&self.limits) {
             return Outcome::Not(passed.into());
         }
-        self.clone().change(self.changed, change)
+        self.clone().change(self.changed, change, None)
     }
 
-    fn change(&mut self, index: LogIndex, change: &Change) -> Outcome {
+    fn change(&mut self, index: LogIndex, change: &Change, reason: Option<&str>) -> Outcome {
         match change {
             Change::Create(definition) => self.create(index, definition),
             Change::Delete(name) => self.delete(index, name),
             Change::Pause(name, paused) => self.pause(index, name, *paused),
             Change::Release(name, segment) => self.release(index, name, *segment),
-            Change::Claim(name, segment, node) => self.claim(index, name, *segment, *node),
+            Change::Claim(name, segment, node) => {
+                self.claim(index, name, *segment, Pin { node: *node, reason: reason.map(String::from) })
+            }
             Change::Unpin(name, segment) => self.unpin(index, name, *segment),
             Change::Letters(name, selection, change) => match self.names.get(name) {
                 Some(id) => self.change_letters(index, *id, selection, *change),
@@ -67,6 +69,7 @@ impl State {
             Change::Leave(node) => self.leave(index, *node),
             Change::Lead(node, _) if self.members.contains_key(node) => Outcome::Done,
             Change::Lead(node, _) => unknown("member", node),
+            Change::SkipEvent(name, segment, position) => self.skip_event(index, name, *segment, *position),
         }
     }
 
@@ -170,30 +173,60 @@ impl State {
         let until = now.after(Duration::from_millis(u64::from(self.limits.release_bar_ms)));
         self.with_claim(index, name, segment, |claim, _| {
             let Some(owner) = claim.owner else { return false };
-            claim.bar(owner, now, until);
+            claim.bar(now, Bar { node: owner, until, cause: BarCause::Released });
+            // Whoever bound it to a node wants it to be there; who releases it does not any more.
+            claim.pin = None;
             claim.motion = Motion::Release;
             true
         })
     }
 
-    fn claim(&mut self, index: LogIndex, name: &str, segment: SegmentId, node: NodeId) -> Outcome {
+    fn claim(&mut self, index: LogIndex, name: &str, segment: SegmentId, pin: Pin) -> Outcome {
+        let node = pin.node;
         let Some(processor) = self.processor(name) else { return unknown("processor", name) };
         if !self.takes(node, processor) {
             return Outcome::Not(Why::Invalid(format!("node {node} is not there, is leaving, or cannot run {name}")));
         }
         self.with_claim(index, name, segment, |claim, given| {
             claim.bars.retain(|bar| bar.node != node);
-            match claim.owner {
-                None => claim.give(Some(node), given.next_epoch(), index),
-                Some(owner) if owner == node => {
-                    let moving = claim.motion != Motion::Rest;
-                    claim.motion = Motion::Rest;
-                    return moving;
-                }
-                Some(_) => claim.motion = Motion::To(node),
-            }
-            true
+            let bound = claim.pin.as_ref() == Some(&pin);
+            claim.pin = Some(pin);
+            let Some(owner) = claim.owner else {
+                claim.give(Some(node), given.next_epoch(), index);
+                return true;
+            };
+            let motion = if owner == node { Motion::Rest } else { Motion::To(node) };
+            let goes = core::mem::replace(&mut claim.motion, motion) == motion;
+            !(goes && bound)
         })
+    }
+
+    /// Passes over the event that a segment waits with. Whoever asks for it says which one that is, so that no other
+    /// event is; the claim is renewed, so that what a try of it that runs still does is fenced.
+    fn skip_event(&mut self, index: LogIndex, name: &str, segment: SegmentId, position: Position) -> Outcome {
+        let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
+            return unknown("processor", name);
+        };
+        let Some(share) = processor.segments.get_mut(&segment) else {
+            return unknown("segment", format!("{name}/{segment}"));
+        };
+        let waits_with = share.stalled.as_ref().map(|stall| stall.position);
+        if waits_with != Some(position) {
+            let now = waits_with.map_or_else(|| "no event".into(), |at| format!("the event at position {at}"));
+            let why = format!("the segment {name}/{segment} waits with {now}, not with the one at position {position}");
+            return Outcome::Not(Why::Invalid(why));
+        }
+        if share.token.low() < position {
+            let why = format!("{name}/{segment} has events before position {position} that are not done yet");
+            return Outcome::Not(Why::Invalid(why));
+        }
+        share.token.advance(position.next());
+        share.stalled = None;
+        share.claim.renew(self.given.next_epoch(), index);
+        processor.skipped += 1;
+        processor.changed = index;
+        self.touch(index);
+        Outcome::Changed(1)
     }
 
     fn unpin(&mut self, index: LogIndex, name: &str, segment: SegmentId) -> Outcome {

@@ -32,6 +32,8 @@ pub struct Work<T> {
 pub struct Settings {
     /// The claim it works under; none where it only tries letters that are lent to its node.
     pub claim: Option<(SegmentId, Epoch)>,
+    /// The mask of its segment: what handlers are shown beside the claim.
+    pub mask: u32,
     /// What a failure comes to.
     pub on_error: OnError,
     /// How failed work is tried again.
@@ -66,6 +68,20 @@ pub struct Waits {
     pub due: Option<Moment>,
     /// By which right this worker may try it; none while it is lent to another node.
     pub right: Option<Right>,
+    /// The mask of its segment, as the right was seen.
+    pub mask: u32,
+    /// The sequence's as this was seen: it goes with what comes of a try.
+    pub revision: u32,
+    /// The wait that leads to the next try.
+    pub wait: Duration,
+}
+
+impl Waits {
+    /// Returns a sequence that nobody tries: the log has had no room for it yet.
+    #[must_use]
+    pub const fn of_nobody(position: Position) -> Self {
+        Self { position, attempts: 0, due: None, right: None, mask: 0, revision: 0, wait: Duration::ZERO }
+    }
 }
 
 /// What a failed handling comes to, as the handler says.
@@ -91,7 +107,8 @@ pub enum Meaning {
     /// Pass it over.
     Skip,
     /// Nothing: the handler never saw it. Whatever `on_error` is, the segment waits with the event until some node
-    /// can ask, so that no handler that is missing makes a letter of a healthy event.
+    /// can ask, so that no handler that is missing makes a letter of a healthy event; and what is a letter already is
+    /// not closer to its last attempt.
     Unable,
 }
 
@@ -152,6 +169,8 @@ pub enum Effect<T> {
         attempt: u32,
         /// Under which right.
         right: Right,
+        /// The mask of the segment, as the right was seen.
+        mask: u32,
     },
     /// Tell the coordinator.
     Report(Report),

@@ -73,6 +73,8 @@ pub struct State {
     ticking: bool,
     /// Why the log does not take what moved, and how often it did not.
     refusal: Option<(String, u32)>,
+    /// How full the limits of what is set aside were, where this node is the one that says so.
+    limits: super::limits::Watch,
     tasks: JoinSet<()>,
     timer: Timer,
     row: Row,
@@ -98,6 +100,7 @@ impl Actor for CoordinatorActor {
             definition: None,
             ticking: false,
             refusal: None,
+            limits: super::limits::Watch::default(),
             tasks,
             timer: Timer::default(),
             row,
@@ -176,8 +179,8 @@ impl State {
             return;
         };
         let (seen, owners) = (self.seen, &mut self.owners);
-        let (table, lost, head) = world.look(|state, index| {
-            let Some(processor) = state.processors.get(&id) else { return (None, Vec::new(), Position(0)) };
+        let (table, lost, head, full) = world.look(|state, index| {
+            let Some(processor) = state.processors.get(&id) else { return (None, Vec::new(), Position(0), None) };
             let now = (processor.changed, session, quiet);
             // A draining node is a change of the table that touches no processor.
             let draining = state.sessions.get(&node).is_some_and(|session| session.draining);
@@ -185,8 +188,14 @@ impl State {
             let news = same_life && (seen != Some(now) || draining);
             let table = news.then(|| Table::of(state, index, id, node)).flatten();
             let lost = if news { taken_over(owners, state, processor, node) } else { Vec::new() };
-            (table.map(|table| (now, table)), lost, state.head(processor.definition.context))
+            // One node says so: whoever owns the first segment.
+            let says = news && processor.segments.values().next().is_some_and(|share| share.claim.owner == Some(node));
+            let full = says.then(|| processor.fullness(&state.limits));
+            (table.map(|table| (now, table)), lost, state.head(processor.definition.context), full)
         });
+        if let Some((letters, sequences)) = full {
+            self.limits.look(&self.arguments.name, letters, sequences);
+        }
         if let Some((now, mut table)) = table {
             if seen.is_some_and(|(_, before, _)| before != session) {
                 self.step(me, Input::Lost).await;
@@ -219,8 +228,10 @@ impl State {
             Err(teller::Untold::Refused(cause)) => {
                 let times = self.refusal.take().filter(|(known, _)| *known == cause).map_or(0, |(_, times)| times + 1);
                 if times == 0 {
-                    tracing::error!(%processor, cause, "the log refuses the progress of a processor; its segments stand \
-                        still, and it is told again");
+                    tracing::error!(
+                        %processor, cause,
+                        "the log refuses the progress of a processor; its segments stand still, and it is told again"
+                    );
                 }
                 self.refusal = Some((cause, times));
                 TELL_AGAIN.saturating_mul(1 << times.min(20)).min(REFUSED_WAIT_MAX)

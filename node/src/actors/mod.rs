@@ -14,8 +14,10 @@
 
 mod balancer;
 mod coordinator;
+mod limits;
 mod publish;
 mod root;
+mod skips;
 mod takeover;
 mod teller;
 mod timer;

@@ -15,7 +15,13 @@ use evener_core::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
 
-use super::{World, coordinator::Message, publish::Row, timer::Timer};
+use super::{
+    World,
+    coordinator::Message,
+    publish::Row,
+    skips::{self, Skips},
+    timer::Timer,
+};
 use crate::{
     event::Stored,
     handler::{Delivery, Runner, Verdict},
@@ -47,6 +53,7 @@ pub struct State {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
     timer: Timer,
+    skips: Skips,
     row: Row,
 }
 
@@ -61,7 +68,8 @@ impl Actor for WorkerActor {
         let row = Row::new(&world.board, &arguments.name, "worker", Some(&arguments.processor), world.wall());
         let machine = Worker::new(arguments.settings);
         let stop = Arc::default();
-        Ok(State { machine, arguments, tally, stop, tasks: JoinSet::new(), timer: Timer::default(), row })
+        let (tasks, timer, skips) = (JoinSet::new(), Timer::default(), Skips::default());
+        Ok(State { machine, arguments, tally, stop, tasks, timer, skips, row })
     }
 
     async fn handle(
@@ -71,6 +79,11 @@ impl Actor for WorkerActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let now = state.arguments.world.now();
+        if let Input::Ran { fault: Some(fault), .. } | Input::Tried { fault: Some(fault), .. } = &input
+            && fault.meaning == Meaning::Skip
+        {
+            state.skips.said(&fault.cause);
+        }
         for effect in state.machine.step(now, input) {
             state.perform(&me, effect);
         }
@@ -81,6 +94,8 @@ impl Actor for WorkerActor {
 
     async fn post_stop(&self, _: ActorRef<Self::Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.tasks.shutdown().await;
+        let left = state.skips.flush(state.arguments.world.now());
+        state.log(left);
         state.close();
         Ok(())
     }
@@ -91,10 +106,15 @@ impl State {
         match effect {
             Effect::Run { works, attempt } => self.run(me.clone(), works, attempt),
             Effect::StopRun => self.stop.store(true, Relaxed),
-            Effect::Try { sequence, position, attempt, right } => {
-                self.try_letter(me.clone(), sequence, position, attempt, right);
+            Effect::Try { sequence, position, attempt, right, mask } => {
+                let deliver = self.delivery(right, mask);
+                self.try_letter(me.clone(), sequence, position, move |event| deliver(event, attempt));
             }
-            Effect::Report(report) => self.tell(coordinator::Input::Report(self.arguments.id, report)),
+            Effect::Report(report) => {
+                let line = self.skips.add(self.arguments.world.now(), &self.arguments.settings, &report);
+                self.log(line);
+                self.tell(coordinator::Input::Report(self.arguments.id, report));
+            }
             Effect::Rests => {
                 // A program that is paused is ended: whoever lets it go on may have another in its place.
                 self.close();
@@ -106,6 +126,12 @@ impl State {
                     let _ = me.cast(Input::Woke);
                 });
             }
+        }
+    }
+
+    fn log(&self, line: Option<skips::Line>) {
+        if let Some(line) = line {
+            line.log(&self.arguments.processor, self.arguments.id.segment.map(|segment| segment.0));
         }
     }
 
@@ -127,7 +153,7 @@ impl State {
         let tally = self.tally.clone();
         let session = *world.session().borrow();
         let (segment, epoch) = self.arguments.settings.claim.unwrap_or_default();
-        let deliver = self.delivery(Right::Claim(segment, epoch));
+        let deliver = self.delivery(Right::Claim(segment, epoch), self.arguments.settings.mask);
         self.tasks.spawn(async move {
             let mut handled = 0;
             let mut fault = None;
@@ -154,32 +180,32 @@ impl State {
         me: ActorRef<Input<Arc<Stored>>>,
         sequence: SequenceKey,
         position: Position,
-        attempt: u32,
-        right: Right,
+        deliver: impl FnOnce(Arc<Stored>) -> Delivery + Send + 'static,
     ) {
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
         let (context, tally) = (self.arguments.context, self.tally.clone());
-        let deliver = self.delivery(right);
         let session = *world.session().borrow();
         self.tasks.spawn(async move {
             let fault = match world.event(context, position).await {
                 Ok(event) => {
                     world.holds(session).await;
-                    let verdict = world.handlers.run(&runner, deliver(event, attempt)).await;
+                    let verdict = world.handlers.run(&runner, deliver(event)).await;
                     fault_of(&world, &tally, verdict)
                 }
-                Err(cause) => Some(Fault { cause, meaning: Meaning::Retry, after: None, draw: world.draw() }),
+                // The event was not read, so that its handler was not asked.
+                Err(cause) => Some(Fault { cause, meaning: Meaning::Unable, after: None, draw: world.draw() }),
             };
             let _ = me.cast(Input::Tried { sequence, fault });
         });
     }
 
-    fn delivery(&self, right: Right) -> impl Fn(Arc<Stored>, u32) -> Delivery + use<> {
+    fn delivery(&self, right: Right, mask: u32) -> impl Fn(Arc<Stored>, u32) -> Delivery + use<> {
         let processor = self.arguments.processor.clone();
         let (segment, epoch) = right.claim();
         move |stored, attempt| Delivery {
             processor: processor.clone(),
             segment,
+            mask,
             epoch,
             lent: right.is_lent(),
             attempt,
@@ -224,7 +250,6 @@ fn fault_of(world: &World, tally: &Tally, verdict: Verdict) -> Option<Fault> {
         }
         Verdict::Skip { cause } => {
             tally.failed("skip");
-            tracing::warn!(cause, "a handler skipped an event");
             fault(cause, Meaning::Skip, None)
         }
         Verdict::Unable { cause } => {

@@ -1,16 +1,19 @@
 //! `evener processor …`
 
 use clap::{Args, Subcommand};
-use evener_core::id::SegmentId;
+use evener_core::id::{Position, SegmentId};
 use evener_core::processor::OnError;
 
 use super::{
     Server,
     args::{Changing, name, number, number_from_1, sentence},
+    block_on,
+    fold::{folded, segments},
     not_yet,
-    output::{count, from_now, maybe, some, span, table, wrapped},
+    output::{count, due, maybe, some, span, table, wrapped},
 };
 use crate::{
+    codes,
     engine::{Operation, OperationState, Processor, Reply, Request, SetAside, Verb, What},
     error::ApiError,
     wire::definition::{Fields, RetryFields, StartAt},
@@ -45,11 +48,21 @@ pub enum Command {
     Merge(not_yet::Args),
     /// Bind a segment to a node (not built yet)
     Move(not_yet::Args),
-    /// Unbind a segment from its node
+    /// Unbind a segment from the node that `claim` gave it to
     Unpin(OfSegment),
+    /// Pass over the event that a segment waits with, as with `--on-error stop`
+    ///
+    /// The event counts as skipped, and its handler is not asked about it any more. A try of it that runs is ended.
+    SkipEvent {
+        #[command(flatten)]
+        of: OfSegment,
+        /// Only if it waits with the event at this position [default: the one that it waits with now]
+        #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
+        position: Option<u64>,
+    },
     /// Take a segment from its owner, who may not have it back for a while
     Release(OfSegment),
-    /// Give a segment to a node
+    /// Give a segment to a node, which keeps it until `unpin` or `release`
     Claim {
         #[command(flatten)]
         of: OfSegment,
@@ -110,12 +123,13 @@ pub struct Create {
     /// One that is at work goes on as it was started: another one in its place is taken up after `evener processor
     /// pause` and `resume`, and where it had nothing to do for 10 s.
     ///
-    /// It reads {"delivery":1,"processor":"mail","segment":3,"epoch":8,"lent":false,"attempt":1,"replaying":false,
-    /// "event":{…}} and answers {"delivery":1,"ok":true} or {"delivery":1,"error":"no such address"}, to which it may
-    /// add "verdict": "retry", "set-aside" or "skip".
+    /// It reads {"delivery":1,"processor":"mail","segment":3,"mask":15,"epoch":8,"lent":false,"attempt":1,
+    /// "replaying":false,"event":{…}} and answers {"delivery":1,"ok":true} or {"delivery":1,"error":"no such
+    /// address"}, to which it may add "verdict": "retry", "set-aside" or "skip".
     ///
-    /// To fence a database of yours, keep in it the highest epoch seen for each processor and segment, and in the
-    /// transaction that writes refuse a lower one. Answer a refusal with an error: it counts as no attempt.
+    /// To fence a database of yours, keep in it the epoch of each processor, segment and mask, and in the transaction
+    /// that writes refuse an event if a row of the processor with a higher epoch overlaps: if row.segment and segment
+    /// agree in the bits of row.mask & mask. Answer a refusal with an error: it counts as no attempt.
     #[arg(long, value_name = "CMD", required_unless_present = "webhook")]
     exec: Option<String>,
     /// A URL that events are posted to (not built yet)
@@ -171,6 +185,7 @@ impl Command {
             Self::Resume(named) => named.change("resume", What::Resume),
             Self::Unpin(of) => of.change("unpin", What::Unpin),
             Self::Release(of) => of.change("release", What::Release),
+            Self::SkipEvent { of, position } => of.skip_event(position),
             Self::Claim { of, node } => of.change("claim", |name, segment| What::Claim(name, segment, node)),
             Self::Reset(_) => not_yet(Verb::Reset),
             Self::Split(_) => not_yet(Verb::Split),
@@ -195,6 +210,41 @@ impl OfSegment {
     fn change(self, verb: &str, what: impl FnOnce(String, SegmentId) -> What) -> Result<(), ApiError> {
         let doing = format!("{verb} {}/{}", self.name, self.segment);
         self.changing.change(&doing, what(self.name, SegmentId(self.segment)))
+    }
+}
+
+impl OfSegment {
+    fn skip_event(self, position: Option<u64>) -> Result<(), ApiError> {
+        let of = format!("{}/{}", self.name, self.segment);
+        let position = match position {
+            Some(position) => position,
+            None => self.waits_with().map_err(|error| error.doing(format!("failed to skip an event of {of}")))?,
+        };
+        let what = What::SkipEvent(self.name, SegmentId(self.segment), Position(position));
+        let words = |operation: &Operation| match operation.dry_run {
+            true => format!("it would skip the event at position {position} of {of}; nothing was changed\n"),
+            false => format!("the event at position {position} of {of} was skipped\n"),
+        };
+        self.changing.tell(&format!("skip the event at position {position} of {of}"), what, words)
+    }
+
+    /// Asks for the position of the event that the segment waits with.
+    fn waits_with(&self) -> Result<u64, ApiError> {
+        let client = self.changing.server.client()?;
+        let request = Request::Processor(self.name.clone());
+        let Reply::Processor(processor) = block_on(async { client.ask(&request).await })? else {
+            unreachable!("a processor is answered with a processor");
+        };
+        let segment = processor.segments.iter().find(|segment| segment.id == self.segment);
+        segment.and_then(|segment| segment.waits_with).ok_or_else(|| {
+            let (name, segment) = (&self.name, self.segment);
+            let hint = format!(
+                "`evener processor show {name}` shows what each segment waits for; what is set aside is \
+                                passed over with `evener dead-letter skip`"
+            );
+            ApiError::new(&codes::INVALID_CHANGE, format!("the segment {name}/{segment} waits with no event"))
+                .hint(hint)
+        })
     }
 }
 
@@ -273,7 +323,7 @@ fn text(processor: &Processor) -> String {
             age_text(segment.lag_events, segment.lag_seconds),
             state(&segment.state, segment.set_aside),
             maybe(segment.attempt),
-            maybe(segment.retry_at.as_deref().map(from_now)),
+            maybe(segment.retry_at.as_deref().map(due)),
         ]
     });
     let heads = ["segment", "owner", "epoch", "token", "lag", "oldest", "state", "attempt", "retry"];
@@ -288,10 +338,10 @@ fn text(processor: &Processor) -> String {
         if *skipped == 0 { String::new() } else { format!("; {} skipped", some(*skipped, "event")) },
         table(heads, rows)
     );
-    let reasons = processor.segments.iter().filter_map(|segment| Some((segment.id, segment.reason.as_ref()?)));
+    let reasons = processor.segments.iter().filter_map(|segment| Some((segment.reason.as_ref()?, segment.id)));
     // Below the table, where it has room: it is what somebody looks for who looks here.
-    for (nth, (id, reason)) in reasons.enumerate() {
-        text += &wrapped(&format!("{}segment {id}: {reason}\n", if nth == 0 { "\n" } else { "" }));
+    for (nth, (reason, ids)) in folded(reasons).into_iter().enumerate() {
+        text += &wrapped(&format!("{}{}: {reason}\n", if nth == 0 { "\n" } else { "" }, segments(&ids)));
     }
     text
 }

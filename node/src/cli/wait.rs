@@ -230,6 +230,7 @@ mod tests {
             set_aside: SetAside::default(),
             definition: serde_json::Value::Null,
             skipped: 0,
+            room: crate::engine::Room::default(),
         }
     }
 

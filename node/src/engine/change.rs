@@ -96,6 +96,10 @@ fn trial(change: &command::Change, touched: u64) -> String {
     let thing = match change {
         To::Create(_) | To::Delete(_) | To::Pause(..) => "processor",
         To::Release(..) | To::Claim(..) | To::Unpin(..) => "segment",
+        To::Letters(.., LetterChange::Skip) => "event",
+        To::SkipEvent(.., position) => {
+            return format!("it would skip the event at position {position}; nothing was changed");
+        }
         To::Letters(..) => "sequence",
         To::Expect(_) | To::Leave(_) | To::Lead(..) => "member",
         To::SetLimits(_) => "limit",
@@ -109,9 +113,21 @@ fn trial(change: &command::Change, touched: u64) -> String {
 
 /// Has the log make a change.
 pub async fn decide(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
+    let said = said(&command);
     let operate = Operate { operation: change.operation, reason: change.reason.clone(), change: command };
     let outcome = engine.cluster().propose(Command::Operate(operate)).await.map_err(|error| engine.told(error))?;
-    judged(outcome, |changed| (changed == 0).then(|| "it was so already".to_owned()))
+    judged(outcome, |changed| match said {
+        _ if changed == 0 => Some("it was so already".to_owned()),
+        said => said,
+    })
+}
+
+/// What is said of a change that was done, where its name does not say it all.
+fn said(change: &command::Change) -> Option<String> {
+    match change {
+        command::Change::SkipEvent(.., position) => Some(format!("the event at position {position} was skipped")),
+        _ => None,
+    }
 }
 
 /// What a remembered operation is still to come to.
@@ -174,6 +190,7 @@ fn command(engine: &Engine, what: &What) -> Result<command::Change, ApiError> {
         What::Resume(name) => To::Pause(name.clone(), false),
         What::Release(name, segment) => To::Release(name.clone(), *segment),
         What::Unpin(name, segment) => To::Unpin(name.clone(), *segment),
+        What::SkipEvent(name, segment, position) => To::SkipEvent(name.clone(), *segment, *position),
         What::Claim(name, segment, node) => {
             let node =
                 node.as_deref().map_or(Ok(engine.cluster().me()), |node| member(&engine.cluster().state(), node))?;

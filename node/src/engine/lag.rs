@@ -7,14 +7,15 @@ use evener_core::{
     claim::Motion,
     hash,
     id::{Position, SegmentId},
-    processor::{self, OnError, Share},
+    letter::SequenceKey,
+    processor::{self, Fullness, Level, OnError, Share},
     state::State,
     time::Timestamp,
 };
 use evener_store::events::Query;
 
 use super::{
-    Processor, Segment, SetAside, leader, letters,
+    Processor, Room, Segment, SetAside, Used, leader, letters,
     local::{Engine, name_of, time_text},
     look::why_unowned,
 };
@@ -57,9 +58,12 @@ pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Bo
         };
         let aside =
             SetAside { sequences: known.set_aside.len() as u64, letters: known.letters, dead: known.dead() as u64 };
-        ((light, aside), segments, state.head(known.definition.context))
+        let (letters, sequences) = known.fullness(&state.limits);
+        let used = |Fullness { used, max }| Used { used, max };
+        let room = Room { sequences: used(sequences), letters: used(letters) };
+        ((light, aside, room), segments, state.head(known.definition.context))
     };
-    let (known, set_aside) = known;
+    let (known, set_aside, room) = known;
     let lags = lags(engine, &known, head);
     let now = engine.cluster().log_time();
     for (segment, id) in segments.iter_mut().zip(known.segments.keys()) {
@@ -86,6 +90,7 @@ pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Bo
         set_aside,
         definition: serde_json::to_value(Fields::from(&known.definition)).expect("a definition is plain values"),
         skipped: known.skipped,
+        room,
     }))
 }
 
@@ -120,15 +125,22 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share) -> Se
         token: share.token.low().0,
         ..Segment::default()
     };
-    tell_aside(&mut segment, processor, share);
+    tell_pin(&mut segment, state, processor, share);
+    tell_aside(&mut segment, state, processor, share);
     if let Some(stall) = &share.stalled {
         segment.state = "stalled".to_owned();
         segment.attempt = Some(stall.failure.attempt);
         segment.retry_at = (!stall.failure.last).then(|| time_text(stall.recorded.after(stall.failure.wait())));
+        segment.waits_with = Some(stall.position.0);
         // Where it does not stop for events that fail, the handler was not asked, and the cause says what to do.
+        let name = &processor.definition.name;
         let tip = match processor.definition.on_error {
-            OnError::Stop => "; mend what the handler needs, or have it say `skip` or `set-aside` of such an event",
-            OnError::SetAside | OnError::Skip => "",
+            OnError::Stop => format!(
+                "; mend what the handler needs, have it say `skip` or `set-aside` of such an event, or pass over this \
+                 one: `evener processor skip-event {name} --segment {}`",
+                segment.id
+            ),
+            OnError::SetAside | OnError::Skip => String::new(),
         };
         let (position, cause) = (stall.position, &stall.failure.cause);
         segment.reason = Some(format!("it waits with the event at {position} until that is handled: {cause}{tip}"));
@@ -146,8 +158,17 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share) -> Se
     segment
 }
 
-/// What of a segment is set aside, and the cause of what is tried next.
-fn tell_aside(segment: &mut Segment, processor: &processor::Processor, share: &Share) {
+/// The node that an operator bound it to, and why.
+fn tell_pin(segment: &mut Segment, state: &State, processor: &processor::Processor, share: &Share) {
+    let Some(pin) = &share.claim.pin else { return };
+    let (node, name) = (name_of(state, pin.node), &processor.definition.name);
+    let why = pin.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    segment.reason = Some(format!("an operator bound it to {node}{why}, until `evener processor unpin {name}`"));
+    segment.pinned = Some(node);
+}
+
+/// What of a segment is set aside, and the cause of what is tried next; and how near that is to its limits.
+fn tell_aside(segment: &mut Segment, state: &State, processor: &processor::Processor, share: &Share) {
     let mut next = None;
     for (key, aside) in processor.set_aside_in(share.segment) {
         segment.set_aside.sequences += 1;
@@ -166,7 +187,27 @@ fn tell_aside(segment: &mut Segment, processor: &processor::Processor, share: &S
         0 => String::new(),
         more => format!(" (and {more} more of this segment)"),
     };
-    segment.reason = Some(format!("the sequence {name} is set aside{more}: {}", aside.cause));
+    let limit = near_limit(state, processor, share).map(|near| format!("; {near}")).unwrap_or_default();
+    segment.reason = Some(format!("the sequence {name} is set aside{more}: {}{limit}", aside.cause));
+}
+
+/// Says so if what is set aside of a segment is near a limit.
+fn near_limit(state: &State, processor: &processor::Processor, share: &Share) -> Option<String> {
+    let fullest = processor.set_aside_in(share.segment).max_by_key(|(_, aside)| aside.letters.len());
+    let (letters, sequences) = processor.fullness(&state.limits);
+    let called = |key: &SequenceKey| letters::called(&processor.definition.sequencing, &key.name);
+    let letters = fullest.map(|(key, aside)| (key, Fullness { used: aside.letters.len() as u64, ..letters }));
+    letters.filter(|(_, letters)| letters.level() > Level::Room).map_or_else(
+        || {
+            let Fullness { used, max } = sequences;
+            let near = format!("{used} of {max} sequences (sequences_max) are set aside: if all are, segments stall");
+            (sequences.level() > Level::Room).then_some(near)
+        },
+        |(key, Fullness { used, max })| {
+            let key = called(key);
+            Some(format!("{key} has {used} of {max} letters (letters_max): if it has all, its segment stalls"))
+        },
+    )
 }
 
 fn moving(state: &State, motion: &Motion) -> Option<String> {
@@ -191,7 +232,11 @@ fn stand_still(segment: &mut Segment, still: &Standstill) {
     segment.attempt = None;
     segment.retry_at = still.retry_at.map(time_text);
     let name = &still.processor;
-    segment.reason = Some(format!("{}; see what is set aside: `evener dead-letter list {name}`", still.reason));
+    let see = match still.reason.contains("a limit is reached") || still.state == "flooded" {
+        true => format!("; see what is set aside: `evener dead-letter list {name}`"),
+        false => String::new(),
+    };
+    segment.reason = Some(format!("{}{see}", still.reason));
 }
 
 /// How far a segment lags behind.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use evener_cluster::Role;
 use evener_core::{
+    claim::{Bar, BarCause},
     id::{ContextId, LogIndex, NodeId},
     processor::{Handler, Processor, Share},
     state::State,
@@ -118,11 +119,51 @@ pub fn why_unowned(state: &State, processor: &Processor, share: &Share) -> Strin
         };
     }
     let now = state.recorded;
-    if able.iter().all(|node| share.claim.bars(*node, now)) {
-        let ends = share.claim.bars.iter().filter(|bar| able.contains(&bar.node)).map(|bar| bar.until).min();
-        let until = ends.map_or_else(String::new, |until| format!(" before {}", time_text(until)));
-        let names: Vec<String> = able.iter().map(|node| name_of(state, *node)).collect();
-        return format!("it was released and may not return to {}{until}", names.join(", "));
+    let barred = |node: &NodeId| share.claim.bars.iter().find(|bar| bar.node == *node && now < bar.until);
+    let bars: Vec<&Bar> = able.iter().filter_map(barred).collect();
+    if bars.len() == able.len() {
+        return why_barred(state, &bars);
     }
     "it waits for the next plan of the balancer".to_owned()
+}
+
+/// Why none of the nodes that could have a segment may have it now.
+fn why_barred(state: &State, bars: &[&Bar]) -> String {
+    let mut causes = BTreeMap::<BarCause, Vec<String>>::new();
+    for bar in bars {
+        causes.entry(bar.cause).or_default().push(name_of(state, bar.node));
+    }
+    let why = causes.into_iter().map(|(cause, nodes)| {
+        let nodes = nodes.join(", ");
+        match cause {
+            BarCause::Released => format!("it was released from {nodes}"),
+            BarCause::Failed => format!("the event that it waits with failed on {nodes}"),
+            BarCause::Unable => format!("its handler could not be asked on {nodes}"),
+        }
+    });
+    let why: Vec<String> = why.collect();
+    let until = bars.iter().map(|bar| bar.until).min().map_or_else(String::new, time_text);
+    format!("{}; it may return from {until} on", why.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use evener_core::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_bar_says_what_it_is_for() {
+        let bar = |node, cause, until| Bar { node: NodeId(node), until: Timestamp(until), cause };
+        let why = |bars: &[Bar]| why_barred(&State::default(), &bars.iter().collect::<Vec<_>>());
+        let (first, later) = (1_000, 2_000);
+        let unable = why(&[bar(1, BarCause::Unable, later), bar(2, BarCause::Unable, first)]);
+        let until = time_text(Timestamp(first));
+        let nodes = [1, 2].map(|node| name_of(&State::default(), NodeId(node))).join(", ");
+        assert_eq!(unable, format!("its handler could not be asked on {nodes}; it may return from {until} on"));
+        let both = why(&[bar(1, BarCause::Unable, first), bar(2, BarCause::Released, later)]);
+        assert!(both.starts_with("it was released from ") && both.contains("; its handler could not be asked on "));
+        assert!(!unable.contains("released"), "{unable}");
+        assert!(why(&[bar(1, BarCause::Failed, first)]).starts_with("the event that it waits with failed on "));
+    }
 }

@@ -28,8 +28,8 @@ use crate::error::ApiError;
 pub use late::Late;
 pub use local::Engine;
 pub use reply::{
-    Cluster, DeadLetter, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Segment, SetAside,
-    StateHash, Status, Unowned,
+    Cluster, DeadLetter, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,
+    SetAside, StateHash, Status, Unowned, Used,
 };
 pub use request::{Change, Consistency, Read, Request, What};
 pub use verbs::{Row, TABLE, Verb};

@@ -69,6 +69,27 @@ pub struct Processor {
     pub definition: Value,
     /// Events that a handler, `on_error` or a person skipped, ever.
     pub skipped: u64,
+    /// How full the limits of what it may set aside are.
+    #[serde(default)]
+    pub room: Room,
+}
+
+/// How full the limits of what a processor may set aside are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// Sequences set aside, of `sequences_max`: all segments stall if one more fails then.
+    pub sequences: Used,
+    /// Letters of the sequence that has the most, of `letters_max`: its segment stalls if one more comes then.
+    pub letters: Used,
+}
+
+/// How much of a limit is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// So much of it is.
+    pub used: u64,
+    /// The limit.
+    pub max: u64,
 }
 
 /// A segment of a processor.
@@ -102,6 +123,12 @@ pub struct Segment {
     pub set_aside: SetAside,
     /// Why it is not simply running.
     pub reason: Option<String>,
+    /// The position of the event that it waits with, where it does: `skip-event` passes over that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_with: Option<u64>,
+    /// The name of the node that an operator bound it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
 }
 
 /// How much is set aside.

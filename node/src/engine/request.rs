@@ -99,10 +99,12 @@ pub enum What {
     Resume(String),
     /// Take a segment from its owner.
     Release(String, SegmentId),
-    /// Give a segment to the node of this name; none is the node that is asked.
+    /// Give a segment to the node of this name, and bind it to that; none is the node that is asked.
     Claim(String, SegmentId, Option<String>),
     /// Unbind a segment from a node.
     Unpin(String, SegmentId),
+    /// Pass over the event that a segment waits with, which is the one at this position.
+    SkipEvent(String, SegmentId, Position),
     /// Try sequences set aside now.
     Retry(String, Selection),
     /// Pass over their first letters.
@@ -151,6 +153,7 @@ impl What {
             Self::Release(..) => Verb::Release,
             Self::Claim(..) => Verb::Claim,
             Self::Unpin(..) => Verb::Unpin,
+            Self::SkipEvent(..) => Verb::SkipEvent,
             Self::Retry(..) => Verb::Retry,
             Self::Skip(..) => Verb::Skip,
             Self::Drop(..) => Verb::Drop,

@@ -23,6 +23,7 @@ pub enum Verb {
     Unpin,
     Release,
     Claim,
+    SkipEvent,
     Promote,
     DeadLetters,
     Edit,
@@ -99,7 +100,13 @@ pub const TABLE: &[Row] = &[
     not_yet(Verb::Move, "/processors/{name}/move", "processor move", "bind a segment to a node"),
     change(Verb::Unpin, "/processors/{name}/unpin", "processor unpin", "unbind a segment from its node"),
     change(Verb::Release, "/processors/{name}/release", "processor release", "take a segment from its owner"),
-    change(Verb::Claim, "/processors/{name}/claim", "processor claim", "give a segment to a node"),
+    change(Verb::Claim, "/processors/{name}/claim", "processor claim", "give a segment to a node, which keeps it"),
+    change(
+        Verb::SkipEvent,
+        "/processors/{name}/skip-event",
+        "processor skip-event",
+        "pass over the event that a segment waits with",
+    ),
     not_yet(Verb::Promote, "/processors/{name}/promote", "processor promote", "put a new version in place"),
     ask(
         Verb::DeadLetters,

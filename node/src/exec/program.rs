@@ -195,11 +195,11 @@ impl Drop for Program {
 
 /// One line that asks about an event.
 fn request(number: u64, delivery: &Delivery) -> String {
-    let Delivery { processor, segment, epoch, lent, attempt, replaying, stored } = delivery;
+    let Delivery { processor, segment, mask, epoch, lent, attempt, replaying, stored } = delivery;
     let processor = serde_json::Value::from(&**processor);
     let event = cloudevent::stored_to_json(stored);
     format!(
-        "{{\"delivery\":{number},\"processor\":{processor},\"segment\":{segment},\"epoch\":{epoch},\
+        "{{\"delivery\":{number},\"processor\":{processor},\"segment\":{segment},\"mask\":{mask},\"epoch\":{epoch},\
          \"lent\":{lent},\"attempt\":{attempt},\"replaying\":{replaying},\"event\":{event}}}\n"
     )
 }

@@ -22,6 +22,7 @@ fn delivery(segment: u32, data: &str) -> Delivery {
     Delivery {
         processor: "mail \"1\"".into(),
         segment: SegmentId(segment),
+        mask: 3,
         epoch: Epoch(8),
         lent: true,
         attempt: 2,
@@ -77,8 +78,9 @@ async fn a_program_a_segment_lives_as_long_as_the_segment_is_at_work() {
     let id = "00000000-0000-0000-0000-000000000000";
     let asked = |number: u32, data: &str| {
         format!(
-            "{{\"delivery\":{number},\"processor\":\"mail \\\"1\\\"\",\"segment\":3,\"epoch\":8,\"lent\":true,\
-             \"attempt\":2,\"replaying\":false,\"event\":{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/test\",\
+            "{{\"delivery\":{number},\"processor\":\"mail \\\"1\\\"\",\"segment\":3,\"mask\":3,\"epoch\":8,\
+             \"lent\":true,\"attempt\":2,\"replaying\":false,\
+             \"event\":{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/test\",\
              \"type\":\"order.paid.v1\",\"position\":12,\"recorded\":\"1970-01-01T00:00:00.000Z\",\"data\":{data}}}}}"
         )
     };

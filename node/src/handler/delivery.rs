@@ -18,6 +18,8 @@ pub struct Delivery {
     pub processor: Arc<str>,
     /// In which segment.
     pub segment: SegmentId,
+    /// Which bits of a hash that segment looks at.
+    pub mask: u32,
     /// Of the claim on the segment: the fence.
     pub epoch: Epoch,
     /// The claim is another node's, which has lent this one a try of the sequence.

@@ -80,16 +80,19 @@ impl<S> FromDelivery<S> for Replaying {
 
 /// The right under which the event is handled: the fence to hand to a database of your own.
 ///
-/// Keep the highest `epoch` seen for each `processor` and `segment` in the database; in the transaction that writes,
-/// refuse a lower one and keep a higher one. Then a node that was frozen or cut off changes nothing there once another
-/// has written in its place, whoever of the two owned the segment or was [lent](Self::lent) the sequence.
+/// Keep the `epoch` of each `processor`, `segment` and `mask` in the database. In the transaction that writes, refuse
+/// an event if a row of a segment that shares events with this one has a higher epoch. Then a node that was frozen or
+/// cut off changes nothing there once another has written in its place, whoever of the two owned the segment or was
+/// [lent](Self::lent) the sequence, and also if segments were split or merged meanwhile. This is SQLite:
 ///
 /// ```sql
-/// INSERT INTO fence VALUES ($processor, $segment, $epoch)
-///     ON CONFLICT (processor, segment) DO UPDATE SET epoch = excluded.epoch WHERE fence.epoch <= excluded.epoch
+/// INSERT INTO fence SELECT $processor, $segment, $mask, $epoch WHERE NOT EXISTS (
+///         SELECT 1 FROM fence AS f WHERE f.processor = $processor AND f.epoch > $epoch
+///             AND f.segment & f.mask & $mask = $segment & f.mask & $mask)
+///     ON CONFLICT (processor, segment, mask) DO UPDATE SET epoch = excluded.epoch
 /// ```
 ///
-/// Where that changes no row, roll back and return an error. It counts as no attempt: if the node has a right to the
+/// If that changes no row, roll back and return an error. It counts as no attempt: if the node has a right to the
 /// event at all, the event comes again under the epoch that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -97,6 +100,9 @@ pub struct Claim {
     pub processor: Arc<str>,
     /// Which segment.
     pub segment: SegmentId,
+    /// Which bits of a hash the segment looks at: two segments share events if their numbers agree in the bits that are
+    /// in both masks.
+    pub mask: u32,
     /// Grows whenever a right to handle events of the segment is taken from a node that may still be at work.
     pub epoch: Epoch,
     /// The event failed on the segment's owner, which has lent this node a try of it. For information: the epoch is
@@ -106,8 +112,9 @@ pub struct Claim {
 
 impl<S> FromDelivery<S> for Claim {
     fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
-        let Delivery { processor, segment, epoch, lent, .. } = delivery;
-        Ok(Self { processor: processor.clone(), segment: *segment, epoch: *epoch, lent: *lent })
+        let Delivery { processor, segment, mask, epoch, lent, .. } = delivery;
+        let (segment, mask, epoch, lent) = (*segment, *mask, *epoch, *lent);
+        Ok(Self { processor: processor.clone(), segment, mask, epoch, lent })
     }
 }
 

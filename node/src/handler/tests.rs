@@ -46,6 +46,7 @@ fn delivery<E: Event>(event: &E) -> Delivery {
     Delivery {
         processor: "balances".into(),
         segment: SegmentId(3),
+        mask: 3,
         epoch: Epoch(8),
         lent: false,
         attempt: 2,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Api, answer::typed};
 use crate::{
     engine::{Processor, Reply, Request as Asked, Status},
-    metrics::{Metrics, OfProcessor, OfRequest, OfRoute, OfSegment},
+    metrics::{Metrics, OfLimit, OfProcessor, OfRequest, OfRoute, OfSegment},
 };
 
 /// Counts a request.
@@ -63,4 +63,11 @@ fn measure_processor(metrics: &Metrics, processor: &Processor, me: &str) {
     metrics.unowned.get_or_create(&name).set(count(owners().filter(Option::is_none).count()));
     metrics.set_aside.get_or_create(&name).set(number(processor.set_aside.sequences));
     metrics.dead.get_or_create(&name).set(number(processor.set_aside.dead));
+    metrics.skipped.get_or_create(&name).set(number(processor.skipped));
+    metrics.letters.get_or_create(&name).set(number(processor.set_aside.letters));
+    metrics.letters_fullest.get_or_create(&name).set(number(processor.room.letters.used));
+    let limits = [("letters_max", processor.room.letters), ("sequences_max", processor.room.sequences)];
+    for (limit, used) in limits {
+        metrics.limits.get_or_create(&OfLimit { limit }).set(number(used.max));
+    }
 }

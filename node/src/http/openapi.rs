@@ -126,6 +126,7 @@ fn body(row: &Row) -> Option<(&'static str, Value)> {
         }))),
         Verb::Release | Verb::Unpin => json(change(json!({"segment": {"type": "integer"}}))),
         Verb::Claim => json(change(json!({"segment": {"type": "integer"}, "node": {"type": "string"}}))),
+        Verb::SkipEvent => json(change(json!({"segment": {"type": "integer"}, "position": {"type": "integer"}}))),
         Verb::Retry | Verb::Skip | Verb::Drop => {
             json(change(json!({"sequence": {"type": "string"}, "all": {"type": "boolean"}})))
         }

@@ -2,7 +2,7 @@
 
 use evener_core::{
     command::Selection,
-    id::{ComponentId, SegmentId},
+    id::{ComponentId, Position, SegmentId},
 };
 
 use super::{Node, odd};
@@ -82,10 +82,13 @@ impl ProcessorHandle {
         resume() = Resume;
         /// Takes a segment from its owner, who may not have it back for two leases.
         release(segment: SegmentId) = Release;
-        /// Gives a segment to the node of this name; none is the node that is asked.
+        /// Gives a segment to the node of this name, and binds it to that; none is the node that is asked.
         claim(segment: SegmentId, node: Option<String>) = Claim;
         /// Unbinds a segment from the node an operator bound it to.
         unpin(segment: SegmentId) = Unpin;
+        /// Passes over the event that a segment waits with, which is the one at this position: see
+        /// [`waits_with`](crate::engine::Segment::waits_with).
+        skip_event(segment: SegmentId, position: Position) = SkipEvent;
         /// Deletes it, its progress, and what it has set aside.
         delete() = Delete;
     }

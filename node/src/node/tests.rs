@@ -192,6 +192,7 @@ async fn caught_up_waits_for_every_segment() {
             set_aside: SetAside::default(),
             definition: serde_json::Value::Null,
             skipped: 0,
+            room: crate::engine::Room::default(),
         })))
     };
     let head = Ok(Reply::Page(page(7..8, 8, 8)));

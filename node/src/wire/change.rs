@@ -2,7 +2,7 @@
 
 use evener_core::{
     command::Selection,
-    id::{ComponentId, SegmentId},
+    id::{ComponentId, Position, SegmentId},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -36,6 +36,13 @@ struct OfSegment {
     segment: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct OfEvent {
+    segment: u32,
+    position: u64,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -78,6 +85,10 @@ pub fn parse(verb: Verb, call: &Call) -> Result<Change, ApiError> {
         Verb::Pause => rest::<Nothing>(fields).and_then(|_| call.name()).map(What::Pause)?,
         Verb::Resume => rest::<Nothing>(fields).and_then(|_| call.name()).map(What::Resume)?,
         Verb::Release | Verb::Claim | Verb::Unpin => of_segment(verb, call.name()?, rest(fields)?)?,
+        Verb::SkipEvent => {
+            let OfEvent { segment, position } = rest(fields)?;
+            What::SkipEvent(call.name()?, SegmentId(segment), Position(position))
+        }
         Verb::Retry => What::Retry(call.name()?, selection(rest(fields)?)?),
         Verb::Skip => What::Skip(call.name()?, selection(rest(fields)?)?),
         Verb::Drop => What::Drop(call.name()?, selection(rest(fields)?)?),
@@ -100,6 +111,7 @@ pub fn write(change: &Change) -> Call {
         What::Delete(name) | What::Pause(name) | What::Resume(name) => (Some(name), value(Nothing {})),
         What::Release(name, id) | What::Unpin(name, id) => (Some(name), value(segment(id, None))),
         What::Claim(name, id, node) => (Some(name), value(segment(id, node.clone()))),
+        What::SkipEvent(name, id, position) => (Some(name), value(OfEvent { segment: id.0, position: position.0 })),
         What::Retry(name, which) | What::Skip(name, which) | What::Drop(name, which) => {
             (Some(name), value(of_selection(which)))
         }

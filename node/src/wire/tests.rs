@@ -41,6 +41,7 @@ fn samples() -> Vec<Request> {
         What::Release(name(), SegmentId(3)),
         What::Claim(name(), SegmentId(3), Some("node-2".into())),
         What::Unpin(name(), SegmentId(3)),
+        What::SkipEvent(name(), SegmentId(3), Position(7)),
         What::Retry(name(), Selection::All),
         What::Skip(name(), sequence.clone()),
         What::Drop(name(), sequence),

@@ -27,6 +27,8 @@ use crate::{
     samples::{self, Log},
 };
 
+mod sizes;
+
 /// At least one command of each kind, and all that they may hold.
 fn all_commands() -> Vec<Command> {
     let admit = Admit {
@@ -102,6 +104,7 @@ fn all_commands() -> Vec<Command> {
         operate(Change::Expect("h:1".into())),
         operate(Change::Leave(NodeId(2))),
         operate(Change::Lead(NodeId(2), Term(3))),
+        operate(Change::SkipEvent("p".into(), SegmentId(5), Position(7))),
         Command::RaiseLevel(FeatureLevel(2)),
     ]
 }
@@ -124,7 +127,7 @@ fn letters() -> Vec<LetterMove> {
     let (segment, epoch, position) = (SegmentId(5), Epoch(6), Position(7));
     let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
     let failure = Failure { attempt: 1, cause: "c".into(), wait_ms: 1_000, draw: 3, last: false };
-    let kind = "k".to_owned();
+    let (kind, last) = ("k".to_owned(), failure.clone());
     let lent = Right::Loan { epoch, segment, claim: Epoch(2) };
     vec![
         LetterMove::SetAside {
@@ -141,7 +144,8 @@ fn letters() -> Vec<LetterMove> {
         LetterMove::Failed { right: lent, sequence: sequence.clone(), position, failure: failure.clone() },
         LetterMove::Stall { segment, epoch, position, failure, unable: true },
         LetterMove::Resume { segment, epoch, position },
-        LetterMove::Return { right: lent, sequence },
+        LetterMove::Return { right: lent, sequence: sequence.clone() },
+        LetterMove::Tried { right: lent, sequence, position, revision: 9, failure: last, unable: true },
     ]
 }
 
@@ -546,47 +550,4 @@ proptest! {
             prop_assert_eq!(&decode_entry(&encode_entry(entry)).unwrap(), entry);
         }
     }
-}
-
-proptest! {
-    /// Whoever bounds a progress by these sizes, where it is made, bounds what is written of it.
-    #[test]
-    fn p10_a_progress_takes_no_more_bytes_than_it_says(
-        texts in vec((0_usize..300, 0_usize..300), 0..4),
-        numbers in vec(any::<u64>(), 0..6),
-    ) {
-        let big = |n: usize| numbers.get(n).copied().unwrap_or(u64::MAX);
-        let (segment, epoch, position) = (SegmentId(big(0) as u32), Epoch(big(1)), Position(big(2)));
-        let mut letters = letters();
-        for (name, cause) in texts {
-            let sequence = SequenceKey { component: ComponentId(u16::MAX), name: "n".repeat(name) };
-            let failure = Failure {
-                attempt: big(3) as u32,
-                cause: "c".repeat(cause),
-                wait_ms: u32::MAX,
-                draw: u16::MAX,
-                last: true,
-            };
-            let right = Right::Loan { epoch, segment, claim: Epoch(u64::MAX) };
-            let kind = "k".repeat(name);
-            letters.extend([
-                LetterMove::Failed { right, sequence: sequence.clone(), position, failure: failure.clone() },
-                LetterMove::SetAside { segment, epoch, sequence, position, kind, failure },
-            ]);
-        }
-        let tokens = numbers.iter().map(|next| TokenMove { segment, epoch, next: Position(*next) }).collect();
-        let progress = Progress { processor: ProcessorId(u32::MAX), scanned: Some(Position(u64::MAX)), tokens, letters };
-        let (says, empty) = (progress.bytes(), Vec::new());
-        let advance = |items| {
-            let (node, session) = (NodeId(u64::MAX), SessionId(u64::MAX));
-            Encoded::new(&Command::Advance(Advance { node, session, as_of: LogIndex(u64::MAX), items })).bytes()
-        };
-        prop_assert!(advance(vec![progress]) - advance(empty) <= says);
-    }
-}
-
-#[test]
-fn p10_the_largest_progress_fits_an_entry() {
-    let most = evener_core::coordinator::Bounds::default().progress_bytes_max();
-    assert!(most <= crate::codec::ENTRY_BYTES_MAX * 3 / 4, "{most} bytes");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use evener::{
-    metrics::{OfProcessor, OfRequest, OfRoute, OfSegment},
+    metrics::{OfLimit, OfProcessor, OfRequest, OfRoute, OfSegment},
     settings::TABLE,
 };
 use serde_yaml_ng::Value;
@@ -36,10 +36,12 @@ pub fn metrics() -> BTreeSet<String> {
     drop(metrics.requests.get_or_create(&OfRequest { route: route.clone(), status: 200 }));
     drop(metrics.request_time.get_or_create(&OfRoute { route }));
     let of = OfProcessor { processor: processor.clone() };
-    for family in [&metrics.owned, &metrics.unowned, &metrics.set_aside, &metrics.dead] {
+    let families = [&metrics.owned, &metrics.unowned, &metrics.set_aside, &metrics.dead];
+    for family in families.into_iter().chain([&metrics.skipped, &metrics.letters, &metrics.letters_fullest]) {
         drop(family.get_or_create(&of));
     }
     drop(metrics.handled.get_or_create(&of));
+    drop(metrics.limits.get_or_create(&OfLimit { limit: "letters_max" }));
     metrics.tally(&processor).failed("retry");
     let of = OfSegment { processor, segment: 0 };
     drop(metrics.lag_events.get_or_create(&of));

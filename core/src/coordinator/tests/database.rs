@@ -1,5 +1,5 @@
-//! A user's database, fenced by the one number that handlers are shown: it keeps the highest epoch it has seen of a
-//! segment and refuses a lower one. Beside it stands what it cannot know: who had a right when, and so which write
+//! A user's database, fenced by what handlers are shown: it keeps the highest epoch it has seen of each segment, and
+//! refuses a write for which a segment that shares hashes with the writer's has a higher one. Beside it stands what it cannot know: who had a right when, and so which write
 //! should have been refused.
 
 use std::{
@@ -12,6 +12,7 @@ use crate::{
     id::{Epoch, NodeId, SegmentId},
     letter::SequenceKey,
     processor::Processor,
+    segment::Segment,
 };
 
 /// What a handler writes, by its node's right.
@@ -19,14 +20,32 @@ use crate::{
 pub(super) struct Write {
     pub(super) node: NodeId,
     pub(super) right: Right,
+    pub(super) mask: u32,
     pub(super) sequence: SequenceKey,
+}
+
+impl Write {
+    fn segment(&self) -> Segment {
+        Segment { id: self.right.claim().0.0, mask: self.mask }
+    }
+}
+
+/// Whose epochs a write is held against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Those of all segments that share hashes with the writer's.
+    #[default]
+    Overlap,
+    /// Those of the segment with the same id, whatever its mask: this is not enough.
+    SameId,
 }
 
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Database {
     /// All that the database itself keeps.
-    highest: BTreeMap<SegmentId, Epoch>,
+    highest: BTreeMap<Segment, Epoch>,
+    pub(super) rule: Rule,
     /// Counts what happens.
     clock: u64,
     /// The epochs of the segments' claims.
@@ -64,21 +83,27 @@ impl Database {
     /// A handler writes; whether that is taken.
     pub(super) fn write(&mut self, write: Write) -> bool {
         self.clock += 1;
-        let (segment, epoch) = write.right.claim();
-        let highest = self.highest.entry(segment).or_default();
-        let taken = epoch >= *highest;
-        *highest = epoch.max(*highest);
+        let (segment, epoch) = (write.segment(), write.right.claim().1);
+        let rule = self.rule;
+        let meets = |other: &Segment| match rule {
+            Rule::Overlap => other.overlaps(segment),
+            Rule::SameId => other.id == segment.id,
+        };
+        let taken = self.highest.iter().all(|(other, highest)| !meets(other) || *highest <= epoch);
+        if taken {
+            self.highest.insert(segment, epoch);
+        }
         match self.ended.get(&own_epoch(write.right)) {
             Some(ended) if taken => {
                 let keeps_out = |other: &Write, is_current: bool| {
-                    other.sequence == write.sequence || (is_current && other.right.claim().0 == segment)
+                    other.sequence == write.sequence || (is_current && other.segment().overlaps(segment))
                 };
                 let newer = self.taken.iter().find(|(at, other, current)| at > ended && keeps_out(other, *current));
                 assert!(newer.is_none(), "{write:?} comes late, after {newer:?}, and is taken");
             }
             Some(_) => {}
             None if taken => {
-                let is_current = self.claims.get(&segment) == Some(&epoch);
+                let is_current = self.claims.get(&segment.name()) == Some(&epoch);
                 self.taken.push((self.clock, write, is_current));
             }
             None => self.refused += 1,

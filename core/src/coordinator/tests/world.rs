@@ -3,6 +3,7 @@
 //! interleaving can come about and happen again.
 
 mod handlers;
+mod shape;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -104,9 +105,10 @@ pub(super) struct Node {
 struct Crew {
     machine: Worker<()>,
     claim: Option<Right>,
+    mask: u32,
     mail: VecDeque<worker::Input<()>>,
     run: Option<Run>,
-    tries: VecDeque<(SequenceKey, Position, u32, Right)>,
+    tries: VecDeque<(SequenceKey, Position, u32, Right, u32)>,
     wake: Option<u64>,
 }
 
@@ -423,7 +425,8 @@ impl World {
                     let machine = Worker::new(settings);
                     let claim = settings.claim.map(|(segment, epoch)| Right::Claim(segment, epoch));
                     let (mail, tries) = (VecDeque::new(), VecDeque::new());
-                    node.workers.insert(worker, Crew { machine, claim, mail, run: None, tries, wake: None });
+                    let crew = Crew { machine, claim, mask: settings.mask, mail, run: None, tries, wake: None };
+                    node.workers.insert(worker, crew);
                 }
                 Effect::Feed(worker, works) => node.tell_worker(worker, worker::Input::Feed(works)),
                 Effect::Aside(worker, settled, sequences) => {
@@ -466,8 +469,8 @@ impl World {
                         run.stop = true;
                     }
                 }
-                worker::Effect::Try { sequence, position, attempt, right } => {
-                    crew.tries.push_back((sequence, position, attempt, right));
+                worker::Effect::Try { sequence, position, attempt, right, mask } => {
+                    crew.tries.push_back((sequence, position, attempt, right, mask));
                 }
                 worker::Effect::Report(report) => node.mail.push_back(Input::Report(worker, report)),
                 worker::Effect::Rests => node.mail.push_back(Input::Rests(worker)),

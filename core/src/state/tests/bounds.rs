@@ -207,6 +207,7 @@ fn p10_every_limit_of_a_change_is_refused_by_its_name() {
         ("name_bytes_max", Change::Release(name(), SegmentId(0))),
         ("name_bytes_max", Change::Claim(name(), SegmentId(0), NodeId(1))),
         ("name_bytes_max", Change::Unpin(name(), SegmentId(0))),
+        ("name_bytes_max", Change::SkipEvent(name(), SegmentId(0), Position(0))),
         ("name_bytes_max", Change::Letters(name(), Selection::All, LetterChange::Retry)),
         ("extension_bytes_max", Change::Letters("p".into(), sequence, LetterChange::Retry)),
         ("name_bytes_max", Change::Expect(name())),

@@ -282,3 +282,24 @@ fn an_expiry_of_an_earlier_life_means_nothing() {
     assert_eq!(log.apply(Command::Expire(NodeId(1), old)), Outcome::Not(Why::Fenced));
     assert_eq!(log.session(1), Some(new));
 }
+
+#[test]
+fn a_claim_by_a_person_binds_the_segment_until_it_is_unbound_or_released() {
+    let mut log = Log::of(2);
+    log.create(OnError::SetAside);
+    assign(&mut log, &[(0, 1), (1, 1), (2, 2), (3, 2)]);
+    let claim = || Change::Claim("p".into(), SegmentId(0), NodeId(2));
+    let moves = |log: &Log| crate::balance::plan(&log.state.balance_view(log.state.recorded));
+    assert_eq!(log.change(claim()), Outcome::Changed(1));
+    let pinned = |log: &Log| log.processor().segments[&SegmentId(0)].claim.pinned_to();
+    assert_eq!(pinned(&log), Some(NodeId(2)));
+    let plan = moves(&log);
+    assert!(plan.len() == 1 && plan[0].segment != SegmentId(0), "another one goes the other way: {plan:?}");
+    assert_eq!(log.change(claim()), Outcome::Changed(0), "it is so already");
+    let unpin = || Change::Unpin("p".into(), SegmentId(0));
+    assert_eq!((log.change(unpin()), log.change(unpin())), (Outcome::Changed(1), Outcome::Changed(0)));
+    assert_eq!(moves(&log).len(), 1, "now it may go back, or another one");
+    log.change(claim());
+    assert_eq!(log.change(Change::Release("p".into(), SegmentId(0))), Outcome::Changed(1));
+    assert_eq!(pinned(&log), None, "the latest word counts");
+}

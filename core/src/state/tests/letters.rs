@@ -342,3 +342,99 @@ fn where_failures_are_skipped_it_is_after_the_last_attempt() {
     tell(&mut log, 1, vec![last], vec![]);
     assert_eq!((log.processor().letters, log.processor().skipped), (0, 1));
 }
+
+fn tried(log: &Log, name: &str, attempt: u32, unable: bool) -> LetterMove {
+    let (segment, epoch) = place(log, name);
+    let set_aside = &log.processor().set_aside[&key(name)];
+    let (position, revision) = (set_aside.first().position, set_aside.revision);
+    let right = match set_aside.loan {
+        Some(loan) => Right::Loan { epoch: loan.epoch, segment, claim: epoch },
+        None => Right::Claim(segment, epoch),
+    };
+    let failure = failure(attempt, attempt == 10);
+    LetterMove::Tried { right, sequence: key(name), position, revision, failure, unable }
+}
+
+#[test]
+fn a_retry_is_not_undone_by_the_try_that_was_running() {
+    for attempt in [1, 2, 10] {
+        let mut log = set_up(OnError::SetAside, 1);
+        log.state.limits.own_attempts = 1_000;
+        let first = set_aside(&log, "s0", 0, 1);
+        tell(&mut log, 1, vec![first], vec![]);
+        let runs = tried(&log, "s0", attempt, false);
+        let retry = Change::Letters("p".into(), Selection::All, LetterChange::Retry);
+        assert_eq!(log.change(retry), Outcome::Changed(1));
+        let anew = log.processor().set_aside[&key("s0")].clone();
+        assert_eq!((anew.first().attempts, anew.wait_ms, anew.waiting), (0, 0, Waiting::ForItsTime));
+        assert_eq!(tell(&mut log, 1, vec![runs], vec![]), [Why::Fenced]);
+        assert_eq!(log.processor().set_aside[&key("s0")], anew, "what was asked for stays as it is");
+        let next = tried(&log, "s0", 1, false);
+        assert_eq!(tell(&mut log, 1, vec![next], vec![]), []);
+        assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 1, "the next one counts");
+    }
+}
+
+#[test]
+fn a_try_at_which_nobody_could_be_asked_is_no_attempt_and_another_node_is_asked() {
+    let mut log = set_up(OnError::SetAside, 1);
+    let first = set_aside(&log, "s0", 0, 1);
+    tell(&mut log, 1, vec![first], vec![]);
+    let mut turns = Vec::new();
+    for _ in 0..6 {
+        let loan = log.processor().set_aside[&key("s0")].loan;
+        let node = loan.map_or(1, |loan| loan.node.0);
+        turns.push(node);
+        let told = tried(&log, "s0", 1, true);
+        assert_eq!(tell(&mut log, node, vec![told.clone()], vec![]), []);
+        assert_eq!(tell(&mut log, node, vec![told], vec![]), [Why::Fenced], "told again it changes nothing");
+        let known = &log.processor().set_aside[&key("s0")];
+        assert_eq!((known.first().attempts, known.waiting), (1, Waiting::ForItsTime));
+        assert_eq!(known.cause, "attempt 1 failed", "the cause says why nobody could be asked");
+    }
+    assert_eq!(turns, [1, 2, 3, 1, 2, 3], "all that can run the processor take turns");
+}
+
+#[test]
+fn what_a_build_before_told_of_a_failure_still_counts() {
+    let mut log = set_up(OnError::SetAside, 1);
+    let first = set_aside(&log, "s0", 0, 1);
+    tell(&mut log, 1, vec![first], vec![]);
+    let told = failed(&log, "s0", 0, 2, false);
+    assert_eq!(tell(&mut log, 1, vec![told], vec![]), []);
+    assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 2);
+}
+
+/// `on_error: stop`, and the segment of `s0` waits with the event at 0.
+fn stalled() -> (Log, SegmentId) {
+    let mut log = set_up(OnError::Stop, 1);
+    let (segment, epoch) = place(&log, "s0");
+    let (position, failure) = (Position(0), failure(1, false));
+    tell(&mut log, 1, vec![LetterMove::Stall { segment, epoch, position, failure, unable: false }], vec![]);
+    (log, segment)
+}
+
+#[test]
+fn a_person_skips_the_event_that_a_segment_waits_with_and_no_other() {
+    let (mut log, segment) = stalled();
+    let skip = |segment, position| Change::SkipEvent("p".into(), segment, Position(position));
+    let before = log.state.clone();
+    for (wrong, says) in
+        [(skip(segment, 1), "waits with the event at position 0, not with"), (skip(SegmentId(9), 0), "")]
+    {
+        let outcome = log.change(wrong);
+        assert!(matches!(&outcome, Outcome::Not(why) if format!("{why:?}").contains(says)), "{outcome:?}");
+    }
+    assert_eq!(log.state.processors, before.processors);
+    let epoch = place(&log, "s0").1;
+    assert_eq!(log.state.try_change(&skip(segment, 0)), Outcome::Changed(1));
+    assert_eq!(log.change(skip(segment, 0)), Outcome::Changed(1));
+    let processor = log.processor();
+    let share = &processor.segments[&segment];
+    assert_eq!((share.token.low(), &share.stalled, processor.skipped), (Position(1), &None, 1));
+    assert_eq!((share.claim.owner, share.claim.epoch > epoch), (Some(NodeId(1)), true), "its running try is fenced");
+    let late = LetterMove::Stall { segment, epoch, position: Position(0), failure: failure(2, false), unable: false };
+    assert_eq!(tell(&mut log, 1, vec![late], vec![]), [Why::Fenced]);
+    let again = log.change(skip(segment, 0));
+    assert!(matches!(&again, Outcome::Not(why) if format!("{why:?}").contains("waits with no event")), "{again:?}");
+}

@@ -27,7 +27,7 @@ pub struct Args {
     /// Its name; several: all of them
     #[arg(required = true)]
     names: Vec<String>,
-    /// End with status 9 if something is set aside: it was passed and not handled
+    /// End with status 9 if something is set aside or was ever skipped: it was passed and not handled
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
@@ -59,14 +59,7 @@ impl Args {
         for note in processors.iter().filter_map(note) {
             eprintln!("{note}");
         }
-        match processors.iter().find(|processor| strict && processor.set_aside.sequences > 0) {
-            None => Ok(()),
-            Some(Processor { name, set_aside, .. }) => {
-                let aside = aside_text(*set_aside).unwrap_or_default();
-                let hint = format!("evener dead-letter list {name} shows what failed and why");
-                Err(ApiError::new(&codes::NOT_ALL_HANDLED, format!("{name} has {aside} set aside")).hint(hint))
-            }
-        }
+        processors.iter().filter(|_| strict).find_map(not_all_handled).map_or(Ok(()), Err)
     }
 }
 
@@ -141,12 +134,33 @@ fn stands_still(segment: &Segment) -> bool {
     !matches!(segment.state.as_str(), "running" | "caught-up" | "moving")
 }
 
+/// What a processor has passed and not handled, if anything: `3 sequences, 9 events set aside and 2 events skipped`.
+fn unhandled(processor: &Processor) -> Option<String> {
+    let aside = aside_text(processor.set_aside).map(|aside| format!("{aside} set aside"));
+    let skipped = (processor.skipped > 0).then(|| format!("{} skipped", some(processor.skipped, "event")));
+    let parts: Vec<String> = aside.into_iter().chain(skipped).collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
+}
+
+fn not_all_handled(processor: &Processor) -> Option<ApiError> {
+    let (name, unhandled) = (&processor.name, unhandled(processor)?);
+    let hint = match processor.set_aside.sequences {
+        0 => {
+            "what was skipped is not handled any more: the logs of the nodes say which events those were and why".into()
+        }
+        _ => format!("evener dead-letter list {name} shows what failed and why"),
+    };
+    Some(ApiError::new(&codes::NOT_ALL_HANDLED, format!("{name} has {unhandled}")).hint(hint))
+}
+
 /// What somebody should know of a processor that has caught up.
 fn note(processor: &Processor) -> Option<String> {
-    let Processor { name, set_aside, .. } = processor;
-    let aside = aside_text(*set_aside);
-    let aside =
-        aside.map(|aside| format!("{name}: caught up; {aside} set aside (see: evener dead-letter list {name})"));
+    let name = &processor.name;
+    let see = match processor.set_aside.sequences {
+        0 => String::new(),
+        _ => format!(" (see: evener dead-letter list {name})"),
+    };
+    let aside = unhandled(processor).map(|unhandled| format!("{name}: caught up; {unhandled}{see}"));
     let paused = (processor.state == "paused").then(|| {
         format!("{name}: caught up; paused, so nothing new is handled (go on: evener processor resume {name})")
     });
@@ -177,6 +191,7 @@ mod tests {
             set_aside: SetAside::default(),
             definition: serde_json::Value::Null,
             skipped: 0,
+            room: crate::engine::Room::default(),
         }
     }
 
@@ -227,6 +242,15 @@ mod tests {
             note(&well).unwrap(),
             "p: caught up; 3 sequences, 9 events set aside (see: evener dead-letter list p)"
         );
+        assert_eq!(not_all_handled(&well).unwrap().message, "p has 3 sequences, 9 events set aside");
+        well.skipped = 20;
+        assert_eq!(
+            not_all_handled(&well).unwrap().message,
+            "p has 3 sequences, 9 events set aside and 20 events skipped"
+        );
+        well.set_aside = SetAside::default();
+        assert_eq!(not_all_handled(&well).unwrap().message, "p has 20 events skipped");
+        assert_eq!(note(&well).unwrap(), "p: caught up; 20 events skipped");
         let paused = note(&processor("paused", &[("paused", 0)])).unwrap();
         assert!(paused.contains("evener processor resume p"), "{paused}");
     }

@@ -20,7 +20,7 @@ impl World {
             return crew.mail.push_back(worker::Input::Ran { handled, fault: None });
         }
         let Work { position, hash, sequence, .. } = run.works[run.handled].clone();
-        let write = Write { node: id, right: crew.claim.expect("its segment's worker"), sequence };
+        let write = Write { node: id, right: crew.claim.expect("its segment's worker"), mask: crew.mask, sequence };
         let attempt = if run.handled == 0 { run.attempt } else { 1 };
         let (_, share) = self.processor().share_of(hash).expect("every hash has a segment");
         assert!(share.token.wants(hash, position), "event {position} is handled though the token has passed it");
@@ -38,8 +38,8 @@ impl World {
 
     pub(super) fn try_letter(&mut self, id: NodeId, worker: WorkerId) {
         let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        let (sequence, position, attempt, right) = crew.tries.pop_front().expect("a letter is tried");
-        let write = Write { node: id, right, sequence: sequence.clone() };
+        let (sequence, position, attempt, right, mask) = crew.tries.pop_front().expect("a letter is tried");
+        let write = Write { node: id, right, mask, sequence: sequence.clone() };
         if self.database.is_good(right) {
             let first = self.processor().set_aside.get(&sequence).map(|set_aside| set_aside.first().position);
             let skipped = first.is_none_or(|first| first > position) && self.persons > 0;
@@ -94,8 +94,8 @@ impl Crew {
     /// What its handlers would write next.
     pub(super) fn writes(&self, node: NodeId) -> Vec<Write> {
         let next = self.run.iter().filter_map(|run| run.works.get(run.handled));
-        let runs = next.filter_map(|work| Some((self.claim?, work.sequence.clone())));
-        let tries = self.tries.iter().map(|(sequence, _, _, right)| (*right, sequence.clone()));
-        runs.chain(tries).map(|(right, sequence)| Write { node, right, sequence }).collect()
+        let runs = next.filter_map(|work| Some((self.claim?, self.mask, work.sequence.clone())));
+        let tries = self.tries.iter().map(|(sequence, _, _, right, mask)| (*right, *mask, sequence.clone()));
+        runs.chain(tries).map(|(right, mask, sequence)| Write { node, right, mask, sequence }).collect()
     }
 }

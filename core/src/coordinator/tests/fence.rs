@@ -1,0 +1,97 @@
+//! The fence of a user's database across splits and merges: a late owner of a segment that is no more changes nothing
+//! once one of those that have its events now has written (P4).
+
+use std::string::String;
+
+use super::{
+    database::Rule,
+    world::{Faults, NODES, World},
+};
+use crate::{
+    hash,
+    id::{NodeId, SegmentId},
+    limits::Limits,
+    processor::OnError,
+    segment::Segment,
+};
+
+/// A name of a sequence in the segment.
+fn name_in(segment: Segment, prefix: &str) -> String {
+    let mut names = (0..).map(|nth| std::format!("{prefix}{nth}"));
+    names.find(|name| segment.holds(hash::sequence(name.as_bytes()))).expect("one in two is")
+}
+
+/// Brings about that the owner of a segment is lost while it handles an event; its segment is another node's then.
+fn lose_owner(world: &mut World, segment: Segment, event: &str) {
+    let owner = world.processor().segments[&segment.name()].claim.owner.expect("it was balanced");
+    world.slow.insert(owner);
+    world.append(event);
+    world.until(|world| world.is_running(owner));
+    world.kill(owner);
+    assert_eq!(world.database.late.len(), 1);
+    world.balance();
+}
+
+/// A late owner of segment 0 of 1, after that was split, against the new owners; whether its write is taken.
+fn late_after_split(rule: Rule) -> bool {
+    let mut world = World::new(1, OnError::SetAside, Limits::DEFAULT, Faults::default());
+    world.database.rule = rule;
+    let upper = Segment { id: 1, mask: 1 };
+    lose_owner(&mut world, Segment::ROOT, &name_in(upper, "late"));
+    world.split(0);
+    assert_eq!(world.processor().segment_ids(), [SegmentId(0), SegmentId(1)]);
+    handle(&mut world, &name_in(upper, "new"));
+    world.database.write_late(0)
+}
+
+/// A late owner of segment 1 of 2, after both were merged, against the new owner; whether its write is taken.
+fn late_after_merge(rule: Rule) -> bool {
+    let mut world = World::new(2, OnError::SetAside, Limits::DEFAULT, Faults::default());
+    world.database.rule = rule;
+    let upper = Segment { id: 1, mask: 1 };
+    lose_owner(&mut world, upper, &name_in(upper, "late"));
+    world.merge(1);
+    assert_eq!(world.processor().segment_ids(), [SegmentId(0)]);
+    handle(&mut world, &name_in(Segment { id: 0, mask: 1 }, "new"));
+    world.database.write_late(0)
+}
+
+/// An event of this sequence is handled, and no other.
+fn handle(world: &mut World, name: &str) {
+    let before = world.calls.len();
+    world.append(name);
+    let position = world.log.len() as u64 - 1;
+    world.until(|world| world.calls.iter().skip(before).any(|call| call.position == position && call.ok));
+    assert!((1..=NODES).map(NodeId).any(|node| world.nodes.contains_key(&node)));
+}
+
+#[test]
+fn p4_a_late_owner_writes_nothing_once_an_owner_of_half_its_segment_has_written() {
+    assert!(!late_after_split(Rule::Overlap));
+}
+
+#[test]
+fn p4_a_late_owner_writes_nothing_once_the_owner_of_the_merged_segment_has_written() {
+    assert!(!late_after_merge(Rule::Overlap));
+}
+
+#[test]
+#[should_panic(expected = "comes late")]
+fn the_highest_epoch_by_id_alone_lets_a_late_owner_write_after_a_split() {
+    late_after_split(Rule::SameId);
+}
+
+#[test]
+#[should_panic(expected = "comes late")]
+fn the_highest_epoch_by_id_alone_lets_a_late_owner_write_after_a_merge() {
+    late_after_merge(Rule::SameId);
+}
+
+#[test]
+fn segments_overlap_if_one_of_them_covers_the_other() {
+    let segments = (0..4_u32).flat_map(|bits| (0..1 << bits).map(move |id| Segment { id, mask: (1 << bits) - 1 }));
+    let segments: std::vec::Vec<_> = segments.collect();
+    for (one, other) in segments.iter().flat_map(|one| segments.iter().map(move |other| (*one, *other))) {
+        assert_eq!(one.overlaps(other), one.covers(other) || other.covers(one), "{one:?} {other:?}");
+    }
+}

@@ -1,0 +1,126 @@
+//! Logs events that are skipped, folded: one line for many.
+
+use std::time::Duration;
+
+use evener_core::{
+    command::LetterMove,
+    processor::OnError,
+    time::Moment,
+    worker::{Report, Settings},
+};
+
+/// No more than one line in this time.
+const LINE_WAIT: Duration = Duration::from_secs(10);
+
+/// What was skipped by one worker and is not logged yet.
+#[derive(Debug, Default)]
+pub struct Skips {
+    count: u64,
+    /// The latest: its position, and why.
+    latest: Option<(u64, String)>,
+    /// What a handler said of the latest that it skipped.
+    said: String,
+    logged: Option<Moment>,
+}
+
+impl Skips {
+    /// A handler said skip, for this cause; the report of it follows.
+    pub fn said(&mut self, cause: &str) {
+        self.said = format!("its handler said skip: {cause}");
+    }
+
+    /// Counts what a report skips; returns what is to be logged now, if anything is.
+    pub fn add(&mut self, now: Moment, settings: &Settings, report: &Report) -> Option<Line> {
+        for (position, cause) in
+            report.letters.iter().filter_map(|letter| skipped(settings.on_error, letter, &self.said))
+        {
+            self.count += 1;
+            self.latest = Some((position, cause));
+        }
+        let waits = self.logged.is_some_and(|logged| now < logged.after(LINE_WAIT));
+        if waits { None } else { self.flush(now) }
+    }
+
+    /// Returns what is left to be logged.
+    pub fn flush(&mut self, now: Moment) -> Option<Line> {
+        let (position, cause) = self.latest.take()?;
+        self.logged = Some(now);
+        Some(Line { count: std::mem::take(&mut self.count), position, cause })
+    }
+}
+
+/// One line of the log.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    count: u64,
+    position: u64,
+    cause: String,
+}
+
+impl Line {
+    /// Logs it.
+    pub fn log(self, processor: &str, segment: Option<u32>) {
+        let Self { count, position, cause } = self;
+        tracing::warn!(%processor, segment, count, position, cause, "events were skipped; the last one is named");
+    }
+}
+
+/// The event that a letter passes over, and why.
+fn skipped(on_error: OnError, letter: &LetterMove, said: &str) -> Option<(u64, String)> {
+    match letter {
+        LetterMove::Skipped { position, .. } | LetterMove::Done { position, skipped: true, .. } => {
+            Some((position.0, said.to_owned()))
+        }
+        LetterMove::SetAside { position, failure, .. }
+        | LetterMove::Failed { position, failure, .. }
+        | LetterMove::Tried { position, failure, unable: false, .. }
+            if on_error == OnError::Skip && failure.last =>
+        {
+            Some((position.0, format!("on_error: skip, after attempt {}: {}", failure.attempt, failure.cause)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evener_core::{
+        backoff::Backoff,
+        id::{ComponentId, Epoch, Position, SegmentId},
+        letter::{Failure, SequenceKey},
+    };
+
+    use super::*;
+
+    fn report(position: u64, last: bool) -> Report {
+        let (segment, epoch, position) = (SegmentId(0), Epoch(1), Position(position));
+        let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
+        let failure = Failure { attempt: 3, cause: "boom".into(), wait_ms: 0, draw: 0, last };
+        let letters = vec![LetterMove::SetAside { segment, epoch, sequence, position, kind: "k".into(), failure }];
+        Report { number: 1, done: 1, letters, drained: false }
+    }
+
+    #[test]
+    fn many_skips_are_one_line_and_none_is_lost() {
+        let settings = |on_error| Settings {
+            claim: None,
+            mask: 0,
+            on_error,
+            backoff: Backoff::default(),
+            batch_events_max: 1,
+            cause_bytes_max: 64,
+            stalled: None,
+        };
+        let (skip, aside) = (settings(OnError::Skip), settings(OnError::SetAside));
+        let mut skips = Skips::default();
+        assert_eq!(skips.add(Moment(0), &aside, &report(1, true)), None, "it is set aside, not skipped");
+        assert_eq!(skips.add(Moment(0), &skip, &report(1, false)), None, "it is tried again");
+        let cause = "on_error: skip, after attempt 3: boom".to_owned();
+        let line = |count, position| Some(Line { count, position, cause: cause.clone() });
+        assert_eq!(skips.add(Moment(5), &skip, &report(2, true)), line(1, 2), "the first at once");
+        assert!((3..8).all(|position| skips.add(Moment(6), &skip, &report(position, true)).is_none()));
+        assert_eq!(skips.add(Moment(10_005), &skip, &report(8, true)), line(6, 8));
+        skips.add(Moment(10_006), &skip, &report(9, true));
+        assert_eq!((skips.flush(Moment(10_007)), skips.flush(Moment(10_007))), (line(1, 9), None));
+    }
+}
