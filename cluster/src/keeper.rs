@@ -59,7 +59,9 @@ async fn begin(node: &Node, nth: u64) -> Lease {
         // The same for every try: however often it is proposed, one session begins.
         nonce: dice::name(node.config.draw, Use::Session, nth),
     });
+    let mut aside = node.aside.subscribe();
     loop {
+        let _ = aside.wait_for(|aside| !aside).await;
         let (sent, boot) = (Instant::now(), node.wall.boot());
         match node.propose(&begin).await {
             Ok(Outcome::Begun(session)) => return Lease { session, sent, boot },
@@ -83,13 +85,14 @@ async fn hold(node: &Node, mut lease: Lease) -> &'static str {
     let length = node.config.lease;
     let mut next = Instant::now() + length / RENEWALS;
     let (mut applied, mut leadership) = (node.ledger.view.applied(), node.leadership.clone());
-    let mut changed = LogIndex(0);
+    let (mut changed, mut aside) = (LogIndex(0), node.aside.subscribe());
     loop {
         leadership.mark_unchanged();
         tokio::select! {
             biased;
             why = over(node, lease) => return why,
-            () = sleep_until(next) => {
+            _ = aside.changed() => {}
+            () = sleep_until(next), if !*node.aside.borrow() => {
                 let (sent, boot) = (Instant::now(), node.wall.boot());
                 // A leader that is frozen is not waited for once it has a successor.
                 let renewed = tokio::select! {

@@ -61,6 +61,8 @@ pub struct Node {
     /// That nothing can be decided.
     pub lack: watch::Sender<Option<Lack>>,
     pub session: watch::Sender<Option<SessionId>>,
+    /// This process cannot do its work: its session is not renewed.
+    pub aside: watch::Sender<bool>,
     /// As its owner counts it.
     pub lease: Mutex<Option<Lease>>,
     pub sleep: Mutex<Sleep>,

@@ -230,6 +230,39 @@ async fn a_killed_follower_loses_its_session_at_once_and_nothing_else_happens() 
     assert_eq!((sea.leader(), sea.node(leader).status().term), (leader, term));
 }
 
+/// A process whose own threads are stuck looks alive to its peers.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stands_aside_gives_up_leadership_and_session_and_comes_back() {
+    let sea = Sea::three(9).await;
+    let leader = sea.leader();
+    let stuck = sea.node(leader);
+    let (session, sessions) = (stuck.status().session, stuck.state().sessions.clone());
+    assert!(session.is_some());
+    let aside = async {
+        loop {
+            stuck.stand_aside(true).await;
+            sleep(Duration::from_millis(250)).await;
+        }
+    };
+    let elsewhere = sea.until("another one leads, and the session is over", |sea| {
+        let others = || sea.nodes().filter(|node| node.me() != stuck.me());
+        let gone = |node: &Cluster| !node.state().sessions.contains_key(&stuck.me());
+        others().any(|node| node.leads()) && others().all(gone) && stuck.status().session.is_none()
+    });
+    let took = tokio::select! {
+        took = elsewhere => took,
+        () = aside => unreachable!("it never ends"),
+    };
+    // A lease, and what the leader needs to notice its end.
+    assert!(took <= Config::new("", "").lease * 2, "{took:?}");
+    for node in sea.nodes().filter(|node| node.me() != stuck.me()) {
+        assert_eq!(node.status().session, sessions.get(&node.me()).map(|live| live.session), "others keep theirs");
+    }
+    stuck.stand_aside(false).await;
+    sea.settle(3).await;
+    assert_ne!(stuck.status().session, session, "a new one began");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leader_cut_off_acknowledges_nothing_and_reads_nothing_stale() {
     for seed in 0..4 {

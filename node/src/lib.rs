@@ -14,7 +14,9 @@ pub mod handler;
 pub mod threads;
 
 mod doubt;
+mod log_writer;
 mod open_files;
+mod pulse;
 
 pub mod cloudevent;
 

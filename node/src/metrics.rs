@@ -1,7 +1,10 @@
 //! What this node counts and measures, as Prometheus reads it. The registry is a value: several nodes live in
 //! one process.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -14,6 +17,8 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+
+use crate::log_writer;
 
 /// A gauge with a fraction.
 pub type Measure = Gauge<f64, std::sync::atomic::AtomicU64>;
@@ -114,6 +119,8 @@ pub struct Metrics {
     pub handled: Family<OfProcessor, Counter>,
     /// Tries that failed on this node.
     pub failures: Family<OfVerdict, Counter>,
+    /// Log lines that this process dropped.
+    pub log_lines_dropped: Counter,
     /// From the loss of a segment's owner until this node, the next one, has taken it up.
     pub takeover: Histogram,
 }
@@ -175,6 +182,7 @@ impl Default for Metrics {
             limits: Family::default(),
             handled: Family::default(),
             failures: Family::default(),
+            log_lines_dropped: Counter::default(),
             takeover: quick(),
         }
         .registered()
@@ -214,6 +222,8 @@ impl Metrics {
         all.register("events_handled", "events that handlers of this node finished", self.handled.clone());
         let tries = "tries of an event that a handler of this node did not finish, by what it answered";
         all.register("handler_failures", tries, self.failures.clone());
+        let lines = "log lines that this process dropped, since whatever reads them did not keep up";
+        all.register("log_lines_dropped", lines, self.log_lines_dropped.clone());
         let time = "from when the owner of a segment was missed (its socket closed, or else a lease before its session \
                     ended) until this node had taken the segment up";
         all.register_with_unit("takeover", time, Unit::Seconds, self.takeover.clone());
@@ -242,6 +252,7 @@ impl Metrics {
     /// The text that Prometheus reads.
     #[must_use]
     pub fn text(&self) -> String {
+        self.log_lines_dropped.inner().store(log_writer::dropped(), Relaxed);
         let mut text = String::new();
         encode(&mut text, &self.registry.lock()).expect("a String takes all text");
         text

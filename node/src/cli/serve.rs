@@ -87,13 +87,13 @@ impl Args {
         }
         let settings = self.flags.load()?.settings;
         settings.check()?;
-        logs::start(&settings)?;
+        let log = logs::start(&settings)?;
         let first_start = is_empty(&settings.data);
         let told = settings.clone();
         block_on(async {
             let node = Node::with(settings).start().await?;
             if first_start {
-                eprint!("{}", welcome(&told, node.url().unwrap_or_default(), node.peer().unwrap_or_default()));
+                log.print(&welcome(&told, node.url().unwrap_or_default(), node.peer().unwrap_or_default()));
             }
             let ready = node.is_ready();
             let line = node.ready_line().unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::{
     codes,
     engine::Late,
     error::ApiError,
-    http::{self, Api, Hosts},
+    http::{self, Api, Health, Hosts},
     metrics::Metrics,
     settings::Settings,
     threads::Threads,
@@ -34,6 +34,7 @@ impl Door {
         settings: &Settings,
         threads: &Threads,
         late: Late,
+        health: Health,
         metrics: Metrics,
     ) -> Result<Self, ApiError> {
         let address = settings.listen.to_string();
@@ -47,7 +48,6 @@ impl Door {
             None if settings.listen.port() == 0 => format!("http://{bound}"),
             None => format!("http://{}", settings.listen),
         };
-        let health = late.health();
         let router = Api::new(Arc::new(late), metrics, health, Hosts::of(settings)).router();
         let stop = CancellationToken::new();
         let serving = threads.spawn(http::serve(listener, router, http::connections_max(), stop.clone()));

@@ -21,6 +21,7 @@ use crate::{
     handler::Handlers,
     metrics::Metrics,
     open_files,
+    pulse::Pulse,
     settings::{Settings, Size, Value},
     status::StatusBoard,
     threads::Threads,
@@ -43,6 +44,8 @@ pub(super) struct House {
     pub(super) door: Option<Door>,
     actors: Actors,
     watching: JoinHandle<()>,
+    /// Not if all runs on one runtime, whose time may be simulated.
+    pulse: Option<JoinHandle<()>>,
     drain_wait: Duration,
     /// Last, so that everything else is dropped on them.
     _threads: [Threads; 2],
@@ -63,9 +66,13 @@ pub(super) async fn start(
         .map_err(|error| ApiError::new(&codes::START, format!("failed to start the node's threads: {error}")))?;
     let [cluster_threads, node_threads] = &threads;
     let (late, metrics) = (Late::default(), Metrics::default());
-    let door = match own {
-        true => Some(Door::open(&settings, node_threads, late.clone(), metrics.clone()).await?),
-        false => None,
+    let pulse = own.then(|| Pulse::of(node_threads));
+    let door = match &pulse {
+        Some(pulse) => {
+            let health = pulse.clone().checked(late.health());
+            Some(Door::open(&settings, node_threads, late.clone(), health, metrics.clone()).await?)
+        }
+        None => None,
     };
     let outside = match outside {
         Some(outside) => outside,
@@ -85,6 +92,7 @@ pub(super) async fn start(
     late.arrive(engine.clone());
     let watch = handlers.watch().clone().watch(board.clone(), outside.clock.clone());
     let watching = node_threads.spawn(watch);
+    let pulse = pulse.map(|pulse| cluster_threads.spawn(pulse.watch(cluster.clone())));
 
     // What asks for it must be known to the log before the actors look there.
     let asking = Node::over(Arc::new(engine.clone()), &settings.name, PATIENCE);
@@ -97,7 +105,8 @@ pub(super) async fn start(
     let actors = node_threads.spawn(starting).await.map_err(died)?;
     let actors = actors.map_err(|why| ApiError::new(&codes::START, why))?;
     let drain_wait = settings.hand_over_wait + DRAIN_MORE;
-    let house = House { cluster, engine, name: settings.name, door, actors, watching, drain_wait, _threads: threads };
+    let house =
+        House { cluster, engine, name: settings.name, door, actors, watching, drain_wait, pulse, _threads: threads };
     // What it waits for may be far behind, and whoever supervises this process waits, too.
     if timeout(PROMOTION_WAIT, house.ready()).await.is_err() {
         let why = house.trouble().unwrap_or_default();
@@ -186,6 +195,7 @@ impl House {
 
     async fn close(&self) {
         self.watching.abort();
+        self.pulse.iter().for_each(JoinHandle::abort);
         if let Some(door) = &self.door {
             door.close().await;
         }
