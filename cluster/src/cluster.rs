@@ -16,7 +16,7 @@ use evener_store::{Disk, EventReader, Journal};
 use parking_lot::{MappedRwLockReadGuard, Mutex};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -148,6 +148,7 @@ impl Cluster {
             leadership,
             lack,
             session: watch::Sender::new(None),
+            aside: watch::Sender::new(false),
             lease: Mutex::default(),
             sleep: Mutex::new(Sleep::new(Instant::now(), wall.boot())),
             leases: Mutex::new(Leases::default()),
@@ -198,6 +199,13 @@ impl Cluster {
         spawn(Box::pin(async move { resuming.engine.resume(resuming.config.raft.heartbeat).await }));
         spawn(Box::pin(start::announce(node.clone())));
         spawn(Box::pin(keeper::keep(node.clone())));
+        let marking = node.clone();
+        spawn(Box::pin(async move {
+            loop {
+                sleep(WATERMARK_SYNC).await;
+                marking.journal.sync_watermark();
+            }
+        }));
         spawn(Box::pin(pulse::ask_all(node.clone())));
         spawn(Box::pin(warden::look_out(node.clone())));
         spawn(Box::pin(warden::count_leases(node.clone())));
@@ -508,6 +516,15 @@ impl Cluster {
         self.node.forsaken().await;
     }
 
+    /// Gives this node's work away while its process cannot do it (`aside`), and takes work again after that. The session
+    /// is no longer renewed, so that its segments go to other nodes after a lease, and another voter leads.
+    pub async fn stand_aside(&self, aside: bool) {
+        self.node.aside.send_if_modified(|now| std::mem::replace(now, aside) != aside);
+        if aside {
+            self.pass_on().await;
+        }
+    }
+
     /// Lets another voter lead, if this node does.
     async fn pass_on(&self) {
         let node = &self.node;
@@ -568,6 +585,9 @@ impl Cluster {
         });
     }
 }
+
+/// How often the watermark of the log is synced while it moves: so old it may be after a power cut.
+const WATERMARK_SYNC: Duration = Duration::from_secs(1);
 
 /// Tells who leads, whenever that changes.
 fn follow_leadership(engine: &Engine, stop: CancellationToken) -> watch::Receiver<Leadership> {

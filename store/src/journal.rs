@@ -114,6 +114,12 @@ impl Journal {
         self.step(Input::Committed(index));
     }
 
+    /// Syncs the watermark, if it has moved since it was last synced: to be asked for once a second. What was appended
+    /// before that is damaged, not torn, if a later start cannot read it, even after a power cut.
+    pub fn sync_watermark(&self) {
+        self.step(Input::SyncMark);
+    }
+
     /// Up to where the cluster has committed, as far as it was noted.
     pub fn committed(&self) -> Option<LogIndex> {
         self.shared.writer.lock().committed()

@@ -1,7 +1,12 @@
-//! The watermark: up to where this node's log is known to be synced. It is written before the next group, without a
-//! sync of its own, so it may lag and never leads. A bad frame before it is damage; one beyond it may be a write
-//! that a crash tore (P8). So rot in the very last group, where the watermark is not written yet or was lost in a
-//! crash, reads as a torn tail.
+//! The watermark: up to where this node's log is known to be synced. A bad frame before it is damage; one beyond it,
+//! within one group of the end, may be a write that a crash tore (P8).
+//!
+//! It is written ahead of each group without a sync, and synced once a second while it moves, so it may lag and never
+//! leads. How far it lags is what rot can be taken for a torn tail:
+//!
+//! - After the process dies the page cache has it as it was written last: only the group that was in flight is beyond it.
+//! - After the machine dies it may be a second old, or as old as the group that was in flight then. Of the frames
+//!   beyond it, a bad one is cut only if no more than a group's bytes follow it: earlier ones are damage all the same.
 
 use std::io;
 

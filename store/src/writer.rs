@@ -7,7 +7,8 @@
 //!   are told after its last sync, in order.
 //! - A group of frames is one write and one sync per chunk. The next chunk's file is made only after the full one is
 //!   synced, and its name is synced before anybody is told. So only the last chunk can end in a torn write.
-//! - The watermark goes ahead of a group, without a sync: it tells what the group before has synced.
+//! - The watermark goes ahead of a group, without a sync: it tells what the group before has synced. So it is exact after
+//!   the process dies. After the machine dies it may be as old as its last sync, which [`Input::SyncMark`] asks for.
 //! - A truncation first lowers the watermark and syncs it, then deletes the later chunks from the last one on, each
 //!   deletion synced, so that no gap can be left; then shortens the chunk that stays, and syncs that before a frame
 //!   can be written over it.
@@ -33,7 +34,7 @@ use crate::{
 
 /// Bytes of one group of frames. What a crash can tear is at most this long, so it also bounds what may be taken for
 /// a torn tail.
-pub const GROUP_BYTES_MAX: usize = 8 << 20;
+pub const GROUP_BYTES_MAX: usize = 2 << 20;
 
 /// What is asked of the writer, or reported to it.
 pub(crate) enum Input {
@@ -47,6 +48,8 @@ pub(crate) enum Input {
     Hide(Option<(LogIndex, Term)>, Done),
     /// The cluster has committed up to here.
     Committed(LogIndex),
+    /// The watermark goes to the disk, if it has moved since it last did.
+    SyncMark,
     /// A chunk is sealed with this footer.
     Seal { chunk: LogIndex, footer: Vec<u8>, hash: u128 },
     /// A checkpoint is saved.
@@ -86,6 +89,8 @@ pub(crate) struct Writer {
     flying: Option<Group>,
     mark: Watermark,
     marked: Watermark,
+    /// As it was last given to the disk with a sync.
+    synced_mark: Watermark,
     has_checkpoint: bool,
 }
 
@@ -117,6 +122,8 @@ struct Piece {
 /// What holds once the group is on the disk.
 enum Then {
     Nothing,
+    /// The watermark is synced.
+    Marked,
     /// The watermark was lowered.
     Lowered(Watermark),
     /// The chunk has its footer.
@@ -140,6 +147,7 @@ impl Writer {
             flying: None,
             mark,
             marked: mark,
+            synced_mark: mark,
             has_checkpoint,
         }
     }
@@ -183,6 +191,7 @@ impl Writer {
                 Err(error) => self.fail(error.to_string(), &mut effects),
             },
             Input::Failed(reason) => self.fail(reason, &mut effects),
+            Input::SyncMark => self.sync_mark(),
             Input::Committed(index) => self.mark.committed = self.mark.committed.max(Some(index)),
             Input::Append(_, done)
             | Input::Truncate(_, done)
@@ -324,6 +333,14 @@ impl Writer {
         self.enqueue(ops, Then::Sealed { chunk, hash, bytes }, None);
     }
 
+    /// Behind the groups that wait: the last of them is then covered, too.
+    fn sync_mark(&mut self) {
+        let moved = self.mark.end != self.synced_mark.end || self.mark.base != self.synced_mark.base;
+        if self.failed.is_none() && moved && !self.queue.iter().any(Group::syncs_mark) {
+            self.enqueue(Vec::new(), Then::Marked, None);
+        }
+    }
+
     fn enqueue(&mut self, ops: Vec<Op>, then: Then, done: Option<Done>) {
         self.queue.push_back(Group { work: Work::Ops(ops, then), done: done.into_iter().collect() });
     }
@@ -349,6 +366,12 @@ impl Writer {
                 }
                 append.pieces.drain(..).for_each(|piece| piece.ops(self.chunk_bytes, &mut ops));
             }
+            // What it says is what is synced now.
+            Work::Ops(_, Then::Marked) => {
+                ops = self.mark.write_and_sync();
+                self.marked = self.mark;
+                self.synced_mark = self.mark;
+            }
             Work::Ops(given, _) => ops = mem::take(given),
         }
         self.flying = Some(group);
@@ -365,10 +388,11 @@ impl Writer {
                     self.log.synced(last);
                 }
             }
-            Work::Ops(_, Then::Nothing) => {}
+            Work::Ops(_, Then::Nothing | Then::Marked) => {}
             Work::Ops(_, Then::Lowered(lowered)) => {
                 self.mark = Watermark { committed: self.mark.committed, ..lowered };
                 self.marked = lowered;
+                self.synced_mark = lowered;
             }
             Work::Ops(_, Then::Sealed { chunk, hash, bytes }) => {
                 let sealed = self.log.chunk_mut(chunk).expect("a sealed chunk stays");
@@ -395,6 +419,12 @@ impl Writer {
         for done in waiting.flat_map(|group| group.done) {
             effects.tell.push((done, self.check()));
         }
+    }
+}
+
+impl Group {
+    fn syncs_mark(&self) -> bool {
+        matches!(self.work, Work::Ops(_, Then::Marked))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,6 +16,10 @@ use crate::error::OpenError;
 
 /// Files kept open. A chunk is one, so this is far more than are written; old ones being read come and go.
 const OPEN_FILES_MAX: usize = 128;
+/// Only the owner may list and enter the data directory, ...
+const DIRECTORY_MODE: u32 = 0o700;
+/// ... or read and write what is in it.
+const FILE_MODE: u32 = 0o600;
 
 /// A directory of files, held by this process until it is dropped.
 pub struct FileDisk {
@@ -38,11 +42,16 @@ impl FileDisk {
             let doing = format!("{doing} {}", path.display());
             move |source| OpenError::Io { doing, source }
         };
-        fs::create_dir_all(path.join("chunks")).map_err(failed("create the data directory"))?;
+        // Events are nobody else's to read, whatever the umask of the process is.
+        let mut private = fs::DirBuilder::new();
+        private.recursive(true).mode(DIRECTORY_MODE);
+        private.create(path.join("chunks")).map_err(failed("create the data directory"))?;
+        [path.clone(), path.join("chunks")].iter().for_each(|directory| close_to_others(directory));
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(FILE_MODE)
             .open(path.join("lock"))
             .map_err(failed("open the lock of the data directory"))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -66,6 +75,18 @@ impl FileDisk {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.directory.path
+    }
+}
+
+/// Takes the rights of others from a directory that was made with them. One that belongs to another user (the root of a
+/// mounted volume, say) stays as it is, and is reported.
+fn close_to_others(directory: &Path) {
+    let open = |metadata: &fs::Metadata| metadata.permissions().mode() & 0o077 != 0;
+    if fs::metadata(directory).is_ok_and(|metadata| open(&metadata))
+        && let Err(error) = fs::set_permissions(directory, fs::Permissions::from_mode(DIRECTORY_MODE))
+    {
+        let directory = directory.display();
+        tracing::warn!(%directory, %error, "other users may enter the data directory: give it to this user, mode 0700");
     }
 }
 
@@ -155,7 +176,9 @@ impl Directory {
 
     fn create(&self, file: &str, preallocate: u64) -> io::Result<()> {
         let path = self.path.join(file);
-        let created = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+        let created = options.open(path)?;
         if created.metadata()?.len() < preallocate {
             match rustix::fs::fallocate(&created, FallocateFlags::empty(), 0, preallocate) {
                 Ok(()) => {}
@@ -223,6 +246,19 @@ mod tests {
         assert!(error.contains("another process"), "{error}");
         drop(first);
         FileDisk::open(home.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_stored_is_nobody_elses_to_read() {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        fs::create_dir(&data).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+        let disk = FileDisk::open(&data).unwrap();
+        disk.perform(vec![Op::Create { file: "chunks/a".into(), preallocate: 0 }]).unwrap();
+        assert_eq!([mode(&data), mode(&data.join("chunks"))], [0o700; 2]);
+        assert_eq!([mode(&data.join("chunks/a")), mode(&data.join("lock"))], [0o600; 2]);
     }
 
     #[test]
