@@ -11,7 +11,8 @@ use evener_core::{
     append::{self, Append, Appended, Checked, Refusal, Request},
     balance,
     command::{Assign, Command, Entry, Outcome},
-    id::{ContextId, LogIndex, NodeId, SessionId},
+    event::Event,
+    id::{ContextId, FeatureLevel, LogIndex, NodeId, SessionId},
 };
 use evener_store::{
     EventReader, Identity, Journal, codec,
@@ -144,6 +145,9 @@ impl Node {
             return Err(Error::new(Class::Invalid, format!("there is no context {context}")));
         }
         let mut request = request;
+        if self.ledger.view.state().level < FeatureLevel::SOURCE_IDS {
+            request.events = request.events.into_iter().map(Event::into_bare).collect();
+        }
         // The reader that the marker is from may have asked a node that is ahead of this one.
         let head = self.events.head(context);
         if request.conditions.iter().any(|condition| condition.marker > head) {

@@ -209,7 +209,14 @@ pub fn judge(tail: &Tail, append: &Append) -> Result<Option<Appended>, Refusal> 
     if append.checked_to < tail.start() {
         return Err(Refusal::Retry);
     }
-    let stored = |event: &Event| tail.id(event.id).map(|(position, digest)| (position, digest == event.digest()));
+    let stored = |event: &Event| {
+        if let Some((position, digest)) = tail.id(event.id) {
+            return Some((position, digest == event.digest()));
+        }
+        // The same event came in by a member that was older a moment ago.
+        let (position, digest) = tail.id(event.bare_id()?)?;
+        (digest == event.clone().into_bare().digest()).then_some((position, true))
+    };
     if let Some(appended) = repetition(&append.events, stored)? {
         return Ok(Some(appended));
     }
@@ -270,8 +277,7 @@ fn stored(history: &impl History, context: ContextId, event: &Event) -> Option<(
     }
     let id = event.bare_id()?;
     let (position, digest) = history.event_id(context, id)?;
-    let bare = Event { id, given_id: None, ..event.clone() };
-    if digest == bare.digest() {
+    if digest == event.clone().into_bare().digest() {
         return Some((position, true));
     }
     match history.event_at(context, position) {

@@ -109,6 +109,15 @@ impl Event {
         Uuid::try_parse(given).ok().filter(|id| *id != self.id)
     }
 
+    /// Returns the event as it was stored before ids followed from the source as well: what an older member can read.
+    #[must_use]
+    pub fn into_bare(self) -> Self {
+        match self.bare_id() {
+            Some(id) => Self { id, given_id: None, ..self },
+            None => self,
+        }
+    }
+
     /// Bytes of its attributes and payload together.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -93,8 +93,10 @@ impl ContextId {
 }
 
 impl FeatureLevel {
+    /// From here on the id of every event follows from its source too.
+    pub const SOURCE_IDS: Self = Self(2);
     /// The level of this build.
-    pub const CURRENT: Self = Self(1);
+    pub const CURRENT: Self = Self::SOURCE_IDS;
 }
 
 /// A cluster, chosen once when it is founded.

@@ -82,9 +82,9 @@ limits! {
     token_items_max = 64 in 2..=4_096;
 }
 
-/// Bytes of all criteria of one append, one read or one processor together. Every item and every text counts with a fixed
-/// number of bytes beside its own, so this bounds what they become in memory, and with `tail_events` the work of `apply`
-/// on one append. It is looked at before something is proposed, and not by `apply` itself.
+/// Bytes of all criteria of one append, one read or one processor together. Every item and every text counts with a
+/// fixed number of bytes beside its own, so this bounds what they become in memory, and with `tail_events` the work of
+/// `apply` on one append. It is checked before something is proposed, and not by `apply` itself.
 pub const CONDITIONS_BYTES_MAX: u32 = 65_536;
 
 impl Default for Limits {

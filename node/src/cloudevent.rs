@@ -2,7 +2,7 @@
 //!
 //! | CloudEvents attribute | of the event |
 //! |---|---|
-//! | `id` | `id` where it is a UUID with hyphens; else `given_id`, and `id` is [`derived_id`] of source and this |
+//! | `id` | `given_id`, as it is; the event's own `id`, a UUID, is [`derived_id`] of `source` and this |
 //! | `source`, `type`, `time`, `dataschema`, `datacontenttype` | as they are; `time` must be RFC 3339, and stays |
 //! | `subject` | the stream |
 //! | `key` (extension) | what orders the event, if not its stream |
@@ -121,10 +121,23 @@ pub fn stored_to_json(stored: &Stored) -> String {
     out
 }
 
-/// The id of an event whose producer gave one that is no UUID: the UUIDv5 of source, a zero byte, and that id.
+/// Returns the UUID of the event with this source and this id, byte for byte as its producer gave them: the UUIDv5 of
+/// source, a zero byte, and the id. As CloudEvents has it, the two together identify an event: one id from two sources
+/// is two events, as are two ids that differ in case.
 #[must_use]
 pub fn derived_id(source: &str, given: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, &[source.as_bytes(), &[0], given.as_bytes()].concat())
+}
+
+/// Returns an event that has only a UUID with this UUID as the id that its producer gave it: what it is once it has been
+/// written and read again.
+#[must_use]
+pub fn identified(event: Event) -> Event {
+    if event.given_id.is_some() {
+        return event;
+    }
+    let given = event.id.to_string();
+    Event { id: derived_id(&event.source, &given), given_id: Some(given), ..event }
 }
 
 /// The request id of an append that names none: the UUIDv5 of its events' ids, one after the other.

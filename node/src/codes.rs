@@ -131,7 +131,8 @@ codes! {
          a part of it exists, so it is another append. The answer lists the ids that are stored, with positions.";
     OTHER_CONTENT = "EV0203" Conflict 409 "an event with this id and other content is stored already",
         "give the event an id of its own; read the stored one at the position named",
-        "Event ids are unique for ever (P3). An id that is no UUID counts together with its source.";
+        "Event ids are unique for ever (P3). An id counts together with its source, both \
+         byte for byte: one id from two sources is two events, and so are two ids that differ in case.";
     CHECK_TOO_OLD = "EV0204" Overloaded 503 "an append waited longer than its conditions may",
         "send it again with the same ids",
         "Conditions are looked at when an append arrives and judged again at its place in the log, over a window \

@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 use evener_core::{
     append::{Expected, Refusal},
     command::Why,
+    event::Event,
     limits::Passed,
 };
 use serde::{Deserialize, Serialize};
@@ -86,13 +87,26 @@ pub struct Conflict {
 /// Where an id stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredId {
-    /// The event's id.
+    /// The event's id if it is a UUID in lower case; else the UUID that was made from it.
     pub id: Uuid,
-    /// The id as its sender wrote it, where that is no UUID.
+    /// The id as its sender wrote it, if it is anything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<String>,
+    /// The event's source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Its position.
     pub position: u64,
+}
+
+impl StoredId {
+    /// Whether it is this event that stands there. An older server does not tell the source.
+    #[must_use]
+    pub fn is(&self, event: &Event) -> bool {
+        let same = |name: &str| event.given_id.as_deref() == Some(name);
+        let named = self.given.as_deref().map_or_else(|| same(&self.id.to_string()), same);
+        named && self.source.as_ref().is_none_or(|source| *source == event.source)
+    }
 }
 
 impl ApiError {
@@ -119,12 +133,22 @@ impl ApiError {
 
     /// Names the events that conflict as their sender did: nobody knows the UUID that was made from an id.
     #[must_use]
-    pub fn named(mut self, given: &BTreeMap<Uuid, String>) -> Self {
+    pub fn named(mut self, given: &BTreeMap<Uuid, (String, String)>) -> Self {
         let conflict = self.conflict.iter_mut();
         for stored in conflict.flat_map(|conflict| conflict.stored.iter_mut().chain(&mut conflict.other)) {
-            let Some(name) = given.get(&stored.id) else { continue };
-            self.message = self.message.replace(&stored.id.to_string(), &format!("{name:?}"));
-            stored.given = Some(name.clone());
+            let Some((source, name)) = given.get(&stored.id) else { continue };
+            let shown = stored.id.to_string();
+            match Uuid::try_parse(name) {
+                Ok(id) if id.to_string() == *name => {
+                    self.message = self.message.replace(&shown, name);
+                    stored.id = id;
+                }
+                _ => {
+                    self.message = self.message.replace(&shown, &format!("{name:?}"));
+                    stored.given = Some(name.clone());
+                }
+            }
+            stored.source = Some(source.clone());
         }
         self
     }
@@ -292,7 +316,7 @@ impl From<Refusal> for ApiError {
 
 fn duplicate(stored: &[(Uuid, evener_core::id::Position)], other: &[(Uuid, evener_core::id::Position)]) -> ApiError {
     let list = |ids: &[(Uuid, evener_core::id::Position)]| -> Vec<StoredId> {
-        ids.iter().map(|(id, position)| StoredId { id: *id, given: None, position: position.0 }).collect()
+        ids.iter().map(|(id, position)| StoredId { id: *id, given: None, source: None, position: position.0 }).collect()
     };
     let first = |ids: &[(Uuid, evener_core::id::Position)]| {
         ids.first().map_or_else(String::new, |(id, position)| format!("{id} at position {position}"))
@@ -400,7 +424,7 @@ mod tests {
         let partly = ApiError::from(Refusal::Duplicate { stored: vec![(id, Position(3))], other: vec![] });
         let other = ApiError::from(Refusal::Duplicate { stored: vec![], other: vec![(id, Position(3))] });
         assert!(partly.is(&codes::PARTLY_STORED) && other.is(&codes::OTHER_CONTENT));
-        assert_eq!(partly.conflict.unwrap().stored, vec![StoredId { id, given: None, position: 3 }]);
+        assert_eq!(partly.conflict.unwrap().stored, vec![StoredId { id, given: None, source: None, position: 3 }]);
     }
 
     #[test]

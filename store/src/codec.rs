@@ -10,12 +10,14 @@
 //!
 //! ```text
 //! id [u8; 16] | flags u16 | type text | stream text? | tags [text] | key text? | source text | given_id text?
-//! | time text? | content_type text? | schema text? | extensions [(text, text)]? | key_id u32? | data: the rest
+//! | given_uuid [u8; 16]? | time text? | content_type text? | schema text? | extensions [(text, text)]? | key_id u32?
+//! | data: the rest
 //! ```
 //!
 //! A `text` is its length and its UTF-8 bytes, `[…]` is a count and the values. What has a `?` is there if its bit
 //! of the flags is set: 0 stream, 1 key, 2 given_id, 3 time, 4 content_type, 5 schema, 6 extensions, 7 key_id. Bits
-//! 8 and 9 are the kind of data: 0 none, 1 JSON, 2 bytes. The others are 0.
+//! 8 and 9 are the kind of data: 0 none, 1 JSON, 2 bytes. Bit 10 is given_uuid: a given_id that is a UUID in its
+//! canonical form, lower case with hyphens, stands there in 16 bytes. The others are 0.
 
 use bincode::{
     BorrowDecode,
@@ -36,8 +38,8 @@ pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a message between peers. No decoder reads a longer entry either, so that what a stricter or a laxer
 /// build proposed is still read by all.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// Bytes that the values of a command's body may become: a number takes eight where one byte tells it, so every body that
-/// fits an entry can be read.
+/// Bytes that the values of a command's body may become: a number takes eight where one byte tells it, so every body
+/// that fits an entry can be read.
 const BODY_BYTES_MAX: usize = 8 * ENTRY_BYTES_MAX;
 /// Bytes of the image of a replicated state: what its own limits allow stays far below.
 pub const IMAGE_BYTES_MAX: usize = 1 << 30;
@@ -225,23 +227,35 @@ struct Told<'e>(&'e Event);
 impl Encode for Told<'_> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let Self(event) = self;
-        let optional = [&event.stream, &event.key, &event.given_id, &event.time, &event.content_type, &event.schema];
+        let given = event.given_id.as_deref();
+        let given_uuid = given.and_then(canonical);
+        let given = given.filter(|_| given_uuid.is_none());
+        let [stream, key, time, content_type, schema] =
+            [&event.stream, &event.key, &event.time, &event.content_type, &event.schema].map(Option::as_deref);
+        let optional = [stream, key, given, time, content_type, schema];
         let mut flags = (0..).zip(optional).fold(0, |flags, (bit, text)| flags | u16::from(text.is_some()) << bit);
+        flags |= u16::from(given_uuid.is_some()) << GIVEN_UUID;
         flags |= u16::from(!event.extensions.is_empty()) << EXTENSIONS;
         flags |= u16::from(event.key_id != 0) << KEY_ID;
         flags |= u16::from(number_of(event.data_kind)) << DATA_KIND;
         event.id.as_bytes().encode(encoder)?;
         flags.to_le_bytes().encode(encoder)?;
         event.kind.encode(encoder)?;
-        if let Some(stream) = &event.stream {
+        if let Some(stream) = stream {
             stream.encode(encoder)?;
         }
         event.tags.encode(encoder)?;
-        if let Some(key) = &event.key {
+        if let Some(key) = key {
             key.encode(encoder)?;
         }
         event.source.encode(encoder)?;
-        for text in optional[2..].iter().copied().flatten() {
+        if let Some(given) = given {
+            given.encode(encoder)?;
+        }
+        if let Some(given) = given_uuid {
+            given.as_bytes().encode(encoder)?;
+        }
+        for text in [time, content_type, schema].into_iter().flatten() {
             text.encode(encoder)?;
         }
         if !event.extensions.is_empty() {
@@ -257,6 +271,13 @@ impl Encode for Told<'_> {
 const EXTENSIONS: u16 = 6;
 const KEY_ID: u16 = 7;
 const DATA_KIND: u16 = 8;
+const GIVEN_UUID: u16 = 10;
+
+/// The UUID that `text` is in its canonical form.
+fn canonical(text: &str) -> Option<Uuid> {
+    let id = Uuid::try_parse(text).ok()?;
+    (*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(id)
+}
 
 /// An event that was read, all but its data.
 struct Read(Event);
@@ -276,7 +297,11 @@ impl<'de, C> BorrowDecode<'de, C> for Read {
             tags: List::<Text>::borrow_decode(decoder)?.0.into_iter().map(|tag| tag.0).collect(),
             key: optional(1, decoder)?,
             source: text(decoder)?,
-            given_id: optional(2, decoder)?,
+            given_id: match optional(2, decoder)? {
+                None if set(GIVEN_UUID) => Some(Uuid::from_bytes(<[u8; 16]>::decode(decoder)?).to_string()),
+                Some(_) if set(GIVEN_UUID) => return Err(Broken::Other("it has two given ids")),
+                given => given,
+            },
             time: optional(3, decoder)?,
             content_type: optional(4, decoder)?,
             schema: optional(5, decoder)?,
@@ -311,7 +336,14 @@ impl<'de, C> BorrowDecode<'de, C> for Checked {
         }
         optional(1, decoder)?;
         text(decoder)?;
-        (2..EXTENSIONS).try_for_each(|bit| optional(bit, decoder))?;
+        optional(2, decoder)?;
+        if set(GIVEN_UUID) {
+            if set(2) {
+                return Err(Broken::Other("it has two given ids"));
+            }
+            <[u8; 16]>::decode(decoder)?;
+        }
+        (3..EXTENSIONS).try_for_each(|bit| optional(bit, decoder))?;
         if set(EXTENSIONS) {
             for _ in 0..count(decoder)? {
                 text(decoder)?;
@@ -339,7 +371,7 @@ const fn is_known(flags: u16) -> bool {
 }
 
 const fn data_kind_of(flags: u16) -> Option<DataKind> {
-    match flags >> DATA_KIND {
+    match (flags & !(1 << GIVEN_UUID)) >> DATA_KIND {
         0 => Some(DataKind::None),
         1 => Some(DataKind::Json),
         2 => Some(DataKind::Binary),

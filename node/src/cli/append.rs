@@ -37,7 +37,7 @@ pub struct Args {
     /// Who tells it
     #[arg(long, default_value = "/evener/cli")]
     source: String,
-    /// Its id; repeated with the same id and content it is stored once [default: a new one]
+    /// Its id; repeated with the same source, id and content it is stored once [default: a new one]
     #[arg(long)]
     id: Option<String>,
     /// What orders it, if not its stream
@@ -133,7 +133,9 @@ impl Args {
                 .hint("quote a text twice for the shell: --data '\"text\"'; bytes go with --json and `data_base64`"));
         }
         let id = self.id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
-        let mut event = Event {
+        Ok(Event {
+            id: cloudevent::derived_id(&self.source, &id),
+            given_id: Some(id),
             source: self.source.clone(),
             kind: maybe(self.kind.as_ref()),
             stream: self.stream().cloned(),
@@ -142,12 +144,7 @@ impl Args {
             data_kind: if data.is_some() { DataKind::Json } else { DataKind::None },
             data: data.unwrap_or_default(),
             ..Event::default()
-        };
-        match id.parse() {
-            Ok(uuid) if id.len() == 36 => event.id = uuid,
-            _ => (event.id, event.given_id) = (cloudevent::derived_id(&self.source, &id), Some(id)),
-        }
-        Ok(event)
+        })
     }
 
     fn expectation(&self, word: &str) -> Result<Expect, ApiError> {

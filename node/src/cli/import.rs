@@ -5,7 +5,7 @@
 mod waiting;
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, IsTerminal, Read},
     path::PathBuf,
@@ -32,7 +32,7 @@ use crate::{
     client::Client,
     cloudevent, codes,
     engine::{Reply, Request as Asked},
-    error::ApiError,
+    error::{ApiError, StoredId},
     wire,
 };
 
@@ -286,8 +286,14 @@ impl Import {
         while !batch.is_empty() {
             let Err(error) = self.append(&batch).await else { return Ok(()) };
             let conflict = error.conflict.clone().unwrap_or_default();
-            let known: BTreeSet<_> = conflict.stored.iter().map(|stored| stored.id).collect();
-            let rest = || batch.iter().filter(|(_, event)| !known.contains(&event.id));
+            let by_id = |stored: &StoredId| stored.given.clone().unwrap_or_else(|| stored.id.to_string());
+            let mut known = BTreeMap::<String, Vec<&StoredId>>::new();
+            conflict.stored.iter().for_each(|stored| known.entry(by_id(stored)).or_default().push(stored));
+            let is_known = |event: &Event| {
+                let same_id = event.given_id.as_ref().and_then(|id| known.get(id));
+                same_id.is_some_and(|stored| stored.iter().any(|stored| stored.is(event)))
+            };
+            let rest = || batch.iter().filter(|(_, event)| !is_known(event));
             if error.is(&codes::PARTLY_STORED) && rest().count() < batch.len() {
                 let rest: Vec<_> = rest().cloned().collect();
                 self.count_already(batch.len() - rest.len());

@@ -9,7 +9,6 @@ use serde::{
     de::{self, Deserialize, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use super::{ATTRIBUTES_MAX, DATA_DEPTH_MAX, Error, derived_id, one_line, quoted, split_tags};
 
@@ -57,7 +56,8 @@ pub(super) fn read(json: &str) -> Result<(Event, Place<'_>), Error> {
     }
     event.source = source.ok_or(Error::Missing("source"))?;
     event.kind = kind.ok_or(Error::Missing("type"))?;
-    (event.id, event.given_id) = identity(&event.source, id.ok_or(Error::Missing("id"))?);
+    let id = id.ok_or(Error::Missing("id"))?;
+    (event.id, event.given_id) = (derived_id(&event.source, &id), Some(id));
     if let Some(stream) = stream {
         match &event.stream {
             Some(subject) if *subject != stream => {
@@ -125,14 +125,6 @@ fn spec_version(raw: &RawValue) -> Result<(), Error> {
     match text("specversion", raw)?.as_deref() {
         None | Some("1.0") => Ok(()),
         Some(other) => Err(Error::wrong("specversion", format!("is {other:?}; only \"1.0\" is understood"))),
-    }
-}
-
-fn identity(source: &str, given: String) -> (Uuid, Option<String>) {
-    // The other spellings that the parser knows (braces, no hyphens, urn) are somebody's own ids.
-    match Uuid::parse_str(&given) {
-        Ok(id) if given.len() == 36 => (id, None),
-        _ => (derived_id(source, &given), Some(given)),
     }
 }
 

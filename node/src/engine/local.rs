@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{Answers, Reply, Request, Status, change, lag, leader, letters, look, peers::Peers, read, votes};
 use crate::{
+    cloudevent,
     error::{ApiError, Class},
     http::Check,
     metrics::Metrics,
@@ -170,6 +171,8 @@ impl Engine {
 
     async fn append(&self, request: append::Request) -> Result<Appended, ApiError> {
         let (begun, metrics) = (Instant::now(), &self.0.metrics);
+        let events = request.events.into_iter().map(cloudevent::identified).collect();
+        let request = append::Request { events, ..request };
         let given = given_ids(&request.events);
         let answer = self.cluster().append(request).await;
         metrics.append_time.observe(begun.elapsed().as_secs_f64());
@@ -208,9 +211,10 @@ impl Engine {
     }
 }
 
-/// The ids that are no UUIDs, as their senders wrote them.
-fn given_ids(events: &[Event]) -> BTreeMap<Uuid, String> {
-    events.iter().filter_map(|event| Some((event.id, event.given_id.clone()?))).collect()
+/// The events as their senders name them: by source and id.
+fn given_ids(events: &[Event]) -> BTreeMap<Uuid, (String, String)> {
+    let named = |event: &Event| Some((event.id, (event.source.clone(), event.given_id.clone()?)));
+    events.iter().filter_map(named).collect()
 }
 
 impl Answers for Engine {

@@ -155,11 +155,21 @@ async fn conditions_and_expectations_are_answered_with_what_stands_there() {
     assert_eq!((error.code.as_ref(), error.conflict.unwrap().stored[0].position), ("EV0202", 2));
     let error = refused(append(vec![event(2, "case-2", "other")])).await;
     assert_eq!((error.code.as_ref(), error.status()), ("EV0203", 409));
-    let named = Event { given_id: Some("order 7".into()), ..event(2, "case-2", "other") };
-    let error = refused(append(vec![named])).await;
-    assert!(error.message.contains("\"order 7\" at position 2"), "as its sender wrote it: {}", error.message);
-    assert_eq!(error.conflict.unwrap().other[0].given.as_deref(), Some("order 7"));
+    let id = event(2, "case-2", "other").id;
+    assert!(error.message.contains(&format!("{id} at position 2")), "as its sender wrote it: {}", error.message);
+    assert_eq!(error.conflict.unwrap().other[0].id, id);
     assert_eq!(page(&engine, Read::default()).await.events.len(), 3, "nothing of all that is stored");
+    let named = |kind| Event {
+        given_id: Some("order 7".into()),
+        id: crate::cloudevent::derived_id("test", "order 7"),
+        source: "test".into(),
+        ..event(2, "case-2", kind)
+    };
+    engine.call(Request::Append(append(vec![named("one")]))).await.unwrap();
+    let error = refused(append(vec![named("other")])).await;
+    assert!(error.message.contains("\"order 7\" at position 3"), "as its sender wrote it: {}", error.message);
+    let other = error.conflict.unwrap().other.remove(0);
+    assert_eq!((other.given.as_deref(), other.source.as_deref()), (Some("order 7"), Some("test")));
 }
 
 #[tokio::test]

@@ -135,13 +135,14 @@ impl Meta {
         Self(delivery.stored.clone())
     }
 
-    /// Unique for ever within its context.
+    /// Returns its UUID, unique within its context for all time: it follows from the event's source and the id that its
+    /// producer gave it.
     #[must_use]
     pub fn id(&self) -> Uuid {
         self.0.event.id
     }
 
-    /// The id that its producer gave it, where that was no UUID.
+    /// Returns the id that its producer gave it, as it was given. None if the event was stored under its UUID alone.
     #[must_use]
     pub fn given_id(&self) -> Option<&str> {
         self.0.event.given_id.as_deref()

@@ -148,7 +148,9 @@ fn change(properties: Value) -> Value {
 fn schemas() -> Value {
     json!({
         "CloudEvent": {"type": "object", "required": ["id", "source", "type"], "properties": {
-            "specversion": {"const": "1.0"}, "id": {"type": "string"}, "source": {"type": "string"},
+            "specversion": {"const": "1.0"}, "source": {"type": "string"},
+            "id": {"type": "string", "description": "Identifies the event together with `source`, byte for byte. \
+                Kept and returned as given, a UUID too; inside, it is the UUIDv5 of source, a zero byte and id."},
             "type": {"type": "string"}, "subject": {"type": "string"}, "time": {"type": "string"},
             "key": {"type": "string"}, "tags": {"type": "string"}, "datacontenttype": {"type": "string"},
             "dataschema": {"type": "string"}, "data": {}, "data_base64": {"type": "string"},

@@ -10,7 +10,10 @@ use evener_core::{
 use uuid::Uuid;
 
 use super::*;
-use crate::engine::{Consistency, Read, TABLE};
+use crate::{
+    cloudevent,
+    engine::{Consistency, Read, TABLE},
+};
 
 fn append() -> append::Request {
     let criteria = Criteria(vec![Criterion { types: vec!["t".into()], tags: vec!["a=b".into()] }]);
@@ -23,7 +26,7 @@ fn append() -> append::Request {
             expect("b", Expected::At(Revision(7))),
             expect("c", Expected::Any),
         ],
-        events: vec![Event { id: Uuid::from_u128(1), source: "s".into(), kind: "t".into(), ..Event::default() }],
+        events: vec![cloudevent::identified(Event { source: "s".into(), kind: "t".into(), ..Event::default() })],
         ..append::Request::default()
     }
 }

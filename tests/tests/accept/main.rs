@@ -1,6 +1,7 @@
 //! What a user would try: real processes, the public surface only.
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+mod appends;
 mod bad_input;
 mod commands;
 mod contract;

@@ -1,4 +1,4 @@
-//! How soon somebody leads again.
+//! Who votes, and how soon somebody leads again.
 
 use super::*;
 
@@ -143,4 +143,24 @@ async fn a_follower_that_is_left_alone_says_so_at_once() {
         world.until("it is led again", |world| world.nodes[&alone].status().lack.is_none()).await;
         world.append(alone, 9).await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_vote_and_four_do_not() {
+    let mut world = World::founded(2, 3).await;
+    world.join(4).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.nodes[&4].status().role, Role::Learner);
+    assert_eq!(world.nodes[&4].status().voteless, [(NodeId(4), Voteless::Single)].into());
+    assert_eq!(world.append(4, 1).await.unwrap(), Position(0));
+    world.join(5).await.unwrap();
+    world.settle().await;
+    let leaving = world.nodes.remove(&5).unwrap();
+    leaving.leave().await.unwrap();
+    world.settle().await;
+    assert_eq!(world.nodes[&1].state().members.len(), 4);
+    let leaving = world.leader().unwrap();
+    world.nodes.remove(&leaving).unwrap().leave().await.unwrap();
+    world.settle().await;
+    assert_eq!(world.append(4, 2).await.unwrap(), Position(1));
 }

@@ -4,6 +4,7 @@ use evener_core::{
     append::{Append, Condition, Refusal},
     command::Why,
     criteria::{Criteria, Criterion},
+    id::FeatureLevel,
 };
 use evener_store::codec::{self, Encoded, EntryBuilder};
 
@@ -81,6 +82,41 @@ async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
     assert_eq!(world.append(2, 5).await.unwrap(), Position(3));
     world.same().await;
     assert_ne!(world.nodes[&1].state().chain, chain);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_events_of_older_members_are_known_again_when_all_are_newer() {
+    let older = FeatureLevel(FeatureLevel::SOURCE_IDS.0 - 1);
+    let mut world = World::new(34);
+    let config = world.config(1);
+    world.start(Config { bootstrap: true, level: older, ..config }).await.unwrap();
+    let request = |source: &str| {
+        let given = Uuid::from_u128(7).to_string();
+        let Request { events, request, .. } = event(7);
+        let events = events.into_iter().map(|event| Event {
+            // Stands for what follows from both.
+            id: Uuid::from_u128(7_000 + u128::from(source.as_bytes()[0])),
+            given_id: Some(given.clone()),
+            source: source.into(),
+            ..event
+        });
+        Request { events: events.collect(), request, ..Request::default() }
+    };
+    let append = async |world: &World, source: &str| world.nodes[&1].append(request(source)).await;
+    let first = append(&world, "s").await.unwrap();
+    assert_eq!((first.first, first.repeated), (Position(0), false));
+    let stored = world.nodes[&1].events().get(ContextId::DEFAULT, Position(0)).unwrap().unwrap().event;
+    assert_eq!((stored.id, stored.given_id), (Uuid::from_u128(7), None), "an older member reads it");
+    assert!(append(&world, "t").await.is_err(), "older versions knew one event by a UUID");
+
+    world.kill(1).await;
+    world.revive(1).await;
+    world.until("the level is raised", |world| world.nodes[&1].state().level == FeatureLevel::SOURCE_IDS).await;
+    let again = append(&world, "s").await.unwrap();
+    assert_eq!((again.first, again.repeated), (Position(0), true));
+    assert_eq!(append(&world, "t").await.unwrap().first, Position(1));
+    let stored = world.nodes[&1].events().get(ContextId::DEFAULT, Position(1)).unwrap().unwrap().event;
+    assert_eq!(stored, request("t").events[0]);
 }
 
 fn unless(id: u128, marker: Position) -> Request {

@@ -102,6 +102,44 @@ fn p10_every_limit_of_an_append_is_refused_by_its_name() {
 }
 
 #[test]
+fn p3_events_stored_under_a_bare_uuid_are_known_again() {
+    let bare = |n: u128, source: &str| Event { source: source.into(), ..event(n) };
+    // As it comes in now: what follows from source and id stands for any number that is not the UUID.
+    let given = |n: u128, source: &str, id: &str| Event {
+        id: Uuid::from_u128(1_000 + n),
+        given_id: Some(id.into()),
+        ..bare(n, source)
+    };
+    let id = |n: u128| Uuid::from_u128(n << 64 | 0xabc).to_string();
+    let stored = |n: u128| Event { id: Uuid::from_u128(n << 64 | 0xabc), ..bare(n, "s") };
+    let history = NaiveHistory(vec![stored(1), stored(2), given(3, "s", &id(3))]);
+    let checked = |event: Event| check(&history, &Limits::DEFAULT, append(event));
+    let repeated = |first: u64| {
+        let (first, next) = (Position(first), Position(first + 1));
+        Checked::Answered(crate::append::Appended { first, next, repeated: true })
+    };
+    assert_eq!(checked(given(1, "s", &id(1))), repeated(0));
+    assert_eq!(checked(given(2, "s", &id(2).to_uppercase())), repeated(1), "older versions did not keep the case");
+    assert_eq!(checked(given(3, "s", &id(3))), repeated(2));
+    assert!(matches!(checked(given(1, "t", &id(1))), Checked::Passed(_)), "another source, another event");
+    let upper = Event { id: Uuid::from_u128(9), ..given(3, "s", &id(3).to_uppercase()) };
+    assert!(matches!(checked(upper), Checked::Passed(_)), "ids that differ in case are different");
+    let other = Event { data: vec![1], ..given(1, "s", &id(1)) };
+    let refusal = Refusal::Duplicate { stored: vec![], other: vec![(other.id, Position(0))] };
+    assert_eq!(checked(other), Checked::Refused(refusal));
+    // The internal id of an event, given as the id of another one.
+    let crafted = Event { id: Uuid::from_u128(9), ..given(3, "s", &Uuid::from_u128(1_003).to_string()) };
+    assert!(matches!(checked(crafted), Checked::Passed(_)));
+
+    // Both came in at once, one of them by a member that was older a moment ago.
+    let mut log = Log::of(1);
+    let command = |event: Event| Command::Append(crate::append::Append { events: vec![event], ..Default::default() });
+    assert!(matches!(log.apply(command(stored(1))), Outcome::Appended(_)));
+    let again = log.apply(command(given(1, "s", &id(1))));
+    assert!(matches!(again, Outcome::Appended(crate::append::Appended { repeated: true, .. })), "{again:?}");
+}
+
+#[test]
 fn p10_criteria_are_bounded_together_whatever_they_consist_of() {
     let limits = Limits::DEFAULT;
     let items = |items: usize, types: usize, text: &str| {
