@@ -21,6 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock_watch,
     config::Config,
     error::{Error, StartError},
     gate::Gate,
@@ -119,7 +120,7 @@ impl Cluster {
         let ledger = Ledger::recover(&journal, &recovered, config.checkpoint).map_err(failed)?;
         gate.open(&identity, config.level, ledger.view.clone());
         let wall = clock.clone();
-        let clock: Arc<dyn Clock> = Arc::new(LogClock::new(clock, ledger.view.clone()));
+        let clock = Arc::new(LogClock::new(clock, ledger.view.clone()));
         let shared = Arc::new(Shared(links.clone()));
         let engine =
             Engine::start(identity.node, &config.raft, config.seed, journal.clone(), ledger.clone(), shared.clone());
@@ -155,6 +156,7 @@ impl Cluster {
             links: links.clone(),
             pulses: Pulses::default(),
             clock,
+            ahead: Mutex::default(),
             wall,
             stop,
             stopped: watch::Sender::new(None),
@@ -207,6 +209,7 @@ impl Cluster {
             }
         }));
         spawn(Box::pin(pulse::ask_all(node.clone())));
+        spawn(Box::pin(clock_watch::watch(node.clone())));
         spawn(Box::pin(warden::look_out(node.clone())));
         spawn(Box::pin(warden::count_leases(node.clone())));
         spawn(Box::pin(warden::reconcile(node.clone())));
@@ -268,6 +271,12 @@ impl Cluster {
     #[must_use]
     pub fn log_time(&self) -> Timestamp {
         self.node.clock.wall()
+    }
+
+    /// Now, as a clock shows it that agrees with the majority's, as far as that can be told.
+    #[must_use]
+    pub fn wall_time(&self) -> Timestamp {
+        self.node.clock.steady()
     }
 
     /// Up to where this node has applied the log, and when that moves.
@@ -407,6 +416,8 @@ impl Cluster {
             proposing: node.proposer.depth(),
             matched: standing.matched,
             lack: node.lack.borrow().clone(),
+            clock_ahead_ms: *node.ahead.lock(),
+            log_ahead: node.clock.log_ahead(),
             stopped,
         }
     }

@@ -31,6 +31,7 @@ mod recovery;
 mod searches;
 mod view;
 
+mod clock_watch;
 mod log_clock;
 
 mod proposal;

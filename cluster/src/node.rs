@@ -30,6 +30,7 @@ use crate::{
     error::{Class, Error},
     gate,
     links::Links,
+    log_clock::LogClock,
     majority::Lack,
     message::Kind,
     messages::{Lead, ReadAt, Renew, Renewed},
@@ -71,7 +72,9 @@ pub struct Node {
     pub links: Arc<Links>,
     pub pulses: Pulses,
     /// The log's.
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<LogClock>,
+    /// How many milliseconds this machine's wall clock is ahead of the majority's, where that can be told.
+    pub ahead: Mutex<Option<i64>>,
     /// This machine's.
     pub wall: Arc<dyn Clock>,
     pub stop: CancellationToken,
@@ -348,12 +351,17 @@ impl Node {
     /// Of the voters that live, other than this node, one that stays if any does, and whose log is known to reach
     /// farthest.
     pub fn heir(&self) -> Option<NodeId> {
+        self.heir_among(|_| true)
+    }
+
+    /// As [`Self::heir`], of those that are meant.
+    pub fn heir_among(&self, meant: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let standing = self.engine.standing();
         let (state, gone) = (self.ledger.view.state(), self.links.gone().borrow().clone());
         let live = |node: &&NodeId| **node != self.me() && !gone.contains(node) && state.sessions.contains_key(node);
         let stays = |node: &NodeId| state.sessions.get(node).is_some_and(|session| !session.draining);
         let rank = |node: &&NodeId| (stays(node), standing.matched.get(node).copied().flatten());
-        standing.voters.iter().filter(live).max_by_key(rank).copied()
+        standing.voters.iter().filter(|voter| meant(**voter)).filter(live).max_by_key(rank).copied()
     }
 
     /// Waits until so many voters' processes are gone that nothing can be decided: who ends then need not try.

@@ -71,6 +71,8 @@ impl Pulse {
 pub struct Heard {
     /// When the question was sent.
     pub sent: Instant,
+    /// How many milliseconds its wall clock is ahead of this node's: half the way there and back is taken off.
+    pub offset_ms: i64,
     /// What it said.
     pub pulse: Pulse,
 }
@@ -88,6 +90,14 @@ impl Pulses {
     /// Returns how long ago a member answered, if it ever did.
     fn silence(&self, of: NodeId) -> Option<Duration> {
         self.0.lock().get(&of).map(|heard| heard.sent.elapsed())
+    }
+
+    /// Returns how far the wall clocks of these members are ahead of this node's, in milliseconds, of each that has
+    /// answered a question that was sent after `since`.
+    pub fn offsets(&self, of: &[NodeId], since: Instant) -> BTreeMap<NodeId, i64> {
+        let heard = self.0.lock();
+        let lately = |who: &NodeId| heard.get(who).filter(|heard| heard.sent > since);
+        of.iter().filter_map(|who| Some((*who, lately(who)?.offset_ms))).collect()
     }
 
     /// Returns the leader if a majority of the voters has not heard of it for long: this one for all of `patience`,
@@ -108,7 +118,7 @@ impl Pulses {
         let misses = |voter: &NodeId| match heard.get(voter) {
             _ if *voter == me => true,
             _ if *voter == leader => false,
-            Some(Heard { sent, pulse }) => {
+            Some(Heard { sent, pulse, .. }) => {
                 let fresh = now.saturating_duration_since(*sent) <= patience / 2;
                 fresh && pulse.leader == Some(leader) && pulse.silence >= patience / 2
             }
@@ -150,11 +160,18 @@ pub async fn ask_all(node: Arc<Node>) {
 }
 
 async fn ask(node: &Node, who: NodeId) {
-    let (sent, within) = (Instant::now(), node.config.raft.election_max);
+    let (sent, wall, within) = (Instant::now(), node.wall.wall(), node.config.raft.election_max);
     let answer = node.links.ask_if_open(who, Kind::PULSE, Bytes::new(), within).await;
     if let Some(pulse) = answer.and_then(|answer| Pulse::decode(&answer)) {
-        node.pulses.0.lock().insert(who, Heard { sent, pulse });
+        let offset_ms = offset(wall.after(sent.elapsed() / 2), pulse.wall);
+        node.pulses.0.lock().insert(who, Heard { sent, offset_ms, pulse });
     }
+}
+
+/// By how many milliseconds `theirs` is ahead of `ours`.
+fn offset(ours: Timestamp, theirs: Timestamp) -> i64 {
+    let millis = |ahead: Duration| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
+    millis(theirs.since(ours)) - millis(ours.since(theirs))
 }
 
 #[cfg(test)]
@@ -188,7 +205,7 @@ mod tests {
         let now = awake + Duration::from_secs(60);
         let heard_of = |(who, age, silence): &(u64, u64, u64)| {
             let pulse = Pulse { wall: Timestamp(0), leader: Some(NodeId(1)), silence: Duration::from_millis(*silence) };
-            (NodeId(*who), Heard { sent: now - Duration::from_millis(*age), pulse })
+            (NodeId(*who), Heard { sent: now - Duration::from_millis(*age), offset_ms: 0, pulse })
         };
         let pulses = Pulses(Mutex::new(heard.iter().map(heard_of).collect()));
         let found = pulses.silent_leader(NodeId(2), &standing, PATIENCE, awake, now);

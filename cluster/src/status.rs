@@ -1,6 +1,6 @@
 //! How a node stands: plain values, told at once, asking nobody.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use evener_core::id::{ClusterId, LogIndex, NodeId, Position, SessionId, Term};
 
@@ -53,6 +53,10 @@ pub struct Status {
     pub matched: BTreeMap<NodeId, Option<LogIndex>>,
     /// That nothing can be decided: too few voters answer this node, or no leader does.
     pub lack: Option<Lack>,
+    /// How many milliseconds its wall clock is ahead of the majority's, where that can be told.
+    pub clock_ahead_ms: Option<i64>,
+    /// How far the log's time is ahead of the majority's clock: what is recorded later stays so far ahead.
+    pub log_ahead: Duration,
     /// Why it has stopped.
     pub stopped: Option<String>,
 }

@@ -15,6 +15,8 @@ extern crate std;
 pub mod id;
 pub mod time;
 
+pub mod clocks;
+
 pub mod event;
 
 pub mod criteria;

@@ -44,6 +44,7 @@ struct World {
     lives: u64,
     breaking: Breaking,
     clocks: BTreeMap<u64, SimClock>,
+    begun: Instant,
 }
 
 impl World {
@@ -52,7 +53,7 @@ impl World {
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let net = SimNet::new(Settings::seeded(seed));
         let (disks, nodes, clocks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { net, disks, nodes, lives: 0, breaking: Breaking::default(), clocks }
+        Self { net, disks, nodes, lives: 0, breaking: Breaking::default(), clocks, begun: Instant::now() }
     }
 
     /// Node 1, and so many others that joined it, voting as far as they may.
@@ -87,12 +88,17 @@ impl World {
         let nth: u64 = config.name[1..].parse().unwrap();
         let disk = self.disks.entry(nth).or_insert_with(disk).clone();
         let host = Arc::new(Host { nth, wire: self.net.host(&config.name), breaking: self.breaking.clone() });
-        let clock = || SimClock::new(Timestamp(1_700_000_000_000));
-        let clock = self.clocks.entry(nth).or_insert_with(clock).clone();
+        let time = self.right_time();
+        let clock = self.clocks.entry(nth).or_insert_with(|| SimClock::new(time)).clone();
         let starting = Cluster::start(config, Arc::new(disk), host, Arc::new(clock));
         let node = timeout(PATIENCE, starting).await.expect("a node starts")?;
         self.nodes.insert(nth, node);
         Ok(())
+    }
+
+    /// What a right clock shows.
+    fn right_time(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000).after(self.begun.elapsed())
     }
 
     /// The process is gone: nothing of it runs, and its sockets are closed.

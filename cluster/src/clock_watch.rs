@@ -1,0 +1,67 @@
+//! Compares this node's wall clock with those of the other voters, and passes leadership on while it is off.
+
+use std::{sync::Arc, time::Duration};
+
+use evener_core::clocks;
+use tokio::time::{Instant, sleep};
+
+use crate::node::Node;
+
+/// Answers of so many heartbeats ago still tell what a clock shows.
+const HEARTBEATS: u32 = 40;
+
+/// Runs as long as the node does.
+pub async fn watch(node: Arc<Node>) {
+    let mut passed_on = None::<Instant>;
+    loop {
+        compare(&node);
+        let off = node.ahead.lock().is_some_and(clocks::is_off);
+        let rests = passed_on.is_none_or(|at| at.elapsed() >= node.config.raft.election_max);
+        if off && rests && node.leads() && pass_on(&node).await {
+            passed_on = Some(Instant::now());
+        }
+        sleep(node.config.raft.heartbeat / 2).await;
+    }
+}
+
+/// Finds out by how much this node's clock is off, and tells people when that changes.
+fn compare(node: &Node) {
+    let voters = node.engine.standing().voters;
+    let others: Vec<_> = voters.iter().copied().filter(|voter| *voter != node.me()).collect();
+    let now = Instant::now();
+    let lately = now.checked_sub(node.config.raft.heartbeat * HEARTBEATS).unwrap_or(now);
+    let since = node.clock.jumped().map_or(lately, |jumped| jumped.max(lately));
+    let offsets: Vec<i64> = node.pulses.offsets(&others, since).into_values().collect();
+    let ahead = clocks::ahead(&offsets, voters.len());
+    let agree = !offsets.is_empty() && !offsets.iter().any(|offset| clocks::is_off(*offset));
+    // Nobody else is there to be asked, or the one that is there shows the same.
+    if let Some(ahead) = ahead.or((others.is_empty() || agree).then_some(0)) {
+        node.clock.judge(ahead);
+    }
+    let before = std::mem::replace(&mut *node.ahead.lock(), ahead);
+    match (before.filter(|ahead| clocks::is_off(*ahead)), ahead.filter(|ahead| clocks::is_off(*ahead))) {
+        (None, Some(ahead)) => {
+            let (by, side) =
+                (Duration::from_millis(ahead.unsigned_abs()), if ahead > 0 { "ahead of" } else { "behind" });
+            tracing::warn!(
+                "the clock of this node is {by:?} {side} the majority's: it does not lead while it is, and what it \
+                 stamps is stamped with their time; set it right"
+            );
+        }
+        (Some(_), None) if ahead.is_some() => tracing::info!("the clock of this node agrees with the majority's again"),
+        _ => {}
+    }
+}
+
+/// Lets a voter lead whose clock is right. Whether there is one.
+async fn pass_on(node: &Node) -> bool {
+    let Some(ahead) = *node.ahead.lock() else { return false };
+    let lately = Instant::now().checked_sub(node.config.raft.heartbeat * HEARTBEATS);
+    let offsets = lately.map(|lately| node.pulses.offsets(&node.engine.standing().voters, lately)).unwrap_or_default();
+    // How far it is ahead of the majority's: as far as it is ahead of this node's, and this one's of theirs.
+    let right = |who| offsets.get(&who).is_some_and(|offset| !clocks::is_off(offset.saturating_add(ahead)));
+    let Some(heir) = node.heir_among(right) else { return false };
+    tracing::info!("{} is to lead, as the clock of this node is off", node.name_of(heir));
+    node.engine.transfer(heir).await;
+    true
+}
