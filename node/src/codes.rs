@@ -296,7 +296,8 @@ codes! {
         "`evener help COMMAND` tells how it goes",
         "A word, a flag or a value is missing, unknown, or does not go with the others. Nothing was asked of a server.";
     NO_SERVER = "EV0601" Overloaded 503 "no server answers",
-        "start one with `evener serve --bootstrap`, or name one with --server URL[,URL…] or EVENER_SERVER",
+        "name a server that runs with --server URL[,URL…] or EVENER_SERVER; `evener serve` starts one again with its \
+         data directory, and `evener serve --bootstrap` founds a new cluster",
         "All servers named were tried, and the message has the reason of each: `Connection refused` means that the \
          machine is there and nothing listens on that port, a timeout that a firewall or a wrong address may be in the \
          way. One that takes connections and answers nothing, not even whether it lives, is frozen or has far too much \

@@ -95,6 +95,10 @@ pub struct Metrics {
     pub term: Gauge,
     /// One on the leader.
     pub leader: Gauge,
+    /// By how much this node's clock is ahead of the majority's.
+    pub clock_ahead: Measure,
+    /// By how much the log's time is ahead of the majority's clock.
+    pub log_ahead: Measure,
     /// Events still to be handled.
     pub lag_events: Family<OfSegment, Gauge>,
     /// How long the oldest of them has waited.
@@ -170,6 +174,8 @@ impl Default for Metrics {
             durable: Gauge::default(),
             term: Gauge::default(),
             leader: Gauge::default(),
+            clock_ahead: Measure::default(),
+            log_ahead: Measure::default(),
             lag_events: Family::default(),
             lag_time: Family::default(),
             owned: Family::default(),
@@ -206,6 +212,10 @@ impl Metrics {
         all.register("durable_index", "last Raft index synced to this node's disk", self.durable.clone());
         all.register("term", "Raft term", self.term.clone());
         all.register("leader", "one on the leader, else zero", self.leader.clone());
+        let time = "by how much this node's clock is ahead of the majority's; zero where that cannot be told";
+        all.register_with_unit("clock_ahead", time, Unit::Seconds, self.clock_ahead.clone());
+        let time = "by how much the log's time is ahead of the majority's clock";
+        all.register_with_unit("log_ahead", time, Unit::Seconds, self.log_ahead.clone());
         all.register("segment_lag_events", "events still to be handled", self.lag_events.clone());
         let time = "age of the oldest event still to be handled";
         all.register_with_unit("segment_lag", time, Unit::Seconds, self.lag_time.clone());

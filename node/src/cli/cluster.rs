@@ -9,7 +9,7 @@ use super::{
     output::{count, maybe, table},
 };
 use crate::{
-    engine::{Cluster, Reply, Request, Unowned, What},
+    engine::{Cluster, Member, Reply, Request, Unowned, What},
     error::ApiError,
 };
 
@@ -78,14 +78,32 @@ fn text(cluster: &Cluster) -> String {
     let leader = maybe(cluster.leader.as_ref());
     let (id, head, all) = (&cluster.cluster, count(cluster.head), cluster.members.len());
     let (voters, may_lose) = (cluster.voters, cluster.may_lose);
-    let mut text = format!("cluster {id}\nleader {leader}; the next event gets position {head}\n");
+    let mut text = match &cluster.trouble {
+        Some(why) => format!("NOTHING CAN BE WRITTEN: {why}\n\n"),
+        None => String::new(),
+    };
+    text += &format!("cluster {id}\nleader {leader}; the next event gets position {head}\n");
     let stake = match (may_lose, voters, &cluster.leader) {
-        (_, _, None) => "nobody leads, and nothing can be written until most of them are alive".to_owned(),
+        (_, _, None) => {
+            let gone = cluster.members.iter().filter(|member| !member.alive).map(|member| &*member.name);
+            let missing: Vec<&str> = gone.collect();
+            match &missing[..] {
+                [] => "no leader answers, and nothing can be written until one does".to_owned(),
+                missing => format!("missing: {}; start or reconnect them", missing.join(", ")),
+            }
+        }
         (0, 2.., _) => "the cluster stops if another of them is lost".to_owned(),
         (0, ..) => "the cluster stops without any of them".to_owned(),
         _ => format!("{may_lose} of them may be lost, and the cluster goes on"),
     };
-    text += &format!("{voters} of {all} members vote; {stake}\n\n{members}");
+    let votes = match &cluster.leader {
+        Some(_) => format!("{voters} of {all} members vote"),
+        None => {
+            let voter = |member: &&Member| member.alive && member.role != "learner";
+            format!("{} of {voters} voters answer", cluster.members.iter().filter(voter).count())
+        }
+    };
+    text += &format!("{votes}; {stake}\n\n{members}");
     let voteless = cluster.members.iter().filter_map(|member| Some((&member.name, member.why.as_ref()?)));
     for (nth, (name, why)) in voteless.enumerate() {
         text += &format!("{}{name} does not vote: {why}\n", if nth == 0 { "\n" } else { "" });

@@ -76,6 +76,9 @@ mod tests {
             applied: 0,
             durable: 0,
             state_hash: StateHash { index: 0, hash: String::new() },
+            trouble: None,
+            clock_ahead_ms: None,
+            log_ahead_ms: 0,
             actors: Vec::new(),
             standstills: Vec::new(),
         }

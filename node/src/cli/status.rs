@@ -5,7 +5,7 @@ use super::{
     output::{count, maybe, span, table},
 };
 use crate::{
-    engine::{Reply, Request, Status},
+    engine::{Reply, Request, Status, clock_words},
     error::ApiError,
 };
 
@@ -37,10 +37,13 @@ fn text(status: &Status) -> String {
             maybe(actor.last_error.as_ref()),
         ]
     });
+    let trouble = status.trouble.as_ref().map(|why| format!("NOTHING CAN BE WRITTEN: {why}\n\n")).unwrap_or_default();
+    let clock = clock_words(status.clock_ahead_ms, status.log_ahead_ms).map(|note| format!("{note}\n"));
+    let clock = clock.unwrap_or_default();
     format!(
-        "{} {}, {} in term {}, leader {}, up {}\n\
+        "{trouble}{} {}, {} in term {}, leader {}, up {}\n\
          the next event gets position {}\n\
-         log index: applied {}, on disk {}, state {} at {}\n\n{}",
+         log index: applied {}, on disk {}, state {} at {}\n{clock}\n{}",
         status.node,
         status.version,
         status.role,

@@ -16,7 +16,7 @@ use evener_store::events::Query;
 
 use super::{
     Processor, Room, Segment, SetAside, Used, leader, letters,
-    local::{Engine, name_of, time_text},
+    local::{Engine, Now, name_of, time_text},
     look::why_unowned,
 };
 use crate::{codes, error::ApiError, status::Standstill, wire::definition::Fields};
@@ -35,12 +35,13 @@ pub fn processors(engine: &Engine, still: &[Standstill]) -> Vec<Processor> {
 
 /// One processor, of whose segments these stand still for a reason that the log does not know.
 pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Box<Processor>, ApiError> {
+    let now = Now::of(engine.cluster());
     let (known, mut segments, head) = {
         let state = engine.cluster().state();
         let Some(known) = state.processor(name) else {
             return Err(ApiError::new(&codes::UNKNOWN_PROCESSOR, format!("there is no processor {name}")));
         };
-        let segments = known.segments.values().map(|share| segment(&state, known, share)).collect::<Vec<_>>();
+        let segments = known.segments.values().map(|share| segment(&state, known, share, now)).collect::<Vec<_>>();
         // Its letters stay where they are: there may be a million.
         let light = processor::Processor {
             id: known.id,
@@ -65,7 +66,7 @@ pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Bo
     };
     let (known, set_aside, room) = known;
     let lags = lags(engine, &known, head);
-    let now = engine.cluster().log_time();
+    let now = now.log;
     for (segment, id) in segments.iter_mut().zip(known.segments.keys()) {
         let lag = lags.get(id).copied().unwrap_or_default();
         segment.lag_events = lag.events;
@@ -116,7 +117,7 @@ fn without_leader(segment: &mut Segment) {
 }
 
 /// A segment without its lag; its state is left empty where the lag decides it.
-fn segment(state: &State, processor: &processor::Processor, share: &Share) -> Segment {
+fn segment(state: &State, processor: &processor::Processor, share: &Share, now: Now) -> Segment {
     let mut segment = Segment {
         id: share.segment.id,
         mask: share.segment.mask,
@@ -126,11 +127,11 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share) -> Se
         ..Segment::default()
     };
     tell_pin(&mut segment, state, processor, share);
-    tell_aside(&mut segment, state, processor, share);
+    tell_aside(&mut segment, state, processor, share, now);
     if let Some(stall) = &share.stalled {
         segment.state = "stalled".to_owned();
         segment.attempt = Some(stall.failure.attempt);
-        segment.retry_at = (!stall.failure.last).then(|| time_text(stall.recorded.after(stall.failure.wait())));
+        segment.retry_at = (!stall.failure.last).then(|| now.due_text(stall.recorded.after(stall.failure.wait())));
         segment.waits_with = Some(stall.position.0);
         // Where it does not stop for events that fail, the handler was not asked, and the cause says what to do.
         let name = &processor.definition.name;
@@ -168,7 +169,7 @@ fn tell_pin(segment: &mut Segment, state: &State, processor: &processor::Process
 }
 
 /// What of a segment is set aside, and the cause of what is tried next; and how near that is to its limits.
-fn tell_aside(segment: &mut Segment, state: &State, processor: &processor::Processor, share: &Share) {
+fn tell_aside(segment: &mut Segment, state: &State, processor: &processor::Processor, share: &Share, now: Now) {
     let mut next = None;
     for (key, aside) in processor.set_aside_in(share.segment) {
         segment.set_aside.sequences += 1;
@@ -181,7 +182,7 @@ fn tell_aside(segment: &mut Segment, state: &State, processor: &processor::Proce
     }
     let Some((key, aside, _)) = next else { return };
     segment.attempt = Some(aside.first().attempts);
-    segment.retry_at = aside.due().map(time_text);
+    segment.retry_at = aside.due().map(|due| now.due_text(due));
     let name = letters::called(&processor.definition.sequencing, &key.name);
     let more = match segment.set_aside.sequences - 1 {
         0 => String::new(),

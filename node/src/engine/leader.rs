@@ -2,9 +2,10 @@
 //! be old, and nothing goes on until most of the voters are alive.
 
 use evener_cluster::{Cluster, Status, status::Lack};
-use evener_core::{id::NodeId, state::State};
+use evener_core::{clocks, id::NodeId, state::State};
 
 use super::local::name_of;
+use crate::http::Check;
 
 /// Who leads. One that no majority answers does not, whatever it believes, nor one that does not answer this node.
 pub fn of(standing: &Status) -> Option<NodeId> {
@@ -13,10 +14,41 @@ pub fn of(standing: &Status) -> Option<NodeId> {
 
 /// Why nothing can be decided here; none if a leader answers.
 pub fn trouble(cluster: &Cluster) -> Option<String> {
+    // Before the state is looked at, which it asks for.
     let standing = cluster.status();
+    trouble_of(&standing, &cluster.state())
+}
+
+/// As [`trouble`], of a node that stands so.
+pub fn trouble_of(standing: &Status, state: &State) -> Option<String> {
     match &standing.lack {
-        Some(lack) => Some(missing(&cluster.state(), lack)),
+        Some(lack) => Some(missing(state, lack)),
         None => standing.leader.is_none().then(|| "no leader is known".to_owned()),
+    }
+}
+
+/// Whether this node's clock, and the log's time, agree with the majority's.
+pub fn clock_check(cluster: &Cluster) -> Check {
+    let standing = cluster.status();
+    let ahead_ms = u64::try_from(standing.log_ahead.as_millis()).unwrap_or(u64::MAX);
+    let note = clock_words(standing.clock_ahead_ms, ahead_ms);
+    Check { name: "clock", vital: false, trouble: None, note }
+}
+
+/// What is to be said of a clock, and of a log, that is so many milliseconds ahead; nothing if both are right.
+pub fn clock_words(clock_ahead_ms: Option<i64>, log_ahead_ms: u64) -> Option<String> {
+    let clock = clock_ahead_ms.filter(|ahead| clocks::is_off(*ahead)).map(|ahead| {
+        let side = if ahead > 0 { "ahead of" } else { "behind" };
+        let by = ahead.unsigned_abs() as f64 / 1_000.0;
+        format!("the clock of this node is {by:.1} s {side} the majority's, so it does not lead; set it right")
+    });
+    let log = clocks::is_off(i64::try_from(log_ahead_ms).unwrap_or(i64::MAX)).then(|| {
+        let by = log_ahead_ms as f64 / 1_000.0;
+        format!("the log's time is {by:.1} s ahead of the majority's clock, as a clock once was; it never goes back")
+    });
+    match (clock, log) {
+        (Some(clock), Some(log)) => Some(format!("{clock}; {log}")),
+        (clock, log) => clock.or(log),
     }
 }
 

@@ -4,12 +4,13 @@ use evener_core::{hash, letter::Waiting, sequence::Sequencing};
 
 use super::{
     DeadLetter, Letter,
-    local::{Engine, name_of, time_text},
+    local::{Engine, Now, name_of},
 };
 use crate::{codes, error::ApiError};
 
 /// All of it, by sequence.
 pub fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
+    let now = Now::of(engine.cluster());
     let state = engine.cluster().state();
     let Some(processor) = state.processor(name) else {
         return Err(ApiError::new(&codes::UNKNOWN_PROCESSOR, format!("there is no processor {name}")));
@@ -28,7 +29,7 @@ pub fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
             .map(|letter| Letter { position: letter.position.0, kind: letter.kind.clone(), attempts: letter.attempts })
             .collect(),
         cause: aside.cause.clone(),
-        retry_at: aside.due().map(time_text),
+        retry_at: aside.due().map(|due| now.due_text(due)),
         lent_to: aside.loan.map(|loan| name_of(&state, loan.node)),
         segment: processor.share_of(hash::sequence(key.name.as_bytes())).map(|(id, _)| id.0),
     });

@@ -10,6 +10,7 @@ use evener_core::{
     id::NodeId,
     limits::Limits,
     state::State,
+    time::Timestamp,
 };
 use futures::future::{BoxFuture, join_all};
 use tokio::time::{Instant, timeout};
@@ -90,6 +91,7 @@ impl Engine {
             check("leader", false, leader::trouble(cluster)),
             check("session", false, session.is_none().then(|| "this node has no session with the leader".to_owned())),
             votes::check(cluster),
+            leader::clock_check(cluster),
         ]
     }
 
@@ -227,13 +229,46 @@ impl Answers for Engine {
     }
 }
 
+/// Now, in the log's time and on the wall: the log's may be ahead. To be looked at before the state is, which both
+/// ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) log: Timestamp,
+    wall: Timestamp,
+}
+
+impl Now {
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        Self { log: cluster.log_time(), wall: cluster.wall_time() }
+    }
+
+    /// When something that the log schedules is due, as a clock on the wall will show it.
+    pub(super) fn due_text(&self, due: Timestamp) -> String {
+        let passed = u64::try_from(self.log.since(due).as_millis()).unwrap_or(u64::MAX);
+        time_text(Timestamp(self.wall.after(due.since(self.log)).0.saturating_sub(passed)))
+    }
+}
+
 /// What people call a member.
 pub(super) fn name_of(state: &State, node: NodeId) -> String {
     state.members.get(&node).map_or_else(|| format!("node {node}"), |member| member.name.clone())
 }
 
 /// A time of the log as people read it: RFC 3339.
-pub(super) fn time_text(time: evener_core::time::Timestamp) -> String {
+pub(super) fn time_text(time: Timestamp) -> String {
     let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| time.0.to_string(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_told_as_a_clock_on_the_wall_will_show_it() {
+        let hour = 3_600_000;
+        let now = Now { log: Timestamp(10_000 + hour), wall: Timestamp(10_000) };
+        assert_eq!(now.due_text(Timestamp(12_000 + hour)), "1970-01-01T00:00:12Z", "two seconds to wait");
+        assert_eq!(now.due_text(Timestamp(9_000 + hour)), "1970-01-01T00:00:09Z", "due a second ago");
+    }
 }

@@ -21,7 +21,11 @@ pub fn status(engine: &Engine) -> Status {
     let (standing, (index, chain)) =
         (engine.cluster().status(), engine.cluster().look(|state, index| (index, state.chain)));
     let (state, leader) = (engine.cluster().state(), leader::of(&standing));
+    let trouble = leader::trouble_of(&standing, &state);
     Status {
+        trouble,
+        clock_ahead_ms: standing.clock_ahead_ms,
+        log_ahead_ms: u64::try_from(standing.log_ahead.as_millis()).unwrap_or(u64::MAX),
         node: standing.name,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: engine.uptime().as_secs(),
@@ -56,7 +60,9 @@ pub async fn cluster(engine: &Engine) -> Cluster {
     let state = engine.cluster().state();
     // Where nobody leads nobody ends the sessions of those that are gone: then whoever answers is alive.
     let answers = |node| node == standing.node || told.contains_key(&node);
-    let alive = |node: &NodeId| state.sessions.contains_key(node) && (leader.is_some() || answers(*node));
+    let silent = |node| standing.lack.as_ref().is_some_and(|lack| lack.silent.contains(&node));
+    let alive =
+        |node: &NodeId| state.sessions.contains_key(node) && !silent(*node) && (leader.is_some() || answers(*node));
     let live = standing.voters.iter().filter(|voter| alive(voter)).count();
     let mut owned: BTreeMap<NodeId, u64> = BTreeMap::new();
     let shares = || state.processors.values().flat_map(|processor| processor.segments.values());
@@ -90,6 +96,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
         cluster: standing.cluster.to_string(),
         leader: leader.map(|leader| name_of(&state, leader)),
         head: state.head(ContextId::DEFAULT).0,
+        trouble: leader::trouble_of(&standing, &state),
         voters: voters as u64,
         may_lose: leader.map_or(0, |_| votes::may_lose(voters as u64, live as u64)),
         members: members.collect(),

@@ -26,6 +26,7 @@ use futures::future::BoxFuture;
 use crate::error::ApiError;
 
 pub use late::Late;
+pub(crate) use leader::clock_words;
 pub use local::Engine;
 pub use reply::{
     Cluster, DeadLetter, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,

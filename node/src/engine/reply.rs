@@ -199,6 +199,15 @@ pub struct Status {
     pub durable: u64,
     /// What the replicated state is: equal on nodes that applied the same.
     pub state_hash: StateHash,
+    /// Why nothing can be decided, as far as this node can tell, and who is missing; none if a leader answers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// By how many milliseconds this node's clock is ahead of the majority's, where that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_ms: Option<i64>,
+    /// By how many milliseconds the log's time is ahead of the majority's clock: the log's never goes back.
+    #[serde(default)]
+    pub log_ahead_ms: u64,
     /// What is at work here.
     pub actors: Vec<ActorStatus>,
     /// Segments of this node that stand still, for reasons that the log does not know.
@@ -224,6 +233,10 @@ pub struct Cluster {
     pub leader: Option<String>,
     /// The position of the next event there will be.
     pub head: u64,
+    /// Why nothing can be decided, as far as the node that was asked can tell, and who is missing; none if a leader
+    /// answers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// How many members vote.
     pub voters: u64,
     /// How many more of them may be lost, and the cluster goes on.

@@ -47,6 +47,9 @@ fn measure(metrics: &Metrics, status: &Status) {
     metrics.durable.set(number(status.durable));
     metrics.term.set(number(status.term));
     metrics.leader.set(i64::from(status.role == "leader"));
+    let seconds = |millis: f64| millis / 1_000.0;
+    metrics.clock_ahead.set(seconds(status.clock_ahead_ms.unwrap_or(0) as f64));
+    metrics.log_ahead.set(seconds(status.log_ahead_ms as f64));
 }
 
 fn measure_processor(metrics: &Metrics, processor: &Processor, me: &str) {

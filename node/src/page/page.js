@@ -154,6 +154,8 @@ function show(live) {
   text($('node'), status.node);
   text($('cluster'), cluster.cluster);
   text($('version'), `evener ${status.version}`);
+  $('lost').hidden = !cluster.trouble;
+  text($('lost'), cluster.trouble ? `Nothing can be written: ${cluster.trouble}` : '');
   table($('nodes'), NODES, cluster.members);
   $('none').hidden = processors.length > 0;
   document.querySelectorAll('section').forEach((section) => { section.hidden = false; });
@@ -174,8 +176,10 @@ if ($('first').textContent) {
 }
 const source = new EventSource('/page/live');
 source.onmessage = (message) => {
-  show(JSON.parse(message.data));
-  heard('live', 'on', '');
+  const live = JSON.parse(message.data);
+  show(live);
+  if (live.cluster.trouble) heard('no leader', 'off', '');
+  else heard('live', 'on', '');
 };
 source.addEventListener('trouble', (message) => heard('not ready', 'off', message.data));
 source.onerror = () => heard('no connection', 'off',
