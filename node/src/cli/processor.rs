@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     codes,
-    engine::{Operation, OperationState, Processor, Reply, Request, SetAside, Verb, What},
+    engine::{Operation, OperationState, Processor, Reply, Request, Segment, SetAside, Verb, What},
     error::ApiError,
     wire::definition::{Fields, RetryFields, StartAt},
 };
@@ -338,12 +338,29 @@ fn text(processor: &Processor) -> String {
         if *skipped == 0 { String::new() } else { format!("; {} skipped", some(*skipped, "event")) },
         table(heads, rows)
     );
-    let reasons = processor.segments.iter().filter_map(|segment| Some((segment.reason.as_ref()?, segment.id)));
     // Below the table, where it has room: it is what somebody looks for who looks here.
-    for (nth, (reason, ids)) in folded(reasons).into_iter().enumerate() {
-        text += &wrapped(&format!("{}{}: {reason}\n", if nth == 0 { "\n" } else { "" }, segments(&ids)));
+    for (nth, line) in reasons(&processor.segments).into_iter().enumerate() {
+        text += &wrapped(&format!("{}{line}\n", if nth == 0 { "\n" } else { "" }));
     }
     text
+}
+
+/// Why segments do not simply run; a reason that several have is told once.
+fn reasons(all: &[Segment]) -> Vec<String> {
+    let reason = |segment: &Segment| segment.reason.as_ref().map(|reason| (without_place(segment, reason), segment.id));
+    let line = |(reason, ids): (String, Vec<u32>)| match all.iter().find(|segment| ids == [segment.id]) {
+        Some(segment) => format!("{}: {}", segments(&ids), segment.reason.as_deref().unwrap_or_default()),
+        None => format!("{}: {reason}", segments(&ids)),
+    };
+    folded(all.iter().filter_map(reason)).into_iter().map(line).collect()
+}
+
+/// A reason without the position in it, which the table shows as the token.
+fn without_place(segment: &Segment, reason: &str) -> String {
+    match segment.waits_with {
+        Some(position) => reason.replacen(&format!("the event at {position} "), "the event at its token ", 1),
+        None => reason.to_owned(),
+    }
 }
 
 /// A state as people read it: who has passed everything, and set some of it aside, has not handled it.
@@ -403,5 +420,34 @@ mod tests {
         assert_eq!((aside_text(aside), aside_text(none)), (Some("2 sequences, 501 events".into()), None));
         let one = SetAside { sequences: 1, letters: 1, dead: 0 };
         assert_eq!(aside_text(one).unwrap() + &dead_text(0), "1 sequence, 1 event");
+    }
+
+    #[test]
+    fn a_reason_of_many_segments_is_told_once() {
+        let segment = |id: u32, reason: &str| Segment {
+            id,
+            waits_with: Some(u64::from(id) * 7),
+            reason: Some(reason.replace('#', &(id * 7).to_string())),
+            ..Segment::default()
+        };
+        let mut all: Vec<Segment> =
+            (0..16).map(|id| segment(id, "it waits with the event at # until that is handled")).collect();
+        assert_eq!(reasons(&all), ["16 segments: 0-15: it waits with the event at its token until that is handled"]);
+        all[3].reason = Some("another".into());
+        all[4].reason = None;
+        let told = reasons(&all);
+        assert_eq!(
+            told,
+            [
+                "14 segments: 0-2, 5-15: it waits with the event at its token until that is handled",
+                "segment 3: another",
+            ]
+        );
+        let alone = reasons(&all[5..6]);
+        assert_eq!(
+            alone,
+            ["segment 5: it waits with the event at 35 until that is handled"],
+            "whole where it is alone"
+        );
     }
 }

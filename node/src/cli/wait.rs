@@ -2,7 +2,10 @@
 
 mod caught_up;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use clap::Subcommand;
 use evener_core::id::ContextId;
@@ -197,6 +200,8 @@ async fn uneven(client: &Client, names: &[String]) -> Result<Standing, ApiError>
 /// Why the shares of `nodes` are not even.
 fn spread(processor: &Processor, nodes: Vec<&str>) -> Option<String> {
     let mut shares: BTreeMap<&str, usize> = nodes.into_iter().map(|node| (node, 0)).collect();
+    // A node may have more than its share if an operator bound all that it has to it.
+    let mut may_give = BTreeSet::new();
     for segment in &processor.segments {
         let Some(owner) = segment.owner.as_deref() else {
             return Some(format!("nobody owns {}/{}", processor.name, segment.id));
@@ -205,9 +210,13 @@ fn spread(processor: &Processor, nodes: Vec<&str>) -> Option<String> {
             return Some(format!("{}/{} is moving", processor.name, segment.id));
         }
         *shares.entry(owner).or_default() += 1;
+        if segment.pinned.as_deref() != Some(owner) {
+            may_give.insert(owner);
+        }
     }
-    let (least, most) = (shares.values().min()?, shares.values().max()?);
-    (most - least > 1).then(|| format!("the nodes own {shares:?} segments of {}", processor.name))
+    let giving = shares.iter().filter(|(node, _)| may_give.contains(*node)).map(|(_, share)| share);
+    let (least, most) = (shares.values().min()?, giving.max()?);
+    (*most > least + 1).then(|| format!("the nodes own {shares:?} segments of {}", processor.name))
 }
 
 #[cfg(test)]
@@ -241,6 +250,11 @@ mod tests {
         let one_has_none = missing(&[Some("a"), Some("a")], &["a", "b"]).unwrap();
         assert!(one_has_none.contains(r#"{"a": 2, "b": 0}"#), "{one_has_none}");
         assert_eq!(missing(&[Some("a"), None], &["a"]).unwrap(), "nobody owns p/1");
+        let mut bound = processor(&[Some("a"), Some("a"), Some("a"), Some("b")]);
+        bound.segments[..3].iter_mut().for_each(|segment| segment.pinned = Some("a".into()));
+        assert_eq!(spread(&bound, vec!["a", "b"]), None, "an operator wants it so");
+        bound.segments[2].pinned = None;
+        assert!(spread(&bound, vec!["a", "b"]).is_some(), "this one may go");
     }
 
     #[tokio::test(start_paused = true)]

@@ -138,8 +138,7 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share, now: 
         let tip = match processor.definition.on_error {
             OnError::Stop => format!(
                 "; mend what the handler needs, have it say `skip` or `set-aside` of such an event, or pass over this \
-                 one: `evener processor skip-event {name} --segment {}`",
-                segment.id
+                 one: `evener processor skip-event {name}`"
             ),
             OnError::SetAside | OnError::Skip => String::new(),
         };

@@ -56,13 +56,16 @@ const lag = (s) =>
 const at = (time) => (time ? new Date(time).toLocaleTimeString() : '');
 const isDue = (time) => new Date(time) <= Date.now();
 const due = (time) => (time && isDue(time) ? 'due now' : at(time));
+/** A reason without the position in it, which the token shows. */
+const reasonOf = (s) => s.reason.replace(`the event at ${s.waits_with} `, 'the event at its token ');
 /** Gives a reason that several segments have to the first of them; the others refer to that. */
 function foldReasons(segments) {
   const first = new Map();
   return segments.map((s) => {
     if (!s.reason) return s;
-    if (first.has(s.reason)) return { ...s, reason: `as segment ${first.get(s.reason)}` };
-    first.set(s.reason, s.id);
+    const reason = reasonOf(s);
+    if (first.has(reason)) return { ...s, reason: `as segment ${first.get(reason)}` };
+    first.set(reason, s.id);
     return s;
   });
 }
