@@ -16,6 +16,7 @@
 //! JSON ignores line ends between its tokens and so do we: they become spaces, so that an event is always one line.
 
 mod read;
+mod strings;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use self::read::{read, text};
-pub use self::tags::{join_tags, split_tags};
+pub use self::{
+    strings::check,
+    tags::{join_tags, split_tags},
+};
 use crate::event::Stored;
 
 /// What ids are derived in: the UUIDv5 of `urn:evener:cloudevents` in the namespace of URLs.
@@ -84,7 +88,9 @@ impl Error {
 /// # Errors
 /// Names the attribute that is missing or wrong.
 pub fn from_json(json: &str) -> Result<Event, Error> {
-    read(json).map(|(event, _)| event)
+    let (event, _) = read(json)?;
+    check(&event)?;
+    Ok(event)
 }
 
 /// Reads an event together with its place: what Evener answers to a read.

@@ -16,6 +16,7 @@ pub mod threads;
 mod doubt;
 mod log_writer;
 mod open_files;
+mod printable;
 mod pulse;
 
 pub mod cloudevent;

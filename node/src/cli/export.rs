@@ -10,7 +10,7 @@ use super::{
     Server,
     args::Which,
     block_on,
-    output::{count, say},
+    output::{count, say_json},
 };
 use crate::{client::Line, codes, error::ApiError};
 
@@ -44,7 +44,7 @@ impl Args {
                 events += 1;
                 match &mut out {
                     Some(file) => writeln!(file, "{json}").map_err(|error| unwritten(&error))?,
-                    None => say(&format!("{json}\n"))?,
+                    None => say_json(&json)?,
                 }
             }
             Ok::<u64, ApiError>(events)

@@ -7,7 +7,11 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, prese
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{codes, error::ApiError};
+use crate::{
+    codes,
+    error::ApiError,
+    printable::{printable, printable_json},
+};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,18 +30,18 @@ impl Format {
     /// Writes `answer`; `words` is how people read it.
     pub fn show(self, answer: &impl Serialize, words: impl FnOnce() -> String) -> Result<(), ApiError> {
         if self == Self::Table {
-            return say(&words());
+            return say(&printable(&words()));
         }
         let answer = serde_json::to_value(answer).expect("answers are plain values");
         match (self, &answer) {
             (Self::Ndjson, Value::Array(items)) => {
-                say(&items.iter().map(|item| format!("{item}\n")).collect::<String>())
+                say(&printable_json(&items.iter().map(|item| format!("{item}\n")).collect::<String>()))
             }
-            (Self::Ndjson, answer) => say(&format!("{answer}\n")),
+            (Self::Ndjson, answer) => say(&printable_json(&format!("{answer}\n"))),
             (Self::Yaml, answer) => {
                 say(&serde_yaml_ng::to_string(answer).expect("every JSON value can be written as YAML"))
             }
-            (_, answer) => say(&format!("{answer:#}\n")),
+            (_, answer) => say(&printable_json(&format!("{answer:#}\n"))),
         }
     }
 }
@@ -52,6 +56,12 @@ pub fn say(text: &str) -> Result<(), ApiError> {
     }
 }
 
+/// Writes a JSON text to stdout. A program that reads from there gets every byte as it is stored.
+pub fn say_json(json: &str) -> Result<(), ApiError> {
+    let line = format!("{json}\n");
+    if std::io::stdout().is_terminal() { say(&printable_json(&line)) } else { say(&line) }
+}
+
 /// Writes an error to stderr: its code, what was being done, and what to do next.
 pub fn complain(error: &ApiError) {
     let bright = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -59,17 +69,18 @@ pub fn complain(error: &ApiError) {
         if bright { ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
     let columns = columns_of(&std::io::stderr());
     let start = format!("error[{}]:", error.code);
-    eprintln!("{red}{bold}{start}{plain}{}", behind(&start, error.message.trim_end(), columns));
+    let message = printable(error.message.trim_end());
+    eprintln!("{red}{bold}{start}{plain}{}", behind(&start, &message, columns));
     if let Some(conflict) = &error.conflict {
         let json = serde_json::to_string(conflict).expect("a conflict is plain values");
         if json.len() < 500 {
-            eprintln!("  {faint}conflict:{plain} {json}");
+            eprintln!("  {faint}conflict:{plain} {}", printable_json(&json));
         }
     }
     if let Some(leader) = &error.leader {
-        eprintln!("  {faint}leader:{plain} {leader}");
+        eprintln!("  {faint}leader:{plain} {}", printable(leader));
     }
-    eprintln!("  {bold}next:{plain}{}", behind("  next:", &error.hint, columns));
+    eprintln!("  {bold}next:{plain}{}", behind("  next:", &printable(&error.hint), columns));
     eprintln!("  {faint}more: evener explain {}{plain}", error.code);
 }
 
@@ -129,8 +140,9 @@ fn wrapped_within(columns: usize, text: &str) -> String {
     out
 }
 
-/// A table with these heads. On a terminal each row is one line: what is too long for it is cut, and `-o json` has the
-/// whole; who reads from a pipe gets whole lines.
+/// A table with these heads. The first column is what a row is called by, shown whole so that it can be copied. On a
+/// terminal further columns are cut to what is left of a line, and `-o json` has the whole; who reads from a pipe gets
+/// whole lines.
 pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     table_within(columns(), heads, rows)
 }
@@ -165,20 +177,32 @@ fn table_within<const N: usize>(
     lines.collect()
 }
 
-/// Widths that fit together: the widest give, so that numbers stay whole.
+/// Widths that fit together: the widest give, so that numbers stay whole. The first does not.
 fn shrunk(mut widths: Vec<u16>, columns: u16) -> Vec<u16> {
     while widths.iter().map(|width| u32::from(*width)).sum::<u32>() > u32::from(columns) {
-        let Some(widest) = widths.iter_mut().max().filter(|width| **width > 4) else { break };
+        let Some(widest) = widths.iter_mut().skip(1).max().filter(|width| **width > 4) else { break };
         *widest -= 1;
     }
     widths
 }
 
 fn one_line<const N: usize>(cells: [String; N]) -> Row {
-    // A cause may be the several lines of a program's own error.
-    let mut row = Row::from(cells.map(|cell| cell.split_whitespace().collect::<Vec<_>>().join(" ")));
+    let mut name = true;
+    let mut row = Row::from(cells.map(|cell| {
+        if std::mem::take(&mut name) {
+            return one_name(&cell);
+        }
+        // A cause may be the several lines of a program's own error.
+        printable(&cell.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
+    }));
     row.max_height(1);
     row
+}
+
+/// A name as it is. If it begins or ends with a space, quotes show where.
+fn one_name(name: &str) -> String {
+    let shown = printable(name).replace('\n', "\\n").replace('\t', "\\t");
+    if name.trim() == name { shown } else { format!("'{shown}'") }
 }
 
 /// When, from now: `in 12 s`, `3 min ago`. What is no time stays what it is.
@@ -244,19 +268,33 @@ mod tests {
 
     #[test]
     fn on_a_terminal_each_row_is_one_line_that_fits() {
-        let row = [format!("case-{}", "9".repeat(60)), "dead".into(), format!("no such\naddress {}", "x".repeat(200))];
+        let name = format!("case-{}", "9".repeat(40));
+        let row = [name.clone(), "dead".into(), format!("no such\naddress {}", "x".repeat(200))];
         let text = table_within(Some(80), ["sequence", "state", "cause"], [row]);
+        assert!(text.lines().nth(1).is_some_and(|line| line.starts_with(&name)), "a name can be copied: {text}");
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("dead") && text.contains('…') && text.contains("no such"), "{text}");
-        assert_eq!(shrunk(vec![60, 7, 100, 9], 80), [32, 7, 32, 9], "the widest give");
+        assert_eq!(shrunk(vec![40, 7, 100, 9], 80), [40, 7, 24, 9], "the widest give");
         assert_eq!(shrunk(vec![60, 7], 80), [60, 7], "what fits stays");
         let words = ["7".into(), "dead".into(), "a cause of many words goes on ".repeat(9)];
         let text = table_within(Some(80), ["sequence", "state", "cause"], [words]);
         let filled = text.lines().nth(1).map(|line| line.chars().count());
-        let wide = table_within(Some(80), ["name"], [["漢".repeat(60)]]);
-        assert!((35..40).contains(&wide.matches('漢').count()), "a wide letter takes two columns: {wide}");
+        let wide = table_within(Some(80), ["n", "cause"], [["7".into(), "漢".repeat(60)]]);
+        assert!((33..40).contains(&wide.matches('漢').count()), "a wide letter takes two columns: {wide}");
         assert_eq!((text.lines().count(), filled), (2, Some(78)), "what is cut fills its column: {text}");
+    }
+
+    #[test]
+    fn names_are_shown_so_that_they_can_be_copied_and_nothing_reaches_the_terminal_raw() {
+        let rows =
+            ["a  b", " c ", &"n".repeat(200), "e\x1b[2J\u{9b}31m"].map(|name| [name.to_owned(), "x\x1b[1m".into()]);
+        let text = table_within(Some(80), ["name", "cause"], rows);
+        let starts: Vec<&str> = text.lines().skip(1).map(str::trim_end).collect();
+        assert!(starts[0].starts_with("a  b ") && starts[1].starts_with("' c ' "), "{text}");
+        assert!(starts[2].starts_with(&"n".repeat(200)), "{text}");
+        assert!(starts[3].starts_with(r"e\u{1b}[2J\u{9b}31m"), "{text}");
+        assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
     }
 
     #[test]

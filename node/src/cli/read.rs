@@ -10,9 +10,9 @@ use super::{
     Format, Server,
     args::Which,
     block_on,
-    output::{columns, cut, maybe, say},
+    output::{columns, cut, maybe, say, say_json},
 };
-use crate::{client::Line, codes, error::ApiError};
+use crate::{client::Line, codes, error::ApiError, printable::printable};
 
 /// Read events
 ///
@@ -72,7 +72,7 @@ impl Show {
     /// Shows an event.
     pub fn event(&mut self, json: &str) -> Result<(), ApiError> {
         match self.format {
-            Format::Table => say(&row(json, self.columns)),
+            Format::Table => say(&printable(&row(json, self.columns))),
             _ => self.line(json),
         }
     }
@@ -87,7 +87,7 @@ impl Show {
 
     fn line(&mut self, json: &str) -> Result<(), ApiError> {
         match self.format {
-            Format::Table | Format::Ndjson => say(&format!("{json}\n")),
+            Format::Table | Format::Ndjson => say_json(json),
             Format::Json | Format::Yaml => {
                 let value = serde_json::from_str(json).map_err(|error| unread(json, &error))?;
                 self.all.push(value);

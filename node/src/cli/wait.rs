@@ -21,6 +21,7 @@ use crate::{
     codes,
     engine::{Consistency, Member, Processor, Reply, Request},
     error::ApiError,
+    printable::printable,
 };
 
 /// How often it is looked.
@@ -125,7 +126,7 @@ impl Until {
                 }
                 Ok(Ok(Standing::Stuck(why))) => {
                     if missing.as_ref() != Some(&why) {
-                        eprintln!("waiting: {why}");
+                        eprintln!("waiting: {}", printable(&why));
                     }
                     missing = Some(why);
                     None

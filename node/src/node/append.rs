@@ -142,6 +142,10 @@ impl IntoFuture for Append {
             if let Some(trouble) = trouble {
                 return Err(trouble);
             }
+            for (nth, event) in request.events.iter().enumerate() {
+                let refused = |error| ApiError::new(&codes::BAD_EVENT, format!("event {nth} of the append: {error}"));
+                cloudevent::check(event).map_err(refused)?;
+            }
             request.request = cloudevent::request_id(&request.events);
             match node.ask(engine::Request::Append(request)).await? {
                 Reply::Appended(appended) => Ok(appended),

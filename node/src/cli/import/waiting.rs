@@ -53,7 +53,7 @@ impl Waiting {
     /// Above the bar, or where there is none as a line of its own.
     fn say(&self, line: &str) {
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            eprintln!("{}", crate::printable::printable(line));
         } else {
             self.bar.println(line);
         }

@@ -57,7 +57,7 @@ impl Args {
             until.wait(&client, "caught up", look).await
         })?;
         for note in processors.iter().filter_map(note) {
-            eprintln!("{note}");
+            eprintln!("{}", crate::printable::printable(&note));
         }
         processors.iter().filter(|_| strict).find_map(not_all_handled).map_or(Ok(()), Err)
     }
