@@ -1,5 +1,6 @@
 //! Handlers that are programs: `sh -c CMD`, one for each segment at work, events on its stdin, verdicts on its
-//! stdout, a JSON object a line.
+//! stdout, a JSON object a line. Events of sequences that are set aside are tried by programs of their own, so that one
+//! that hangs does not hold up its segment.
 //!
 //! ```text
 //! > {"delivery":1,"processor":"mail","segment":3,"mask":15,"epoch":8,"lent":false,"attempt":1,…,"event":{…}}
@@ -25,6 +26,7 @@
 pub(crate) mod answer;
 mod lines;
 mod program;
+mod tries;
 
 use std::{
     collections::BTreeMap,
@@ -41,6 +43,7 @@ use parking_lot::Mutex;
 
 use crate::handler::{Delivery, Runner, Verdict};
 use program::{Fault, Program};
+use tries::Tries;
 
 /// How long programs are waited for, and how much they may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +58,9 @@ pub struct Settings {
     pub term_wait: Duration,
     /// A program that was asked nothing for so long is ended.
     pub idle_wait: Duration,
+    /// Programs of one processor that try events of sequences that are set aside, in all segments together. Further
+    /// tries wait.
+    pub try_programs_max: usize,
     /// Bytes of one line that it prints. An answer needs a few hundred.
     pub line_bytes_max: usize,
 }
@@ -67,6 +73,7 @@ impl Default for Settings {
             end_wait: Duration::from_secs(2),
             term_wait: Duration::from_secs(2),
             idle_wait: Duration::from_secs(10),
+            try_programs_max: 8,
             line_bytes_max: 65_536,
         }
     }
@@ -87,6 +94,7 @@ struct Shared {
     /// Programs started so far.
     started: AtomicU64,
     programs: Mutex<BTreeMap<SegmentId, Arc<Slot>>>,
+    tries: Arc<Tries>,
 }
 
 /// A segment's program while nobody asks it anything. Whoever does takes it out, and puts it back only when it
@@ -107,7 +115,8 @@ impl ExecRunner {
             std::env::current_dir().map_or_else(|_| "an unknown folder".into(), |dir| dir.display().to_string());
         let place = format!("{folder} of node {node}");
         let (ails, started) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self(Arc::new(Shared { processor, command, place, settings, ails, started, programs }))
+        let tries = Tries::new(settings.try_programs_max);
+        Self(Arc::new(Shared { processor, command, place, settings, ails, started, programs, tries }))
     }
 }
 
@@ -116,39 +125,44 @@ impl Shared {
         if !self.settings.allowed {
             return self.cannot_be_asked("this node was started without --allow-exec, and runs no handler programs");
         }
+        if delivery.is_set_aside {
+            return self.run_try(delivery).await;
+        }
         let place = self.programs.lock().entry(delivery.segment).or_default().clone();
         let mut slot = place.lock().await;
-        let rested = slot.take().and_then(|mut program| program.is_running().then_some(program));
-        if let Some(program) = rested {
-            match self.ask(program, delivery, &mut slot).await {
-                Err(Fault::Unread(why)) => tracing::debug!(why, "a handler program is replaced"),
-                asked => return self.verdict(asked),
+        let asked = self.ask(slot.take(), delivery).await.map(|(program, verdict)| {
+            if program.is_fresh() {
+                tokio::spawn(retire(Arc::downgrade(&place), program.number, self.settings.idle_wait));
             }
-        }
-        let number = self.started.fetch_add(1, Relaxed);
-        let asked = match Program::start(number, &self.processor, &self.command, delivery.segment, self.settings) {
-            Ok(program) => {
-                tokio::spawn(retire(Arc::downgrade(&place), number, self.settings.idle_wait));
-                self.ask(program, delivery, &mut slot).await
-            }
-            Err(error) => Err(Fault::Unread(format!("`sh` could not be started: {error}"))),
-        };
+            *slot = Some(program);
+            verdict
+        });
         self.verdict(asked)
     }
 
-    /// Asks a program, which goes back to its place if it answers, and is ended if it does not.
-    async fn ask(
-        &self,
-        mut program: Program,
-        delivery: &Delivery,
-        slot: &mut Option<Program>,
-    ) -> Result<Verdict, Fault> {
-        let asked = program.ask(delivery).await;
-        match &asked {
-            Ok(_) => *slot = Some(program),
-            Err(_) => program.kill().await,
+    /// Tries an event of a sequence that is set aside, beside its segment.
+    async fn run_try(&self, delivery: &Delivery) -> Verdict {
+        let (_permit, rested) = self.tries.take(delivery.segment).await;
+        let asked = self.ask(rested, delivery).await.map(|(program, verdict)| {
+            self.tries.put_back(delivery.segment, program, self.settings.idle_wait);
+            verdict
+        });
+        self.verdict(asked)
+    }
+
+    /// Asks a program that rested, or else a fresh one. One that does not answer is ended.
+    async fn ask(&self, rested: Option<Program>, delivery: &Delivery) -> Result<(Program, Verdict), Fault> {
+        if let Some(program) = rested.and_then(|mut program| program.is_running().then_some(program)) {
+            match ask_one(program, delivery).await {
+                Err(Fault::Unread(why)) => tracing::debug!(why, "a handler program is replaced"),
+                asked => return asked,
+            }
         }
-        asked
+        let number = self.started.fetch_add(1, Relaxed);
+        match Program::start(number, &self.processor, &self.command, delivery.segment, self.settings) {
+            Ok(program) => ask_one(program, delivery).await,
+            Err(error) => Err(Fault::Unread(format!("`sh` could not be started: {error}"))),
+        }
     }
 
     fn verdict(&self, asked: Result<Verdict, Fault>) -> Verdict {
@@ -173,6 +187,17 @@ impl Shared {
             tracing::warn!(processor = &*self.processor, "its segments wait, and it is tried again: {why}");
         }
         Verdict::unable(why)
+    }
+}
+
+/// Asks a program, and ends it if it does not answer.
+async fn ask_one(mut program: Program, delivery: &Delivery) -> Result<(Program, Verdict), Fault> {
+    match program.ask(delivery).await {
+        Ok(verdict) => Ok((program, verdict)),
+        Err(fault) => {
+            program.kill().await;
+            Err(fault)
+        }
     }
 }
 
@@ -206,12 +231,17 @@ impl Runner for ExecRunner {
 
     fn close(&self, segment: SegmentId) -> BoxFuture<'static, ()> {
         let slot = self.0.programs.lock().remove(&segment);
+        let tries = self.0.tries.remove(segment);
         Box::pin(async move {
-            if let Some(slot) = slot
-                && let Some(program) = slot.lock().await.take()
-            {
-                program.end().await;
-            }
+            let tries = futures::future::join_all(tries.into_iter().map(Program::end));
+            let own = async {
+                if let Some(slot) = slot
+                    && let Some(program) = slot.lock().await.take()
+                {
+                    program.end().await;
+                }
+            };
+            futures::join!(own, tries);
         })
     }
 }

@@ -18,6 +18,7 @@ mod function;
 mod processor;
 
 mod pool;
+mod turn;
 mod watch;
 
 #[cfg(test)]
@@ -31,4 +32,5 @@ pub use extract::{Attempt, Claim, FromDelivery, Meta, Replaying, State};
 pub use function::{BlockingHandler, Handler, Handling};
 pub use pool::{Handlers, Running};
 pub use processor::{Incomplete, Processor, Ready, SEGMENTS};
+pub(crate) use turn::{Turn, Turns};
 pub use watch::{HandlerWatch, Held};

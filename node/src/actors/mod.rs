@@ -14,6 +14,7 @@
 
 mod balancer;
 mod coordinator;
+mod failures;
 mod limits;
 mod publish;
 mod root;

@@ -10,6 +10,7 @@ use evener_core::{
     coordinator::{self, WorkerId},
     id::{ContextId, Position},
     letter::SequenceKey,
+    time::Moment,
     worker::{Effect, FLOODED, Fault, Input, Meaning, Settings, Work, Worker},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -18,13 +19,14 @@ use tokio::task::JoinSet;
 use super::{
     World,
     coordinator::Message,
+    failures::{self, Failures},
     publish::Row,
     skips::{self, Skips},
     timer::Timer,
 };
 use crate::{
     event::Stored,
-    handler::{Delivery, Runner, Verdict},
+    handler::{Delivery, Runner, Turn, Verdict},
     metrics::Tally,
     status::Standstill,
 };
@@ -54,6 +56,9 @@ pub struct State {
     tasks: JoinSet<()>,
     timer: Timer,
     skips: Skips,
+    failures: Failures,
+    /// When it is woken for folded lines.
+    log_at: Option<Moment>,
     row: Row,
 }
 
@@ -69,7 +74,8 @@ impl Actor for WorkerActor {
         let machine = Worker::new(arguments.settings);
         let stop = Arc::default();
         let (tasks, timer, skips) = (JoinSet::new(), Timer::default(), Skips::default());
-        Ok(State { machine, arguments, tally, stop, tasks, timer, skips, row })
+        let failures = Failures::new(&arguments.settings);
+        Ok(State { machine, arguments, tally, stop, tasks, timer, skips, failures, log_at: None, row })
     }
 
     async fn handle(
@@ -88,14 +94,18 @@ impl Actor for WorkerActor {
             state.perform(&me, effect);
         }
         while state.tasks.try_join_next().is_some() {}
+        state.log_failures(&me, now);
         state.publish();
         Ok(())
     }
 
     async fn post_stop(&self, _: ActorRef<Self::Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.tasks.shutdown().await;
-        let left = state.skips.flush(state.arguments.world.now());
+        let now = state.arguments.world.now();
+        let left = state.skips.flush(now);
         state.log(left);
+        let left = state.failures.due(now, true);
+        state.log_all(left);
         state.close();
         Ok(())
     }
@@ -107,12 +117,13 @@ impl State {
             Effect::Run { works, attempt } => self.run(me.clone(), works, attempt),
             Effect::StopRun => self.stop.store(true, Relaxed),
             Effect::Try { sequence, position, attempt, right, mask } => {
-                let deliver = self.delivery(right, mask);
-                self.try_letter(me.clone(), sequence, position, move |event| deliver(event, attempt));
+                let deliver = self.delivery(right, mask, true);
+                self.try_letter(me.clone(), sequence, position, move |event, turn| deliver(event, attempt, turn));
             }
             Effect::Report(report) => {
                 let line = self.skips.add(self.arguments.world.now(), &self.arguments.settings, &report);
                 self.log(line);
+                self.failures.add(&self.arguments.settings, &report);
                 self.tell(coordinator::Input::Report(self.arguments.id, report));
             }
             Effect::Rests => {
@@ -135,6 +146,23 @@ impl State {
         }
     }
 
+    /// Logs what failed, and wakes itself for what is folded.
+    fn log_failures(&mut self, me: &ActorRef<Input<Arc<Stored>>>, now: Moment) {
+        self.log_at.take_if(|at| *at <= now);
+        let lines = self.failures.due(now, false);
+        self.log_all(lines);
+        if self.failures.is_waiting() && self.log_at.is_none() {
+            self.log_at = Some(now.after(failures::LINE_WAIT));
+            me.send_after(failures::LINE_WAIT, || Input::Woke);
+        }
+    }
+
+    fn log_all(&self, lines: Vec<failures::Line>) {
+        for line in lines {
+            line.log(&self.arguments.processor, self.arguments.id.segment.map(|segment| segment.0));
+        }
+    }
+
     fn close(&self) {
         if let Some(segment) = self.arguments.id.segment {
             drop(self.arguments.world.handlers.close(&self.arguments.runner, segment));
@@ -153,7 +181,8 @@ impl State {
         let tally = self.tally.clone();
         let session = *world.session().borrow();
         let (segment, epoch) = self.arguments.settings.claim.unwrap_or_default();
-        let deliver = self.delivery(Right::Claim(segment, epoch), self.arguments.settings.mask);
+        let deliver = self.delivery(Right::Claim(segment, epoch), self.arguments.settings.mask, false);
+        let processor = self.arguments.processor.clone();
         self.tasks.spawn(async move {
             let mut handled = 0;
             let mut fault = None;
@@ -161,9 +190,10 @@ impl State {
                 if stop.load(Relaxed) {
                     break;
                 }
+                let turn = world.handlers.turns().take(&processor, &work.sequence).await;
                 world.holds(session).await;
                 let attempt = if nth == 0 { attempt } else { 1 };
-                let verdict = world.handlers.run(&runner, deliver(work.event, attempt)).await;
+                let verdict = world.handlers.run(&runner, deliver(work.event, attempt, turn)).await;
                 fault = fault_of(&world, &tally, verdict);
                 if fault.is_some() {
                     break;
@@ -180,16 +210,18 @@ impl State {
         me: ActorRef<Input<Arc<Stored>>>,
         sequence: SequenceKey,
         position: Position,
-        deliver: impl FnOnce(Arc<Stored>) -> Delivery + Send + 'static,
+        deliver: impl FnOnce(Arc<Stored>, Turn) -> Delivery + Send + 'static,
     ) {
         let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
-        let (context, tally) = (self.arguments.context, self.tally.clone());
+        let (context, tally, processor) =
+            (self.arguments.context, self.tally.clone(), self.arguments.processor.clone());
         let session = *world.session().borrow();
         self.tasks.spawn(async move {
             let fault = match world.event(context, position).await {
                 Ok(event) => {
+                    let turn = world.handlers.turns().take(&processor, &sequence).await;
                     world.holds(session).await;
-                    let verdict = world.handlers.run(&runner, deliver(event)).await;
+                    let verdict = world.handlers.run(&runner, deliver(event, turn)).await;
                     fault_of(&world, &tally, verdict)
                 }
                 // The event was not read, so that its handler was not asked.
@@ -199,18 +231,25 @@ impl State {
         });
     }
 
-    fn delivery(&self, right: Right, mask: u32) -> impl Fn(Arc<Stored>, u32) -> Delivery + use<> {
+    fn delivery(
+        &self,
+        right: Right,
+        mask: u32,
+        is_set_aside: bool,
+    ) -> impl Fn(Arc<Stored>, u32, Turn) -> Delivery + use<> {
         let processor = self.arguments.processor.clone();
         let (segment, epoch) = right.claim();
-        move |stored, attempt| Delivery {
+        move |stored, attempt, turn| Delivery {
             processor: processor.clone(),
             segment,
             mask,
             epoch,
             lent: right.is_lent(),
             attempt,
+            is_set_aside,
             replaying: false,
             stored,
+            turn,
         }
     }
 

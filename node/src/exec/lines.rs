@@ -1,15 +1,17 @@
 //! Lines that a program prints, none longer than a bound.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, mem, sync::Arc, time::Duration};
 
 use evener_core::id::SegmentId;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt, BufReader},
     process::ChildStderr,
     task::JoinHandle,
     time::timeout,
 };
+
+use crate::printable::printable;
 
 /// Bytes of its last words that are kept.
 const LAST_BYTES_MAX: usize = 240;
@@ -25,14 +27,39 @@ pub(super) enum Line {
     End(Vec<u8>),
 }
 
-/// Reads a line of at most `bytes_max` bytes, taking no more memory for it.
-pub(super) async fn line(from: &mut (impl AsyncBufRead + Unpin), bytes_max: usize) -> io::Result<Line> {
-    let mut line = Vec::new();
-    from.take(bytes_max as u64).read_until(b'\n', &mut line).await?;
-    Ok(match line.last() {
-        Some(b'\n') => Line::Whole(line),
-        _ if line.len() == bytes_max => Line::TooLong(line),
-        _ => Line::End(line),
+/// Reads a line of at most `bytes_max` bytes, taking no more memory for it. If it is given up, what was read until then
+/// is in `line`.
+pub(super) async fn line(
+    from: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+    bytes_max: usize,
+) -> io::Result<Line> {
+    loop {
+        if let Some(done) = part(from, line, bytes_max).await? {
+            return Ok(done);
+        }
+    }
+}
+
+/// Reads what there is of a line into `line`, and returns that once it is complete.
+pub(super) async fn part(
+    from: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+    bytes_max: usize,
+) -> io::Result<Option<Line>> {
+    let bytes = from.fill_buf().await?;
+    if bytes.is_empty() {
+        return Ok(Some(Line::End(mem::take(line))));
+    }
+    let bytes = &bytes[..bytes.len().min(bytes_max - line.len())];
+    let end = bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+    let taken = end.unwrap_or(bytes.len());
+    line.extend_from_slice(&bytes[..taken]);
+    from.consume(taken);
+    Ok(match end {
+        Some(_) => Some(Line::Whole(mem::take(line))),
+        None if line.len() == bytes_max => Some(Line::TooLong(mem::take(line))),
+        None => None,
     })
 }
 
@@ -49,13 +76,13 @@ impl Stderr {
         let forwarding = tokio::spawn(async move {
             let mut from = BufReader::new(from);
             loop {
-                let (bytes, more) = match line(&mut from, bytes_max).await {
+                let (bytes, more) = match line(&mut from, &mut Vec::new(), bytes_max).await {
                     Ok(Line::Whole(bytes) | Line::TooLong(bytes)) => (bytes, true),
                     Ok(Line::End(bytes)) => (bytes, false),
                     Err(_) => return,
                 };
                 let text = String::from_utf8_lossy(&bytes);
-                let text = text.trim();
+                let text = &*printable(text.trim());
                 if !text.is_empty() {
                     tracing::info!(target: "evener::exec", %processor, %segment, "{text}");
                     *told.lock() = Some(text[..text.floor_char_boundary(LAST_BYTES_MAX)].to_owned());
@@ -92,7 +119,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_is_bounded() {
         let mut from = &b"ab\n\nabcdefghij\nend"[..];
-        let mut next = async || line(&mut from, 5).await.unwrap();
+        let mut next = async || line(&mut from, &mut Vec::new(), 5).await.unwrap();
         assert_eq!(next().await, Line::Whole(b"ab\n".to_vec()));
         assert_eq!(next().await, Line::Whole(b"\n".to_vec()));
         assert_eq!(next().await, Line::TooLong(b"abcde".to_vec()));

@@ -7,14 +7,14 @@ use evener_core::id::SegmentId;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncWriteExt, BufReader},
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStdin, ChildStdout, Command},
     time::{Instant, timeout},
 };
 
 use super::{
     Settings,
     answer::{self, shown},
-    lines::{Line, Stderr, line},
+    lines::{Line, Stderr, line, part},
 };
 use crate::{
     cloudevent,
@@ -39,8 +39,9 @@ pub(super) enum Fault {
 pub(super) struct Program {
     /// Among those of its runner.
     pub(super) number: u64,
-    /// With its stdin, which is closed as soon as it is waited for.
     child: Child,
+    /// Not part of `child`, which would close it as soon as its exit is awaited.
+    stdin: Option<ChildStdin>,
     /// Its process group, which bears its number; none once the program has ended.
     group: Option<Pid>,
     stdout: BufReader<ChildStdout>,
@@ -71,12 +72,13 @@ impl Program {
             .kill_on_drop(true)
             .spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let stderr = stderr.expect("stderr is piped");
         tracing::debug!(%processor, %segment, pid = child.id(), command, "started a handler program");
         Ok(Self {
             number,
             child,
+            stdin,
             group,
             stdout: BufReader::new(stdout.expect("stdout is piped")),
             stderr: Stderr::forward(stderr, processor.clone(), segment, settings.line_bytes_max),
@@ -85,6 +87,11 @@ impl Program {
             command: command.to_owned(),
             settings,
         })
+    }
+
+    /// Whether it was asked only once.
+    pub(super) const fn is_fresh(&self) -> bool {
+        self.asked == 1
     }
 
     /// How long it was asked nothing.
@@ -100,18 +107,33 @@ impl Program {
     pub(super) async fn ask(&mut self, delivery: &Delivery) -> Result<Verdict, Fault> {
         self.asked += 1;
         let request = request(self.asked, delivery);
-        let mut written = 0;
+        let (mut written, mut printed, line_bytes_max) = (0, Vec::new(), self.settings.line_bytes_max);
+        let Self { stdin, stdout, child, .. } = self;
         let exchange = async {
-            let stdin = self.child.stdin.as_mut().expect("it was not waited for yet");
-            // Where it reads no more, what it printed and how it ended tells why.
-            while let Ok(more @ 1..) = stdin.write(&request.as_bytes()[written..]).await {
+            // If it reads no more, what it printed and how it ended tells why.
+            while let Some(stdin) = stdin.as_mut()
+                && let Ok(more @ 1..) = stdin.write(&request.as_bytes()[written..]).await
+            {
                 written += more;
             }
-            line(&mut self.stdout, self.settings.line_bytes_max).await
+            line(stdout, &mut printed, line_bytes_max).await
         };
-        let answered = timeout(self.settings.answer_wait, exchange).await;
+        // What it started may hold its pipes open after it has ended.
+        let exchange_or_exit = async {
+            tokio::select! {
+                biased;
+                answered = exchange => Some(answered),
+                _ = child.wait() => None,
+            }
+        };
+        let answered = timeout(self.settings.answer_wait, exchange_or_exit).await;
         // It may have left some of an earlier event unread, if only the end of its line.
         let is_unread = written <= self.unread();
+        let answered = match answered {
+            Ok(Some(answered)) => Ok(answered),
+            Ok(None) => Ok(rest(&mut self.stdout, printed, line_bytes_max).await),
+            Err(late) => Err(late),
+        };
         let why = match answered {
             Ok(Ok(Line::Whole(line))) => match answer::read(&line, self.asked) {
                 Ok(verdict) => {
@@ -137,7 +159,7 @@ impl Program {
 
     /// Bytes that were given to it and that it has not read. The pipe keeps them also where nobody reads any more.
     fn unread(&self) -> usize {
-        let unread = self.child.stdin.as_ref().map(rustix::io::ioctl_fionread);
+        let unread = self.stdin.as_ref().map(rustix::io::ioctl_fionread);
         // Where the system cannot tell, none: an event is rather tried too seldom than for ever.
         unread.and_then(Result::ok).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
     }
@@ -148,9 +170,13 @@ impl Program {
         format!("the program {} {why}{last}", command_shown(&self.command))
     }
 
-    /// It closed its output, having printed no answer but only `rest`.
+    /// It ended or closed its output, having printed no answer but only `rest`.
     async fn how_it_ended(&mut self, rest: &[u8]) -> String {
         let ended = timeout(EXIT_WAIT, self.child.wait()).await;
+        if ended.is_ok() {
+            // What it started and left behind goes with it, and does not hold its stderr open.
+            self.signal(Signal::KILL);
+        }
         self.stderr.drained(EXIT_WAIT).await;
         let printed = if rest.is_empty() { String::new() } else { format!(" and had printed {}", shown(rest)) };
         match ended {
@@ -163,6 +189,7 @@ impl Program {
     /// Ends it as it should be: its stdin is closed; if that does not end it, it is told to, and then killed.
     pub(super) async fn end(mut self) {
         let Settings { end_wait, term_wait, .. } = self.settings;
+        self.stdin = None;
         if timeout(end_wait, self.child.wait()).await.is_err() {
             self.signal(Signal::TERM);
             if timeout(term_wait, self.child.wait()).await.is_err() {
@@ -193,9 +220,22 @@ impl Drop for Program {
     }
 }
 
+/// Returns the line that a program that has ended had printed, if what it started holds its output open.
+async fn rest(stdout: &mut BufReader<ChildStdout>, mut printed: Vec<u8>, bytes_max: usize) -> io::Result<Line> {
+    loop {
+        let waiting = rustix::io::ioctl_fionread(stdout.get_ref()).unwrap_or_default();
+        if stdout.buffer().is_empty() && waiting == 0 {
+            return Ok(Line::End(printed));
+        }
+        if let Some(line) = part(stdout, &mut printed, bytes_max).await? {
+            return Ok(line);
+        }
+    }
+}
+
 /// One line that asks about an event.
 fn request(number: u64, delivery: &Delivery) -> String {
-    let Delivery { processor, segment, mask, epoch, lent, attempt, replaying, stored } = delivery;
+    let Delivery { processor, segment, mask, epoch, lent, attempt, replaying, stored, .. } = delivery;
     let processor = serde_json::Value::from(&**processor);
     let event = cloudevent::stored_to_json(stored);
     format!(

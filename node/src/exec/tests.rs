@@ -26,7 +26,9 @@ fn delivery(segment: u32, data: &str) -> Delivery {
         epoch: Epoch(8),
         lent: true,
         attempt: 2,
+        is_set_aside: false,
         replaying: false,
+        turn: Default::default(),
         stored: Arc::new(Stored { position: Position(12), revision: None, recorded: Timestamp(0), event }),
     }
 }
@@ -171,6 +173,79 @@ async fn a_program_that_ends_says_how() {
                     ended with exit status: 3 before it answered and had printed \"abc\"; its last words: out of paper";
     assert_eq!(said, expected);
     assert!(fault("read x; kill -9 $$").await.contains("ended with signal: 9 (SIGKILL) before it answered"));
+}
+
+#[tokio::test]
+async fn a_program_that_ends_is_noticed_although_its_child_holds_its_output() {
+    // The answer is awaited for 30 seconds, and each of these would last for that.
+    let begun = std::time::Instant::now();
+    let said = ailment("sleep 1000 & exit 3").await;
+    assert!(said.contains("ended with exit status: 3 before it answered; it had not read the event"), "{said}");
+    let said = fault("read x; sleep 1000 & echo out of paper >&2; printf abc; exit 4").await;
+    assert!(said.contains("ended with exit status: 4 before it answered and had printed \"abc\"; its last"), "{said}");
+    // What it answered before it ended is its answer.
+    let answers = r#"read x; sleep 1000 & echo '{"delivery":1,"ok":true}'; exit 5"#;
+    assert_eq!(program(answers).run(delivery(3, "1")).await, Verdict::Handled);
+    // Also if it stops reading in the middle of an event that does not fit a pipe.
+    let large = delivery(3, &format!("\"{}\"", "x".repeat(300_000)));
+    let Verdict::Retry { cause, .. } = program("exec 3<&0; sleep 1000 <&3 & head -c 9 >&2; exit 6").run(large).await
+    else {
+        panic!("it had read some of the event");
+    };
+    assert!(cause.contains("ended with exit status: 6 before it answered"), "{cause}");
+    assert!(begun.elapsed() < Settings::default().answer_wait, "{:?}", begun.elapsed());
+}
+
+fn set_aside(segment: u32, data: &str) -> Delivery {
+    Delivery { is_set_aside: true, ..delivery(segment, data) }
+}
+
+/// Answers what does not have `hang` in it.
+const HANGS: &str = r#"n=0; while read -r line; do n=$((n+1)); case "$line" in *hang*) sleep 1000;; esac;
+    echo "{\"delivery\":$n,\"ok\":true}"; done"#;
+
+#[tokio::test]
+async fn p6_a_try_that_hangs_holds_up_neither_its_segment_nor_other_tries() {
+    let runner = program(HANGS);
+    let mut hanging: Vec<_> = (0..Settings::default().try_programs_max - 1)
+        .map(|nth| runner.run(set_aside(3 + u32::from(nth % 2 == 0), r#""hang""#)))
+        .collect();
+    for hangs in &mut hanging {
+        assert!(futures::poll!(hangs).is_pending());
+    }
+    for _ in 0..3 {
+        assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
+        assert_eq!(runner.run(set_aside(3, "2")).await, Verdict::Handled);
+        assert_eq!(runner.run(set_aside(4, "2")).await, Verdict::Handled);
+    }
+    for hangs in &mut hanging {
+        assert!(futures::poll!(hangs).is_pending());
+    }
+}
+
+#[tokio::test]
+async fn programs_that_try_are_bounded_and_ended_when_they_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("seen");
+    let settings = Settings { try_programs_max: 2, idle_wait: Duration::from_millis(20), ..Settings::default() };
+    let runner = ExecRunner::new("mail", recorder(&file), "n1", settings);
+    let all = futures::future::join_all((0..6).map(|segment| runner.run(set_aside(segment, "1"))));
+    assert_eq!(all.await, vec![Verdict::Handled; 6]);
+    let ended = || (0..6).all(|segment| lines(&file, segment).last().is_some_and(|line| line == "end"));
+    while !ended() {
+        tokio::task::yield_now().await;
+    }
+    // The bound holds for those that hang, too: the third waits.
+    let runner = ExecRunner::new("mail", HANGS, "n1", Settings { try_programs_max: 2, ..Settings::default() });
+    let mut hanging = [runner.run(set_aside(3, r#""hang""#)), runner.run(set_aside(3, r#""hang""#))];
+    for hangs in &mut hanging {
+        assert!(futures::poll!(hangs).is_pending());
+    }
+    let mut third = runner.run(set_aside(3, "1"));
+    assert!(futures::poll!(&mut third).is_pending());
+    assert_eq!(runner.0.started.load(Relaxed), 2);
+    drop(hanging);
+    assert_eq!(third.await, Verdict::Handled);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use evener_core::id::{Epoch, SegmentId};
 use futures::future::BoxFuture;
 
+use super::Turn;
 use crate::event::Stored;
 
 /// Bytes of a cause that are kept: enough for a sentence and what it was about, a thousand times over in the
@@ -26,10 +27,14 @@ pub struct Delivery {
     pub lent: bool,
     /// Which attempt at this event, from 1.
     pub attempt: u32,
+    /// Its sequence is set aside: it is tried beside what its segment does.
+    pub is_set_aside: bool,
     /// It was handled before a reset.
     pub replaying: bool,
     /// The event, at its place in the log.
     pub stored: Arc<Stored>,
+    /// Held while it is handled.
+    pub(crate) turn: Turn,
 }
 
 /// What became of a delivery.

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use super::{Delivery, HandlerWatch, Runner, Verdict, processor::message};
+use super::{Delivery, HandlerWatch, Runner, Turn, Turns, Verdict, processor::message};
 use crate::threads::Threads;
 
 /// The threads that handlers run on. Clones are the same threads.
@@ -18,6 +18,7 @@ use crate::threads::Threads;
 pub struct Handlers {
     threads: Threads,
     watch: HandlerWatch,
+    turns: Turns,
 }
 
 impl Handlers {
@@ -26,7 +27,11 @@ impl Handlers {
     /// # Errors
     /// Where the system gives no more threads.
     pub fn new(handler_threads: usize) -> io::Result<Self> {
-        Ok(Self { threads: Threads::new("handler", handler_threads)?, watch: HandlerWatch::default() })
+        Ok(Self {
+            threads: Threads::new("handler", handler_threads)?,
+            watch: HandlerWatch::default(),
+            turns: Turns::default(),
+        })
     }
 
     /// The runtime that this is called on: where a test or a simulation holds the time.
@@ -35,19 +40,30 @@ impl Handlers {
     /// Outside any runtime.
     #[must_use]
     pub fn current() -> Self {
-        Self { threads: Threads::current(), watch: HandlerWatch::default() }
+        Self { threads: Threads::current(), watch: HandlerWatch::default(), turns: Turns::default() }
     }
 
     /// Handles one event in a task of its own. Dropping what this returns ends it at its next `.await`.
     pub fn run(&self, runner: &Arc<dyn Runner>, delivery: Delivery) -> Running {
         let (runner, watch) = (runner.clone(), self.watch.clone());
-        let told = delivery.clone();
-        Running(self.threads.spawn(watch.watched(told, async move { runner.run(delivery).await })))
+        // It is given up when the handler has ended, whatever else still looks at the delivery.
+        let turn = delivery.turn.clone();
+        let told = Delivery { turn: Turn::default(), ..delivery.clone() };
+        let handling = watch.watched(told, async move { runner.run(delivery).await });
+        Running(self.threads.spawn(async move {
+            let _turn = turn;
+            handling.await
+        }))
     }
 
     /// Tells a runner that a segment is at work here no longer.
     pub fn close(&self, runner: &Arc<dyn Runner>, segment: evener_core::id::SegmentId) -> JoinHandle<()> {
         self.threads.spawn(runner.close(segment))
+    }
+
+    /// Returns the sequences that are being handled on this node.
+    pub(crate) const fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Names handlers that hold their thread.

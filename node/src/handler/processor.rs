@@ -92,9 +92,14 @@ impl<S: Clone + Send + Sync + 'static> Processor<S> {
     {
         self.bind(Some(H::On::NAMES), move |delivery, state| {
             let (event, args) = (decode(&delivery.stored)?, H::Args::from_delivery(delivery, state)?);
-            let handler = handler.clone();
+            let (handler, turn) = (handler.clone(), delivery.turn.clone());
+            let blocking = move || {
+                // It runs on after it was given up, and nothing else may handle this sequence meanwhile.
+                let _turn = turn;
+                handler.call(event, args).into_result()
+            };
             Ok(async move {
-                match tokio::task::spawn_blocking(move || handler.call(event, args).into_result()).await {
+                match tokio::task::spawn_blocking(blocking).await {
                     Ok(result) => result,
                     Err(error) => match error.try_into_panic() {
                         Ok(panic) => std::panic::resume_unwind(panic),

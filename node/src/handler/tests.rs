@@ -8,7 +8,8 @@ use std::sync::{
 use evener_cluster::transport::SystemClock;
 use evener_core::{
     criteria::{Criteria, Criterion},
-    id::{Epoch, SegmentId},
+    id::{ComponentId, Epoch, SegmentId},
+    letter::SequenceKey,
     time::Timestamp,
 };
 use uuid::Uuid;
@@ -50,8 +51,10 @@ fn delivery<E: Event>(event: &E) -> Delivery {
         epoch: Epoch(8),
         lent: false,
         attempt: 2,
+        is_set_aside: false,
         replaying: false,
         stored: Arc::new(stored),
+        turn: super::Turn::default(),
     }
 }
 
@@ -238,4 +241,31 @@ fn a_handler_that_holds_its_thread_is_named() {
     assert_eq!(futures::executor::block_on(running), Verdict::Handled);
     let [ended] = &handlers.watch().held()[..] else { panic!("one hold is remembered") };
     assert!(!ended.holding && ended.held_ms >= held.held_ms);
+}
+
+/// A blocking function cannot be stopped: what gave it up waits for its end before it handles the sequence again.
+#[tokio::test]
+async fn a_blocking_handler_that_was_given_up_is_not_overlapped() {
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (end, may_end) = std::sync::mpsc::channel::<()>();
+    let may_end = Arc::new(Mutex::new(may_end));
+    let processor = Processor::new("balances").on_blocking(move |_: Credited| {
+        begun.send(()).unwrap();
+        let _ = may_end.lock().unwrap().recv();
+    });
+    let (runner, handlers) = (runner(processor), Handlers::new(1).unwrap());
+    let (name, sequence) = ("balances".into(), SequenceKey { component: ComponentId(0), name: "7".into() });
+    let deliver = |turn| Delivery { turn, ..delivery(&Credited { account: 7, cents: 1 }) };
+    let first = handlers.run(&runner, deliver(handlers.turns().take(&name, &sequence).await));
+    has_begun.recv().unwrap();
+    drop(first);
+    let mut next = Box::pin(handlers.turns().take(&name, &sequence));
+    // The task that waits for it has ended once another one ran on its only thread.
+    handlers.close(&runner, SegmentId(3)).await.unwrap();
+    assert!(futures::poll!(&mut next).is_pending(), "it runs on");
+    end.send(()).unwrap();
+    let second = handlers.run(&runner, deliver(next.await));
+    has_begun.recv().unwrap();
+    end.send(()).unwrap();
+    assert_eq!(second.await, Verdict::Handled);
 }

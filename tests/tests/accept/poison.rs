@@ -153,3 +153,32 @@ impl Strain {
         samples.iter().filter(meant).map(|(_, late)| *late).max().unwrap_or_default() * Self::TURNS
     }
 }
+
+/// The first attempt holds its segment up for the time that an answer is awaited; further ones hold up nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_case_that_hangs_its_program_holds_up_no_other_case_of_its_segment_when_it_is_tried_again() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &["--answer-wait", "15s"]).await;
+    let folder = town.new_folder("seen");
+    let (hung, done) = (folder.join("hung"), folder.join("done"));
+    let exec = format!(
+        "n=0; while read -r line; do n=$((n+1)); case \"$line\" in *poison*) echo x >> {}; sleep 1000;; esac; \
+         echo x >> {}; echo \"{{\\\"delivery\\\":$n,\\\"ok\\\":true}}\"; done",
+        hung.display(),
+        done.display()
+    );
+    town.tell(&["processor", "create", "mail", "--exec", &exec, "--segments", "1"]).await;
+    town.tell(&["append", "poison", "--type", "t.v1"]).await;
+    let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+    while lines(&hung) < 2 {
+        pause().await;
+    }
+    for case in 0..10 {
+        town.tell(&["append", &format!("case-{case}"), "--type", "t.v1"]).await;
+    }
+    while lines(&done) < 10 {
+        pause().await;
+    }
+    let aside = &town.dead_letters("mail").await[0];
+    assert_eq!((aside.letters[0].attempts, lines(&hung)), (1, 2), "the second attempt runs on");
+}
