@@ -114,10 +114,12 @@ impl Cluster {
         let (identity, new) = start::become_member(&config, &*disk, &links, &peer, incarnation).await?;
         let mut settings = config.journal;
         settings.chunk_bytes = identity.chunk_bytes;
+        let begun = Instant::now();
         let (journal, recovered) = Journal::open(disk.clone(), settings)?;
         start::seal(&identity, new, recovered.fresh, &*disk)?;
         let failed = |error: std::io::Error| StartError::Failed(format!("failed to recover the state: {error}"));
         let ledger = Ledger::recover(&journal, &recovered, config.checkpoint).map_err(failed)?;
+        ledger.log_recovery(&identity, &recovered, begun.elapsed());
         gate.open(&identity, config.level, ledger.view.clone());
         let wall = clock.clone();
         let clock = Arc::new(LogClock::new(clock, ledger.view.clone()));

@@ -7,14 +7,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use evener_core::{
     command::{Entry, Outcome},
-    id::LogIndex,
+    id::{ContextId, LogIndex},
     time::Timestamp,
 };
-use evener_store::{Journal, Recovered, Verdict, index::Index};
+use evener_store::{Identity, Journal, Recovered, Verdict, index::Index};
 use tokio::sync::oneshot;
 
 use crate::{config::Checkpoint as Settings, view::View};
@@ -49,6 +50,23 @@ impl Ledger {
         let pace =
             Pace { settings, entries: AtomicU64::new(0), bytes: AtomicU64::new(0), writing: AtomicBool::new(false) };
         Ok(Self { view: Arc::new(view), index, journal: Some(journal.clone()), pace: Arc::new(pace) })
+    }
+
+    /// Logs what a start found on disk.
+    pub fn log_recovery(&self, identity: &Identity, recovered: &Recovered, took: Duration) {
+        let ends = self.journal.as_ref().and_then(|journal| Some((journal.first()?.0, journal.last()?.0)));
+        tracing::info!(
+            cluster = %identity.cluster,
+            member = %identity.node,
+            fresh = recovered.fresh,
+            frames = ends.map_or(0, |(first, last)| last.0.saturating_sub(first.0) + 1),
+            last_frame = ends.map(|(_, last)| last.0),
+            events = self.index.head(ContextId::DEFAULT).0,
+            checkpoint = recovered.checkpoint.as_ref().map(|checkpoint| checkpoint.index.0),
+            torn_bytes = recovered.torn.as_ref().map(|torn| torn.bytes),
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "recovered the log"
+        );
     }
 
     #[cfg(test)]

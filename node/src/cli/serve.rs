@@ -1,11 +1,14 @@
 //! `evener serve`
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use sd_notify::NotifyState;
 
-use super::{block_on, logs, output::say};
+use super::{block_on, logs};
 use crate::{
     Node, codes,
     error::ApiError,
@@ -97,7 +100,7 @@ impl Args {
             }
             let ready = node.is_ready();
             let line = node.ready_line().unwrap_or_default();
-            say(&format!("{line}\n"))?;
+            print(&line);
             // It serves, ready or not: to kill it would not help.
             tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&line)]);
             if !ready {
@@ -117,8 +120,23 @@ impl Args {
 async fn tell_when_ready(node: Node, said: String) {
     node.ready().await;
     let line = node.ready_line().unwrap_or_default();
-    if line != said && say(&format!("{line}\n")).is_ok() {
+    if line != said {
+        print(&line);
         tell_supervisor(&[NotifyState::Status(&line)]);
+    }
+}
+
+/// Writes a line to stdout without waiting for whoever reads it, who may be stuck.
+fn print(line: &str) {
+    let line = format!("{line}\n");
+    let write = move || {
+        let mut out = std::io::stdout().lock();
+        if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+            tracing::warn!(%error, "failed to write to stdout that this node serves");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("stdout".into()).spawn(write) {
+        tracing::warn!(%error, "failed to start the thread that writes to stdout");
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Change, Note, Operation, OperationState, What,
+    Change, Note, Operation, OperationState, What, change_log,
     local::{ANSWER_WAIT, Engine, name_of, time_text},
     members,
 };
@@ -27,7 +27,9 @@ pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiErr
         what => operate(engine, what, &change).await,
     };
     match answer {
-        Ok(Done { state, why, changed }) => {
+        Ok(done) => {
+            change_log::changed(&change, &done);
+            let Done { state, why, changed } = done;
             let note = Note::default();
             Ok(Operation { operation: id, state, why, changed, dry_run: change.dry_run, note })
         }

@@ -105,7 +105,8 @@ pub async fn cluster(engine: &Engine) -> Cluster {
     }
 }
 
-fn unowned(state: &State) -> Vec<Unowned> {
+/// Lists the segments that nobody owns.
+pub fn unowned(state: &State) -> Vec<Unowned> {
     let mut list = Vec::new();
     for processor in state.processors.values() {
         for (id, share) in processor.segments.iter().filter(|(_, share)| share.claim.owner.is_none()) {

@@ -8,6 +8,7 @@ mod late;
 mod local;
 
 mod change;
+mod change_log;
 mod lag;
 mod leader;
 mod letters;
@@ -25,6 +26,7 @@ use futures::future::BoxFuture;
 
 use crate::error::ApiError;
 
+pub use change_log::watch_unowned;
 pub use late::Late;
 pub(crate) use leader::clock_words;
 pub use local::Engine;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     actors::{Actors, Embedded, World},
     codes,
-    engine::{Change, Engine, Late, OperationState, Reply, Request, What},
+    engine::{Change, Engine, Late, OperationState, Reply, Request, What, watch_unowned},
     error::ApiError,
     handler::Handlers,
     metrics::Metrics,
@@ -43,7 +43,8 @@ pub(super) struct House {
     pub(super) name: String,
     pub(super) door: Option<Door>,
     actors: Actors,
-    watching: JoinHandle<()>,
+    /// What looks at handlers that block, and at segments without an owner.
+    watching: [JoinHandle<()>; 2],
     /// Not if all runs on one runtime, whose time may be simulated.
     pulse: Option<JoinHandle<()>>,
     drain_wait: Duration,
@@ -79,6 +80,8 @@ pub(super) async fn start(
         None => Outside::machine(&settings, alone, node_threads).await?,
     };
     let http = door.as_ref().map(|door| door.url().to_owned()).unwrap_or_default();
+    let (version, data, peer) = (env!("CARGO_PKG_VERSION"), settings.data.display(), &settings.peer_listen);
+    tracing::info!(version, node = settings.name, %data, http, %peer, "starting");
     let config = config(&settings, alone, http, outside.seed, &embedded);
     let draw = config.draw;
 
@@ -91,7 +94,7 @@ pub(super) async fn start(
     let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone(), settings.allow_exec);
     late.arrive(engine.clone());
     let watch = handlers.watch().clone().watch(board.clone(), outside.clock.clone());
-    let watching = node_threads.spawn(watch);
+    let watching = [node_threads.spawn(watch), node_threads.spawn(watch_unowned(engine.clone()))];
     let pulse = pulse.map(|pulse| cluster_threads.spawn(pulse.watch(cluster.clone())));
 
     // What asks for it must be known to the log before the actors look there.
@@ -194,7 +197,7 @@ impl House {
     }
 
     async fn close(&self) {
-        self.watching.abort();
+        self.watching.iter().for_each(JoinHandle::abort);
         self.pulse.iter().for_each(JoinHandle::abort);
         if let Some(door) = &self.door {
             door.close().await;

@@ -11,6 +11,7 @@ mod frozen;
 mod idle;
 mod joining;
 mod kills;
+mod logs;
 mod members;
 mod poison;
 mod quiet;

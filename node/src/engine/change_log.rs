@@ -1,0 +1,161 @@
+//! Log lines of what changes in the cluster, each on one node: an operator's change on the node that was asked,
+//! segments without an owner on the leader.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use evener_core::command::Selection;
+
+use super::{Change, OperationState, What, change::Done, local::Engine, look::unowned};
+
+/// How often the leader looks for segments without an owner. One that has had none for less than this moves.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Logs a change that was made, with the operator's reason. One that changed nothing is not news.
+pub fn changed(change: &Change, done: &Done) {
+    if change.dry_run || done.changed == Some(0) {
+        return;
+    }
+    let (verb, reason, changed) = (change.what.verb().row().words, change.reason.as_deref(), done.changed);
+    let (subject, segment, sequence) = subject(&change.what);
+    let waits_for = done.why.as_deref().filter(|_| done.state == OperationState::Waiting);
+    tracing::info!(
+        verb, subject, segment, sequence, changed, reason, waits_for, operation = %change.operation,
+        "an operator's change is made"
+    );
+}
+
+/// What is changed: a processor or a member, and what of it.
+fn subject(what: &What) -> (&str, Option<u32>, Option<&str>) {
+    match what {
+        What::Create(definition) => (&definition.name, None, None),
+        What::Delete(name) | What::Pause(name) | What::Resume(name) | What::Leave(name) | What::Join(name) => {
+            (name, None, None)
+        }
+        What::Release(name, segment)
+        | What::Claim(name, segment, _)
+        | What::Unpin(name, segment)
+        | What::SkipEvent(name, segment, _) => (name, Some(segment.0), None),
+        What::Retry(name, which) | What::Skip(name, which) | What::Drop(name, which) => (
+            name,
+            None,
+            match which {
+                Selection::All => None,
+                Selection::Sequence(_, sequence) => Some(sequence),
+            },
+        ),
+        What::Transfer(name) => (name.as_deref().unwrap_or_default(), None, None),
+        What::NotYet(_) => ("", None, None),
+    }
+}
+
+/// Segments without an owner, of one processor and for one reason.
+type Group = (String, String);
+
+/// Logs on the leader that segments have no owner, and that they have one again. Runs for ever.
+pub async fn watch_unowned(engine: Engine) {
+    let mut known = Unowned::default();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = if engine.cluster().leads() {
+            let mut groups: BTreeMap<Group, Vec<u32>> = BTreeMap::new();
+            for segment in unowned(&engine.cluster().state()) {
+                groups.entry((segment.processor, segment.reason)).or_default().push(segment.segment);
+            }
+            Some(groups)
+        } else {
+            None
+        };
+        for line in known.look(now) {
+            line.log();
+        }
+    }
+}
+
+/// What was seen and logged.
+#[derive(Debug, Default)]
+struct Unowned {
+    /// Seen at the last look, and whether it was logged.
+    known: BTreeMap<Group, (Vec<u32>, bool)>,
+    /// Processors that were logged.
+    told: BTreeSet<String>,
+}
+
+/// One line of the log.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Without(Group, Vec<u32>),
+    Owned(String),
+}
+
+impl Unowned {
+    /// Takes what the leader sees; none on another node, which logs nothing.
+    fn look(&mut self, now: Option<BTreeMap<Group, Vec<u32>>>) -> Vec<Line> {
+        let Some(now) = now else {
+            *self = Self::default();
+            return Vec::new();
+        };
+        let mut lines = Vec::new();
+        let mut known = BTreeMap::new();
+        for (group, segments) in now {
+            // Those that change hands are not logged: only what stays as it is from one look to the next.
+            let logged = match self.known.get(&group) {
+                Some((before, logged)) if *before == segments => {
+                    if !logged {
+                        self.told.insert(group.0.clone());
+                        lines.push(Line::Without(group.clone(), segments.clone()));
+                    }
+                    true
+                }
+                _ => false,
+            };
+            known.insert(group, (segments, logged));
+        }
+        let told = std::mem::take(&mut self.told).into_iter();
+        let (still, owned): (BTreeSet<String>, BTreeSet<String>) =
+            told.partition(|told| known.keys().any(|(processor, _)| processor == told));
+        self.told = still;
+        lines.extend(owned.into_iter().map(Line::Owned));
+        self.known = known;
+        lines
+    }
+}
+
+impl Line {
+    fn log(self) {
+        match self {
+            Self::Without((processor, reason), segments) => {
+                tracing::warn!(%processor, ?segments, reason, "segments have no owner; nothing of them is handled");
+            }
+            Self::Owned(processor) => tracing::info!(%processor, "all segments have an owner again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(segments: &[u32]) -> Option<BTreeMap<Group, Vec<u32>>> {
+        let group = ("mail".to_owned(), "no node lives and stays".to_owned());
+        Some(if segments.is_empty() { BTreeMap::new() } else { BTreeMap::from([(group, segments.to_vec())]) })
+    }
+
+    #[test]
+    fn segments_without_an_owner_are_logged_once_and_so_is_the_end_of_that() {
+        let mut unowned = Unowned::default();
+        let group = ("mail".to_owned(), "no node lives and stays".to_owned());
+        assert_eq!(unowned.look(seen(&[1, 2])), [], "it may be moving");
+        assert_eq!(unowned.look(seen(&[1, 2])), [Line::Without(group.clone(), vec![1, 2])]);
+        assert_eq!(unowned.look(seen(&[1, 2])), []);
+        assert_eq!(unowned.look(seen(&[2])), [], "fewer, for now");
+        assert_eq!(unowned.look(seen(&[2])), [Line::Without(group, vec![2])]);
+        assert_eq!(unowned.look(seen(&[])), [Line::Owned("mail".into())]);
+        assert_eq!(unowned.look(seen(&[])), []);
+        unowned.look(seen(&[1]));
+        assert_eq!(unowned.look(None), [], "another node leads");
+        assert_eq!(unowned.look(seen(&[1])), []);
+    }
+}
