@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use evener_core::{
+    command::Why,
     id::{ClusterId, FeatureLevel},
     limits::Limits,
 };
@@ -51,6 +52,8 @@ pub struct Config {
     pub checkpoint: Checkpoint,
     /// How the log is kept.
     pub journal: evener_store::journal::Settings,
+    /// Puts into words why the log refused something: reasons are values, and only who embeds this words them.
+    pub describe: fn(&Why) -> String,
 }
 
 /// Raft's clocks.
@@ -171,6 +174,7 @@ impl Config {
             searches: Searches::default(),
             checkpoint: Checkpoint::default(),
             journal: evener_store::journal::Settings::default(),
+            describe: |why| format!("{why:?}"),
         }
     }
 }

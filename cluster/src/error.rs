@@ -42,12 +42,14 @@ pub struct Error {
     pub leader: Option<NodeId>,
     /// Why an append was refused, in detail.
     pub refusal: Option<Box<Refusal>>,
+    /// Why another command was refused, in detail.
+    pub why: Option<Box<Why>>,
 }
 
 impl Error {
     /// An error of this class.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None, leader: None, refusal: None }
+        Self { class, message: message.into(), retry_after: None, leader: None, refusal: None, why: None }
     }
 
     /// With a hint when to ask again.
@@ -97,63 +99,29 @@ impl Error {
     }
 }
 
+/// What is refused is a value, and is put into words where it is shown; the message here is for logs.
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        let (class, message) = match &refusal {
-            Refusal::Conflict { condition, position, kind } => (
-                Class::Conflict,
-                format!("condition {condition} does not hold: event {position} of type {kind} matches it"),
-            ),
-            Refusal::Revision { stream, expected, actual } => {
-                let actual = actual.map_or_else(|| "has no event".into(), |at| format!("stands at revision {at}"));
-                let expected = match expected {
-                    evener_core::append::Expected::Any => "any".into(),
-                    evener_core::append::Expected::Nowhere => "no event".into(),
-                    evener_core::append::Expected::At(revision) => format!("revision {revision}"),
-                };
-                (Class::Conflict, format!("stream {stream} {actual}, and {expected} was expected"))
-            }
-            Refusal::Duplicate { stored, other } => {
-                let show = |ids: &[(uuid::Uuid, evener_core::id::Position)]| {
-                    let shown: Vec<_> = ids.iter().take(5).map(|(id, at)| format!("{id} at {at}")).collect();
-                    let more = if ids.len() > 5 { format!(" and {} more", ids.len() - 5) } else { String::new() };
-                    format!("{}{more}", shown.join(", "))
-                };
-                let message = match (stored.is_empty(), other.is_empty()) {
-                    (_, false) => format!("ids exist with other content: {}", show(other)),
-                    (false, true) => format!("only a part of the append exists, or it stands apart: {}", show(stored)),
-                    (true, true) => "an id is used twice in the append".into(),
-                };
-                (Class::Conflict, message)
-            }
-            Refusal::Retry => {
-                (Class::Overloaded, "the append was checked against a history that is too old by now; ask again".into())
-            }
-            Refusal::Limit(passed) => (Class::Invalid, format!("{passed}; make it smaller")),
-            Refusal::Invalid(why) => (Class::Invalid, why.clone()),
-            Refusal::Ahead { condition, marker, head } => (
-                Class::Invalid,
-                format!("the marker {marker} of condition {condition} lies beyond the head of the log, {head}"),
-            ),
+        let class = match &refusal {
+            Refusal::Conflict { .. } | Refusal::Revision { .. } | Refusal::Duplicate { .. } => Class::Conflict,
+            Refusal::Retry => Class::Overloaded,
+            Refusal::Limit(_) | Refusal::SameIdTwice(_) | Refusal::NoType(_) | Refusal::Ahead { .. } => Class::Invalid,
         };
+        let message = format!("the append was refused: {refusal:?}");
         Self { refusal: Some(Box::new(refusal)), ..Self::new(class, message) }
     }
 }
 
 impl From<Why> for Error {
     fn from(why: Why) -> Self {
-        let (class, message) = match why {
-            Why::Fenced => (Class::Refused, "the claim or session is somebody else's by now".into()),
-            Why::Outdated => (Class::Refused, "the table has moved on since; look again".into()),
-            Why::Unknown(what) => (Class::Invalid, what),
-            Why::Exists(what) => (Class::Conflict, what),
-            Why::Limit(name) => (Class::Overloaded, format!("the limit {name} is reached")),
-            Why::Invalid(what) => (Class::Invalid, what),
-            Why::Unreadable(kind) => {
-                (Class::Invalid, format!("what stands in the log there cannot be read as a command of kind {kind}"))
-            }
+        let class = match &why {
+            Why::Fenced | Why::Outdated => Class::Refused,
+            Why::Unknown(_) | Why::Invalid(_) | Why::Unreadable(_) => Class::Invalid,
+            Why::Exists(_) => Class::Conflict,
+            Why::Limit(_) => Class::Overloaded,
         };
-        Self::new(class, message)
+        let message = format!("the log refused the command: {why:?}");
+        Self { why: Some(Box::new(why)), ..Self::new(class, message) }
     }
 }
 

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     dice::{self, Use},
-    error::Error,
     messages::Renewed,
     node::Node,
     proposer::Leadership,
@@ -71,7 +70,8 @@ async fn begin(node: &Node, nth: u64) -> Lease {
                 node.dismissed(node.farewell());
             }
             Ok(Outcome::Not(why)) if node.me() != NodeId(1) || node.is_founded() => {
-                node.fail(format!("the cluster gives it no session: {}", Error::from(why).message));
+                let why = (node.config.describe)(&why);
+                node.fail(format!("the cluster gives it no session: {why}"));
             }
             Ok(other) => tracing::warn!(node = %node.me(), ?other, "no session for this node yet"),
             Err(error) => tracing::debug!(node = %node.me(), %error, "no session for this node yet"),

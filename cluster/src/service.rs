@@ -200,9 +200,9 @@ async fn join(node: &Node, from: &PeerIdentity, join: Join) -> Joined {
             chunk_bytes: node.identity.chunk_bytes,
             members: node.ledger.view.state().members.values().cloned().collect(),
         },
-        Ok(Outcome::Not(Why::Exists(why))) => Joined::No { wrong: Wrong::Emptied, why },
-        Ok(Outcome::Not(Why::Invalid(why) | Why::Limit(why) | Why::Unknown(why))) => {
-            Joined::No { wrong: Wrong::Told, why }
+        Ok(Outcome::Not(why @ (Why::Exists(_) | Why::Invalid(_) | Why::Limit(_) | Why::Unknown(_)))) => {
+            let wrong = if matches!(why, Why::Exists(_)) { Wrong::Emptied } else { Wrong::Told };
+            Joined::No { wrong, why: (node.config.describe)(&why) }
         }
         Ok(other) => Joined::Later(format!("{other:?}")),
         Err(error) => Joined::Later(error.message),

@@ -6,7 +6,7 @@
 //! [`judge`] runs when the log applies the append, alike on every node, and looks only at `[checked_to, here)`,
 //! which the [`Tail`] has in memory.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::{
     criteria::{Criteria, Criterion},
     event::Event,
     id::{ContextId, Position, Revision},
-    limits::{Limits, Passed},
+    limits::{LimitName, Limits, Measured, Passed},
     tail::Tail,
 };
 
@@ -135,8 +135,10 @@ pub enum Refusal {
     Retry,
     /// A limit is passed.
     Limit(Passed),
-    /// The request makes no sense.
-    Invalid(String),
+    /// The append has two events with this id.
+    SameIdTwice(Uuid),
+    /// The event with this id has no type.
+    NoType(Uuid),
     /// A condition's marker lies beyond the last event: no read can have ended there, so the condition would hold
     /// whatever was appended.
     Ahead {
@@ -314,27 +316,27 @@ impl From<Passed> for Refusal {
 /// Whether a request keeps the limits and makes sense by itself.
 fn within(limits: &Limits, request: &Request) -> Result<(), Refusal> {
     let Request { conditions, expect, events, .. } = request;
-    Passed::check("append_events_max", limits.append_events_max, events.len(), || "events of an append".into())?;
-    Passed::check("conditions_max", limits.conditions_max, conditions.len(), || "conditions of an append".into())?;
-    Passed::check("conditions_max", limits.conditions_max, expect.len(), || "streams that are expected".into())?;
-    Criteria::together_within(conditions.iter().map(|condition| &condition.criteria), "criteria of an append")?;
+    Passed::check(LimitName::AppendEvents, limits.append_events_max, events.len(), || Measured::AppendEvents)?;
+    Passed::check(LimitName::Conditions, limits.conditions_max, conditions.len(), || Measured::Conditions)?;
+    Passed::check(LimitName::Conditions, limits.conditions_max, expect.len(), || Measured::Expectations)?;
+    Criteria::together_within(conditions.iter().map(|condition| &condition.criteria), Measured::AppendCriteria)?;
     for condition in conditions {
         condition.criteria.within(limits)?;
     }
     for Expect { stream, .. } in expect {
-        Passed::check("name_bytes_max", limits.name_bytes_max, stream.len(), || "bytes of a stream".into())?;
+        Passed::check(LimitName::NameBytes, limits.name_bytes_max, stream.len(), || Measured::Stream)?;
     }
     let mut ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
     ids.sort_unstable();
     if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Refusal::Invalid(format!("the append has two events with the id {}", twice[0])));
+        return Err(Refusal::SameIdTwice(twice[0]));
     }
     for (nth, event) in events.iter().enumerate() {
         event.within(limits, nth)?;
         if event.kind.is_empty() {
-            return Err(Refusal::Invalid(format!("the event {} has no type", event.id)));
+            return Err(Refusal::NoType(event.id));
         }
     }
     let size = events.iter().map(Event::size).sum();
-    Ok(Passed::check("append_bytes_max", limits.append_bytes_max, size, || "bytes of an append".into())?)
+    Ok(Passed::check(LimitName::AppendBytes, limits.append_bytes_max, size, || Measured::AppendBytes)?)
 }

@@ -13,13 +13,15 @@ use crate::{
         ProcessorId, SegmentId, SessionId, Term,
     },
     letter::{Failure, SequenceKey},
-    limits::{Limits, Passed},
+    limits::{Limits, Measured, Passed},
+    principal::Principal,
     processor::Definition,
     time::Timestamp,
 };
 
 mod size;
 
+pub use crate::reason::Why;
 pub use size::{LETTER_BYTES_MAX, PROGRESS_HEAD_BYTES, TOKEN_BYTES_MAX, commands_of};
 
 /// One entry of the Raft log: whatever was waiting when it was made, judged command by command.
@@ -81,7 +83,7 @@ impl Command {
         match self {
             Self::Append(append) => {
                 let criteria = append.conditions.iter().map(|condition| &condition.criteria);
-                Criteria::together_within(criteria, "criteria of an append")
+                Criteria::together_within(criteria, Measured::AppendCriteria)
             }
             Self::Operate(operate) => operate.change.may_be_proposed(),
             _ => Ok(()),
@@ -97,7 +99,7 @@ impl Change {
     /// The limit that it passes.
     pub fn may_be_proposed(&self) -> Result<(), Passed> {
         match self {
-            Self::Create(definition) => Criteria::together_within([&definition.criteria], "criteria of a processor"),
+            Self::Create(definition) => Criteria::together_within([&definition.criteria], Measured::ProcessorCriteria),
             _ => Ok(()),
         }
     }
@@ -381,6 +383,8 @@ pub struct HandOver {
 pub struct Operate {
     /// Repeated with the same id it is done once.
     pub operation: Uuid,
+    /// Who asks, if that is known.
+    pub principal: Option<Principal>,
     /// Why, in the person's words.
     pub reason: Option<String>,
     /// What.
@@ -466,23 +470,4 @@ pub struct Stale {
     pub segment: Option<SegmentId>,
     /// Why.
     pub why: Why,
-}
-
-/// Why something was not done. Each is a choice of the caller: go on, ask again, or change what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Why {
-    /// The claim, loan or session is somebody else's by now.
-    Fenced,
-    /// The table has moved on since the plan was made.
-    Outdated,
-    /// No such processor, segment, sequence or member.
-    Unknown(String),
-    /// It exists, and differs in this.
-    Exists(String),
-    /// This limit is reached.
-    Limit(String),
-    /// It cannot be, for this reason.
-    Invalid(String),
-    /// What the log holds there cannot be read as a command of this kind.
-    Unreadable(u16),
 }

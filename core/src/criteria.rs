@@ -1,12 +1,12 @@
 //! Criteria: which events are meant. Types are ORed, tags ANDed, items ORed.
 
-use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, vec, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     event::Event,
-    limits::{CONDITIONS_BYTES_MAX, Limits, Passed},
+    limits::{CONDITIONS_BYTES_MAX, LimitName, Limits, Measured, Passed},
 };
 
 /// One item: an event matches if its type is one of `types` (or there are none) and it bears all `tags`.
@@ -81,9 +81,9 @@ impl Criteria {
     /// # Errors
     ///
     /// They take too much.
-    pub fn together_within<'c>(all: impl IntoIterator<Item = &'c Self>, of: &str) -> Result<(), Passed> {
+    pub fn together_within<'c>(all: impl IntoIterator<Item = &'c Self>, of: Measured) -> Result<(), Passed> {
         let bytes = all.into_iter().map(Self::bytes).sum();
-        Passed::check("conditions_bytes_max", CONDITIONS_BYTES_MAX, bytes, || format!("bytes of {of}"))
+        Passed::check(LimitName::ConditionsBytes, CONDITIONS_BYTES_MAX, bytes, || of)
     }
 
     /// Whether they keep the limits.
@@ -92,17 +92,17 @@ impl Criteria {
     ///
     /// The first that they pass.
     pub fn within(&self, limits: &Limits) -> Result<(), Passed> {
-        let of = |what: &'static str| move || String::from(what);
-        Passed::check("conditions_max", limits.conditions_max, self.0.len(), of("items of criteria"))?;
+        let Limits { conditions_max, criteria_types_max, event_tags_max, name_bytes_max, tag_bytes_max, .. } = *limits;
+        let count = self.0.len();
+        Passed::check(LimitName::Conditions, conditions_max, count, || Measured::CriteriaItems)?;
         for Criterion { types, tags } in &self.0 {
-            let (types_max, tags_max) = (limits.criteria_types_max, limits.event_tags_max);
-            Passed::check("criteria_types_max", types_max, types.len(), of("types of an item of criteria"))?;
-            Passed::check("event_tags_max", tags_max, tags.len(), of("tags of an item of criteria"))?;
+            Passed::check(LimitName::CriteriaTypes, criteria_types_max, types.len(), || Measured::CriteriaTypes)?;
+            Passed::check(LimitName::EventTags, event_tags_max, tags.len(), || Measured::CriteriaTags)?;
             for kind in types {
-                Passed::check("name_bytes_max", limits.name_bytes_max, kind.len(), of("bytes of a type of criteria"))?;
+                Passed::check(LimitName::NameBytes, name_bytes_max, kind.len(), || Measured::CriteriaType)?;
             }
             for tag in tags {
-                Passed::check("tag_bytes_max", limits.tag_bytes_max, tag.len(), of("bytes of a tag of criteria"))?;
+                Passed::check(LimitName::TagBytes, tag_bytes_max, tag.len(), || Measured::CriteriaTag)?;
             }
         }
         Ok(())

@@ -1,13 +1,13 @@
 //! An event: an immutable fact, with the attributes of CloudEvents 1.0 and what Evener adds to them.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     hash,
-    limits::{Limits, Passed},
+    limits::{EventPart, LimitName, Limits, Measured, Passed},
 };
 
 /// Bytes of a UUID as text with hyphens.
@@ -136,38 +136,39 @@ impl Event {
     ///
     /// The first that it passes.
     pub fn within(&self, limits: &Limits, nth: usize) -> Result<(), Passed> {
-        let of = |what: &'static str| move || format!("{what} event {nth}");
-        Passed::check("event_bytes_max", limits.event_bytes_max, self.size(), of("bytes of"))?;
-        Passed::check("event_tags_max", limits.event_tags_max, self.tags.len(), of("tags of"))?;
+        let at = u32::try_from(nth).unwrap_or(u32::MAX);
+        let of = |part| move || Measured::Event(part, at);
+        let Limits { event_bytes_max, event_tags_max, tag_bytes_max, name_bytes_max, .. } = *limits;
+        Passed::check(LimitName::EventBytes, event_bytes_max, self.size(), of(EventPart::Whole))?;
+        Passed::check(LimitName::EventTags, event_tags_max, self.tags.len(), of(EventPart::Tags))?;
         for tag in &self.tags {
-            Passed::check("tag_bytes_max", limits.tag_bytes_max, tag.len(), of("bytes of a tag of"))?;
+            Passed::check(LimitName::TagBytes, tag_bytes_max, tag.len(), of(EventPart::Tag))?;
         }
-        for (what, text) in self.names() {
-            Passed::check("name_bytes_max", limits.name_bytes_max, text.map_or(0, String::len), of(what))?;
+        for (part, text) in self.names() {
+            Passed::check(LimitName::NameBytes, name_bytes_max, text.map_or(0, String::len), of(part))?;
         }
         let (count_max, bytes_max) = (limits.event_extensions_max, limits.extension_bytes_max);
-        Passed::check("event_extensions_max", count_max, self.extensions.len(), of("extensions of"))?;
+        Passed::check(LimitName::EventExtensions, count_max, self.extensions.len(), of(EventPart::Extensions))?;
         for (name, value) in &self.extensions {
-            let of_name = of("bytes of the name of an extension of");
-            Passed::check("name_bytes_max", limits.name_bytes_max, name.len(), of_name)?;
-            Passed::check("extension_bytes_max", bytes_max, value.len(), || {
-                format!("bytes of `{name}` of event {nth}")
+            Passed::check(LimitName::NameBytes, name_bytes_max, name.len(), of(EventPart::ExtensionName))?;
+            Passed::check(LimitName::ExtensionBytes, bytes_max, value.len(), || {
+                Measured::ExtensionValue(name.clone(), at)
             })?;
         }
         Ok(())
     }
 
     /// Its attributes that are bounded like names.
-    fn names(&self) -> [(&'static str, Option<&String>); 8] {
+    fn names(&self) -> [(EventPart, Option<&String>); 8] {
         [
-            ("bytes of the id of", self.given_id.as_ref()),
-            ("bytes of the source of", Some(&self.source)),
-            ("bytes of the type of", Some(&self.kind)),
-            ("bytes of the stream of", self.stream.as_ref()),
-            ("bytes of the key of", self.key.as_ref()),
-            ("bytes of the time of", self.time.as_ref()),
-            ("bytes of the datacontenttype of", self.content_type.as_ref()),
-            ("bytes of the dataschema of", self.schema.as_ref()),
+            (EventPart::Id, self.given_id.as_ref()),
+            (EventPart::Source, Some(&self.source)),
+            (EventPart::Type, Some(&self.kind)),
+            (EventPart::Stream, self.stream.as_ref()),
+            (EventPart::Key, self.key.as_ref()),
+            (EventPart::Time, self.time.as_ref()),
+            (EventPart::ContentType, self.content_type.as_ref()),
+            (EventPart::Schema, self.schema.as_ref()),
         ]
     }
 }

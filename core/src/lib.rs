@@ -42,7 +42,11 @@ pub mod session;
 
 pub mod command;
 pub mod limits;
+pub mod principal;
+pub mod reason;
 pub mod state;
+
+pub mod canonical;
 
 pub mod worker;
 

@@ -1,12 +1,13 @@
 //! The replicated limits: what `apply` reads, the same on every node, changed only by a command. Each has a name, a
 //! default, a reason, and bounds of its own, so that no command can make the state useless.
 
-use alloc::{format, string::String};
+use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
 macro_rules! limits {
-    ($($(#[doc = $about:literal])+ $name:ident = $default:literal in $least:literal..=$most:literal;)*) => {
+    ($($(#[doc = $about:literal])+ $number:literal $variant:ident $name:ident = $default:literal
+        in $least:literal..=$most:literal;)*) => {
         /// See the [module](self).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -18,9 +19,50 @@ macro_rules! limits {
             /// What a new cluster starts with.
             pub const DEFAULT: Self = Self { $($name: $default),* };
 
+            /// What a stored set of limits means that does not name them: those that were added after the set was
+            /// stored. These values never change, also where a default does.
+            pub const WITHOUT: Self = Self { $($name: $default),* };
+
+            /// Sets the limit of this number. Answers whether there is one.
+            pub fn set(&mut self, number: u16, value: u32) -> bool {
+                match number {
+                    $($number => self.$name = value,)*
+                    _ => return false,
+                }
+                true
+            }
+
             /// Each with its name, what it is, and the least and the most that it may be.
-            pub fn rows(&self) -> impl Iterator<Item = (&'static str, u32, u32, u32)> {
-                [$((stringify!($name), self.$name, $least, $most)),*].into_iter()
+            pub fn rows(&self) -> impl Iterator<Item = (LimitName, u32, u32, u32)> {
+                [$((LimitName::$variant, self.$name, $least, $most)),*].into_iter()
+            }
+        }
+
+        /// Which limit. Each has its number for all time.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum LimitName {
+            $($(#[doc = $about])+ $variant = $number,)*
+            /// Versions of one embedded processor that a process can run beside each other: fixed.
+            Versions = 1_001,
+            /// Bytes of all criteria of one request together: fixed.
+            ConditionsBytes = 1_002,
+        }
+
+        impl LimitName {
+            /// Its name in settings, statuses and errors.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($name),)*
+                    Self::Versions => "versions_max",
+                    Self::ConditionsBytes => "conditions_bytes_max",
+                }
+            }
+
+            /// Its number in what is stored.
+            #[must_use]
+            pub const fn number(self) -> u16 {
+                self as u16
             }
         }
     };
@@ -28,58 +70,58 @@ macro_rules! limits {
 
 limits! {
     /// Bytes of one event, attributes and payload: 1 MiB less its frame, so that it fits an entry alone.
-    event_bytes_max = 1_000_000 in 1_024..=1_000_000;
+    1 EventBytes event_bytes_max = 1_000_000 in 1_024..=1_000_000;
     /// Events of one append.
-    append_events_max = 10_000 in 1..=100_000;
+    2 AppendEvents append_events_max = 10_000 in 1..=100_000;
     /// Bytes of one append: an append and an entry are at most 1 MiB.
-    append_bytes_max = 1_000_000 in 1_024..=1_000_000;
+    3 AppendBytes append_bytes_max = 1_000_000 in 1_024..=1_000_000;
     /// Bytes of one tag.
-    tag_bytes_max = 256 in 16..=4_096;
+    4 TagBytes tag_bytes_max = 256 in 16..=4_096;
     /// Tags of one event, and of one item of criteria.
-    event_tags_max = 64 in 1..=1_024;
+    5 EventTags event_tags_max = 64 in 1..=1_024;
     /// Bytes of the value of one extension attribute: a sequence may be named by it.
-    extension_bytes_max = 4_096 in 16..=65_536;
+    6 ExtensionBytes extension_bytes_max = 4_096 in 16..=65_536;
     /// Extension attributes of one event.
-    event_extensions_max = 64 in 1..=1_024;
+    7 EventExtensions event_extensions_max = 64 in 1..=1_024;
     /// Bytes of a name or an attribute: of a stream, key, type, source, id, processor, member, address.
-    name_bytes_max = 512 in 64..=4_096;
+    8 NameBytes name_bytes_max = 512 in 64..=4_096;
     /// Conditions of one append, streams that it expects somewhere, and items of one set of criteria.
-    conditions_max = 64 in 1..=1_024;
+    9 Conditions conditions_max = 64 in 1..=1_024;
     /// Types of one item of criteria.
-    criteria_types_max = 256 in 1..=4_096;
+    10 CriteriaTypes criteria_types_max = 256 in 1..=4_096;
     /// Events kept in memory by `apply` for the conditions of appends in flight. A check that is older than
     /// this is answered *retry*.
-    tail_events = 16_384 in 1_024..=1_048_576;
+    11 TailEvents tail_events = 16_384 in 1_024..=1_048_576;
     /// Bytes of these: events with many tags are forgotten sooner. Every image of the state has them in it.
-    tail_bytes = 16_777_216 in 1_048_576..=1_073_741_824;
+    12 TailBytes tail_bytes = 16_777_216 in 1_048_576..=1_073_741_824;
     /// Members of the cluster.
-    members_max = 64 in 1..=1_024;
+    13 Members members_max = 64 in 1..=1_024;
     /// Processors in the cluster.
-    processors_max = 1_024 in 1..=16_384;
+    14 Processors processors_max = 1_024 in 1..=16_384;
     /// Segments of one processor.
-    segments_max = 16_384 in 1..=65_536;
+    15 Segments segments_max = 16_384 in 1..=65_536;
     /// Bytes of the types and tags that one processor asks for, all together.
-    definition_bytes_max = 65_536 in 1_024..=262_144;
+    16 DefinitionBytes definition_bytes_max = 65_536 in 1_024..=262_144;
     /// Bytes of the command of a processor's program: what is longer belongs into a file.
-    exec_bytes_max = 16_384 in 64..=65_536;
+    17 ExecBytes exec_bytes_max = 16_384 in 64..=65_536;
     /// Sequences set aside per processor; then its segments stall (P6 names this exception).
-    sequences_max = 1_024 in 1..=65_536;
+    18 Sequences sequences_max = 1_024 in 1..=65_536;
     /// Letters of one sequence set aside; then its segment stalls.
-    letters_max = 1_024 in 1..=65_536;
+    19 Letters letters_max = 1_024 in 1..=65_536;
     /// Bytes of a cause that are kept.
-    cause_bytes_max = 1_024 in 64..=65_536;
+    20 CauseBytes cause_bytes_max = 1_024 in 64..=65_536;
     /// Bytes of a person's reason: it is kept as long as the operation is remembered.
-    reason_bytes_max = 1_024 in 64..=65_536;
+    21 ReasonBytes reason_bytes_max = 1_024 in 64..=65_536;
     /// Operations whose outcome is remembered.
-    operations_max = 1_024 in 16..=65_536;
+    22 Operations operations_max = 1_024 in 16..=65_536;
     /// How long a released segment may not return to its node: two leases of 5 s.
-    release_bar_ms = 10_000 in 100..=3_600_000;
+    23 ReleaseBarMs release_bar_ms = 10_000 in 100..=3_600_000;
     /// How long a segment whose handler could not be asked on a node may not return there.
-    unable_bar_ms = 60_000 in 100..=3_600_000;
+    24 UnableBarMs unable_bar_ms = 60_000 in 100..=3_600_000;
     /// Attempts by the segment's owner before a failing sequence is lent, or its segment moved.
-    own_attempts = 3 in 1..=1_000;
+    25 OwnAttempts own_attempts = 3 in 1..=1_000;
     /// Items of one token; a merge that would make more is refused.
-    token_items_max = 64 in 2..=4_096;
+    26 TokenItems token_items_max = 64 in 2..=4_096;
 }
 
 /// Bytes of all criteria of one append, one read or one processor together. Every item and every text counts with a
@@ -99,31 +141,53 @@ impl Limits {
     /// # Errors
     ///
     /// The one with which it cannot, and what it may be.
-    pub fn check(&self) -> Result<(), String> {
-        if let Some((name, value, least, most)) =
+    pub fn check(&self) -> Result<(), Unfit> {
+        if let Some((limit, value, least, most)) =
             self.rows().find(|(_, value, least, most)| !(least..=most).contains(&value))
         {
-            return Err(format!("{name} is {least} to {most}, not {value}"));
+            return Err(Unfit::Range { limit, value, least, most });
         }
         if self.event_bytes_max > self.append_bytes_max {
-            let (event, append) = (self.event_bytes_max, self.append_bytes_max);
-            return Err(format!("event_bytes_max ({event}) is at most append_bytes_max ({append})"));
+            return Err(Unfit::EventOverAppend { event: self.event_bytes_max, append: self.append_bytes_max });
         }
         Ok(())
     }
 }
 
-/// A limit that is passed, and where.
+/// Why no cluster can live with some limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unfit {
+    /// One of them is out of its bounds.
+    Range {
+        /// Which.
+        limit: LimitName,
+        /// What it was to be.
+        value: u32,
+        /// The least that it may be.
+        least: u32,
+        /// The most that it may be.
+        most: u32,
+    },
+    /// One event may be larger than a whole append (`event_bytes_max` over `append_bytes_max`).
+    EventOverAppend {
+        /// Bytes of an event.
+        event: u32,
+        /// Bytes of an append.
+        append: u32,
+    },
+}
+
+/// A limit that is passed, and by what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passed {
-    /// The limit's name.
-    pub name: String,
+    /// Which limit.
+    pub limit: LimitName,
     /// What it allows.
     pub max: u64,
     /// What was asked for.
     pub got: u64,
-    /// Of what: `bytes of the stream of event 3`.
-    pub of: String,
+    /// What was measured.
+    pub of: Measured,
 }
 
 impl Passed {
@@ -132,19 +196,90 @@ impl Passed {
     /// # Errors
     ///
     /// What is passed.
-    pub fn check(name: &str, max: u32, got: usize, of: impl FnOnce() -> String) -> Result<(), Self> {
+    pub fn check(limit: LimitName, max: u32, got: usize, of: impl FnOnce() -> Measured) -> Result<(), Self> {
         if got <= max as usize {
             return Ok(());
         }
-        Err(Self { name: name.into(), max: u64::from(max), got: got as u64, of: of() })
+        Err(Self { limit, max: u64::from(max), got: got as u64, of: of() })
     }
 }
 
-impl core::fmt::Display for Passed {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { name, max, got, of } = self;
-        write!(f, "{name} allows {max} {of}, and there are {got}")
-    }
+/// What a limit was held against. A part is measured in bytes; what a part holds many of is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Measured {
+    /// Events of an append.
+    AppendEvents,
+    /// Bytes of an append.
+    AppendBytes,
+    /// Conditions of an append.
+    Conditions,
+    /// Streams that an append expects somewhere.
+    Expectations,
+    /// Bytes of all criteria of an append, ...
+    AppendCriteria,
+    /// ... of a read, ...
+    ReadCriteria,
+    /// ... and of a processor.
+    ProcessorCriteria,
+    /// Bytes of a stream's name.
+    Stream,
+    /// A part of an event: the nth of its append, from 0.
+    Event(EventPart, u32),
+    /// Bytes of the extension of this name of an event.
+    ExtensionValue(String, u32),
+    /// Items of criteria.
+    CriteriaItems,
+    /// Types of one item.
+    CriteriaTypes,
+    /// Tags of one item.
+    CriteriaTags,
+    /// Bytes of a type in criteria.
+    CriteriaType,
+    /// Bytes of a tag in criteria.
+    CriteriaTag,
+    /// Bytes of a processor's name.
+    ProcessorName,
+    /// Bytes of a processor's command or URL.
+    ProcessorCommand,
+    /// Bytes of the types and tags of a processor.
+    ProcessorTexts,
+    /// Bytes of the name of the tag or extension that names a sequence.
+    SequencedBy,
+    /// Bytes of a sequence's name.
+    SequenceName,
+    /// Bytes of a member's name.
+    MemberName,
+    /// Bytes of a member's address for peers.
+    PeerAddress,
+    /// Bytes of a member's address for clients.
+    HttpAddress,
+    /// Processors that one program can run.
+    Capabilities,
+    /// Versions of one of them.
+    Versions,
+    /// Bytes of the reason of an operation.
+    Reason,
+    /// Bytes of the principal of an operation.
+    Principal,
+}
+
+/// A part of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "an event has these attributes")]
+pub enum EventPart {
+    Whole,
+    Tags,
+    Tag,
+    Id,
+    Source,
+    Type,
+    Stream,
+    Key,
+    Time,
+    ContentType,
+    Schema,
+    Extensions,
+    ExtensionName,
 }
 
 #[cfg(test)]
@@ -156,7 +291,7 @@ mod tests {
     fn p10_a_cluster_can_live_with_what_it_starts_with() {
         assert_eq!(Limits::DEFAULT.check(), Ok(()));
         let more = Limits { append_bytes_max: 2_000, ..Limits::DEFAULT };
-        assert!(more.check().unwrap_err().contains("append_bytes_max (2000)"));
+        assert!(matches!(more.check(), Err(Unfit::EventOverAppend { append: 2_000, .. })));
     }
 
     proptest! {
@@ -168,14 +303,16 @@ mod tests {
             let value = if beyond { most.saturating_add(by) } else { least.saturating_sub(by) };
             let limits = with(which, value);
             let in_bounds = (least..=most).contains(&value);
-            prop_assert!(in_bounds || limits.check().is_err_and(|why| why.starts_with(name)));
+            let named = |why| matches!(why, Unfit::Range { limit, .. } if limit == name);
+            let refused = limits.check().is_err_and(named);
+            prop_assert!(in_bounds || refused);
         }
     }
 
     /// The defaults with one of them, by its place, changed: through the form in which people see them.
     fn with(which: usize, value: u32) -> Limits {
         let rows = Limits::DEFAULT.rows().enumerate();
-        let rows = rows.map(|(n, (name, default, ..))| (name, if n == which { value } else { default }));
+        let rows = rows.map(|(n, (limit, default, ..))| (limit.name(), if n == which { value } else { default }));
         let fields = serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new(rows);
         Limits::deserialize(fields).expect("they are all there")
     }

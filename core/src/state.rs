@@ -9,11 +9,9 @@ use alloc::{
     vec::Vec,
 };
 
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
 use crate::{
     append::{self, Append, Appended},
+    canonical::Canonical,
     command::{Command, Entry, Found, Outcome, Why},
     hash,
     id::{
@@ -23,19 +21,24 @@ use crate::{
     limits::Limits,
     member::Member,
     processor::{Handler, Processor},
+    reason::{Existing, Invalid, Thing},
     removal::Removal,
     session::Session,
     tail::Tail,
     time::Timestamp,
 };
+use serde::{Deserialize, Serialize};
 
 mod advance;
 mod bounds;
 mod letters;
 mod membership;
 mod operate;
+mod operation;
 #[cfg(test)]
 mod tests;
+
+pub use operation::{ChangeKind, Operation, Subject};
 
 /// What every node holds alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +67,7 @@ pub struct State {
     pub processors: BTreeMap<ProcessorId, Processor>,
     /// Their names.
     pub names: BTreeMap<String, ProcessorId>,
-    /// Outcomes of the latest operations, oldest first.
+    /// The latest operations with their outcomes, oldest first.
     pub operations: VecDeque<Operation>,
     /// Numbers never given twice.
     pub given: Given,
@@ -87,21 +90,6 @@ impl Context {
     pub fn head(&self) -> Position {
         self.tail.head()
     }
-}
-
-/// A person's change and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Operation {
-    /// Its name.
-    pub operation: Uuid,
-    /// When.
-    pub recorded: Timestamp,
-    /// Why, in the person's words.
-    pub reason: Option<String>,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// What that is still to come to, if anything.
-    pub aim: Option<Aim>,
 }
 
 /// What a change is meant to come to, where that is not in its entry.
@@ -159,7 +147,7 @@ impl State {
             return Outcome::Not(Why::Unreadable(*kind));
         }
         if self.cluster == ClusterId::default() {
-            return invalid("the cluster is not founded yet");
+            return invalid(Invalid::NotFounded);
         }
         match command {
             Command::Found(_) | Command::Unreadable { .. } => unreachable!("judged above"),
@@ -180,10 +168,10 @@ impl State {
     /// The cluster begins.
     fn found(&mut self, index: LogIndex, found: &Found) -> Outcome {
         if self.cluster != ClusterId::default() {
-            return Outcome::Not(Why::Exists(alloc::format!("this is the cluster {}", self.cluster)));
+            return exists(Existing::Cluster(self.cluster));
         }
-        if let Err(why) = found.limits.check() {
-            return Outcome::Not(Why::Invalid(why));
+        if let Err(unfit) = found.limits.check() {
+            return Outcome::Not(unfit.into());
         }
         if let Err(passed) = found.first.within(&found.limits) {
             return Outcome::Not(passed.into());
@@ -200,7 +188,7 @@ impl State {
     fn append(&mut self, context: ContextId, append: &Append) -> Outcome {
         let Limits { tail_events, tail_bytes, .. } = self.limits;
         let Some(context) = self.contexts.get_mut(&context) else {
-            return Outcome::Not(Why::Unknown(alloc::format!("there is no context {context}")));
+            return unknown(Thing::Context(context));
         };
         match append::judge(&context.tail, append) {
             Err(refusal) => Outcome::Refused(refusal),
@@ -256,12 +244,20 @@ impl State {
     }
 }
 
-fn invalid(why: &str) -> Outcome {
-    Outcome::Not(Why::Invalid(why.into()))
+const fn invalid(why: Invalid) -> Outcome {
+    Outcome::Not(Why::Invalid(why))
 }
 
-fn unknown(what: &str, name: impl core::fmt::Display) -> Outcome {
-    Outcome::Not(Why::Unknown(alloc::format!("there is no {what} {name}")))
+const fn unknown(thing: Thing) -> Outcome {
+    Outcome::Not(Why::Unknown(thing))
+}
+
+fn unknown_processor(name: &str) -> Outcome {
+    unknown(Thing::Processor(name.into()))
+}
+
+const fn exists(existing: Existing) -> Outcome {
+    Outcome::Not(Why::Exists(existing))
 }
 
 /// The digest of everything so far and this entry with its outcomes.
@@ -278,7 +274,11 @@ fn chained(before: u64, index: LogIndex, entry: &Entry, outcomes: &[Outcome]) ->
                 digest.part(Some(&next));
                 digest.part(Some(&[u8::from(*repeated)]));
             }
-            other => digest.part(Some(alloc::format!("{other:?}").as_bytes())),
+            other => {
+                let mut bytes = Vec::new();
+                other.write(&mut bytes);
+                digest.part(Some(&bytes));
+            }
         }
     }
     digest.finish()

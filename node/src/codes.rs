@@ -188,6 +188,11 @@ codes! {
         "look at what there is: `evener processor list`, `evener cluster status`",
         "A node, a processor, a segment or a sequence was named that the cluster does not have; the message says \
          which. It may have gone in the meantime.";
+    OTHER_CHANGE = "EV0310" Conflict 409 "an operation with this id made another change",
+        "give every change an id of its own, or none; `evener explain EV0310` says more",
+        "An operation is named by its id, so that a change that is sent twice is made once. Here an id was used again \
+         for a different change, and nothing was done; the message names the first change. What came of that one, \
+         GET /operations/{id} tells.";
 
     NO_LEADER = "EV0400" Overloaded 503 "the cluster has no leader, or no majority, for now",
         "repeat it; if it lasts, see which nodes are down: `evener cluster status`",

@@ -4,15 +4,20 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use evener_core::{
-    append::{Expected, Refusal},
+    append::Refusal,
     command::Why,
     event::Event,
+    id::Position,
     limits::Passed,
+    reason::{Existing, Thing},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::codes::{self, Code};
+use crate::{
+    codes::{self, Code},
+    words,
+};
 
 /// The choice a caller has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -269,106 +274,72 @@ impl std::error::Error for ApiError {}
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
+        let message = words::refusal(&refusal);
         match refusal {
-            Refusal::Conflict { condition, position, kind } => Self::new(
-                &codes::CONDITION,
-                format!("condition {condition} of the append does not hold: '{kind}' stands at position {position}"),
-            )
-            .conflict(Conflict {
-                condition: Some(condition),
-                position: Some(position.0),
-                kind: Some(kind),
-                ..Conflict::default()
-            }),
-            Refusal::Revision { stream, expected, actual } => {
-                let stands = match actual {
-                    Some(revision) => format!("stands at revision {revision}"),
-                    None => "has no event yet".to_owned(),
-                };
-                let expected = match expected {
-                    Expected::Any => "anywhere".to_owned(),
-                    Expected::Nowhere => "to have no event".to_owned(),
-                    Expected::At(revision) => format!("at revision {revision}"),
-                };
-                let conflict = Conflict {
-                    stream: Some(stream.clone()),
-                    revision: actual.map(|revision| revision.0),
+            Refusal::Conflict { condition, position, kind } => {
+                Self::new(&codes::CONDITION, message).conflict(Conflict {
+                    condition: Some(condition),
+                    position: Some(position.0),
+                    kind: Some(kind),
                     ..Conflict::default()
-                };
-                Self::new(&codes::REVISION, format!("stream '{stream}' was expected {expected} and {stands}"))
-                    .conflict(conflict)
+                })
             }
-            Refusal::Duplicate { stored, other } => duplicate(&stored, &other),
-            Refusal::Retry => Self::new(
-                &codes::CHECK_TOO_OLD,
-                "the append waited so long that its conditions must be looked at anew; nothing of it is stored",
-            )
-            .retry_after(Duration::from_millis(50)),
-            Refusal::Limit(passed) => passed.into(),
-            Refusal::Invalid(why) => Self::new(&codes::INVALID_APPEND, why),
-            Refusal::Ahead { condition, marker, head } => Self::new(
-                &codes::MARKER_AHEAD,
-                format!("the marker {marker} of condition {condition} lies beyond the head of the log, {head}"),
-            ),
+            Refusal::Revision { stream, actual, .. } => {
+                let revision = actual.map(|revision| revision.0);
+                let conflict = Conflict { stream: Some(stream), revision, ..Conflict::default() };
+                Self::new(&codes::REVISION, message).conflict(conflict)
+            }
+            Refusal::Duplicate { stored, other } => {
+                let code = if other.is_empty() { &codes::PARTLY_STORED } else { &codes::OTHER_CONTENT };
+                let list = |ids: &[(Uuid, Position)]| -> Vec<StoredId> {
+                    ids.iter()
+                        .map(|(id, position)| StoredId { id: *id, given: None, source: None, position: position.0 })
+                        .collect()
+                };
+                let position = other.first().or(stored.first()).map(|(_, position)| position.0);
+                let (stored, other) = (list(&stored), list(&other));
+                Self::new(code, message).conflict(Conflict { position, stored, other, ..Conflict::default() })
+            }
+            Refusal::Retry => Self::new(&codes::CHECK_TOO_OLD, message).retry_after(Duration::from_millis(50)),
+            Refusal::Limit(_) => Self::new(&codes::LIMIT, message),
+            Refusal::SameIdTwice(_) | Refusal::NoType(_) => Self::new(&codes::INVALID_APPEND, message),
+            Refusal::Ahead { .. } => Self::new(&codes::MARKER_AHEAD, message),
         }
     }
 }
 
-fn duplicate(stored: &[(Uuid, evener_core::id::Position)], other: &[(Uuid, evener_core::id::Position)]) -> ApiError {
-    let list = |ids: &[(Uuid, evener_core::id::Position)]| -> Vec<StoredId> {
-        ids.iter().map(|(id, position)| StoredId { id: *id, given: None, source: None, position: position.0 }).collect()
-    };
-    let first = |ids: &[(Uuid, evener_core::id::Position)]| {
-        ids.first().map_or_else(String::new, |(id, position)| format!("{id} at position {position}"))
-    };
-    let error = if other.is_empty() {
-        let message = format!(
-            "{} of the append's events are stored already, and the others are not: the first is {}",
-            stored.len(),
-            first(stored)
-        );
-        ApiError::new(&codes::PARTLY_STORED, message)
-    } else {
-        let message = format!(
-            "{} of the append's ids are borne by events with other content: the first is {}",
-            other.len(),
-            first(other)
-        );
-        ApiError::new(&codes::OTHER_CONTENT, message)
-    };
-    let position = other.first().or(stored.first()).map(|(_, position)| position.0);
-    error.conflict(Conflict { position, stored: list(stored), other: list(other), ..Conflict::default() })
-}
-
 impl From<Passed> for ApiError {
     fn from(passed: Passed) -> Self {
-        Self::new(&codes::LIMIT, passed.to_string())
+        Self::new(&codes::LIMIT, words::passed(&passed))
     }
 }
 
 impl From<Why> for ApiError {
     fn from(why: Why) -> Self {
-        match why {
-            Why::Fenced => Self::new(&codes::FENCED, "the claim is somebody else's by now"),
-            Why::Outdated => Self::new(&codes::OUTDATED, "the cluster has moved on since the request was made"),
-            Why::Unknown(what) => Self::new(&codes::UNKNOWN_THING, what),
-            Why::Exists(what) => Self::new(&codes::EXISTS, format!("it exists already, and differs: {what}")),
-            Why::Limit(name) => Self::new(&codes::LIMIT_REACHED, format!("the limit {name} is reached")),
-            Why::Invalid(why) => Self::new(&codes::INVALID_CHANGE, why),
-            Why::Unreadable(kind) => {
-                let message = format!("what stands in the log there cannot be read as a command of kind {kind}");
-                Self::new(&codes::INVALID_CHANGE, message)
-            }
-        }
+        let code = match &why {
+            Why::Fenced => &codes::FENCED,
+            Why::Outdated => &codes::OUTDATED,
+            Why::Unknown(Thing::Context(_)) => &codes::UNKNOWN_CONTEXT,
+            Why::Unknown(Thing::Processor(_) | Thing::ProcessorNumber(_)) => &codes::UNKNOWN_PROCESSOR,
+            Why::Unknown(Thing::Segment { .. }) => &codes::UNKNOWN_SEGMENT,
+            Why::Unknown(Thing::Sequence { .. }) => &codes::UNKNOWN_SEQUENCE,
+            Why::Unknown(Thing::Member(_)) => &codes::UNKNOWN_NODE,
+            Why::Exists(Existing::Operation { .. }) => &codes::OTHER_CHANGE,
+            Why::Exists(_) => &codes::EXISTS,
+            Why::Limit(_) => &codes::LIMIT_REACHED,
+            Why::Invalid(_) | Why::Unreadable(_) => &codes::INVALID_CHANGE,
+        };
+        Self::new(code, words::why(&why))
     }
 }
 
 impl From<evener_cluster::Error> for ApiError {
     fn from(error: evener_cluster::Error) -> Self {
         use evener_cluster::Class as Theirs;
-        let evener_cluster::Error { class, message, retry_after, refusal, .. } = error;
-        let told = match (refusal, class) {
-            (Some(refusal), _) => Self::from(*refusal),
+        let evener_cluster::Error { class, message, retry_after, refusal, why, .. } = error;
+        let refused = refusal.map(|refusal| Self::from(*refusal)).or_else(|| why.map(|why| Self::from(*why)));
+        let told = match (refused, class) {
+            (Some(refused), _) => refused,
             (None, Theirs::Invalid) => Self::new(&codes::INVALID_CHANGE, message),
             (None, Theirs::Conflict) => Self::new(&codes::EXISTS, message),
             // What a node refuses, another may do: it does not lead, or it has stopped.
@@ -391,7 +362,7 @@ fn nobody_leads(message: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use evener_core::id::{Position, Revision};
+    use evener_core::{append::Expected, id::Revision};
     use serde_json::json;
 
     use super::*;

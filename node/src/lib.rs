@@ -18,6 +18,7 @@ mod log_writer;
 mod open_files;
 mod printable;
 mod pulse;
+mod words;
 
 pub mod cloudevent;
 

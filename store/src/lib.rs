@@ -28,6 +28,7 @@ mod scan;
 mod writer;
 
 pub mod codec;
+pub mod fields;
 pub mod index;
 pub mod payload;
 #[cfg(test)]

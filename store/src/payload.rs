@@ -2,7 +2,7 @@
 //! others, and that it is read for ever.
 //!
 //! ```text
-//! entry    [proposed u64][context u32][n u32]  n × [kind u16][end u32]                       n bodies
+//! entry    [proposed u64][context u32][n u32]  n × [kind u8][version u8][end u32]            n bodies
 //! append   [request 16][checked_to v][terms v][n v]  (n - 1) × [end u32]  terms bytes        n events
 //! ```
 //!
@@ -10,7 +10,8 @@
 //! event ends, counted from the first byte of the first one, so that each lies between the end before and its own.
 //! The last event of an append ends where its body does; the last body ends where the payload does: trailing bytes
 //! are refused. `terms` are the append's conditions and expectations, no bytes where there are none: most events
-//! come alone and without any, and cost 22 bytes here. What a command's body is, `kinds` tells.
+//! come alone and without any, and cost 22 bytes here. What a command's body is, `kinds` tells,
+//! and what its versions are.
 
 use bytes::Bytes;
 use evener_core::{
@@ -29,6 +30,7 @@ use crate::{
 };
 
 mod kinds;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +50,16 @@ const APPEND_ROW: usize = 4;
 
 /// The kind number of an append: the only command that holds events.
 pub const KIND_APPEND: u16 = 2;
+
+/// The kind of a command, of what its row says.
+const fn kind_of(row: u16) -> u16 {
+    row & 0xff
+}
+
+/// The version of its body.
+const fn version_of(row: u16) -> u16 {
+    row >> 8
+}
 
 /// The payload of `entry`.
 #[must_use]
@@ -255,10 +267,11 @@ impl<'p> Payload<'p> {
 
     /// The events of one command, undecoded; none if it is no append.
     pub fn events(&self, number: usize) -> Result<Option<Events<'p>>, DecodeError> {
-        let (kind, body) = self.body(number)?;
-        if kind != KIND_APPEND {
+        let (row, body) = self.body(number)?;
+        if kind_of(row) != KIND_APPEND {
             return Ok(None);
         }
+        let (_, body) = kinds::fields_and_body(row, body)?;
         Ok(Some(AppendBody::parse(body)?.events))
     }
 

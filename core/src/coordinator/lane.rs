@@ -2,7 +2,6 @@
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
-    format,
     string::String,
     vec::Vec,
 };
@@ -15,6 +14,7 @@ use crate::{
     command::LetterMove,
     id::{Epoch, Position, SegmentId},
     letter::SequenceKey,
+    reason::Reached,
     segment::Segment,
     time::Moment,
     token::Token,
@@ -68,8 +68,8 @@ struct Sent {
     reported: u64,
     /// How often these letters were refused before, ...
     times: u32,
-    /// ... and why.
-    why: String,
+    /// ... and for want of what room.
+    why: Option<Reached>,
     letters: Vec<LetterMove>,
 }
 
@@ -85,7 +85,7 @@ struct Refused {
     letters: Vec<LetterMove>,
     until: Moment,
     times: u32,
-    why: String,
+    why: Option<Reached>,
 }
 
 /// What a lane is doing.
@@ -108,6 +108,17 @@ pub(super) enum Phase {
 /// The phase of a lane that stands still: a limit is reached, or its worker died.
 pub const STALLED: &str = "stalled";
 
+/// Why a lane stands still, or its move does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// A limit is reached.
+    Limit(Reached),
+    /// Its move is put off: the handler runs too long.
+    PutOff,
+    /// Its worker died, for this reason.
+    WorkerDied(String),
+}
+
 /// What a lane is doing, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneStatus {
@@ -124,7 +135,7 @@ pub struct LaneStatus {
     /// A worker lives.
     pub works: bool,
     /// Why it stands still, where it does, ...
-    pub reason: Option<String>,
+    pub reason: Option<Halt>,
     /// ... and until when, where it does so by itself.
     pub until: Option<Moment>,
 }
@@ -158,14 +169,14 @@ impl Lane {
     pub(super) fn status(&self) -> LaneStatus {
         let (phase, reason, until) = match &self.phase {
             Phase::Owned if let Some(refused) = &self.refused => {
-                (STALLED, Some(format!("a limit is reached: {}", refused.why)), Some(refused.until))
+                (STALLED, refused.why.clone().map(Halt::Limit), Some(refused.until))
             }
             Phase::Owned if !self.open.is_empty() => ("handling", None, None),
             Phase::Owned if !self.aside.is_empty() => ("waiting", None, None),
             Phase::Owned => ("idle", None, None),
             Phase::Draining(_) | Phase::Drained | Phase::HandingOver => ("handing-over", None, None),
-            Phase::PutOff => ("handling", Some("its move is put off: the handler runs too long".into()), None),
-            Phase::Resting(until, why) => (STALLED, Some(format!("its worker died: {why}")), Some(*until)),
+            Phase::PutOff => ("handling", Some(Halt::PutOff), None),
+            Phase::Resting(until, why) => (STALLED, Some(Halt::WorkerDied(why.clone())), Some(*until)),
         };
         let (segment, epoch, next) = (self.segment.name(), self.epoch, self.token());
         let (open, works) = (self.open.len(), self.worker.is_some());
@@ -423,7 +434,7 @@ impl Lane {
     }
 
     /// There was no room for its letters: the token stands at `low`, before the first that was refused.
-    pub(super) fn refused(&mut self, now: Moment, rest: Duration, why: String, low: Position) {
+    pub(super) fn refused(&mut self, now: Moment, rest: Duration, why: Reached, low: Position) {
         let Some(sent) = self.sent.take() else { return };
         self.durable = self.durable.max(low);
         self.settled = sent.reported;
@@ -432,7 +443,7 @@ impl Lane {
         let letters = sent.letters.into_iter().filter(|letter| letter.holds().is_some_and(|place| place >= low));
         // Of those that were refused before, some may not have been sent yet.
         let letters = letters.chain(self.refused.take().into_iter().flat_map(|refused| refused.letters)).collect();
-        self.refused = Some(Refused { letters, until: now.after(wait), times: sent.times + 1, why });
+        self.refused = Some(Refused { letters, until: now.after(wait), times: sent.times + 1, why: Some(why) });
     }
 
     /// What was sent may not have arrived: it is told again. What had been refused before is refused until then, or

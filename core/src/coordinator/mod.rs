@@ -26,14 +26,14 @@ use alloc::{
 };
 use core::time::Duration;
 
+pub use self::{
+    lane::{Halt, LaneStatus, STALLED},
+    table::{Aside, Mine, Table},
+};
 use self::{
     lane::{Lane, Phase},
     loans::Loans,
     room::Room,
-};
-pub use self::{
-    lane::{LaneStatus, STALLED},
-    table::{Aside, Mine, Table},
 };
 use crate::{
     claim::Motion,

@@ -19,7 +19,7 @@ use self::world::{BATCH, Faults, NODES, Step, World};
 use crate::{
     command::{Change, LetterChange, LetterMove},
     id::{NodeId, Position, SegmentId},
-    limits::Limits,
+    limits::{LimitName, Limits},
     processor::OnError,
 };
 
@@ -371,7 +371,8 @@ fn a_segment_without_room_says_which_limit_is_reached() {
     }
     let lane = stalled(&world).expect("the loop ended with one");
     let reason = lane.reason.expect("it says why");
-    assert!(reason.starts_with("a limit is reached: letters_max") && lane.until.is_some(), "{reason}");
+    let full = matches!(&reason, super::Halt::Limit(reached) if reached.limit == LimitName::Letters);
+    assert!(full && lane.until.is_some(), "{reason:?}");
     assert!(world.settle(world.now + 600_000) && stalled(&world).is_none(), "it finds room in the end");
 }
 

@@ -6,6 +6,7 @@ use super::State;
 use crate::{
     command::{Advance, HandOver, LetterMove, Outcome, Progress, Stale, Why},
     id::{LogIndex, NodeId, Position, ProcessorId, SegmentId, SessionId},
+    reason::Thing,
 };
 
 /// Places that tokens may not pass, because a letter there was refused.
@@ -28,7 +29,7 @@ impl State {
         let id = item.processor;
         let node = advance.node;
         if !self.processors.contains_key(&id) {
-            let why = Why::Unknown(alloc::format!("processor {id} was deleted"));
+            let why = Why::Unknown(Thing::ProcessorNumber(id));
             stale.push(Stale { processor: id, segment: None, why });
             return;
         }

@@ -1,6 +1,6 @@
 //! Letters: events that failed, and those that wait behind them.
 
-use alloc::{collections::VecDeque, format, string::String, vec::Vec};
+use alloc::{collections::VecDeque, string::String, vec::Vec};
 
 use super::State;
 use crate::{
@@ -9,7 +9,9 @@ use crate::{
     hash,
     id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
     letter::{Failure, Letter, Loan, SequenceKey, SetAside, Waiting, cut},
+    limits::LimitName,
     processor::{OnError, Processor, Share, Stall},
+    reason::{Reached, Thing},
     time::Timestamp,
 };
 
@@ -265,14 +267,18 @@ impl State {
         change: LetterChange,
     ) -> Outcome {
         let now = self.recorded;
-        let Some(processor) = self.processors.get_mut(&id) else { return super::unknown("processor", id) };
+        let Some(processor) = self.processors.get_mut(&id) else { return super::unknown(Thing::ProcessorNumber(id)) };
         let meant: Vec<SequenceKey> = match selection {
             Selection::All => processor.set_aside.keys().cloned().collect(),
             Selection::Sequence(component, name) => {
                 let key = SequenceKey { component: *component, name: name.clone() };
                 if !processor.set_aside.contains_key(&key) {
-                    let why = format!("the processor {} has no sequence {name:?} set aside", processor.definition.name);
-                    return Outcome::Not(Why::Unknown(why));
+                    let processor = processor.definition.name.clone();
+                    return super::unknown(Thing::Sequence {
+                        processor,
+                        component: *component,
+                        sequence: name.clone(),
+                    });
                 }
                 Vec::from([key])
             }
@@ -364,20 +370,18 @@ impl Processor {
         letter: Letter,
         now: Timestamp,
     ) -> Result<bool, Why> {
-        let name = &sequence.name;
         let sequences = self.set_aside.len();
         match self.set_aside.get_mut(sequence) {
             Some(set_aside) if set_aside.letters.back().is_some_and(|last| last.position >= letter.position) => {
                 return Ok(false); // told before
             }
             Some(set_aside) if set_aside.letters.len() >= limits.letters_max as usize => {
-                let why = format!("letters_max: the sequence {name:?} has {} letters already", limits.letters_max);
-                return Err(Why::Limit(why));
+                let full = Reached::new(LimitName::Letters, limits.letters_max);
+                return Err(Why::Limit(Reached { sequence: Some(sequence.name.clone()), ..full }));
             }
             Some(set_aside) => set_aside.letters.push_back(letter),
             None if sequences >= limits.sequences_max as usize => {
-                let why = format!("sequences_max: {} sequences are set aside already", limits.sequences_max);
-                return Err(Why::Limit(why));
+                return Err(Why::Limit(Reached::new(LimitName::Sequences, limits.sequences_max)));
             }
             None => {
                 let set_aside = SetAside {

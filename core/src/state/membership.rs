@@ -1,13 +1,15 @@
 //! Members and their sessions: who is there, who lives, and what that does to claims and loans.
 
-use alloc::{format, vec::Vec};
+use alloc::vec::Vec;
 
-use super::{State, unknown};
+use super::{State, exists, invalid, unknown};
 use crate::{
     claim::Motion,
     command::{Admit, Assign, Begin, Outcome, Why},
     id::{FeatureLevel, LogIndex, NodeId, SessionId},
+    limits::LimitName,
     member::Member,
+    reason::{Existing, Invalid, Reached, Thing},
     removal::{REMOVALS_MAX, Removal},
     session::Session,
 };
@@ -24,20 +26,17 @@ impl State {
         let Admit { name, incarnation, peer, http, level } = admit.clone();
         if let Some(member) = self.members.values_mut().find(|member| member.incarnation == incarnation) {
             if member.name != name {
-                return Outcome::Not(Why::Exists(format!("this data directory is the member {}", member.name)));
+                return exists(Existing::Directory(member.name.clone()));
             }
             (member.peer, member.http, member.level) = (peer, http, level);
             return Outcome::Admitted(member.node);
         }
         if self.member(&name).is_some() {
-            return Outcome::Not(Why::Exists(format!(
-                "a member named {name} exists with another data directory; start it with that directory, \
-                 or choose another name and let {name} leave once the new node is alive"
-            )));
+            return exists(Existing::MemberName(name));
         }
         let members_max = self.limits.members_max;
         if self.members.len() >= members_max as usize {
-            return Outcome::Not(Why::Limit(format!("members_max: there are {members_max} already")));
+            return Outcome::Not(Why::Limit(Reached::new(LimitName::Members, members_max)));
         }
         let node = self.given.node.next();
         self.given.node = node;
@@ -48,11 +47,9 @@ impl State {
 
     /// A member leaves for ever; its number is never given again.
     pub(super) fn remove(&mut self, index: LogIndex, node: NodeId) -> Outcome {
-        if !self.members.contains_key(&node) {
-            return unknown("member", node);
-        }
+        let Some(member) = self.members.get(&node) else { return unknown(Thing::Member(node)) };
         if self.members.len() == 1 {
-            return Outcome::Not(Why::Invalid("the last member cannot leave".into()));
+            return invalid(Invalid::LastMember(member.name.clone()));
         }
         self.end_session(index, node);
         self.dismiss(node);
@@ -76,11 +73,9 @@ impl State {
     /// A member is asked to leave. One that lives is given nothing more, and goes when it has handed over.
     pub(super) fn leave(&mut self, index: LogIndex, node: NodeId) -> Outcome {
         let others_stay = self.members.values().any(|other| other.node != node && !other.leaving);
-        let Some(member) = self.members.get_mut(&node) else { return unknown("member", node) };
+        let Some(member) = self.members.get_mut(&node) else { return unknown(Thing::Member(node)) };
         if !others_stay {
-            let why =
-                format!("{} is the last member, and cannot leave; stop it: its data stay where they are", member.name);
-            return Outcome::Not(Why::Invalid(why));
+            return invalid(Invalid::LastMember(member.name.clone()));
         }
         let asked_before = core::mem::replace(&mut member.leaving, true);
         match self.sessions.get_mut(&node) {
@@ -98,9 +93,9 @@ impl State {
             return Outcome::Not(passed.into());
         }
         let Begin { node, incarnation, peer, http, level, capabilities, weight, nonce } = begin.clone();
-        let Some(member) = self.members.get_mut(&node) else { return unknown("member", node) };
+        let Some(member) = self.members.get_mut(&node) else { return unknown(Thing::Member(node)) };
         if member.incarnation != incarnation {
-            return Outcome::Not(Why::Exists(format!("member {} has another data directory", member.name)));
+            return exists(Existing::Incarnation(member.name.clone()));
         }
         if let Some(session) = self.sessions.get(&node).filter(|session| session.nonce == nonce) {
             return Outcome::Begun(session.session);

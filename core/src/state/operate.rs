@@ -1,14 +1,17 @@
 //! What a person can change, each with an operation's name so that its outcome can be asked for.
 
-use alloc::{boxed::Box, collections::BTreeMap, format, string::String};
+use alloc::{boxed::Box, collections::BTreeMap, string::String};
 use core::time::Duration;
 
-use super::{Aim, Given, Operation, State, bounds::reason_within, invalid, unknown};
+use super::{Aim, Given, Operation, State, exists, invalid, unknown, unknown_processor};
 use crate::{
+    canonical::Canonical,
     claim::{Bar, BarCause, Claim, Motion, Pin},
     command::{Change, Operate, Outcome, Why},
     id::{Generation, LogIndex, Position, ProcessorId, SegmentId},
+    limits::LimitName,
     processor::{Definition, Handler, Processor, Share, Start},
+    reason::{Existing, Invalid, Reached, Thing},
     segment::Segment,
     token::Token,
 };
@@ -16,17 +19,28 @@ use crate::{
 impl State {
     /// Done once, however often it is told.
     pub(super) fn operate(&mut self, index: LogIndex, operate: &Operate) -> Outcome {
-        let Operate { operation, reason, change } = operate;
-        if let Some(known) = self.operations.iter().find(|known| known.operation == *operation) {
-            return known.outcome.clone();
+        if let Some(known) = self.operations.iter().find(|known| known.operation == operate.operation) {
+            return known.again(operate);
         }
         // Nothing of what is too long is remembered, not even that it was refused.
-        if let Err(passed) = reason_within(&self.limits, reason.as_deref()).and_then(|()| change.within(&self.limits)) {
+        if let Err(passed) = operate.within(&self.limits) {
             return Outcome::Not(passed.into());
         }
+        let Operate { operation, principal, reason, change } = operate;
+        let (subject, digest) = (change.subject(self), change.canonical_digest());
         let outcome = self.change(index, change, reason.as_deref());
-        let (recorded, reason, aim) = (self.recorded, reason.clone(), self.aim(change));
-        let known = Operation { operation: *operation, recorded, reason, outcome: outcome.clone(), aim };
+        let known = Operation {
+            operation: *operation,
+            index,
+            recorded: self.recorded,
+            principal: principal.clone(),
+            reason: reason.clone(),
+            kind: change.kind(),
+            subject,
+            digest,
+            outcome: outcome.clone(),
+            aim: self.aim(change),
+        };
         self.operations.push_back(known);
         while self.operations.len() > self.limits.operations_max as usize {
             self.operations.pop_front();
@@ -55,10 +69,10 @@ impl State {
             Change::Unpin(name, segment) => self.unpin(index, name, *segment),
             Change::Letters(name, selection, change) => match self.names.get(name) {
                 Some(id) => self.change_letters(index, *id, selection, *change),
-                None => unknown("processor", name),
+                None => unknown_processor(name),
             },
             Change::SetLimits(limits) => match limits.check() {
-                Err(why) => Outcome::Not(Why::Invalid(why)),
+                Err(unfit) => Outcome::Not(unfit.into()),
                 Ok(()) => {
                     self.limits = *limits;
                     self.touch(index);
@@ -68,7 +82,7 @@ impl State {
             Change::Expect(_) => Outcome::Done,
             Change::Leave(node) => self.leave(index, *node),
             Change::Lead(node, _) if self.members.contains_key(node) => Outcome::Done,
-            Change::Lead(node, _) => unknown("member", node),
+            Change::Lead(node, _) => unknown(Thing::Member(*node)),
             Change::SkipEvent(name, segment, position) => self.skip_event(index, name, *segment, *position),
         }
     }
@@ -112,31 +126,25 @@ impl State {
             return outcome;
         }
         if name.is_empty() || name.contains('/') {
-            return invalid("a processor has a name, without a slash");
+            return invalid(Invalid::ProcessorName(name.clone()));
         }
         if self.processors.len() >= limits.processors_max as usize {
-            return Outcome::Not(Why::Limit(format!("processors_max: there are {} already", limits.processors_max)));
+            return Outcome::Not(Why::Limit(Reached::new(LimitName::Processors, limits.processors_max)));
         }
         if definition.segments == 0 || definition.segments > limits.segments_max {
-            return Outcome::Not(Why::Invalid(format!(
-                "a processor has 1 to {} segments (segments_max), not {}",
-                limits.segments_max, definition.segments
-            )));
+            return invalid(Invalid::Segments { segments: definition.segments, max: limits.segments_max });
         }
         if definition.backoff.first_ms == 0 || definition.backoff.attempts == 0 {
-            return invalid("a processor tries at least once, and waits at least a millisecond before the next");
+            return invalid(Invalid::Backoff);
         }
         let Some(context) = self.contexts.get(&definition.context) else {
-            return unknown("context", definition.context);
+            return unknown(Thing::Context(definition.context));
         };
         let start = match definition.start {
             Start::Beginning => Position(0),
             Start::Head => context.head(),
             Start::At(position) if position > context.head() => {
-                return Outcome::Not(Why::Invalid(format!(
-                    "it cannot start at {position}: the head is {}",
-                    context.head()
-                )));
+                return invalid(Invalid::StartBeyondHead { start: position, head: context.head() });
             }
             Start::At(position) => position,
         };
@@ -149,7 +157,7 @@ impl State {
     }
 
     fn delete(&mut self, index: LogIndex, name: &str) -> Outcome {
-        let Some(id) = self.names.remove(name) else { return unknown("processor", name) };
+        let Some(id) = self.names.remove(name) else { return unknown_processor(name) };
         self.processors.remove(&id);
         self.touch(index);
         Outcome::Changed(1)
@@ -157,7 +165,7 @@ impl State {
 
     fn pause(&mut self, index: LogIndex, name: &str, paused: bool) -> Outcome {
         let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
-            return unknown("processor", name);
+            return unknown_processor(name);
         };
         if processor.paused == paused {
             return Outcome::Changed(0);
@@ -183,9 +191,9 @@ impl State {
 
     fn claim(&mut self, index: LogIndex, name: &str, segment: SegmentId, pin: Pin) -> Outcome {
         let node = pin.node;
-        let Some(processor) = self.processor(name) else { return unknown("processor", name) };
+        let Some(processor) = self.processor(name) else { return unknown_processor(name) };
         if !self.takes(node, processor) {
-            return Outcome::Not(Why::Invalid(format!("node {node} is not there, is leaving, or cannot run {name}")));
+            return invalid(Invalid::CannotRun { node, processor: name.into() });
         }
         self.with_claim(index, name, segment, |claim, given| {
             claim.bars.retain(|bar| bar.node != node);
@@ -205,20 +213,18 @@ impl State {
     /// event is; the claim is renewed, so that what a try of it that runs still does is fenced.
     fn skip_event(&mut self, index: LogIndex, name: &str, segment: SegmentId, position: Position) -> Outcome {
         let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
-            return unknown("processor", name);
+            return unknown_processor(name);
         };
         let Some(share) = processor.segments.get_mut(&segment) else {
-            return unknown("segment", format!("{name}/{segment}"));
+            return unknown(Thing::Segment { processor: name.into(), segment });
         };
         let waits_with = share.stalled.as_ref().map(|stall| stall.position);
         if waits_with != Some(position) {
-            let now = waits_with.map_or_else(|| "no event".into(), |at| format!("the event at position {at}"));
-            let why = format!("the segment {name}/{segment} waits with {now}, not with the one at position {position}");
-            return Outcome::Not(Why::Invalid(why));
+            let processor = name.into();
+            return invalid(Invalid::WaitsWithOther { processor, segment, position, waits_with });
         }
         if share.token.low() < position {
-            let why = format!("{name}/{segment} has events before position {position} that are not done yet");
-            return Outcome::Not(Why::Invalid(why));
+            return invalid(Invalid::NotFirst { processor: name.into(), segment, position });
         }
         share.token.advance(position.next());
         share.stalled = None;
@@ -241,10 +247,10 @@ impl State {
         change: impl FnOnce(&mut Claim, &mut Given) -> bool,
     ) -> Outcome {
         let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
-            return unknown("processor", name);
+            return unknown_processor(name);
         };
         let Some(share) = processor.segments.get_mut(&segment) else {
-            return unknown("segment", format!("{name}/{segment}"));
+            return unknown(Thing::Segment { processor: name.into(), segment });
         };
         if !change(&mut share.claim, &mut self.given) {
             return Outcome::Changed(0);
@@ -260,13 +266,9 @@ impl Processor {
     /// change there changes; what decides where an event belongs may not.
     fn redefine(&mut self, definition: &Definition) -> Outcome {
         let known = &self.definition;
-        let name = &known.name;
         if definition.fingerprint() != self.fingerprint || definition.context != known.context {
-            return Outcome::Not(Why::Exists(format!(
-                "the processor {name} has another sequencing policy: with {:?} in place of {:?} its events would \
-                 change segments and lose their order; give it another name, or delete it first",
-                definition.sequencing, known.sequencing
-            )));
+            let (stored, wanted) = (known.sequencing.clone(), definition.sequencing.clone());
+            return exists(Existing::Sequencing { processor: known.name.clone(), stored, wanted });
         }
         let embedded = (&definition.handler, &known.handler) == (&Handler::Embedded, &Handler::Embedded);
         let mut wanted = Box::new(definition.clone());
@@ -277,9 +279,7 @@ impl Processor {
             return Outcome::Changed(0);
         }
         if !embedded {
-            return Outcome::Not(Why::Exists(String::from(
-                "a processor with this name exists and was created otherwise; give it another name, or delete it first",
-            )));
+            return exists(Existing::Processor(known.name.clone()));
         }
         self.definition = *wanted;
         Outcome::Changed(1)

@@ -6,6 +6,7 @@ mod claims;
 mod letters;
 mod loans;
 mod members;
+mod operations;
 
 use std::{string::String, vec, vec::Vec};
 
@@ -61,7 +62,7 @@ impl Log {
 
     fn change(&mut self, change: Change) -> Outcome {
         let operation = Uuid::from_u128(u128::from(self.index) << 64 | 1);
-        self.apply(Command::Operate(Operate { operation, reason: None, change }))
+        self.apply(Command::Operate(Operate { operation, principal: None, reason: None, change }))
     }
 
     fn create(&mut self, on_error: OnError) {

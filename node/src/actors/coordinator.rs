@@ -11,6 +11,7 @@ use evener_core::{
     letter::SequenceKey,
     processor::{Definition, Processor},
     state::State as Replicated,
+    time::Moment,
     worker::{self, Work},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -25,7 +26,7 @@ use super::{
     watch::watch,
     worker::WorkerActor,
 };
-use crate::{event::Stored, handler::Runner, status::Standstill};
+use crate::{event::Stored, handler::Runner, status::Standstill, words};
 use evener_store::events::BLOCK_BYTES_MAX;
 
 /// How long to wait before telling again what may not have arrived, ...
@@ -359,13 +360,13 @@ impl State {
             lanes += 1;
             open += lane.open as u64;
             busy |= lane.open > 0;
+            let why = lane.reason.as_ref().map(words::halt);
             if lane.phase == STALLED {
-                still.push(self.standstill(&lane));
+                still.push(self.standstill(&lane, why.clone().unwrap_or_default(), lane.until));
             } else if let Some((cause, _)) = &self.refusal {
-                let reason = Some(format!("the log refuses its progress: {cause}"));
-                still.push(self.standstill(&LaneStatus { reason, until: None, ..lane.clone() }));
+                still.push(self.standstill(&lane, format!("the log refuses its progress: {cause}"), None));
             }
-            reason = reason.or(lane.reason.map(|why| format!("segment {}: {why}", lane.segment)));
+            reason = reason.or(why.map(|why| format!("segment {}: {why}", lane.segment)));
         }
         let phase = match lanes {
             _ if self.seen.is_none() => "without a session",
@@ -380,14 +381,14 @@ impl State {
         self.row.show(self.arguments.world.wall(), phase, open, reason);
     }
 
-    fn standstill(&self, lane: &LaneStatus) -> Standstill {
+    fn standstill(&self, lane: &LaneStatus, reason: String, until: Option<Moment>) -> Standstill {
         Standstill {
             processor: self.arguments.name.to_string(),
             segment: lane.segment.0,
             epoch: lane.epoch.0,
             state: STALLED.into(),
-            reason: lane.reason.clone().unwrap_or_default(),
-            retry_at: lane.until.map(|until| self.arguments.world.wall_at(until)),
+            reason,
+            retry_at: until.map(|until| self.arguments.world.wall_at(until)),
         }
     }
 }

@@ -100,7 +100,7 @@ impl Changing {
     /// Makes a change and shows what came of it, to people in these words.
     pub fn tell(self, doing: &str, what: What, words: impl FnOnce(&Operation) -> String) -> Result<(), ApiError> {
         let operation = self.operation.unwrap_or_else(Uuid::new_v4);
-        let change = Change { operation, reason: self.reason, dry_run: self.dry_run, what };
+        let change = Change { operation, principal: None, reason: self.reason, dry_run: self.dry_run, what };
         let answer = self.server.ask(doing, change).map_err(|error| again(error, "--operation", &operation));
         let Reply::Operation(operation) = answer? else {
             unreachable!("a change is answered with an operation");

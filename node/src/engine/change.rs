@@ -2,7 +2,7 @@
 //! waits for.
 
 use evener_core::{
-    command::{self, Command, LetterChange, Operate, Outcome, Why},
+    command::{self, Command, LetterChange, Operate, Outcome},
     id::NodeId,
     processor::Handler,
     state::{Aim, State},
@@ -116,7 +116,9 @@ fn trial(change: &command::Change, touched: u64) -> String {
 /// Has the log make a change.
 pub async fn decide(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
     let said = said(&command);
-    let operate = Operate { operation: change.operation, reason: change.reason.clone(), change: command };
+    let Change { operation, ref principal, ref reason, .. } = *change;
+    let (principal, reason) = (principal.clone(), reason.clone());
+    let operate = Operate { operation, principal, reason, change: command };
     let outcome = engine.cluster().propose(Command::Operate(operate)).await.map_err(|error| engine.told(error))?;
     judged(outcome, |changed| match said {
         _ if changed == 0 => Some("it was so already".to_owned()),
@@ -208,26 +210,10 @@ fn command(engine: &Engine, what: &What) -> Result<command::Change, ApiError> {
 
 fn judged(outcome: Outcome, why: impl FnOnce(u64) -> Option<String>) -> Result<Done, ApiError> {
     match outcome {
-        Outcome::Not(why) => Err(refused(why)),
+        Outcome::Not(why) => Err(why.into()),
         Outcome::Changed(changed) => Ok(Done { changed: Some(changed), ..Done::so(why(changed)) }),
         _ => Ok(Done::so(None)),
     }
-}
-
-/// A refusal with the code of what was not found.
-fn refused(why: Why) -> ApiError {
-    let code = match &why {
-        Why::Unknown(what) if what.contains("set aside") => &codes::UNKNOWN_SEQUENCE,
-        Why::Unknown(what) => match what.strip_prefix("there is no ").and_then(|what| what.split(' ').next()) {
-            Some("processor") => &codes::UNKNOWN_PROCESSOR,
-            Some("segment") => &codes::UNKNOWN_SEGMENT,
-            Some("member") => &codes::UNKNOWN_NODE,
-            Some("context") => &codes::UNKNOWN_CONTEXT,
-            _ => &codes::UNKNOWN_THING,
-        },
-        _ => return why.into(),
-    };
-    ApiError::new(code, ApiError::from(why).message)
 }
 
 /// The number of the member called `name`.

@@ -255,7 +255,7 @@ pub(super) fn name_of(state: &State, node: NodeId) -> String {
 }
 
 /// A time of the log as people read it: RFC 3339.
-pub(super) fn time_text(time: Timestamp) -> String {
+pub fn time_text(time: Timestamp) -> String {
     let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| time.0.to_string(), |time| time.to_string())
 }

@@ -30,6 +30,7 @@ pub use change_log::watch_unowned;
 pub use late::Late;
 pub(crate) use leader::clock_words;
 pub use local::Engine;
+pub(crate) use local::time_text;
 pub use reply::{
     Cluster, DeadLetter, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,
     SetAside, StateHash, Status, Unowned, Used,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evener_cluster::Turn;
-use evener_core::{criteria::Criteria, id::Position};
+use evener_core::{criteria::Criteria, id::Position, limits::Measured};
 use evener_store::{
     EventReader,
     events::{self, Query, ReadError},
@@ -79,7 +79,7 @@ async fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
         state.limits
     };
     read.criteria.within(&limits)?;
-    Criteria::together_within([&read.criteria], "criteria of a read")?;
+    Criteria::together_within([&read.criteria], Measured::ReadCriteria)?;
     let events = engine.cluster().events();
     let head = events.head(read.context);
     let near = read.from.0.saturating_add(NEAR_EVENTS) >= head.0;

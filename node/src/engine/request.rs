@@ -5,6 +5,7 @@ use evener_core::{
     command::Selection,
     criteria::Criteria,
     id::{ContextId, Position, SegmentId},
+    principal::Principal,
     processor::Definition,
 };
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,8 @@ pub enum Consistency {
 pub struct Change {
     /// Names it: repeated with the same name it is done once.
     pub operation: Uuid,
+    /// Who asks, if that is known. No surface sets it yet.
+    pub principal: Option<Principal>,
     /// Why, in the person's words.
     pub reason: Option<String>,
     /// Only say what it would come to.
@@ -169,6 +172,6 @@ impl Change {
     /// A change under a new name.
     #[must_use]
     pub fn new(what: What) -> Self {
-        Self { operation: Uuid::new_v4(), reason: None, dry_run: false, what }
+        Self { operation: Uuid::new_v4(), principal: None, reason: None, dry_run: false, what }
     }
 }

@@ -147,7 +147,8 @@ async fn create(node: &Node, definition: &Definition, draw: Uuid) -> Result<(), 
     let what = What::Create(Box::new(definition.clone()));
     let name = &definition.name;
     let reason = Some("a node that runs it has started".to_owned());
-    let change = Change { operation: Uuid::new_v5(&draw, name.as_bytes()), reason, dry_run: false, what };
+    let change =
+        Change { operation: Uuid::new_v5(&draw, name.as_bytes()), principal: None, reason, dry_run: false, what };
     loop {
         match node.ask(Request::Change(change.clone())).await {
             Ok(Reply::Operation(done)) if done.state != OperationState::Refused => return Ok(()),

@@ -200,6 +200,7 @@ pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, 
     config.raft.election_min = settings.election;
     config.raft.election_max = settings.election * 2;
     config.lease = settings.lease;
+    config.describe = crate::words::why;
     if let Some(size) = settings.chunk_bytes {
         config.journal.chunk_bytes = size.0;
     }

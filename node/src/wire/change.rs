@@ -98,7 +98,7 @@ pub fn parse(verb: Verb, call: &Call) -> Result<Change, ApiError> {
         _ => return Err(ApiError::not_yet(verb.row().words)),
     };
     let operation = common.operation.unwrap_or_else(Uuid::new_v4);
-    Ok(Change { operation, reason: common.reason, dry_run: common.dry_run, what })
+    Ok(Change { operation, principal: None, reason: common.reason, dry_run: common.dry_run, what })
 }
 
 /// Writes a change.

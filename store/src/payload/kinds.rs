@@ -1,11 +1,10 @@
-//! What stands in the body of each command. A kind has its number for ever; what it holds never changes either: a
-//! command that must say more is a new kind, and one that this build does not know is refused by its number.
+//! What stands in the body of each command, and how it changes. A kind has its number for all time.
 //!
-//! | kind | command | body |
+//! | kind | command | body in version 0 |
 //! |---|---|---|
-//! | 1 | `Found` | the value, as [`codec`](crate::codec) writes it |
+//! | 1 | `Found` | as written in `stored` |
 //! | 2 | `Append` | as drawn in [`payload`](crate::payload) |
-//! | 3 | `Advance` | the value |
+//! | 3 | `Advance` | the value, as [`codec`](crate::codec) writes it |
 //! | 4 | `Admit` | the value |
 //! | 5 | `Remove` | the node |
 //! | 6 | `Begin` | the value |
@@ -13,21 +12,59 @@
 //! | 8 | `Expire` | the node and the session |
 //! | 9 | `Assign` | the value |
 //! | 10 | `HandOver` | the value |
-//! | 11 | `Operate` | the value |
+//! | 11 | `Operate` | as written in `stored` |
 //! | 12 | `RaiseLevel` | the level |
+//!
+//! ```text
+//! version 0    [body]
+//! version 1    [len v][len bytes of fields][body]
+//! ```
+//!
+//! A command has the lowest version that can hold it, so what has no new field is written as ever and costs nothing. How
+//! it changes:
+//!
+//! - *A value gains a field*: a tagged field (see [`fields`](crate::fields)) of the command, in version 1. Its tag is
+//!   listed in `stored`. A build that does not know the tag stops, like at an unknown kind: what the field changes must
+//!   not be guessed.
+//! - *An enum gains a variant*: it is added at the end, and commands that use it get the next version of their kind: a
+//!   build before it stops there. (`Tried` of letters and `SkipEvent` came in version 1.) Without that it would take the command for one that cannot be read, pass over it, and
+//!   hold another state than the others.
+//! - *What a field means changes, or an order*: a new kind.
+//!
+//! Room that is kept, all of it refused by this build:
+//!
+//! - *Events that an `Advance` emits*: field 1 of `Advance`, drawn like the events of an append. Which of them were
+//!   stored, and where, is the verdict of the command's number in the entry, as with an append; a footer counts the
+//!   events of a command without asking for its kind.
+//! - *Tokens that a reset moves back*: field 2 of `Advance`, and of `HandOver` field 1, is the processor's generation
+//!   that the tokens were read in. A token of an older generation is refused like one of an older epoch. Absent means
+//!   generation 0, the only one that there is until something resets a processor.
 
 use evener_core::{
-    command::Command,
+    command::{Change, Command, LetterMove},
     id::{NodeId, SessionId},
 };
 
-use super::{KIND_APPEND, check_append, put_append, take_append};
-use crate::codec::{DecodeError, put, take_body};
+use super::{
+    KIND_APPEND, check_append, kind_of, put_append,
+    stored::{put_found, put_operate, take_found, take_operate, unknown_field},
+    take_append, version_of,
+};
+use crate::{
+    codec::{DecodeError, put, take_body},
+    fields::{Fields, fields_of},
+    varint,
+};
 
-/// Writes the body of a command and tells its kind.
+/// The latest version of every kind.
+const VERSION: u16 = 1;
+
+/// Writes the body of a command and returns what its row says: kind and version.
 pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
+    let kind = number_of(command);
+    let (from, mut fields) = (out.len(), Fields::default());
     match command {
-        Command::Found(found) => put(out, found),
+        Command::Found(found) => put_found(out, &mut fields, found),
         Command::Append(append) => put_append(out, append),
         Command::Advance(advance) => put(out, advance),
         Command::Admit(admit) => put(out, admit),
@@ -36,14 +73,34 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
         Command::Drain(node, session) | Command::Expire(node, session) => put(out, &(node, session)),
         Command::Assign(assign) => put(out, assign),
         Command::HandOver(hand_over) => put(out, hand_over),
-        Command::Operate(operate) => put(out, operate),
+        Command::Operate(operate) => put_operate(out, &mut fields, operate),
         Command::RaiseLevel(level) => put(out, level),
         Command::Unreadable { body, .. } => out.extend_from_slice(body),
     }
-    kind_of(command)
+    if fields.is_empty() && version_needed(command) == 0 {
+        return kind;
+    }
+    let body = out.split_off(from);
+    varint::encode(fields.bytes().len() as u64, out);
+    out.extend_from_slice(fields.bytes());
+    out.extend_from_slice(&body);
+    kind | VERSION << 8
 }
 
-const fn kind_of(command: &Command) -> u16 {
+/// Returns the version in which the last of the variants came that a command uses. Before that version a build would
+/// read another command, or none, of its bytes.
+fn version_needed(command: &Command) -> u16 {
+    let tried = |letters: &[LetterMove]| letters.iter().any(|letter| matches!(letter, LetterMove::Tried { .. }));
+    let newer = match command {
+        Command::Advance(advance) => advance.items.iter().any(|item| tried(&item.letters)),
+        Command::HandOver(hand_over) => tried(&hand_over.letters),
+        Command::Operate(operate) => matches!(operate.change, Change::SkipEvent(..)),
+        _ => false,
+    };
+    u16::from(newer)
+}
+
+const fn number_of(command: &Command) -> u16 {
     match command {
         Command::Found(_) => 1,
         Command::Append(_) => KIND_APPEND,
@@ -61,9 +118,38 @@ const fn kind_of(command: &Command) -> u16 {
     }
 }
 
-pub(super) fn take_command(number: usize, kind: u16, body: &[u8]) -> Result<Command, DecodeError> {
+/// Splits the body of a command into its fields and the rest, which is as in version 0.
+pub(super) fn fields_and_body(row: u16, body: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
+    const WHAT: &str = "a command";
+    match version_of(row) {
+        0 => Ok((&[], body)),
+        VERSION => {
+            let mut rest = body;
+            let short = |_| DecodeError::Short { what: WHAT, need: body.len() + 1, have: body.len() };
+            let len = varint::decode(&mut rest).map_err(short)?;
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            let need = len.saturating_add(body.len() - rest.len());
+            rest.split_at_checked(len).ok_or(DecodeError::Short { what: WHAT, need, have: body.len() })
+        }
+        version => Err(DecodeError::Newer {
+            what: WHAT,
+            how: format!("version {version} of the body of kind {} is", kind_of(row)),
+        }),
+    }
+}
+
+/// Reads a command of what its row says and its body.
+pub(super) fn take_command(number: usize, row: u16, body: &[u8]) -> Result<Command, DecodeError> {
+    let kind = kind_of(row);
+    if !(1..=12).contains(&kind) {
+        return Err(DecodeError::UnknownKind { number, kind });
+    }
+    let (fields, body) = fields_and_body(row, body)?;
+    if !matches!(kind, 1 | 11) {
+        no_fields(fields)?;
+    }
     Ok(match kind {
-        1 => Command::Found(take_body("a command to found a cluster", body)?),
+        1 => Command::Found(take_found(body, fields)?),
         KIND_APPEND => Command::Append(take_append(body)?),
         3 => Command::Advance(take_body("an advance", body)?),
         4 => Command::Admit(take_body("a command to admit a node", body)?),
@@ -79,13 +165,26 @@ pub(super) fn take_command(number: usize, kind: u16, body: &[u8]) -> Result<Comm
         }
         9 => Command::Assign(take_body("a plan", body)?),
         10 => Command::HandOver(take_body("a hand-over", body)?),
-        11 => Command::Operate(take_body("a person's change", body)?),
-        12 => Command::RaiseLevel(take_body("a raise of the feature level", body)?),
-        kind => return Err(DecodeError::UnknownKind { number, kind }),
+        11 => Command::Operate(take_operate(body, fields)?),
+        _ => Command::RaiseLevel(take_body("a raise of the feature level", body)?),
     })
 }
 
+/// Checks that a command of a kind that has no fields yet has none.
+fn no_fields(fields: &[u8]) -> Result<(), DecodeError> {
+    const WHAT: &str = "a command";
+    match fields_of(WHAT, fields).next() {
+        None => Ok(()),
+        Some(field) => Err(unknown_field(WHAT, field?.0)),
+    }
+}
+
 /// Checks that [`take_command`] reads these bytes, without keeping what it reads if there may be much of it.
-pub(super) fn check_command(number: usize, kind: u16, body: &[u8]) -> Result<(), DecodeError> {
-    if kind == KIND_APPEND { check_append(body) } else { take_command(number, kind, body).map(drop) }
+pub(super) fn check_command(number: usize, row: u16, body: &[u8]) -> Result<(), DecodeError> {
+    if kind_of(row) != KIND_APPEND {
+        return take_command(number, row, body).map(drop);
+    }
+    let (fields, body) = fields_and_body(row, body)?;
+    no_fields(fields)?;
+    check_append(body)
 }

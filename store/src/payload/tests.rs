@@ -17,6 +17,7 @@ use evener_core::{
     },
     letter::{Failure, SequenceKey},
     limits::Limits,
+    principal::Principal,
     processor::{Definition, Handler, OnError, Start},
     sequence::Sequencing,
     state::State,
@@ -40,21 +41,17 @@ fn all_commands() -> Vec<Command> {
         http: "http://h:2".into(),
         level: FeatureLevel(1),
     };
-    let operate = |change| Command::Operate(Operate { operation: Uuid::from_u128(9), reason: None, change });
+    let advance = |letters| {
+        let tokens = vec![TokenMove { segment: SegmentId(5), epoch: Epoch(6), next: Position(7) }];
+        let items = vec![Progress { processor: ProcessorId(4), scanned: Some(Position(70_000)), tokens, letters }];
+        Command::Advance(Advance { node: NodeId(1), session: SessionId(2), as_of: LogIndex(300), items })
+    };
+    let operate =
+        |change| Command::Operate(Operate { operation: Uuid::from_u128(9), principal: None, reason: None, change });
     vec![
         Command::Found(Found { cluster: ClusterId(Uuid::from_u128(1)), limits: Limits::DEFAULT, first: admit.clone() }),
         Command::Append(full_append()),
-        Command::Advance(Advance {
-            node: NodeId(1),
-            session: SessionId(2),
-            as_of: LogIndex(300),
-            items: vec![Progress {
-                processor: ProcessorId(4),
-                scanned: Some(Position(70_000)),
-                tokens: vec![TokenMove { segment: SegmentId(5), epoch: Epoch(6), next: Position(7) }],
-                letters: letters(),
-            }],
-        }),
+        advance(letters()),
         Command::Admit(admit),
         Command::Remove(NodeId(3)),
         Command::Begin(Begin {
@@ -106,8 +103,16 @@ fn all_commands() -> Vec<Command> {
         operate(Change::Expect("h:1".into())),
         operate(Change::Leave(NodeId(2))),
         operate(Change::Lead(NodeId(2), Term(3))),
-        operate(Change::SkipEvent("p".into(), SegmentId(5), Position(7))),
         Command::RaiseLevel(FeatureLevel(2)),
+        // Since version 1.
+        operate(Change::SkipEvent("p".into(), SegmentId(5), Position(7))),
+        Command::Operate(Operate {
+            operation: Uuid::from_u128(9),
+            principal: Some(Principal("ada".into())),
+            reason: Some("r".into()),
+            change: Change::Delete("p".into()),
+        }),
+        advance(vec![tried()]),
     ]
 }
 
@@ -129,7 +134,7 @@ fn letters() -> Vec<LetterMove> {
     let (segment, epoch, position) = (SegmentId(5), Epoch(6), Position(7));
     let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
     let failure = Failure { attempt: 1, cause: "c".into(), wait_ms: 1_000, draw: 3, last: false };
-    let (kind, last) = ("k".to_owned(), failure.clone());
+    let kind = "k".to_owned();
     let lent = Right::Loan { epoch, segment, claim: Epoch(2) };
     vec![
         LetterMove::SetAside {
@@ -146,9 +151,16 @@ fn letters() -> Vec<LetterMove> {
         LetterMove::Failed { right: lent, sequence: sequence.clone(), position, failure: failure.clone() },
         LetterMove::Stall { segment, epoch, position, failure, unable: true },
         LetterMove::Resume { segment, epoch, position },
-        LetterMove::Return { right: lent, sequence: sequence.clone() },
-        LetterMove::Tried { right: lent, sequence, position, revision: 9, failure: last, unable: true },
+        LetterMove::Return { right: lent, sequence },
     ]
+}
+
+fn tried() -> LetterMove {
+    let (segment, epoch, position) = (SegmentId(5), Epoch(6), Position(7));
+    let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
+    let failure = Failure { attempt: 1, cause: "c".into(), wait_ms: 1_000, draw: 3, last: false };
+    let right = Right::Loan { epoch, segment, claim: Epoch(2) };
+    LetterMove::Tried { right, sequence, position, revision: 9, failure, unable: true }
 }
 
 fn full_append() -> Append {

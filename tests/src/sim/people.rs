@@ -55,7 +55,7 @@ fn change(dice: &mut Dice, name: &str, segments: &[SegmentId], nodes: &[NodeId])
 
 /// Asks up to so many times, until it is judged: the same operation, so that it is done once.
 async fn ask(scene: &Scene, dice: &mut Dice, change: Change, tries: u64) -> Option<Outcome> {
-    let operate = Operate { operation: dice.uuid(), reason: None, change };
+    let operate = Operate { operation: dice.uuid(), principal: None, reason: None, change };
     for _ in 0..tries {
         let Some(process) = dice.pick(&scene.machines).process() else {
             sleep(Duration::from_millis(50)).await;

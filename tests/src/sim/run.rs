@@ -155,7 +155,7 @@ impl Run {
         let mut dice = Dice::new(self.plan.seed).of("processors");
         for definition in handlers::definitions() {
             let change = Change::Create(Box::new(definition));
-            let operate = Operate { operation: dice.uuid(), reason: None, change };
+            let operate = Operate { operation: dice.uuid(), principal: None, reason: None, change };
             let outcome = cluster.propose(Command::Operate(operate)).await;
             self.trace.tell(format_args!("a processor is created: {outcome:?}"));
         }

@@ -185,7 +185,7 @@ impl World {
 
     pub(super) fn change(&mut self, change: Change) -> Outcome {
         let operation = Uuid::from_u128(u128::from(self.index) << 64 | 1);
-        self.apply(Command::Operate(Operate { operation, reason: None, change }))
+        self.apply(Command::Operate(Operate { operation, principal: None, reason: None, change }))
     }
 
     pub(super) fn processor(&self) -> &Processor {

@@ -9,7 +9,9 @@ use crate::{
     criteria::Criterion,
     event::Event,
     id::{ComponentId, Position, SegmentId},
+    limits::LimitName,
     naive::NaiveHistory,
+    reason::Invalid,
 };
 
 const LIMITS: Limits = Limits {
@@ -93,8 +95,8 @@ fn p10_every_limit_of_an_append_is_refused_by_its_name() {
     for (limit, request) in cases {
         match check(&NaiveHistory::default(), &LIMITS, request) {
             Checked::Refused(Refusal::Limit(passed)) => {
-                assert_eq!(passed.name, limit, "{passed}");
-                assert!(passed.got > passed.max && passed.to_string().contains(limit), "{passed}");
+                assert_eq!(passed.limit.name(), limit, "{passed:?}");
+                assert!(passed.got > passed.max, "{passed:?}");
             }
             other => panic!("{limit}: {other:?}"),
         }
@@ -143,7 +145,7 @@ fn p3_events_stored_under_a_bare_uuid_are_known_again() {
 fn p10_criteria_are_bounded_together_whatever_they_consist_of() {
     let limits = Limits::DEFAULT;
     let items = |items: usize, types: usize, text: &str| {
-        Criteria(vec![Criterion { types: vec![text.to_string(); types], tags: vec![] }; items])
+        Criteria(vec![Criterion { types: vec![String::from(text); types], tags: vec![] }; items])
     };
     let conditions = |count: usize, criteria: Criteria| Request {
         conditions: vec![Condition { criteria, marker: Position(0) }; count],
@@ -157,7 +159,7 @@ fn p10_criteria_are_bounded_together_whatever_they_consist_of() {
         conditions(64, items(64, 0, "")),
     ] {
         match checked(request) {
-            Checked::Refused(Refusal::Limit(passed)) => assert_eq!(passed.name, "conditions_bytes_max", "{passed}"),
+            Checked::Refused(Refusal::Limit(passed)) => assert_eq!(passed.limit, LimitName::ConditionsBytes),
             other => panic!("{other:?}"),
         }
     }
@@ -165,7 +167,7 @@ fn p10_criteria_are_bounded_together_whatever_they_consist_of() {
     assert!(matches!(checked(conditions(64, items(1, 16, "order.placed"))), Checked::Passed(_)));
     let wide = Definition { criteria: items(9, 256, ""), ..definition(OnError::Stop) };
     let create = operate(None, Change::Create(wide.into()));
-    assert_eq!(create.may_be_proposed().map_err(|passed| passed.name), Err("conditions_bytes_max".into()));
+    assert_eq!(create.may_be_proposed().map_err(|passed| passed.limit), Err(LimitName::ConditionsBytes));
     let mut log = Log::of(1);
     assert!(!matches!(log.apply(create), Outcome::Not(_)), "what stands in the log is judged as it was");
 }
@@ -208,19 +210,26 @@ fn small() -> Log {
     log
 }
 
+/// The name of the limit for which something was refused.
+fn limit_of(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Not(Why::Invalid(Invalid::Passed(passed))) => Some(passed.limit.name()),
+        Outcome::Not(Why::Limit(reached)) => Some(reached.limit.name()),
+        _ => None,
+    }
+}
+
 /// Whether it was refused for this limit, and nothing of it was kept.
 fn refused(log: &mut Log, command: Command, limit: &str) {
     let before = log.state.clone();
-    match log.apply(command) {
-        Outcome::Not(Why::Invalid(why) | Why::Limit(why)) => assert!(why.contains(limit), "{limit}: {why}"),
-        other => panic!("{limit}: {other:?}"),
-    }
+    let outcome = log.apply(command);
+    assert_eq!(limit_of(&outcome), Some(limit), "{outcome:?}");
     let after = State { recorded: before.recorded, chain: before.chain, ..log.state.clone() };
     assert_eq!(after, before, "{limit}");
 }
 
 fn operate(reason: Option<String>, change: Change) -> Command {
-    Command::Operate(Operate { operation: Uuid::from_u128(99), reason, change })
+    Command::Operate(Operate { operation: Uuid::from_u128(99), principal: None, reason, change })
 }
 
 #[test]
@@ -253,7 +262,7 @@ fn p10_every_limit_of_a_change_is_refused_by_its_name() {
     let mut log = small();
     for (limit, change) in cases {
         let tried = log.state.try_change(&change);
-        assert!(matches!(&tried, Outcome::Not(Why::Invalid(why)) if why.contains(limit)), "{limit}: {tried:?}");
+        assert_eq!(limit_of(&tried), Some(limit), "{tried:?}");
         refused(&mut log, operate(None, change), limit);
     }
     refused(&mut log, operate(Some(long(LIMITS.reason_bytes_max)), create(usual())), "reason_bytes_max");
@@ -299,7 +308,7 @@ fn p10_no_limits_make_a_cluster_useless() {
         Limits { operations_max: u32::MAX, ..Limits::DEFAULT },
     ];
     for limits in useless {
-        let why = Outcome::Not(Why::Invalid(limits.check().unwrap_err()));
+        let why = Outcome::Not(limits.check().unwrap_err().into());
         let mut log = Log::of(1);
         assert_eq!(log.change(Change::SetLimits(limits)), why);
         assert_eq!(log.state.limits, Limits::DEFAULT);

@@ -13,6 +13,7 @@ use crate::{
     hash,
     id::{ComponentId, ContextId, Epoch, LogIndex, NodeId, Position, SegmentId},
     letter::{Failure, Loan, SequenceKey, Waiting},
+    limits::LimitName,
 };
 
 pub(super) fn key(name: &str) -> SequenceKey {
@@ -124,7 +125,7 @@ fn p6_a_full_limit_holds_the_token_back_and_loses_nothing() {
     let (segment, epoch) = place(&log, &other);
     let told = set_aside(&log, &other, position, 1);
     let why = tell(&mut log, 1, vec![told], vec![TokenMove { segment, epoch, next: Position(8) }]);
-    assert!(matches!(&why[..], [Why::Limit(limit)] if limit.starts_with("sequences_max")), "{why:?}");
+    assert!(matches!(&why[..], [Why::Limit(limit)] if limit.limit == LimitName::Sequences), "{why:?}");
     assert_eq!(log.processor().segments[&segment].token.low(), Position(position));
 }
 
@@ -272,7 +273,8 @@ fn an_operation_told_twice_is_done_once() {
     let mut log = set_up(OnError::SetAside, 2);
     let operation = uuid::Uuid::from_u128(77);
     let change = Change::Pause("p".into(), true);
-    let told = Command::Operate(crate::command::Operate { operation, reason: Some("a test".into()), change });
+    let told =
+        Command::Operate(crate::command::Operate { operation, principal: None, reason: Some("a test".into()), change });
     assert_eq!(log.apply(told.clone()), Outcome::Changed(1));
     log.change(Change::Pause("p".into(), false));
     assert_eq!(log.apply(told), Outcome::Changed(1));

@@ -7,13 +7,14 @@ use crate::{
     claim::Motion,
     command::{Assign, Move, Why},
     id::{SegmentId, Term},
+    reason::Invalid,
     removal::REMOVALS_MAX,
     state::Aim,
 };
 
 fn leave(log: &mut Log, operation: u128, node: u64) -> Outcome {
     let (operation, change) = (Uuid::from_u128(operation), Change::Leave(NodeId(node)));
-    log.apply(Command::Operate(Operate { operation, reason: None, change }))
+    log.apply(Command::Operate(Operate { operation, principal: None, reason: None, change }))
 }
 
 fn waits(log: &Log, operation: u128) -> bool {
@@ -51,7 +52,7 @@ fn one_that_dies_on_its_way_out_is_gone_and_a_dead_one_at_once() {
 fn one_stays_whoever_is_asked() {
     let mut log = Log::of(2);
     leave(&mut log, 7, 1);
-    assert!(matches!(leave(&mut log, 8, 2), Outcome::Not(Why::Invalid(why)) if why.contains("last member")));
+    assert!(matches!(leave(&mut log, 8, 2), Outcome::Not(Why::Invalid(Invalid::LastMember(_)))));
     assert!(!log.state.members[&NodeId(2)].leaving);
     assert!(matches!(leave(&mut log, 9, 5), Outcome::Not(Why::Unknown(_))));
 }
@@ -60,7 +61,12 @@ fn one_stays_whoever_is_asked() {
 fn what_is_expected_and_who_leads_is_remembered_by_name() {
     let mut log = Log::of(1);
     let mut operate = |operation, change| {
-        log.apply(Command::Operate(Operate { operation: Uuid::from_u128(operation), reason: None, change }))
+        log.apply(Command::Operate(Operate {
+            operation: Uuid::from_u128(operation),
+            principal: None,
+            reason: None,
+            change,
+        }))
     };
     assert_eq!(operate(7, Change::Expect("h:2".into())), Outcome::Done);
     assert_eq!(operate(8, Change::Lead(NodeId(1), Term(4))), Outcome::Done);

@@ -70,10 +70,10 @@ fn commands_of(count: usize) -> Vec<Command> {
                 hand_over.letters = (0..count).map(|_| letter()).collect();
                 all.push(Command::HandOver(hand_over));
             }
-            Command::Operate(Operate { operation, reason, change: Change::Create(definition) }) => {
+            Command::Operate(Operate { operation, principal, reason, change: Change::Create(definition) }) => {
                 let criteria = Criteria(vec![Criterion { types: texts(), tags: texts() }]);
                 let change = Change::Create(Box::new(Definition { criteria, ..*definition }));
-                all.push(Command::Operate(Operate { operation, reason, change }));
+                all.push(Command::Operate(Operate { operation, principal, reason, change }));
             }
             _ => {}
         }

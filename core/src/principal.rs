@@ -1,0 +1,11 @@
+//! Who asks for something. Requests have no principal yet: every place that will carry one holds none.
+
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of whoever asks, as the authentication of a request will establish it. Bounded like every name
+/// (`name_bytes_max`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Principal(pub String);

@@ -1,0 +1,187 @@
+//! Why something was not done, as values. They are replicated and compared by all nodes, so they hold no wording: a node
+//! turns them into words when it shows them (`node`, module `words`), and two builds may word them differently.
+
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    id::{ClusterId, ComponentId, ContextId, NodeId, Position, ProcessorId, SegmentId},
+    limits::{LimitName, Passed, Unfit},
+    sequence::Sequencing,
+    state::{ChangeKind, Subject},
+    time::Timestamp,
+};
+
+/// Why something was not done. Each is a choice of the caller: go on, ask again, or change what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Why {
+    /// The claim, loan or session is somebody else's by now.
+    Fenced,
+    /// The table has moved on since the plan was made.
+    Outdated,
+    /// There is no such thing.
+    Unknown(Thing),
+    /// It exists, and differs.
+    Exists(Existing),
+    /// There is no room for more.
+    Limit(Reached),
+    /// It cannot be.
+    Invalid(Invalid),
+    /// The log holds something there that cannot be read as a command of this kind.
+    Unreadable(u16),
+}
+
+/// Something that was named and is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Thing {
+    /// An event store.
+    Context(ContextId),
+    /// A processor of this name.
+    Processor(String),
+    /// The processor of this number: it was deleted.
+    ProcessorNumber(ProcessorId),
+    /// A segment of a processor.
+    Segment {
+        /// The processor's name.
+        processor: String,
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// A sequence that a processor has set aside.
+    Sequence {
+        /// The processor's name.
+        processor: String,
+        /// The component.
+        component: ComponentId,
+        /// The sequence's name.
+        sequence: String,
+    },
+    /// A member.
+    Member(NodeId),
+}
+
+/// Something that exists, and differs from what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Existing {
+    /// The log is that of this cluster.
+    Cluster(ClusterId),
+    /// The data directory is that of the member of this name.
+    Directory(String),
+    /// A member of this name has another data directory.
+    MemberName(String),
+    /// The member of this name, whose session was to begin, has another data directory.
+    Incarnation(String),
+    /// The processor has another sequencing policy.
+    Sequencing {
+        /// The processor's name.
+        processor: String,
+        /// The policy that it has.
+        stored: Sequencing,
+        /// The policy that was asked for.
+        wanted: Sequencing,
+    },
+    /// A processor of this name was created with another definition.
+    Processor(String),
+    /// An operation with this id made another change.
+    Operation {
+        /// The operation.
+        operation: Uuid,
+        /// What it did.
+        kind: ChangeKind,
+        /// To what.
+        subject: Subject,
+        /// When.
+        recorded: Timestamp,
+    },
+}
+
+/// A limit that leaves no room for more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Which limit.
+    pub limit: LimitName,
+    /// What it allows.
+    pub max: u32,
+    /// The sequence that has so many letters, if the limit is one of a sequence.
+    pub sequence: Option<String>,
+}
+
+impl Reached {
+    /// A limit of the whole cluster, or of a whole processor.
+    #[must_use]
+    pub const fn new(limit: LimitName, max: u32) -> Self {
+        Self { limit, max, sequence: None }
+    }
+}
+
+/// What is wrong with something that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Invalid {
+    /// The cluster is not founded yet.
+    NotFounded,
+    /// Something is larger than a limit allows.
+    Passed(Passed),
+    /// No cluster can live with these limits.
+    Limits(Unfit),
+    /// A processor cannot have this name.
+    ProcessorName(String),
+    /// A processor cannot have so many segments.
+    Segments {
+        /// How many it was to have.
+        segments: u32,
+        /// How many it may have (`segments_max`).
+        max: u32,
+    },
+    /// A processor makes at least one attempt, and waits at least a millisecond before the next.
+    Backoff,
+    /// A processor cannot start there.
+    StartBeyondHead {
+        /// Where it was to start.
+        start: Position,
+        /// The position of the next event.
+        head: Position,
+    },
+    /// This node has no session, is leaving, or cannot run the processor.
+    CannotRun {
+        /// Which node.
+        node: NodeId,
+        /// The processor's name.
+        processor: String,
+    },
+    /// The segment does not wait with the event that was to be skipped.
+    WaitsWithOther {
+        /// The processor's name.
+        processor: String,
+        /// Which segment.
+        segment: SegmentId,
+        /// The event that was to be skipped.
+        position: Position,
+        /// The event that it waits with; none if it does not wait.
+        waits_with: Option<Position>,
+    },
+    /// Events of the segment before the one that was to be skipped are not done yet.
+    NotFirst {
+        /// The processor's name.
+        processor: String,
+        /// Which segment.
+        segment: SegmentId,
+        /// The event that was to be skipped.
+        position: Position,
+    },
+    /// The last member, of this name, cannot leave.
+    LastMember(String),
+}
+
+impl From<Passed> for Why {
+    fn from(passed: Passed) -> Self {
+        Self::Invalid(Invalid::Passed(passed))
+    }
+}
+
+impl From<Unfit> for Why {
+    fn from(unfit: Unfit) -> Self {
+        Self::Invalid(Invalid::Limits(unfit))
+    }
+}

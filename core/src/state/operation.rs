@@ -1,0 +1,157 @@
+//! What is remembered of an operation: who changed what, why, and what came of it.
+
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Aim, State, exists};
+use crate::{
+    canonical::Canonical,
+    command::{Change, LetterChange, Operate, Outcome, Selection},
+    id::{LogIndex, NodeId, Position, SegmentId},
+    letter::SequenceKey,
+    principal::Principal,
+    reason::Existing,
+    time::Timestamp,
+};
+
+/// A person's change and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its id.
+    pub operation: Uuid,
+    /// The entry that made it.
+    pub index: LogIndex,
+    /// When.
+    pub recorded: Timestamp,
+    /// Who asked for it, if that is known.
+    pub principal: Option<Principal>,
+    /// Why, in the person's words.
+    pub reason: Option<String>,
+    /// What was done, ...
+    pub kind: ChangeKind,
+    /// ... and to what.
+    pub subject: Subject,
+    /// The digest of the whole change: another change under the same id is refused.
+    pub digest: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What that is still to come to, if anything.
+    pub aim: Option<Aim>,
+}
+
+/// What kind of a change an operation makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each is a variant of `Change`, told apart where that has a flag")]
+pub enum ChangeKind {
+    Create = 1,
+    Delete = 2,
+    Pause = 3,
+    Resume = 4,
+    Release = 5,
+    Claim = 6,
+    Unpin = 7,
+    Retry = 8,
+    Skip = 9,
+    Drop = 10,
+    SetLimits = 11,
+    Expect = 12,
+    Leave = 13,
+    Lead = 14,
+    SkipEvent = 15,
+}
+
+impl ChangeKind {
+    /// Its number in what is digested.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+/// What a change was made to. Several of these may be set: a segment has a processor, and is claimed for a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The name of the processor.
+    pub processor: Option<String>,
+    /// The segment of it.
+    pub segment: Option<SegmentId>,
+    /// The event that the segment waited with.
+    pub position: Option<Position>,
+    /// The sequence that it has set aside; none if the change is made to all of them.
+    pub sequence: Option<SequenceKey>,
+    /// The number of the member, ...
+    pub node: Option<NodeId>,
+    /// ... and its name at that time, if there was such a member.
+    pub member: Option<String>,
+    /// The peer address of a node that is expected.
+    pub address: Option<String>,
+}
+
+impl Change {
+    /// Returns which kind of change it is.
+    #[must_use]
+    pub const fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Create(_) => ChangeKind::Create,
+            Self::Delete(_) => ChangeKind::Delete,
+            Self::Pause(_, true) => ChangeKind::Pause,
+            Self::Pause(_, false) => ChangeKind::Resume,
+            Self::Release(..) => ChangeKind::Release,
+            Self::Claim(..) => ChangeKind::Claim,
+            Self::Unpin(..) => ChangeKind::Unpin,
+            Self::Letters(_, _, LetterChange::Retry) => ChangeKind::Retry,
+            Self::Letters(_, _, LetterChange::Skip) => ChangeKind::Skip,
+            Self::Letters(_, _, LetterChange::Drop) => ChangeKind::Drop,
+            Self::SetLimits(_) => ChangeKind::SetLimits,
+            Self::Expect(_) => ChangeKind::Expect,
+            Self::Leave(_) => ChangeKind::Leave,
+            Self::Lead(..) => ChangeKind::Lead,
+            Self::SkipEvent(..) => ChangeKind::SkipEvent,
+        }
+    }
+
+    /// Returns what it is made to.
+    #[must_use]
+    pub fn subject(&self, state: &State) -> Subject {
+        let of = |name: &String| Subject { processor: Some(name.clone()), ..Subject::default() };
+        let node = |node: &NodeId| {
+            let member = state.members.get(node).map(|member| member.name.clone());
+            Subject { node: Some(*node), member, ..Subject::default() }
+        };
+        match self {
+            Self::Create(definition) => of(&definition.name),
+            Self::Delete(name) | Self::Pause(name, _) => of(name),
+            Self::Release(name, segment) | Self::Unpin(name, segment) => {
+                Subject { segment: Some(*segment), ..of(name) }
+            }
+            Self::Claim(name, segment, to) => {
+                Subject { processor: Some(name.clone()), segment: Some(*segment), ..node(to) }
+            }
+            Self::SkipEvent(name, segment, position) => {
+                Subject { segment: Some(*segment), position: Some(*position), ..of(name) }
+            }
+            Self::Letters(name, Selection::All, _) => of(name),
+            Self::Letters(name, Selection::Sequence(component, sequence), _) => {
+                let sequence = SequenceKey { component: *component, name: sequence.clone() };
+                Subject { sequence: Some(sequence), ..of(name) }
+            }
+            Self::SetLimits(_) => Subject::default(),
+            Self::Expect(peer) => Subject { address: Some(peer.clone()), ..Subject::default() },
+            Self::Leave(to) | Self::Lead(to, _) => node(to),
+        }
+    }
+}
+
+impl Operation {
+    /// Returns the answer to `operate`, which repeats its id: the first outcome, or that it made another change.
+    pub(super) fn again(&self, operate: &Operate) -> Outcome {
+        if self.digest == operate.change.canonical_digest() {
+            return self.outcome.clone();
+        }
+        let (kind, subject) = (self.kind, self.subject.clone());
+        let Self { operation, recorded, .. } = *self;
+        exists(Existing::Operation { operation, kind, subject, recorded })
+    }
+}

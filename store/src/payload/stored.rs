@@ -1,0 +1,260 @@
+//! The bodies of commands whose values will gain fields, as version 0 has them, and what they have gained since.
+//!
+//! The types here are written in this order for all time. A value of `core` may change: it is converted, and what version
+//! 0 has no place for becomes a field of the command (see [`kinds`](super::kinds)). A body without such fields is written
+//! as version 0, so that builds before them read it.
+//!
+//! | command | field | what |
+//! |---|---|---|
+//! | `Found` | 1 | limits after the first 26, each as its number and its value, two varints |
+//! | `Operate` | 1 | the principal, UTF-8 |
+//! | | 2 | limits of `SetLimits`, as above |
+
+use evener_core::{
+    backoff::Backoff,
+    command::{Admit, Change, Found, LetterChange, Operate, Selection},
+    criteria::Criteria,
+    id::{ClusterId, ContextId, NodeId, Position, SegmentId, Term},
+    limits::Limits,
+    principal::Principal,
+    processor::{Definition, Handler, OnError, Start},
+    sequence::Sequencing,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    codec::{DecodeError, put, take_body},
+    fields::{Fields, fields_of},
+    varint,
+};
+
+const FOUND: &str = "a command to found a cluster";
+const OPERATE: &str = "a person's change";
+
+const FOUND_LIMITS: u32 = 1;
+const OPERATE_PRINCIPAL: u32 = 1;
+const OPERATE_LIMITS: u32 = 2;
+
+/// How many limits version 0 has.
+const LIMITS_0: usize = 26;
+
+#[derive(Serialize, Deserialize)]
+struct Found0 {
+    cluster: ClusterId,
+    limits: [u32; LIMITS_0],
+    first: Admit,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Operate0 {
+    operation: Uuid,
+    reason: Option<String>,
+    change: Change0,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Change0 {
+    Create(Definition0),
+    Delete(String),
+    Pause(String, bool),
+    Release(String, SegmentId),
+    Claim(String, SegmentId, NodeId),
+    Unpin(String, SegmentId),
+    Letters(String, Selection, LetterChange),
+    SetLimits([u32; LIMITS_0]),
+    Expect(String),
+    Leave(NodeId),
+    Lead(NodeId, Term),
+    /// Since version 1.
+    SkipEvent(String, SegmentId, Position),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Definition0 {
+    name: String,
+    context: ContextId,
+    handler: Handler,
+    segments: u32,
+    start: Start,
+    criteria: Criteria,
+    sequencing: Sequencing,
+    on_error: OnError,
+    backoff: Backoff,
+}
+
+/// Writes the body of a command to found a cluster, and adds the fields that version 0 lacks.
+pub(super) fn put_found(out: &mut Vec<u8>, fields: &mut Fields, found: &Found) {
+    let Found { cluster, limits, first } = found;
+    put(out, &Found0 { cluster: *cluster, limits: limits_0(limits), first: first.clone() });
+    put_limits(fields, FOUND_LIMITS, limits, LIMITS_0);
+}
+
+/// Reads it.
+pub(super) fn take_found(body: &[u8], fields: &[u8]) -> Result<Found, DecodeError> {
+    let Found0 { cluster, limits, first } = take_body(FOUND, body)?;
+    let mut limits = of_limits_0(limits);
+    for field in fields_of(FOUND, fields) {
+        match field? {
+            (FOUND_LIMITS, bytes) => limits = take_limits(FOUND, limits, bytes)?,
+            (tag, _) => return Err(unknown_field(FOUND, tag)),
+        }
+    }
+    Ok(Found { cluster, limits, first })
+}
+
+/// Writes the body of a person's change, and adds the fields that version 0 lacks.
+pub(super) fn put_operate(out: &mut Vec<u8>, fields: &mut Fields, operate: &Operate) {
+    let Operate { operation, principal, reason, change } = operate;
+    put(out, &Operate0 { operation: *operation, reason: reason.clone(), change: Change0::from(change) });
+    if let Some(Principal(principal)) = principal {
+        fields.put(OPERATE_PRINCIPAL, principal.as_bytes());
+    }
+    if let Change::SetLimits(limits) = change {
+        put_limits(fields, OPERATE_LIMITS, limits, LIMITS_0);
+    }
+}
+
+/// Reads it.
+pub(super) fn take_operate(body: &[u8], fields: &[u8]) -> Result<Operate, DecodeError> {
+    let Operate0 { operation, reason, change } = take_body(OPERATE, body)?;
+    let (mut principal, mut change) = (None, Change::from(change));
+    for field in fields_of(OPERATE, fields) {
+        match (field?, &mut change) {
+            ((OPERATE_PRINCIPAL, name), _) => principal = Some(Principal(text(OPERATE, name)?)),
+            ((OPERATE_LIMITS, bytes), Change::SetLimits(limits)) => *limits = take_limits(OPERATE, *limits, bytes)?,
+            ((tag, _), _) => return Err(unknown_field(OPERATE, tag)),
+        }
+    }
+    Ok(Operate { operation, principal, reason, change })
+}
+
+/// A field that this build does not know: what it changes must not be guessed.
+pub(super) fn unknown_field(what: &'static str, tag: u32) -> DecodeError {
+    DecodeError::Newer { what, how: format!("its field {tag} is") }
+}
+
+fn text(what: &'static str, bytes: &[u8]) -> Result<String, DecodeError> {
+    let text = std::str::from_utf8(bytes);
+    text.map(str::to_owned).map_err(|_| DecodeError::Broken { what, cause: "a text in it is not UTF-8".into() })
+}
+
+/// The limits that version 0 has.
+fn limits_0(limits: &Limits) -> [u32; LIMITS_0] {
+    let mut values = [0; LIMITS_0];
+    values.iter_mut().zip(limits.rows()).for_each(|(value, (_, is, ..))| *value = is);
+    values
+}
+
+fn of_limits_0(values: [u32; LIMITS_0]) -> Limits {
+    let mut limits = Limits::WITHOUT;
+    for (number, value) in (1..).zip(values) {
+        limits.set(number, value);
+    }
+    limits
+}
+
+/// Adds the limits beyond the first `base`, without those that have the value that stands for an absent one.
+fn put_limits(fields: &mut Fields, tag: u32, limits: &Limits, base: usize) {
+    let mut bytes = Vec::new();
+    for ((limit, value, ..), (_, absent, ..)) in limits.rows().zip(Limits::WITHOUT.rows()).skip(base) {
+        if value != absent {
+            varint::encode(u64::from(limit.number()), &mut bytes);
+            varint::encode(u64::from(value), &mut bytes);
+        }
+    }
+    if !bytes.is_empty() {
+        fields.put(tag, &bytes);
+    }
+}
+
+fn take_limits(what: &'static str, mut limits: Limits, mut bytes: &[u8]) -> Result<Limits, DecodeError> {
+    let broken = || DecodeError::Broken { what, cause: "its limits end too early".into() };
+    while !bytes.is_empty() {
+        let mut number = || varint::decode(&mut bytes).map_err(|_| broken());
+        let (number, value) = (number()?, u32::try_from(number()?).map_err(|_| broken())?);
+        if !u16::try_from(number).is_ok_and(|number| limits.set(number, value)) {
+            return Err(DecodeError::Newer { what, how: format!("its limit {number} is") });
+        }
+    }
+    Ok(limits)
+}
+
+impl From<&Change> for Change0 {
+    fn from(change: &Change) -> Self {
+        match change {
+            Change::Create(definition) => Self::Create(definition.as_ref().into()),
+            Change::Delete(name) => Self::Delete(name.clone()),
+            Change::Pause(name, paused) => Self::Pause(name.clone(), *paused),
+            Change::Release(name, segment) => Self::Release(name.clone(), *segment),
+            Change::Claim(name, segment, node) => Self::Claim(name.clone(), *segment, *node),
+            Change::Unpin(name, segment) => Self::Unpin(name.clone(), *segment),
+            Change::Letters(name, selection, change) => Self::Letters(name.clone(), selection.clone(), *change),
+            Change::SetLimits(limits) => Self::SetLimits(limits_0(limits)),
+            Change::Expect(peer) => Self::Expect(peer.clone()),
+            Change::Leave(node) => Self::Leave(*node),
+            Change::Lead(node, term) => Self::Lead(*node, *term),
+            Change::SkipEvent(name, segment, position) => Self::SkipEvent(name.clone(), *segment, *position),
+        }
+    }
+}
+
+impl From<Change0> for Change {
+    fn from(change: Change0) -> Self {
+        match change {
+            Change0::Create(definition) => Self::Create(Box::new(definition.into())),
+            Change0::Delete(name) => Self::Delete(name),
+            Change0::Pause(name, paused) => Self::Pause(name, paused),
+            Change0::Release(name, segment) => Self::Release(name, segment),
+            Change0::Claim(name, segment, node) => Self::Claim(name, segment, node),
+            Change0::Unpin(name, segment) => Self::Unpin(name, segment),
+            Change0::Letters(name, selection, change) => Self::Letters(name, selection, change),
+            Change0::SetLimits(limits) => Self::SetLimits(of_limits_0(limits)),
+            Change0::Expect(peer) => Self::Expect(peer),
+            Change0::Leave(node) => Self::Leave(node),
+            Change0::Lead(node, term) => Self::Lead(node, term),
+            Change0::SkipEvent(name, segment, position) => Self::SkipEvent(name, segment, position),
+        }
+    }
+}
+
+impl From<&Definition> for Definition0 {
+    fn from(definition: &Definition) -> Self {
+        let Definition { name, context, handler, segments, start, criteria, sequencing, on_error, backoff } =
+            definition.clone();
+        Self { name, context, handler, segments, start, criteria, sequencing, on_error, backoff }
+    }
+}
+
+impl From<Definition0> for Definition {
+    fn from(definition: Definition0) -> Self {
+        let Definition0 { name, context, handler, segments, start, criteria, sequencing, on_error, backoff } =
+            definition;
+        Self { name, context, handler, segments, start, criteria, sequencing, on_error, backoff }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_a_version_has_no_place_for_are_kept_in_a_field() {
+        let limits = Limits { own_attempts: 7, token_items_max: 9, ..Limits::DEFAULT };
+        for base in [0, 20, LIMITS_0] {
+            let mut fields = Fields::default();
+            put_limits(&mut fields, 1, &limits, base);
+            let mut known = Limits::WITHOUT;
+            for (limit, value, ..) in limits.rows().take(base) {
+                assert!(known.set(limit.number(), value));
+            }
+            for field in fields_of(FOUND, fields.bytes()) {
+                known = take_limits(FOUND, known, field.unwrap().1).unwrap();
+            }
+            assert_eq!(known, limits, "{base}");
+        }
+        let newer = take_limits(FOUND, limits, &[27, 1]).unwrap_err();
+        assert!(newer.is_from_a_newer_build(), "{newer}");
+        assert!(!take_limits(FOUND, limits, &[26]).unwrap_err().is_from_a_newer_build());
+    }
+}
