@@ -2,15 +2,10 @@
 //! other. Every append is all or nothing and its ids make it harmless to repeat, so an import that ended can
 //! simply be run again.
 
+mod lines;
 mod waiting;
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{BufRead, BufReader, IsTerminal, Read},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs::File, io::IsTerminal, path::PathBuf, time::Duration};
 
 use evener_core::{
     append::{Appended, Request},
@@ -20,6 +15,7 @@ use evener_core::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use lines::{LINE_BYTES_MAX, Lines};
 use waiting::Waiting;
 
 use super::{
@@ -38,8 +34,6 @@ use crate::{
 
 /// Bytes of the events of one append: well below what an append may have.
 const APPEND_BYTES: usize = 256 << 10;
-/// The longest line that is read.
-const LINE_BYTES_MAX: u64 = 8 << 20;
 /// How long one append is repeated: longer than a cluster takes to recover from anything it recovers from alone.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -58,12 +52,14 @@ A JSON array is made lines of by `jq -c '.[]'`, objects over several lines by `j
 ///
 /// It takes what `evener export` and `evener read` write, as in `evener read | evener import - --server URL`, and what
 /// GET /events answers: its last line, {"next":P,"marker":M}, is no event and is passed over.
+///
+/// From a pipe, as in `tail -f FILE | evener import -`, events are sent as soon as the input pauses.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE, mut_arg("timeout", |arg| arg.help(TIMEOUT)))]
 pub struct Args {
     /// The file; - is stdin
     file: PathBuf,
-    /// Events of one append
+    /// Events of one append, at most
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=5_000))]
     batch: u16,
     /// The event store: `default` or `system`
@@ -95,7 +91,7 @@ impl Args {
     /// Imports, and says what was stored, also where it ends early.
     pub fn run(self) -> Result<(), ApiError> {
         let context = self.context.as_deref().map_or(Ok(ContextId::DEFAULT), wire::context)?;
-        let (source, bytes) = open(&self.file)?;
+        let (lines, bytes) = open(&self.file)?;
         let bar = self.bar(bytes);
         let client = self.server.client_with(PATIENCE)?;
         let patience = self.server.timeout.unwrap_or(PATIENCE);
@@ -112,7 +108,7 @@ impl Args {
         };
         let result = block_on(async {
             tokio::select! {
-                result = import.run(source) => result,
+                result = import.run(lines) => result,
                 _ = tokio::signal::ctrl_c() => {
                     Err(ApiError::new(&codes::INTERRUPTED, "the import was interrupted"))
                 }
@@ -124,7 +120,7 @@ impl Args {
         if self.quiet {
             return Ok(());
         }
-        self.server.format().show(&summary, || format!("{}\n", words(&summary)))
+        self.server.format().show_done(&summary, || format!("{}\n", words(&summary)))
     }
 
     fn bar(&self, bytes: Option<u64>) -> ProgressBar {
@@ -139,14 +135,19 @@ impl Args {
     }
 }
 
-fn open(path: &PathBuf) -> Result<(Box<dyn BufRead>, Option<u64>), ApiError> {
-    if path.to_str() == Some("-") {
-        return Ok((Box::new(BufReader::new(std::io::stdin())), None));
-    }
-    let failed = |error| ApiError::new(&codes::FILE, format!("failed to read {}: {error}", path.display()));
-    let file = File::open(path).map_err(failed)?;
-    let bytes = file.metadata().map_err(failed)?.len();
-    Ok((Box::new(BufReader::with_capacity(1 << 20, file)), Some(bytes)))
+fn open(path: &PathBuf) -> Result<(Lines, Option<u64>), ApiError> {
+    let failed = |error| ApiError::new(&codes::FILE, format!("failed to read {}: {error}", name_of(path)));
+    let standard = path.to_str() == Some("-");
+    let file = if standard { stdin() } else { File::open(path) }.map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let lines = if metadata.is_file() { Lines::of_file(file) } else { Lines::of_pipe(file) };
+    Ok((lines.map_err(failed)?, metadata.is_file().then_some(metadata.len())))
+}
+
+/// Standard input as a file of its own, so that its kind can be told.
+fn stdin() -> std::io::Result<File> {
+    use std::os::fd::AsFd;
+    std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
 /// Whether a line is the last one that a read is answered with.
@@ -209,18 +210,16 @@ struct Import {
 }
 
 impl Import {
-    async fn run(&mut self, mut source: Box<dyn BufRead>) -> Result<(), ApiError> {
+    async fn run(&mut self, mut lines: Lines) -> Result<(), ApiError> {
         self.show();
-        let mut line = Vec::new();
         for number in 1.. {
-            line.clear();
-            let read = source.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
-            let read = read.map_err(|error| {
+            if lines.pauses() {
+                self.send().await?;
+            }
+            let Some(line) = lines.next().await else { break };
+            let line = line.map_err(|error| {
                 ApiError::new(&codes::FILE, format!("failed to read line {number} of {}: {error}", self.name))
             })?;
-            if read == 0 {
-                break;
-            }
             if !line.trim_ascii().is_empty() {
                 match self.event(number, &line) {
                     Ok(event) => self.take(number, event).await?,
@@ -232,7 +231,7 @@ impl Import {
                     }
                 }
             }
-            self.read += read as u64;
+            self.read += line.len() as u64;
         }
         self.send().await
     }
