@@ -30,6 +30,7 @@ impl Code {
             "EV0601" => 7,
             "EV0606" => 8,
             "EV0608" => 9,
+            "EV0609" => 10,
             "EV0901" | "EV0999" => 1,
             _ => self.class.exit_code(),
         }
@@ -48,6 +49,7 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (7, "no server answers"),
     (8, "waited in vain"),
     (9, "caught up, and not everything was handled (`wait caught-up --strict`)"),
+    (10, "done, and its answer could not be written to standard output"),
 ];
 
 /// The code named `id`, exactly.
@@ -334,6 +336,16 @@ codes! {
         "`evener dead-letter list NAME` shows what failed and why; mend it, then `evener dead-letter retry NAME --all`",
         "A processor that has caught up has passed every event: it has handled it, or set it aside because its handler \
          kept failing. `evener wait caught-up --strict` ends with status 9 where something is set aside.";
+    ANSWER_LOST = "EV0609" Unknown 500 "it was done, and the answer could not be written to standard output",
+        "do not take it for a failure: it was done; the message has the answer",
+        "The server did what was asked and answered; then standard output refused the answer, as a full disk does. \
+         The command ends with status 10. To repeat it with the same id (`--id`, `--operation`), or to run the same \
+         import again, does nothing twice.";
+    NOT_CONFIRMED = "EV0610" Refused 422 "a change that gives something up was not confirmed",
+        "add --yes to do it without a question; --dry-run tells what would be given up",
+        "What is dropped, skipped, deleted or removed for good cannot be had back. So the command tells what would be \
+         lost and asks at the terminal; in a script, where nobody can be asked, --yes says that it is meant. Nothing \
+         was changed. Over HTTP nothing is asked.";
 
     UNAUTHORIZED = "EV0700" Unauthorized 401 "the request does not say who asks",
         "nothing yet: this version asks nobody for a token",

@@ -91,7 +91,7 @@ impl Args {
         let Reply::Appended(appended) = &reply else { unreachable!("an append is answered with its place") };
         let json = wire::encode(&reply).expect("it is no page");
         let json: serde_json::Value = serde_json::from_slice(&json).expect("it was written just now");
-        self.server.format().show(&json, || {
+        self.server.format().show_done(&json, || {
             let (first, next) = (appended.first, appended.next);
             let again = if appended.repeated { " already" } else { "" };
             if events == 1 {

@@ -1,6 +1,6 @@
 //! What several commands take.
 
-use std::{path::Path, time::Duration};
+use std::{io::IsTerminal, path::Path, time::Duration};
 
 use clap::Args;
 use evener_core::{
@@ -9,7 +9,10 @@ use evener_core::{
 };
 use uuid::Uuid;
 
-use super::{block_on, leaderless, output::Format};
+use super::{
+    block_on, leaderless,
+    output::{Format, some},
+};
 use crate::{
     client::Client,
     codes,
@@ -34,7 +37,7 @@ pub struct Server {
 #[derive(Clone, Debug, Args)]
 pub struct Whom {
     /// Servers of the cluster: the next is asked when one fails
-    #[arg(long, env = "EVENER_SERVER", value_name = "URL[,URL…]", default_value = "http://127.0.0.1:4750")]
+    #[arg(long, env = "EVENER_SERVER", value_name = "URL[,URL…]", default_value = DEFAULT_SERVER)]
     pub server: String,
     /// How to show the answer
     #[arg(short, long, value_name = "FORMAT")]
@@ -44,7 +47,7 @@ pub struct Whom {
 impl Server {
     /// A client of these servers.
     pub fn client(&self) -> Result<Client, ApiError> {
-        let client = Client::connect(&self.whom.server)?;
+        let client = Client::connect(self.whom.servers())?;
         Ok(match self.timeout {
             Some(time) => client.within(time),
             None => client,
@@ -75,6 +78,17 @@ impl Server {
     }
 }
 
+/// Whom to ask unless somebody says otherwise.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:4750";
+
+impl Whom {
+    /// Returns the servers to ask. An empty variable is one that nobody has set; an empty flag is a mistake.
+    pub fn servers(&self) -> &str {
+        let unset = std::env::var_os("EVENER_SERVER").is_some_and(|servers| servers.is_empty());
+        if self.server.is_empty() && unset { DEFAULT_SERVER } else { &self.server }
+    }
+}
+
 /// What every change can say.
 #[derive(Clone, Debug, Args)]
 pub struct Changing {
@@ -98,14 +112,79 @@ impl Changing {
     }
 
     /// Makes a change and shows what came of it, to people in these words.
-    pub fn tell(self, doing: &str, what: What, words: impl FnOnce(&Operation) -> String) -> Result<(), ApiError> {
+    pub fn tell(self, doing: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
         let operation = self.operation.unwrap_or_else(Uuid::new_v4);
         let change = Change { operation, principal: None, reason: self.reason, dry_run: self.dry_run, what };
         let answer = self.server.ask(doing, change).map_err(|error| again(error, "--operation", &operation));
         let Reply::Operation(operation) = answer? else {
             unreachable!("a change is answered with an operation");
         };
-        self.server.format().show(&operation, || words(&operation))
+        let format = self.server.format();
+        if operation.dry_run {
+            return format.show(&operation, || words(&operation));
+        }
+        format.show_done(&operation, || words(&operation))
+    }
+}
+
+/// What a change can say that gives something up for good.
+#[derive(Clone, Debug, Args)]
+pub struct GivingUp {
+    /// Do it without asking: needed in scripts, where nobody can be asked
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub changing: Changing,
+}
+
+impl GivingUp {
+    /// Makes a change that somebody has confirmed, and shows what came of it.
+    pub fn change(self, doing: &str, what: What) -> Result<(), ApiError> {
+        self.tell(doing, what, |operation| sentence(doing, operation))
+    }
+
+    /// As [`change`](Self::change), in these words for people.
+    pub fn tell(self, doing: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
+        if !self.yes && !self.changing.dry_run {
+            self.confirm(doing, &what)?;
+        }
+        self.changing.tell(doing, what, words)
+    }
+
+    /// Asks whoever sits at the terminal whether to give up what the server counts.
+    fn confirm(&self, doing: &str, what: &What) -> Result<(), ApiError> {
+        let trial = Change { dry_run: true, ..Change::new(what.clone()) };
+        let Reply::Operation(trial) = self.changing.server.ask(doing, trial)? else {
+            unreachable!("a change is answered with an operation");
+        };
+        if trial.changed == Some(0) {
+            return Ok(());
+        }
+        let stake = stake(doing, what, &trial);
+        if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+            return Err(ApiError::new(&codes::NOT_CONFIRMED, format!("{stake}, and there is no terminal to ask at")));
+        }
+        eprint!("{stake}. Go on? [y/N] ");
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" if read.is_ok() => Ok(()),
+            _ => Err(ApiError::new(&codes::NOT_CONFIRMED, format!("{doing}: not confirmed, so nothing was changed"))),
+        }
+    }
+}
+
+/// What would be lost by a change.
+fn stake(doing: &str, what: &What, trial: &Operation) -> String {
+    let (touched, events) = (trial.changed.unwrap_or(0), trial.events.unwrap_or(0));
+    let (sequences, lost) = (some(touched, "sequence"), some(events, "event"));
+    match what {
+        What::Delete(_) if events == 0 => format!("{doing} gives up its progress"),
+        What::Delete(_) => format!("{doing} gives up its progress and {lost} set aside"),
+        What::Drop(..) => format!("{doing} gives up {lost} of {sequences}"),
+        What::Skip(..) => format!("{doing} gives up {lost}, the first of each of {sequences}"),
+        What::Leave(node) => format!("{doing} is for ever: {node} cannot come back with the data that it has"),
+        _ => doing.to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     Server,
-    args::{Changing, name},
+    args::{Changing, GivingUp, name},
     fold::{folded, ranges},
     output::{count, maybe, table},
 };
@@ -31,7 +31,7 @@ pub enum Command {
         #[arg(value_parser = name())]
         node: String,
         #[command(flatten)]
-        changing: Changing,
+        giving_up: GivingUp,
     },
     /// Let another member lead
     Transfer {
@@ -48,7 +48,7 @@ impl Command {
         match self {
             Self::Status(server) => status(&server),
             Self::Join { peer, changing } => changing.change(&format!("join {peer}"), What::Join(peer)),
-            Self::Leave { node, changing } => changing.change(&format!("leave {node}"), What::Leave(node)),
+            Self::Leave { node, giving_up } => giving_up.change(&format!("leave {node}"), What::Leave(node)),
             Self::Transfer { node, changing } => changing.change("transfer", What::Transfer(node)),
         }
     }

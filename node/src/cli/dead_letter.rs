@@ -7,7 +7,7 @@ use evener_core::{command::Selection, id::ComponentId};
 
 use super::{
     Server,
-    args::{Changing, name, number},
+    args::{Changing, GivingUp, name, number},
     block_on, leaderless, not_yet,
     output::{count, due, maybe, some, table},
 };
@@ -42,11 +42,29 @@ pub enum Command {
     /// Change a letter's payload (not built yet)
     Edit(not_yet::Args),
     /// Try it now, its attempts counted anew; what comes of it the list shows
-    Retry(Which),
+    Retry(Retried),
     /// Pass over the event that fails, and try the one behind it
-    Skip(Which),
+    Skip(GivenUp),
     /// Give up all its events
-    Drop(Which),
+    Drop(GivenUp),
+}
+
+/// Which sequences of a processor are tried again
+#[derive(Debug, Args)]
+pub struct Retried {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+/// Which sequences of a processor are given up, or their first events
+#[derive(Debug, Args)]
+pub struct GivenUp {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    giving_up: GivingUp,
 }
 
 /// Which sequences of a processor
@@ -65,8 +83,6 @@ pub struct Which {
     /// All that is set aside
     #[arg(long)]
     all: bool,
-    #[command(flatten)]
-    changing: Changing,
 }
 
 impl Command {
@@ -76,23 +92,41 @@ impl Command {
             Self::List { name, server } => list(&name, &server),
             Self::Show { name, sequence, server } => show::show(&name, &sequence, &server),
             Self::Edit(_) => Err(ApiError::not_yet(&format!("`{}`", Verb::Edit.row().words))),
-            Self::Retry(which) => which.change("retry", What::Retry),
-            Self::Skip(which) => which.change("skip", What::Skip),
-            Self::Drop(which) => which.change("drop", What::Drop),
+            Self::Retry(Retried { which, changing }) => {
+                let (name, doing, selection) = which.told("retry");
+                changing.tell(&doing, What::Retry(name.clone(), selection), |done| sentence("retry", &name, done))
+            }
+            Self::Skip(given_up) => given_up.change("skip", What::Skip),
+            Self::Drop(given_up) => given_up.change("drop", What::Drop),
         }
     }
 }
 
-impl Which {
+impl GivenUp {
     fn change(self, verb: &str, what: impl FnOnce(String, Selection) -> What) -> Result<(), ApiError> {
+        let Self { which, giving_up } = self;
+        let one = which.sequence.is_some();
+        let (name, doing, selection) = which.told(verb);
+        let (what, words) = (what(name.clone(), selection), |done: &Operation| sentence(verb, &name, done));
+        // One event of a sequence that is named is what `skip` says; no question makes that clearer.
+        if one && verb == "skip" {
+            return giving_up.changing.tell(&doing, what, words);
+        }
+        giving_up.tell(&doing, what, words)
+    }
+}
+
+impl Which {
+    /// The processor, what is done to which of its sequences in words, and which they are.
+    fn told(self, verb: &str) -> (String, String, Selection) {
         let (label, selection) = match self.sequence {
             Some(sequence) => {
                 (format!("sequence '{sequence}'"), Selection::Sequence(ComponentId(self.component), sequence))
             }
             None => ("all sequences".to_owned(), Selection::All),
         };
-        let (name, doing) = (self.name.clone(), format!("{verb} {label} of {}", self.name));
-        self.changing.tell(&doing, what(self.name, selection), |operation| sentence(verb, &name, operation))
+        let doing = format!("{verb} {label} of {}", self.name);
+        (self.name, doing, selection)
     }
 }
 
@@ -103,15 +137,17 @@ fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
     if touched == 0 {
         return format!("nothing of {name} is set aside\n");
     }
+    let lost = operation.events.map(|events| some(events, "event"));
     if operation.dry_run {
-        let what = match verb {
-            "skip" => format!("skip {}, the first of {}", some(touched, "event"), each(&sequences, touched)),
-            _ => format!("{verb} {sequences}"),
+        let what = match (verb, lost) {
+            ("skip", _) => format!("skip {}, the first of {}", some(touched, "event"), each(&sequences, touched)),
+            (_, Some(lost)) => format!("{verb} {lost}, of {sequences}"),
+            (_, None) => format!("{verb} {sequences}"),
         };
         return format!("it would {what} of {name}; nothing was changed\n");
     }
-    let (is, it, its) =
-        if touched == 1 { ("is", "it", "its first event") } else { ("are", "them", "their first events") };
+    let lost = lost.map(|lost| format!("{lost} of ")).unwrap_or_default();
+    let (is, its) = if touched == 1 { ("is", "its first event") } else { ("are", "their first events") };
     let see = format!("what comes of it: evener dead-letter list {name}, where what is handled is gone");
     match verb {
         "retry" => format!(
@@ -119,7 +155,7 @@ fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
              by `evener processor pause {name}` and `resume`, before a retry\n"
         ),
         "skip" => format!("{sequences} of {name} went past {its}, and {is} tried again behind it\n{see}\n"),
-        _ => format!("{sequences} of {name} {is} given up; all events of {it} count as skipped\n"),
+        _ => format!("{lost}{sequences} of {name} are given up: they count as skipped\n"),
     }
 }
 
@@ -175,7 +211,9 @@ mod tests {
 
     fn told(verb: &str, changed: u64, dry_run: bool) -> String {
         let (operation, state, note) = (Uuid::nil(), OperationState::Done, Note::default());
-        sentence(verb, "totals", &Operation { operation, state, why: None, changed: Some(changed), dry_run, note })
+        let changed = Some(changed);
+        let events = (verb != "retry").then_some(900);
+        sentence(verb, "totals", &Operation { operation, state, why: None, changed, events, dry_run, note })
     }
 
     #[test]
@@ -183,7 +221,7 @@ mod tests {
         let retried = told("retry", 2, false);
         assert!(retried.starts_with("2 sequences of totals are tried again now, from their first events on\n"));
         assert!(retried.contains("evener dead-letter list totals"), "{retried}");
-        assert!(told("drop", 1, false).starts_with("1 sequence of totals is given up"));
+        assert!(told("drop", 1, false).starts_with("900 events of 1 sequence of totals are given up"));
         assert_eq!(
             told("skip", 1, true),
             "it would skip 1 event, the first of 1 sequence of totals; nothing was changed\n"
@@ -192,7 +230,7 @@ mod tests {
             told("skip", 2, true),
             "it would skip 2 events, the first of each of 2 sequences of totals; nothing was changed\n"
         );
-        assert_eq!(told("drop", 3, true), "it would drop 3 sequences of totals; nothing was changed\n");
+        assert_eq!(told("drop", 3, true), "it would drop 900 events, of 3 sequences of totals; nothing was changed\n");
         assert_eq!(told("retry", 0, false), "nothing of totals is set aside\n");
     }
 

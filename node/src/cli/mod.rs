@@ -43,6 +43,7 @@ use crate::{codes, error::ApiError};
 
 pub use args::Server;
 pub use output::Format;
+pub(crate) use output::cut;
 
 /// An event store and event processor in one.
 #[derive(Debug, Parser)]

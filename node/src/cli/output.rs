@@ -46,6 +46,17 @@ impl Format {
     }
 }
 
+impl Format {
+    /// Writes the answer to something that was done, as [`show`](Self::show). If it cannot be written, the error says
+    /// what was done: whoever reads only the exit status must not take it for a failure of that.
+    pub fn show_done(self, answer: &impl Serialize, words: impl Fn() -> String) -> Result<(), ApiError> {
+        self.show(answer, &words).map_err(|error| {
+            let message = format!("{}; the answer to it is lost: {}", words().trim_end(), error.message);
+            ApiError::new(&codes::ANSWER_LOST, message)
+        })
+    }
+}
+
 /// Writes to stdout. Where nobody reads any more, as behind `head`, the command ends without a complaint.
 pub fn say(text: &str) -> Result<(), ApiError> {
     let mut out = std::io::stdout().lock();

@@ -6,7 +6,7 @@ use evener_core::processor::OnError;
 
 use super::{
     Server,
-    args::{Changing, name, number, number_from_1, sentence},
+    args::{Changing, GivingUp, name, number, number_from_1, sentence},
     block_on,
     fold::{folded, segments},
     not_yet,
@@ -35,7 +35,13 @@ pub enum Command {
     /// Create a processor
     Create(Box<Create>),
     /// Delete a processor, its progress and what it has set aside
-    Delete(Named),
+    Delete {
+        /// Its name
+        #[arg(value_parser = name())]
+        name: String,
+        #[command(flatten)]
+        giving_up: GivingUp,
+    },
     /// Stop a processor
     Pause(Named),
     /// Let it go on
@@ -180,7 +186,7 @@ impl Command {
             Self::List(server) => list(&server),
             Self::Show { name, server } => show(name, &server),
             Self::Create(create) => create.run(),
-            Self::Delete(named) => named.change("delete", What::Delete),
+            Self::Delete { name, giving_up } => giving_up.change(&format!("delete {name}"), What::Delete(name)),
             Self::Pause(named) => named.change("pause", What::Pause),
             Self::Resume(named) => named.change("resume", What::Resume),
             Self::Unpin(of) => of.change("unpin", What::Unpin),
@@ -258,7 +264,7 @@ impl Create {
             exec: self.exec,
             webhook: self.webhook,
             segments: self.segments,
-            start: self.start.as_deref().map(StartAt::of_word),
+            start: self.start.as_deref().map(StartAt::of_word).transpose()?,
             types: self.types,
             tags: self.tags,
             sequencing: self.sequencing,

@@ -20,6 +20,7 @@ fn every_verb_has_its_words_and_says_what_it_does() {
         let takes = |flag: &str| found.get_arguments().any(|arg| arg.get_long() == Some(flag));
         if row.change && !row.not_yet {
             assert!(takes("reason") && takes("dry-run") && takes("server"), "{}", row.words);
+            assert_eq!(takes("yes"), row.verb.gives_up(), "{}", row.words);
         }
     }
 }

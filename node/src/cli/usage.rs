@@ -31,9 +31,7 @@ pub fn complain(mut error: clap::Error, words: impl Iterator<Item = String>) -> 
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    if let Some(tip) = tip(&error, words) {
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
-    }
+    improve(&mut error, &words.collect::<Vec<_>>());
     let text = error.render();
     if std::io::stderr().is_terminal() {
         eprint!("{}", text.ansi());
@@ -45,6 +43,37 @@ pub fn complain(mut error: clap::Error, words: impl Iterator<Item = String>) -> 
     }
     ExitCode::from(codes::USAGE.exit_code())
 }
+
+/// Puts the tips that help in place of those that do not.
+fn improve(error: &mut clap::Error, words: &[String]) {
+    if let Some(tip) = tip(error, words.iter().cloned()) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    suggest_built_commands(error, &called(words.iter().cloned()));
+}
+
+/// Leaves out of the suggestions what is hidden or not built yet.
+fn suggest_built_commands(error: &mut clap::Error, command: &Command) {
+    let kind = ContextKind::SuggestedSubcommand;
+    let suggested = match error.get(kind) {
+        Some(ContextValue::String(word)) => vec![word.clone()],
+        Some(ContextValue::Strings(words)) => words.clone(),
+        _ => return,
+    };
+    let about = |command: &Command| command.get_about().map(ToString::to_string).unwrap_or_default();
+    let built = |word: &String| {
+        let found = command.find_subcommand(word);
+        found.is_some_and(|found| !found.is_hide_set() && !about(found).ends_with(NOT_BUILT))
+    };
+    let suggested: Vec<String> = suggested.into_iter().filter(built).collect();
+    error.remove(kind);
+    if !suggested.is_empty() {
+        error.insert(kind, ContextValue::Strings(suggested));
+    }
+}
+
+/// How the help of a command ends that is not built yet.
+const NOT_BUILT: &str = "(not built yet)";
 
 /// A tip for a flag that is a word by its place (`--stream x` for `x`), and for a word that is a flag's value. Clap
 /// would say how to pass it as the value of something else.
@@ -82,11 +111,9 @@ mod tests {
     use super::*;
 
     fn told(line: &str) -> String {
-        let words = || line.split(' ').map(str::to_owned);
-        let mut error = command().try_get_matches_from(words()).expect_err("the line is wrong");
-        if let Some(tip) = tip(&error, words()) {
-            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
-        }
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let mut error = command().try_get_matches_from(&words).expect_err("the line is wrong");
+        improve(&mut error, &words);
         error.render().to_string()
     }
 
@@ -106,6 +133,22 @@ mod tests {
     #[test]
     fn what_is_misspelt_keeps_the_tip_of_the_nearest() {
         assert!(told("evener read --tags x").contains("'--tag'"), "{}", told("evener read --tags x"));
+    }
+
+    #[test]
+    fn only_what_is_built_is_suggested() {
+        let told = told("evener sevre");
+        assert!(told.contains("'serve'") && !told.contains("reserve") && !told.contains("restore"), "{told}");
+        for (line, not_built) in [
+            ("evener verfy", "'verify'"),
+            ("evener docter", "'doctor'"),
+            ("evener processor splt p", "'split'"),
+            ("evener dead-letter edt p", "'edit'"),
+        ] {
+            let told = super::tests::told(line);
+            assert!(!told.contains(not_built), "{line}: {told}");
+        }
+        assert!(super::tests::told("evener processor pasue p").contains("'pause'"));
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Command {
 impl Until {
     /// A client that does not repeat by itself: what is missing is told when the time is over.
     fn client(&self) -> Result<Client, ApiError> {
-        Ok(Client::connect(&self.whom.server)?.with_patience(Duration::ZERO))
+        Ok(Client::connect(self.whom.servers())?.with_patience(Duration::ZERO))
     }
 
     /// Looks until it is so; `what` names that.

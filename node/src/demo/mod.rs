@@ -83,8 +83,11 @@ pub async fn run(options: Options) -> Result<Ending, String> {
 async fn play(options: &Options, folder: &Path) -> Result<Option<Report>, String> {
     let mut interrupt = Interrupt::listen();
     let mut view = View::new(options.headless);
-    view.says(&format!("three nodes start in {}", folder.display()));
     let mut nodes = Nodes::plan(&options.program, folder, 3)?;
+    if let (false, Some((name, url))) = (options.headless, nodes.each_url().first()) {
+        eprintln!("page: {url} (of {name}, once it has started)");
+    }
+    view.says(&format!("three nodes start in {}", folder.display()));
     let ran = with(options, folder, &mut nodes, &mut view, &mut interrupt).await;
     view.close();
     nodes.end().await;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Change, Note, Operation, OperationState, What, change_log,
+    Change, Note, Operation, OperationState, What, change_log, letters,
     local::{ANSWER_WAIT, Engine, name_of, time_text},
     members,
 };
@@ -19,7 +19,7 @@ use crate::{codes, error::ApiError};
 
 /// Makes a change, or says what it would come to.
 pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiError> {
-    let id = change.operation;
+    let (id, events) = (change.operation, letters::given_up(&engine.cluster().state(), &change.what));
     let answer = match &change.what {
         What::Transfer(name) => members::transfer(engine, name.as_deref(), &change).await,
         What::Leave(name) => members::leave(engine, name, &change).await,
@@ -31,7 +31,7 @@ pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiErr
             change_log::changed(&change, &done);
             let Done { state, why, changed } = done;
             let note = Note::default();
-            Ok(Operation { operation: id, state, why, changed, dry_run: change.dry_run, note })
+            Ok(Operation { operation: id, state, why, changed, events, dry_run: change.dry_run, note })
         }
         Err(error) => Err(error.operation(id)),
     }
@@ -52,7 +52,7 @@ pub fn operation(engine: &Engine, id: Uuid) -> Result<Operation, ApiError> {
         }
     };
     let note = Note { recorded: Some(time_text(known.recorded)), reason: known.reason.clone() };
-    Ok(Operation { operation: id, state: reached, why, changed, dry_run: false, note })
+    Ok(Operation { operation: id, state: reached, why, changed, events: None, dry_run: false, note })
 }
 
 /// What came of it, before it has its name.

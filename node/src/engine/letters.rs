@@ -1,9 +1,15 @@
 //! What a processor has set aside.
 
-use evener_core::{hash, letter::Waiting, sequence::Sequencing};
+use evener_core::{
+    command::Selection,
+    hash,
+    letter::{SetAside, Waiting},
+    sequence::Sequencing,
+    state::State,
+};
 
 use super::{
-    DeadLetter, Letter,
+    DeadLetter, Letter, What,
     local::{Engine, Now, name_of},
 };
 use crate::{codes, error::ApiError};
@@ -34,6 +40,24 @@ pub fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
         segment: processor.share_of(hash::sequence(key.name.as_bytes())).map(|(id, _)| id.0),
     });
     Ok(letters.collect())
+}
+
+/// Counts the events that a change gives up, if it is one that does.
+pub fn given_up(state: &State, what: &What) -> Option<u64> {
+    let letters = |name: &str, which: &Selection, of: fn(&SetAside) -> usize| {
+        let set_aside = state.processor(name).into_iter().flat_map(|processor| &processor.set_aside);
+        let meant = set_aside.filter(|(key, _)| match which {
+            Selection::All => true,
+            Selection::Sequence(component, name) => key.component == *component && key.name == *name,
+        });
+        Some(meant.map(|(_, aside)| of(aside) as u64).sum())
+    };
+    match what {
+        What::Drop(name, which) => letters(name, which, |aside| aside.letters.len()),
+        What::Skip(name, which) => letters(name, which, |aside| aside.letters.len().min(1)),
+        What::Delete(name) => letters(name, &Selection::All, |aside| aside.letters.len()),
+        _ => None,
+    }
 }
 
 /// What people call a sequence.

@@ -298,6 +298,9 @@ pub struct Operation {
     /// How many things it touched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<u64>,
+    /// How many events it gives up, of a change that does: counted when it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<u64>,
     /// Nothing was done: this is what it would come to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,

@@ -66,6 +66,14 @@ impl Verb {
     }
 }
 
+impl Verb {
+    /// Returns whether it gives up events or data for good, so that the command line asks first.
+    #[must_use]
+    pub const fn gives_up(self) -> bool {
+        matches!(self, Self::Delete | Self::Skip | Self::Drop | Self::Leave)
+    }
+}
+
 const fn ask(verb: Verb, method: &'static str, path: &'static str, words: &'static str, about: &'static str) -> Row {
     Row { verb, method, path, words, about, change: false, not_yet: false }
 }

@@ -29,6 +29,7 @@ pub fn failed(error: &ApiError) -> Response {
             state,
             why: Some(error.message.clone()),
             changed: None,
+            events: None,
             dry_run: false,
             note: Note::default(),
         };

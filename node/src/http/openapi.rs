@@ -178,7 +178,8 @@ fn schemas() -> Value {
             "dry_run": {"type": "boolean"}}},
         "Operation": {"type": "object", "required": ["operation", "state"], "properties": {
             "operation": {"type": "string"}, "state": {"enum": ["done", "waiting", "refused"]},
-            "why": {"type": ["string", "null"]}, "changed": {"type": "integer"}, "dry_run": {"type": "boolean"},
+            "why": {"type": ["string", "null"]}, "changed": {"type": "integer"},
+            "events": {"type": "integer"}, "dry_run": {"type": "boolean"},
             "recorded": {"type": "string", "format": "date-time"}, "reason": {"type": "string"}}},
         "Error": {"type": "object", "required": ["code", "class", "message", "hint"], "properties": {
             "code": {"type": "string"},

@@ -98,6 +98,7 @@ impl Answers for Small {
                         state,
                         why: None,
                         changed: Some(1),
+                        events: None,
                         dry_run,
                         note: Default::default(),
                     }))

@@ -210,6 +210,7 @@ async fn a_change_has_a_name_and_a_reason() {
             state,
             why,
             changed: Some(1),
+            events: None,
             dry_run: false,
             note: Default::default(),
         }))

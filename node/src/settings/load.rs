@@ -85,7 +85,7 @@ impl Sources {
     pub fn of_process(flags: Vec<(&'static str, String)>, config: Option<&Path>) -> Result<Self, ApiError> {
         let variables: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("EVENER_"))
+            .filter(|(name, value)| name.starts_with("EVENER_") && is_set(value))
             .collect();
         let named = variables.iter().find(|(name, _)| name == "EVENER_CONFIG").map(|(_, path)| PathBuf::from(path));
         let file = match config.map(Path::to_owned).or(named) {
@@ -110,7 +110,7 @@ impl Sources {
                 loaded.set(&name, &value, Origin::File(path.clone()))?;
             }
         }
-        for (variable, value) in &self.variables {
+        for (variable, value) in self.variables.iter().filter(|(_, value)| is_set(value)) {
             if let Some(name) = setting_of(variable)? {
                 loaded.set(name, value, Origin::Variable(variable.clone()))?;
             }
@@ -156,6 +156,12 @@ impl Loaded {
         });
         rows.collect()
     }
+}
+
+/// Returns whether a variable of the environment says anything. An empty one is how unit files, compose files and
+/// shells pass on what nobody has set.
+fn is_set(value: &str) -> bool {
+    !value.is_empty()
 }
 
 fn read_file(path: &Path, text: &str) -> Result<Vec<(String, String)>, ApiError> {
@@ -217,9 +223,10 @@ fn unknown(name: &str, origin: &str, known: impl Iterator<Item = String>) -> Api
 /// The known word that `word` was probably meant to be.
 #[must_use]
 pub fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    let scored = known.map(|candidate| (strsim::jaro_winkler(word, &candidate), candidate));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.75).then_some(best.1)
+    let scored = known.enumerate().map(|(nth, candidate)| (strsim::jaro_winkler(word, &candidate), nth, candidate));
+    // Of equals the first, so that what is added to a list changes no suggestion.
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))?;
+    (best.0 > 0.75).then_some(best.2)
 }
 
 #[cfg(test)]
@@ -272,6 +279,16 @@ mod tests {
         assert_eq!(sources(&[], &others, "").load().unwrap().settings, Settings::default());
         let filter = sources(&[], &[("EVENER_LOG", "debug")], "").load().unwrap();
         assert_eq!(filter.settings.log_filter, "debug");
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let variables = [("EVENER_LOG", ""), ("EVENER_NODE__NAME", ""), ("EVENER_CLUSTER__LEASE", "")];
+        let loaded = sources(&[], &variables, "[node]\nname = \"file\"").load().unwrap();
+        assert_eq!((loaded.settings.name.as_str(), loaded.settings.lease.as_secs()), ("file", 5));
+        assert_eq!(loaded.origin("log.filter"), Some(&Origin::Default));
+        let error = error(sources(&[("node.name", "")], &[], ""));
+        assert!(error.message.contains("--name"), "an empty flag is a mistake: {}", error.message);
     }
 
     #[test]

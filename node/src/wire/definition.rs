@@ -154,13 +154,24 @@ impl From<&Definition> for Fields {
 }
 
 impl StartAt {
-    /// Reads what the command line says: `beginning`, `head`, a position, or a time.
-    pub fn of_word(word: &str) -> Self {
+    /// Parses what the command line says: `beginning`, `head`, a position, or a time, which begins with a digit.
+    pub fn of_word(word: &str) -> Result<Self, ApiError> {
         match (word, word.parse()) {
-            ("beginning", _) => Self::Beginning,
-            ("head", _) => Self::Head,
-            (_, Ok(position)) => Self::Position(position),
-            _ => Self::Time(word.to_owned()),
+            ("beginning", _) => Ok(Self::Beginning),
+            ("head", _) => Ok(Self::Head),
+            (_, Ok(position)) => Ok(Self::Position(position)),
+            _ if word.starts_with(|c: char| c.is_ascii_digit()) => Ok(Self::Time(word.to_owned())),
+            _ => {
+                let words = ["beginning", "head"].map(str::to_owned).into_iter();
+                let error = ApiError::new(
+                    &codes::USAGE,
+                    format!("--start is '{word}': it must be `beginning`, `head` or a position"),
+                );
+                Err(match crate::settings::nearest(&word.to_ascii_lowercase(), words) {
+                    Some(near) => error.hint(format!("did you mean --start {near}?")),
+                    None => error,
+                })
+            }
         }
     }
 
@@ -265,6 +276,16 @@ mod tests {
         let definition = read(json).unwrap();
         assert_eq!(definition.backoff, Backoff { first_ms: 100, max_ms: 60_000, attempts: 3 });
         assert_eq!(Fields::from(&definition).definition().unwrap(), definition);
+    }
+
+    #[test]
+    fn a_start_that_is_misspelt_is_no_time() {
+        let wrong = |word: &str| StartAt::of_word(word).expect_err("it is no start");
+        assert_eq!(wrong("begining").hint.as_ref(), "did you mean --start beginning?");
+        assert_eq!(wrong("Head").hint.as_ref(), "did you mean --start head?");
+        assert!(wrong("x").is(&codes::USAGE) && wrong("").message.contains("`beginning`, `head` or a position"));
+        assert!(matches!(StartAt::of_word("2026-01-01"), Ok(StartAt::Time(_))));
+        assert!(matches!(StartAt::of_word("7"), Ok(StartAt::Position(7))));
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn a_leader_whose_majority_is_frozen_says_so_once_and_answers_soon() {
 
     let url = town.url(&leader);
     let asked = Instant::now();
-    for command in [&["append", "--type", "t.v1"][..], &["read"], &["cluster", "leave", &others[0]]] {
+    for command in [&["append", "--type", "t.v1"][..], &["read"], &["cluster", "leave", &others[0], "--yes"]] {
         let (code, told) = town.fails(&[command, &["--server", &url]].concat()).await;
         assert!(code == 6 && told.contains("no majority for"), "{command:?} exits with {code}: {told}");
         assert!(told.contains("1 of 3 voters answers") && told.contains("cluster status"), "{told}");

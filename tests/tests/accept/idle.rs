@@ -43,7 +43,7 @@ async fn nor_one_with_a_node_that_was_ended_nor_after_it_left_for_ever() {
     assert_eq!(town.end("n3").await, Some(0));
     settled(&town).await;
     stands_still(&town, "with a node ended").await;
-    town.tell(&["cluster", "leave", "n3"]).await;
+    town.tell(&["cluster", "leave", "n3", "--yes"]).await;
     settled(&town).await;
     stands_still(&town, "after it left for ever").await;
 }

@@ -16,6 +16,7 @@ mod members;
 mod poison;
 mod quiet;
 mod real_input;
+mod scripts;
 mod wrong_handlers;
 mod wrong_starts;
 

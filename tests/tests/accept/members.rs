@@ -34,7 +34,7 @@ async fn a_member_leads_and_leaves_when_asked_and_each_node_knows_what_came_of_i
     }
 
     // The one that leads is asked to leave, through another.
-    let left = change(&town, &["cluster", "leave", next]).await;
+    let left = change(&town, &["cluster", "leave", next, "--yes"]).await;
     let told = left.why.clone().unwrap_or_default();
     assert!(
         told.contains("of 2 members 1 will vote") && told.contains("start another node, and 3 vote again"),
@@ -81,7 +81,7 @@ async fn a_lost_member_leaves_after_its_replacement_has_joined_and_three_vote_al
         assert!(Instant::now() < until, "n4 does not come to be alive");
         pause().await;
     }
-    let left = change(&town, &["cluster", "leave", "n3"]).await;
+    let left = change(&town, &["cluster", "leave", "n3", "--yes"]).await;
     assert_eq!(left.state, OperationState::Done);
     while !votes(&town, &["n1", "n2"]).iter().any(|who| who == "n1, n2, n4") {
         assert!(Instant::now() < until, "{:?}", votes(&town, &["n1", "n2"]));
