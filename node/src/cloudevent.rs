@@ -135,8 +135,8 @@ pub fn derived_id(source: &str, given: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, &[source.as_bytes(), &[0], given.as_bytes()].concat())
 }
 
-/// Returns an event that has only a UUID with this UUID as the id that its producer gave it: what it is once it has been
-/// written and read again.
+/// Returns the event as it is once it has been written and read again: one that has only a UUID has this UUID as the id
+/// that its producer gave it.
 #[must_use]
 pub fn identified(event: Event) -> Event {
     if event.given_id.is_some() {
