@@ -1,12 +1,13 @@
 //! The decoders of this crate, for fuzz tests: whatever a peer may send.
 
-use std::io::Cursor;
+use std::{io::Cursor, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use evener_core::{
     command::{Admit, Outcome, Why},
     fuzz::Decoder,
     id::{ClusterId, ContextId, FeatureLevel, Incarnation, LogIndex, NodeId, SessionId},
+    time::Timestamp,
 };
 use evener_store::{
     codec::{self, Encoded},
@@ -20,6 +21,7 @@ use crate::{
     message::{Kind, Message, Role},
     messages::{Join, Joined, Lead, ReadAt, Renew, Renewed, Who},
     proposal::{self, Fate, Group},
+    pulse::Pulse,
     raft,
     transport::BoxedStream,
 };
@@ -32,9 +34,23 @@ pub fn decoders() -> Vec<Decoder> {
         Decoder::new("peer-frame", frames, frame_samples),
         Decoder::new("peer-message", messages, message_samples),
         Decoder::new("proposal", proposals, proposal_samples),
+        Decoder::new("pulse", pulse, pulse_samples),
     ];
     decoders.extend(raft::fuzz::decoders());
     decoders
+}
+
+/// A pulse, which is written again as far as this version knows it.
+fn pulse(bytes: &[u8]) {
+    if let Some(pulse) = Pulse::decode(bytes) {
+        assert_eq!(Pulse::decode(&pulse.encode()), Some(pulse));
+    }
+}
+
+fn pulse_samples() -> Vec<Vec<u8>> {
+    let silence = Duration::from_millis(1_500);
+    let pulse = Pulse { wall: Timestamp(1_700_000_000_000), leader: Some(NodeId(3)), silence };
+    vec![pulse.encode().to_vec(), Pulse { leader: None, ..pulse }.encode().to_vec()]
 }
 
 struct Node;

@@ -120,8 +120,8 @@ settings! {
         "How often the leader shows that it is there",
         "a quarter of the shortest election time";
     "cluster.election" election: Duration = "1s", "election",
-        "How long a silent leader is waited for; each node draws up to twice as long. A closed connection is \
-         noticed at once",
+        "How long a silent leader is waited for: half as long again where a majority misses it, else up to four \
+         times as long. A closed connection is noticed at once",
         "four missed heartbeats";
     "store.chunk_bytes" chunk_bytes: Option<Size> = "", "chunk-bytes",
         "The size of a chunk of the log, for a cluster that is founded: 64MiB unless said. It stays for ever, on all \
