@@ -197,12 +197,22 @@ impl House {
         left.map_err(|error| ApiError::from(error).doing("failed to leave the cluster"))
     }
 
+    fn end_watches(&self) {
+        self.watching.iter().chain(&self.pulse).for_each(JoinHandle::abort);
+    }
+
     async fn close(&self) {
-        self.watching.iter().for_each(JoinHandle::abort);
-        self.pulse.iter().for_each(JoinHandle::abort);
+        self.end_watches();
         if let Some(door) = &self.door {
             door.close().await;
         }
+    }
+}
+
+impl Drop for House {
+    /// Its watches hold the node, which would otherwise outlive its last handle.
+    fn drop(&mut self) {
+        self.end_watches();
     }
 }
 
