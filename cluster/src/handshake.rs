@@ -34,7 +34,7 @@ use uuid::Uuid;
 use crate::transport::BoxedStream;
 
 /// What this build speaks. Only the same is spoken with.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 /// Both sides must have said who they are within this time.
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
 /// Bytes of the words in a reply.

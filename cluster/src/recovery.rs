@@ -16,7 +16,7 @@ use evener_core::{
     time::Timestamp,
 };
 use evener_store::{Identity, Journal, Recovered, Verdict, index::Index};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::{config::Checkpoint as Settings, view::View};
 
@@ -105,9 +105,12 @@ impl Ledger {
 
     /// Writes down the state as it is now.
     pub async fn checkpoint(&self) -> io::Result<()> {
-        self.pace.entries.store(0, Relaxed);
-        self.pace.bytes.store(0, Relaxed);
-        let (Some(journal), Some(encode)) = (&self.journal, self.view.image()) else { return Ok(()) };
+        let (Some(journal), Some((index, encode))) = (&self.journal, self.view.image()) else { return Ok(()) };
+        let (entries, bytes) = (self.pace.entries.load(Relaxed), self.pace.bytes.load(Relaxed));
+        // The image may be of the middle of a batch: the journal takes it once it was told what became of all of that.
+        if timeout(SETTLE_WAIT, self.view.reach(index)).await.is_err() {
+            return Err(io::Error::other(format!("entry {index} was applied, and what followed was not")));
+        }
         let (done, wait) = oneshot::channel();
         journal.save_checkpoint(
             encode(),
@@ -115,9 +118,16 @@ impl Ledger {
                 let _ = done.send(result);
             }),
         );
-        wait.await.map_err(|_| io::Error::other("the journal's writer has stopped"))?
+        wait.await.map_err(|_| io::Error::other("the journal's writer has stopped"))??;
+        // Only now, so that one that failed is due again.
+        self.pace.entries.fetch_sub(entries, Relaxed);
+        self.pace.bytes.fetch_sub(bytes, Relaxed);
+        Ok(())
     }
 }
+
+/// A batch that is being applied ends within this time, or the node is stopping.
+const SETTLE_WAIT: Duration = Duration::from_secs(10);
 
 /// Bytes of the log that are read at once to build the index.
 const REBUILD_BYTES_MAX: usize = 4 << 20;

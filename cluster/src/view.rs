@@ -133,16 +133,17 @@ impl View {
         let _ = applied.wait_for(|applied| applied.index >= index).await;
     }
 
-    /// What a checkpoint should hold: taken at once, encoded by whoever calls the closure. None before the first
-    /// entry.
-    pub fn image(&self) -> Option<impl FnOnce() -> Checkpoint + Send + 'static> {
+    /// What a checkpoint should hold, and of which entry: taken at once, encoded by whoever calls the closure. None
+    /// before the first entry. The entry may be one whose batch is not settled yet.
+    pub fn image(&self) -> Option<(LogIndex, impl FnOnce() -> Checkpoint + Send + 'static)> {
         let inner = self.inner.read();
         let (term, index) = inner.last?;
         let (seats, state) = (inner.seats.clone(), inner.state.clone());
-        Some(move || {
+        let encode = move || {
             let membership = codec::encode_image(&seats);
             Checkpoint { index, term, membership, image: codec::encode_image(&state) }
-        })
+        };
+        Some((index, encode))
     }
 }
 

@@ -20,7 +20,14 @@ use crate::{
 /// The largest checkpoint, images and all.
 pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 
-const FILE: Small = Small { file: "checkpoint", magic: b"EVNRSTAT", body_bytes_max: CHECKPOINT_BYTES_MAX };
+/// The version of the file and of the image in it. It is raised whenever the replicated state changes its form. A
+/// checkpoint of another version is not converted: the log is replayed instead, so that every node computes the same
+/// state from the same entries, whatever build wrote the checkpoint. Version 1 was that of builds whose state held
+/// texts as reasons.
+const VERSION: u16 = 2;
+
+const FILE: Small =
+    Small { file: "checkpoint", magic: b"EVNRSTAT", version: VERSION, body_bytes_max: CHECKPOINT_BYTES_MAX };
 const PREVIOUS: &str = "checkpoint.previous";
 
 /// An image of the replicated state.
@@ -134,6 +141,21 @@ impl Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkpoint_of_another_version_is_passed_over() {
+        let empty = Bytes::new;
+        let checkpoint = Checkpoint { index: LogIndex(9), term: Term(1), membership: empty(), image: empty() };
+        for version in [1, VERSION + 1] {
+            let disk = crate::disk::MemoryDisk::new();
+            disk.perform(Small { version, ..FILE }.replace(b"another form")).unwrap();
+            let (saved, failed) = Saved::read(&disk);
+            assert!(saved.is_empty() && failed.len() == 1, "{version}");
+            let next = Saved { checkpoint: checkpoint.clone(), open: vec![] };
+            disk.perform(next.replace(true)).unwrap();
+            assert_eq!(Saved::read(&disk).0, [next], "the next one is written beside it, and read");
+        }
+    }
 
     #[test]
     fn it_is_read_as_written() {

@@ -16,7 +16,8 @@ use crate::{
 /// The longest name of a node.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
 
-const FILE: Small = Small { file: "identity", magic: b"EVNRNODE", body_bytes_max: 64 + NODE_NAME_BYTES_MAX };
+const FILE: Small =
+    Small { file: "identity", magic: b"EVNRNODE", version: 1, body_bytes_max: 64 + NODE_NAME_BYTES_MAX };
 
 /// Who a data directory belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]

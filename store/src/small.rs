@@ -3,7 +3,7 @@
 //! ```text
 //!  offset  bytes
 //!       0      8  what it is, e.g. "EVNRVOTE"
-//!       8      2  version of the format, 1
+//!       8      2  version of the format of this kind of file
 //!      10      2  0
 //!      12      4  length of the body
 //!      16      4  crc32c of bytes 0..16 and the body
@@ -20,7 +20,6 @@ use crate::{
 };
 
 const HEADER_BYTES: usize = 20;
-const VERSION: u16 = 1;
 
 /// A kind of small file.
 pub(crate) struct Small {
@@ -28,6 +27,8 @@ pub(crate) struct Small {
     pub file: &'static str,
     /// What it begins with.
     pub magic: &'static [u8; 8],
+    /// The version of its format that this build reads and writes.
+    pub version: u16,
     /// The longest body.
     pub body_bytes_max: usize,
 }
@@ -38,7 +39,7 @@ impl Small {
         assert!(body.len() <= self.body_bytes_max, "{} is at most {} bytes", self.file, self.body_bytes_max);
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
         out.extend_from_slice(self.magic);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&self.version.to_le_bytes());
         out.extend_from_slice(&[0; 2]);
         out.extend_from_slice(&u32::try_from(body.len()).expect("bounded by its kind").to_le_bytes());
         let sum = crc32c::crc32c_append(crc32c::crc32c(&out), body);
@@ -64,8 +65,10 @@ impl Small {
         if header[16..] != sum.to_le_bytes() {
             return wrong("its checksum does not fit");
         }
-        if header[8..12] != [1, 0, 0, 0] {
-            return wrong("it has a format that this build does not know; start a newer one");
+        let version = u16::from_le_bytes([header[8], header[9]]);
+        if version != self.version || header[10..12] != [0, 0] {
+            let newer = if version > self.version { "; start a newer one" } else { "" };
+            return wrong(&format!("it has format {version}, which this build does not read{newer}"));
         }
         Ok(body.to_vec())
     }

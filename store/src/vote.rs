@@ -15,7 +15,7 @@ use crate::{
 /// The longest vote.
 pub const VOTE_BYTES_MAX: usize = 1024;
 
-const FILE: Small = Small { file: "vote", magic: b"EVNRVOTE", body_bytes_max: VOTE_BYTES_MAX + 64 };
+const FILE: Small = Small { file: "vote", magic: b"EVNRVOTE", version: 1, body_bytes_max: VOTE_BYTES_MAX + 64 };
 
 /// The content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::{
     small::{Body, Small, put_option},
 };
 
-const FILE: Small = Small { file: "watermark", magic: b"EVNRMARK", body_bytes_max: 64 };
+const FILE: Small = Small { file: "watermark", magic: b"EVNRMARK", version: 1, body_bytes_max: 64 };
 
 /// What is known to be on the disk. Its file is one sector, so that it is always an old one or a new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -59,6 +59,7 @@ fn hello_and_reply_lie_as_drawn() {
         \0\0\0\0\0\0\0\0\0\0\0\0\0\0\xAA\x07\
         \x09\0\0\0\0\0\0\0";
     assert_eq!(hello, golden);
+    golden[8] = 2;
     golden[12..16].copy_from_slice(&[4, 3, 2, 0]);
     golden[56] = 0;
     let refused = Refused { reason: Reason::Stranger, words: "no".into() };
@@ -134,7 +135,7 @@ async fn another_version_is_refused_by_either_side() {
     let mut right: BoxedStream = Box::new(right);
     left.write_all(&hello).await.unwrap();
     let refused = welcome(&mut right, &node(1, 2), "near:9").await.unwrap_err();
-    assert!(refused.to_string().contains("peer protocol 9 meets peer protocol 1: upgrade"), "{refused}");
+    assert!(refused.to_string().contains("peer protocol 9 meets peer protocol 2: upgrade"), "{refused}");
 
     let mut answer = reply(&node(1, 2).me, None);
     answer[8] = 9;

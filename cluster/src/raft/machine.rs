@@ -145,7 +145,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let meta = SnapshotMetaOf::<Types> { last_log_id: self.last(), last_membership: self.membership()? };
-        let snapshot = Snapshot { meta, snapshot: self.ledger.view.image().map(|encode| encode()) };
+        let snapshot = Snapshot { meta, snapshot: self.ledger.view.image().map(|(_, encode)| encode()) };
         *self.snapshot.lock() = Some(snapshot.clone());
         Ok(snapshot)
     }
