@@ -1,6 +1,7 @@
-//! Whether the node's threads make progress. A node whose threads do nothing any more (deadlocked, or blocked by something
-//! that should not block) looks alive from outside: the cluster's threads renew its session and its leadership. So a
-//! watch on the cluster's threads looks at a counter that the node's threads keep moving, and stands aside if it stops.
+//! Whether the node's threads make progress. A node whose threads do nothing any more (deadlocked, or blocked by
+//! something that should not block) looks alive from outside: the cluster's threads renew its session and its
+//! leadership. So a watch on the cluster's threads looks at a counter that the node's threads keep moving, and has the
+//! node stand aside if it stops.
 
 use std::{
     sync::{
@@ -23,7 +24,7 @@ use crate::{
 
 /// How often the threads show progress, and how often that is looked at.
 const BEAT: Duration = Duration::from_millis(250);
-/// Without progress for so long the threads are stuck: longer than a machine under load makes a thread wait for its turn.
+/// Without progress for so long the threads are stuck: longer than a machine under load makes a thread wait.
 pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// The progress of some threads. Clones are of the same ones.
@@ -89,7 +90,7 @@ impl Pulse {
                 stuck = silent.is_some();
                 match silent {
                     Some(_) => tracing::error!(
-                        "the node's threads have made no progress for {STUCK_AFTER:?}; giving away segments and leadership"
+                        "the node's threads made no progress for {STUCK_AFTER:?}; giving away segments and leadership"
                     ),
                     None => tracing::warn!("the node's threads make progress again"),
                 }

@@ -4,7 +4,7 @@
 //! It is written ahead of each group without a sync, and synced once a second while it moves, so it may lag and never
 //! leads. How far it lags is what rot can be taken for a torn tail:
 //!
-//! - After the process dies the page cache has it as it was written last: only the group that was in flight is beyond it.
+//! - After the process dies the page cache has it as it was written last: only the group in flight is beyond it.
 //! - After the machine dies it may be a second old, or as old as the group that was in flight then. Of the frames
 //!   beyond it, a bad one is cut only if no more than a group's bytes follow it: earlier ones are damage all the same.
 

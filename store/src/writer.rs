@@ -7,8 +7,8 @@
 //!   are told after its last sync, in order.
 //! - A group of frames is one write and one sync per chunk. The next chunk's file is made only after the full one is
 //!   synced, and its name is synced before anybody is told. So only the last chunk can end in a torn write.
-//! - The watermark goes ahead of a group, without a sync: it tells what the group before has synced. So it is exact after
-//!   the process dies. After the machine dies it may be as old as its last sync, which [`Input::SyncMark`] asks for.
+//! - The watermark goes ahead of a group, without a sync: it tells what the group before has synced. So it is exact
+//!   after the process dies. After the machine dies it may be as old as its last sync, see [`Input::SyncMark`].
 //! - A truncation first lowers the watermark and syncs it, then deletes the later chunks from the last one on, each
 //!   deletion synced, so that no gap can be left; then shortens the chunk that stays, and syncs that before a frame
 //!   can be written over it.

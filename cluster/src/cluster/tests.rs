@@ -19,7 +19,7 @@ use evener_store::{
 use tokio::{
     io::AsyncReadExt,
     sync::mpsc,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use uuid::Uuid;
 

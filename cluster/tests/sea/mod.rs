@@ -1,0 +1,195 @@
+//! Machines on a network that misbehaves, and the nodes that run on them.
+
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+
+use evener_cluster::{
+    Class, Cluster, Config, Role, StartError,
+    sim_wire::{Settings, SimClock, SimHost, SimNet},
+    transport::{BoxFuture, BoxedStream, Listener, Transport},
+};
+use evener_core::{
+    append::{Appended, Request},
+    event::Event,
+    time::Timestamp,
+};
+use evener_store::disk::{FaultyDisk, Image, Scheduler};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A wire that dies with its process.
+pub struct Mortal(SimHost, CancellationToken);
+
+impl Transport for Mortal {
+    fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
+        Box::pin(async move {
+            let connected = self.1.run_until_cancelled(self.0.connect(addr)).await;
+            connected.unwrap_or(Err(io::ErrorKind::ConnectionAborted.into()))
+        })
+    }
+
+    fn bind<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        self.0.bind(addr)
+    }
+}
+
+/// Machines by number, and what runs on them.
+pub struct Sea {
+    pub net: SimNet,
+    pub clock: SimClock,
+    pub disks: BTreeMap<u64, FaultyDisk>,
+    pub up: BTreeMap<u64, (Cluster, CancellationToken)>,
+    pub lives: u128,
+}
+
+pub fn scheduler() -> Scheduler {
+    let (sender, mut jobs) = tokio::sync::mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
+    tokio::spawn(async move {
+        while let Some(job) = jobs.recv().await {
+            sleep(Duration::from_millis(1)).await;
+            job();
+        }
+    });
+    Arc::new(move |job| drop(sender.send(job)))
+}
+
+pub fn host(nth: u64) -> String {
+    format!("n{nth}")
+}
+
+pub fn event(stream: &str, id: u128, bytes: usize) -> Request {
+    let event = Event {
+        id: Uuid::from_u128(id),
+        source: "test".into(),
+        kind: "happened".into(),
+        stream: Some(stream.into()),
+        data: vec![7; bytes],
+        ..Event::default()
+    };
+    Request { request: Uuid::from_u128(id), events: vec![event], ..Request::default() }
+}
+
+impl Sea {
+    pub fn new(seed: u64) -> Self {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let (net, clock) = (SimNet::new(Settings::seeded(seed)), SimClock::new(Timestamp(1_800_000_000_000)));
+        Self { net, clock, disks: BTreeMap::new(), up: BTreeMap::new(), lives: 0 }
+    }
+
+    /// Three voters.
+    pub async fn three(seed: u64) -> Self {
+        let mut sea = Self::new(seed);
+        sea.start(1, |config| config.bootstrap = true).await.expect("the first founds");
+        sea.join(2).await;
+        sea.join(3).await;
+        sea.settle(3).await;
+        sea
+    }
+
+    pub async fn start(&mut self, nth: u64, change: impl FnOnce(&mut Config)) -> Result<(), StartError> {
+        self.lives += 1;
+        let mut config = Config::new(host(nth), format!("{}:1", host(nth)));
+        config.seed = self.lives as u64;
+        config.draw = Uuid::from_u128(self.lives);
+        change(&mut config);
+        let disk = self.disks.entry(nth).or_insert_with(|| FaultyDisk::new(Image::default(), scheduler())).clone();
+        let dead = CancellationToken::new();
+        let wire = Arc::new(Mortal(self.net.host(&host(nth)), dead.clone()));
+        let starting = Cluster::start(config, Arc::new(disk), wire, Arc::new(self.clock.clone()));
+        let cluster = timeout(PATIENCE, starting).await.expect("a node starts, or says why not")?;
+        self.up.insert(nth, (cluster, dead));
+        Ok(())
+    }
+
+    pub async fn join(&mut self, nth: u64) {
+        self.start(nth, |config| config.join = vec!["n1:1".into(), "n2:1".into()]).await.expect("it joins");
+    }
+
+    /// As `kill -9` does it.
+    pub async fn kill(&mut self, nth: u64) {
+        let (cluster, dead) = self.up.remove(&nth).expect("it is up");
+        let disk = self.disks[&nth].kill();
+        self.disks.insert(nth, disk);
+        dead.cancel();
+        self.net.kill(&host(nth));
+        // what is left of it runs on for a while, and reaches nobody
+        tokio::spawn(async move { cluster.kill().await });
+    }
+
+    pub fn node(&self, nth: u64) -> &Cluster {
+        &self.up[&nth].0
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = &Cluster> {
+        self.up.values().map(|(cluster, _)| cluster)
+    }
+
+    pub fn leader(&self) -> u64 {
+        let leads = |(nth, (node, _)): (&u64, &(Cluster, _))| (node.status().role == Role::Leader).then_some(*nth);
+        self.up.iter().find_map(leads).expect("somebody leads")
+    }
+
+    pub fn follower(&self) -> u64 {
+        let leader = self.leader();
+        *self.up.keys().find(|nth| **nth != leader).expect("somebody follows")
+    }
+
+    pub async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
+        let start = Instant::now();
+        while !holds(self) {
+            if start.elapsed() > PATIENCE {
+                let told: Vec<_> = self.nodes().map(|node| format!("\n{:?}", node.status())).collect();
+                panic!("never: {what}{}", told.concat());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        start.elapsed()
+    }
+
+    /// Until so many vote, everybody who is up has a session and has applied the same, and nothing changes any more:
+    /// neither is the membership half way from one set of voters to another.
+    pub async fn settle(&self, voters: usize) {
+        let ends = |sea: &Self| -> Vec<_> {
+            sea.nodes().map(|node| (node.status().last, node.status().applied, node.status().committed)).collect()
+        };
+        let well = |node: &Cluster| {
+            let status = node.status();
+            let live = node.state().sessions.get(&node.me()).map(|live| live.session);
+            let led = status.leader.is_some() && status.session.is_some();
+            led && status.voters.len() == voters && live == status.session
+        };
+        loop {
+            self.until("all is well", |sea| {
+                let ends = ends(sea);
+                sea.nodes().all(well) && ends.windows(2).all(|pair| pair[0] == pair[1])
+            })
+            .await;
+            let before = ends(self);
+            sleep(Duration::from_secs(1)).await;
+            if ends(self) == before && self.nodes().all(well) {
+                break;
+            }
+        }
+        for pair in self.nodes().collect::<Vec<_>>().windows(2) {
+            assert!(*pair[0].state() == *pair[1].state(), "two nodes have applied the same and differ");
+        }
+    }
+
+    /// Asks `nth` until it is stored, with the same id, as a client does.
+    pub async fn store(&self, nth: u64, id: u128, bytes: usize) -> Appended {
+        let start = Instant::now();
+        loop {
+            match self.node(nth).append(event("s", id, bytes)).await {
+                Ok(appended) => return appended,
+                Err(error) => {
+                    assert!(matches!(error.class, Class::Unknown | Class::Overloaded), "{error:?}");
+                    assert!(start.elapsed() < PATIENCE, "never stored: {error}");
+                    sleep(error.retry_after.unwrap_or_default()).await;
+                }
+            }
+        }
+    }
+}
