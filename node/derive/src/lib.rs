@@ -23,7 +23,26 @@ const NAME_BYTES_MAX: usize = 512;
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    expand(&input).unwrap_or_else(Error::into_compile_error).into()
+    let expanded = expand(&input).unwrap_or_else(|error| {
+        let (error, stub) = (error.into_compile_error(), stub(&input));
+        quote!(#error #stub)
+    });
+    expanded.into()
+}
+
+/// Implements the trait for a type whose attributes are wrong, so that the one mistake is not also reported wherever
+/// the type is used as an event.
+fn stub(input: &DeriveInput) -> Tokens {
+    let ty = &input.ident;
+    let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics ::evener::Event for #ty #ty_generics #where_clause {
+            const NAMES: &'static [&'static str] = &[];
+            fn name(&self) -> &'static str { "" }
+            fn key(&self) -> ::core::option::Option<::std::borrow::Cow<'_, str>> { ::core::option::Option::None }
+        }
+    }
 }
 
 fn expand(input: &DeriveInput) -> syn::Result<Tokens> {

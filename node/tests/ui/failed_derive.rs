@@ -1,0 +1,10 @@
+use evener::prelude::*;
+
+#[derive(Event, Serialize, Deserialize)]
+struct Credited;
+
+async fn project(_: Credited) {}
+
+fn main() {
+    let _: Processor = Processor::new("balances").on(project);
+}
