@@ -30,5 +30,5 @@ async fn main() -> Result {
     node.append("account-7", [Credited { account: "7".into(), cents: 100 }]).await?;
     node.caught_up("balances").await?; // read your writes, in a line
     println!("account 7 holds {} cents", balances.lock().unwrap()["7"]);
-    node.run().await // Ctrl-C or SIGTERM: drain, hand over, leave
+    node.run().await // Ctrl-C or SIGTERM: drain, hand over, stop
 }

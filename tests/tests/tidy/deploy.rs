@@ -72,10 +72,20 @@ pub fn documents(text: &str) -> Result<Vec<Value>, String> {
     documents.map(|document| Value::deserialize(document).map_err(|e| e.to_string())).collect()
 }
 
-/// A chart's template with its values put in: the part of Helm's language that ours needs.
+/// A chart's template with its values put in: the part of Helm's language that ours needs. Of a `range` it is checked
+/// that its list exists and is empty by default.
 pub fn render(template: &str, values: &Value) -> Result<String, String> {
     let mut out = String::new();
-    let mut rest = template;
+    let mut template = template.to_owned();
+    while let Some((before, after)) = template.split_once("{{- range ") {
+        let (list, after) = after.split_once("}}").ok_or("a range without its }}")?;
+        let (_, after) = after.split_once("{{- end }}").ok_or("a range without its end")?;
+        if lookup(&format!("{} | toJson", list.trim()), values)? != "[]" {
+            return Err(format!("{list} is no empty list"));
+        }
+        template = format!("{}{after}", before.trim_end());
+    }
+    let mut rest = template.as_str();
     while let Some((before, after)) = rest.split_once("{{") {
         let (name, after) = after.split_once("}}").ok_or("a {{ without its }}")?;
         out.push_str(before);
@@ -88,13 +98,16 @@ pub fn render(template: &str, values: &Value) -> Result<String, String> {
 
 fn lookup(name: &str, values: &Value) -> Result<String, String> {
     let missing = || format!("the template names {name}, and values.yaml has no such value");
-    match name {
+    let (path, json) = name.strip_suffix(" | toJson").map_or((name, false), |path| (path, true));
+    match path {
         ".Release.Name" => Ok("evener".into()),
         _ => {
-            let path = name.strip_prefix(".Values.").ok_or_else(missing)?;
+            let path = path.strip_prefix(".Values.").ok_or_else(missing)?;
             match path.split('.').try_fold(values, |value, key| value.get(key)).ok_or_else(missing)? {
+                value if json => serde_json::to_string(value).map_err(|error| error.to_string()),
                 Value::String(text) => Ok(text.clone()),
                 Value::Number(number) => Ok(number.to_string()),
+                Value::Bool(yes) => Ok(yes.to_string()),
                 _ => Err(missing()),
             }
         }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use evener::settings::{Sources, TABLE};
+
 use crate::{deploy, docs, metadata, top};
 
 const DOCUMENTS: &[&str] = &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "tests/README.md", "deploy/runbook.md"];
@@ -73,7 +75,37 @@ fn the_unit_drains_and_is_confined() {
     holds("Service", "KillSignal", "SIGTERM");
     holds("Service", "NoNewPrivileges", "yes");
     holds("Service", "ProtectSystem", "strict");
+    // A node that joins is ready late, and handler programs may compile at run time.
+    holds("Service", "TimeoutStartSec", "infinity");
+    holds("Service", "WorkingDirectory", "%S/evener");
+    assert!(!unit.iter().any(|(_, key, _)| key == "MemoryDenyWriteExecute"));
     assert!(deploy::unit("a=b").is_err());
+}
+
+#[test]
+fn the_sample_has_every_setting_and_each_can_be_used() {
+    let sample = read("deploy/evener.toml");
+    let used = sample.lines().map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line));
+    for text in [sample.clone(), used.collect::<Vec<_>>().join("\n")] {
+        let sources = Sources { file: Some(("evener.toml".into(), text)), ..Sources::default() };
+        sources.load().unwrap().settings.check().unwrap();
+    }
+    for setting in TABLE {
+        let key = setting.name.rsplit('.').next().unwrap();
+        let named = |line: &str| line.trim_start_matches('#').starts_with(&format!("{key} = "));
+        assert!(sample.lines().any(named), "{} is missing", setting.name);
+    }
+}
+
+#[test]
+fn a_container_can_be_reached_at_its_published_port() {
+    let dockerfile = read("deploy/Dockerfile");
+    let words = dockerfile.split_whitespace().filter_map(|word| word.split_once('='));
+    let variables = words.filter(|(name, _)| name.starts_with("EVENER_"));
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let settings = Sources { variables, ..Sources::default() }.load().unwrap().settings;
+    settings.check().unwrap();
+    assert!(settings.listen.is_wildcard() && settings.listen.port() == 4750);
 }
 
 #[test]
@@ -84,6 +116,10 @@ fn the_chart_renders_with_its_values() {
     let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["StatefulSet", "Service", "Service", "PodDisruptionBudget"]);
     assert_eq!(objects[0]["spec"]["replicas"], 3);
+    let pod = &objects[0]["spec"]["template"]["spec"];
+    assert!(pod["affinity"]["podAntiAffinity"].is_mapping() && pod["volumes"].is_sequence());
+    let notes = read("deploy/helm/evener/templates/NOTES.txt");
+    assert!(deploy::render(&notes, &values).unwrap().starts_with("3 nodes of evener start"));
     assert!(deploy::render("{{ .Values.nothing }}", &values).is_err());
     deploy::documents(&read("deploy/helm/evener/Chart.yaml")).unwrap();
 }
