@@ -101,11 +101,15 @@ pub async fn become_member(
         no_other_cluster(config, &disk.name(), links, peer, &identity).await?;
         return Ok((identity, false));
     }
-    if config.name.is_empty() || config.name.len() > NODE_NAME_BYTES_MAX {
+    if config.name.len() > NODE_NAME_BYTES_MAX {
         let why = format!(
-            "a node's name has 1 to {NODE_NAME_BYTES_MAX} bytes, and this one has {}; choose another",
+            "a node's name has at most {NODE_NAME_BYTES_MAX} bytes, and this one has {}; choose another",
             config.name.len()
         );
+        return Err(StartError::Refused { wrong: Wrong::Told, why });
+    }
+    if let Err(error) = evener_core::name::check(&config.name) {
+        let why = format!("the node's name {:?} {error}; choose another", config.name);
         return Err(StartError::Refused { wrong: Wrong::Told, why });
     }
     let identity = match (config.bootstrap, config.join.is_empty()) {

@@ -13,6 +13,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod id;
+pub mod name;
+pub mod rfc3339;
 pub mod time;
 
 pub mod clocks;

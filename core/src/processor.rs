@@ -1,6 +1,7 @@
 //! A processor: a named consumer with its own progress, cut into segments.
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::{
     id::{ContextId, Generation, LogIndex, Position, ProcessorId, SegmentId},
     letter::{Failure, SequenceKey, SetAside},
     limits::Limits,
+    name,
     segment::Segment,
     sequence::Sequencing,
     time::Timestamp,
@@ -163,7 +165,43 @@ impl Fullness {
     }
 }
 
+/// Why nothing new can be defined so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Its name is none.
+    Name(name::Error),
+    /// Its command has a NUL in it, and arguments of programs end at one.
+    Nul,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(error) => write!(f, "the name of a processor {error}"),
+            Self::Nul => {
+                f.write_str("the command of a processor has a NUL character in it, which no argument of a program can")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Unfit {}
+
 impl Definition {
+    /// Checks that a new processor can be defined so. What exists already, under the rules of its day, is not judged
+    /// again: this is asked before a processor is created, and never when the log is applied.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check_new(&self) -> Result<(), Unfit> {
+        name::check(&self.name).map_err(Unfit::Name)?;
+        match &self.handler {
+            Handler::Exec(command) if command.contains('\0') => Err(Unfit::Nul),
+            _ => Ok(()),
+        }
+    }
+
     /// What must not change silently: what decides which segment an event belongs to.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {

@@ -16,6 +16,7 @@
 //! JSON ignores line ends between its tokens and so do we: they become spaces, so that an event is always one line.
 
 mod read;
+mod rules;
 mod strings;
 mod tags;
 #[cfg(test)]
@@ -34,7 +35,7 @@ use uuid::Uuid;
 
 use self::read::{read, text};
 pub use self::{
-    strings::check,
+    rules::check,
     tags::{join_tags, split_tags},
 };
 use crate::event::Stored;
@@ -44,8 +45,8 @@ pub const NAMESPACE: Uuid = Uuid::from_u128(0xafce_d9ca_758d_5c41_945d_96fe_aeba
 
 /// Attributes of one event that are read at most; CloudEvents defines ten, and tracing adds a few.
 pub const ATTRIBUTES_MAX: usize = 64;
-/// Arrays and objects of an event's data that stand within each other: common parsers refuse more than 128, and a
-/// handler's line wraps two around them.
+/// Arrays and objects that stand within each other in an event's data, and in each of its extensions: common parsers
+/// refuse more than 128, and a handler's line wraps two around them.
 pub const DATA_DEPTH_MAX: usize = 100;
 
 /// Why a JSON text is no event. Each names the attribute to mend.

@@ -52,6 +52,26 @@ fn what_is_not_built_yet_says_so_whatever_it_is_given() {
 }
 
 #[test]
+fn every_name_that_can_be_given_can_be_said_on_the_command_line() {
+    let names =
+        ["p", "...", ".p", "%2e", "a?b#c", "a=b", "=", "+", "@file", "help", "ü", "a:b", "~", "*", "$x", "\"", "'"];
+    for name in names {
+        assert_eq!(evener_core::name::check(name), Ok(()));
+        let lines: [&[&str]; 5] = [
+            &["processor", "show", name],
+            &["processor", "claim", name, "3", "--node", name],
+            &["dead-letter", "retry", name, "--all"],
+            &["wait", "caught-up", name],
+            &["cluster", "leave", name],
+        ];
+        for line in lines {
+            let cli = Cli::try_parse_from(["evener"].iter().chain(line));
+            assert!(cli.is_ok(), "{line:?}: {}", cli.err().map(|error| error.to_string()).unwrap_or_default());
+        }
+    }
+}
+
+#[test]
 fn flags_of_settings_reach_the_settings() {
     let line = ["evener", "config", "--lease", "7s", "--bootstrap", "--join", "a:1,b:2", "--name", "n"];
     let Cli { command: super::Command::Config(_) } = Cli::try_parse_from(line).unwrap() else { panic!("it is config") };

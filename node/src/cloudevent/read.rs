@@ -10,7 +10,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{ATTRIBUTES_MAX, DATA_DEPTH_MAX, Error, derived_id, one_line, quoted, split_tags};
+use super::{ATTRIBUTES_MAX, Error, derived_id, one_line, quoted, split_tags};
 
 /// What only the log can say of an event.
 #[derive(Default)]
@@ -38,11 +38,11 @@ pub(super) fn read(json: &str) -> Result<(Event, Place<'_>), Error> {
             "subject" => event.stream = text("subject", raw)?,
             "stream" => stream = text("stream", raw)?,
             "key" => event.key = text("key", raw)?,
-            "time" => event.time = text("time", raw)?.map(time).transpose()?,
+            "time" => event.time = text("time", raw)?,
             "datacontenttype" => event.content_type = text("datacontenttype", raw)?,
             "dataschema" => event.schema = text("dataschema", raw)?,
             "tags" => event.tags = tags(raw)?,
-            "data" => payload(&mut event, DataKind::Json, one_line(shallow(raw)?).into_owned().into_bytes())?,
+            "data" => payload(&mut event, DataKind::Json, one_line(raw.get()).into_owned().into_bytes())?,
             "data_base64" => {
                 if let Some(bytes) = base64(raw)? {
                     payload(&mut event, DataKind::Binary, bytes)?;
@@ -128,13 +128,6 @@ fn spec_version(raw: &RawValue) -> Result<(), Error> {
     }
 }
 
-fn time(time: String) -> Result<String, Error> {
-    match time.parse::<jiff::Timestamp>() {
-        Ok(_) => Ok(time),
-        Err(_) => Err(Error::wrong("time", format!("is {time:?}; write it like 2026-11-21T09:04:00Z (RFC 3339)"))),
-    }
-}
-
 fn tags(raw: &RawValue) -> Result<Vec<String>, Error> {
     let joined: Option<Cow<'_, str>> = serde_json::from_str(raw.get())
         .map_err(|_| Error::wrong("tags", format!("must be a string like \"k=v,k=v\", not {}", shape(raw.get()))))?;
@@ -168,35 +161,4 @@ fn extension(name: &str, raw: &RawValue) -> Result<Option<(String, String)>, Err
         json => one_line(json).into_owned(),
     };
     Ok(Some((name.to_owned(), value)))
-}
-
-/// JSON that any parser takes.
-fn shallow(raw: &RawValue) -> Result<&str, Error> {
-    match depth(raw.get()) {
-        deep if deep > DATA_DEPTH_MAX => {
-            let why =
-                format!("is nested {deep} deep, and data_depth_max is {DATA_DEPTH_MAX}: most parsers refuse more");
-            Err(Error::wrong("data", why))
-        }
-        _ => Ok(raw.get()),
-    }
-}
-
-/// How many arrays and objects stand within each other, at most. The JSON is good.
-pub(super) fn depth(json: &str) -> usize {
-    let (mut now, mut most, mut quoted, mut escaped) = (0_usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = quoted,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => {
-                now += 1;
-                most = most.max(now);
-            }
-            b']' | b'}' if !quoted => now = now.saturating_sub(1),
-            _ => {}
-        }
-    }
-    most
 }

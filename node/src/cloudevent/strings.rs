@@ -5,12 +5,12 @@ use evener_core::event::Event;
 
 use super::Error;
 
-/// Checks the attributes of an event that is to be stored. What is stored already is read whatever is in it.
+/// Checks the attributes of an event that is to be stored.
 ///
 /// # Errors
 ///
 /// Names the first attribute with a character that CloudEvents forbids, and the character.
-pub fn check(event: &Event) -> Result<(), Error> {
+pub(super) fn check(event: &Event) -> Result<(), Error> {
     let texts = [
         ("id", event.given_id.as_deref()),
         ("source", Some(&*event.source)),

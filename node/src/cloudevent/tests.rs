@@ -1,6 +1,6 @@
 //! What goes in, what comes out, and what is refused.
 
-use super::{read::depth, *};
+use super::{rules::depth, *};
 
 fn refused(json: &str) -> String {
     from_json(json).expect_err("must be refused").to_string()
@@ -35,9 +35,32 @@ fn p10_data_that_other_parsers_refuse_is_refused_by_name() {
     assert!(told.contains("nested 101 deep, and data_depth_max is 100"), "{told}");
     let told = refused(&nested(100_000));
     assert!(told.contains("100000 deep"), "{told}");
+    let extended = |deep| {
+        let value = format!("{}{}", "{\"a\":[".repeat(deep / 2), "]}".repeat(deep / 2));
+        format!(r#"{{"id":"1","source":"s","type":"t","extended":{value}}}"#)
+    };
+    assert!(from_json(&extended(DATA_DEPTH_MAX)).is_ok());
+    let told = refused(&extended(2_000));
+    assert!(told.contains("`extended` is nested 2000 deep, and data_depth_max is 100"), "{told}");
     let brackets = format!(r#"{{"a":"{}\"[","b":[{{}}]}}"#, "[{".repeat(200));
-    assert_eq!(depth(&brackets), 3, "what stands in a text is text");
+    assert_eq!(depth(brackets.as_bytes()), 3, "what stands in a text is text");
     assert!(from_json(&of(&brackets)).is_ok());
+}
+
+#[test]
+fn a_time_is_kept_as_it_was_given() {
+    let of = |time: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"s","type":"t","time":"{time}"}}"#);
+    for time in ["9999-12-31T23:59:59Z", "2026-01-01t00:00:00.0123456789z", "1990-12-31T15:59:60-08:00"] {
+        assert_eq!(to_json(&from_json(&of(time)).unwrap()), of(time));
+    }
+    for time in ["2026-01-01T00Z", "20260101T000000Z", "2026-01-01T00:00:00,5Z", "2026-01-01T00:00:00+05"] {
+        let told = refused(&of(time));
+        assert!(told.contains(&format!("`time` is \"{time}\", which does not have the form")), "{told}");
+    }
+    assert!(refused(&of("2026-02-29T00:00:00Z")).contains("a day that its month does not have (RFC 3339)"));
+    let stored = of("2026-01-01T00Z").replace('}', r#","position":1,"recorded":"2026-11-21T09:04:00Z"}"#);
+    let stored = stored_from_json(&stored).expect("what an older version has stored can be read");
+    assert_eq!(stored.event.time.as_deref(), Some("2026-01-01T00Z"));
 }
 
 #[test]
@@ -137,7 +160,8 @@ fn errors_name_the_attribute() {
     );
     check(
         r#"{"id":"1","source":"s","type":"t","time":"yesterday"}"#,
-        "the attribute `time` is \"yesterday\"; write it like 2026-11-21T09:04:00Z (RFC 3339)",
+        "the attribute `time` is \"yesterday\", which does not have the form \
+         YYYY-MM-DDThh:mm:ss[.fraction], followed by Z, +hh:mm or -hh:mm (RFC 3339)",
     );
     check(
         r#"{"id":"1","source":"s","type":"t","tags":["a"]}"#,

@@ -188,7 +188,13 @@ fn command(engine: &Engine, what: &What) -> Result<command::Change, ApiError> {
             let message = format!("processor {} would run a program, and this node does not allow it", definition.name);
             return Err(ApiError::new(&codes::EXEC_NOT_ALLOWED, message));
         }
-        What::Create(definition) => To::Create(definition.clone()),
+        What::Create(definition) => {
+            let known = engine.cluster().state().processor(&definition.name).is_some();
+            match definition.check_new() {
+                Err(unfit) if !known => return Err(ApiError::new(&codes::INVALID_CHANGE, unfit.to_string())),
+                _ => To::Create(definition.clone()),
+            }
+        }
         What::Delete(name) => To::Delete(name.clone()),
         What::Pause(name) => To::Pause(name.clone(), true),
         What::Resume(name) => To::Pause(name.clone(), false),

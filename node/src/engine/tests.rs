@@ -8,7 +8,9 @@ use evener_cluster::{
 };
 use evener_core::{
     append::{Condition, Expect, Expected},
-    command::{Advance, Assign, Command, LetterMove, Move, Outcome, Progress, Selection, TokenMove},
+    command::{
+        Advance, Assign, Change as To, Command, LetterMove, Move, Operate, Outcome, Progress, Selection, TokenMove,
+    },
     criteria::{Criteria, Criterion},
     event::{DataKind, Event},
     hash,
@@ -54,6 +56,29 @@ async fn a_node_that_allows_no_programs_creates_no_processor_that_runs_one() {
     assert!(error.hint.contains("--allow-exec"), "{}", error.hint);
     assert!(engine.cluster().state().processor("p").is_none());
     change(&engine, what).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_processor_has_a_name_that_all_surfaces_can_say_and_a_command_that_can_be_run() {
+    let engine = alone().await;
+    let refused = async |json: &str, part: &str| {
+        let error = change(&engine, create(json)).await.unwrap_err();
+        assert!(error.code == "EV0303" && error.message.contains(part), "{json}: {error}");
+    };
+    refused(r#"{"name":"..","exec":"true"}"#, "`.` or `..`").await;
+    refused(r#"{"name":".","exec":"true"}"#, "`.` or `..`").await;
+    refused(r#"{"name":"a b","exec":"true"}"#, "the character ' '").await;
+    refused(r#"{"name":"a/b","exec":"true"}"#, "the character '/'").await;
+    refused(r#"{"name":"","exec":"true"}"#, "is empty").await;
+    refused(r#"{"name":"p","exec":"echo \u0000"}"#, "a NUL character").await;
+    assert!(engine.cluster().state().processors.is_empty());
+    // A definition under the rules of an earlier day stays.
+    let What::Create(mut old) = create(r#"{"name":"p","exec":"true"}"#) else { unreachable!("it is made just now") };
+    old.name = "my processor".into();
+    let change_of_old = To::Create(old.clone());
+    let operate = Operate { operation: Uuid::new_v4(), principal: None, reason: None, change: change_of_old };
+    engine.cluster().propose(Command::Operate(operate)).await.unwrap();
+    change(&engine, What::Create(old)).await.unwrap();
 }
 
 fn event(id: u32, stream: &str, kind: &str) -> Event {

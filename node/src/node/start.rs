@@ -6,7 +6,7 @@ use evener_cluster::{
     Config,
     transport::{Clock, SystemClock, TcpTransport, Transport},
 };
-use evener_core::{coordinator::Bounds, id::ClusterId};
+use evener_core::{coordinator::Bounds, id::ClusterId, name};
 use evener_store::{Disk, disk::FileDisk};
 use uuid::Uuid;
 
@@ -156,6 +156,12 @@ impl NodeBuilder {
 impl Outside {
     /// This machine. The data directory is made last, so that a start that is refused leaves none behind.
     pub(super) async fn machine(settings: &Settings, alone: bool, threads: &Threads) -> Result<Self, ApiError> {
+        // A node that has its name already keeps it.
+        if is_empty(&settings.data)
+            && let Err(error) = name::check(&settings.name)
+        {
+            return Err(ApiError::new(&codes::BAD_SETTING, format!("node.name is {:?}: it {error}", settings.name)));
+        }
         if !founds(settings, alone) && settings.join.is_empty() && is_empty(&settings.data) {
             let message = format!("{} holds no node", settings.data.display());
             return Err(ApiError::new(&codes::NOTHING_TO_START, message));
