@@ -119,6 +119,11 @@ codes! {
         "send the body without a pause, or less of it at a time",
         "A body that is on its way holds memory and a connection. Ten seconds without a byte of it, or less than \
          64 KiB a second for long, and the request is refused. Nothing of it happened.";
+    MEDIA_TYPE = "EV0109" Invalid 415 "the body of a request is in a format that is not understood",
+        "send application/cloudevents+json, application/cloudevents-batch+json, or the attributes as headers ce-…",
+        "CloudEvents over HTTP come in three modes: structured (one event as JSON), batch (an array of them), and \
+         binary (the attributes in headers `ce-…`, the data as the body, in any format). Events themselves are \
+         understood in JSON only, not in Avro, Protobuf or XML.";
 
     CONDITION = "EV0200" Conflict 409 "a condition of an append does not hold",
         "read again from the marker, decide anew, and append with the new marker",

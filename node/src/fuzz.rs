@@ -1,5 +1,6 @@
 //! The decoders of this crate, for fuzz tests: what clients, servers, handler programs and people may send.
 
+use axum::http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use evener_core::{fuzz::Decoder, id::Position, time::Timestamp};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     event::Stored,
     exec,
     settings::Sources,
-    wire::{Call, append, decode},
+    wire::{Call, append, binding, decode},
 };
 
 /// Every decoder of bytes that come over HTTP, from programs and from people.
@@ -42,9 +43,21 @@ fn bodies(bytes: &[u8]) {
     let path = vec!["name".to_owned()];
     again(verb, &Call { path, query: String::new(), body: body.to_vec() });
     if verb == Verb::Append {
-        for kind in [append::ONE, append::SEVERAL] {
-            _ = append::parse(&append::of_kind(kind, body.to_vec()));
+        bound(body);
+    }
+}
+
+/// A body in each of the modes of CloudEvents; in binary mode with its first line as a header, too.
+fn bound(body: &[u8]) {
+    let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let header = HeaderValue::from_bytes(line).unwrap_or(HeaderValue::from_static("x"));
+    for kind in [binding::ONE, binding::SEVERAL, "application/json", "text/plain", "a/b"] {
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        for name in ["ce-id", "ce-source", "ce-type"].into_iter().filter(|_| kind != binding::ONE) {
+            headers.insert(name, header.clone());
         }
+        let append = binding::append(&headers, body.to_vec());
+        _ = append.and_then(|append| append::parse(&append));
     }
 }
 

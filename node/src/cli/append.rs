@@ -171,7 +171,7 @@ fn read_file(path: &PathBuf) -> Result<Vec<u8>, ApiError> {
         _ => std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
     };
     match read {
-        Ok(_) => Ok(bytes),
+        Ok(_) => Ok(wire::without_bom(&bytes).to_vec()),
         Err(error) => Err(ApiError::new(&codes::FILE, format!("failed to read {}: {error}", name_of(path)))),
     }
 }

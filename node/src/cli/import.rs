@@ -220,10 +220,11 @@ impl Import {
             let line = line.map_err(|error| {
                 ApiError::new(&codes::FILE, format!("failed to read line {number} of {}: {error}", self.name))
             })?;
-            if !line.trim_ascii().is_empty() {
-                match self.event(number, &line) {
+            let text = if number == 1 { wire::without_bom(&line) } else { &line };
+            if !text.trim_ascii().is_empty() {
+                match self.event(number, text) {
                     Ok(event) => self.take(number, event).await?,
-                    Err(_) if is_trailer(&line) => {}
+                    Err(_) if is_trailer(text) => {}
                     Err(error) => {
                         // What stands before the broken line is stored, so that the order of the file holds.
                         self.send().await?;

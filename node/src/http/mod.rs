@@ -31,7 +31,7 @@ use crate::{
     engine::{Answers, Row, TABLE, Verb},
     error::ApiError,
     metrics::Metrics,
-    wire::{Call, append},
+    wire::{Call, binding},
 };
 
 pub use connections::{CONNECTIONS_MAX, connections_max, serve};
@@ -103,8 +103,7 @@ fn route(row: &Row) -> MethodRouter<Api> {
 async fn answered(api: Api, verb: Verb, mut call: Call, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let held = api.budget.read(verb, &parts.headers, body, || api.answers.limits()).await?;
-    let kind = parts.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    call.body = if verb == Verb::Append { append::of_kind(kind, held.bytes) } else { held.bytes };
+    call.body = if verb == Verb::Append { binding::append(&parts.headers, held.bytes)? } else { held.bytes };
     match verb {
         Verb::AppendMany => stream::append_many(&api, &call).await,
         Verb::Read | Verb::ReadBy => stream::read(&api, call.parse(verb)?).await,

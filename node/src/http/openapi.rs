@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::answer::typed;
 use crate::{
     engine::{Row, TABLE, Verb},
-    wire::append,
+    wire::binding,
 };
 
 /// `GET /openapi.json`.
@@ -44,7 +44,11 @@ fn operation(row: &Row) -> Value {
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
     }
     for (name, kind) in query(row.verb) {
-        parameters.push(json!({"name": name, "in": "query", "schema": {"type": kind}}));
+        // Lists are joined by commas, each value encoded before.
+        parameters.push(match *kind {
+            "list" => json!({"name": name, "in": "query", "style": "form", "explode": false, "schema": list("string")}),
+            kind => json!({"name": name, "in": "query", "schema": {"type": kind}}),
+        });
     }
     let kind = match row.verb {
         Verb::AppendMany | Verb::Read | Verb::ReadBy => "application/x-ndjson",
@@ -72,8 +76,8 @@ fn operation(row: &Row) -> Value {
     }
     if row.verb == Verb::Append {
         let content = &mut operation["requestBody"]["content"];
-        content[append::ONE] = json!({"schema": refer("CloudEvent")});
-        content[append::SEVERAL] = json!({"schema": {"type": "array", "items": refer("CloudEvent")}});
+        content[binding::ONE] = json!({"schema": refer("CloudEvent")});
+        content[binding::SEVERAL] = json!({"schema": {"type": "array", "items": refer("CloudEvent")}});
     }
     operation
 }
@@ -85,8 +89,8 @@ fn query(verb: Verb) -> &'static [(&'static str, &'static str)] {
             ("from", "integer"),
             ("to", "integer"),
             ("limit", "integer"),
-            ("types", "string"),
-            ("tags", "string"),
+            ("types", "list"),
+            ("tags", "list"),
             ("stream", "string"),
             ("backwards", "boolean"),
             ("consistency", "string"),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::binding::ONE;
 use crate::{cloudevent, codes, error::ApiError};
 
 /// Appends of one batch.
@@ -50,32 +51,19 @@ enum Word {
 
 /// The lines of a batch; empty ones count for nothing.
 pub fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
-    body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
-}
-
-/// The content type of one CloudEvent, as CloudEvents over HTTP names it.
-pub const ONE: &str = "application/cloudevents+json";
-/// The content type of a JSON array of CloudEvents.
-pub const SEVERAL: &str = "application/cloudevents-batch+json";
-
-/// The append that a body of this content type is: CloudEvents may come as they are.
-#[must_use]
-pub fn of_kind(content_type: &str, body: Vec<u8>) -> Vec<u8> {
-    let (open, close): (&[u8], &[u8]) = match content_type.split(';').next().map(str::trim) {
-        Some(ONE) => (b"{\"events\":[", b"]}"),
-        Some(SEVERAL) => (b"{\"events\":", b"}"),
-        _ => return body,
-    };
-    [open, &body, close].concat()
+    super::without_bom(body).split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
 }
 
 /// Reads an append.
 pub fn parse(body: &[u8]) -> Result<Request, ApiError> {
     let wrong = |error| {
         let error = ApiError::new(&codes::BAD_BODY, format!("failed to read the append: {error}"));
-        error.hint(format!("an append is {{\"events\":[…]}}; one CloudEvent alone has the content type {ONE}"))
+        error.hint(format!(
+            "an append is {{\"events\":[…]}}; one CloudEvent alone has the content type {ONE}, or its attributes in \
+             headers ce-…"
+        ))
     };
-    let body: Body<'_> = serde_json::from_slice(body).map_err(wrong)?;
+    let body: Body<'_> = serde_json::from_slice(super::without_bom(body)).map_err(wrong)?;
     let mut events = Vec::with_capacity(body.events.len());
     for (n, event) in body.events.iter().enumerate() {
         let wrong = |error| ApiError::new(&codes::BAD_EVENT, format!("event {n} of the append: {error}"));
@@ -167,14 +155,18 @@ mod tests {
     }
 
     #[test]
-    fn cloudevents_may_come_as_they_are() {
-        let event = r#"{"id":"1","source":"s","type":"t"}"#;
-        let parsed = |kind: &str, body: &str| parse(&of_kind(kind, body.into()));
-        let whole = parsed("application/json", &format!(r#"{{"events":[{event}]}}"#)).unwrap();
-        assert_eq!(parsed("application/cloudevents+json; charset=utf-8", event).unwrap(), whole);
-        assert_eq!(parsed(SEVERAL, &format!("[{event}]")).unwrap(), whole);
-        let error = parsed("application/json", event).unwrap_err();
-        assert!(error.code == "EV0100" && error.hint.contains(ONE), "{error:?}");
+    fn an_event_that_came_alone_is_told_how() {
+        let error = parse(br#"{"id":"1","source":"s","type":"t"}"#).unwrap_err();
+        assert!(error.code == "EV0100" && error.hint.contains(ONE) && error.hint.contains("ce-"), "{error:?}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_text_is_passed_over() {
+        let body = br#"{"events":[{"id":"1","source":"s","type":"t"}]}"#;
+        let marked = [b"\xef\xbb\xbf".as_slice(), body].concat();
+        assert_eq!(parse(&marked).unwrap(), parse(body).unwrap());
+        assert_eq!(lines(&marked).next(), Some(body.as_slice()));
+        assert!(parse(&[b"\xef\xbb\xbf".as_slice(), &marked].concat()).is_err(), "one, and not two");
     }
 
     #[test]

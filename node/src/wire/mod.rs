@@ -2,6 +2,7 @@
 //! and a test sends every kind of request through.
 
 pub mod append;
+pub mod binding;
 pub mod change;
 pub mod definition;
 pub mod query;
@@ -110,8 +111,15 @@ impl From<What> for Request {
     }
 }
 
+/// Returns a text without the byte order mark that some editors and shells put before it.
+#[must_use]
+pub fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 /// Reads a JSON body; an empty one is an empty object.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let body = without_bom(body);
     let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { body };
     serde_json::from_slice(body)
         .map_err(|error| ApiError::new(&codes::BAD_BODY, format!("failed to read the body: {error}")))

@@ -1,4 +1,9 @@
-//! What stands after the `?` of an address.
+//! What stands after the `?` of an address: `name=value` pairs, joined by `&`.
+//!
+//! Each value is decoded exactly once: `%XX` is a byte, and `+` is a space, as forms of HTML have it; so a plus is
+//! `%2B`, and a percent sign is `%25`. A list is divided at its commas before it is decoded: `,` separates, and `%2C`
+//! is a comma within a value. No value may be empty, so that a variable that a script forgot to set does not ask for
+//! everything.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -29,16 +34,15 @@ impl Query {
     }
 
     /// Takes a parameter, still encoded.
-    pub fn raw(&mut self, name: &'static str) -> Option<String> {
+    fn raw(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);
         let place = self.left.iter().position(|(known, _)| known == name)?;
         Some(self.left.swap_remove(place).1)
     }
 
-    /// Takes a text; one that is empty is none.
+    /// Takes a text.
     pub fn text(&mut self, name: &'static str) -> Result<Option<String>, ApiError> {
-        let text = self.raw(name).map(|value| decoded(&value)).transpose()?;
-        Ok(text.filter(|text| !text.is_empty()))
+        self.raw(name).map(|value| given(name, &value)).transpose()
     }
 
     /// Takes a number.
@@ -56,14 +60,10 @@ impl Query {
         }
     }
 
-    /// Takes a list: values are percent-encoded before they are joined by commas. Clients that encode the
-    /// whole once more, as most do by themselves, and those that do not, are understood alike.
+    /// Takes a list.
     pub fn list(&mut self, name: &'static str) -> Result<Vec<String>, ApiError> {
-        let Some(raw) = self.raw(name).filter(|raw| !raw.is_empty()) else { return Ok(Vec::new()) };
-        if raw.contains(',') {
-            return raw.split(',').map(decoded).collect();
-        }
-        decoded(&raw)?.split(',').map(decoded).collect()
+        let Some(raw) = self.raw(name) else { return Ok(Vec::new()) };
+        raw.split(',').map(|value| given(name, value)).collect()
     }
 
     /// Refuses what nobody took.
@@ -83,14 +83,31 @@ pub fn encoded(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }
 
-/// Adds a parameter to a query.
+/// Adds a parameter to a query, encoded.
 pub fn push(query: &mut String, name: &str, value: &str) {
-    if !query.is_empty() {
-        query.push('&');
+    push_list(query, name, std::slice::from_ref(&value));
+}
+
+/// Adds a list to a query, each of its values encoded.
+pub fn push_list(query: &mut String, name: &str, values: &[impl AsRef<str>]) {
+    for (n, value) in values.iter().enumerate() {
+        if n > 0 {
+            query.push(',');
+        } else {
+            query.push_str(if query.is_empty() { "" } else { "&" });
+            query.push_str(name);
+            query.push('=');
+        }
+        query.push_str(&encoded(value.as_ref()));
     }
-    query.push_str(name);
-    query.push('=');
-    query.push_str(value);
+}
+
+/// A value, decoded.
+fn given(name: &str, raw: &str) -> Result<String, ApiError> {
+    match decoded(raw)? {
+        empty if empty.is_empty() => Err(bad(name, "has an empty value: give it one, or leave the parameter out")),
+        value => Ok(value),
+    }
 }
 
 fn decoded(text: &str) -> Result<String, ApiError> {
@@ -113,13 +130,28 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_understood_encoded_once_or_twice() {
+    fn values_are_decoded_once_and_lists_are_divided_before() {
         assert_eq!(list("types=a,b"), ["a", "b"]);
-        assert_eq!(list("types=a%2Cb"), ["a", "b"], "a client that encodes the comma between values");
         assert_eq!(list("types=1%2C5,b"), ["1,5", "b"], "a comma within a value");
-        assert_eq!(list("types=1%252C5%2Cb"), ["1,5", "b"]);
+        assert_eq!(list("types=1%2C5"), ["1,5"]);
+        assert_eq!(list("types=a%2Bb"), ["a+b"]);
+        assert_eq!(list("types=a%252Bb,50%25"), ["a%2Bb", "50%"]);
         assert_eq!(list("types=T02%20Check+it"), ["T02 Check it"]);
-        assert_eq!(list("types="), [] as [&str; 0]);
+        let mut query = Query::parse("stream=a%2Bb%2520c").unwrap();
+        assert_eq!(query.text("stream").unwrap().as_deref(), Some("a+b%20c"));
+    }
+
+    #[test]
+    fn an_empty_value_is_refused_by_name() {
+        for text in ["types=", "types", "types=a,,b", "types=,", "types=a,"] {
+            let error = Query::parse(text).unwrap().list("types").unwrap_err();
+            assert!(error.code == "EV0101" && error.message.contains("'types' has an empty value"), "{text}: {error}");
+        }
+        for text in ["stream=", "stream", "from=1&stream=&to=2"] {
+            assert!(Query::parse(text).unwrap().text("stream").is_err(), "{text}");
+        }
+        assert!(Query::parse("from=").unwrap().number("from").is_err());
+        assert!(Query::parse("backwards").unwrap().flag("backwards").unwrap(), "a flag has no need of one");
     }
 
     #[test]

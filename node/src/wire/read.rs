@@ -6,8 +6,9 @@ use evener_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::query::{Query, bad, encoded, push};
+use super::query::{Query, bad, push, push_list};
 use crate::{
+    codes,
     engine::{Consistency, Read},
     error::ApiError,
 };
@@ -72,14 +73,11 @@ pub fn to_query(read: &Read) -> String {
     }
     if let Some(item) = read.criteria.0.first() {
         for (name, values) in [("types", &item.types), ("tags", &item.tags)] {
-            if !values.is_empty() {
-                let joined = values.iter().map(|value| encoded(value)).collect::<Vec<_>>().join(",");
-                push(&mut query, name, &encoded(&joined));
-            }
+            push_list(&mut query, name, values);
         }
     }
     if let Some(stream) = &read.stream {
-        push(&mut query, "stream", &encoded(stream));
+        push(&mut query, "stream", stream);
     }
     if read.backwards {
         push(&mut query, "backwards", "true");
@@ -93,6 +91,10 @@ pub fn to_query(read: &Read) -> String {
 /// Reads a body.
 pub fn from_body(body: &[u8]) -> Result<Read, ApiError> {
     let body: Body = super::json(body)?;
+    if body.stream.as_deref() == Some("") {
+        let message = "`stream` is empty: name the stream, or leave it out to read all of them";
+        return Err(ApiError::new(&codes::BAD_BODY, message));
+    }
     Ok(Read {
         context: body.context.as_deref().map_or(Ok(ContextId::DEFAULT), super::context)?,
         from: Position(body.from),
@@ -124,7 +126,52 @@ pub fn to_body(read: &Read) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    prop_compose! {
+        /// What a query can say, with all that texts can have in them.
+        fn any_read()(
+            numbers in (0..u64::MAX, proptest::option::of(0..u64::MAX), proptest::option::of(0..u64::MAX)),
+            types in proptest::collection::vec("\\PC{1,8}|[%+,&=#?/ 0-9A-F]{1,8}", 0..4),
+            tags in proptest::collection::vec("\\PC{1,8}|[%+,&=#?/ 0-9A-F]{1,8}", 0..4),
+            stream in proptest::option::of("\\PC{1,8}|[%+,&=#?/ 0-9A-F]{1,8}"),
+            (system, backwards, local) in any::<(bool, bool, bool)>(),
+        ) -> Read {
+            let item = Criterion { types, tags };
+            Read {
+                context: if system { ContextId::SYSTEM } else { ContextId::DEFAULT },
+                from: Position(numbers.0),
+                to: numbers.1.map(Position),
+                limit: numbers.2,
+                criteria: if item.is_any() { Criteria::ANY } else { Criteria(vec![item]) },
+                stream,
+                backwards,
+                consistency: if local { Consistency::Local } else { Consistency::Linearizable },
+                continues: false,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_client_writes_into_a_query_or_a_body_is_what_a_server_reads(read in any_read()) {
+            let query = to_query(&read);
+            prop_assert!(query.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~%=&,".contains(&b)), "{}", query);
+            prop_assert_eq!(&from_query(&query).unwrap(), &read);
+            prop_assert_eq!(&from_body(&to_body(&read)).unwrap(), &read);
+            // Clients that encode more than they must, and spaces as forms do, say the same.
+            let all = |text: &str| text.bytes().map(|b| format!("%{b:02x}")).collect::<String>();
+            if let Some(stream) = &read.stream {
+                let spaced = format!("stream={}", stream.replace('%', "%25").replace('+', "%2B").replace('&', "%26")
+                    .replace(' ', "+"));
+                for text in [format!("stream={}", all(stream)), spaced] {
+                    prop_assert_eq!(from_query(&text).unwrap().stream, Some(stream.clone()), "{}", text);
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_query_says_the_same_as_a_body() {
@@ -153,6 +200,8 @@ mod tests {
         let message = |text| from_query(text).unwrap_err().message;
         assert!(message("consistency=eventual").contains("it must be linearizable or local"));
         assert!(message("context=blue").contains("there is no context 'blue'"));
+        assert!(message("stream=").contains("'stream' has an empty value"));
+        assert!(from_body(br#"{"stream":""}"#).unwrap_err().message.contains("`stream` is empty"));
         assert!(from_body(br#"{"form":1}"#).unwrap_err().message.contains("unknown field `form`"));
     }
 }
