@@ -1,9 +1,12 @@
 //! What this node counts and measures, as Prometheus reads it. The registry is a value: several nodes live in
 //! one process.
 
+mod exposition;
+
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -14,11 +17,14 @@ use prometheus_client::{
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
+        info::Info,
     },
     registry::{Registry, Unit},
 };
 
 use crate::log_writer;
+
+pub use exposition::Form;
 
 /// A gauge with a fraction.
 pub type Measure = Gauge<f64, std::sync::atomic::AtomicU64>;
@@ -107,6 +113,8 @@ pub struct Metrics {
     pub owned: Family<OfProcessor, Gauge>,
     /// Segments that nobody owns.
     pub unowned: Family<OfProcessor, Gauge>,
+    /// Segments that stand still until a person acts.
+    pub stalled: Family<OfProcessor, Gauge>,
     /// Sequences set aside.
     pub set_aside: Family<OfProcessor, Gauge>,
     /// Sequences that wait for a person.
@@ -121,6 +129,10 @@ pub struct Metrics {
     pub limits: Family<OfLimit, Gauge>,
     /// Events that handlers of this node finished.
     pub handled: Family<OfProcessor, Counter>,
+    /// How long handlers of this node took for a try.
+    pub handler_time: Family<OfProcessor, Histogram, fn() -> Histogram>,
+    /// Connections of clients.
+    pub connections: Gauge,
     /// Tries that failed on this node.
     pub failures: Family<OfVerdict, Counter>,
     /// Log lines that this process dropped.
@@ -140,6 +152,7 @@ impl fmt::Debug for Metrics {
 pub struct Tally {
     processor: String,
     handled: Counter,
+    time: Histogram,
     failures: Family<OfVerdict, Counter>,
 }
 
@@ -147,6 +160,11 @@ impl Tally {
     /// An event is finished.
     pub fn handled(&self) {
         self.handled.inc();
+    }
+
+    /// A try took so long.
+    pub fn took(&self, time: Duration) {
+        self.time.observe(time.as_secs_f64());
     }
 
     /// A try ended with this verdict.
@@ -158,6 +176,11 @@ impl Tally {
 fn quick() -> Histogram {
     // 0.25 ms to 8 s: from a sync of a fast disk to the patience of a client.
     Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+fn slow() -> Histogram {
+    // 0.5 ms to 64 s: from a handler in memory to twice the time that a handler program has.
+    Histogram::new(exponential_buckets(0.000_5, 2.0, 18))
 }
 
 impl Default for Metrics {
@@ -180,6 +203,7 @@ impl Default for Metrics {
             lag_time: Family::default(),
             owned: Family::default(),
             unowned: Family::default(),
+            stalled: Family::default(),
             set_aside: Family::default(),
             dead: Family::default(),
             skipped: Family::default(),
@@ -187,6 +211,8 @@ impl Default for Metrics {
             letters_fullest: Family::default(),
             limits: Family::default(),
             handled: Family::default(),
+            handler_time: Family::new_with_constructor(slow),
+            connections: Gauge::default(),
             failures: Family::default(),
             log_lines_dropped: Counter::default(),
             takeover: quick(),
@@ -221,6 +247,8 @@ impl Metrics {
         all.register_with_unit("segment_lag", time, Unit::Seconds, self.lag_time.clone());
         all.register("segments_owned", "segments that this node owns", self.owned.clone());
         all.register("segments_unowned", "segments that nobody owns", self.unowned.clone());
+        let stalled = "segments that stand still until a person acts: at a failing event (on_error: stop) or a limit";
+        all.register("segments_stalled", stalled, self.stalled.clone());
         all.register("sequences_set_aside", "sequences set aside", self.set_aside.clone());
         all.register("sequences_dead", "sequences that wait for a person", self.dead.clone());
         let skipped = "events that a handler, on_error or a person skipped since the processor was created";
@@ -230,6 +258,11 @@ impl Metrics {
         all.register("letters_fullest", fullest, self.letters_fullest.clone());
         all.register("limit", "limits of what a processor may set aside", self.limits.clone());
         all.register("events_handled", "events that handlers of this node finished", self.handled.clone());
+        let time = "how long a handler of this node took for a try of an event, whatever came of it";
+        all.register_with_unit("handler", time, Unit::Seconds, self.handler_time.clone());
+        all.register("http_connections", "open connections of clients", self.connections.clone());
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        all.register("build", "the version of this program", build);
         let tries = "tries of an event that a handler of this node did not finish, by what it answered";
         all.register("handler_failures", tries, self.failures.clone());
         let lines = "log lines that this process dropped, since whatever reads them did not keep up";
@@ -245,7 +278,7 @@ impl Metrics {
     pub fn clear_processors(&self) {
         self.lag_events.clear();
         self.lag_time.clear();
-        let families = [&self.owned, &self.unowned, &self.set_aside, &self.dead];
+        let families = [&self.owned, &self.unowned, &self.stalled, &self.set_aside, &self.dead];
         for family in families.into_iter().chain([&self.skipped, &self.letters, &self.letters_fullest]) {
             family.clear();
         }
@@ -256,10 +289,11 @@ impl Metrics {
     pub fn tally(&self, processor: &str) -> Tally {
         let processor = processor.to_owned();
         let handled = self.handled.get_or_create_owned(&OfProcessor { processor: processor.clone() });
-        Tally { processor, handled, failures: self.failures.clone() }
+        let time = self.handler_time.get_or_create_owned(&OfProcessor { processor: processor.clone() });
+        Tally { processor, handled, time, failures: self.failures.clone() }
     }
 
-    /// The text that Prometheus reads.
+    /// The text that Prometheus reads, as OpenMetrics.
     #[must_use]
     pub fn text(&self) -> String {
         self.log_lines_dropped.inner().store(log_writer::dropped(), Relaxed);
@@ -284,7 +318,26 @@ mod tests {
         assert!(text.contains(r#"evener_segment_lag_seconds{processor="p",segment="4"} 0.5"#), "{text}");
         assert!(text.contains("evener_takeover_seconds_count 1"), "{text}");
         assert!(other.text().contains("evener_events_appended_total 0"));
+        assert!(text.contains(concat!("evener_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1")), "{text}");
         one.clear_processors();
         assert!(!one.text().contains(r#"segment="4""#));
+    }
+
+    #[test]
+    fn each_family_tells_what_it_is_and_labels_are_escaped() {
+        let metrics = Metrics::default();
+        metrics.tally("a\"b\\c").took(Duration::from_millis(3));
+        let text = Form::Text.of(metrics.text());
+        assert!(text.contains(r#"evener_handler_seconds_count{processor="a\"b\\c"} 1"#), "{text}");
+        for sample in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = sample.split(['{', ' ']).next().unwrap();
+            let endings = ["", "_bucket", "_sum", "_count"];
+            let described = endings.iter().filter_map(|ending| name.strip_suffix(ending));
+            let described = described.filter(|name| {
+                let (help, kind) = (format!("# HELP {name} "), format!("# TYPE {name} "));
+                text.contains(&help) && text.contains(&kind)
+            });
+            assert!(described.count() > 0, "{name} has no HELP or no TYPE");
+        }
     }
 }

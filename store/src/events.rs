@@ -157,6 +157,16 @@ impl EventReader {
     ///
     /// The disk fails, or does not hold what it should.
     pub fn read(&self, query: &Query<'_>) -> Result<Page, ReadError> {
+        self.read_within(query, PAGE_BYTES_MAX)
+    }
+
+    /// As [`read`](Self::read), with a page that ends once its events have so many bytes, if that is less.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails, or does not hold what it should.
+    pub fn read_within(&self, query: &Query<'_>, bytes_max: usize) -> Result<Page, ReadError> {
+        let bytes_max = bytes_max.min(PAGE_BYTES_MAX);
         let head = self.head(query.context);
         let (from, to) = (query.from, query.to.unwrap_or(head).min(head));
         let limit = query.limit.min(PAGE_EVENTS_MAX);
@@ -169,11 +179,11 @@ impl EventReader {
         let (mut low, mut high) = (from, to);
         let mut page = Pages::default();
         let mut probes = 0;
-        while low < high && page.events.len() < limit && page.bytes < PAGE_BYTES_MAX && probes < PAGE_PROBES_MAX {
+        while low < high && page.events.len() < limit && page.bytes < bytes_max && probes < PAGE_PROBES_MAX {
             let max = (limit - page.events.len()).min(LOOK_EVENTS);
             let found = self.index.select(&wanted, low, high, max);
             probes += found.probes;
-            let rest = self.fetch(&found.places, &mut page, PAGE_BYTES_MAX)?;
+            let rest = self.fetch(&found.places, &mut page, bytes_max)?;
             let reached = match (rest, page.events.last()) {
                 (0, _) | (_, None) => found.reached,
                 (_, Some(last)) if query.backwards => last.position,

@@ -14,7 +14,7 @@ use evener_core::{
     worker::{Effect, FLOODED, Fault, Input, Meaning, Settings, Work, Worker},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     World,
@@ -193,7 +193,9 @@ impl State {
                 let turn = world.handlers.turns().take(&processor, &work.sequence).await;
                 world.holds(session).await;
                 let attempt = if nth == 0 { attempt } else { 1 };
+                let begun = Instant::now();
                 let verdict = world.handlers.run(&runner, deliver(work.event, attempt, turn)).await;
+                tally.took(begun.elapsed());
                 fault = fault_of(&world, &tally, verdict);
                 if fault.is_some() {
                     break;
@@ -221,7 +223,9 @@ impl State {
                 Ok(event) => {
                     let turn = world.handlers.turns().take(&processor, &sequence).await;
                     world.holds(session).await;
+                    let begun = Instant::now();
                     let verdict = world.handlers.run(&runner, deliver(event, turn)).await;
+                    tally.took(begun.elapsed());
                     fault_of(&world, &tally, verdict)
                 }
                 // The event was not read, so that its handler was not asked.

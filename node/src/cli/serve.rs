@@ -148,6 +148,14 @@ fn is_empty(data: &Path) -> bool {
 fn welcome(settings: &Settings, url: &str, peers: &str) -> String {
     let server = if url == "http://127.0.0.1:4750" { String::new() } else { format!(" --server {url}") };
     let data = std::path::absolute(&settings.data).unwrap_or_else(|_| settings.data.clone());
+    let program = match settings.allow_exec {
+        true => {
+            format!("    evener processor create seen --exec 'jq -c --unbuffered \"{{delivery, ok: true}}\"'{server}")
+        }
+        false => {
+            "  Handler programs (evener processor create --help) run on nodes started with --allow-exec.".to_owned()
+        }
+    };
     format!(
         r#"
   {name} is a member of its cluster.
@@ -160,7 +168,7 @@ fn welcome(settings: &Settings, url: &str, peers: &str) -> String {
 
     evener append --type hello --data '{{"to":"world"}}'{server}
     evener read{server}
-    evener processor create seen --exec 'jq -c --unbuffered "{{delivery, ok: true}}"'{server}
+{program}
 
 "#,
         name = settings.name,

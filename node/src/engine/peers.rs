@@ -102,7 +102,7 @@ mod tests {
         let router =
             Api::new(Arc::new(engine.clone()), Metrics::default(), Arc::new(Vec::new), crate::http::Hosts::default())
                 .router();
-        tokio::spawn(serve(listener, router, CONNECTIONS_MAX, CancellationToken::new()));
+        tokio::spawn(serve(listener, router, CONNECTIONS_MAX, Metrics::default(), CancellationToken::new()));
 
         let peers = Peers::default();
         let nobody = "http://127.0.0.1:1".to_owned();

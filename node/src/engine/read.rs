@@ -15,6 +15,8 @@ use crate::{codes, error::ApiError};
 
 /// Events of one page: little enough that the page is made while others wait.
 pub const PAGE_EVENTS: u64 = 512;
+/// Bytes of the events of one page: it waits in memory until its reader has taken it, and many may read at a time.
+const PAGE_BYTES: usize = 128 << 10;
 /// A read of no more than this many of the latest events is answered at once: they are in memory, and few.
 const NEAR_EVENTS: u64 = 64;
 /// A majority that does not answer in this time is not there.
@@ -97,7 +99,7 @@ async fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
 
 fn look(events: &EventReader, read: &Read) -> Result<events::Page, ReadError> {
     let limit = read.limit.unwrap_or(PAGE_EVENTS).min(PAGE_EVENTS);
-    events.read(&Query {
+    let query = Query {
         context: read.context,
         from: read.from,
         to: read.to,
@@ -105,7 +107,8 @@ fn look(events: &EventReader, read: &Read) -> Result<events::Page, ReadError> {
         criteria: &read.criteria,
         stream: read.stream.as_deref(),
         backwards: read.backwards,
-    })
+    };
+    events.read_within(&query, PAGE_BYTES)
 }
 
 /// What could not be read from disk.

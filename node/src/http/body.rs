@@ -1,19 +1,23 @@
-//! Bodies of requests: their length is looked at before anything is read, they come without long pauses, and all
-//! that has come of them at one time counts against one budget.
+//! Bodies of requests and of answers, and the budgets that all of them share. The length of a request is looked at
+//! before anything is read, it comes without long pauses, and counts as it comes. An answer counts until its reader has
+//! taken it.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     http::{HeaderMap, header::CONTENT_LENGTH},
+    response::Response,
 };
+use bytes::Bytes;
 use evener_core::limits::Limits;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
+use super::answer::failed;
 use crate::{codes, engine::Verb, error::ApiError};
 
 /// An append: 1,000,000 bytes of events, which JSON may write several times as long.
@@ -24,6 +28,13 @@ pub const BATCH_BYTES_MAX: usize = 16 << 20;
 pub const OTHER_BYTES_MAX: usize = 256 << 10;
 /// All bodies that are held at one time.
 pub const HELD_BYTES_MAX: usize = 256 << 20;
+/// All of the answers that wait for their readers at one time. It suffices for pages of all streams at once, unless
+/// their events are large.
+pub const ANSWERS_BYTES_MAX: usize = 256 << 20;
+/// Bytes of an answer that need not be counted: about what a connection holds anyway.
+pub const ANSWER_BYTES_FREE: usize = 64 << 10;
+/// An answer waits no longer for room among the others.
+pub const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// Streams (reads, tails, pages) that are open at one time.
 pub const STREAMS_MAX: usize = 1_024;
 /// The longest pause within a body: a few retransmissions of a bad network.
@@ -38,6 +49,7 @@ const UNIT: usize = 1_024;
 #[derive(Clone, Debug)]
 pub struct Budget {
     bytes: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
 
@@ -52,7 +64,8 @@ pub struct Held {
 impl Default for Budget {
     fn default() -> Self {
         let bytes = Arc::new(Semaphore::new(HELD_BYTES_MAX / UNIT));
-        Self { bytes, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        let answers = Arc::new(Semaphore::new(ANSWERS_BYTES_MAX / UNIT));
+        Self { bytes, answers, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
     }
 }
 
@@ -97,10 +110,52 @@ impl Budget {
         share.map_err(|_| overloaded(format!("requests hold {HELD_BYTES_MAX} bytes together already")))
     }
 
+    /// Returns an answer that counts until the last part of it is dropped; none if there is no room for it.
+    pub fn answer(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Option<Bytes> {
+        let share = Arc::clone(&self.answers).try_acquire_many_owned(units(bytes.as_ref().len())).ok()?;
+        Some(Bytes::from_owner(Waiting { bytes, _share: share }))
+    }
+
+    /// Waits until there is room for an answer of so many bytes. It is not kept: to wait holds nothing.
+    pub async fn room(&self, bytes: usize) -> Result<(), ApiError> {
+        let room = timeout(ROOM_WAIT, self.answers.acquire_many(units(bytes))).await;
+        room.map(drop).map_err(|_| no_room())
+    }
+
+    /// Counts the body of an answer that is there as a whole.
+    pub async fn counted(&self, response: Response) -> Response {
+        let size = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
+        let Some(size) = size.filter(|size| *size > ANSWER_BYTES_FREE) else { return response };
+        let (parts, body) = response.into_parts();
+        let Ok(bytes) = axum::body::to_bytes(body, size).await else {
+            return failed(&ApiError::new(&codes::BUG, "the body of an answer that is there could not be had"));
+        };
+        match self.answer(bytes) {
+            Some(bytes) => Response::from_parts(parts, Body::from(bytes)),
+            None => failed(&no_room()),
+        }
+    }
+
     /// A place for a stream.
     pub fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let place = Arc::clone(&self.streams).try_acquire_owned();
         place.map_err(|_| overloaded(format!("{STREAMS_MAX} streams are open already")))
+    }
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+/// An answer, and its share of the budget.
+struct Waiting<B> {
+    bytes: B,
+    _share: OwnedSemaphorePermit,
+}
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Waiting<B> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
     }
 }
 
@@ -128,6 +183,11 @@ fn too_large(verb: Verb, max: usize, limits: Limits) -> ApiError {
     ApiError::new(&codes::BODY_TOO_LARGE, message)
 }
 
+/// The refusal of an answer for which there is no room among the others.
+pub fn no_room() -> ApiError {
+    overloaded(format!("answers that wait for their readers hold {ANSWERS_BYTES_MAX} bytes together already"))
+}
+
 /// The refusal of what would be one too many.
 pub fn overloaded(message: String) -> ApiError {
     ApiError::new(&codes::OVERLOADED, message).retry_after(Duration::from_millis(200))
@@ -146,6 +206,30 @@ mod tests {
         let error = Budget::default().read(Verb::Append, &headers, Body::empty(), limits).await.unwrap_err();
         assert!(error.message.contains("at most 4321 (event_bytes_max)"), "{error}");
         assert!(error.message.contains("8765 (append_bytes_max)"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p10_answers_count_until_the_last_part_of_them_is_taken() {
+        let budget = Budget::default();
+        let big = vec![b' '; ANSWERS_BYTES_MAX - 10 * UNIT];
+        let mut first = budget.answer(big).expect("nothing waits yet");
+        assert!(budget.answer(vec![0; 11 * UNIT]).is_none());
+        let part = first.split_to(7);
+        drop(first);
+        assert_eq!(budget.answers.available_permits(), 10, "a part holds the whole");
+        let full = budget.room(11 * UNIT).await.unwrap_err();
+        assert!(full.code == "EV0402" && full.message.contains(&ANSWERS_BYTES_MAX.to_string()), "{full}");
+        let response = budget.counted(Response::new(Body::from(vec![0; ANSWER_BYTES_FREE + 1]))).await;
+        assert_eq!(response.status(), 503);
+        let response = budget.counted(Response::new(Body::from(vec![0; ANSWER_BYTES_FREE]))).await;
+        assert_eq!(response.status(), 200, "what is small is not counted");
+        drop(part);
+        budget.room(11 * UNIT).await.unwrap();
+        let response = budget.counted(Response::new(Body::from(vec![0; 11 * UNIT]))).await;
+        assert_eq!(response.status(), 200);
+        let all = ANSWERS_BYTES_MAX / UNIT;
+        drop(budget.answer(vec![0; 100 * UNIT]));
+        assert_eq!(budget.answers.available_permits(), all);
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, header::ACCEPT},
     middleware::Next,
     response::Response,
 };
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Api, answer::typed};
 use crate::{
     engine::{Processor, Reply, Request as Asked, Status},
-    metrics::{Metrics, OfLimit, OfProcessor, OfRequest, OfRoute, OfSegment},
+    metrics::{Form, Metrics, OfLimit, OfProcessor, OfRequest, OfRoute, OfSegment},
 };
 
 /// Counts a request.
@@ -27,7 +27,7 @@ pub async fn count(State(api): State<Api>, request: Request, next: Next) -> Resp
 }
 
 /// What is known of the state is measured when somebody asks.
-pub async fn show(State(api): State<Api>) -> Response {
+pub async fn show(State(api): State<Api>, headers: HeaderMap) -> Response {
     let mut me = String::new();
     if let Ok(Reply::Status(status)) = api.answers.call(Asked::Status).await {
         measure(&api.metrics, &status);
@@ -37,7 +37,9 @@ pub async fn show(State(api): State<Api>) -> Response {
         api.metrics.clear_processors();
         processors.iter().for_each(|processor| measure_processor(&api.metrics, processor, &me));
     }
-    typed(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", api.metrics.text())
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let form = Form::accepted(accept);
+    typed(StatusCode::OK, form.content_type(), form.of(api.metrics.text()))
 }
 
 fn measure(metrics: &Metrics, status: &Status) {
@@ -63,6 +65,8 @@ fn measure_processor(metrics: &Metrics, processor: &Processor, me: &str) {
     }
     let owners = || processor.segments.iter().map(|segment| segment.owner.as_deref());
     metrics.owned.get_or_create(&name).set(count(owners().filter(|owner| *owner == Some(me)).count()));
+    let stalled = processor.segments.iter().filter(|segment| segment.state == "stalled").count();
+    metrics.stalled.get_or_create(&name).set(count(stalled));
     metrics.unowned.get_or_create(&name).set(count(owners().filter(Option::is_none).count()));
     metrics.set_aside.get_or_create(&name).set(number(processor.set_aside.sequences));
     metrics.dead.get_or_create(&name).set(number(processor.set_aside.dead));

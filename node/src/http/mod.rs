@@ -81,6 +81,7 @@ impl Api {
             .fallback(no_such_route)
             .method_not_allowed_fallback(no_such_method)
             .layer(axum::middleware::from_fn_with_state(self.clone(), own_site))
+            .layer(axum::middleware::from_fn_with_state(self.clone(), counted))
             .layer(axum::middleware::from_fn_with_state(self.clone(), metrics::count))
             .with_state(self)
     }
@@ -139,6 +140,11 @@ fn nothing_at(path: &str) -> ApiError {
 
 async fn no_such_method(method: Method, uri: Uri) -> Response {
     failed(&ApiError::new(&codes::NO_SUCH_METHOD, format!("{} does not take {method}", uri.path())))
+}
+
+/// Counts the answer against the budget of all answers, for as long as it waits for its reader.
+async fn counted(State(api): State<Api>, request: Request, next: axum::middleware::Next) -> Response {
+    api.budget.counted(next.run(request).await).await
 }
 
 /// Refuses what a page of another site, open in a browser on this machine, may ask of this server: there is no other

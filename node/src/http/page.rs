@@ -17,6 +17,7 @@ use serde_json::json;
 use super::{
     Api,
     answer::{failed, typed},
+    body::no_room,
 };
 use crate::{
     engine::{Reply, Request},
@@ -79,9 +80,12 @@ async fn live(State(api): State<Api>) -> Response {
     let events = stream::unfold(start, |(api, place, wait)| async move {
         tokio::time::sleep(wait).await;
         let event = match snapshot(&api).await {
-            Ok(snapshot) => format!("data: {snapshot}\n\n"),
-            Err(error) => format!("event: trouble\ndata: {}\n\n", error.message.replace(['\n', '\r'], " ")),
+            Ok(snapshot) => api.budget.answer(format!("data: {snapshot}\n\n")).ok_or_else(no_room),
+            Err(error) => Err(error),
         };
+        let event = event.unwrap_or_else(|error| {
+            format!("event: trouble\ndata: {}\n\n", error.message.replace(['\n', '\r'], " ")).into()
+        });
         Some((Ok::<_, std::convert::Infallible>(event), (api, place, TICK)))
     });
     let mut response = typed(StatusCode::OK, "text/event-stream", Body::from_stream(events));

@@ -1,4 +1,8 @@
-//! Answers that come line by line: batches of appends, reads, and tails. Each holds one page at a time.
+//! Answers that come line by line: batches of appends, reads, and tails. Each holds one page at a time, sends it in
+//! pieces, and fetches the next when its reader has taken this one. What is held counts against a budget
+//! ([`ANSWERS_BYTES_MAX`](super::body::ANSWERS_BYTES_MAX)).
+
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     body::Body,
@@ -7,8 +11,8 @@ use axum::{
 };
 use bytes::Bytes;
 use evener_core::id::Position;
-use futures::{Stream, StreamExt, stream};
-use tokio::sync::OwnedSemaphorePermit;
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{Api, answer::typed};
 use crate::{
@@ -19,6 +23,15 @@ use crate::{
 };
 
 const NDJSON: &str = "application/x-ndjson";
+
+/// What is handed to a connection in one piece.
+const PIECE_BYTES: usize = 64 << 10;
+/// Room that is waited for if the answers that wait for their readers leave none.
+const ROOM_BYTES: usize = 2 << 20;
+/// A tail where nothing comes says so after this time, so that whoever stands in between does not take it for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// A line that means nothing to readers of server-sent events.
+const COMMENT: &str = ": nothing yet\n\n";
 
 /// Answers each line of a batch with a line, in order: a broken one with its error.
 pub async fn append_many(api: &Api, call: &Call) -> Result<Response, ApiError> {
@@ -42,17 +55,21 @@ pub async fn append_many(api: &Api, call: &Call) -> Result<Response, ApiError> {
 /// Streams the events of a read; the last line says where to go on. An error on the way is the last line.
 pub async fn read(api: &Api, request: Request) -> Result<Response, ApiError> {
     let Request::Read(read) = request else { return Err(odd()) };
-    let pages = Pages { api: api.clone(), left: read.limit, read, tail: false, _place: api.budget.stream()? };
-    let lines = pages.start().await?.map(|page| {
-        Ok::<_, std::convert::Infallible>(match page {
-            Ok((page, last)) => read_lines(&page, last),
-            Err(error) => Bytes::from(serde_json::to_string(&error).expect("an error is plain values") + "\n"),
+    let mut pages = Pages::of_read(api, read)?;
+    // The first page is fetched before anything is answered, so that an error there has its own status.
+    let (text, last) = pages.next(Wait::Not).await?;
+    let rest = stream::unfold((!last).then_some(pages), |pages| async move {
+        let mut pages = pages?;
+        Some(match pages.next(Wait::Not).await {
+            Ok((text, last)) => (text, (!last).then_some(pages)),
+            Err(error) => (Bytes::from(json(&error) + "\n"), None),
         })
     });
-    Ok(typed(StatusCode::OK, NDJSON, Body::from_stream(lines)))
+    let body = stream::once(std::future::ready(text)).chain(rest);
+    Ok(typed(StatusCode::OK, NDJSON, Body::from_stream(in_pieces(body))))
 }
 
-fn read_lines(page: &Page, last: bool) -> Bytes {
+fn read_lines(page: &Page, last: bool) -> String {
     let mut lines = String::with_capacity(page.events.len() * 512 + 64);
     for stored in &page.events {
         lines.push_str(&cloudevent::stored_to_json(stored));
@@ -61,7 +78,7 @@ fn read_lines(page: &Page, last: bool) -> Bytes {
     if last {
         lines.push_str(&format!("{{\"next\":{},\"marker\":{}}}\n", page.next, page.marker));
     }
-    lines.into()
+    lines
 }
 
 /// Streams events as they come, as server-sent events: `id` is where to go on, `progress` comes in between.
@@ -73,29 +90,55 @@ pub async fn tail(api: &Api, request: Request, headers: &HeaderMap) -> Result<Re
     if let Some(seen) = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()) {
         read.from = Position(seen);
     }
-    let pages = Pages { api: api.clone(), left: read.limit, read, tail: true, _place: api.budget.stream()? };
-    let events = pages.start().await?.map(|page| {
-        Ok::<_, std::convert::Infallible>(match page {
-            Ok((page, _)) => tail_events(&page),
-            Err(error) => {
-                let json = serde_json::to_string(&error).expect("an error is plain values");
-                Bytes::from(format!("event: error\ndata: {json}\n\n"))
-            }
+    let mut pages = Pages::of_tail(api, read)?;
+    // What is there is answered at once, and be it that there is nothing.
+    let (text, last) = pages.next(Wait::Not).await?;
+    let rest = stream::unfold((!last).then(|| step(pages)), |step_under_way| async move {
+        let mut under_way = step_under_way?;
+        Some(match timeout(KEEP_ALIVE, &mut under_way).await {
+            Err(_) => (Bytes::from_static(COMMENT.as_bytes()), Some(under_way)),
+            Ok((pages, Ok((text, last)))) => (text, (!last).then(|| step(pages))),
+            Ok((_, Err(error))) => (Bytes::from(format!("event: error\ndata: {}\n\n", json(&error))), None),
         })
     });
-    let mut response = typed(StatusCode::OK, "text/event-stream", Body::from_stream(events));
+    let begin = [Bytes::from_static(b": what comes is told\n\n"), text];
+    let body = in_pieces(stream::iter(begin).chain(rest));
+    let mut response = typed(StatusCode::OK, "text/event-stream", Body::from_stream(body));
     response.headers_mut().insert("cache-control", axum::http::HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-fn tail_events(page: &Page) -> Bytes {
+/// The next page of a tail, on its way.
+fn step(mut pages: Pages) -> BoxFuture<'static, (Pages, Step)> {
+    async move {
+        let step = pages.next(Wait::ForEvents).await;
+        (pages, step)
+    }
+    .boxed()
+}
+
+fn tail_events(page: &Page) -> String {
     let mut text = String::with_capacity(page.events.len() * 512 + 64);
     for stored in &page.events {
         text.push_str(&format!("id: {}\ndata: {}\n\n", stored.position.next(), cloudevent::stored_to_json(stored)));
     }
     let (next, marker) = (page.next, page.marker);
     text.push_str(&format!("id: {next}\nevent: progress\ndata: {{\"next\":{next},\"marker\":{marker}}}\n\n"));
-    text.into()
+    text
+}
+
+fn json(error: &ApiError) -> String {
+    serde_json::to_string(error).expect("an error is plain values")
+}
+
+/// The same bytes in pieces. All pieces of a text together hold its memory once, until the last is taken.
+fn in_pieces(
+    texts: impl Stream<Item = Bytes> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    texts.flat_map(|mut text| {
+        let piece = move || (!text.is_empty()).then(|| text.split_to(text.len().min(PIECE_BYTES)));
+        stream::iter(std::iter::from_fn(piece).map(Ok))
+    })
 }
 
 /// The pages of a read that are still to come.
@@ -104,28 +147,63 @@ struct Pages {
     read: Read,
     left: Option<u64>,
     tail: bool,
+    write: fn(&Page, bool) -> String,
     _place: OwnedSemaphorePermit,
 }
 
-type Step = Result<(Page, bool), ApiError>;
+/// What to wait for where nothing is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Not,
+    ForEvents,
+}
+
+/// A page as text, and whether it is the last.
+type Step = Result<(Bytes, bool), ApiError>;
 
 impl Pages {
-    /// The first page is fetched before anything is answered, so that an error there has its own status.
-    async fn start(mut self) -> Result<impl Stream<Item = Step> + Send + use<>, ApiError> {
-        let (page, last) = self.next().await?;
-        let rest = stream::unfold((!last).then_some(self), |pages| async move {
-            let mut pages = pages?;
-            let step = pages.next().await;
-            let goes_on = matches!(step, Ok((_, false)));
-            Some((step, goes_on.then_some(pages)))
-        });
-        Ok(stream::once(async move { Ok((page, last)) }).chain(rest))
+    fn of_read(api: &Api, read: Read) -> Result<Self, ApiError> {
+        let place = api.budget.stream()?;
+        Ok(Self { api: api.clone(), left: read.limit, read, tail: false, write: read_lines, _place: place })
     }
 
-    async fn next(&mut self) -> Step {
-        let request = Read { limit: self.left, ..self.read.clone() };
-        let request = if self.tail { Request::Tail(request) } else { Request::Read(request) };
+    /// Of a tail: what this node has is what is told, so nobody else is asked.
+    fn of_tail(api: &Api, read: Read) -> Result<Self, ApiError> {
+        let read = Read { consistency: Consistency::Local, ..read };
+        Ok(Self { tail: true, write: |page, _| tail_events(page), ..Self::of_read(api, read)? })
+    }
+
+    /// The next page. If there is no room for it, nothing is kept of it while room is waited for, and it is fetched
+    /// again.
+    async fn next(&mut self, mut wait: Wait) -> Step {
+        loop {
+            let page = self.fetch(wait).await?;
+            let left = self.left.map(|left| left.saturating_sub(page.events.len() as u64));
+            let last = page.end || left == Some(0);
+            let text = (self.write)(&page, last);
+            let Some(text) = self.api.budget.answer(text) else {
+                drop(page);
+                self.api.budget.room(ROOM_BYTES).await?;
+                wait = Wait::Not;
+                continue;
+            };
+            self.left = left;
+            self.pass(&page);
+            return Ok((text, last));
+        }
+    }
+
+    async fn fetch(&self, wait: Wait) -> Result<Page, ApiError> {
+        let read = Read { limit: self.left, ..self.read.clone() };
+        let request = if self.tail && wait == Wait::ForEvents { Request::Tail(read) } else { Request::Read(read) };
         let Reply::Page(page) = self.api.answers.call(request).await? else { return Err(odd()) };
+        // What is there ends, and a tail goes on behind it.
+        let end = if self.tail { self.read.to.is_some_and(|to| page.next >= to) } else { page.end };
+        Ok(Page { end, ..page })
+    }
+
+    /// Goes on behind this page.
+    fn pass(&mut self, page: &Page) {
         let read = &mut self.read;
         (read.consistency, read.continues) = (Consistency::Local, true);
         if read.backwards {
@@ -134,9 +212,6 @@ impl Pages {
             read.from = page.next;
             read.to = if self.tail { read.to } else { Some(page.to) };
         }
-        self.left = self.left.map(|left| left.saturating_sub(page.events.len() as u64));
-        let last = page.end || self.left == Some(0);
-        Ok((page, last))
     }
 }
 

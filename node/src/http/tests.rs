@@ -27,6 +27,8 @@ pub struct Small {
     log: Mutex<Vec<Stored>>,
     changes: Mutex<Vec<Change>>,
     trouble: Mutex<Vec<ApiError>>,
+    /// Tails wait for ever.
+    quiet: std::sync::atomic::AtomicBool,
 }
 
 impl Small {
@@ -81,6 +83,7 @@ impl Answers for Small {
                     Ok(Reply::Many(appends.iter().map(|append| self.append(&append.events)).collect()))
                 }
                 Asked::Read(read) => Ok(Reply::Page(self.page(&read))),
+                Asked::Tail(_) if self.quiet.load(std::sync::atomic::Ordering::Relaxed) => std::future::pending().await,
                 Asked::Tail(read) => Ok(Reply::Page(Page { end: false, ..self.page(&read) })),
                 Asked::Processors => Ok(Reply::Processors(vec![])),
                 Asked::DeadLetters(_) => Ok(Reply::DeadLetters(vec![])),
@@ -115,7 +118,7 @@ impl Answers for Small {
 pub async fn serve_small(small: Arc<Small>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, router(small), CONNECTIONS_MAX, CancellationToken::new()));
+    tokio::spawn(serve(listener, router(small), CONNECTIONS_MAX, Metrics::default(), CancellationToken::new()));
     format!("http://{address}")
 }
 
@@ -176,6 +179,107 @@ async fn a_cloudevent_may_come_alone_in_its_own_content_type() {
     let answer = request.body(event).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, r#"{"first":0,"next":1}"#));
     assert_eq!(small.log.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_cloudevent_may_come_in_any_mode_of_the_http_binding() {
+    let (small, http) = Http::start().await;
+    let post = async |headers: &[(&str, &str)], body: &'static str| {
+        let request = http.1.post(format!("{}/events", http.0)).body(body);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let common = [("ce-specversion", "1.0"), ("ce-source", "/s"), ("ce-type", "t"), ("ce-subject", "a%20b")];
+    let binary = [&common[..], &[("ce-id", "1"), ("content-type", "application/json")]].concat();
+    assert_eq!(post(&binary, r#"{"n":1}"#).await, (200, r#"{"first":0,"next":1}"#.to_owned()));
+    let one = r#"{"specversion":"1.0","id":"2","source":"/s","type":"t"}"#;
+    let kind = [("content-type", "Application/CloudEvents+JSON; charset=UTF-8")];
+    assert_eq!(post(&kind, one).await, (200, r#"{"first":1,"next":2}"#.to_owned()));
+    let kind = [("content-type", "application/cloudevents-batch+json")];
+    let two = r#"[{"id":"3","source":"/s","type":"t"},{"id":"4","source":"/s","type":"t"}]"#;
+    assert_eq!(post(&kind, two).await, (200, r#"{"first":2,"next":4}"#.to_owned()));
+    let (status, told) = post(&[("content-type", "application/cloudevents+avro")], "x").await;
+    assert!(status == 415 && told.contains("EV0109"), "{told}");
+    let (status, told) = post(&common, "").await;
+    assert!(status == 400 && told.contains("`id` is missing"), "{told}");
+    let log = small.log.lock();
+    assert_eq!(
+        (log.len(), log[0].event.stream.as_deref(), log[0].event.data.as_slice()),
+        (4, Some("a b"), &b"{\"n\":1}"[..])
+    );
+}
+
+#[tokio::test]
+async fn a_query_is_decoded_once_on_its_way_to_the_criteria() {
+    let (_, http) = Http::start().await;
+    let kinds = ["a+b", "a b", "a%2Bb", "a,b", "a", "50%", "a&b=c#d"];
+    let events = kinds.iter().enumerate().map(|(n, kind)| {
+        let id = n.to_string();
+        json!({"id": id, "source": "/s", "type": kind, "tags": "mail=a+b@x.org"})
+    });
+    let body = json!({"events": events.collect::<Vec<_>>()});
+    assert_eq!(http.json("POST", "/events", &body).await.0, 200);
+    let found = async |query: &str| {
+        let (status, text) = http.ask("GET", &format!("/events?{query}"), "").await;
+        assert_eq!(status, 200, "{text}");
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["position"].as_u64());
+        events.collect::<Vec<_>>()
+    };
+    for (n, kind) in kinds.iter().enumerate() {
+        assert_eq!(found(&format!("types={}", crate::wire::query::encoded(kind))).await, [n as u64], "{kind}");
+    }
+    assert_eq!(found("types=a%2Bb,50%25").await, [0, 5]);
+    assert_eq!(found("types=a+b").await, [1], "a plus is a space, as forms write it");
+    assert_eq!(found("tags=mail%3Da%2Bb%40x.org&types=a").await, [4]);
+    let (status, text) = http.ask("GET", "/events?stream=", "").await;
+    assert!(status == 400 && text.contains("'stream' has an empty value"), "{text}");
+}
+
+/// A server that answers each request of each verb that has a name in its path with that name.
+async fn echo_of_names() -> String {
+    let echo = |path: RawPathParams| async move { path.iter().map(|(_, value)| value).collect::<String>() };
+    let mut router: Router = Router::new();
+    for row in TABLE.iter().filter(|row| row.path.contains("{name}")) {
+        router =
+            router.route(row.path, on(MethodFilter::try_from(row.method.parse::<Method>().unwrap()).unwrap(), echo));
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, router, CONNECTIONS_MAX, Metrics::default(), CancellationToken::new()));
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn every_name_that_can_be_given_works_with_every_verb() {
+    use proptest::{
+        strategy::{Strategy, ValueTree},
+        test_runner::TestRunner,
+    };
+    let (url, http) = (echo_of_names().await, reqwest::Client::new());
+    let (mut runner, any) = (TestRunner::deterministic(), "\\PC{1,12}|[-.%2eE/?#&=+~a]{1,6}");
+    let drawn = (0..200).map(|_| any.new_tree(&mut runner).unwrap().current());
+    let odd =
+        ["...", ".p", "p.", "%2e", "%2e%2e", "%2F", "100%", "a?b", "a#b", "a&b=c", "a+b", "a;b", "a:b", "ü", "{name}"];
+    let names: Vec<String> = odd.map(str::to_owned).into_iter().chain(drawn).collect();
+    let names = names.iter().filter(|name| evener_core::name::check(name).is_ok());
+    let rows = || TABLE.iter().filter(|row| row.path.contains("{name}"));
+    assert!(rows().count() > 10 && names.clone().count() > 100);
+    for (n, name) in names.enumerate() {
+        // All verbs for the odd ones; for the others they take turns.
+        for row in rows().enumerate().filter(|(nth, _)| n < odd.len() || nth % 16 == n % 16).map(|(_, row)| row) {
+            let call = Call { path: vec![name.clone()], ..Call::default() };
+            let request = http.request(row.method.parse().unwrap(), format!("{url}{}", call.target(row.verb)));
+            let answer = request.send().await.unwrap();
+            assert_eq!(
+                (answer.status().as_u16(), &answer.text().await.unwrap()),
+                (200, name),
+                "{} {}",
+                row.method,
+                row.path
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -379,6 +483,36 @@ async fn requests_are_counted_by_route_and_status() {
     assert_eq!(status, 200);
     assert!(text.contains(r#"evener_http_requests_total{route="/processors",status="200"} 1"#), "{text}");
     assert!(text.contains(r#"route="/processors/{name}/dead-letters""#), "{text}");
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_form_that_is_asked_for() {
+    let (_, http) = Http::start().await;
+    let ask = async |accept: &str| {
+        let answer = http.1.get(format!("{}/metrics", http.0)).header("accept", accept).send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, answer.text().await.unwrap())
+    };
+    let (kind, text) = ask("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3").await;
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0") && text.ends_with("# EOF\n"), "{kind}");
+    let (kind, text) = ask("*/*").await;
+    assert!(kind.starts_with("text/plain; version=0.0.4") && !text.contains("# EOF"), "{kind}");
+    assert!(text.contains("# TYPE evener_http_requests_total counter"), "{text}");
+    assert!(text.contains("\n# TYPE evener_http_connections gauge\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_tail_at_the_head_is_answered_at_once_and_kept_alive() {
+    let (small, http) = Http::start().await;
+    small.quiet.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut response = http.1.get(format!("{}/events/tail", http.0)).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut heard = String::new();
+    while !heard.contains(": nothing yet\n\n") {
+        heard += std::str::from_utf8(&response.chunk().await.unwrap().unwrap()).unwrap();
+    }
+    let begin = ": what comes is told\n\nid: 0\nevent: progress\ndata: {\"next\":0,\"marker\":0}\n\n";
+    assert!(heard.starts_with(begin), "{heard}");
 }
 
 #[tokio::test]

@@ -48,9 +48,9 @@ impl Door {
             None if settings.listen.port() == 0 => format!("http://{bound}"),
             None => format!("http://{}", settings.listen),
         };
-        let router = Api::new(Arc::new(late), metrics, health, Hosts::of(settings)).router();
+        let router = Api::new(Arc::new(late), metrics.clone(), health, Hosts::of(settings)).router();
         let stop = CancellationToken::new();
-        let serving = threads.spawn(http::serve(listener, router, http::connections_max(), stop.clone()));
+        let serving = threads.spawn(http::serve(listener, router, http::connections_max(), metrics, stop.clone()));
         Ok(Self { url, serving: Mutex::new(Some(serving)), stop })
     }
 

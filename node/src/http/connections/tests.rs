@@ -121,31 +121,87 @@ async fn a_tail_lives_as_long_as_somebody_listens() {
     assert!(heard > 30, "{heard}");
 }
 
+/// A server with room for two connections.
+struct Narrow {
+    address: std::net::SocketAddr,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+    metrics: Metrics,
+}
+
+impl Narrow {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let (router, metrics) = (router(Arc::new(Small::default())), Metrics::default());
+        let serving = tokio::spawn(serve(listener, router, 2, metrics.clone(), stop.clone()));
+        Self { address, stop, serving, metrics }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+/// What is answered up to `end`, or until the connection is closed.
+async fn ask(stream: &mut TcpStream, path: &str, end: &str) -> String {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(end.as_bytes()) && stream.read_buf(&mut heard).await.is_ok_and(|bytes| bytes > 0) {}
+    String::from_utf8(heard).unwrap()
+}
+
 #[tokio::test]
 async fn p10_one_connection_too_many_hears_why_and_the_next_is_served_once_there_is_room() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, router(Arc::new(Small::default())), 2, stop.clone()));
-    let ask = async |stream: &mut TcpStream, end: &str| {
-        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-        let mut heard = Vec::new();
-        while !heard.ends_with(end.as_bytes()) && stream.read_buf(&mut heard).await.unwrap() > 0 {}
-        String::from_utf8(heard).unwrap()
-    };
-    let connect = async || TcpStream::connect(address).await.unwrap();
-    let (mut first, mut second) = (connect().await, connect().await);
+    let server = Narrow::start().await;
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
     for stream in [&mut first, &mut second] {
-        assert!(ask(stream, "alive\n").await.starts_with("HTTP/1.1 200"));
+        assert!(ask(stream, "/processors", "[]").await.starts_with("HTTP/1.1 200"));
     }
-    let heard = ask(&mut connect().await, "never").await;
+    let heard = ask(&mut server.connect().await, "/processors", "never").await;
     assert!(heard.starts_with("HTTP/1.1 503") && heard.contains("2 connections are open already"), "{heard}");
     assert!(heard.contains("connection: close"), "{heard}");
+    assert_eq!(server.metrics.connections.get(), 2);
     drop(first);
-    while !ask(&mut connect().await, "alive\n").await.starts_with("HTTP/1.1 200") {}
-    stop.cancel();
-    serving.await.unwrap();
+    while !ask(&mut server.connect().await, "/processors", "[]").await.starts_with("HTTP/1.1 200") {}
+    server.stop.cancel();
+    server.serving.await.unwrap();
     assert_eq!(second.read(&mut [0]).await.unwrap(), 0, "an idle connection is closed at the end");
+}
+
+#[tokio::test]
+async fn how_a_node_is_can_be_asked_however_many_clients_there_are() {
+    let server = Narrow::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..2 + 2 * RESERVED_MAX {
+        silent.push(server.connect().await);
+    }
+    let heard = ask(&mut server.connect().await, "/livez", "never").await;
+    assert!(heard.starts_with("HTTP/1.1 200") && heard.ends_with("alive\n"), "{heard}");
+    assert!(heard.contains("connection: close"), "{heard}");
+    let heard = ask(&mut server.connect().await, "/readyz", "never").await;
+    assert!(heard.starts_with("HTTP/1.1 503") && heard.ends_with("leader: no leader\n"), "{heard}");
+    let heard = ask(&mut server.connect().await, "/healthz?verbose", "never").await;
+    assert!(heard.contains("ok   storage"), "{heard}");
+    let heard = ask(&mut server.connect().await, "/metrics", "never").await;
+    assert!(heard.contains("2 connections are open already"), "{heard}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_reader_that_takes_nothing_is_let_go() {
+    let small = Arc::new(Small::default());
+    let event = format!(r#"{{"events":[{{"id":"1","source":"s","type":"t","data":"{}"}}]}}"#, "x".repeat(900_000));
+    let (stream, ours) = duplex(1 << 10);
+    let serving = tokio::spawn(connection(ours, router(small), CancellationToken::new()));
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    let head = format!("POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", event.len());
+    writing.write_all((head + &event + "GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let begun = Instant::now();
+    serving.await.unwrap();
+    assert!((WRITE_WAIT..WRITE_WAIT * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    let mut heard = Vec::new();
+    reading.read_to_end(&mut heard).await.unwrap();
+    assert!(heard.len() <= 1 << 10, "only what fits on the way was sent: {}", heard.len());
 }
 
 #[test]
