@@ -82,10 +82,29 @@ pub enum Op {
     },
 }
 
+/// The room on a file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+impl Op {
+    /// Whether this operation, having failed like this, is tried again once there is space. A sync never is: nobody
+    /// knows what the disk holds after one that failed.
+    pub(crate) fn waits_for_space(&self, error: &io::Error) -> bool {
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        full && !matches!(self, Self::SyncData { .. } | Self::SyncDir { .. })
+    }
+}
+
 /// A directory on a disk, held by one process.
 pub trait Disk: Send + Sync + 'static {
     /// Performs `ops` in order, after everything submitted before; the first that fails ends the list. `done` is
-    /// called later, never before this returns, and one `done` after the other.
+    /// called later, never before this returns, and one `done` after the other. An operation for which there is no
+    /// space does not fail: it waits until there is, and all that was submitted after it waits too.
     fn submit(&self, ops: Vec<Op>, done: Done);
     /// Performs `ops` before it returns. For the time before the first [`Disk::submit`]: a start must not wait
     /// for a clock that stands still while it waits.
@@ -96,6 +115,8 @@ pub trait Disk: Send + Sync + 'static {
     fn len(&self, file: &str) -> io::Result<Option<u64>>;
     /// The names of the files in a directory, sorted; none if there is no such directory.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+    /// The room on its file system.
+    fn space(&self) -> io::Result<Space>;
     /// What to call it in a message: the path of the directory.
     fn name(&self) -> String;
 }

@@ -103,7 +103,7 @@ pub enum ReadError {
     /// The journal has no such entry.
     #[error(
         "failed to read the event at position {position}: entry {index} should hold it and is not in the journal; \
-         run `evener verify` on this node"
+         restart this node: it checks its log and rebuilds its index when it starts"
     )]
     Missing {
         /// Which event.

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::{
     checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, Saved},
     chunk::{CHUNK_BYTES_DEFAULT, CHUNK_HEADER_BYTES, chunk_file, damaged_frame, is_full},
-    disk::{Disk, Done},
+    disk::{Disk, Done, Space},
     error::{Damage, OpenError, stopped},
     footer,
     frame::{FRAME_BYTES_MAX, Frame, FrameError, Place},
@@ -308,6 +308,17 @@ impl Journal {
             }
         }
         Ok(())
+    }
+
+    /// The room on the file system that holds it.
+    pub fn space(&self) -> io::Result<Space> {
+        self.shared.disk.space()
+    }
+
+    /// How long a chunk is.
+    #[must_use]
+    pub fn chunk_bytes(&self) -> u64 {
+        self.shared.chunk_bytes
     }
 
     /// Why the journal has stopped; none while it has not.

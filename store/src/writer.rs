@@ -13,7 +13,9 @@
 //!   deletion synced, so that no gap can be left; then shortens the chunk that stays, and syncs that before a frame
 //!   can be written over it.
 //! - The vote and the checkpoint are written beside the old one, synced, renamed, and the name is synced.
-//! - A write or a sync that fails ends everything: nobody knows what the disk holds, and a second sync may lie.
+//! - An operation for which the disk has no space waits until there is (see [`crate::Disk::submit`]). Room is taken
+//!   from the file system before bytes are written, so a group that has begun to be written does not wait.
+//! - A write or a sync that fails otherwise ends everything: nobody knows what the disk holds, and a second sync may lie.
 
 use std::{collections::VecDeque, io, mem};
 
@@ -326,6 +328,7 @@ impl Writer {
         let bytes = end + footer.len() as u64;
         let file = chunk_file(chunk);
         let ops = vec![
+            Op::Create { file: file.clone(), preallocate: bytes },
             Op::Write { file: file.clone(), offset: end, bytes: footer.into() },
             Op::Truncate { file: file.clone(), len: bytes },
             Op::SyncData { file },
@@ -451,9 +454,11 @@ impl Piece {
     fn ops(self, chunk_bytes: u64, ops: &mut Vec<Op>) {
         let Self { place, bytes } = self;
         let file = chunk_file(place.chunk);
-        let fresh = place.offset == 0;
-        if fresh {
-            ops.push(create(place.chunk, chunk_bytes));
+        let (fresh, end) = (place.offset == 0, place.offset + bytes.len() as u64);
+        // Room is taken before bytes are written, also for a last frame that ends beyond the size of a chunk: what
+        // waits for space is then never a write in place.
+        if fresh || end > chunk_bytes {
+            ops.push(create(place.chunk, chunk_bytes.max(end)));
         }
         ops.push(Op::Write { file: file.clone(), offset: place.offset, bytes: bytes.into() });
         ops.push(Op::SyncData { file });

@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::{Disk, Done, Image, MemoryDisk, Op, Scheduler};
+use super::{Disk, Done, Image, MemoryDisk, Op, Scheduler, Space};
 
 /// A disk that breaks on demand. Clones are the same disk.
 #[derive(Clone)]
@@ -60,14 +60,25 @@ impl FaultyDisk {
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         self.disk.kill();
-        Self::new(self.image().crash(seed), self.scheduler.clone())
+        self.followed_by(self.image().crash(seed))
     }
 
     /// The process is killed, the machine goes on: nothing that was performed is lost.
     #[must_use]
     pub fn kill(&self) -> Self {
         self.disk.kill();
-        Self::new(self.image(), self.scheduler.clone())
+        self.followed_by(self.image())
+    }
+
+    fn followed_by(&self, image: Image) -> Self {
+        let next = Self::new(image, self.scheduler.clone());
+        next.disk.set_capacity(self.disk.capacity());
+        next
+    }
+
+    /// Files have at most so many bytes together from now on, see [`MemoryDisk::set_capacity`].
+    pub fn set_capacity(&self, capacity: Option<u64>) {
+        self.disk.set_capacity(capacity);
     }
 
     /// What it holds now.
@@ -109,6 +120,10 @@ impl Disk for FaultyDisk {
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         self.disk.list(dir)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        self.disk.space()
     }
 
     fn name(&self) -> String {

@@ -7,11 +7,13 @@ use std::{
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{Disk, Done, Op, lane::Lane};
+use super::{Disk, Done, Op, Space, lane::Lane};
 use crate::error::OpenError;
 
 /// Files kept open. A chunk is one, so this is far more than are written; old ones being read come and go.
@@ -20,6 +22,9 @@ const OPEN_FILES_MAX: usize = 128;
 const DIRECTORY_MODE: u32 = 0o700;
 /// ... or read and write what is in it.
 const FILE_MODE: u32 = 0o600;
+
+/// Before an operation for which there was no space is tried again.
+const SPACE_WAIT: Duration = Duration::from_millis(200);
 
 /// A directory of files, held by this process until it is dropped.
 pub struct FileDisk {
@@ -94,7 +99,7 @@ impl Disk for FileDisk {
     fn submit(&self, ops: Vec<Op>, done: Done) {
         let directory = self.directory.clone();
         self.lane.run(Box::new(move || {
-            let result = ops.into_iter().try_for_each(|op| directory.perform(op));
+            let result = ops.into_iter().try_for_each(|op| directory.perform_with_space(op));
             drop(directory);
             done(result);
         }));
@@ -141,12 +146,40 @@ impl Disk for FileDisk {
         Ok(names)
     }
 
+    fn space(&self) -> io::Result<Space> {
+        let stat = rustix::fs::statvfs(&self.directory.path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
+    }
+
     fn name(&self) -> String {
         self.directory.path.display().to_string()
     }
 }
 
 impl Directory {
+    /// Performs an operation; waits while there is no space for it.
+    fn perform_with_space(&self, op: Op) -> io::Result<()> {
+        let mut waited = false;
+        loop {
+            match self.perform(op.clone()) {
+                Err(error) if op.waits_for_space(&error) => {
+                    if !waited {
+                        tracing::error!(%error, "no space is left on the disk; this node writes nothing until there is");
+                    }
+                    waited = true;
+                    thread::sleep(SPACE_WAIT);
+                }
+                result => {
+                    if waited {
+                        tracing::warn!("there is space on the disk again; this node goes on writing");
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
     fn perform(&self, op: Op) -> io::Result<()> {
         let told = told(&op);
         self.do_it(op).map_err(|error| io::Error::new(error.kind(), format!("failed to {told}: {error}")))

@@ -106,6 +106,23 @@ impl Image {
         self.live.keys().filter_map(|name| in_dir(name, dir).map(str::to_owned)).collect()
     }
 
+    /// Bytes of all files.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.live.values().map(|file| self.files[file].live.len).sum()
+    }
+
+    /// Bytes by which an operation makes the files longer.
+    pub(super) fn growth(&self, op: &Op) -> u64 {
+        let (file, end) = match op {
+            Op::Create { file, preallocate } => (file, *preallocate),
+            Op::Write { file, offset, bytes } => (file, offset + bytes.len() as u64),
+            Op::Truncate { file, len } => (file, *len),
+            Op::SyncData { .. } | Op::SyncDir { .. } | Op::Rename { .. } | Op::Remove { .. } => return 0,
+        };
+        end.saturating_sub(self.len(file).unwrap_or(0))
+    }
+
     /// Every file with its bytes.
     #[must_use]
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {

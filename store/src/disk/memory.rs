@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Disk, Done, Image, Op, Scheduler, lane::Lane};
+use super::{Disk, Done, Image, Op, Scheduler, Space, lane::Lane};
 
 /// Asked before each operation is performed; an error is the operation's.
 pub(super) type Gate = Box<dyn FnMut(&Op) -> io::Result<()> + Send>;
@@ -27,6 +27,8 @@ struct Shared {
     queue: Mutex<Queue>,
     scheduler: Scheduler,
     gate: Mutex<Option<Gate>>,
+    /// How many bytes fit; none if all do.
+    capacity: Mutex<Option<u64>>,
     writes: AtomicU64,
     syncs: AtomicU64,
 }
@@ -35,6 +37,8 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<(VecDeque<Op>, Done)>,
     running: bool,
+    /// The first operation waits for space.
+    stalled: bool,
     dead: bool,
 }
 
@@ -58,6 +62,7 @@ impl MemoryDisk {
             queue: Mutex::default(),
             scheduler,
             gate: Mutex::default(),
+            capacity: Mutex::default(),
             writes: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
         };
@@ -66,6 +71,19 @@ impl MemoryDisk {
 
     pub(super) fn set_gate(&self, gate: Gate) {
         *self.shared.gate.lock() = Some(gate);
+    }
+
+    /// Files have at most so many bytes together from now on. What waited for space goes on if there is enough.
+    pub fn set_capacity(&self, capacity: Option<u64>) {
+        *self.shared.capacity.lock() = capacity;
+        if std::mem::take(&mut self.shared.queue.lock().stalled) {
+            self.shared.schedule();
+        }
+    }
+
+    /// How many bytes its files may have together.
+    pub fn capacity(&self) -> Option<u64> {
+        *self.shared.capacity.lock()
     }
 
     /// What it holds now.
@@ -104,6 +122,13 @@ impl Shared {
         if let Some(gate) = &mut *self.gate.lock() {
             gate(&op)?;
         }
+        if let Some(capacity) = *self.capacity.lock() {
+            let image = self.image.lock();
+            let growth = image.growth(&op);
+            if growth > 0 && image.used() + growth > capacity {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+        }
         match &op {
             Op::Write { .. } => self.writes.fetch_add(1, Ordering::Relaxed),
             Op::SyncData { .. } => self.syncs.fetch_add(1, Ordering::Relaxed),
@@ -119,7 +144,15 @@ impl Shared {
             queue.running = false;
             return;
         };
-        let result = ops.pop_front().map_or(Ok(()), |op| self.perform(op));
+        let op = ops.pop_front();
+        let result = op.clone().map_or(Ok(()), |op| self.perform(op));
+        if let (Some(op), Err(error)) = (op, &result)
+            && op.waits_for_space(error)
+        {
+            ops.push_front(op);
+            queue.stalled = true;
+            return;
+        }
         let told = match ops.is_empty() || result.is_err() {
             true => queue.waiting.pop_front().map(|(_, done)| done),
             false => None,
@@ -169,6 +202,11 @@ impl Disk for MemoryDisk {
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         self.check()?;
         Ok(self.shared.image.lock().list(dir))
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let total = self.capacity().unwrap_or(u64::MAX);
+        Ok(Space { free: total.saturating_sub(self.shared.image.lock().used()), total })
     }
 
     fn name(&self) -> String {

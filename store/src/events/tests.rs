@@ -280,7 +280,7 @@ fn an_entry_that_the_journal_lacks_is_named() {
     assert_eq!(
         error.to_string(),
         "failed to read the event at position 0: entry 1 should hold it and is not in the journal; \
-         run `evener verify` on this node"
+         restart this node: it checks its log and rebuilds its index when it starts"
     );
     assert!(reader.block(ContextId(0), Position(1), 1, 1).is_err());
     assert!(reader.block(ContextId(0), Position(1), 1, 1).is_err(), "asked again it fails again and waits for nobody");

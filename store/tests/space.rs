@@ -1,0 +1,65 @@
+//! A disk that is full stops no journal: what is written waits, nothing is lost, and it goes on once there is space.
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod common;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+use common::{Pump, frame, frames, verdict};
+use evener_core::id::{LogIndex, Term};
+use evener_store::{
+    Checkpoint, Journal, Settings,
+    disk::{Disk, FaultyDisk, Image},
+};
+
+const SMALL: Settings = Settings { chunk_bytes: 4096, recent_bytes_max: 0 };
+const FRAMES: u64 = 200;
+
+#[test]
+fn a_full_disk_makes_the_writer_wait_and_nothing_is_lost() {
+    // At whatever operation the space ends.
+    for capacity in (500..40_000).step_by(331) {
+        let pump = Pump::default();
+        let disk = FaultyDisk::new(Image::default(), pump.scheduler());
+        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
+        disk.set_capacity(Some(capacity));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        for index in 0..FRAMES {
+            let told = acknowledged.clone();
+            let done = Box::new(move |how: std::io::Result<()>| {
+                how.unwrap();
+                told.store(index + 1, Relaxed);
+            });
+            journal.append(vec![frame(index)], done).unwrap();
+            pump.run();
+            let next = acknowledged.load(Relaxed);
+            journal.applied((0..next).map(verdict).collect());
+            if index == 20 && next > 0 {
+                let image = Bytes::from(vec![7; 500]);
+                let (index, membership) = (LogIndex(next - 1), Bytes::from_static(b"us"));
+                journal
+                    .save_checkpoint(Checkpoint { index, term: Term(1), membership, image }, Box::new(Result::unwrap));
+                journal.save_vote(Bytes::from_static(b"me"), Box::new(Result::unwrap));
+            }
+        }
+        journal.sync_watermark();
+        pump.run();
+        assert_eq!(journal.stopped(), None, "capacity {capacity}");
+        assert!(disk.space().unwrap().free < capacity);
+        let kept = acknowledged.load(Relaxed);
+        // The power is cut while it waits.
+        let (again, _) = Journal::open(Arc::new(FaultyDisk::new(disk.image().crash(0), pump.scheduler())), SMALL)
+            .unwrap_or_else(|error| panic!("capacity {capacity}: {error}"));
+        let found = again.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap();
+        assert!(found.len() as u64 >= kept, "capacity {capacity}: {} of {kept}", found.len());
+
+        disk.set_capacity(None);
+        pump.run();
+        assert_eq!(acknowledged.load(Relaxed), FRAMES, "capacity {capacity}: it goes on");
+        assert!(journal.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap() == frames(0..FRAMES));
+    }
+}
