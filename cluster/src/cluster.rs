@@ -3,6 +3,7 @@
 mod ending;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock_watch,
     config::Config,
+    disk_reserve::{self, DiskRoom},
     error::{Error, StartError},
     gate::Gate,
     keeper,
@@ -156,6 +158,8 @@ impl Cluster {
             leases: Mutex::new(Leases::default()),
             links: links.clone(),
             pulses: Pulses::default(),
+            disk_room: watch::Sender::new(DiskRoom::default()),
+            no_room: watch::Sender::new(BTreeSet::new()),
             clock,
             ahead: Mutex::default(),
             wall,
@@ -211,6 +215,8 @@ impl Cluster {
         }));
         spawn(Box::pin(pulse::ask_all(node.clone())));
         spawn(Box::pin(clock_watch::watch(node.clone())));
+        let measuring = node.clone();
+        spawn(Box::pin(async move { disk_reserve::watch(&measuring).await }));
         spawn(Box::pin(warden::look_out(node.clone())));
         spawn(Box::pin(warden::count_leases(node.clone())));
         spawn(Box::pin(warden::reconcile(node.clone())));
@@ -419,6 +425,8 @@ impl Cluster {
             lack: node.lack.borrow().clone(),
             clock_ahead_ms: *node.ahead.lock(),
             log_ahead: node.clock.log_ahead(),
+            disk: *node.disk_room.borrow(),
+            append_refusal: node.append_refusal(),
             stopped,
         }
     }

@@ -50,6 +50,9 @@ pub struct Config {
     pub searches: Searches,
     /// When the state is written down.
     pub checkpoint: Checkpoint,
+    /// Below this many free bytes appends are refused. None is the larger of three chunks and a hundredth of the file
+    /// system, the latter at most 4 GiB; 0 refuses nothing.
+    pub disk_reserve: Option<u64>,
     /// How the log is kept.
     pub journal: evener_store::journal::Settings,
     /// Puts into words why the log refused something: reasons are values, and only who embeds this words them.
@@ -173,6 +176,7 @@ impl Config {
             proposer: Proposer::default(),
             searches: Searches::default(),
             checkpoint: Checkpoint::default(),
+            disk_reserve: None,
             journal: evener_store::journal::Settings::default(),
             describe: |why| format!("{why:?}"),
         }

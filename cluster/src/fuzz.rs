@@ -49,7 +49,7 @@ fn pulse(bytes: &[u8]) {
 
 fn pulse_samples() -> Vec<Vec<u8>> {
     let silence = Duration::from_millis(1_500);
-    let pulse = Pulse { wall: Timestamp(1_700_000_000_000), leader: Some(NodeId(3)), silence };
+    let pulse = Pulse { wall: Timestamp(1_700_000_000_000), leader: Some(NodeId(3)), silence, disk_low: true };
     vec![pulse.encode().to_vec(), Pulse { leader: None, ..pulse }.encode().to_vec()]
 }
 

@@ -38,6 +38,8 @@ mod proposal;
 mod proposer;
 mod pulse;
 
+mod disk_reserve;
+
 mod dice;
 mod gate;
 mod start;
@@ -59,6 +61,7 @@ pub mod fuzz;
 pub use self::{
     cluster::Cluster,
     config::Config,
+    disk_reserve::{DiskRoom, REFUSAL as DISK_RESERVE_REFUSAL},
     error::{Class, Error, StartError},
     proposer::Leadership,
     raft::Role,

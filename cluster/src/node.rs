@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
+    disk_reserve::DiskRoom,
     error::{Class, Error},
     gate,
     links::Links,
@@ -71,6 +72,10 @@ pub struct Node {
     pub leases: Mutex<Leases>,
     pub links: Arc<Links>,
     pub pulses: Pulses,
+    /// The room on this node's disk.
+    pub disk_room: watch::Sender<DiskRoom>,
+    /// The nodes whose disks have too little room for more appends.
+    pub no_room: watch::Sender<BTreeSet<NodeId>>,
     /// The log's.
     pub clock: Arc<LogClock>,
     /// How many milliseconds this machine's wall clock is ahead of the majority's, where that can be told.
@@ -164,6 +169,8 @@ impl Node {
                 Checked::Refused(refusal) => return Err(refusal.into()),
                 Checked::Passed(append) => append,
             };
+            // A repetition of what is stored was answered above.
+            self.has_room()?;
             let group = Group::append(context, &append);
             let (index, outcomes) = self.proposer.propose(group).await?;
             match outcomes.into_iter().next() {

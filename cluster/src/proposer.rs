@@ -26,6 +26,7 @@ use tokio::{
 
 use crate::{
     config::Proposer as Settings,
+    disk_reserve,
     error::{Class, Error},
     majority::Lack,
     proposal::{self, Decided, Fate, Group, Proposal, Waiting},
@@ -129,6 +130,7 @@ impl Proposer {
         match timeout_at(deadline, &mut waiting.fate).await {
             Ok(Ok(Fate::Decided(decided))) => Ok(decided),
             Ok(Ok(Fate::Unknown(why))) => Err(Error::unknown(why)),
+            Ok(Ok(Fate::Refused(why))) if why.starts_with(disk_reserve::REFUSAL) => Err(disk_reserve::refused(why)),
             Ok(Ok(Fate::Refused(why))) => Err(Error::new(Class::Invalid, why)),
             Ok(Ok(Fate::NotLeader(_))) if let Some(lack) = &*self.lack.borrow() => Err(Error::no_majority(lack)),
             Ok(Ok(Fate::NotLeader(leader))) => {
@@ -144,15 +146,24 @@ impl Proposer {
         }
     }
 
-    /// What another node brings to this one as the leader: joins the queue, and is not sent on.
-    pub async fn serve(&self, groups: Bytes) -> Result<Bytes, Error> {
+    /// What another node brings to this one as the leader: joins the queue, and is not sent on. Appends are refused if
+    /// there is a reason to.
+    pub async fn serve(&self, groups: Bytes, append_refusal: Option<&str>) -> Result<Bytes, Error> {
         let malformed = || Error::new(Class::Invalid, "the proposal cannot be read");
         let groups = proposal::decode(groups).ok_or_else(malformed)?;
-        let waiting: Vec<_> = groups.into_iter().map(|group| self.enqueue(group, true)).collect();
+        let waiting: Vec<_> = groups
+            .into_iter()
+            .map(|group| match append_refusal.filter(|_| group.events > 0) {
+                Some(why) => Err(disk_reserve::refused(why.to_owned())),
+                None => self.enqueue(group, true),
+            })
+            .collect();
         let fates = waiting.into_iter().map(|waiting| async {
             match waiting {
                 Ok(waiting) => waiting.end().await,
-                Err(error) if error.class == Class::Invalid => Fate::Refused(error.message),
+                Err(error) if error.class == Class::Invalid || error.message.starts_with(disk_reserve::REFUSAL) => {
+                    Fate::Refused(error.message)
+                }
                 // Full here: the sender keeps it, and comes again.
                 Err(_) => Fate::NotLeader(None),
             }

@@ -7,11 +7,11 @@
 //! A voter that is silent for one node alone (a broken link) or on a machine that is slow for all is no reason to.
 //!
 //! ```text
-//!  0         1              9              17
-//!  +---------+--------------+--------------+-------------+------ - -
-//!  | version | wall clock   | leader       | silence, ms | later versions
-//!  +---------+--------------+--------------+-------------+------ - -
-//!   u8        u64 LE         u64 LE, or 0   u32 LE
+//!  0         1              9              17            21
+//!  +---------+--------------+--------------+-------------+----------+------ - -
+//!  | version | wall clock   | leader       | silence, ms | disk low | later versions
+//!  +---------+--------------+--------------+-------------+----------+------ - -
+//!   u8        u64 LE         u64 LE, or 0   u32 LE        u8, 0 or 1; may be missing
 //! ```
 //!
 //! A reader takes what it knows and ignores what follows, so that later versions can add fields.
@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep};
 use crate::{message::Kind, node::Node, raft::Standing};
 
 const VERSION: u8 = 1;
-/// Bytes that this version knows.
+/// Bytes that every version has.
 const PULSE_BYTES: usize = 21;
 
 /// What a node tells of itself.
@@ -42,16 +42,19 @@ pub struct Pulse {
     pub leader: Option<NodeId>,
     /// How long ago that leader answered it.
     pub silence: Duration,
+    /// Its disk has less free space than its reserve, see [`crate::disk_reserve`].
+    pub disk_low: bool,
 }
 
 impl Pulse {
     /// Writes it.
     pub fn encode(&self) -> Bytes {
-        let mut to = BytesMut::with_capacity(PULSE_BYTES);
+        let mut to = BytesMut::with_capacity(PULSE_BYTES + 1);
         to.put_u8(VERSION);
         to.put_u64_le(self.wall.0);
         to.put_u64_le(self.leader.map_or(0, |leader| leader.0));
         to.put_u32_le(u32::try_from(self.silence.as_millis()).unwrap_or(u32::MAX));
+        to.put_u8(u8::from(self.disk_low));
         to.freeze()
     }
 
@@ -62,7 +65,8 @@ impl Pulse {
         }
         let (wall, leader) = (Timestamp(from.get_u64_le()), from.get_u64_le());
         let silence = Duration::from_millis(u64::from(from.get_u32_le()));
-        Some(Self { wall, leader: (leader != 0).then_some(NodeId(leader)), silence })
+        let disk_low = from.first().is_some_and(|low| *low != 0);
+        Some(Self { wall, leader: (leader != 0).then_some(NodeId(leader)), silence, disk_low })
     }
 }
 
@@ -85,6 +89,16 @@ impl Pulses {
     /// Returns how long ago what each member has answered was sent.
     pub fn heard(&self) -> BTreeMap<NodeId, Duration> {
         self.0.lock().iter().map(|(who, heard)| (*who, heard.sent.elapsed())).collect()
+    }
+
+    /// Returns the members whose disks were low when they last answered, and those that have not answered for long.
+    pub fn low_disks(&self, silent_after: Duration) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
+        let heard = self.0.lock();
+        let those = |which: &dyn Fn(&Heard) -> bool| {
+            heard.iter().filter(|(_, heard)| which(heard)).map(|(who, _)| *who).collect::<BTreeSet<_>>()
+        };
+        let silent = |heard: &Heard| heard.sent.elapsed() > silent_after;
+        (those(&|heard| heard.pulse.disk_low && !silent(heard)), those(&silent))
     }
 
     /// Returns how long ago a member answered, if it ever did.
@@ -135,7 +149,7 @@ impl Node {
         let leader = self.leadership.borrow().leader;
         let others = leader.filter(|leader| *leader != self.me());
         let silence = others.and_then(|leader| self.pulses.silence(leader)).unwrap_or_default();
-        Pulse { wall: self.wall.wall(), leader, silence }
+        Pulse { wall: self.wall.wall(), leader, silence, disk_low: self.disk_room.borrow().low }
     }
 }
 
@@ -182,12 +196,14 @@ mod tests {
 
     #[test]
     fn a_pulse_lies_as_it_is_drawn_and_a_longer_one_can_be_read() {
-        let pulse = Pulse { wall: Timestamp(0x0102), leader: Some(NodeId(3)), silence: Duration::from_millis(0x0405) };
-        let golden = [1, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 5, 4, 0, 0];
+        let silence = Duration::from_millis(0x0405);
+        let pulse = Pulse { wall: Timestamp(0x0102), leader: Some(NodeId(3)), silence, disk_low: true };
+        let golden = [1, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 5, 4, 0, 0, 1];
         assert_eq!(pulse.encode()[..], golden);
         let later: Vec<u8> = golden.iter().copied().chain([9, 9]).collect();
         assert_eq!(Pulse::decode(&later), Some(pulse));
-        for cut in 0..golden.len() {
+        assert_eq!(Pulse::decode(&golden[..PULSE_BYTES]), Some(Pulse { disk_low: false, ..pulse }), "an older one");
+        for cut in 0..PULSE_BYTES {
             assert_eq!(Pulse::decode(&golden[..cut]), None);
         }
         let nobody = Pulse { leader: None, ..pulse };
@@ -204,7 +220,8 @@ mod tests {
         let awake = Instant::now();
         let now = awake + Duration::from_secs(60);
         let heard_of = |(who, age, silence): &(u64, u64, u64)| {
-            let pulse = Pulse { wall: Timestamp(0), leader: Some(NodeId(1)), silence: Duration::from_millis(*silence) };
+            let silence = Duration::from_millis(*silence);
+            let pulse = Pulse { wall: Timestamp(0), leader: Some(NodeId(1)), silence, disk_low: false };
             (NodeId(*who), Heard { sent: now - Duration::from_millis(*age), offset_ms: 0, pulse })
         };
         let pulses = Pulses(Mutex::new(heard.iter().map(heard_of).collect()));

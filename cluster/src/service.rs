@@ -85,7 +85,7 @@ impl Service for Desk {
                 _ if from.purpose == Purpose::Inquiry => {
                     Err(Refusal::new(Code::Failed, format!("a stranger may not ask for {kind}; join first")))
                 }
-                Kind::PROPOSE => node.proposer.serve(payload).await.map_err(refusal),
+                Kind::PROPOSE => node.proposer.serve(payload, node.append_refusal().as_deref()).await.map_err(refusal),
                 Kind::READ_INDEX => told(&node.serve_read_index().await),
                 Kind::RENEW => told(&node.serve_renew(read(&payload)?)),
                 Kind::PULSE => Ok(node.pulse().encode()),

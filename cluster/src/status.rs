@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use evener_core::id::{ClusterId, LogIndex, NodeId, Position, SessionId, Term};
 
 pub use crate::{
+    disk_reserve::DiskRoom,
     majority::{Lack, Missing},
     membership::Voteless,
     raft::Role,
@@ -57,6 +58,10 @@ pub struct Status {
     pub clock_ahead_ms: Option<i64>,
     /// How far the log's time is ahead of the majority's clock: what is recorded later stays so far ahead.
     pub log_ahead: Duration,
+    /// The room on its disk.
+    pub disk: DiskRoom,
+    /// Why no append is taken; none while appends are.
+    pub append_refusal: Option<String>,
     /// Why it has stopped.
     pub stopped: Option<String>,
 }

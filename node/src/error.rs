@@ -345,6 +345,9 @@ impl From<evener_cluster::Error> for ApiError {
             // What a node refuses, another may do: it does not lead, or it has stopped.
             (None, Theirs::Refused) => Self::new(&codes::STOPPING, message),
             (None, Theirs::Unknown) => Self::new(&codes::OUTCOME_UNKNOWN, message),
+            (None, Theirs::Overloaded) if message.starts_with(evener_cluster::DISK_RESERVE_REFUSAL) => {
+                Self::new(&codes::DISK_RESERVE, message)
+            }
             (None, Theirs::Overloaded) if nobody_leads(&message) => Self::new(&codes::NO_LEADER, message),
             (None, Theirs::Overloaded) => Self::new(&codes::OVERLOADED, message),
         };

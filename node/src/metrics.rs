@@ -97,6 +97,12 @@ pub struct Metrics {
     pub applied: Gauge,
     /// The last Raft index synced to this node's disk.
     pub durable: Gauge,
+    /// Bytes that are free on the disk.
+    pub disk_free: Gauge,
+    /// Bytes below which appends are refused.
+    pub disk_reserve: Gauge,
+    /// One while appends are refused for lack of space.
+    pub disk_refuses: Gauge,
     /// The Raft term.
     pub term: Gauge,
     /// One on the leader.
@@ -195,6 +201,9 @@ impl Default for Metrics {
             head: Gauge::default(),
             applied: Gauge::default(),
             durable: Gauge::default(),
+            disk_free: Gauge::default(),
+            disk_reserve: Gauge::default(),
+            disk_refuses: Gauge::default(),
             term: Gauge::default(),
             leader: Gauge::default(),
             clock_ahead: Measure::default(),
@@ -236,6 +245,12 @@ impl Metrics {
         all.register("head", "position of the next event", self.head.clone());
         all.register("applied_index", "last Raft index applied here", self.applied.clone());
         all.register("durable_index", "last Raft index synced to this node's disk", self.durable.clone());
+        let free = "bytes that are free on the disk of the data directory";
+        all.register_with_unit("disk_free", free, Unit::Bytes, self.disk_free.clone());
+        let reserve = "bytes below which appends are refused";
+        all.register_with_unit("disk_reserve", reserve, Unit::Bytes, self.disk_reserve.clone());
+        let refuses = "one while appends are refused because a disk has too little space, else zero";
+        all.register("disk_appends_refused", refuses, self.disk_refuses.clone());
         all.register("term", "Raft term", self.term.clone());
         all.register("leader", "one on the leader, else zero", self.leader.clone());
         let time = "by how much this node's clock is ahead of the majority's; zero where that cannot be told";

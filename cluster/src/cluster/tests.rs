@@ -1,6 +1,7 @@
 //! Whole nodes in one paused runtime: on the simulated wire, on disks in memory, in virtual time.
 
 mod clocks;
+mod disk_reserve;
 mod elections;
 mod host;
 mod log_contents;

@@ -75,6 +75,7 @@ mod tests {
             head: 0,
             applied: 0,
             durable: 0,
+            disk: crate::engine::Disk::default(),
             state_hash: StateHash { index: 0, hash: String::new() },
             trouble: None,
             clock_ahead_ms: None,

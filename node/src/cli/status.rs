@@ -40,10 +40,18 @@ fn text(status: &Status) -> String {
     let trouble = status.trouble.as_ref().map(|why| format!("NOTHING CAN BE WRITTEN: {why}\n\n")).unwrap_or_default();
     let clock = clock_words(status.clock_ahead_ms, status.log_ahead_ms).map(|note| format!("{note}\n"));
     let clock = clock.unwrap_or_default();
+    let room = match &status.disk.appends_refused {
+        Some(why) => format!("disk: appends are refused: {why}"),
+        None => format!(
+            "disk: {} MiB free, appends are refused below {} MiB",
+            count(status.disk.free_bytes >> 20),
+            count(status.disk.reserve_bytes >> 20)
+        ),
+    };
     format!(
         "{trouble}{} {}, {} in term {}, leader {}, up {}\n\
          the next event gets position {}\n\
-         log index: applied {}, on disk {}, state {} at {}\n{clock}\n{}",
+         log index: applied {}, on disk {}, state {} at {}\n{room}\n{clock}\n{}",
         status.node,
         status.version,
         status.role,

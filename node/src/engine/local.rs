@@ -85,6 +85,13 @@ impl Engine {
         let cluster = self.cluster();
         let stopped = cluster.stopped().borrow().clone();
         let session = *cluster.session().borrow();
+        let disk = Check {
+            name: "disk",
+            vital: false,
+            trouble: None,
+            // Reads, progress and operations go on, so it keeps no request away.
+            note: cluster.status().append_refusal.map(|why| format!("appends are refused: {why}")),
+        };
         let check = |name, vital, trouble| Check { name, vital, trouble, note: None };
         vec![
             check("node", true, stopped.map(|why| format!("it has stopped: {why}"))),
@@ -92,6 +99,7 @@ impl Engine {
             check("session", false, session.is_none().then(|| "this node has no session with the leader".to_owned())),
             votes::check(cluster),
             leader::clock_check(cluster),
+            disk,
         ]
     }
 

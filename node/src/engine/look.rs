@@ -11,7 +11,7 @@ use evener_core::{
 };
 
 use super::{
-    Cluster, Member, StateHash, Status, Unowned, leader,
+    Cluster, Disk, Member, StateHash, Status, Unowned, leader,
     local::{Engine, name_of, time_text},
     votes,
 };
@@ -35,6 +35,12 @@ pub fn status(engine: &Engine) -> Status {
         head: standing.head.0,
         applied: standing.applied.0,
         durable: standing.durable.map_or(0, |index| index.0),
+        disk: Disk {
+            free_bytes: standing.disk.free,
+            total_bytes: standing.disk.total,
+            reserve_bytes: standing.disk.reserve,
+            appends_refused: standing.append_refusal,
+        },
         state_hash: StateHash { index: index.0, hash: format!("{chain:016x}") },
         actors: engine.board().list(),
         standstills: engine.board().standstills(),

@@ -32,7 +32,7 @@ pub(crate) use leader::clock_words;
 pub use local::Engine;
 pub(crate) use local::time_text;
 pub use reply::{
-    Cluster, DeadLetter, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,
+    Cluster, DeadLetter, Disk, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,
     SetAside, StateHash, Status, Unowned, Used,
 };
 pub use request::{Change, Consistency, Read, Request, What};

@@ -197,6 +197,9 @@ pub struct Status {
     pub applied: u64,
     /// The last Raft index synced to disk.
     pub durable: u64,
+    /// The room on its disk.
+    #[serde(default)]
+    pub disk: Disk,
     /// What the replicated state is: equal on nodes that applied the same.
     pub state_hash: StateHash,
     /// Why nothing can be decided, as far as this node can tell, and who is missing; none if a leader answers it.
@@ -213,6 +216,19 @@ pub struct Status {
     /// Segments of this node that stand still, for reasons that the log does not know.
     #[serde(default)]
     pub standstills: Vec<Standstill>,
+}
+
+/// The room on the disk of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Bytes of the file system.
+    pub total_bytes: u64,
+    /// Below this many free bytes appends are refused.
+    pub reserve_bytes: u64,
+    /// Why appends are refused; none while they are taken.
+    pub appends_refused: Option<String>,
 }
 
 /// What the replicated state is after an entry.

@@ -47,6 +47,9 @@ fn measure(metrics: &Metrics, status: &Status) {
     metrics.head.set(number(status.head));
     metrics.applied.set(number(status.applied));
     metrics.durable.set(number(status.durable));
+    metrics.disk_free.set(number(status.disk.free_bytes));
+    metrics.disk_reserve.set(number(status.disk.reserve_bytes));
+    metrics.disk_refuses.set(i64::from(status.disk.appends_refused.is_some()));
     metrics.term.set(number(status.term));
     metrics.leader.set(i64::from(status.role == "leader"));
     let seconds = |millis: f64| millis / 1_000.0;

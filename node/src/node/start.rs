@@ -210,6 +210,7 @@ pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, 
     if let Some(size) = settings.chunk_bytes {
         config.journal.chunk_bytes = size.0;
     }
+    config.disk_reserve = settings.disk_reserve.map(|size| size.0);
     config
 }
 

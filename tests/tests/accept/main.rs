@@ -8,6 +8,7 @@ mod contract;
 mod damage;
 mod demo;
 mod frozen;
+mod full_disks;
 mod idle;
 mod joining;
 mod kills;

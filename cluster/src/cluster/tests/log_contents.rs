@@ -40,7 +40,7 @@ async fn a_command_that_no_node_can_read_does_not_enter_the_log() {
     }
     // A peer that does not check brings it to the leader.
     let groups = proposal::encode([unreadable_group()].iter());
-    let answer = world.nodes[&leader].node.proposer.serve(groups).await.unwrap();
+    let answer = world.nodes[&leader].node.proposer.serve(groups, None).await.unwrap();
     let fates: Vec<Fate> = codec::decode_message(&answer).unwrap();
     assert!(matches!(&fates[..], [Fate::Refused(why)] if why.contains("could not read it")), "{fates:?}");
     assert_eq!(world.nodes[&leader].status().last, before, "nothing was written");

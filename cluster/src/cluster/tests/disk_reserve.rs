@@ -1,0 +1,63 @@
+//! Disks that run full: appends stop before, everything else goes on, and nothing is lost.
+
+use super::*;
+
+/// Chunks of 4 KiB are made for it.
+const CAPACITY: u64 = 120 << 10;
+
+impl World {
+    fn set_capacity(&self, capacity: Option<u64>) {
+        self.disks.values().for_each(|disk| disk.set_capacity(capacity));
+    }
+
+    /// Appends until it is refused; tells how many were stored and why.
+    async fn fill(&self, nth: u64, mut id: u128) -> (u128, Error) {
+        loop {
+            match self.append(nth, id).await {
+                Ok(_) => id += 1,
+                Err(error) => return (id, error),
+            }
+            pass(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_equal_disks_run_full_and_no_node_stops() {
+    let mut world = World::founded(31, 3).await;
+    world.set_capacity(Some(CAPACITY));
+    let (stored, error) = world.fill(1, 1).await;
+    assert!(stored > 50, "{stored} appends");
+    assert!(error.message.starts_with(crate::disk_reserve::REFUSAL), "{error}");
+    assert_eq!((error.class, error.retry_after.is_some()), (Class::Overloaded, true));
+    assert!(world.disks.values().all(|disk| disk.space().unwrap().free > 4096), "the reserve is there");
+
+    // What is not an append goes on from the reserve, also across a restart.
+    world.kill(2).await;
+    world.revive(2).await;
+    world.settle().await;
+    assert!(world.nodes.values().all(|node| node.status().stopped.is_none()));
+    let again = world.append(1, 1).await.unwrap();
+    assert_eq!(again, Position(0), "a repetition of what is stored is answered");
+
+    world.set_capacity(None);
+    world.until("appends go on", |world| world.nodes.values().all(|node| node.status().append_refusal.is_none())).await;
+    assert_eq!(world.append(3, stored).await.unwrap(), Position(stored as u64 - 1));
+    world.same().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_low_hands_over_to_one_with_room() {
+    let world = World::founded(32, 3).await;
+    let leader = world.leader().unwrap();
+    world.disks[&leader].set_capacity(Some(0));
+    world.until("another one leads", |world| world.leader().is_some_and(|now| now != leader)).await;
+    let other = world.leader().unwrap();
+    world.append(other, 1).await.unwrap();
+    let error = world.append(leader, 2).await.unwrap_err();
+    assert!(error.message.starts_with(crate::disk_reserve::REFUSAL), "{error}");
+    world.disks[&leader].set_capacity(None);
+    world.until("it has room", |world| !world.nodes[&leader].status().disk.low).await;
+    world.append(leader, 2).await.unwrap();
+    world.same().await;
+}

@@ -1,0 +1,216 @@
+//! The disk reserve: appends are refused before a disk is full, and progress, claims, sessions and operations go on
+//! from what is left.
+//!
+//! Each node measures its file system several times a second and tells the others whether it is low ([`Pulse`]).
+//! Appends stop on a node that is low, and everywhere as soon as less than a majority of the voters is known to have
+//! more than its reserve: chunks end at the same entry on all nodes, so equal disks run full at the same moment. A
+//! voter that is silent counts as low once another one is: the majority would need the low one.
+//!
+//! A disk that has no room at all stops no node: the store waits for space (see [`evener_store::Disk`]).
+//!
+//! [`Pulse`]: crate::pulse::Pulse
+
+use std::{collections::BTreeSet, time::Duration};
+
+use evener_core::id::NodeId;
+use evener_store::disk::Space;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    error::{Class, Error},
+    node::Node,
+    raft::Standing,
+};
+
+/// What a refusal begins with, wherever it is read.
+pub const REFUSAL: &str = "disk reserve reached";
+/// How often the free space is measured.
+const MEASURE_EVERY: Duration = Duration::from_millis(200);
+/// After this long without an answer a voter is not known to have room.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// When to try again: somebody has to free space first.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Chunks that the default reserve has room for: the one being filled, the one that comes next, and one for the files
+/// that are replaced by writing a new one.
+const CHUNKS: u64 = 3;
+/// Or this part of the file system, if that is more,
+const SHARE: u64 = 100;
+/// but no more than this.
+const SHARE_BYTES_MAX: u64 = 4 << 30;
+
+/// The room on this node's disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes of the file system.
+    pub total: u64,
+    /// Below this many free bytes appends are refused.
+    pub reserve: u64,
+    /// Less than the reserve is free, or was and there is not a chunk more than that yet.
+    pub low: bool,
+}
+
+impl DiskRoom {
+    /// Returns the room after another measurement.
+    fn measured(self, space: Space, setting: Option<u64>, chunk_bytes: u64) -> Self {
+        let reserve = setting.unwrap_or_else(|| default_reserve(space.total, chunk_bytes));
+        // Leaving takes more than entering, so that appends do not flicker around the limit.
+        let enough = if self.low { reserve.saturating_add(chunk_bytes) } else { reserve };
+        Self { free: space.free, total: space.total, reserve, low: space.free < enough && reserve > 0 }
+    }
+}
+
+/// Returns the reserve of a node that is not told another one: the larger of three chunks and a hundredth of the file
+/// system, the latter at most 4 GiB.
+#[must_use]
+pub fn default_reserve(total: u64, chunk_bytes: u64) -> u64 {
+    (chunk_bytes * CHUNKS).max((total / SHARE).min(SHARE_BYTES_MAX))
+}
+
+/// Returns the nodes whose disks stop appends: this one if it is low, or those without which there is no majority of
+/// voters with room.
+fn blocking(me: NodeId, standing: &Standing, low: &BTreeSet<NodeId>, silent: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    let has_room = |voter: &&NodeId| !low.contains(voter) && !silent.contains(voter);
+    let enough = |quorum: &BTreeSet<NodeId>| quorum.iter().filter(has_room).count() * 2 > quorum.len();
+    if low.contains(&me) || (!low.is_empty() && !standing.quorums.iter().all(enough)) {
+        return low.clone();
+    }
+    BTreeSet::new()
+}
+
+/// Measures as long as the node runs, and says once when appends stop and when they go on.
+pub async fn watch(node: &Node) {
+    let mut transferred = None::<Instant>;
+    loop {
+        measure(node);
+        if let Some(to) = successor(node)
+            && transferred.is_none_or(|last| last.elapsed() >= RETRY_AFTER)
+        {
+            transferred = Some(Instant::now());
+            tracing::warn!(
+                to = node.name_of(to),
+                "the disk reserve is reached; handing leadership to a node with room"
+            );
+            if let Err(error) = node.transfer(to).await {
+                tracing::warn!(%error, "failed to hand leadership to a node with room");
+            }
+        }
+        sleep(MEASURE_EVERY).await;
+    }
+}
+
+/// Returns the voter that should lead in place of this node, whose disk is low.
+fn successor(node: &Node) -> Option<NodeId> {
+    if !node.disk_room.borrow().low || !node.leads() {
+        return None;
+    }
+    let (low, silent) = node.pulses.low_disks(SILENT_AFTER);
+    let standing = node.engine.standing();
+    let others = || standing.voters.iter().copied().filter(|voter| *voter != node.me());
+    let with_room = || others().filter(|voter| !low.contains(voter) && !silent.contains(voter));
+    (with_room().count() * 2 > standing.voters.len()).then(|| with_room().next()).flatten()
+}
+
+fn measure(node: &Node) {
+    let before = *node.disk_room.borrow();
+    let room = match node.journal.space() {
+        Ok(space) => before.measured(space, node.config.disk_reserve, node.journal.chunk_bytes()),
+        Err(error) => {
+            tracing::debug!(%error, "failed to measure the free space of the disk");
+            before
+        }
+    };
+    node.disk_room.send_replace(room);
+    let (free, reserve) = (room.free, room.reserve);
+    match (before.low, room.low) {
+        (false, true) => tracing::warn!(free, reserve, "the disk reserve of this node is reached; free some space"),
+        (true, false) => tracing::info!(free, reserve, "this node has more free space than its disk reserve again"),
+        _ => {}
+    }
+    let (mut low, silent) = node.pulses.low_disks(SILENT_AFTER);
+    if room.low {
+        low.insert(node.me());
+    }
+    let blocking = blocking(node.me(), &node.engine.standing(), &low, &silent);
+    if *node.no_room.borrow() == blocking {
+        return;
+    }
+    let refused = node.no_room.send_replace(blocking.clone());
+    match (refused.is_empty(), blocking.is_empty()) {
+        (true, false) => tracing::warn!(nodes = ?names(node, &blocking), "appends are refused: disk reserve reached"),
+        (false, true) => tracing::info!("appends are taken again: there is room on the disks"),
+        _ => {}
+    }
+}
+
+fn names(node: &Node, nodes: &BTreeSet<NodeId>) -> Vec<String> {
+    nodes.iter().map(|who| node.name_of(*who)).collect()
+}
+
+impl Node {
+    /// Returns why no append is taken, if none is.
+    pub fn append_refusal(&self) -> Option<String> {
+        let blocking = self.no_room.borrow().clone();
+        if blocking.is_empty() {
+            return None;
+        }
+        let names = names(self, &blocking).join(", ");
+        let mut message = format!("{REFUSAL}: too little space is free on the disks of {names}");
+        let room = *self.disk_room.borrow();
+        if room.low {
+            let (free, reserve) = (room.free >> 20, room.reserve >> 20);
+            message += &format!(" ({free} MiB free on this one, reserve {reserve} MiB)");
+        }
+        Some(message + "; nothing was written; free some space there, and appends go on by themselves")
+    }
+
+    /// Refuses an append while there is no room for it.
+    pub fn has_room(&self) -> Result<(), Error> {
+        self.append_refusal().map_or(Ok(()), |why| Err(refused(why)))
+    }
+}
+
+/// Returns the error of an append for which there is no room.
+pub fn refused(why: String) -> Error {
+    Error::new(Class::Overloaded, why).retry_after(RETRY_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK: u64 = 64 << 20;
+
+    #[test]
+    fn the_default_is_three_chunks_or_a_hundredth_of_the_disk() {
+        assert_eq!(default_reserve(1 << 30, CHUNK), 3 * CHUNK);
+        assert_eq!(default_reserve(100 << 30, CHUNK), 1 << 30);
+        assert_eq!(default_reserve(100 << 40, CHUNK), SHARE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_disk_is_low_below_its_reserve_until_a_chunk_more_than_it_is_free() {
+        let room = |before: DiskRoom, free| before.measured(Space { free, total: 1000 }, Some(100), 10);
+        assert!(!room(DiskRoom::default(), 100).low);
+        let low = room(DiskRoom::default(), 99);
+        assert!(low.low && room(low, 109).low && !room(low, 110).low);
+        let none = DiskRoom::default().measured(Space { free: 0, total: 1000 }, Some(0), 10);
+        assert!(!none.low, "a reserve of 0 refuses nothing");
+    }
+
+    #[test]
+    fn appends_stop_while_a_majority_still_has_its_reserve() {
+        let set = |nodes: &[u64]| nodes.iter().map(|node| NodeId(*node)).collect::<BTreeSet<_>>();
+        let standing = Standing { quorums: vec![set(&[1, 2, 3])], ..Standing::default() };
+        let check = |low: &[u64], silent: &[u64], expect: &[u64]| {
+            assert_eq!(blocking(NodeId(1), &standing, &set(low), &set(silent)), set(expect), "{low:?} {silent:?}");
+        };
+        check(&[], &[], &[]);
+        check(&[], &[2, 3], &[]);
+        check(&[2], &[], &[]);
+        check(&[1], &[], &[1]);
+        check(&[2, 3], &[], &[2, 3]);
+        check(&[2], &[3], &[2]);
+    }
+}

@@ -1,0 +1,101 @@
+//! Three nodes on three equal small file systems: appends stop before the space ends, all else goes on, and nothing is
+//! lost.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use evener_tests::town::{Town, pause};
+use serde_json::{Value, json};
+
+use super::{EVENER, RECORD};
+
+const NODES: [&str; 3] = ["n1", "n2", "n3"];
+/// A file beside the log that the operator can remove.
+const BALLAST_BYTES: usize = 24 << 20;
+
+/// Mounted file systems, taken away at the end.
+struct Mounts(Vec<PathBuf>);
+
+impl Mounts {
+    /// Returns none if this user may not mount.
+    fn new(town: &Town) -> Option<Self> {
+        let mut mounts = Self(Vec::new());
+        for name in NODES {
+            let path = town.new_folder(name);
+            let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(&path).output();
+            if !mount.is_ok_and(|mount| mount.status.success()) {
+                return None;
+            }
+            fs::write(path.join("ballast"), vec![1; BALLAST_BYTES]).unwrap();
+            mounts.0.push(path);
+        }
+        Some(mounts)
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = Command::new("umount").arg("-l").arg(path).status();
+        }
+    }
+}
+
+async fn append(town: &Town, node: &str, nth: usize) -> (u16, Value) {
+    let event = json!({"id": nth.to_string(), "source": "/t", "type": "t.v1", "subject": format!("s{}", nth % 7),
+                       "data": {"text": "x".repeat(200_000)}});
+    let request = reqwest::Client::new().post(format!("{}/events", town.url(node)));
+    let request = request.header("content-type", "application/json").body(json!({"events": [event]}).to_string());
+    let answer = request.send().await.expect("the node answers");
+    let status = answer.status().as_u16();
+    (status, serde_json::from_str(&answer.text().await.expect("a body")).expect("it is JSON"))
+}
+
+async fn text(town: &Town, node: &str, path: &str) -> String {
+    reqwest::get(format!("{}{path}", town.url(node))).await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_equal_file_systems_run_full_and_the_cluster_goes_on() {
+    let mut town = Town::new(EVENER);
+    let Some(_mounts) = Mounts::new(&town) else {
+        eprintln!("skipped: this user may not mount a tmpfs");
+        return;
+    };
+    for name in NODES {
+        town.build(name, &["--chunk-bytes", "1MiB"]).await;
+    }
+    let mut stored = 0;
+    let refused = loop {
+        match append(&town, NODES[stored % 3], stored).await {
+            (200, _) => stored += 1,
+            (status, answer) if answer["code"] == "EV0409" => break (status, answer),
+            // Leadership is being handed to a node with room.
+            _ => pause().await,
+        }
+    };
+    assert_eq!(refused.0, 503, "after {stored}: {}", refused.1);
+    assert!(stored > 100, "{stored} appends");
+    let health = text(&town, "n1", "/healthz?verbose").await;
+    assert!(health.contains("ok   disk: appends are refused"), "{health}");
+    assert!(text(&town, "n1", "/metrics").await.contains("evener_disk_appends_refused 1"));
+
+    // Operations, claims and progress go on from the reserve, and nodes come back.
+    for name in NODES {
+        town.kill(name).await;
+        town.start(name).await;
+    }
+    let folder = town.new_folder("seen");
+    town.tell(&["processor", "create", "p", "--exec", &format!("exec {RECORD} {}", folder.display())]).await;
+    town.tell(&["wait", "caught-up", "p"]).await;
+    let (status, answer) = append(&town, "n2", stored).await;
+    assert_eq!((status, &answer["code"]), (503, &json!("EV0409")), "{answer}");
+
+    for name in NODES {
+        fs::remove_file(town.folder().join(name).join("ballast")).unwrap();
+    }
+    while append(&town, "n3", stored).await.0 != 200 {
+        pause().await;
+    }
+    assert_eq!(town.cluster().await.head, stored as u64 + 1, "nothing is lost");
+    town.tell(&["wait", "caught-up", "p"]).await;
+}
