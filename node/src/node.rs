@@ -73,8 +73,8 @@ impl Node {
     }
 
     /// Runs until Ctrl-C or SIGTERM; then lets handlers end, hands the segments over, and stops. A node that stops
-    /// stays a member of its cluster: started again with its data directory it goes on. To leave for good is a change of
-    /// its own, `evener cluster leave`, after which this returns, too. A handle on servers far away only waits.
+    /// stays a member of its cluster: started again with its data directory it goes on. To leave for good is a change
+    /// of its own, `evener cluster leave`, after which this returns, too. A handle on servers far away only waits.
     ///
     /// # Errors
     /// Where the node failed, as when its disk did.
