@@ -33,6 +33,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Chunks that the default reserve has room for: the one being filled, the one that comes next, and one for the files
 /// that are replaced by writing a new one.
 const CHUNKS: u64 = 3;
+/// Or this much, if that is more: small chunks leave no room for a checkpoint and its successor.
+const BYTES_MIN: u64 = 16 << 20;
 /// Or this part of the file system, if that is more,
 const SHARE: u64 = 100;
 /// but no more than this.
@@ -61,11 +63,11 @@ impl DiskRoom {
     }
 }
 
-/// Returns the reserve of a node that is not told another one: the larger of three chunks and a hundredth of the file
-/// system, the latter at most 4 GiB.
+/// Returns the reserve of a node that is not told another one: the largest of 16 MiB, three chunks, and a hundredth of
+/// the file system, the latter at most 4 GiB.
 #[must_use]
 pub fn default_reserve(total: u64, chunk_bytes: u64) -> u64 {
-    (chunk_bytes * CHUNKS).max((total / SHARE).min(SHARE_BYTES_MAX))
+    (chunk_bytes * CHUNKS).max(BYTES_MIN).max((total / SHARE).min(SHARE_BYTES_MAX))
 }
 
 /// Returns the nodes whose disks stop appends: this one if it is low, or those without which there is no majority of
@@ -185,6 +187,7 @@ mod tests {
     #[test]
     fn the_default_is_three_chunks_or_a_hundredth_of_the_disk() {
         assert_eq!(default_reserve(1 << 30, CHUNK), 3 * CHUNK);
+        assert_eq!(default_reserve(1 << 30, 64 << 10), BYTES_MIN);
         assert_eq!(default_reserve(100 << 30, CHUNK), 1 << 30);
         assert_eq!(default_reserve(100 << 40, CHUNK), SHARE_BYTES_MAX);
     }

@@ -1,5 +1,5 @@
-//! Values as bytes, for digests that all nodes and all builds must compute alike: the state hash, and the digest by which
-//! a repeated operation is told from another one. Every variant has a number that is written here, and nothing is
+//! Values as bytes, for digests that all nodes and all builds must compute alike: the state hash, and the digest by
+//! which a repeated operation is told from another one. Every variant has a number that is written here, and nothing is
 //! taken from names, from `Debug` or from a serializer, so wording and code may change and the digest does not.
 //!
 //! A number is eight bytes, little-endian. A text is its length and its bytes, an option is 0 or 1 and the value, a

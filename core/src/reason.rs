@@ -1,5 +1,5 @@
-//! Why something was not done, as values. They are replicated and compared by all nodes, so they hold no wording: a node
-//! turns them into words when it shows them (`node`, module `words`), and two builds may word them differently.
+//! Why something was not done, as values. They are replicated and compared by all nodes, so they hold no wording: a
+//! node turns them into words when it shows them (`node`, module `words`), and two builds may word them differently.
 
 use alloc::string::String;
 

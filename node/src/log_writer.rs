@@ -1,6 +1,6 @@
 //! Writes log lines without ever blocking the thread that logs: a reader of stderr that is stuck (`serve 2>&1 | less`,
-//! a full journal) must not freeze a node. Lines wait in a bounded queue for a thread of their own; what finds the queue
-//! full is dropped and counted, and the count is logged once lines are taken again.
+//! a full journal) must not freeze a node. Lines wait in a bounded queue for a thread of their own; what finds the
+//! queue full is dropped and counted, and the count is logged once lines are taken again.
 
 use std::{
     collections::VecDeque,

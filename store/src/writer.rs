@@ -15,7 +15,8 @@
 //! - The vote and the checkpoint are written beside the old one, synced, renamed, and the name is synced.
 //! - An operation for which the disk has no space waits until there is (see [`crate::Disk::submit`]). Room is taken
 //!   from the file system before bytes are written, so a group that has begun to be written does not wait.
-//! - A write or a sync that fails otherwise ends everything: nobody knows what the disk holds, and a second sync may lie.
+//! - A write or a sync that fails otherwise ends everything: nobody knows what the disk holds, and a second sync may
+//!   lie.
 
 use std::{collections::VecDeque, io, mem};
 

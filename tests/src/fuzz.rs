@@ -1,6 +1,6 @@
 //! Hostile input for every decoder of bytes that come from outside: [`mutate`] makes it from valid samples, and [`run`]
-//! feeds it to a decoder and judges what happens. No coverage guides it (that needs a nightly toolchain), so the samples
-//! hold every form that a decoder knows, and the mutations know lengths, varints and JSON.
+//! feeds it to a decoder and judges what happens. No coverage guides it (that needs a nightly toolchain), so the
+//! samples hold every form that a decoder knows, and the mutations know lengths, varints and JSON.
 
 use evener_core::fuzz::Decoder;
 

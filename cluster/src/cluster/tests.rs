@@ -74,6 +74,7 @@ impl World {
         let mut config = Config::new(format!("n{nth}"), format!("n{nth}:7000"));
         config.journal.chunk_bytes = CHUNK_BYTES_MIN;
         config.checkpoint.entries = 20;
+        config.disk_reserve = Some(256 << 10);
         config.seed = nth + 100 * self.lives;
         config.draw = Uuid::from_u128(u128::from(nth + 1000 * self.lives));
         config

@@ -165,7 +165,7 @@ impl Directory {
             match self.perform(op.clone()) {
                 Err(error) if op.waits_for_space(&error) => {
                     if !waited {
-                        tracing::error!(%error, "no space is left on the disk; this node writes nothing until there is");
+                        tracing::error!(%error, "no space is left on the disk; nothing is written until there is");
                     }
                     waited = true;
                     thread::sleep(SPACE_WAIT);

@@ -20,15 +20,15 @@
 //! version 1    [len v][len bytes of fields][body]
 //! ```
 //!
-//! A command has the lowest version that can hold it, so what has no new field is written as ever and costs nothing. How
-//! it changes:
+//! A command has the lowest version that can hold it, so what has no new field is written as ever and costs nothing.
+//! How it changes:
 //!
 //! - *A value gains a field*: a tagged field (see [`fields`](crate::fields)) of the command, in version 1. Its tag is
 //!   listed in `stored`. A build that does not know the tag stops, like at an unknown kind: what the field changes must
 //!   not be guessed.
 //! - *An enum gains a variant*: it is added at the end, and commands that use it get the next version of their kind: a
-//!   build before it stops there. (`Tried` of letters and `SkipEvent` came in version 1.) Without that it would take the command for one that cannot be read, pass over it, and
-//!   hold another state than the others.
+//!   build before it stops there. (`Tried` of letters and `SkipEvent` came in version 1.) Without that it would take
+//!   the command for one that cannot be read, pass over it, and hold another state than the others.
 //! - *What a field means changes, or an order*: a new kind.
 //!
 //! Room that is kept, all of it refused by this build:

@@ -1,8 +1,8 @@
 //! The bodies of commands whose values will gain fields, as version 0 has them, and what they have gained since.
 //!
-//! The types here are written in this order for all time. A value of `core` may change: it is converted, and what version
-//! 0 has no place for becomes a field of the command (see [`kinds`](super::kinds)). A body without such fields is written
-//! as version 0, so that builds before them read it.
+//! The types here are written in this order for all time. A value of `core` may change: it is converted, and what
+//! version 0 has no place for becomes a field of the command (see [`kinds`](super::kinds)). A body without such fields
+//! is written as version 0, so that builds before them read it.
 //!
 //! | command | field | what |
 //! |---|---|---|

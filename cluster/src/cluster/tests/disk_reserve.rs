@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Chunks of 4 KiB are made for it.
-const CAPACITY: u64 = 120 << 10;
+/// Chunks of 4 KiB are made for it, checkpoints are about as large as the reserve of a test.
+const CAPACITY: u64 = 768 << 10;
 
 impl World {
     fn set_capacity(&self, capacity: Option<u64>) {

@@ -1,6 +1,6 @@
 //! A user's database, fenced by what handlers are shown: it keeps the highest epoch it has seen of each segment, and
-//! refuses a write for which a segment that shares hashes with the writer's has a higher one. Beside it stands what it cannot know: who had a right when, and so which write
-//! should have been refused.
+//! refuses a write for which a segment that shares hashes with the writer's has a higher one. Beside it stands what it
+//! cannot know: who had a right when, and so which write should have been refused.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
