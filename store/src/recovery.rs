@@ -282,7 +282,12 @@ impl Start<'_> {
         let exists = Saved::exists(self.disk).map_err(OpenError::io("look for a checkpoint"))?;
         let (saved, failed) = Saved::read(self.disk);
         for error in failed {
-            tracing::warn!(%error, "a checkpoint cannot be read: more of the log is replayed");
+            // The advice of a damage is for files that nothing else replaces; this one the log does.
+            let why = match error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()) {
+                Some(Damage { file, found, .. }) => format!("{file}: {found}"),
+                None => error.to_string(),
+            };
+            tracing::warn!(why, "a checkpoint cannot be read; replaying the log instead");
         }
         for saved in saved {
             let (index, term) = (saved.checkpoint.index, saved.checkpoint.term);
