@@ -59,7 +59,7 @@ fn every_name_that_can_be_given_can_be_said_on_the_command_line() {
         assert_eq!(evener_core::name::check(name), Ok(()));
         let lines: [&[&str]; 5] = [
             &["processor", "show", name],
-            &["processor", "claim", name, "3", "--node", name],
+            &["processor", "claim", name, "--segment", "3", "--node", name],
             &["dead-letter", "retry", name, "--all"],
             &["wait", "caught-up", name],
             &["cluster", "leave", name],
