@@ -367,7 +367,7 @@ async fn wrong_starts_are_refused_in_words() {
     sea.kill(lost).await;
     let disk = sea.disks.remove(&lost).unwrap();
     let result = sea.start(lost, |config| config.join = vec!["n1:1".into(), "n2:1".into(), "n3:1".into()]).await;
-    refused(result, &["another data directory", &format!("n{lost}")]);
+    refused(result, &["MemberName", &format!("n{lost}")]);
     // another cluster's directory
     sea.disks.insert(lost, disk);
     let result = sea.start(lost, |config| config.cluster = Some(other)).await;

@@ -269,7 +269,7 @@ async fn who_may_not_join_is_told_why() {
     world.kill(2).await;
     world.disks.remove(&2);
     let error = world.join(2).await.unwrap_err().to_string();
-    assert!(error.contains("a member named n2 exists with another data directory"), "{error}");
+    assert!(error.contains("Exists(MemberName(\"n2\"))"), "{error}");
     let at = world.nodes[&1].peer_addr().to_owned();
     let config = world.config(3);
     let foreign = Config { cluster: Some(ClusterId(Uuid::from_u128(9))), join: vec![at.clone()], ..config.clone() };

@@ -268,7 +268,7 @@ mod tests {
     fn the_same_seed_gives_the_same_inputs_and_another_seed_others() {
         let inputs = |seed| {
             let mut mutator = Mutator::new(seed, vec![b"{\"a\":1}".to_vec(), Vec::new()]);
-            (0..500).map(|_| mutator.input()).collect::<Vec<_>>()
+            (0..5_000).map(|_| mutator.input()).collect::<Vec<_>>()
         };
         assert_eq!(inputs(1), inputs(1));
         assert_ne!(inputs(1), inputs(2));

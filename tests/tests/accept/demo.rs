@@ -4,8 +4,8 @@ use std::{path::PathBuf, process::Stdio};
 
 use evener_tests::town::{PATIENCE, pause, signal};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
     time::timeout,
 };
 
@@ -15,6 +15,16 @@ fn demo(args: &[&str]) -> Child {
     let mut command = Command::new(EVENER);
     command.arg("demo").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.kill_on_drop(true).spawn().unwrap()
+}
+
+/// The folder of a demo, as it tells it.
+async fn folder(told: &mut Lines<BufReader<ChildStderr>>) -> String {
+    loop {
+        let line = told.next_line().await.unwrap().expect("it tells its folder");
+        if let Some((_, folder)) = line.split_once("three nodes start in ") {
+            return folder.to_owned();
+        }
+    }
 }
 
 /// Processes that have this folder in their command line.
@@ -29,8 +39,7 @@ fn at_work_in(folder: &str) -> Vec<String> {
 async fn a_demo_that_is_killed_takes_its_nodes_with_it() {
     let mut demo = demo(&["--for", "10m"]);
     let mut told = BufReader::new(demo.stderr.take().unwrap()).lines();
-    let line = told.next_line().await.unwrap().unwrap();
-    let folder = line.strip_prefix("three nodes start in ").unwrap_or_else(|| panic!("{line}")).to_owned();
+    let folder = folder(&mut told).await;
     let count = async |wanted: fn(usize) -> bool, what: &str| {
         let so = async {
             while !wanted(at_work_in(&folder).len()) {
@@ -49,8 +58,7 @@ async fn a_demo_that_is_killed_takes_its_nodes_with_it() {
 async fn a_demo_that_is_interrupted_judges_what_was_done_and_leaves_nothing_behind() {
     let mut demo = demo(&["--for", "10m"]);
     let mut told = BufReader::new(demo.stderr.take().unwrap()).lines();
-    let line = told.next_line().await.unwrap().unwrap();
-    let folder = line.strip_prefix("three nodes start in ").unwrap_or_else(|| panic!("{line}")).to_owned();
+    let folder = folder(&mut told).await;
     let handled = PathBuf::from(&folder).join("handled");
     let begun = || {
         std::fs::read_dir(&handled).is_ok_and(|files| files.flatten().any(|file| file.metadata().unwrap().len() > 0))
