@@ -240,8 +240,8 @@ codes! {
     DISK_RESERVE = "EV0409" Overloaded 503 "too little space is free for more events",
         "free space on the disks that the message names, or enlarge them; appends go on by themselves",
         "Below `store.disk_reserve` a node takes no appends, so that progress, claims and operations go on from what \
-         is left. Appends stop on a node that is low, and on all nodes once less than a majority of the voters has more \
-         than its reserve. Nothing of the append is stored; `evener status` shows the free space of a node.";
+         is left. Appends stop on a node that is low, and on all nodes once less than a majority of the voters has \
+         more than its reserve. Nothing of the append is stored; `evener status` shows the free space of a node.";
 
     UNKNOWN_SETTING = "EV0500" Invalid 400 "there is no such setting",
         "`evener config` lists all settings",

@@ -128,8 +128,8 @@ settings! {
          nodes; one that asks for another later takes the cluster's, and says so",
         "large enough to be few, small enough to be shipped";
     "store.disk_reserve" disk_reserve: Option<Size> = "", "disk-reserve",
-        "Refuse appends while less than this is free on the disk; unset is the larger of three chunks and a hundredth \
-         of the file system, the latter at most 4GiB",
+        "Refuse appends while less than this is free on the disk; unset is the largest of 16MiB, three chunks and a \
+         hundredth of the file system, the last at most 4GiB",
         "progress, claims and operations must go on, and people need time to make room";
     "processing.handler_threads" handler_threads: Option<NonZeroU32> = "", "handler-threads",
         "Threads for handlers; unset is one for each processor core, at least two",

@@ -37,7 +37,9 @@ pub fn metrics() -> BTreeSet<String> {
     drop(metrics.request_time.get_or_create(&OfRoute { route }));
     let of = OfProcessor { processor: processor.clone() };
     let families = [&metrics.owned, &metrics.unowned, &metrics.set_aside, &metrics.dead];
-    for family in families.into_iter().chain([&metrics.skipped, &metrics.letters, &metrics.letters_fullest]) {
+    for family in
+        families.into_iter().chain([&metrics.skipped, &metrics.letters, &metrics.letters_fullest, &metrics.stalled])
+    {
         drop(family.get_or_create(&of));
     }
     drop(metrics.handled.get_or_create(&of));

@@ -120,7 +120,13 @@ pub const BANS: &[Ban] = &[
         names: &["time::sleep", "thread::sleep", "std::thread::sleep"],
         within: EVERYWHERE,
         // What must stay silent for a while can only be watched for that while.
-        except: &["tests/src/", "cluster/tests/nodes.rs", "node/src/handler/tests.rs", "tests/tests/accept/"],
+        except: &[
+            "tests/src/",
+            "cluster/tests/nodes.rs",
+            "cluster/tests/sea/",
+            "node/src/handler/tests.rs",
+            "tests/tests/accept/",
+        ],
         kinds: &[Kind::Test],
         why: "a test waits for a thing, never for a time",
     },
