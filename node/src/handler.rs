@@ -6,6 +6,7 @@
 //! the [`Processor`] that binds them to a name; and the threads they run on ([`pool`], [`watch`]).
 
 mod event;
+mod mistaken;
 mod payload;
 
 mod delivery;

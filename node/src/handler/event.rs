@@ -31,8 +31,8 @@ use crate::event::Stored;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "not an event",
-    note = "for a type of yours: add `#[derive(Event, Serialize, Deserialize)]` and `#[event(name = \"…\")]` to it",
-    note = "the first parameter of a handler is its event, by value; `State<…>`, `Meta` and the like come after it"
+    note = "add `#[derive(Event, Serialize, Deserialize)]` and `#[event(name = \"…\")]` to it",
+    note = "the first parameter of a handler is its event; `Meta`, `Position` and the like come after it"
 )]
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The types of event that it can be, in the order of its variants.

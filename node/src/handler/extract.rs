@@ -31,6 +31,7 @@ use crate::event::Stored;
     message = "a handler cannot ask for `{Self}`",
     label = "not something a delivery can give",
     note = "after the event a handler may take: `State<S>`, `Position`, `Meta`, `Attempt`, `Replaying`, `Claim`",
+    note = "`State<S>` has the type that `.with_state(…)` gives: one for all handlers of a processor",
     note = "for a type of your own, implement `evener::FromDelivery<{S}>` for it"
 )]
 pub trait FromDelivery<S>: Sized + Send {

@@ -47,10 +47,9 @@ pub trait BlockingHandler<Shape>: Clone + Send + Sync + 'static {
 
 /// The future of a handler.
 #[diagnostic::on_unimplemented(
-    message = "this handler's future is none that can run on another thread",
-    label = "its future must be `Send`, and give `()` or a `Result<(), E>`",
-    note = "hold no `Rc`, no guard of a `RefCell` or `std::sync::Mutex` across an `.await` in it",
-    note = "a plain function, one that is not `async`, goes to `.on_blocking(…)`"
+    message = "a handler is an `async fn`, and this function is not",
+    label = "returns `{Self}`, which is not a future",
+    note = "write `async fn`; a plain function, which may block, goes to `.on_blocking(…)`"
 )]
 pub trait Handling: Future<Output: Outcome> + Send + 'static {}
 impl<F: Future<Output: Outcome> + Send + 'static> Handling for F {}

@@ -1,0 +1,11 @@
+use evener::prelude::*;
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(name = "account.credited.v1")]
+struct Credited;
+
+async fn project(_: Credited) {}
+
+fn main() {
+    let _: Processor = Processor::new("balances").on_any(project);
+}

@@ -1,0 +1,7 @@
+use evener::prelude::*;
+
+async fn project(_: String) {}
+
+fn main() {
+    let _: Processor = Processor::new("balances").on(project);
+}
