@@ -24,6 +24,7 @@ async fn project(event: Credited, State(balances): State<Balances>) {
 async fn main() -> Result {
     let balances = Balances::default();
     let node = Node::from_env()? // flags > EVENER_* > evener.toml > one node in ./data
+        .log_to_stderr()? // or a subscriber of `tracing` of your own
         .processor(Processor::new("balances").on(project).with_state(balances.clone()))
         .start()
         .await?;

@@ -22,7 +22,11 @@ async fn write(event: Raw, Position(at): Position, Attempt(attempt): Attempt, St
 async fn main() -> Result {
     let path = std::env::var("CASES").unwrap_or_else(|_| "cases.tsv".to_owned());
     let file = Arc::new(OpenOptions::new().create(true).append(true).open(path)?);
-    let node = Node::from_env()?.processor(Processor::new("cases").on_any(write).with_state(file)).start().await?;
+    let node = Node::from_env()?
+        .log_to_stderr()?
+        .processor(Processor::new("cases").on_any(write).with_state(file))
+        .start()
+        .await?;
     println!("{}", node.ready_line().unwrap_or_default());
     node.run().await
 }

@@ -15,6 +15,7 @@ pub mod threads;
 
 mod doubt;
 mod log_writer;
+mod logs;
 mod open_files;
 mod printable;
 mod pulse;

@@ -8,6 +8,7 @@ mod operate;
 mod read;
 mod wait;
 
+mod arguments;
 mod door;
 mod house;
 mod start;
@@ -25,12 +26,15 @@ use crate::{
     engine::{Answers, Reply, Request},
     error::ApiError,
     handler::{self, Event},
+    logs::Log,
 };
 
 pub use append::{Any, Append, Expecting, NoStream};
 pub use operate::{DeadLetters, ProcessorHandle, sequence};
 pub use read::{Reading, Tail};
-pub use start::{NodeBuilder, Outside};
+pub use start::NodeBuilder;
+#[doc(hidden)]
+pub use start::Outside;
 
 use house::House;
 
@@ -56,20 +60,24 @@ struct Inner {
     patience: Duration,
     /// The node itself, where it is in this process.
     house: Option<House>,
+    /// Last: it writes what the end of everything else logged.
+    _log: Option<Log>,
 }
 
 impl Node {
-    /// A handle on the cluster that these servers belong to, `URL[,URL…]`, without being a part of it.
+    /// A handle on the cluster that these servers belong to, `URL[,URL…]`, without being a part of it. A request goes
+    /// to the next server if one fails, and is given up after some 15 s; if it may have taken effect, its error says
+    /// so ([`Class::Unknown`](crate::error::Class::Unknown)).
     ///
     /// # Errors
-    /// Where one is no `http://` address. Nothing is sent yet.
+    /// If one is no `http://` address. Nothing is sent yet.
     pub fn connect(urls: &str) -> Result<Self, ApiError> {
         let client = Client::connect(urls)?;
         Ok(Self::over(Arc::new(client), "client", Duration::ZERO))
     }
 
     fn over(answers: Arc<dyn Answers>, name: &str, patience: Duration) -> Self {
-        Self(Arc::new(Inner { answers, source: format!("/evener/{name}"), patience, house: None }))
+        Self(Arc::new(Inner { answers, source: format!("/evener/{name}"), patience, house: None, _log: None }))
     }
 
     /// Runs until Ctrl-C or SIGTERM; then lets handlers end, hands the segments over, and stops. A node that stops
@@ -112,14 +120,15 @@ impl Node {
         }
     }
 
-    /// Ends it as [`Self::run`] does, without being asked from outside.
+    /// Ends it as [`Self::run`] does, without being asked from outside. Handlers at work have `hand_over_wait` (5 s by
+    /// default) to end; what is cut short is handled again elsewhere.
     pub async fn stop(self) {
         if let Some(house) = &self.0.house {
             house.stop().await;
         }
     }
 
-    /// Where clients reach it, where it serves HTTP in this process.
+    /// Where clients reach it, `http://127.0.0.1:4750` by default; none if it serves no HTTP in this process.
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         Some(self.0.house.as_ref()?.door.as_ref()?.url())
@@ -163,7 +172,13 @@ impl Node {
         Some(line.to_string())
     }
 
-    /// Adds events to a stream: all or none. Nothing happens until it is awaited.
+    /// Adds events to a stream: all or none. Nothing happens until it is awaited. It is answered once the events are
+    /// synced on a majority of the nodes; if the cluster is busy or has no leader, it is repeated with the same ids for
+    /// up to 15 s.
+    ///
+    /// Awaited, it fails with an [`ApiError`] whose [`class`](crate::error::Class) says what to do: a condition that
+    /// does not hold is a `Conflict`, and after `Unknown` the events may be stored or not. Give an append that must be
+    /// repeated across restarts a [name](Append::named).
     ///
     /// ```
     /// # use evener::prelude::*;
@@ -181,12 +196,13 @@ impl Node {
         Append::of(self.clone(), stream.into(), events)
     }
 
-    /// Adds events as they are, each with its own id and stream.
+    /// Adds events as they are, each with its own id and stream: all or none, as [`Self::append`] does.
     pub fn append_raw(&self, events: impl IntoIterator<Item = RawEvent>) -> Append {
         Append::raw(self.clone(), events.into_iter().collect())
     }
 
-    /// Reads events that match, from the first on.
+    /// Reads events that match, from the first on, and all of them unless [limited](Reading::limit). It sees whatever
+    /// was acknowledged before, on whichever node.
     ///
     /// ```
     /// # use evener::prelude::*;
@@ -200,7 +216,7 @@ impl Node {
         Reading::new(self.clone(), criteria)
     }
 
-    /// Follows the events from a position on, as they come.
+    /// Follows the events from a position on, as they come; `Position(0)` is the first event there is.
     pub fn tail(&self, from: Position) -> Tail {
         Tail::new(self.clone(), from)
     }
@@ -216,10 +232,11 @@ impl Node {
     }
 
     /// Waits until a processor has passed all that is in the log now: read your writes, in a line. What it has
-    /// set aside it has passed.
+    /// set aside it has passed. It waits without end for one that is paused or stands still: put a
+    /// `tokio::time::timeout` around it if that may be.
     ///
     /// # Errors
-    /// Where there is no such processor, or the cluster cannot be asked.
+    /// If there is no such processor, or the cluster cannot be asked.
     pub async fn caught_up(&self, processor: &str) -> Result<(), ApiError> {
         wait::caught_up(self, processor).await
     }

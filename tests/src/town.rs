@@ -95,15 +95,13 @@ impl Town {
         self.build_with(name, &program, args, &[]).await;
     }
 
-    /// As [`build`](Self::build), with a program of its own.
+    /// As [`build`](Self::build), with a program of its own, which takes the flags of `serve`.
     pub async fn build_with(&mut self, name: &str, program: &Path, args: &[&str], env: &[(&str, &str)]) {
         let [http, peer] = free_addresses();
-        let mut all = vec![
-            "serve".to_owned(),
-            "--allow-exec".into(),
-            "--data".into(),
-            self.folder().join(name).display().to_string(),
-        ];
+        let mut all = vec!["--allow-exec".to_owned(), "--data".into(), self.folder().join(name).display().to_string()];
+        if program == self.program {
+            all.insert(0, "serve".into());
+        }
         all.extend(["--name", name, "--listen", &http, "--peer-listen", &peer].map(String::from));
         match self.houses.values().next() {
             None => all.push("--bootstrap".into()),

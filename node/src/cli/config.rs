@@ -1,11 +1,11 @@
 //! `evener config`
 
 use super::{
-    Format, logs,
+    Format,
     output::{say, table},
     serve::Flags,
 };
-use crate::{error::ApiError, settings::TABLE};
+use crate::{error::ApiError, logs, settings::TABLE};
 
 /// Show every setting as `evener serve` would have it with the same flags, and where it comes from
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,6 @@
 
 mod args;
 mod leaderless;
-mod logs;
 mod output;
 mod usage;
 

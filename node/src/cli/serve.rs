@@ -8,10 +8,11 @@ use std::{
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use sd_notify::NotifyState;
 
-use super::{block_on, logs};
+use super::block_on;
 use crate::{
     Node, codes,
     error::ApiError,
+    logs,
     rig::leash,
     settings::{Loaded, Settings, Sources, TABLE},
 };

@@ -19,6 +19,7 @@ use crate::{
     engine::{Change, Engine, Late, OperationState, Reply, Request, What, watch_unowned},
     error::ApiError,
     handler::Handlers,
+    logs::Log,
     metrics::Metrics,
     open_files,
     pulse::Pulse,
@@ -58,6 +59,7 @@ pub(super) async fn start(
     alone: bool,
     outside: Option<Outside>,
     embedded: Vec<Embedded>,
+    log: Option<Log>,
 ) -> Result<Node, ApiError> {
     let own = outside.is_none();
     if own && let Some(few) = open_files::raise() {
@@ -123,7 +125,7 @@ pub(super) async fn start(
         tracing::warn!(node = house.name, "{note}");
     }
     let (answers, source) = (Arc::new(house.engine.clone()), asking.0.source.clone());
-    Ok(Node(Arc::new(Inner { answers, source, patience: PATIENCE, house: Some(house) })))
+    Ok(Node(Arc::new(Inner { answers, source, patience: PATIENCE, house: Some(house), _log: log })))
 }
 
 /// What is said where another size of chunks was asked for than the cluster has. Not a reason to stay away: the

@@ -1,6 +1,6 @@
 //! A node in the making: its settings, its processors, and what it stands on.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, ffi::OsString, path::Path, sync::Arc};
 
 use evener_cluster::{
     Config,
@@ -10,14 +10,19 @@ use evener_core::{coordinator::Bounds, id::ClusterId, name};
 use evener_store::{Disk, disk::FileDisk};
 use uuid::Uuid;
 
-use super::{Node, house};
+use super::{
+    Node,
+    arguments::{self, Arguments, Flags},
+    house,
+};
 use crate::{
     actors::{self, Embedded},
     codes,
     error::ApiError,
     exec,
     handler::{Processor, Ready},
-    settings::{Settings, Sources, TABLE},
+    logs::{self, Log},
+    settings::{Settings, Sources},
     threads::Threads,
 };
 
@@ -29,6 +34,7 @@ pub struct NodeBuilder {
     alone: bool,
     outside: Option<Outside>,
     processors: Vec<Processor>,
+    log: Option<Log>,
 }
 
 /// What a node stands on, where that is not this machine: the mouths of the world, and its dice.
@@ -44,24 +50,57 @@ pub struct Outside {
 }
 
 impl Node {
-    /// A node as its surroundings say: flags of `evener serve` among the program's own, then `EVENER_*`
-    /// variables, then `evener.toml`, then the defaults: one node, with its data in `./data`.
+    /// A node as its surroundings say: the program's arguments, which are flags of `evener serve`, go before `EVENER_*`
+    /// variables, before `evener.toml`, before the defaults: one node named `node-1`, a cluster of its own, with its
+    /// data in `./data`, clients on `127.0.0.1:4750` and peers on `127.0.0.1:4751`.
+    ///
+    /// `--help` prints the flags and ends the process. What stands behind `--` is left to the program; a program that
+    /// has flags of its own gives those of the node to [`Node::from_args`].
     ///
     /// # Errors
-    /// Where a setting is unknown or makes no sense.
+    /// If an argument, variable or key of the file is unknown, or its value makes no sense.
     pub fn from_env() -> Result<NodeBuilder, ApiError> {
-        let flags = flags(std::env::args().skip(1));
-        Ok(NodeBuilder { alone: true, ..Self::with(Sources::of_process(flags, None)?.load()?.settings) })
+        Self::from_args(std::env::args_os().skip(1))
     }
 
-    /// A node with these settings, exactly.
+    /// As [`Node::from_env`], with these arguments, without the program's name, instead of the program's.
+    ///
+    /// ```no_run
+    /// # use evener::prelude::*;
+    /// # fn example() -> Result {
+    /// // `billing --dry-run -- --data /var/lib/billing`
+    /// let node = Node::from_args(std::env::args_os().skip_while(|argument| argument != "--").skip(1))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Node::from_env`].
+    pub fn from_args<A: Into<OsString>>(arguments: impl IntoIterator<Item = A>) -> Result<NodeBuilder, ApiError> {
+        match Arguments::parse(arguments.into_iter().map(Into::into))? {
+            Arguments::Flags(Flags { config, given }) => {
+                let loaded = Sources::of_process(given, config.as_deref())?.load()?;
+                Ok(NodeBuilder { alone: true, ..Self::with(loaded.settings) })
+            }
+            Arguments::Help => {
+                let program = std::env::args_os().next().unwrap_or_default();
+                print!("{}", arguments::help(Path::new(&program)));
+                std::process::exit(0);
+            }
+        }
+    }
+
+    /// A node with these settings, exactly: no argument, variable or file is looked at. Its data directory must hold a
+    /// node already, unless `bootstrap` or `join` is set.
     pub fn with(settings: Settings) -> NodeBuilder {
-        NodeBuilder { settings, alone: false, outside: None, processors: Vec::new() }
+        NodeBuilder { settings, alone: false, outside: None, processors: Vec::new(), log: None }
     }
 
     /// A node for a test: alone, in memory, on the current runtime and in its time, so that a test whose clock is
-    /// paused waits for nothing. It opens no port, and forgets everything with its last handle. Stands behind the
-    /// feature `testing`: `cargo add evener --dev --features testing`.
+    /// paused waits for nothing. It opens no port, reads no settings but those of [`NodeBuilder::set`], and forgets
+    /// everything with its last handle.
+    ///
+    /// **Available with the feature `testing` only**: `cargo add evener --dev --features testing`.
     ///
     /// ```
     /// use evener::prelude::*;
@@ -117,14 +156,29 @@ impl NodeBuilder {
         self
     }
 
-    /// Its settings, to be changed.
+    /// Its settings, to be changed; the documentation of [`Settings`] has their defaults.
     pub fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self
     }
 
+    /// Writes log lines to stderr from now on, in the form of `log.format` (default: text), and those that `log.filter`
+    /// lets through (default: `info,openraft=error`). Without this, nothing is written unless the program installs a
+    /// subscriber of `tracing` itself; one that it has installed already stays, and this changes nothing.
+    ///
+    /// A reader of stderr that is stuck holds up nobody: lines wait in a queue of 1 MiB, and beyond it are dropped and
+    /// counted. Panics become log lines, too.
+    ///
+    /// # Errors
+    /// If `log.filter` makes no sense, or the system gives no thread.
+    pub fn log_to_stderr(mut self) -> Result<Self, ApiError> {
+        self.log = Some(logs::start(&self.settings)?);
+        Ok(self)
+    }
+
     /// Has it stand on something else than this machine. Then it runs on the current runtime alone, and serves
     /// no HTTP.
+    #[doc(hidden)]
     pub fn standing_on(mut self, outside: Outside) -> Self {
         self.outside = Some(outside);
         self
@@ -136,7 +190,7 @@ impl NodeBuilder {
     /// # Errors
     /// What contradicts each other, or cannot be had, and what to do about it.
     pub async fn start(self) -> Result<Node, ApiError> {
-        let Self { settings, alone, outside, processors } = self;
+        let Self { settings, alone, outside, processors, log } = self;
         settings.check()?;
         let embedded: Vec<Embedded> = processors
             .into_iter()
@@ -149,7 +203,7 @@ impl NodeBuilder {
             let message = format!("two processors of this program are named {:?}", twice[0]);
             return Err(ApiError::new(&codes::EXISTS, message));
         }
-        house::start(settings, alone, outside, embedded).await
+        house::start(settings, alone, outside, embedded, log).await
     }
 }
 
@@ -227,27 +281,6 @@ const VERSION: u32 = 1;
 /// Any number: the other half of what names this life of the process.
 const DRAW: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The flags of `evener serve` that stand among a program's arguments; what else stands there is the program's.
-fn flags(arguments: impl Iterator<Item = String>) -> Vec<(&'static str, String)> {
-    let mut arguments = arguments.peekable();
-    let mut flags = Vec::new();
-    while let Some(argument) = arguments.next() {
-        let Some(flag) = argument.strip_prefix("--") else { continue };
-        if flag.is_empty() {
-            break;
-        }
-        let (flag, value) = flag.split_once('=').map_or((flag, None), |(flag, value)| (flag, Some(value.to_owned())));
-        let Some(setting) = TABLE.iter().find(|setting| setting.flag == flag) else { continue };
-        let value = match value {
-            Some(value) => value,
-            None if setting.is_switch() => "true".to_owned(),
-            None => arguments.next_if(|next| !next.starts_with("--")).unwrap_or_default(),
-        };
-        flags.push((setting.name, value));
-    }
-    flags
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -303,21 +336,5 @@ mod tests {
         node.caught_up("p").await.unwrap();
         let seen = seen.lock().clone();
         assert!(seen.len() == 2 && seen[0] < seen[1], "the second one is handled under a new claim: {seen:?}");
-    }
-
-    #[test]
-    fn flags_of_ours_are_taken_from_among_the_programs_own() {
-        let check = |line: &str, expected: &[(&str, &str)]| {
-            let found = flags(line.split(' ').map(str::to_owned));
-            let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            assert_eq!(found, expected, "of {line}");
-        };
-        check("--data /tmp/x --verbose -n 3 run", &[("node.data", "/tmp/x")]);
-        check(
-            "--name=a --bootstrap 7 --join b:1,c:2",
-            &[("node.name", "a"), ("cluster.bootstrap", "true"), ("cluster.join", "b:1,c:2")],
-        );
-        check("--name --bootstrap", &[("node.name", ""), ("cluster.bootstrap", "true")]);
-        check("run -- --name a", &[]);
     }
 }

@@ -1,10 +1,10 @@
 //! A node that cannot start says why and what to do, and leaves nothing half done.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 
 use evener_tests::town::Town;
 
-use super::EVENER;
+use super::{EVENER, RECORDER};
 
 /// A cluster's id that no cluster here has.
 const OTHER: &str = "00000000-0000-0000-0000-000000000001";
@@ -33,6 +33,24 @@ async fn a_setting_that_is_not_known_is_named_with_what_was_meant() {
     let config = file.display().to_string();
     refused(&town, &["serve", "--data", &data, "--config", &config], &["heartbeet", "heartbeat", "evener.toml"]).await;
     assert!(!PathBuf::from(data).exists(), "nothing was made");
+}
+
+#[test]
+fn a_program_with_handlers_refuses_what_is_no_flag_of_a_node_and_answers_help() {
+    let town = Town::new(EVENER);
+    let run = |flag: &str| {
+        let mut program = Command::new(RECORDER);
+        program.args([flag, "x"]).current_dir(town.folder()).env("RECORDER_FOLDER", town.folder());
+        program.output().unwrap()
+    };
+    let refused = run("--naem");
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("no argument \"--naem\"") && told.contains("did you mean --name?"), "{told}");
+    let help = run("--help");
+    let told = String::from_utf8(help.stdout).unwrap();
+    assert!(help.status.success() && told.starts_with("Usage: recorder ") && told.contains("\n  --join "), "{told}");
+    assert!(!town.folder().join("data").exists(), "nothing was made");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,12 +34,14 @@ pub fn start(settings: &Settings) -> Result<Log, ApiError> {
     let writer = LogWriter::start(std::io::stderr()).map_err(failed)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter(settings)?).with_writer(writer.clone());
     // A process has one subscriber; where the program that embeds us has set its own, that one stays.
-    let _ = match settings.log {
+    let ours = match settings.log {
         LogFormat::Json => lines.json().try_init(),
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
     };
-    // What a panic prints must not wait for a reader either.
-    panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    if ours.is_ok() {
+        // What a panic prints must not wait for a reader either.
+        panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    }
     Ok(Log(writer))
 }
 
