@@ -71,7 +71,7 @@ pub struct Raft {
 }
 
 impl Raft {
-    /// How long a voter has not heard of the leader before it compares with the others, see [`crate::pulse`]. A
+    /// How long a voter has not heard of the leader before it compares with the others, see `crate::pulse`. A
     /// successor must lead and renew sessions before their owners stop, which is two thirds of a lease after the last
     /// renewal.
     #[must_use]

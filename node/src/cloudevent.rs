@@ -79,13 +79,6 @@ impl Error {
 
 /// Reads an event, passing over what only the log can say.
 ///
-/// ```
-/// let event = evener::cloudevent::from_json(r#"{"id":"7","source":"/shop","type":"paid","data":{"cents":100}}"#)?;
-/// assert_eq!(event.given_id.as_deref(), Some("7"));
-/// assert_eq!(event.data, br#"{"cents":100}"#);
-/// # Ok::<(), evener::cloudevent::Error>(())
-/// ```
-///
 /// # Errors
 /// Names the attribute that is missing or wrong.
 pub fn from_json(json: &str) -> Result<Event, Error> {

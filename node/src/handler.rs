@@ -1,9 +1,8 @@
 //! Handlers: the functions that a program gives to its processors.
 //!
-//! Read in this order: what an [`Event`] is and how its payload is read and written ([`payload`]); the
-//! [`Delivery`] that brings one to a handler, and the [`Verdict`] it gives back; what a handler may ask for
-//! beside the event ([`extract`]) and answer ([`error`]); which functions are handlers at all ([`function`]);
-//! the [`Processor`] that binds them to a name; and the threads they run on ([`pool`], [`watch`]).
+//! Read in this order: what an [`Event`] is; the [`Delivery`] that brings one to a handler, and the [`Verdict`] it
+//! gives back; what a handler may ask for beside the event ([`FromDelivery`]) and return ([`Outcome`]); which functions
+//! are handlers at all ([`Handler`], [`BlockingHandler`]); and the [`Processor`] that binds them to a name.
 
 mod event;
 mod mistaken;
@@ -31,7 +30,9 @@ pub use error::{Error, Every, Outcome, Result};
 pub use event::{Event, Raw, decode, encode};
 pub use extract::{Attempt, Claim, FromDelivery, Meta, Replaying, State};
 pub use function::{BlockingHandler, Handler, Handling};
+#[doc(hidden)]
 pub use pool::{Handlers, Running};
 pub use processor::{Incomplete, Processor, Ready, SEGMENTS};
 pub(crate) use turn::{Turn, Turns};
+#[doc(hidden)]
 pub use watch::{HandlerWatch, Held};

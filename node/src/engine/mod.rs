@@ -1,4 +1,5 @@
-//! What a node does for anybody who asks: one enum of [`Request`]s, one of [`Reply`]s, one table of verbs.
+//! What a node does for anybody who asks: one enum of [`Request`]s, one of [`Reply`]s, one table of verbs. A program
+//! meets the values in the answers, such as [`Page`], [`Processor`], [`DeadLetter`] and [`Operation`].
 
 mod reply;
 mod request;
@@ -26,9 +27,12 @@ use futures::future::BoxFuture;
 
 use crate::error::ApiError;
 
+#[doc(hidden)]
 pub use change_log::watch_unowned;
+#[doc(hidden)]
 pub use late::Late;
 pub(crate) use leader::clock_words;
+#[doc(hidden)]
 pub use local::Engine;
 pub(crate) use local::time_text;
 pub use reply::{
@@ -36,6 +40,7 @@ pub use reply::{
     SetAside, StateHash, Status, Unowned, Used,
 };
 pub use request::{Change, Consistency, Read, Request, What};
+#[doc(hidden)]
 pub use verbs::{Row, TABLE, Verb};
 
 /// Somebody who answers requests: the node itself, or a client that asks one far away.

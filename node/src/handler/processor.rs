@@ -56,7 +56,12 @@ struct Bound<S> {
 }
 
 impl<S: Clone + Send + Sync + 'static> Processor<S> {
-    /// A processor without handlers yet. The name is its identity in the cluster.
+    /// A processor without handlers yet. The name is its identity in the cluster: what was handled under it stays
+    /// handled. Unless said otherwise it has 16 segments, begins with the first event of the log, handles the events of
+    /// one key, else of one stream, one after the other, tries a failed one again after 1 s, then twice as long each
+    /// time up to 60 s, ten times in all, and sets its sequence aside meanwhile.
+    ///
+    /// What a processor is made with counts when it is created, by the first node that runs it.
     pub fn new(name: impl Into<String>) -> Self {
         let definition = Definition {
             name: name.into(),
@@ -146,50 +151,56 @@ impl<S: Clone + Send + Sync + 'static> Processor<S> {
         Processor { handlers: handlers.collect(), definition: self.definition, types: self.types, tags: self.tags }
     }
 
-    /// How many segments it is cut into when it is created.
+    /// How many segments it is cut into when it is created: 16 by default, and at most the cluster's limit
+    /// `segments_max` (16,384). As many events are handled at a time, over all nodes. A processor that exists keeps its
+    /// segments; another number here is warned of when the node starts, and shown by `evener processor show`.
     pub fn segments(mut self, count: u32) -> Self {
         self.definition.segments = count;
         self
     }
 
-    /// How failed events are tried again: after `first`, then twice as long each time, up to `max`.
+    /// How failed events are tried again: after `first`, then twice as long each time, up to `max`, and `attempts` in
+    /// all, the first included. By default after 1 s, up to 60 s, ten in all. Waits count in whole milliseconds; up to
+    /// a tenth is taken away by chance, so that what failed together does not come back together. The node does not
+    /// start if `first` is less than 1 ms, or `attempts` is 0.
     pub fn retry(mut self, first: Duration, max: Duration, attempts: u32) -> Self {
         let millis = |wait: Duration| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         self.definition.backoff = Backoff { first_ms: millis(first), max_ms: millis(max), attempts };
         self
     }
 
-    /// What happens when an event keeps failing.
+    /// What happens when an event keeps failing: by default [`OnError::SetAside`].
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.definition.on_error = on_error;
         self
     }
 
-    /// Which events are handled one after the other.
+    /// Which events are handled one after the other: by default [`Sequencing::KeyElseStream`].
     pub fn sequencing(mut self, sequencing: Sequencing) -> Self {
         self.definition.sequencing = sequencing;
         self
     }
 
-    /// Where it starts when it is created.
+    /// Where it starts when it is created: by default at [`Start::Beginning`].
     pub fn start(mut self, start: Start) -> Self {
         self.definition.start = start;
         self
     }
 
-    /// Whose events it handles.
+    /// The event store whose events it handles: by default [`ContextId::DEFAULT`].
     pub fn context(mut self, context: ContextId) -> Self {
         self.definition.context = context;
         self
     }
 
-    /// Types of event that it wants, beside those its handlers name.
+    /// Types of event that it wants, beside those its handlers name. By default none, so that a processor with an
+    /// [`on_any`](Self::on_any) wants all.
     pub fn types<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
         self.types.extend(types.into_iter().map(Into::into));
         self
     }
 
-    /// Only events that bear all these tags.
+    /// Only events that bear all these tags; by default whatever their tags.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
         self
@@ -201,6 +212,7 @@ impl Processor {
     ///
     /// # Errors
     /// Where it has no handler.
+    #[doc(hidden)]
     pub fn into_parts(self) -> Result<(Definition, Arc<dyn Runner>), Incomplete> {
         let Self { mut definition, types, tags, handlers } = self;
         if handlers.is_empty() {
@@ -223,6 +235,7 @@ fn criteria(mut types: Vec<String>, tags: Vec<String>, handlers: &[Bound<()>]) -
 }
 
 /// A processor that has no handler.
+#[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the processor {processor:?} has no handler: give it one by `.on(…)`, `.on_blocking(…)` or `.on_any(…)`")]
 pub struct Incomplete {

@@ -93,7 +93,7 @@ impl Default for HandlerWatch {
 }
 
 impl HandlerWatch {
-    /// Handlers that hold their thread longer than [`HOLD_MAX`] now, the longest first, and then those that did,
+    /// Handlers that hold their thread longer than `HOLD_MAX` now, the longest first, and then those that did,
     /// the latest first.
     #[must_use]
     pub fn held(&self) -> Vec<Held> {

@@ -34,7 +34,9 @@ use crate::{
     wire::{Call, binding},
 };
 
-pub use connections::{CONNECTIONS_MAX, connections_max, serve};
+#[cfg(test)]
+pub use connections::CONNECTIONS_MAX;
+pub use connections::{connections_max, serve};
 pub use health::Check;
 pub use hosts::Hosts;
 

@@ -82,7 +82,7 @@ impl Append {
         Self { node, stream: None, request: Request { events, ..Request::default() }, trouble: None }
     }
 
-    /// Fails unless its stream stands there.
+    /// Fails with `EV0201` unless its stream stands there. By default it may stand anywhere: [`Any`].
     pub fn expecting(mut self, at: impl Expecting) -> Self {
         match &self.stream {
             Some(stream) => self.request.expect.push(Expect { stream: stream.clone(), at: at.expected() }),
@@ -94,7 +94,7 @@ impl Append {
         self
     }
 
-    /// Fails unless this stream stands there.
+    /// As [`Self::expecting`], of another stream than its own.
     pub fn expecting_stream(mut self, stream: impl Into<String>, at: impl Expecting) -> Self {
         self.request.expect.push(Expect { stream: stream.into(), at: at.expected() });
         self
@@ -106,7 +106,7 @@ impl Append {
         self
     }
 
-    /// Labels for all its events.
+    /// Adds labels to all its events, `key=value` by convention; they have none by default.
     pub fn tagged<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
         for event in &mut self.request.events {
@@ -125,7 +125,7 @@ impl Append {
         self
     }
 
-    /// Where its events go.
+    /// The event store that its events go to: by default [`ContextId::DEFAULT`].
     pub fn context(mut self, context: ContextId) -> Self {
         self.request.context = context;
         self

@@ -31,19 +31,19 @@ impl Reading {
         Self { node, read: Read { criteria, ..Read::default() }, over: false }
     }
 
-    /// Nothing before this position.
+    /// Nothing before this position; by default from the first event on.
     pub fn from(mut self, from: Position) -> Self {
         self.read.from = from;
         self
     }
 
-    /// Nothing at or after this position.
+    /// Nothing at or after this position; by default up to the last event that is acknowledged when it begins.
     pub fn to(mut self, to: Position) -> Self {
         self.read.to = Some(to);
         self
     }
 
-    /// No more events than this.
+    /// No more events than this; by default all.
     pub fn limit(mut self, limit: u64) -> Self {
         self.read.limit = Some(limit);
         self
@@ -73,10 +73,10 @@ impl Reading {
         self
     }
 
-    /// The next events; none where there are no more. Its pages together are one view of the log.
+    /// The next events, at most 512; none if there are no more. Its pages together are one view of the log.
     ///
     /// # Errors
-    /// Where the node cannot answer.
+    /// If the node cannot answer.
     pub async fn next_page(&mut self) -> Result<Option<Page>, ApiError> {
         if self.over {
             return Ok(None);

@@ -1,6 +1,6 @@
-//! What an operator can set. One [`table`]: name, flag, variable, unit, default and reason of each; `--help`,
+//! What an operator can set. One table, [`TABLE`]: name, flag, variable, unit, default and reason of each; `--help`,
 //! `evener config` and the reference page are made from it. Flags go before `EVENER_SECTION__KEY`, before
-//! `evener.toml`, before defaults; [`load`] remembers where each value came from.
+//! `evener.toml`, before defaults; [`Loaded`] knows where each value came from.
 
 mod table;
 mod value;

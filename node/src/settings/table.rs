@@ -47,12 +47,25 @@ impl Setting {
     }
 }
 
+/// The default of a setting, for its documentation.
+macro_rules! default_words {
+    ("") => {
+        "unset by default"
+    };
+    ($default:literal) => {
+        concat!("by default `", $default, "`")
+    };
+}
+
 macro_rules! settings {
-    ($($name:literal $field:ident: $type:ty = $default:literal, $flag:literal, $about:literal, $reason:literal;)*) => {
-        /// What is set.
+    ($($name:literal $field:ident: $type:ty = $default:tt, $flag:literal, $about:literal, $reason:literal;)*) => {
+        /// What is set: each field is a setting that a flag, a variable and a key of `evener.toml` have, too.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Settings {
-            $(#[doc = $about] pub $field: $type,)*
+            $(
+                #[doc = concat!($about, ". Setting `", $name, "`, ", default_words!($default), ": ", $reason, ".")]
+                pub $field: $type,
+            )*
         }
 
         /// Every setting there is.

@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
 
-/// Most inputs are at most this long; see [`Mutator::repeat`] for the others.
+/// Most inputs are at most this long; see `Mutator::repeat` for the others.
 pub const INPUT_BYTES_MAX: usize = 16 << 10;
 /// Inputs that were made before and are mutated again.
 const POOL_MAX: usize = 256;
