@@ -15,8 +15,11 @@ use evener_core::{
     id::{ContextId, LogIndex},
     time::Timestamp,
 };
-use evener_store::{Identity, Journal, Recovered, Verdict, index::Index};
-use tokio::{sync::oneshot, time::timeout};
+use evener_store::{Checkpoint, Identity, Journal, Recovered, Verdict, index::Index};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use crate::{config::Checkpoint as Settings, view::View};
 
@@ -96,7 +99,9 @@ impl Ledger {
             // Not on the path of apply: it goes on while the image is encoded and written.
             tokio::spawn(async move {
                 if let Err(error) = ledger.checkpoint().await {
-                    tracing::warn!(%error, "failed to write a checkpoint; the next one is tried in its time");
+                    tracing::warn!(%error, "failed to write a checkpoint; trying again later");
+                    // An image costs as much when it is not written.
+                    sleep(RETRY_AFTER).await;
                 }
                 ledger.pace.writing.store(false, Relaxed);
             });
@@ -111,9 +116,11 @@ impl Ledger {
         if timeout(SETTLE_WAIT, self.view.reach(index)).await.is_err() {
             return Err(io::Error::other(format!("entry {index} was applied, and what followed was not")));
         }
+        let checkpoint = encode();
+        has_space_for(journal, &checkpoint)?;
         let (done, wait) = oneshot::channel();
         journal.save_checkpoint(
-            encode(),
+            checkpoint,
             Box::new(move |result| {
                 let _ = done.send(result);
             }),
@@ -125,6 +132,23 @@ impl Ledger {
         Ok(())
     }
 }
+
+/// Refuses a checkpoint that would leave the log without room for its next chunk: the writer waits for space, and the
+/// log would wait with it.
+fn has_space_for(journal: &Journal, checkpoint: &Checkpoint) -> io::Result<()> {
+    let free = journal.space()?.free;
+    let bytes = (checkpoint.image.len() + checkpoint.membership.len()) as u64;
+    if free >= bytes.saturating_add(journal.chunk_bytes()) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::StorageFull,
+        format!("it has {bytes} bytes, and {free} bytes are free on the disk, of which the log needs a chunk"),
+    ))
+}
+
+/// When a checkpoint that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// A batch that is being applied ends within this time, or the node is stopping.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);

@@ -61,3 +61,26 @@ async fn a_leader_that_is_low_hands_over_to_one_with_room() {
     world.append(leader, 2).await.unwrap();
     world.same().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_for_which_there_is_no_room_is_put_off_and_still_due() {
+    let world = World::founded(33, 1).await;
+    let (disk, ledger) = (&world.disks[&1], &world.nodes[&1].node.ledger);
+    let used = || u64::MAX - disk.space().unwrap().free;
+    let saved = || disk.read("checkpoint", 0, disk.len("checkpoint").unwrap().unwrap() as usize).unwrap();
+    ledger.checkpoint().await.unwrap();
+    let before = saved();
+    for id in 0..15 {
+        world.append(1, id).await.unwrap();
+    }
+    disk.set_capacity(Some(used() + CHUNK_BYTES_MIN));
+    let error = ledger.checkpoint().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
+    disk.set_capacity(None);
+    world.until("there is room", |world| !world.nodes[&1].status().disk.low).await;
+    assert_eq!(saved(), before);
+    for id in 15..22 {
+        world.append(1, id).await.unwrap();
+    }
+    world.until("the checkpoint that failed is written", |_| saved() != before).await;
+}
