@@ -6,11 +6,11 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -28,6 +28,23 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 #[must_use]
 pub fn dropped() -> u64 {
     DROPPED.load(Relaxed)
+}
+
+/// When the line that is being written was begun, in milliseconds since [`BEGUN`] plus one; zero while none is.
+static WRITING_SINCE: AtomicU64 = AtomicU64::new(0);
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// A line that takes longer is not being read.
+const STUCK_AFTER: Duration = Duration::from_secs(2);
+
+/// Returns what a person should know of the log, if lines are not taken: for how long, and how many were dropped.
+#[must_use]
+pub fn trouble() -> Option<String> {
+    let since = WRITING_SINCE.load(Relaxed).checked_sub(1)?;
+    let stuck = BEGUN.elapsed().saturating_sub(Duration::from_millis(since));
+    (stuck >= STUCK_AFTER).then(|| {
+        let (seconds, dropped) = (stuck.as_secs(), dropped());
+        format!("no log line has been taken for {seconds} s, {dropped} were dropped: what reads stderr is stuck")
+    })
 }
 
 /// Where log lines go. Clones write to the same place.
@@ -90,7 +107,9 @@ impl Shared {
     fn write_all(&self, mut out: impl Write) {
         loop {
             let line = self.next();
+            WRITING_SINCE.store(u64::try_from(BEGUN.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1, Relaxed);
             let written = out.write_all(&line).and_then(|()| out.flush());
+            WRITING_SINCE.store(0, Relaxed);
             let mut waiting = self.waiting.lock();
             waiting.writes = false;
             self.changed.notify_all();

@@ -21,6 +21,7 @@ use crate::{
     cloudevent,
     error::{ApiError, Class},
     http::Check,
+    log_writer,
     metrics::Metrics,
     status::{Standstill, StatusBoard},
 };
@@ -92,6 +93,8 @@ impl Engine {
             // Reads, progress and operations go on, so it keeps no request away.
             note: cluster.status().append_refusal.map(|why| format!("appends are refused: {why}")),
         };
+        // What it does not tell its log keeps no request away either.
+        let log = Check { name: "log", vital: false, trouble: None, note: log_writer::trouble() };
         let check = |name, vital, trouble| Check { name, vital, trouble, note: None };
         vec![
             check("node", true, stopped.map(|why| format!("it has stopped: {why}"))),
@@ -100,6 +103,7 @@ impl Engine {
             votes::check(cluster),
             leader::clock_check(cluster),
             disk,
+            log,
         ]
     }
 

@@ -73,6 +73,12 @@ async fn a_stuck_reader_of_stderr_freezes_neither_the_node_nor_the_cluster() {
         pause().await;
     }
 
+    let health = format!("{}/healthz?verbose", town.url(&stuck));
+    let says = "ok   log: no log line has been taken for";
+    while !reqwest::get(&health).await.unwrap().text().await.unwrap().contains(says) {
+        pause().await;
+    }
+
     let leader = town.leader().await;
     if leader != stuck {
         town.kill(&leader).await;
