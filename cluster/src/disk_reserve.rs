@@ -49,6 +49,8 @@ pub struct DiskRoom {
     pub total: u64,
     /// Below this many free bytes appends are refused.
     pub reserve: u64,
+    /// Bytes that the log takes.
+    pub log: u64,
     /// Less than the reserve is free, or was and there is not a chunk more than that yet.
     pub low: bool,
 }
@@ -59,7 +61,7 @@ impl DiskRoom {
         let reserve = setting.unwrap_or_else(|| default_reserve(space.total, chunk_bytes));
         // Leaving takes more than entering, so that appends do not flicker around the limit.
         let enough = if self.low { reserve.saturating_add(chunk_bytes) } else { reserve };
-        Self { free: space.free, total: space.total, reserve, low: space.free < enough && reserve > 0 }
+        Self { free: space.free, total: space.total, reserve, log: self.log, low: space.free < enough && reserve > 0 }
     }
 }
 
@@ -116,8 +118,9 @@ fn successor(node: &Node) -> Option<NodeId> {
 
 fn measure(node: &Node) {
     let before = *node.disk_room.borrow();
+    let log = node.journal.log_bytes();
     let room = match node.journal.space() {
-        Ok(space) => before.measured(space, node.config.disk_reserve, node.journal.chunk_bytes()),
+        Ok(space) => DiskRoom { log, ..before }.measured(space, node.config.disk_reserve, node.journal.chunk_bytes()),
         Err(error) => {
             tracing::debug!(%error, "failed to measure the free space of the disk");
             before

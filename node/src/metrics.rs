@@ -99,6 +99,8 @@ pub struct Metrics {
     pub durable: Gauge,
     /// Bytes that are free on the disk.
     pub disk_free: Gauge,
+    /// Bytes that the log takes on the disk.
+    pub log_bytes: Gauge,
     /// Bytes below which appends are refused.
     pub disk_reserve: Gauge,
     /// One while appends are refused for lack of space.
@@ -202,6 +204,7 @@ impl Default for Metrics {
             applied: Gauge::default(),
             durable: Gauge::default(),
             disk_free: Gauge::default(),
+            log_bytes: Gauge::default(),
             disk_reserve: Gauge::default(),
             disk_refuses: Gauge::default(),
             term: Gauge::default(),
@@ -247,6 +250,8 @@ impl Metrics {
         all.register("durable_index", "last Raft index synced to this node's disk", self.durable.clone());
         let free = "bytes that are free on the disk of the data directory";
         all.register_with_unit("disk_free", free, Unit::Bytes, self.disk_free.clone());
+        let log = "bytes that the log takes on the disk";
+        all.register_with_unit("log", log, Unit::Bytes, self.log_bytes.clone());
         let reserve = "bytes below which appends are refused";
         all.register_with_unit("disk_reserve", reserve, Unit::Bytes, self.disk_reserve.clone());
         let refuses = "one while appends are refused because a disk has too little space, else zero";

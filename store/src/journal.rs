@@ -169,6 +169,16 @@ impl Journal {
         writer.log.chunks.iter().map(info).collect()
     }
 
+    /// Returns how many bytes the chunks of the log take on disk, footers included.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        let bytes = |chunk: &Chunk| match chunk.phase {
+            Phase::Sealed { bytes, .. } => bytes,
+            Phase::Open | Phase::Sealing => chunk.end(),
+        };
+        self.shared.writer.lock().log.chunks.iter().map(bytes).sum()
+    }
+
     /// Frames of `[from, to)` that are shown, in order and without gaps: at least one if there is any, then as many
     /// as `bytes_max` allows. Recent ones come from memory, older ones from the disk, each checked.
     pub fn read(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> io::Result<Vec<Frame>> {

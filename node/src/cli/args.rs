@@ -28,7 +28,7 @@ pub struct Server {
     /// Whom to ask, and how to show the answer.
     #[command(flatten)]
     pub whom: Whom,
-    /// Give up where no answer has come in this time [default: some 15 s, and sooner where no server ever answers]
+    /// Give up if there is no answer within this time [default: about 15s, less if no server can be reached]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
 }

@@ -90,6 +90,7 @@ mod tests {
             name: name.into(),
             version: 1,
             state: "running".into(),
+            display_state: String::new(),
             head: 0,
             segments: Vec::new(),
             set_aside: SetAside::default(),

@@ -298,7 +298,7 @@ fn list(server: &Server) -> Result<(), ApiError> {
             let owned = processor.segments.iter().filter(|segment| segment.owner.is_some()).count();
             [
                 processor.name.clone(),
-                state(&processor.state, aside),
+                processor.display_state.clone(),
                 format!("{owned}/{}", processor.segments.len()),
                 lag_text(lag),
                 age_text(lag, oldest),
@@ -327,7 +327,7 @@ fn text(processor: &Processor) -> String {
             count(segment.token),
             lag_text(segment.lag_events),
             age_text(segment.lag_events, segment.lag_seconds),
-            state(&segment.state, segment.set_aside),
+            segment.display_state.clone(),
             maybe(segment.attempt),
             maybe(segment.retry_at.as_deref().map(due)),
         ]
@@ -338,7 +338,7 @@ fn text(processor: &Processor) -> String {
     let mut text = format!(
         "{name} (version {version}): {}; the next event gets position {}\n\
          set aside: {}{}\n\n{}",
-        state(&processor.state, aside),
+        processor.display_state.clone(),
         count(*head),
         aside_text(aside).map_or_else(|| "nothing".to_owned(), |text| text + &dead_text(aside.dead)),
         if *skipped == 0 { String::new() } else { format!("; {} skipped", some(*skipped, "event")) },
@@ -366,14 +366,6 @@ fn without_place(segment: &Segment, reason: &str) -> String {
     match segment.waits_with {
         Some(position) => reason.replacen(&format!("the event at {position} "), "the event at its token ", 1),
         None => reason.to_owned(),
-    }
-}
-
-/// A state as people read it: who has passed everything, and set some of it aside, has not handled it.
-fn state(word: &str, aside: SetAside) -> String {
-    match (word, aside.sequences) {
-        ("caught-up" | "running", 1..) => format!("{} set aside", count(aside.sequences)),
-        _ => word.to_owned(),
     }
 }
 
@@ -414,15 +406,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_set_something_aside_does_not_read_as_caught_up() {
+    fn what_is_set_aside_is_counted_in_words() {
         let aside = SetAside { sequences: 2, letters: 501, dead: 1 };
         let none = SetAside::default();
-        assert_eq!([state("caught-up", aside), state("running", aside)], ["2 set aside", "2 set aside"]);
-        assert_eq!(
-            [state("caught-up", none), state("stalled", aside)],
-            ["caught-up", "stalled"],
-            "what is worse stays"
-        );
         assert_eq!((aside_text(aside), aside_text(none)), (Some("2 sequences, 501 events".into()), None));
         let one = SetAside { sequences: 1, letters: 1, dead: 0 };
         assert_eq!(aside_text(one).unwrap() + &dead_text(0), "1 sequence, 1 event");

@@ -43,9 +43,10 @@ fn text(status: &Status) -> String {
     let room = match &status.disk.appends_refused {
         Some(why) => format!("disk: appends are refused: {why}"),
         None => format!(
-            "disk: {} MiB free, appends are refused below {} MiB",
+            "disk: {} MiB free, appends are refused below {} MiB; the log takes {} MiB",
             count(status.disk.free_bytes >> 20),
-            count(status.disk.reserve_bytes >> 20)
+            count(status.disk.reserve_bytes >> 20),
+            count(status.disk.log_bytes >> 20)
         ),
     };
     format!(

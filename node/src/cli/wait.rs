@@ -235,6 +235,7 @@ mod tests {
             name: "p".into(),
             version: 1,
             state: "running".into(),
+            display_state: "running".into(),
             head: 0,
             segments: owners.iter().enumerate().map(segment).collect(),
             set_aside: SetAside::default(),

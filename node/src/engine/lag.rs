@@ -82,10 +82,15 @@ pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Bo
     if leader::of(&engine.cluster().status()).is_none() {
         segments.iter_mut().for_each(without_leader);
     }
+    for segment in &mut segments {
+        segment.display_state = display_state(&segment.state, segment.set_aside.sequences);
+    }
+    let overall = overall(&segments, known.paused);
     Ok(Box::new(Processor {
         name: known.definition.name.clone(),
         version: known.version,
-        state: overall(&segments, known.paused).to_owned(),
+        state: overall.to_owned(),
+        display_state: display_state(overall, set_aside.sequences),
         head: head.0,
         segments,
         set_aside,
@@ -106,6 +111,14 @@ fn overall(segments: &[Segment], paused: bool) -> &'static str {
         () if any("unowned") => "unowned",
         () if any("running") || any("moving") => "running",
         () => "caught-up",
+    }
+}
+
+/// Returns the state that people are shown: events that are set aside were passed, but not handled.
+fn display_state(state: &str, sequences: u64) -> String {
+    match (state, sequences) {
+        ("caught-up" | "running", 1..) => format!("{sequences} set aside"),
+        _ => state.to_owned(),
     }
 }
 
@@ -291,6 +304,12 @@ fn lags(engine: &Engine, processor: &processor::Processor, head: Position) -> BT
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_set_aside_does_not_read_as_caught_up() {
+        assert_eq!([display_state("caught-up", 2), display_state("running", 2)], ["2 set aside", "2 set aside"]);
+        assert_eq!([display_state("caught-up", 0), display_state("stalled", 2)], ["caught-up", "stalled"]);
+    }
 
     #[test]
     fn where_nobody_leads_nothing_counts_as_running() {

@@ -39,6 +39,7 @@ pub fn status(engine: &Engine) -> Status {
             free_bytes: standing.disk.free,
             total_bytes: standing.disk.total,
             reserve_bytes: standing.disk.reserve,
+            log_bytes: standing.disk.log,
             appends_refused: standing.append_refusal,
         },
         state_hash: StateHash { index: index.0, hash: format!("{chain:016x}") },

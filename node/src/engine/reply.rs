@@ -59,6 +59,10 @@ pub struct Processor {
     /// `running`, `caught-up`, `paused`, `stalled`, `flooded`, `unowned` or `leaderless`: of its segments the one that
     /// most wants a look.
     pub state: String,
+    /// The state as tables and the page show it: as `state`, or `N set aside` instead of `running` and `caught-up` if
+    /// something is set aside.
+    #[serde(default)]
+    pub display_state: String,
     /// The position of the next event there will be.
     pub head: u64,
     /// Its shares.
@@ -114,6 +118,10 @@ pub struct Segment {
     /// worker; one that is flooded rests, as too many of its sequences fail; where nobody leads none runs, and all that
     /// is told of it may be old.
     pub state: String,
+    /// The state as tables and the page show it: as `state`, or `N set aside` instead of `running` and `caught-up` if
+    /// something is set aside.
+    #[serde(default)]
+    pub display_state: String,
     /// How often the event that it waits with was tried.
     pub attempt: Option<u32>,
     /// When that is tried again.
@@ -227,6 +235,9 @@ pub struct Disk {
     pub total_bytes: u64,
     /// Below this many free bytes appends are refused.
     pub reserve_bytes: u64,
+    /// Bytes that the log takes on it.
+    #[serde(default)]
+    pub log_bytes: u64,
     /// Why appends are refused; none while they are taken.
     pub appends_refused: Option<String>,
 }

@@ -48,6 +48,7 @@ fn measure(metrics: &Metrics, status: &Status) {
     metrics.applied.set(number(status.applied));
     metrics.durable.set(number(status.durable));
     metrics.disk_free.set(number(status.disk.free_bytes));
+    metrics.log_bytes.set(number(status.disk.log_bytes));
     metrics.disk_reserve.set(number(status.disk.reserve_bytes));
     metrics.disk_refuses.set(i64::from(status.disk.appends_refused.is_some()));
     metrics.term.set(number(status.term));

@@ -187,6 +187,7 @@ async fn caught_up_waits_for_every_segment() {
             name: "p".into(),
             version: 1,
             state: "running".into(),
+            display_state: "running".into(),
             head: 9,
             segments,
             set_aside: SetAside::default(),

@@ -46,10 +46,9 @@ let owners = new Map();
 const ownerClass = (name) => (owners.has(name) ? `o${owners.get(name) % 8}` : '');
 const stateClass = (state) =>
   ({ 'running': 'good', 'caught-up': 'good', 'waiting': 'warn', 'paused': 'warn', 'moving': 'warn' })[state] ?? 'bad';
-/** Who has passed everything and set some of it aside has not handled it: `[text, class]`. */
-function stateOf({ state, set_aside: aside }) {
-  const hidden = aside?.sequences > 0 && (state === 'caught-up' || state === 'running');
-  return hidden ? [`${number(aside.sequences)} set aside`, aside.dead > 0 ? 'bad' : 'warn'] : [state, stateClass(state)];
+/** What is set aside was passed and not handled: `[text, class]`. */
+function stateOf({ state, display_state: shown, set_aside: aside }) {
+  return shown === state ? [state, stateClass(state)] : [shown, aside.dead > 0 ? 'bad' : 'warn'];
 }
 const lag = (s) =>
   s.lag_events === 0 ? 'none' : `${number(s.lag_events)} · ${s.lag_seconds < 10 ? s.lag_seconds.toFixed(1) : number(Math.round(s.lag_seconds))} s`;

@@ -186,6 +186,7 @@ mod tests {
             name: "p".into(),
             version: 1,
             state: state.into(),
+            display_state: state.into(),
             head: HEAD.0,
             segments: segments.iter().enumerate().map(segment).collect(),
             set_aside: SetAside::default(),
