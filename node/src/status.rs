@@ -45,6 +45,29 @@ pub struct Standstill {
     pub retry_at: Option<Timestamp>,
 }
 
+/// A processor whose program on this node asks for another number of segments than it was created with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentsWanted {
+    /// Which processor.
+    pub processor: String,
+    /// How many segments it was created with.
+    pub stored: u32,
+    /// How many the program asks for.
+    pub wanted: u32,
+}
+
+impl SegmentsWanted {
+    /// What differs, and what to do.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { processor, stored, wanted } = self;
+        format!(
+            "processor {processor} has {stored} segments, as it was created, and the program asks for {wanted}: the \
+             {stored} stay; change the program to `.segments({stored})`"
+        )
+    }
+}
+
 /// Where actors publish. A clone is the same board.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Board>);
@@ -54,6 +77,8 @@ struct Board {
     actors: Mutex<BTreeMap<String, ActorStatus>>,
     /// By the actor that says so.
     standstills: Mutex<BTreeMap<String, Vec<Standstill>>>,
+    /// By the processor that this node's program has handlers of.
+    segments_wanted: Mutex<BTreeMap<String, u32>>,
 }
 
 impl StatusBoard {
@@ -72,6 +97,11 @@ impl StatusBoard {
         }
     }
 
+    /// Puts up how many segments the program of this node asks for.
+    pub fn want_segments(&self, processor: &str, wanted: u32) {
+        self.0.segments_wanted.lock().insert(processor.to_owned(), wanted);
+    }
+
     /// Takes down what an actor that ended did and knew.
     pub fn remove(&self, name: &str) {
         self.0.actors.lock().remove(name);
@@ -84,6 +114,12 @@ impl StatusBoard {
         self.0.actors.lock().values().cloned().collect()
     }
 
+    /// How many segments the program of this node asks for, of each processor that it has handlers of.
+    #[must_use]
+    pub fn segments_wanted(&self) -> BTreeMap<String, u32> {
+        self.0.segments_wanted.lock().clone()
+    }
+
     /// What stands still here.
     #[must_use]
     pub fn standstills(&self) -> Vec<Standstill> {
@@ -94,6 +130,13 @@ impl StatusBoard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_number_of_segments_than_is_stored_is_told_with_both_and_what_to_do() {
+        let told = SegmentsWanted { processor: "balances".into(), stored: 8, wanted: 16 }.text();
+        assert!(told.contains("has 8 segments") && told.contains("asks for 16"), "{told}");
+        assert!(told.contains("`.segments(8)`"), "{told}");
+    }
 
     #[test]
     fn the_latest_status_of_each_actor_stands_on_the_board() {

@@ -82,6 +82,7 @@ mod tests {
             log_ahead_ms: 0,
             actors: Vec::new(),
             standstills: Vec::new(),
+            segments_wanted: Vec::new(),
         }
     }
 
@@ -97,6 +98,7 @@ mod tests {
             definition: serde_json::Value::Null,
             skipped: 0,
             room: crate::engine::Room::default(),
+            segments_wanted: Vec::new(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! `evener processor …`
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use evener_core::id::{Position, SegmentId};
 use evener_core::processor::OnError;
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::{
     codes,
-    engine::{Operation, OperationState, Processor, Reply, Request, Segment, SetAside, Verb, What},
+    engine::{Operation, OperationState, Processor, Reply, Request, Segment, SetAside, Verb, WantedBy, What},
     error::ApiError,
     wire::definition::{Fields, RetryFields, StartAt},
 };
@@ -344,11 +346,30 @@ fn text(processor: &Processor) -> String {
         if *skipped == 0 { String::new() } else { format!("; {} skipped", some(*skipped, "event")) },
         table(heads, rows)
     );
+    for line in segments_wanted(&processor.segments_wanted) {
+        text += &wrapped(&format!("\n{line}\n"));
+    }
     // Below the table, where it has room: it is what somebody looks for who looks here.
     for (nth, line) in reasons(&processor.segments).into_iter().enumerate() {
         text += &wrapped(&format!("{}{line}\n", if nth == 0 { "\n" } else { "" }));
     }
     text
+}
+
+/// Programs that ask for another number of segments; nodes that ask for the same are one line.
+fn segments_wanted(by: &[WantedBy]) -> Vec<String> {
+    let mut nodes = BTreeMap::<(u32, u32), Vec<&str>>::new();
+    for WantedBy { node, stored, wanted } in by {
+        nodes.entry((*wanted, *stored)).or_default().push(node);
+    }
+    let line = |((wanted, stored), nodes): ((u32, u32), Vec<&str>)| {
+        let nodes = nodes.join(", ");
+        format!(
+            "the program on {nodes} asks for {wanted} segments: the {stored} that it was created with stay; change the \
+             program to `.segments({stored})`"
+        )
+    };
+    nodes.into_iter().map(line).collect()
 }
 
 /// Why segments do not simply run; a reason that several have is told once.
@@ -412,6 +433,15 @@ mod tests {
         assert_eq!((aside_text(aside), aside_text(none)), (Some("2 sequences, 501 events".into()), None));
         let one = SetAside { sequences: 1, letters: 1, dead: 0 };
         assert_eq!(aside_text(one).unwrap() + &dead_text(0), "1 sequence, 1 event");
+    }
+
+    #[test]
+    fn programs_that_ask_for_the_same_segments_are_told_once() {
+        let by = |node: &str, wanted| WantedBy { node: node.into(), stored: 8, wanted };
+        let told = segments_wanted(&[by("a", 16), by("b", 16), by("c", 4)]);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("the program on c asks for 4 segments: the 8 "), "{told:?}");
+        assert!(told[1].starts_with("the program on a, b asks for 16 segments: "), "{told:?}");
     }
 
     #[test]

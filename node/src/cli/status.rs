@@ -49,10 +49,11 @@ fn text(status: &Status) -> String {
             count(status.disk.log_bytes >> 20)
         ),
     };
+    let segments: String = status.segments_wanted.iter().map(|wanted| wanted.text() + "\n").collect();
     format!(
         "{trouble}{} {}, {} in term {}, leader {}, up {}\n\
          the next event gets position {}\n\
-         log index: applied {}, on disk {}, state {} at {}\n{room}\n{clock}\n{}",
+         log index: applied {}, on disk {}, state {} at {}\n{room}\n{clock}{segments}\n{}",
         status.node,
         status.version,
         status.role,

@@ -242,6 +242,7 @@ mod tests {
             definition: serde_json::Value::Null,
             skipped: 0,
             room: crate::engine::Room::default(),
+            segments_wanted: Vec::new(),
         }
     }
 

@@ -15,11 +15,16 @@ use evener_core::{
 use evener_store::events::Query;
 
 use super::{
-    Processor, Room, Segment, SetAside, Used, leader, letters,
-    local::{Engine, Now, name_of, time_text},
+    Processor, Room, Segment, SetAside, Used, WantedBy, leader, letters,
+    local::{Engine, Now, OfProcessors, name_of, time_text},
     look::why_unowned,
 };
-use crate::{codes, error::ApiError, status::Standstill, wire::definition::Fields};
+use crate::{
+    codes,
+    error::ApiError,
+    status::{SegmentsWanted, Standstill},
+    wire::definition::Fields,
+};
 
 /// Events that are looked at, at most, to count what a processor has still to handle. What lies beyond is told
 /// as each segment's share of it.
@@ -27,14 +32,14 @@ pub const LAG_EVENTS_MAX: usize = 4_096;
 const PAGE: usize = 512;
 
 /// Every processor.
-pub fn processors(engine: &Engine, still: &[Standstill]) -> Vec<Processor> {
+pub(super) fn processors(engine: &Engine, told: &OfProcessors) -> Vec<Processor> {
     let names: Vec<String> = engine.cluster().state().names.keys().cloned().collect();
     // One may have been deleted in the meantime.
-    names.iter().filter_map(|name| processor(engine, name, still).ok()).map(|processor| *processor).collect()
+    names.iter().filter_map(|name| processor(engine, name, told).ok()).map(|processor| *processor).collect()
 }
 
-/// One processor, of whose segments these stand still for a reason that the log does not know.
-pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Box<Processor>, ApiError> {
+/// One processor, with what nodes say of it.
+pub(super) fn processor(engine: &Engine, name: &str, told: &OfProcessors) -> Result<Box<Processor>, ApiError> {
     let now = Now::of(engine.cluster());
     let (known, mut segments, head) = {
         let state = engine.cluster().state();
@@ -72,7 +77,7 @@ pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Bo
         segment.lag_events = lag.events;
         let oldest = lag.oldest.map(|oldest| now.since(oldest).as_secs_f64());
         segment.lag_seconds = oldest.unwrap_or(0.0);
-        if let Some(still) = still.iter().find(|still| is_of(still, name, segment)) {
+        if let Some(still) = told.standstills.iter().find(|still| is_of(still, name, segment)) {
             stand_still(segment, still);
         }
         if segment.state.is_empty() {
@@ -97,7 +102,20 @@ pub fn processor(engine: &Engine, name: &str, still: &[Standstill]) -> Result<Bo
         definition: serde_json::to_value(Fields::from(&known.definition)).expect("a definition is plain values"),
         skipped: known.skipped,
         room,
+        segments_wanted: wanted_by(name, told),
     }))
+}
+
+/// The nodes whose programs ask for other segments than a processor has, by name.
+fn wanted_by(processor: &str, told: &OfProcessors) -> Vec<WantedBy> {
+    let of = told.segments_wanted.iter().filter(|(_, wanted)| wanted.processor == processor);
+    let by = |(node, wanted): &(String, SegmentsWanted)| {
+        let SegmentsWanted { stored, wanted, .. } = *wanted;
+        WantedBy { node: node.clone(), stored, wanted }
+    };
+    let mut nodes: Vec<WantedBy> = of.map(by).collect();
+    nodes.sort_by(|a, b| a.node.cmp(&b.node));
+    nodes
 }
 
 /// Of the states of its segments the one that most wants a look.

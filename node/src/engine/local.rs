@@ -23,7 +23,7 @@ use crate::{
     http::Check,
     log_writer,
     metrics::Metrics,
-    status::{Standstill, StatusBoard},
+    status::{SegmentsWanted, Standstill, StatusBoard},
 };
 
 /// Changes answer within this time: with what came of them, or with what they wait for.
@@ -49,6 +49,15 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// What nodes say of processors, and the log does not know.
+#[derive(Debug, Default)]
+pub(super) struct OfProcessors {
+    /// Segments that stand still.
+    pub(super) standstills: Vec<Standstill>,
+    /// Nodes by name, and the processors of which their programs ask for other segments.
+    pub(super) segments_wanted: Vec<(String, SegmentsWanted)>,
+}
+
 impl Engine {
     /// The engine of this member. `allows_exec`: whether processors that run programs may be created here.
     #[must_use]
@@ -67,10 +76,10 @@ impl Engine {
             }
             Request::Read(request) => read::read(self, &request).await.map(Reply::Page),
             Request::Tail(request) => read::tail(self, &request).await.map(Reply::Page),
-            Request::Processors => Ok(Reply::Processors(lag::processors(self, &self.standstills(None).await))),
+            Request::Processors => Ok(Reply::Processors(lag::processors(self, &self.told_of(None).await))),
             Request::Processor(name) => {
-                let still = self.standstills(Some(&name)).await;
-                self.found(|| lag::processor(self, &name, &still)).await.map(Reply::Processor)
+                let told = self.told_of(Some(&name)).await;
+                self.found(|| lag::processor(self, &name, &told)).await.map(Reply::Processor)
             }
             Request::DeadLetters(name) => self.found(|| letters::list(self, &name)).await.map(Reply::DeadLetters),
             Request::Status => Ok(Reply::Status(Box::new(look::status(self)))),
@@ -171,16 +180,24 @@ impl Engine {
         self.0.peers.ask(others).await
     }
 
-    /// What stands still, of one processor or of all, wherever that is.
-    async fn standstills(&self, of: Option<&str>) -> Vec<Standstill> {
+    /// What nodes say of one processor, or of all.
+    async fn told_of(&self, of: Option<&str>) -> OfProcessors {
         let told = self.told_by(|state, node| {
             let processors = state.processors.values();
             let mut meant = processors.filter(|processor| of.is_none_or(|name| processor.definition.name == name));
             meant.any(|processor| processor.segments.values().any(|share| share.claim.owner == Some(node)))
         });
         let told = told.await;
-        let others = told.values().flat_map(|status| status.standstills.iter().cloned());
-        self.board().standstills().into_iter().chain(others).collect()
+        let wanted = look::segments_wanted(&self.cluster().state(), self.board());
+        let here = (self.cluster().status().name, self.board().standstills(), wanted);
+        let there =
+            |status: &Arc<Status>| (status.node.clone(), status.standstills.clone(), status.segments_wanted.clone());
+        let mut of = OfProcessors::default();
+        for (node, standstills, wanted) in told.values().map(there).chain([here]) {
+            of.standstills.extend(standstills);
+            of.segments_wanted.extend(wanted.into_iter().map(|wanted| (node.clone(), wanted)));
+        }
+        of
     }
 
     async fn append(&self, request: append::Request) -> Result<Appended, ApiError> {

@@ -15,6 +15,7 @@ use super::{
     local::{Engine, name_of, time_text},
     votes,
 };
+use crate::status::{SegmentsWanted, StatusBoard};
 
 /// How this node stands.
 pub fn status(engine: &Engine) -> Status {
@@ -45,7 +46,17 @@ pub fn status(engine: &Engine) -> Status {
         state_hash: StateHash { index: index.0, hash: format!("{chain:016x}") },
         actors: engine.board().list(),
         standstills: engine.board().standstills(),
+        segments_wanted: segments_wanted(&state, engine.board()),
     }
+}
+
+/// The processors of which the program of this node asks for other segments than they were created with.
+pub fn segments_wanted(state: &State, board: &StatusBoard) -> Vec<SegmentsWanted> {
+    let differs = |(processor, wanted): (String, u32)| {
+        let stored = state.processor(&processor)?.definition.segments;
+        (stored != wanted).then_some(SegmentsWanted { processor, stored, wanted })
+    };
+    board.segments_wanted().into_iter().filter_map(differs).collect()
 }
 
 /// A leader without a majority is no more than any other voter.

@@ -35,9 +35,10 @@ pub(crate) use leader::clock_words;
 #[doc(hidden)]
 pub use local::Engine;
 pub(crate) use local::time_text;
+pub(crate) use look::segments_wanted;
 pub use reply::{
     Cluster, DeadLetter, Disk, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,
-    SetAside, StateHash, Status, Unowned, Used,
+    SetAside, StateHash, Status, Unowned, Used, WantedBy,
 };
 pub use request::{Change, Consistency, Read, Request, What};
 #[doc(hidden)]

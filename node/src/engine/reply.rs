@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     error::ApiError,
     event::Stored,
-    status::{ActorStatus, Standstill},
+    status::{ActorStatus, SegmentsWanted, Standstill},
 };
 
 /// One answer.
@@ -76,6 +76,20 @@ pub struct Processor {
     /// How full the limits of what it may set aside are.
     #[serde(default)]
     pub room: Room,
+    /// The nodes whose program asks for another number of segments than it was created with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments_wanted: Vec<WantedBy>,
+}
+
+/// A node whose program asks for another number of segments than a processor was created with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedBy {
+    /// The node's name.
+    pub node: String,
+    /// How many segments the processor was created with; they stay.
+    pub stored: u32,
+    /// How many the program asks for.
+    pub wanted: u32,
 }
 
 /// How full the limits of what a processor may set aside are.
@@ -224,6 +238,9 @@ pub struct Status {
     /// Segments of this node that stand still, for reasons that the log does not know.
     #[serde(default)]
     pub standstills: Vec<Standstill>,
+    /// Processors of which this node's program asks for another number of segments than they were created with.
+    #[serde(default)]
+    pub segments_wanted: Vec<SegmentsWanted>,
 }
 
 /// The room on the disk of a node.

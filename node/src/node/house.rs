@@ -16,7 +16,7 @@ use super::{
 use crate::{
     actors::{Actors, Embedded, World},
     codes,
-    engine::{Change, Engine, Late, OperationState, Reply, Request, What, watch_unowned},
+    engine::{Change, Engine, Late, OperationState, Reply, Request, What, segments_wanted, watch_unowned},
     error::ApiError,
     handler::Handlers,
     logs::Log,
@@ -103,10 +103,11 @@ pub(super) async fn start(
     let asking = Node::over(Arc::new(engine.clone()), &settings.name, PATIENCE);
     for (definition, _) in &embedded {
         create(&asking, definition, draw).await?;
-        let stored = cluster.state().processor(&definition.name).map(|stored| stored.definition.segments);
-        if let Some(told) = stored.and_then(|stored| other_segments(definition, stored)) {
-            tracing::warn!(node = settings.name, processor = definition.name, "{told}");
-        }
+        board.want_segments(&definition.name, definition.segments);
+    }
+    let differing = segments_wanted(&cluster.state(), &board);
+    for differs in differing {
+        tracing::warn!(node = settings.name, processor = differs.processor, "{}", differs.text());
     }
     let world = World::new(cluster.clone(), outside.clock, handlers, board, metrics, outside.seed);
     let told = start::actors(&settings);
@@ -136,17 +137,6 @@ fn other_chunks(asked: Size, chunk_bytes: u64) -> Option<String> {
         format!(
             "chunks of {asked} were asked for, and the cluster has chunks of {there}, as it was founded: these are \
              taken; leave out --chunk-bytes"
-        )
-    })
-}
-
-/// Returns the warning for a program that asks for another number of segments than its processor has.
-fn other_segments(wanted: &Definition, stored: u32) -> Option<String> {
-    let Definition { name, segments, .. } = wanted;
-    (*segments != stored).then(|| {
-        format!(
-            "processor {name} has {stored} segments, as it was created, and the program asks for {segments}: the \
-             {stored} stay; change the program to `.segments({stored})`"
         )
     })
 }
@@ -294,22 +284,5 @@ fn not_started(error: StartError) -> ApiError {
         }
         StartError::Removed(why) => ApiError::new(&codes::REMOVED, why),
         StartError::Failed(why) => ApiError::new(&codes::START, why),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::handler::Ready;
-
-    use super::*;
-
-    #[test]
-    fn another_number_of_segments_than_is_stored_is_told_with_both() {
-        async fn project(_: crate::Raw) {}
-        let wanted = crate::Processor::new("balances").on_any(project).segments(16);
-        let (wanted, _) = wanted.ready().into_parts().unwrap();
-        assert_eq!(other_segments(&wanted, 16), None);
-        let told = other_segments(&wanted, 8).unwrap();
-        assert!(told.contains("has 8 segments") && told.contains("asks for 16"), "{told}");
     }
 }

@@ -290,7 +290,11 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::prelude::{Claim, Event, Raw, State};
+    use crate::{
+        engine::{Reply, Request, WantedBy},
+        prelude::{Claim, Event, Raw, State},
+        status::SegmentsWanted,
+    };
 
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Happened {
@@ -336,5 +340,20 @@ mod tests {
         node.caught_up("p").await.unwrap();
         let seen = seen.lock().clone();
         assert!(seen.len() == 2 && seen[0] < seen[1], "the second one is handled under a new claim: {seen:?}");
+    }
+    async fn ignore(_: Raw) {}
+
+    #[tokio::test(start_paused = true)]
+    async fn other_segments_than_a_processor_was_created_with_are_shown_where_one_looks_for_it() {
+        let of = |segments| Node::ephemeral().processor(Processor::new("p").on_any(ignore).segments(segments));
+        let (first, mut second) = (of(8), of(16));
+        second.outside.as_mut().unwrap().disk = first.outside.as_ref().unwrap().disk.clone();
+        first.start().await.unwrap().stop().await;
+        let node = second.start().await.unwrap();
+        let Reply::Status(status) = node.ask(Request::Status).await.unwrap() else { panic!("it is the status") };
+        assert_eq!(status.segments_wanted, [SegmentsWanted { processor: "p".into(), stored: 8, wanted: 16 }]);
+        let shown = node.processor("p").status().await.unwrap();
+        assert_eq!(shown.segments.len(), 8);
+        assert_eq!(shown.segments_wanted, [WantedBy { node: "node-1".into(), stored: 8, wanted: 16 }]);
     }
 }

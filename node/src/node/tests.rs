@@ -194,6 +194,7 @@ async fn caught_up_waits_for_every_segment() {
             definition: serde_json::Value::Null,
             skipped: 0,
             room: crate::engine::Room::default(),
+            segments_wanted: Vec::new(),
         })))
     };
     let head = Ok(Reply::Page(page(7..8, 8, 8)));
