@@ -2,7 +2,7 @@
 //! here is written once.
 //!
 //! A [`Journal`] is a handle; clones are the same journal. What is appended can be read at once; it is on the disk
-//! when its `done` is called. [`crate::writer`] tells the order of writes, [`crate::recovery`] what a start makes of
+//! when its `done` is called. `crate::writer` tells the order of writes, [`crate::recovery`] what a start makes of
 //! what it finds.
 
 use std::{io, sync::Arc};
