@@ -15,7 +15,7 @@ use evener_core::{
     state::State,
     time::Timestamp,
 };
-use evener_store::{Disk, EventReader, Journal};
+use evener_store::{Disk, EventReader};
 use parking_lot::{MappedRwLockReadGuard, Mutex};
 use tokio::{
     sync::watch,
@@ -116,10 +116,8 @@ impl Cluster {
         let mut settings = config.journal;
         settings.chunk_bytes = identity.chunk_bytes;
         let begun = Instant::now();
-        let (journal, recovered) = Journal::open(disk.clone(), settings)?;
+        let (ledger, journal, recovered) = Ledger::open(disk.clone(), settings, config.checkpoint)?;
         start::seal(&identity, new, recovered.fresh, &*disk)?;
-        let failed = |error: std::io::Error| StartError::Failed(format!("failed to recover the state: {error}"));
-        let ledger = Ledger::recover(&journal, &recovered, config.checkpoint).map_err(failed)?;
         ledger.log_recovery(&identity, &recovered, begun.elapsed());
         gate.open(&identity, config.level, ledger.view.clone());
         let wall = clock.clone();

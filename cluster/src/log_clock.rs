@@ -112,7 +112,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_log_whose_leader_was_ahead_goes_on_from_there() {
-        let (wall, view) = (SimClock::new(Timestamp(1_000_000)), Arc::new(View::recover(None).unwrap()));
+        let (wall, view) = (SimClock::new(Timestamp(1_000_000)), Arc::new(View::default()));
         let clock = LogClock::new(Arc::new(wall.clone()), view.clone());
         assert_eq!(clock.wall(), Timestamp(1_000_000), "an empty log says nothing");
         let ahead = Entry { proposed: Timestamp(4_600_000), context: ContextId::DEFAULT, commands: Vec::new() };
@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wall_that_is_off_shows_what_the_others_do() {
-        let (wall, view) = (SimClock::new(Timestamp(100_000_000)), Arc::new(View::recover(None).unwrap()));
+        let (wall, view) = (SimClock::new(Timestamp(100_000_000)), Arc::new(View::default()));
         let clock = LogClock::new(Arc::new(wall.clone()), view);
         wall.set_off(3_600_000);
         assert_eq!(clock.wall(), Timestamp(100_000_000));

@@ -15,7 +15,7 @@ use evener_core::{
     id::{ContextId, LogIndex},
     time::Timestamp,
 };
-use evener_store::{Checkpoint, Identity, Journal, Recovered, Verdict, index::Index};
+use evener_store::{Checkpoint, Disk, Identity, Journal, OpenError, Recovered, Verdict, index::Index};
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
@@ -44,15 +44,27 @@ struct Pace {
 }
 
 impl Ledger {
-    /// What the journal found when it was opened: the state of its checkpoint, and an index of all events whose
-    /// place is known. What was applied since is applied again, when Raft says that it is committed.
-    pub fn recover(journal: &Journal, recovered: &Recovered, settings: Settings) -> io::Result<Self> {
-        let view = View::recover(recovered.checkpoint.as_ref())?;
+    /// Opens the journal. The ledger is what it found: the state of the newest checkpoint that can be read, and an
+    /// index of all events whose place is known. What was applied since is applied again, when Raft says that it is
+    /// committed; all of it, if no checkpoint can be read.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        journal: evener_store::Settings,
+        settings: Settings,
+    ) -> Result<(Self, Journal, Recovered), OpenError> {
+        let mut view = None;
+        let mut accept = |checkpoint: &Checkpoint| {
+            view = Some(View::recover(checkpoint)?);
+            Ok(())
+        };
+        let (journal, recovered) = Journal::open_with(disk, journal, &mut accept)?;
+        let view = view.unwrap_or_default();
         let index = Index::default();
-        rebuild(&index, journal)?;
+        rebuild(&index, &journal).map_err(OpenError::io("index the events of the log"))?;
         let pace =
             Pace { settings, entries: AtomicU64::new(0), bytes: AtomicU64::new(0), writing: AtomicBool::new(false) };
-        Ok(Self { view: Arc::new(view), index, journal: Some(journal.clone()), pace: Arc::new(pace) })
+        let ledger = Self { view: Arc::new(view), index, journal: Some(journal.clone()), pace: Arc::new(pace) };
+        Ok((ledger, journal, recovered))
     }
 
     /// Logs what a start found on disk.

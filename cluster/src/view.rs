@@ -14,6 +14,8 @@ use evener_store::{Checkpoint, Verdict, codec};
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
+use crate::raft;
+
 /// Up to where this node has applied the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -51,19 +53,28 @@ pub struct View {
     applied: watch::Sender<Applied>,
 }
 
+impl Default for View {
+    /// What was before the first entry.
+    fn default() -> Self {
+        Self::new(Inner::default())
+    }
+}
+
 impl View {
-    /// What a checkpoint holds, or nothing yet.
-    pub fn recover(checkpoint: Option<&Checkpoint>) -> io::Result<Self> {
-        let inner = match checkpoint {
-            Some(checkpoint) => Inner {
-                state: codec::decode_image(&checkpoint.image).map_err(io::Error::other)?,
-                last: Some((checkpoint.term, checkpoint.index)),
-                seats: codec::decode_image(&checkpoint.membership).map_err(io::Error::other)?,
-            },
-            None => Inner::default(),
+    /// What a checkpoint holds. An error means that this build cannot read it.
+    pub fn recover(checkpoint: &Checkpoint) -> io::Result<Self> {
+        let inner = Inner {
+            state: codec::decode_image(&checkpoint.image).map_err(io::Error::other)?,
+            last: Some((checkpoint.term, checkpoint.index)),
+            seats: codec::decode_image(&checkpoint.membership).map_err(io::Error::other)?,
         };
+        raft::check_membership(&inner.seats.layout).map_err(io::Error::other)?;
+        Ok(Self::new(inner))
+    }
+
+    fn new(inner: Inner) -> Self {
         let (applied, _) = watch::channel(mark(&inner));
-        Ok(Self { inner: RwLock::new(inner), applied })
+        Self { inner: RwLock::new(inner), applied }
     }
 
     /// The replicated state as of now. Hold it briefly: nothing is applied meanwhile.
@@ -105,7 +116,7 @@ impl View {
 
     /// Replaces everything by what a checkpoint holds.
     pub fn install(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        *self.inner.write() = Self::recover(Some(checkpoint))?.inner.into_inner();
+        *self.inner.write() = Self::recover(checkpoint)?.inner.into_inner();
         self.publish();
         Ok(())
     }

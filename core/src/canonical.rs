@@ -5,6 +5,11 @@
 //! A number is eight bytes, little-endian. A text is its length and its bytes, an option is 0 or 1 and the value, a
 //! list is its count and the values, and a variant is its number and its fields in order.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod samples;
+#[cfg(test)]
+mod tests;
+
 use alloc::{string::String, vec::Vec};
 
 use uuid::Uuid;
@@ -429,6 +434,3 @@ impl Canonical for Backoff {
         variant!(out, 1, first_ms, max_ms, attempts);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,9 @@
 //! The checkpoint: an image of the replicated state at one place of the log, so that a start replays only what
 //! came after. The one before is kept: where the newer cannot be read, more is replayed.
 
+#[cfg(test)]
+mod golden;
+
 use std::io;
 
 use bytes::Bytes;
@@ -52,16 +55,22 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
+    /// Where checkpoints are, the newest first.
+    pub const FILES: [&str; 2] = [FILE.file, PREVIOUS];
+
+    /// Reads the checkpoint in one of [`Saved::FILES`]; none if there is none.
+    pub fn read_from(disk: &dyn Disk, file: &str) -> io::Result<Option<Self>> {
+        let Some(body) = FILE.read_as(disk, file)? else { return Ok(None) };
+        let contradicts = || io::Error::other(format!("{file} contradicts itself"));
+        Self::decode(&body).map(Some).ok_or_else(contradicts)
+    }
+
     /// The checkpoints that can be read, the newest first, and what is wrong with those that cannot.
     pub fn read(disk: &dyn Disk) -> (Vec<Self>, Vec<io::Error>) {
         let (mut saved, mut failed) = (Vec::new(), Vec::new());
-        for file in [FILE.file, PREVIOUS] {
-            match FILE.read_as(disk, file) {
-                Ok(None) => {}
-                Ok(Some(body)) => match Self::decode(&body) {
-                    Some(one) => saved.push(one),
-                    None => failed.push(io::Error::other(format!("{file} contradicts itself"))),
-                },
+        for file in Self::FILES {
+            match Self::read_from(disk, file) {
+                Ok(read) => saved.extend(read),
                 Err(error) => failed.push(error),
             }
         }
@@ -136,6 +145,16 @@ impl Saved {
         }
         rest.is_empty().then_some(Self { checkpoint, open })
     }
+}
+
+/// Returns the file of a checkpoint with another image in it, whole in every other way: for tests.
+#[cfg(any(test, feature = "testing"))]
+#[must_use]
+pub fn with_image(file: &[u8], image: impl FnOnce(&Bytes) -> Bytes) -> Bytes {
+    let body = FILE.decode(file).expect("the file of a checkpoint");
+    let mut saved = Saved::decode(&body).expect("a checkpoint");
+    saved.checkpoint.image = image(&saved.checkpoint.image);
+    FILE.encode(&saved.encode())
 }
 
 #[cfg(test)]

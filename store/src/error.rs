@@ -47,7 +47,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    /// Says what the disk refused; damage stays damage.
+    pub fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| match source.downcast::<Damage>() {
             Ok(damage) => Self::Damaged(damage),

@@ -20,7 +20,7 @@ use crate::{
     footer,
     frame::{FRAME_BYTES_MAX, Frame, FrameError, Place},
     log::{Chunk, Phase, Source},
-    recovery::{self, Recovered},
+    recovery::{self, Accept, Recovered},
     scan::{Found, Scan},
     verdict::Verdict,
     writer::{Effects, Input, Writer},
@@ -76,7 +76,17 @@ struct Shared {
 impl Journal {
     /// Opens the journal in a data directory: made if it is empty, else checked and mended after a crash.
     pub fn open(disk: Arc<dyn Disk>, settings: Settings) -> Result<(Self, Recovered), OpenError> {
-        let (writer, recovered) = recovery::recover(&*disk, settings)?;
+        Self::open_with(disk, settings, &mut |_| Ok(()))
+    }
+
+    /// Opens the journal, and passes over each checkpoint that `accept` cannot read, like one whose file is bad. The
+    /// one that it accepts is the one that is used.
+    pub fn open_with(
+        disk: Arc<dyn Disk>,
+        settings: Settings,
+        accept: &mut Accept<'_>,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let (writer, recovered) = recovery::recover(&*disk, settings, accept)?;
         let shared =
             Shared { disk, chunk_bytes: settings.chunk_bytes, writer: Mutex::new(writer), footer: Mutex::default() };
         Ok((Self { shared: Arc::new(shared) }, recovered))

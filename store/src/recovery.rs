@@ -7,6 +7,10 @@
 //!   not opened, for a node that forgot what it has acknowledged must not vote.
 //!
 //! Then everything that will be built on is synced once: after a mere kill it may be in the page cache only.
+//!
+//! A checkpoint is never damage: whatever is wrong with one, the one before it or the whole log takes its place.
+
+use std::io;
 
 use evener_core::id::LogIndex;
 
@@ -51,7 +55,14 @@ pub struct Torn {
     pub bytes: u64,
 }
 
-pub(crate) fn recover(disk: &dyn Disk, settings: Settings) -> Result<(Writer, Recovered), OpenError> {
+/// Reads the image of a checkpoint, or says why it cannot: what is in it is not this crate's.
+pub type Accept<'a> = dyn FnMut(&Checkpoint) -> io::Result<()> + 'a;
+
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    settings: Settings,
+    accept: &mut Accept<'_>,
+) -> Result<(Writer, Recovered), OpenError> {
     let Settings { chunk_bytes, recent_bytes_max } = settings;
     if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes) {
         return Err(OpenError::Setting(format!(
@@ -66,7 +77,7 @@ pub(crate) fn recover(disk: &dyn Disk, settings: Settings) -> Result<(Writer, Re
     start.check_mark()?;
     start.log.hidden = promise.hidden;
     start.finish_hiding();
-    let (saved, has_checkpoint) = start.checkpoint()?;
+    let (saved, has_checkpoint) = start.checkpoint(accept)?;
     let mark = start.sync()?;
     let Start { log, torn, .. } = start;
     let mut writer = Writer::new(log, chunk_bytes, promise, mark, has_checkpoint);
@@ -113,6 +124,15 @@ fn first_files(disk: &dyn Disk, firsts: &[LogIndex]) -> Result<(Promise, Waterma
     ops.extend(promise.replace());
     disk.perform(ops).map_err(OpenError::io(format!("begin the data directory {}", disk.name())))?;
     Ok((promise, mark, true))
+}
+
+/// What is wrong with a checkpoint. The advice of a damage is for files that nothing else replaces; this one the log
+/// does.
+fn unreadable(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()) {
+        Some(Damage { file, found, .. }) => format!("{file}: {found}"),
+        None => error.to_string(),
+    }
 }
 
 struct Start<'a> {
@@ -278,18 +298,19 @@ impl Start<'_> {
     }
 
     /// The newest checkpoint that can be used: it is in the log, and what it does not say of its frames, footers do.
-    fn checkpoint(&self) -> Result<(Option<Saved>, bool), OpenError> {
+    /// The one before it is looked at only if that cannot be used.
+    fn checkpoint(&self, accept: &mut Accept<'_>) -> Result<(Option<Saved>, bool), OpenError> {
         let exists = Saved::exists(self.disk).map_err(OpenError::io("look for a checkpoint"))?;
-        let (saved, failed) = Saved::read(self.disk);
-        for error in failed {
-            // The advice of a damage is for files that nothing else replaces; this one the log does.
-            let why = match error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()) {
-                Some(Damage { file, found, .. }) => format!("{file}: {found}"),
-                None => error.to_string(),
+        for file in Saved::FILES {
+            let saved = match Saved::read_from(self.disk, file) {
+                Ok(None) => continue,
+                Ok(Some(saved)) => saved,
+                Err(error) => {
+                    let why = unreadable(&error);
+                    tracing::warn!(why, "a checkpoint cannot be read; replaying the log instead");
+                    continue;
+                }
             };
-            tracing::warn!(why, "a checkpoint cannot be read; replaying the log instead");
-        }
-        for saved in saved {
             let (index, term) = (saved.checkpoint.index, saved.checkpoint.term);
             if self.log.last().is_none_or(|(last, _)| index > last) {
                 let found = format!("it is of frame {index}, and the log ends before it");
@@ -299,12 +320,31 @@ impl Start<'_> {
                 let found = format!("it is of frame {index} in term {term}, and the log has another term there");
                 return Err(Damage::new("checkpoint", 0, found).of_frame(index).into());
             }
-            if self.covers(&saved) {
-                return Ok((Some(saved), exists));
+            if !self.covers(&saved) {
+                tracing::warn!(
+                    %index,
+                    "a checkpoint lacks what became of frames before it: more of the log is replayed"
+                );
+                continue;
             }
-            tracing::warn!(%index, "a checkpoint lacks what became of frames before it: more of the log is replayed");
+            match accept(&saved.checkpoint) {
+                Ok(()) => return Ok((Some(saved), exists)),
+                Err(why) => tracing::warn!(%index, %why, "a checkpoint cannot be read; replaying the log instead"),
+            }
         }
+        self.check_replay()?;
         Ok((None, exists))
+    }
+
+    /// Without a checkpoint everything is applied again, so the log must have everything.
+    fn check_replay(&self) -> Result<(), OpenError> {
+        match self.log.base() {
+            Some(base) if base > LogIndex(0) && self.log.hidden.is_none() => {
+                let found = format!("no checkpoint can be read, and the log lacks the frames before {base}");
+                Err(Damage::new("checkpoint", 0, found).of_frame(base).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn covers(&self, saved: &Saved) -> bool {

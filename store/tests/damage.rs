@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use common::{Pump, frame_of, frames, verdict};
@@ -181,6 +181,54 @@ fn p8_a_bad_frame_beyond_the_watermark_is_a_torn_tail_and_one_before_it_is_damag
     let disk = FaultyDisk::new(damaged, Pump::default().scheduler());
     let error = Journal::open(Arc::new(disk.clone()), SMALL).err().unwrap().to_string();
     assert!(error.contains(&format!("(frame {})", FRAMES - 1)) && error.contains(&last), "{error}");
+    assert_eq!(disk.image().files(), before, "nothing is changed");
+}
+
+#[test]
+fn p8_a_checkpoint_whose_image_cannot_be_read_is_passed_over() {
+    for (refused, used) in [(&[][..], Some(125)), (&[125], Some(20)), (&[125, 20], None)] {
+        let pump = Pump::default();
+        let disk = FaultyDisk::new(directory(), pump.scheduler());
+        let mut accept = |checkpoint: &Checkpoint| match refused.contains(&checkpoint.index.0) {
+            true => Err(io::Error::other("its image has another form")),
+            false => Ok(()),
+        };
+        let (journal, recovered) = Journal::open_with(Arc::new(disk.clone()), SMALL, &mut accept).unwrap();
+        assert_eq!(recovered.checkpoint, used.map(checkpoint));
+        assert_eq!(journal.applied_next(), used.map(|index| LogIndex(index + 1)));
+        journal.applied((used.map_or(0, |index| index + 1)..FRAMES).map(verdict).collect());
+        pump.run();
+        for index in 0..FRAMES {
+            assert_eq!(journal.verdict(LogIndex(index)).unwrap(), Some(verdict(index)));
+        }
+        journal.save_checkpoint(checkpoint(FRAMES - 1), Box::new(Result::unwrap));
+        pump.run();
+        drop(journal);
+        let (.., recovered) = open(disk.image()).unwrap();
+        assert_eq!(recovered.checkpoint, Some(checkpoint(FRAMES - 1)), "the next one takes its place");
+    }
+}
+
+#[test]
+fn p8_a_log_that_lacks_its_beginning_is_not_opened_without_a_checkpoint() {
+    let pump = Pump::default();
+    let disk = FaultyDisk::new(Image::default(), pump.scheduler());
+    let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
+    journal.append(frames(5..30), Box::new(Result::unwrap)).unwrap();
+    pump.run();
+    journal.applied((5..=20).map(verdict).collect());
+    journal.save_checkpoint(checkpoint(20), Box::new(Result::unwrap));
+    pump.run();
+    drop(journal);
+    let (.., recovered) = open(disk.image()).unwrap();
+    assert_eq!(recovered.checkpoint, Some(checkpoint(20)));
+    let before = disk.image().files();
+    let refuse = &mut |_: &Checkpoint| Err(io::Error::other("its image has another form"));
+    let error = Journal::open_with(Arc::new(disk.clone()), SMALL, refuse).err().unwrap();
+    assert!(matches!(error, OpenError::Damaged(_)));
+    let said = error.to_string();
+    assert!(said.contains("no checkpoint can be read, and the log lacks the frames before 5"), "{said}");
+    assert!(said.contains("join again under a new name"), "{said}");
     assert_eq!(disk.image().files(), before, "nothing is changed");
 }
 

@@ -1,5 +1,6 @@
 //! Whole nodes in one paused runtime: on the simulated wire, on disks in memory, in virtual time.
 
+mod checkpoints;
 mod clocks;
 mod disk_reserve;
 mod elections;

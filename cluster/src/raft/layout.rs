@@ -42,6 +42,11 @@ pub struct Malformed {
 
 type Result<T> = std::result::Result<T, Malformed>;
 
+/// Checks that a membership in a checkpoint can be read; none is kept before the first.
+pub fn check_membership(bytes: &[u8]) -> Result<()> {
+    if bytes.is_empty() { Ok(()) } else { Membership::from_bytes(Bytes::copy_from_slice(bytes)).map(drop) }
+}
+
 /// What a follower answers to entries.
 pub type Appended = std::result::Result<Option<LogId>, StreamAppendError<Types>>;
 

@@ -13,6 +13,7 @@ pub mod fuzz;
 
 pub use self::{
     engine::{Engine, Role, Standing, WriteError},
+    layout::check_membership,
     network::{Answers, Call, Lane, Peers},
     types::{Payload, Seat},
 };

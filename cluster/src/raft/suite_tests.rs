@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use evener_store::{
-    Journal,
-    disk::{Image, MemoryDisk},
-};
+use evener_store::disk::{Image, MemoryDisk};
 use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
@@ -20,9 +17,9 @@ struct Builder;
 
 impl StoreBuilder<Types, Log, Machine> for Builder {
     async fn build(&self) -> Result<((), Log, Machine), StorageError<Types>> {
-        let (journal, recovered) = Journal::open(Arc::new(disk()), Default::default()).unwrap();
-        let ledger = Ledger::recover(&journal, &recovered, Checkpoint::default()).unwrap().without_log();
-        Ok(((), Log::new(journal), Machine::new(ledger)))
+        let opened = Ledger::open(Arc::new(disk()), Default::default(), Checkpoint::default());
+        let (ledger, journal, _) = opened.unwrap();
+        Ok(((), Log::new(journal), Machine::new(ledger.without_log())))
     }
 }
 

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
+use evener_store::checkpoint::with_image;
 use evener_tests::town::Town;
 
 use super::EVENER;
@@ -63,4 +65,36 @@ async fn p8_a_rotten_byte_is_named_and_its_node_serves_nothing() {
     let local = format!("{}/events?consistency=local&stream=s1", town.url("n3"));
     let read = reqwest::get(local).await.unwrap().text().await.unwrap();
     assert!(read.lines().count() > EVENTS / 7, "the byte is as it was, and it serves again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_another_form_is_replayed_over_with_one_log_line() {
+    let mut town = Town::new(EVENER);
+    town.build("n1", &["--chunk-bytes", "64KiB"]).await;
+    town.tell(&["import", &file_of_events(&town)]).await;
+    town.tell(&["processor", "create", "p", "--exec", "true", "--start", "head"]).await;
+    town.tell(&["processor", "pause", "p"]).await;
+    let tokens = async |town: &Town| {
+        let processor = town.processor("p").await;
+        assert_eq!(processor.state, "paused");
+        processor.segments.iter().map(|segment| (segment.id, segment.token)).collect::<Vec<_>>()
+    };
+    let before = tokens(&town).await;
+    assert_eq!(town.end("n1").await, Some(0));
+    let file = town.folder().join("n1/checkpoint");
+    let whole = fs::read(&file).expect("a node that ends writes a checkpoint");
+    let told = |log: &Path| fs::read_to_string(log).unwrap().matches("a checkpoint cannot be read").count();
+    for (nth, image) in [&b"the state in another form"[..], b""].into_iter().enumerate() {
+        fs::write(&file, with_image(&whole, |_| Bytes::copy_from_slice(image))).unwrap();
+        // An older one would be used in its place.
+        let _ = fs::remove_file(file.with_extension("previous"));
+        town.start("n1").await;
+        assert_eq!(told(&town.log("n1")), nth + 1);
+        assert_eq!(town.cluster().await.head, (EVENTS + nth) as u64);
+        assert_eq!(tokens(&town).await, before);
+        town.tell(&["append", "s1", "--type", "t.v1"]).await;
+        assert_eq!(town.end("n1").await, Some(0));
+    }
+    town.start("n1").await;
+    assert_eq!(told(&town.log("n1")), 2, "the checkpoint that was written since is used");
 }

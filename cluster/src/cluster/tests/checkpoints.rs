@@ -1,0 +1,60 @@
+//! A start whose checkpoints this build cannot read: the log is applied again instead, and comes to the same.
+
+use bytes::Bytes;
+use evener_store::{checkpoint::with_image, disk::Op};
+
+use super::*;
+
+const FILES: [&str; 2] = ["checkpoint", "checkpoint.previous"];
+
+impl World {
+    /// Gives the checkpoints of a node that is down other images, in files that are whole.
+    fn replace_images(&mut self, nth: u64, files: &[&str], image: impl Fn(&Bytes) -> Bytes) {
+        let mut disk = self.disks[&nth].image();
+        for name in files {
+            let len = disk.len(name).unwrap_or_else(|| panic!("n{nth} has a {name}"));
+            let file = with_image(&disk.read(name, 0, len as usize).unwrap(), &image);
+            let file_of = |name: &str| name.to_owned();
+            disk.perform(Op::Truncate { file: file_of(name), len: 0 }).unwrap();
+            disk.perform(Op::Write { file: file_of(name), offset: 0, bytes: file }).unwrap();
+            disk.perform(Op::SyncData { file: file_of(name) }).unwrap();
+        }
+        self.disks.insert(nth, disk_of(disk));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_whose_image_cannot_be_decoded_is_replayed_over() {
+    let mut world = World::founded(41, 3).await;
+    for id in 0..60 {
+        world.append(1, id).await.unwrap();
+    }
+    world.same().await;
+    let other_forms: [fn(&Bytes) -> Bytes; 3] = [
+        |_| Bytes::from_static(b"\xffanother form of the state"),
+        |image| image.slice(..image.len() - 1),
+        |image| [&image[..], &[0]].concat().into(),
+    ];
+    for (nth, (files, form)) in (1..).zip([&FILES[..1], &FILES, &FILES].into_iter().zip(other_forms)) {
+        world.kill(nth).await;
+        world.replace_images(nth, files, form);
+        world.revive(nth).await;
+        // The log is applied from its beginning, or from the checkpoint before, and all have the same state.
+        world.settle().await;
+        assert_eq!(world.append(nth, 1).await.unwrap(), Position(1), "what was stored is known again");
+        assert_eq!(world.append(nth, 100 + u128::from(nth)).await.unwrap(), Position(59 + nth));
+        world.same().await;
+    }
+    // The next checkpoint takes the place of the bad one.
+    for id in 200..230 {
+        world.append(1, id).await.unwrap();
+    }
+    for nth in 1..=3 {
+        world.kill(nth).await;
+    }
+    for nth in 1..=3 {
+        world.revive(nth).await;
+    }
+    world.settle().await;
+    assert_eq!(world.append(2, 300).await.unwrap(), Position(93));
+}
