@@ -4,9 +4,11 @@ use std::{io::Cursor, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use evener_core::{
-    command::{Admit, Outcome, Why},
+    canonical::samples::outcomes,
+    command::Admit,
     fuzz::Decoder,
     id::{ClusterId, ContextId, FeatureLevel, Incarnation, LogIndex, NodeId, SessionId},
+    member::Member,
     time::Timestamp,
 };
 use evener_store::{
@@ -17,6 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
+    error::Wrong,
     handshake::{self, Admission, Identity, PeerIdentity, Purpose, Refused},
     message::{Kind, Message, Role},
     messages::{Join, Joined, Lead, ReadAt, Renew, Renewed, Who},
@@ -89,7 +92,7 @@ fn handshake(bytes: &[u8]) {
 
 /// A hello and the replies to it, as they are on the wire.
 fn hellos() -> Vec<Vec<u8>> {
-    let mut hello = b"EVENER\r\n\x01\0\x03\0\x01\x07\0\0".to_vec();
+    let mut hello = b"EVENER\r\n\x02\0\x03\0\x01\x07\0\0".to_vec();
     hello.extend_from_slice(Uuid::from_u128(1).as_bytes());
     hello.extend_from_slice(&9_u64.to_le_bytes());
     hello.extend_from_slice(Uuid::from_u128(2).as_bytes());
@@ -99,7 +102,10 @@ fn hellos() -> Vec<Vec<u8>> {
     refusal.extend_from_slice(b"no.");
     let mut welcome = hello.clone();
     welcome[12..16].copy_from_slice(&[0, 3, 0, 0]);
-    vec![hello, refusal, welcome]
+    let mut principal = hello.clone();
+    principal[14] = 3;
+    principal.extend_from_slice(b"ada");
+    vec![hello, refusal, welcome, principal]
 }
 
 /// A connection's bytes, as they arrive.
@@ -147,30 +153,64 @@ fn again<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     }
 }
 
-fn message_samples() -> Vec<Vec<u8>> {
-    let admit = Admit {
-        name: "n1".into(),
-        incarnation: Incarnation(Uuid::from_u128(2)),
-        peer: "h:1".into(),
-        http: "http://h:2".into(),
-        level: FeatureLevel(1),
-    };
-    let cluster = ClusterId(Uuid::from_u128(1));
-    let (node, session) = (NodeId(7), SessionId(8));
-    let fates =
-        vec![Fate::Decided((LogIndex(3), vec![Outcome::Done, Outcome::Not(Why::Fenced)])), Fate::NotLeader(None)];
-    let who = Who { cluster: Some(cluster), node: Some(node), name: "n1".into(), leader: None, members: Vec::new() };
-    let welcome = Joined::Welcome { cluster, node, chunk_bytes: 65_536, members: Vec::new() };
-    vec![
+/// Messages of every type, every variant and every outcome of a command.
+pub(crate) fn message_samples() -> Vec<Vec<u8>> {
+    let peer = || "h:1".to_owned();
+    let (name, incarnation, http) = ("n1".to_owned(), Incarnation(Uuid::from_u128(2)), "http://h:2".to_owned());
+    let (cluster, node, level) = (ClusterId(Uuid::from_u128(1)), NodeId(7), FeatureLevel(1));
+    let admit = Admit { name: name.clone(), incarnation, peer: peer(), http: http.clone(), level };
+    let member = Member { node, name: name.clone(), incarnation, peer: peer(), http, level, leaving: true };
+    let (cluster, session, members) = (Some(cluster), SessionId(8), vec![member]);
+    let fates = vec![
+        Fate::Decided((LogIndex(3), outcomes())),
+        Fate::NotLeader(Some(node)),
+        Fate::NotLeader(None),
+        Fate::Unknown("w".into()),
+        Fate::Refused("w".into()),
+    ];
+    let who = Who { cluster, node: Some(node), name: name.clone(), leader: Some(node), members: members.clone() };
+    let nobody = Who { cluster: None, node: None, name, leader: None, members: Vec::new() };
+    let welcome = Joined::Welcome { cluster: cluster.unwrap_or_default(), node, chunk_bytes: 65_536, members };
+    let wrongs =
+        [Wrong::Other, Wrong::Named, Wrong::Emptied, Wrong::Answered, Wrong::Nowhere, Wrong::Removed, Wrong::Told];
+    let no = |wrong| sample(2, &Joined::No { wrong, why: "w".into() });
+    let mut all = vec![
         sample(0, &who),
-        sample(1, &Join { admit, cluster: Some(cluster) }),
+        sample(0, &nobody),
+        sample(1, &Join { admit: admit.clone(), cluster }),
+        sample(1, &Join { admit, cluster: None }),
         sample(2, &welcome),
+        sample(2, &Joined::Later("w".into())),
         sample(3, &Renew { node, session }),
-        sample(4, &Renewed::Gone),
         sample(5, &ReadAt::Index(LogIndex(300))),
+        sample(5, &ReadAt::NotLeader),
         sample(6, &Lead { to: node }),
         sample(7, &fates),
-    ]
+    ];
+    all.extend(wrongs.map(no));
+    let renewed = [Renewed::Kept, Renewed::Gone, Renewed::NotLeader, Renewed::Lapsed];
+    all.extend(renewed.map(|renewed| sample(4, &renewed)));
+    all
+}
+
+/// Reads a message of the type that its first byte chooses and writes it again.
+#[cfg(test)]
+pub(crate) fn read_and_written(bytes: &[u8]) -> Vec<u8> {
+    fn again<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Bytes {
+        codec::encode_message(&codec::decode_message::<T>(bytes).expect("it can be read")).expect("it is small")
+    }
+    let body = &bytes[1..];
+    let written = match bytes[0] {
+        0 => again::<Who>(body),
+        1 => again::<Join>(body),
+        2 => again::<Joined>(body),
+        3 => again::<Renew>(body),
+        4 => again::<Renewed>(body),
+        5 => again::<ReadAt>(body),
+        6 => again::<Lead>(body),
+        _ => again::<Vec<Fate>>(body),
+    };
+    [&bytes[..1], &written].concat()
 }
 
 fn sample<T: Serialize>(choice: u8, value: &T) -> Vec<u8> {

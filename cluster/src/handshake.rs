@@ -11,20 +11,24 @@
 //! 10  2  feature level                              10  2  feature level
 //! 12  1  purpose: 1 peer, 2 inquiry                 12  1  0 welcome, else the reason to refuse
 //! 13  1  known: 1 cluster, 2 node, 4 wanted         13  1  known: 1 cluster, 2 node
-//! 14  2  zero                                       14  2  length of the words that follow, at most 1024
+//! 14  2  length of the principal that follows       14  2  length of the words that follow, at most 1024
 //! 16 16  cluster                                    16 16  cluster
 //! 32  8  node                                       32  8  node
 //! 40 16  incarnation                                40 16  incarnation
 //! 56  8  the node that is wanted                    56  8  zero
-//! 64                                                64     words for people, UTF-8
+//! 64     the principal, UTF-8, at most 1024 bytes   64     words for people, UTF-8
 //! ```
 //!
+//! The principal is who the connecting node acts for. No node has one yet, so that length is zero.
 //! Numbers are little endian. What stands before offset 16 of either stays as it is in every version to come, so
 //! that two versions can always tell each other what they are.
 
 use std::{io, time::Duration};
 
-use evener_core::id::{ClusterId, FeatureLevel, Incarnation, NodeId};
+use evener_core::{
+    id::{ClusterId, FeatureLevel, Incarnation, NodeId},
+    principal::Principal,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -39,6 +43,8 @@ pub const PROTOCOL_VERSION: u16 = 2;
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
 /// Bytes of the words in a reply.
 pub const WORDS_BYTES_MAX: usize = 1024;
+/// Bytes of the principal in a hello.
+pub const PRINCIPAL_BYTES_MAX: usize = 1024;
 /// Bytes of a hello, and of a reply without its words.
 pub const HELLO_BYTES: usize = 64;
 
@@ -78,6 +84,8 @@ pub struct PeerIdentity {
     pub purpose: Purpose,
     /// Where it is: the address that was called, or that the call came from.
     pub addr: String,
+    /// Who the side that connected acts for, if it said so.
+    pub principal: Option<Principal>,
 }
 
 impl PeerIdentity {
@@ -101,6 +109,11 @@ impl PeerIdentity {
 pub trait Admission: Send + Sync + 'static {
     /// Who this node is, now: it changes when the node joins.
     fn me(&self) -> Identity;
+
+    /// Who this node acts for when it connects. None yet.
+    fn principal(&self) -> Option<Principal> {
+        None
+    }
 
     /// Whether to go on with `them`. Asked by both sides, after protocol, cluster and wanted node were found
     /// right. Says no by [`Refused::stranger`], [`Refused::emptied`], [`Refused::not_ready`] or [`Refused::other`].
@@ -278,7 +291,8 @@ pub async fn greet(
 ) -> Result<PeerIdentity, HandshakeError> {
     let me = admission.me();
     let (reply, words) = within(addr, async {
-        stream.write_all(&Hello { version: PROTOCOL_VERSION, me, purpose, wanted }.laid()).await?;
+        let principal = admission.principal();
+        stream.write_all(&Hello { version: PROTOCOL_VERSION, me, purpose, wanted }.laid(principal.as_ref())).await?;
         stream.flush().await?;
         let mut head = [0; HELLO_BYTES];
         stream.read_exact(&mut head).await?;
@@ -289,7 +303,7 @@ pub async fn greet(
     })
     .await?
     .ok_or_else(|| HandshakeError::Stranger { addr: addr.to_owned() })?;
-    let them = PeerIdentity { identity: reply.identity, purpose, addr: addr.to_owned() };
+    let them = PeerIdentity { identity: reply.identity, purpose, addr: addr.to_owned(), principal: None };
     if let Some(reason) = reply.refused {
         return Err(HandshakeError::Refused { who: them.name(), refused: Refused { reason, words } });
     }
@@ -317,8 +331,11 @@ pub async fn welcome(
         let Some(hello) = Hello::read(&head) else {
             return Ok(Err(HandshakeError::Stranger { addr: addr.to_owned() }));
         };
+        let Some(principal) = read_principal(stream, &hello, &head).await? else {
+            return Ok(Err(HandshakeError::Stranger { addr: addr.to_owned() }));
+        };
         let me = admission.me();
-        let them = PeerIdentity { identity: hello.me, purpose: hello.purpose, addr: addr.to_owned() };
+        let them = PeerIdentity { identity: hello.me, purpose: hello.purpose, addr: addr.to_owned(), principal };
         let judged = judge(&me, hello.version, &them, hello.wanted.map(|wanted| (me.node, wanted)));
         let verdict = judged.and_then(|()| admission.admit(&them));
         stream.write_all(&reply(&me, verdict.as_ref().err())).await?;
@@ -329,6 +346,25 @@ pub async fn welcome(
         })
     })
     .await?
+}
+
+/// Reads the principal that follows a hello, if one does. None: it is longer than it may be, or no text. What follows a
+/// hello of another version is not read: the version alone is judged.
+async fn read_principal(
+    stream: &mut BoxedStream,
+    hello: &Hello,
+    head: &[u8; HELLO_BYTES],
+) -> io::Result<Option<Option<Principal>>> {
+    let bytes = usize::from(u16::from_le_bytes(part(head, 14)));
+    if bytes == 0 || hello.version != PROTOCOL_VERSION {
+        return Ok(Some(None));
+    }
+    if bytes > PRINCIPAL_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut name = vec![0; bytes];
+    stream.read_exact(&mut name).await?;
+    Ok(String::from_utf8(name).ok().map(|name| Some(Principal(name))))
 }
 
 async fn within<T>(addr: &str, saying: impl Future<Output = io::Result<T>>) -> Result<T, HandshakeError> {
@@ -370,7 +406,8 @@ struct Hello {
 }
 
 impl Hello {
-    fn laid(&self) -> [u8; HELLO_BYTES] {
+    /// With the principal behind it. One that is too long is not said: half of a name would be another's.
+    fn laid(&self, principal: Option<&Principal>) -> Vec<u8> {
         let purpose = match self.purpose {
             Purpose::Peer => 1,
             Purpose::Inquiry => 2,
@@ -380,7 +417,11 @@ impl Hello {
             bytes[13] |= KNOWN_WANTED;
             bytes[56..64].copy_from_slice(&wanted.to_le_bytes());
         }
-        bytes
+        let principal = principal.filter(|Principal(name)| name.len() <= PRINCIPAL_BYTES_MAX);
+        let principal = principal.map_or("", |Principal(name)| name.as_str());
+        let length = u16::try_from(principal.len()).expect("at most principal_bytes_max");
+        bytes[14..16].copy_from_slice(&length.to_le_bytes());
+        [&bytes[..], principal.as_bytes()].concat()
     }
 
     /// None: not a node. A hello of another version is read as far as it can be: only its version counts.

@@ -96,3 +96,34 @@ pub struct Lead {
     /// Which.
     pub to: NodeId,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Write, io};
+
+    use crate::{
+        fuzz::{message_samples, read_and_written},
+        handshake::PROTOCOL_VERSION,
+    };
+
+    /// Nodes of one protocol version read each other's messages.
+    #[test]
+    fn golden_messages_of_this_protocol_version() {
+        const GOLDEN: &[(u16, &str)] = &[(2, include_str!("messages/golden-2.txt"))];
+        let changed = "a message between nodes has changed: raise PROTOCOL_VERSION in cluster/src/handshake.rs, and \
+                       add the file cluster/src/messages/golden-VERSION.txt, which EVENER_GOLDEN=1 writes";
+        let mut made = String::new();
+        for message in message_samples() {
+            assert_eq!(read_and_written(&message), message);
+            message.iter().for_each(|byte| write!(made, "{byte:02x}").unwrap());
+            made.push('\n');
+        }
+        if std::env::var_os("EVENER_GOLDEN").is_some() {
+            let path = format!("{}/src/messages/golden-{PROTOCOL_VERSION}.txt", env!("CARGO_MANIFEST_DIR"));
+            // One that is there stays.
+            let _ = std::fs::File::create_new(path).map(|mut file| io::Write::write_all(&mut file, made.as_bytes()));
+        }
+        let (_, golden) = GOLDEN.iter().find(|(version, _)| *version == PROTOCOL_VERSION).expect(changed);
+        assert!(made == *golden, "{changed}");
+    }
+}

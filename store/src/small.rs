@@ -157,3 +157,92 @@ pub(crate) fn put_sized(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&u32::try_from(bytes.len()).expect("bounded by the file's kind").to_le_bytes());
     out.extend_from_slice(bytes);
 }
+
+/// What a node keeps in small files, as it stands on disk: read for ever.
+#[cfg(test)]
+mod golden {
+    use evener_core::id::{ClusterId, Incarnation, LogIndex, NodeId, Term};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{disk::MemoryDisk, frame::Place, identity::Identity, vote::Promise, watermark::Watermark};
+
+    /// The bytes of a file, of hex between which spaces may stand.
+    fn bytes_of(hex: &str) -> Bytes {
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        digits.chunks(2).map(byte).collect::<Vec<u8>>().into()
+    }
+
+    /// Each line of the golden file: the name of a file, and its bytes.
+    fn golden(name: &str) -> Vec<MemoryDisk> {
+        let lines = include_str!("small/golden.txt").lines().filter_map(|line| line.split_once(": "));
+        let disks = lines.filter(|(file, _)| *file == name).map(|(_, hex)| {
+            let (disk, file) = (MemoryDisk::new(), name.to_owned());
+            let create = Op::Create { file: file.clone(), preallocate: 0 };
+            disk.perform(vec![create, Op::Write { file, offset: 0, bytes: bytes_of(hex) }]).unwrap();
+            disk
+        });
+        disks.collect()
+    }
+
+    fn whole(disk: &MemoryDisk, name: &str) -> Vec<u8> {
+        disk.read(name, 0, disk.len(name).unwrap().unwrap() as usize).unwrap()
+    }
+
+    /// The golden files of one name are read as these values, and these values are written as the files.
+    #[track_caller]
+    fn check<T: PartialEq + std::fmt::Debug>(
+        name: &str,
+        values: &[T],
+        read: impl Fn(&dyn Disk) -> Option<T>,
+        write: impl Fn(&T, &dyn Disk),
+    ) {
+        let written = values.iter().map(|value| {
+            let disk = MemoryDisk::new();
+            write(value, &disk);
+            disk
+        });
+        let (written, golden): (Vec<_>, _) = (written.collect(), golden(name));
+        let shown = written.iter().map(|disk| whole(disk, name).iter().map(|byte| format!("{byte:02x}")).collect());
+        let shown: Vec<String> = shown.collect();
+        assert_eq!(golden.len(), values.len(), "lines of {name}: {shown:#?}");
+        for ((disk, value), written) in golden.iter().zip(values).zip(&written) {
+            assert_eq!(read(disk).as_ref(), Some(value), "a file {name} of before can no longer be read");
+            assert_eq!(whole(disk, name), whole(written, name), "the format of {name} changed: raise its version");
+        }
+    }
+
+    #[test]
+    fn golden_identities() {
+        let identity = |name: &str| Identity {
+            cluster: ClusterId(Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10)),
+            node: NodeId(7),
+            name: name.into(),
+            incarnation: Incarnation(Uuid::from_u128(2)),
+            chunk_bytes: 65_536,
+        };
+        let read = |disk: &dyn Disk| Identity::read(disk).unwrap();
+        check("identity", &[identity("n1"), identity("")], read, |identity, disk| identity.write(disk).unwrap());
+    }
+
+    #[test]
+    fn golden_votes() {
+        let vote = Bytes::from_static(&[1, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let promises = [
+            Promise::default(),
+            Promise { vote: Some(vote.clone()), hidden: None },
+            Promise { vote: Some(vote), hidden: Some((LogIndex(3), Term(2))) },
+        ];
+        let read = |disk: &dyn Disk| Promise::read(disk).unwrap();
+        check("vote", &promises, read, |promise, disk| disk.perform(promise.replace()).unwrap());
+    }
+
+    #[test]
+    fn golden_watermarks() {
+        let end = Some((Place { chunk: LogIndex(5), offset: 0x1234 }, LogIndex(9)));
+        let marks = [Watermark::default(), Watermark { base: Some(LogIndex(0)), end, committed: Some(LogIndex(8)) }];
+        let read = |disk: &dyn Disk| Watermark::read(disk).unwrap();
+        check("watermark", &marks, read, |mark, disk| disk.perform(mark.write_and_sync()).unwrap());
+    }
+}

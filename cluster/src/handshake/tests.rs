@@ -5,6 +5,7 @@ use super::*;
 struct Fixed {
     me: Identity,
     says: Result<(), Refused>,
+    principal: Option<Principal>,
 }
 
 impl Admission for Fixed {
@@ -15,6 +16,10 @@ impl Admission for Fixed {
     fn admit(&self, _: &PeerIdentity) -> Result<(), Refused> {
         self.says.clone()
     }
+
+    fn principal(&self) -> Option<Principal> {
+        self.principal.clone()
+    }
 }
 
 fn node(cluster: u128, node: u64) -> Fixed {
@@ -24,7 +29,7 @@ fn node(cluster: u128, node: u64) -> Fixed {
         incarnation: Incarnation(Uuid::from_u128(0xAA00 + u128::from(node))),
         level: FeatureLevel(3),
     };
-    Fixed { me, says: Ok(()) }
+    Fixed { me, says: Ok(()), principal: None }
 }
 
 type Said = Result<PeerIdentity, HandshakeError>;
@@ -52,13 +57,16 @@ async fn check_refused(near: Fixed, far: Fixed, wanted: Option<u64>, reason: Rea
 #[test]
 fn hello_and_reply_lie_as_drawn() {
     let me = node(0x0102_0304_0506_0708_090A_0B0C_0D0E_0F10, 7).me;
-    let hello = Hello { version: 1, me, purpose: Purpose::Peer, wanted: Some(NodeId(9)) }.laid();
+    let hello = Hello { version: 1, me, purpose: Purpose::Peer, wanted: Some(NodeId(9)) };
+    let ada = Principal("ada".into());
     let mut golden = *b"EVENER\r\n\x01\0\x03\0\x01\x07\0\0\
         \x01\x02\x03\x04\x05\x06\x07\x08\x09\x0A\x0B\x0C\x0D\x0E\x0F\x10\
         \x07\0\0\0\0\0\0\0\
         \0\0\0\0\0\0\0\0\0\0\0\0\0\0\xAA\x07\
         \x09\0\0\0\0\0\0\0";
-    assert_eq!(hello, golden);
+    assert_eq!(hello.laid(None), golden);
+    golden[14] = 3;
+    assert_eq!(hello.laid(Some(&ada)), [&golden[..], b"ada"].concat());
     golden[8] = 2;
     golden[12..16].copy_from_slice(&[4, 3, 2, 0]);
     golden[56] = 0;
@@ -75,8 +83,34 @@ async fn two_members_learn_who_the_other_is() {
 }
 
 #[tokio::test]
+async fn the_principal_of_the_side_that_connects_is_told_to_the_other() {
+    for (said, heard) in [("", false), ("ada", true), (&"ä".repeat(512), true), (&"ä".repeat(513), false)] {
+        let principal = Some(Principal(said.into()));
+        let near = Fixed { principal: principal.clone(), ..node(1, 1) };
+        let (near, far) = meet(near, node(1, 2), Purpose::Peer, Some(2)).await;
+        assert_eq!(far.unwrap().principal, principal.filter(|_| heard));
+        assert_eq!(near.unwrap().principal, None);
+    }
+}
+
+#[tokio::test]
+async fn a_principal_that_is_too_long_or_no_text_is_no_hello() {
+    for (length, name) in [(1_025_u16, &b""[..]), (u16::MAX, b""), (2, b"\xc3\x28")] {
+        let hello = Hello { version: PROTOCOL_VERSION, me: node(1, 1).me, purpose: Purpose::Peer, wanted: None };
+        let mut hello = hello.laid(None);
+        hello[14..16].copy_from_slice(&length.to_le_bytes());
+        hello.extend_from_slice(name);
+        let (mut left, right) = tokio::io::duplex(4096);
+        let mut right: BoxedStream = Box::new(right);
+        left.write_all(&hello).await.unwrap();
+        let refused = welcome(&mut right, &node(1, 2), "near:9").await;
+        assert!(matches!(refused, Err(HandshakeError::Stranger { .. })), "{length}: {refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_stranger_may_ask_and_does_not_need_a_cluster() {
-    let stranger = Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, says: Ok(()) };
+    let stranger = Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, ..node(0, 0) };
     let (near, far) = meet(stranger, node(1, 2), Purpose::Inquiry, None).await;
     assert_eq!(near.unwrap().identity.cluster, node(1, 2).me.cluster);
     assert_eq!(far.unwrap().node(), None);
@@ -93,7 +127,7 @@ async fn another_cluster_is_refused_and_both_are_named() {
 
 #[tokio::test]
 async fn a_peer_without_a_cluster_is_told_to_join() {
-    let stranger = || Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, says: Ok(()) };
+    let stranger = || Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, ..node(0, 0) };
     check_refused(stranger(), node(1, 2), None, Reason::NotReady, &["must join first"]).await;
     check_refused(node(1, 2), stranger(), None, Reason::NotReady, &["must join first"]).await;
 }
@@ -129,7 +163,8 @@ async fn greeted(reply: &[u8]) -> HandshakeError {
 
 #[tokio::test(start_paused = true)]
 async fn another_version_is_refused_by_either_side() {
-    let mut hello = Hello { version: 9, me: node(1, 1).me, purpose: Purpose::Peer, wanted: None }.laid();
+    let mut hello = Hello { version: 9, me: node(1, 1).me, purpose: Purpose::Peer, wanted: None }
+        .laid(Some(&Principal("ada".into())));
     hello[12] = 77; // a purpose that only version 9 knows
     let (mut left, right) = tokio::io::duplex(4096);
     let mut right: BoxedStream = Box::new(right);
@@ -174,7 +209,7 @@ proptest! {
         }
         prop_assert_eq!(Reply::read(&bytes).is_some(), honest);
         if let Some(hello) = Hello::read(&bytes) {
-            prop_assert_eq!(Hello::read(&hello.laid()).map(|again| again.wanted), Some(hello.wanted));
+            prop_assert_eq!(Hello::read(hello.laid(None)[..].try_into().unwrap()).map(|again| again.wanted), Some(hello.wanted));
         }
     }
 }

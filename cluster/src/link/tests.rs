@@ -111,7 +111,7 @@ impl Service for Odd {
 fn somebody() -> PeerIdentity {
     let identity =
         Identity { cluster: None, node: None, incarnation: Incarnation::default(), level: FeatureLevel::CURRENT };
-    PeerIdentity { identity, purpose: Purpose::Peer, addr: "there:1".into() }
+    PeerIdentity { identity, purpose: Purpose::Peer, addr: "there:1".into(), principal: None }
 }
 
 struct Pair {

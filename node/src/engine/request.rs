@@ -79,7 +79,7 @@ pub enum Consistency {
 pub struct Change {
     /// Names it: repeated with the same name it is done once.
     pub operation: Uuid,
-    /// Who asks, if that is known. No surface sets it yet.
+    /// Who asks, if that is known: it is established by whoever takes the request, never said in it.
     pub principal: Option<Principal>,
     /// Why, in the person's words.
     pub reason: Option<String>,
@@ -125,6 +125,15 @@ pub enum What {
 }
 
 impl Request {
+    /// Returns the request as this principal asks it. It is kept with what a change comes to.
+    #[must_use]
+    pub fn asked_by(self, principal: Option<Principal>) -> Self {
+        match self {
+            Self::Change(change) => Self::Change(Change { principal, ..change }),
+            other => other,
+        }
+    }
+
     /// Which verb this is.
     #[must_use]
     pub const fn verb(&self) -> Verb {

@@ -16,12 +16,15 @@ use evener_core::{
     hash,
     id::{ComponentId, Epoch, Position, Revision, SegmentId},
     letter::{Failure, SequenceKey},
+    principal::Principal,
 };
 use evener_store::disk::MemoryDisk;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
 use crate::{
+    http::{self, Api, Hosts, Requester},
     metrics::Metrics,
     status::{Standstill, StatusBoard},
     wire::definition::Fields,
@@ -79,6 +82,29 @@ async fn a_new_processor_has_a_name_that_all_surfaces_can_say_and_a_command_that
     let operate = Operate { operation: Uuid::new_v4(), principal: None, reason: None, change: change_of_old };
     engine.cluster().propose(Command::Operate(operate)).await.unwrap();
     change(&engine, What::Create(old)).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_asked_over_http_is_kept_with_the_operation() {
+    let engine = alone().await;
+    for principal in [None, Some(Principal("ada".into()))] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/processors", listener.local_addr().unwrap());
+        let api = Api::new(Arc::new(engine.clone()), Metrics::default(), Arc::new(Vec::new), Hosts::default());
+        let mut router = api.router();
+        let requester = Requester(principal.clone());
+        if requester != Requester::default() {
+            router = router.layer(axum::Extension(requester));
+        }
+        tokio::spawn(http::serve(listener, router, 8, Metrics::default(), CancellationToken::new()));
+        let (id, name) = (Uuid::new_v4(), if principal.is_some() { "p" } else { "q" });
+        let body = format!(r#"{{"operation":"{id}","name":"{name}","exec":"true"}}"#);
+        let answer = reqwest::Client::new().post(url).body(body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+        let state = engine.cluster().state();
+        let known = state.operations.iter().find(|known| known.operation == id).unwrap();
+        assert_eq!(known.principal, principal);
+    }
 }
 
 fn event(id: u32, stream: &str, kind: &str) -> Event {

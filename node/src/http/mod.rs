@@ -11,6 +11,7 @@ mod hosts;
 mod metrics;
 mod openapi;
 mod page;
+mod requester;
 mod stream;
 
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod tests;
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{RawPathParams, RawQuery, Request, State},
     http::{HeaderMap, Method, Uri},
     response::Response,
@@ -39,6 +40,7 @@ pub use connections::CONNECTIONS_MAX;
 pub use connections::{connections_max, serve};
 pub use health::Check;
 pub use hosts::Hosts;
+pub use requester::Requester;
 
 use answer::{failed, reply};
 use body::Budget;
@@ -85,6 +87,7 @@ impl Api {
             .layer(axum::middleware::from_fn_with_state(self.clone(), own_site))
             .layer(axum::middleware::from_fn_with_state(self.clone(), counted))
             .layer(axum::middleware::from_fn_with_state(self.clone(), metrics::count))
+            .layer(axum::middleware::from_fn(requester::identify))
             .with_state(self)
     }
 }
@@ -96,14 +99,25 @@ fn route(row: &Row) -> MethodRouter<Api> {
         _ => MethodFilter::POST,
     };
     let verb = row.verb;
-    on(method, move |State(api): State<Api>, path: RawPathParams, RawQuery(query): RawQuery, request: Request| {
+    let answer = move |State(api): State<Api>,
+                       Extension(requester): Extension<Requester>,
+                       path: RawPathParams,
+                       RawQuery(query): RawQuery,
+                       request: Request| {
         let path = path.iter().map(|(_, value)| value.to_owned()).collect();
         let call = Call { path, query: query.unwrap_or_default(), body: Vec::new() };
-        async move { answered(api, verb, call, request).await.unwrap_or_else(|error| failed(&error)) }
-    })
+        async move { answered(api, verb, call, requester, request).await.unwrap_or_else(|error| failed(&error)) }
+    };
+    on(method, answer)
 }
 
-async fn answered(api: Api, verb: Verb, mut call: Call, request: Request) -> Result<Response, ApiError> {
+async fn answered(
+    api: Api,
+    verb: Verb,
+    mut call: Call,
+    Requester(principal): Requester,
+    request: Request,
+) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let held = api.budget.read(verb, &parts.headers, body, || api.answers.limits()).await?;
     call.body = if verb == Verb::Append { binding::append(&parts.headers, held.bytes)? } else { held.bytes };
@@ -111,7 +125,7 @@ async fn answered(api: Api, verb: Verb, mut call: Call, request: Request) -> Res
         Verb::AppendMany => stream::append_many(&api, &call).await,
         Verb::Read | Verb::ReadBy => stream::read(&api, call.parse(verb)?).await,
         Verb::Tail => stream::tail(&api, call.parse(verb)?, &parts.headers).await,
-        _ => api.answers.call(call.parse(verb)?).await.map(|answer| reply(verb, &answer)),
+        _ => api.answers.call(call.parse(verb)?.asked_by(principal)).await.map(|answer| reply(verb, &answer)),
     }
 }
 
