@@ -311,6 +311,17 @@ mod tests {
         (0..bytes.len()).for_each(|short| assert!(decode(LogIndex(7), 240, &bytes[..short]).is_err()));
     }
 
+    /// The commands of a frame have no kind here: what a later build stores events by needs no other footer.
+    #[test]
+    fn positions_are_given_to_commands_of_any_number() {
+        let verdicts: Vec<_> = vec![verdict(7, 0, 100, &[0, 3, 4, 70_000], 9), verdict(8, 0, 109, &[2], 1)];
+        let (ends, terms) = ([72, 122], [(LogIndex(7), Term(1))]);
+        let mut hash = Xxh3::new();
+        hash.update(&[9; 122]);
+        let (bytes, _) = encode(LogIndex(7), &ends, &terms, &verdicts, hash).unwrap();
+        assert_eq!(decode(LogIndex(7), 122, &bytes).unwrap().verdicts, verdicts);
+    }
+
     #[test]
     fn a_gap_in_the_positions_is_refused() {
         let (ends, terms, mut verdicts) = sample();
