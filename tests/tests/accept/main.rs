@@ -14,6 +14,7 @@ mod joining;
 mod kills;
 mod logs;
 mod members;
+mod older_data;
 mod poison;
 mod quiet;
 mod real_input;
