@@ -110,8 +110,8 @@ codes! {
          stream, the extension `tags` is a comma-separated list. Payloads that are not JSON go as `data_base64`.";
     LIMIT = "EV0106" Invalid 413 "a request passes a limit",
         "make the request smaller; `evener cluster status -o json` (GET /status/cluster) shows the limits",
-        "Limits are the same on all nodes and are part of the replicated state; `conditions_bytes_max` (65,536 bytes of \
-         all criteria of one request together) is the same for every cluster. The message names the limit, what it \
+        "Limits are the same on all nodes and are part of the replicated state; `conditions_bytes_max` (65,536 bytes \
+         of all criteria of one request together) is the same for every cluster. The message names the limit, what it \
          allows and what was asked for. Nothing of the request is stored.";
     UNKNOWN_CONTEXT = "EV0107" Invalid 404 "there is no such context",
         "leave the context out, or say `default`",
