@@ -189,9 +189,11 @@ codes! {
         "free what is not needed any more; `evener cluster status -o json` (GET /status/cluster) shows the limits",
         "Limits are part of the replicated state. The message names the one that is reached.";
     UNKNOWN_OPERATION = "EV0308" Invalid 404 "no operation with this id is remembered",
-        "look at what it should have changed; it may be long ago, or may never have been done",
-        "The outcome of the latest operations is remembered (`operations_max`, 1,024). To repeat one with the same id \
-         does it at most once as long as it is remembered.";
+        "`evener operations` lists those that are; older ones are forgotten (`operations_max`)",
+        "The latest operations of the cluster are remembered with their outcomes and reasons (`operations_max`, \
+         1,024): `evener operations`, GET /operations. One that is not among them is older, or was never done: look \
+         at what it should have changed. To repeat one with the same id does it at most once as long as it is \
+         remembered.";
     UNKNOWN_THING = "EV0309" Invalid 404 "something that the request names does not exist",
         "look at what there is: `evener processor list`, `evener cluster status`",
         "A node, a processor, a segment or a sequence was named that the cluster does not have; the message says \
@@ -200,7 +202,7 @@ codes! {
         "give every change an id of its own, or none; `evener explain EV0310` says more",
         "An operation is named by its id, so that a change that is sent twice is made once. Here an id was used again \
          for a different change, and nothing was done; the message names the first change. What came of that one, \
-         GET /operations/{id} tells.";
+         `evener operations show ID` (GET /operations/{id}) tells.";
 
     NO_LEADER = "EV0400" Overloaded 503 "the cluster has no leader, or no majority, for now",
         "repeat it; if it lasts, see which nodes are down: `evener cluster status`",

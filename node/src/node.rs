@@ -23,7 +23,7 @@ use crate::{
     client::Client,
     codes,
     doubt::Doubt,
-    engine::{Answers, Reply, Request},
+    engine::{Answers, Operation, OperationFilter, Reply, Request},
     error::ApiError,
     handler::{self, Event},
     logs::Log,
@@ -229,6 +229,19 @@ impl Node {
     /// What a processor has set aside.
     pub fn dead_letters(&self, name: impl Into<String>) -> DeadLetters {
         DeadLetters::new(self.clone(), name.into())
+    }
+
+    /// Lists the changes that are remembered, the newest first, with their outcomes and reasons: the latest 1,024 of
+    /// the whole cluster (`operations_max`), and at most [`OPERATIONS_PAGE_MAX`](crate::engine::OPERATIONS_PAGE_MAX)
+    /// at once.
+    ///
+    /// # Errors
+    /// Where the filter makes no sense, or the node cannot answer.
+    pub async fn operations(&self, filter: OperationFilter) -> Result<Vec<Operation>, ApiError> {
+        match self.ask(Request::Operations(filter)).await? {
+            Reply::Operations(operations) => Ok(operations),
+            _ => Err(odd()),
+        }
     }
 
     /// Waits until a processor has passed all that is in the log now: read your writes, in a line. What it has

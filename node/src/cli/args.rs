@@ -70,7 +70,9 @@ impl Server {
         let (client, request) = (self.client()?, request.into());
         let reply = block_on(async {
             match request {
-                Request::Processors | Request::Processor(_) => leaderless::ask(&client, &request).await,
+                Request::Processors | Request::Processor(_) | Request::Operations(_) | Request::Operation(_) => {
+                    leaderless::ask(&client, &request).await
+                }
                 _ => client.ask(&request).await,
             }
         });
@@ -92,7 +94,7 @@ impl Whom {
 /// What every change can say.
 #[derive(Clone, Debug, Args)]
 pub struct Changing {
-    /// Why: it is kept with the operation
+    /// Why: it is kept with the operation, and `evener operations` shows it
     #[arg(long)]
     pub reason: Option<String>,
     /// Only say what it would come to

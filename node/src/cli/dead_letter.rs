@@ -207,10 +207,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::engine::{Letter, Note, OperationState};
+    use crate::engine::{Letter, OperationState};
 
     fn told(verb: &str, changed: u64, dry_run: bool) -> String {
-        let (operation, state, note) = (Uuid::nil(), OperationState::Done, Note::default());
+        let (operation, state, note) = (Uuid::nil(), OperationState::Done, None);
         let changed = Some(changed);
         let events = (verb != "retry").then_some(900);
         sentence(verb, "totals", &Operation { operation, state, why: None, changed, events, dry_run, note })

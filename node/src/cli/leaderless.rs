@@ -99,6 +99,7 @@ mod tests {
             skipped: 0,
             room: crate::engine::Room::default(),
             segments_wanted: Vec::new(),
+            history: Vec::new(),
         }
     }
 

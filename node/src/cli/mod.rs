@@ -17,6 +17,7 @@ mod read;
 mod tail;
 
 mod dead_letter;
+mod operations;
 mod processor;
 
 mod cluster;
@@ -72,6 +73,7 @@ enum Command {
     /// Members of the cluster: status, join, leave, transfer
     #[command(subcommand)]
     Cluster(cluster::Command),
+    Operations(operations::Command),
     /// Wait until something is so
     #[command(subcommand)]
     Wait(wait::Command),
@@ -139,6 +141,7 @@ impl Command {
             Self::Processor(command) => command.run(),
             Self::DeadLetter(command) => command.run(),
             Self::Cluster(command) => command.run(),
+            Self::Operations(command) => command.run(),
             Self::Wait(command) => command.run(),
             Self::Status(args) => args.run(),
             Self::Bench(command) => command.run(),

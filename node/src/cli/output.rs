@@ -227,6 +227,14 @@ pub fn from_now(time: &str) -> String {
     }
 }
 
+/// When something happened, from now. The log's time may be a little ahead.
+pub fn ago(time: &str) -> String {
+    match time.parse::<jiff::Timestamp>() {
+        Ok(at) if at.as_second() >= jiff::Timestamp::now().as_second() => "now".to_owned(),
+        _ => from_now(time),
+    }
+}
+
 /// When something is to happen, from now: what should have by now is about to.
 pub fn due(time: &str) -> String {
     match time.parse::<jiff::Timestamp>() {
@@ -334,6 +342,7 @@ mod tests {
         let at = |seconds: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string();
         assert_eq!((due(&at(-54)), due("later")), ("due now".into(), "later".into()));
         assert!(due(&at(90)).starts_with("in "), "{}", due(&at(90)));
+        assert_eq!((ago(&at(-600)), ago(&at(2)), ago("then")), ("10 min ago".into(), "now".into(), "then".into()));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
     block_on,
     fold::{folded, segments},
     not_yet,
+    operations::history,
     output::{count, due, maybe, some, span, table, wrapped},
 };
 use crate::{
@@ -353,7 +354,7 @@ fn text(processor: &Processor) -> String {
     for (nth, line) in reasons(&processor.segments).into_iter().enumerate() {
         text += &wrapped(&format!("{}{line}\n", if nth == 0 { "\n" } else { "" }));
     }
-    text
+    text + &history(name, &processor.history)
 }
 
 /// Programs that ask for another number of segments; nodes that ask for the same are one line.

@@ -243,6 +243,7 @@ mod tests {
             skipped: 0,
             room: crate::engine::Room::default(),
             segments_wanted: Vec::new(),
+            history: Vec::new(),
         }
     }
 

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Change, Note, Operation, OperationState, What, change_log, letters,
-    local::{ANSWER_WAIT, Engine, name_of, time_text},
+    Change, Operation, OperationState, What, change_log, letters,
+    local::{ANSWER_WAIT, Engine, name_of},
     members,
 };
 use crate::{codes, error::ApiError};
@@ -30,29 +30,10 @@ pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiErr
         Ok(done) => {
             change_log::changed(&change, &done);
             let Done { state, why, changed } = done;
-            let note = Note::default();
-            Ok(Operation { operation: id, state, why, changed, events, dry_run: change.dry_run, note })
+            Ok(Operation { operation: id, state, why, changed, events, dry_run: change.dry_run, note: None })
         }
         Err(error) => Err(error.operation(id)),
     }
-}
-
-/// What came of a change that was remembered.
-pub fn operation(engine: &Engine, id: Uuid) -> Result<Operation, ApiError> {
-    let state = engine.cluster().state();
-    let Some(known) = state.operations.iter().find(|known| known.operation == id) else {
-        return Err(ApiError::new(&codes::UNKNOWN_OPERATION, format!("there is no operation {id}")));
-    };
-    let waits = || known.aim.as_ref().and_then(|aim| waits_for(engine, &state, aim));
-    let (reached, why, changed) = match &known.outcome {
-        Outcome::Not(why) => (OperationState::Refused, Some(ApiError::from(why.clone()).message), None),
-        outcome => {
-            let changed = if let Outcome::Changed(changed) = outcome { Some(*changed) } else { None };
-            waits().map_or((OperationState::Done, None, changed), |why| (OperationState::Waiting, Some(why), changed))
-        }
-    };
-    let note = Note { recorded: Some(time_text(known.recorded)), reason: known.reason.clone() };
-    Ok(Operation { operation: id, state: reached, why, changed, events: None, dry_run: false, note })
 }
 
 /// What came of it, before it has its name.
@@ -162,7 +143,7 @@ pub async fn reached(engine: &Engine, operation: Uuid) -> Option<String> {
 }
 
 /// What an aim waits for; none where it is reached.
-fn waits_for(engine: &Engine, state: &State, aim: &Aim) -> Option<String> {
+pub fn waits_for(engine: &Engine, state: &State, aim: &Aim) -> Option<String> {
     if let Aim::Leads(node, term) = aim {
         let (leadership, name) = (*engine.cluster().leadership().borrow(), name_of(state, *node));
         let over = leadership.term > *term || leadership.leader == Some(*node);

@@ -103,6 +103,7 @@ pub(super) fn processor(engine: &Engine, name: &str, told: &OfProcessors) -> Res
         skipped: known.skipped,
         room,
         segments_wanted: wanted_by(name, told),
+        history: Vec::new(),
     }))
 }
 

@@ -16,7 +16,9 @@ use futures::future::{BoxFuture, join_all};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::{Answers, Reply, Request, Status, change, lag, leader, letters, look, peers::Peers, read, votes};
+use super::{
+    Answers, Reply, Request, Status, change, lag, leader, letters, look, operations, peers::Peers, read, votes,
+};
 use crate::{
     cloudevent,
     error::{ApiError, Class},
@@ -79,12 +81,18 @@ impl Engine {
             Request::Processors => Ok(Reply::Processors(lag::processors(self, &self.told_of(None).await))),
             Request::Processor(name) => {
                 let told = self.told_of(Some(&name)).await;
-                self.found(|| lag::processor(self, &name, &told)).await.map(Reply::Processor)
+                let mut found = self.found(|| lag::processor(self, &name, &told)).await?;
+                found.history = operations::history(self, &name);
+                Ok(Reply::Processor(found))
             }
             Request::DeadLetters(name) => self.found(|| letters::list(self, &name)).await.map(Reply::DeadLetters),
             Request::Status => Ok(Reply::Status(Box::new(look::status(self)))),
             Request::ClusterStatus => Ok(Reply::Cluster(Box::new(look::cluster(self).await))),
-            Request::Operation(id) => self.found(|| change::operation(self, id)).await.map(Reply::Operation),
+            Request::Operations(filter) => {
+                operations::check(&filter)?;
+                self.found(|| operations::list(self, &filter)).await.map(Reply::Operations)
+            }
+            Request::Operation(id) => self.found(|| operations::one(self, id)).await.map(Reply::Operation),
             Request::Change(request) => change::change(self, request).await.map(Reply::Operation),
         }
     }

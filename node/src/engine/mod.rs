@@ -15,6 +15,7 @@ mod leader;
 mod letters;
 mod look;
 mod members;
+mod operations;
 mod peers;
 mod read;
 mod votes;
@@ -36,11 +37,13 @@ pub(crate) use leader::clock_words;
 pub use local::Engine;
 pub(crate) use local::time_text;
 pub(crate) use look::segments_wanted;
+pub(crate) use operations::{HISTORY_OPERATIONS_MAX, kinds};
+pub use operations::{OPERATIONS_PAGE, OPERATIONS_PAGE_MAX};
 pub use reply::{
     Cluster, DeadLetter, Disk, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,
-    SetAside, StateHash, Status, Unowned, Used, WantedBy,
+    SetAside, StateHash, Status, Subject, Unowned, Used, WantedBy,
 };
-pub use request::{Change, Consistency, Read, Request, What};
+pub use request::{Change, Consistency, OperationFilter, Read, Request, What};
 #[doc(hidden)]
 pub use verbs::{Row, TABLE, Verb};
 

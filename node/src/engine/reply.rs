@@ -30,6 +30,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// What the cluster looks like.
     Cluster(Box<Cluster>),
+    /// Changes, the newest first.
+    Operations(Vec<Operation>),
     /// What came of a change.
     Operation(Operation),
 }
@@ -79,6 +81,9 @@ pub struct Processor {
     /// The nodes whose program asks for another number of segments than it was created with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments_wanted: Vec<WantedBy>,
+    /// The last operations on it, the newest first, where it is shown alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Operation>,
 }
 
 /// A node whose program asks for another number of segments than a processor was created with.
@@ -348,20 +353,64 @@ pub struct Operation {
     /// Nothing was done: this is what it would come to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
-    /// When it was done, and the reason that a person gave.
+    /// What is remembered of it; none in the answer to the change itself.
     #[serde(flatten)]
-    pub note: Note,
+    pub note: Option<Note>,
 }
 
-/// What is kept with a change.
+/// What is remembered of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// In RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recorded: Option<String>,
-    /// In a person's words.
+    /// When it was made, in RFC 3339.
+    pub recorded: String,
+    /// The Raft index of the entry that made it. Several may have one.
+    #[serde(default)]
+    pub index: u64,
+    /// Who asked for it; none as long as requests have no principal.
+    #[serde(default)]
+    pub principal: Option<String>,
+    /// What was done: the last word of the command, as `pause`, `skip-event` or `leave`.
+    #[serde(default)]
+    pub kind: String,
+    /// What it was done to.
+    #[serde(default)]
+    pub subject: Subject,
+    /// Why, in a person's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The code of the error, if it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// What a change was made to. Several of these may be set: a segment has a processor, and is claimed for a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Subject {
+    /// The name of the processor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processor: Option<String>,
+    /// The segment of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<u32>,
+    /// The position of the event that was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// The name of the sequence; none if all that were set aside are meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<String>,
+    /// The component that the sequence is of, unless it is the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<u16>,
+    /// The name that the node had then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Its number: a name may be given again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<u64>,
+    /// The peer address of a node that is to join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// What came of a change.

@@ -34,6 +34,8 @@ pub enum Request {
     Status,
     /// What the cluster looks like from this node.
     ClusterStatus,
+    /// The changes that are remembered.
+    Operations(OperationFilter),
     /// What came of a change.
     Operation(Uuid),
     /// Change something.
@@ -72,6 +74,21 @@ pub enum Consistency {
     Linearizable,
     /// What this node has. Always answered.
     Local,
+}
+
+/// Which of the remembered operations to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperationFilter {
+    /// Only those on this processor.
+    pub processor: Option<String>,
+    /// Only those that name this node.
+    pub node: Option<String>,
+    /// Only those of this kind: the last word of the command, as `pause` or `skip-event`.
+    pub kind: Option<String>,
+    /// Only those made before this one.
+    pub before: Option<Uuid>,
+    /// No more than this: see [`OPERATIONS_PAGE_MAX`](super::OPERATIONS_PAGE_MAX).
+    pub limit: Option<u64>,
 }
 
 /// A change, with what every change can say.
@@ -147,6 +164,7 @@ impl Request {
             Self::DeadLetters(_) => Verb::DeadLetters,
             Self::Status => Verb::Status,
             Self::ClusterStatus => Verb::ClusterStatus,
+            Self::Operations(_) => Verb::Operations,
             Self::Operation(_) => Verb::Operation,
             Self::Change(change) => change.what.verb(),
         }

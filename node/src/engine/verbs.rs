@@ -35,6 +35,7 @@ pub enum Verb {
     Join,
     Leave,
     Transfer,
+    Operations,
     Operation,
     Backup,
 }
@@ -137,7 +138,14 @@ pub const TABLE: &[Row] = &[
     change(Verb::Join, "/cluster/join", "cluster join", "admit a node that waits to be a member"),
     change(Verb::Leave, "/cluster/leave", "cluster leave", "let a member leave for ever"),
     change(Verb::Transfer, "/cluster/transfer", "cluster transfer", "let another member lead"),
-    ask(Verb::Operation, "GET", "/operations/{id}", "", "what came of a change"),
+    ask(
+        Verb::Operations,
+        "GET",
+        "/operations",
+        "operations",
+        "list the latest changes, the newest first, with reasons",
+    ),
+    ask(Verb::Operation, "GET", "/operations/{id}", "operations show", "what came of a change, and its reason"),
     not_yet(Verb::Backup, "/backup", "backup", "copy the log and the state"),
 ];
 

@@ -7,7 +7,7 @@ use axum::{
 };
 
 use crate::{
-    engine::{Note, Operation, OperationState, Reply, Verb},
+    engine::{Operation, OperationState, Reply, Verb},
     error::ApiError,
     wire,
 };
@@ -31,7 +31,7 @@ pub fn failed(error: &ApiError) -> Response {
             changed: None,
             events: None,
             dry_run: false,
-            note: Note::default(),
+            note: None,
         };
         if let Ok(serde_json::Value::Object(more)) = serde_json::to_value(refused) {
             fields.extend(more);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::typed;
 use crate::{
-    engine::{Row, TABLE, Verb},
+    engine::{OPERATIONS_PAGE, OPERATIONS_PAGE_MAX, Row, TABLE, Verb, kinds},
     wire::binding,
 };
 
@@ -66,6 +66,14 @@ fn operation(row: &Row) -> Value {
             "default": error("why not"),
         },
     });
+    if row.verb == Verb::Operations {
+        operation["description"] = format!(
+            "The latest are remembered, as many as the limit `operations_max` says (1,024). `limit` is at most \
+             {OPERATIONS_PAGE_MAX} (operations_page_max), by default {OPERATIONS_PAGE}. Older ones than a page has are \
+             asked for with `before`, the id of its last one."
+        )
+        .into();
+    }
     if row.not_yet {
         operation["summary"] = format!("{} (not built yet)", row.about).into();
         operation["x-not-yet"] = true.into();
@@ -95,6 +103,13 @@ fn query(verb: Verb) -> &'static [(&'static str, &'static str)] {
             ("backwards", "boolean"),
             ("consistency", "string"),
         ],
+        Verb::Operations => &[
+            ("processor", "string"),
+            ("node", "string"),
+            ("kind", "string"),
+            ("before", "string"),
+            ("limit", "integer"),
+        ],
         Verb::Delete => &[("operation", "string"), ("reason", "string"), ("dry_run", "boolean")],
         _ => &[],
     }
@@ -109,6 +124,7 @@ fn answer(row: &Row) -> Value {
         Verb::Append | Verb::AppendMany => refer("Appended"),
         Verb::Read | Verb::ReadBy | Verb::Tail => json!({"oneOf": [refer("CloudEvent"), refer("End")]}),
         _ if row.change => refer("Operation"),
+        Verb::Operations => json!({"type": "array", "items": refer("Operation")}),
         Verb::Operation => refer("Operation"),
         Verb::Processors | Verb::DeadLetters => json!({"type": "array", "items": {"type": "object"}}),
         _ => json!({"type": "object"}),
@@ -184,7 +200,14 @@ fn schemas() -> Value {
             "operation": {"type": "string"}, "state": {"enum": ["done", "waiting", "refused"]},
             "why": {"type": ["string", "null"]}, "changed": {"type": "integer"},
             "events": {"type": "integer"}, "dry_run": {"type": "boolean"},
-            "recorded": {"type": "string", "format": "date-time"}, "reason": {"type": "string"}}},
+            "recorded": {"type": "string", "format": "date-time"}, "index": {"type": "integer"},
+            "principal": {"type": ["string", "null"], "description": "Null as long as requests have no principal."},
+            "kind": {"enum": kinds().collect::<Vec<_>>()}, "subject": {"type": "object", "properties": {
+                "processor": {"type": "string"}, "segment": {"type": "integer"}, "position": {"type": "integer"},
+                "sequence": {"type": "string"}, "component": {"type": "integer"}, "node": {"type": "string"},
+                "node_id": {"type": "integer"}, "address": {"type": "string"}}},
+            "reason": {"type": "string"},
+            "code": {"type": "string", "description": "The code of the error, if it was refused."}}},
         "Error": {"type": "object", "required": ["code", "class", "message", "hint"], "properties": {
             "code": {"type": "string"},
             "class": {"enum": ["invalid", "conflict", "refused", "unknown", "overloaded", "unauthorized"]},

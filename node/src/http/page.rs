@@ -20,7 +20,7 @@ use super::{
     body::no_room,
 };
 use crate::{
-    engine::{Reply, Request},
+    engine::{HISTORY_OPERATIONS_MAX, Operation, OperationFilter, Reply, Request},
     error::ApiError,
 };
 
@@ -113,7 +113,31 @@ async fn snapshot(api: &Api) -> Result<serde_json::Value, ApiError> {
             dead_letters.insert(processor.name.clone(), letters);
         }
     }
-    Ok(json!({"status": status, "cluster": cluster, "processors": processors, "dead_letters": dead_letters}))
+    let history = history(api).await;
+    Ok(json!({
+        "status": status,
+        "cluster": cluster,
+        "processors": processors,
+        "dead_letters": dead_letters,
+        "history": history,
+    }))
+}
+
+/// The last operations on each processor, of those that one page of the list has.
+async fn history(api: &Api) -> BTreeMap<String, Vec<Operation>> {
+    let mut history: BTreeMap<String, Vec<Operation>> = BTreeMap::new();
+    let Ok(Reply::Operations(operations)) = api.answers.call(Request::Operations(OperationFilter::default())).await
+    else {
+        return history;
+    };
+    for operation in operations {
+        let Some(name) = operation.note.as_ref().and_then(|note| note.subject.processor.clone()) else { continue };
+        let last = history.entry(name).or_default();
+        if last.len() < HISTORY_OPERATIONS_MAX {
+            last.push(operation);
+        }
+    }
+    history
 }
 
 #[cfg(test)]

@@ -106,9 +106,11 @@ impl Answers for Small {
                         note: Default::default(),
                     }))
                 }
-                Asked::Processor(_) | Asked::Status | Asked::ClusterStatus | Asked::Operation(_) => {
-                    Err(ApiError::new(&codes::UNKNOWN_THING, "it is not in this test"))
-                }
+                Asked::Processor(_)
+                | Asked::Status
+                | Asked::ClusterStatus
+                | Asked::Operations(_)
+                | Asked::Operation(_) => Err(ApiError::new(&codes::UNKNOWN_THING, "it is not in this test")),
             }
         })
     }

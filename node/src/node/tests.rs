@@ -195,6 +195,7 @@ async fn caught_up_waits_for_every_segment() {
             skipped: 0,
             room: crate::engine::Room::default(),
             segments_wanted: Vec::new(),
+            history: Vec::new(),
         })))
     };
     let head = Ok(Reply::Page(page(7..8, 8, 8)));

@@ -98,6 +98,17 @@ const LETTERS = [
   ['lent to', (d) => d.lent_to],
   ['cause', (d) => d.cause, 'wide cause'],
 ];
+const OPERATIONS = [
+  ['when', (o) => new Date(o.recorded).toLocaleString()],
+  ['verb', (o) => o.kind, 'name'],
+  ['subject', (o) => subjectOf(o.subject)],
+  ['outcome', (o) => outcomeOf(o), (o) => ({ waiting: 'warn', refused: 'bad' })[o.state] ?? 'good'],
+  ['reason', (o) => [o.reason, o.why].filter(Boolean).join(' · '), 'wide cause'],
+];
+/** Of a processor that is shown anyway only the part that was changed. */
+const subjectOf = (s) => [s.segment != null && `segment ${s.segment}`, s.position != null && `event ${s.position}`,
+  s.sequence != null && `sequence '${s.sequence}'`, s.node && `for ${s.node}`].filter(Boolean).join(' ');
+const outcomeOf = (o) => (o.state === 'done' && o.changed === 0 ? 'no change' : o.state);
 
 function details(parent, label) {
   const element = make('details', '', parent);
@@ -106,7 +117,7 @@ function details(parent, label) {
   return element;
 }
 
-function showProcessor(article, processor, letters) {
+function showProcessor(article, processor, letters, history) {
   if (!article.firstChild) {
     make('h3', '', article).append(make('span'), make('small'), make('small'));
     make('ol', 'map', article).setAttribute('aria-label', 'segments by owner');
@@ -115,8 +126,9 @@ function showProcessor(article, processor, letters) {
     const aside = details(article, 'what is set aside');
     aside.open = true;
     make('p', 'note', aside);
+    details(article, 'last operations');
   }
-  const [title, map, segments, aside] = article.children;
+  const [title, map, segments, aside, operations] = article.children;
   const [name, state, skipped] = title.children;
   text(name, processor.name);
   const [word, kind] = stateOf(processor);
@@ -141,11 +153,14 @@ function showProcessor(article, processor, letters) {
   table(aside.children[1], LETTERS, shown);
   aside.lastChild.hidden = shown.length >= sequences;
   text(aside.lastChild, `and ${number(sequences - shown.length)} more: evener dead-letter list ${processor.name}`);
+  operations.hidden = !history;
+  text(operations.firstChild, 'last operations');
+  table(operations.children[1], OPERATIONS, history ?? []);
 }
 
 let last;
 function show(live) {
-  const { status, cluster, processors, dead_letters: letters } = live;
+  const { status, cluster, processors, dead_letters: letters, history } = live;
   owners = new Map(cluster.members.map((member, n) => [member.name, n]));
   const now = performance.now();
   if (last) text($('rate'), number(Math.max(0, Math.round((status.head - last.head) * 1000 / (now - last.now)))));
@@ -161,7 +176,8 @@ function show(live) {
   table($('nodes'), NODES, cluster.members);
   $('none').hidden = processors.length > 0;
   document.querySelectorAll('section').forEach((section) => { section.hidden = false; });
-  children($('processors'), 'article', processors, (article, p) => showProcessor(article, p, letters[p.name]));
+  children($('processors'), 'article', processors, (article, p) =>
+    showProcessor(article, p, letters[p.name], history?.[p.name]));
 }
 
 /** How well the server is heard; `trouble` is why what stands below is not of now. */

@@ -5,6 +5,7 @@ pub mod append;
 pub mod binding;
 pub mod change;
 pub mod definition;
+mod operations;
 pub mod query;
 pub mod read;
 mod reply;
@@ -53,6 +54,7 @@ impl Call {
             Verb::DeadLetters => none(Request::DeadLetters(self.name()?)),
             Verb::Status => none(Request::Status),
             Verb::ClusterStatus => none(Request::ClusterStatus),
+            Verb::Operations => operations::parse(&self.query).map(Request::Operations),
             Verb::Operation => none(Request::Operation(change::operation_id(&self.name()?)?)),
             _ => change::parse(verb, self).map(Request::Change),
         }
@@ -76,6 +78,9 @@ impl Call {
             Request::DeadLetters(name) => (Verb::DeadLetters, path(name)),
             Request::Status => (Verb::Status, Self::default()),
             Request::ClusterStatus => (Verb::ClusterStatus, Self::default()),
+            Request::Operations(filter) => {
+                (Verb::Operations, Self { query: operations::write(filter), ..Self::default() })
+            }
             Request::Operation(id) => (Verb::Operation, path(&id.to_string())),
             Request::Change(change) => (change.what.verb(), change::write(change)),
         }

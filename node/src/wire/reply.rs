@@ -29,6 +29,7 @@ pub fn encode(reply: &Reply) -> Option<Vec<u8>> {
         Reply::DeadLetters(letters) => Some(text(letters)),
         Reply::Status(status) => Some(text(status)),
         Reply::Cluster(cluster) => Some(text(cluster)),
+        Reply::Operations(operations) => Some(text(operations)),
         Reply::Operation(operation) => Some(text(operation)),
     }
 }
@@ -56,6 +57,7 @@ pub fn decode(verb: Verb, body: &[u8]) -> Result<Reply, ApiError> {
         Verb::DeadLetters => read(body).map(Reply::DeadLetters),
         Verb::Status => read(body).map(Reply::Status),
         Verb::ClusterStatus => read(body).map(Reply::Cluster),
+        Verb::Operations => read(body).map(Reply::Operations),
         Verb::Read | Verb::ReadBy | Verb::Tail => Err(not_evener("a page of events comes line by line")),
         _ => read(body).map(Reply::Operation),
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     cloudevent,
-    engine::{Consistency, Read, TABLE},
+    engine::{Consistency, OperationFilter, Read, TABLE},
 };
 
 fn append() -> append::Request {
@@ -62,6 +62,14 @@ fn samples() -> Vec<Request> {
         Request::DeadLetters(name()),
         Request::Status,
         Request::ClusterStatus,
+        Request::Operations(OperationFilter::default()),
+        Request::Operations(OperationFilter {
+            processor: Some(name()),
+            node: Some("node-2".into()),
+            kind: Some("pause".into()),
+            before: Some(Uuid::from_u128(3)),
+            limit: Some(7),
+        }),
         Request::Operation(Uuid::from_u128(3)),
     ];
     requests.extend(changes.into_iter().enumerate().map(|(n, what)| {

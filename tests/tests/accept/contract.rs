@@ -150,6 +150,16 @@ async fn processors_members_and_status_answer_in_the_form_that_scripts_rely_on()
         assert_eq!((&known["state"], &known["reason"]), (&json!("done"), &json!("x")));
         assert!(known["recorded"].as_str().is_some_and(|at| at.ends_with('Z')), "{known}");
     }
+    let paused = script.get("/operations?processor=p&kind=pause&limit=1").await;
+    has(&paused[0], "operation state why changed recorded index principal kind subject reason");
+    assert_eq!((&paused[0]["kind"], &paused[0]["reason"]), (&json!("pause"), &json!("x")));
+    assert_eq!((&paused[0]["subject"], &paused[0]["principal"]), (&json!({"processor": "p"}), &Value::Null));
+    let last = town.tell(&["operations", "--processor", "p", "--limit", "1"]).await;
+    assert!(last.starts_with("ID ") && last.contains("  resume  p        done     x\n"), "{last}");
+    let shown = town.tell(&["operations", "show", &last.lines().nth(1).unwrap()[..8]]).await;
+    assert!(shown.starts_with("resume p: done\nreason     x\n"), "{shown}");
+    let history = town.tell(&["processor", "show", "p"]).await;
+    assert!(history.contains("\nlast operations (all: evener operations --processor p):\nWHEN "), "{history}");
     for verb in ["reset", "split", "merge", "move", "promote"] {
         let (status, error) = script.ask("POST", &format!("/processors/p/{verb}"), json!({})).await;
         assert_eq!((status, &error["code"]), (501, &json!("EV0900")), "{verb}: {error}");
