@@ -129,6 +129,19 @@ impl Changing {
     }
 }
 
+impl Changing {
+    /// Returns what is remembered of the operation whose id is given, if it was made before.
+    pub fn made_before(&self, doing: &str) -> Result<Option<Operation>, ApiError> {
+        let Some(id) = self.operation else { return Ok(None) };
+        match self.server.ask(doing, Request::Operation(id)) {
+            Ok(Reply::Operation(known)) => Ok(Some(known)),
+            Ok(_) => unreachable!("an operation is answered with an operation"),
+            Err(error) if error.is(&codes::UNKNOWN_OPERATION) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// What a change can say that gives something up for good.
 #[derive(Clone, Debug, Args)]
 pub struct GivingUp {
@@ -155,8 +168,13 @@ impl GivingUp {
 
     /// Asks whoever sits at the terminal whether to give up what the server counts.
     fn confirm(&self, doing: &str, what: &What) -> Result<(), ApiError> {
+        let server = &self.changing.server;
+        // One that was made already is not made again.
+        if self.changing.made_before(doing)?.is_some() {
+            return Ok(());
+        }
         let trial = Change { dry_run: true, ..Change::new(what.clone()) };
-        let Reply::Operation(trial) = self.changing.server.ask(doing, trial)? else {
+        let Reply::Operation(trial) = server.ask(doing, trial)? else {
             unreachable!("a change is answered with an operation");
         };
         if trial.changed == Some(0) {

@@ -227,7 +227,9 @@ impl OfSegment {
         let of = format!("{}/{}", self.name, self.segment);
         let position = match position {
             Some(position) => position,
-            None => self.waits_with().map_err(|error| error.doing(format!("failed to skip an event of {of}")))?,
+            None => {
+                self.skipped_or_waits_with().map_err(|error| error.doing(format!("failed to skip an event of {of}")))?
+            }
         };
         let what = What::SkipEvent(self.name, SegmentId(self.segment), Position(position));
         let words = |operation: &Operation| match operation.dry_run {
@@ -235,6 +237,12 @@ impl OfSegment {
             false => format!("the event at position {position} of {of} was skipped\n"),
         };
         self.changing.tell(&format!("skip the event at position {position} of {of}"), what, words)
+    }
+
+    /// Returns the position that was meant when this operation was made first, else the one that is waited with now.
+    fn skipped_or_waits_with(&self) -> Result<u64, ApiError> {
+        let first = self.changing.made_before("failed to look for the operation")?.and_then(|first| first.note);
+        first.and_then(|note| note.subject.position).map_or_else(|| self.waits_with(), Ok)
     }
 
     /// Asks for the position of the event that the segment waits with.

@@ -2,10 +2,11 @@
 //! waits for.
 
 use evener_core::{
-    command::{self, Command, LetterChange, Operate, Outcome},
+    command::{self, Command, LetterChange, Operate, Outcome, Why},
     id::NodeId,
     processor::Handler,
-    state::{Aim, State},
+    reason::Existing,
+    state::{Aim, ChangeKind, State},
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -59,7 +60,7 @@ impl Done {
 }
 
 async fn operate(engine: &Engine, what: &What, change: &Change) -> Result<Done, ApiError> {
-    perform(engine, command(engine, what)?, change).await
+    perform(engine, command(engine, what, change)?, change).await
 }
 
 /// Has the log make a change, and waits a while for what it is to come to.
@@ -100,11 +101,34 @@ pub async fn decide(engine: &Engine, command: command::Change, change: &Change) 
     let Change { operation, ref principal, ref reason, .. } = *change;
     let (principal, reason) = (principal.clone(), reason.clone());
     let operate = Operate { operation, principal, reason, change: command };
-    let outcome = engine.cluster().propose(Command::Operate(operate)).await.map_err(|error| engine.told(error))?;
+    let propose = |operate| engine.cluster().propose(Command::Operate(operate));
+    let mut outcome = propose(operate.clone()).await.map_err(|error| engine.told(error))?;
+    // Repeated on another server, which has not applied it yet, a change that leaves its node open is another one.
+    if let Some(first) = first_choice(&change.what, &outcome) {
+        let change = with_node(operate.change.clone(), first);
+        outcome = propose(Operate { change, ..operate }).await.map_err(|error| engine.told(error))?;
+    }
     judged(outcome, |changed| match said {
         _ if changed == 0 => Some("it was so already".to_owned()),
         said => said,
     })
+}
+
+/// Returns the node that was chosen when a change that leaves it open was made first, where this repeats it.
+pub fn first_choice(what: &What, outcome: &Outcome) -> Option<NodeId> {
+    let Outcome::Not(Why::Exists(Existing::Operation { kind, subject, .. })) = outcome else { return None };
+    match (what, kind) {
+        (What::Claim(_, _, None), ChangeKind::Claim) | (What::Transfer(None), ChangeKind::Lead) => subject.node,
+        _ => None,
+    }
+}
+
+fn with_node(change: command::Change, node: NodeId) -> command::Change {
+    match change {
+        command::Change::Claim(name, segment, _) => command::Change::Claim(name, segment, node),
+        command::Change::Lead(_, term) => command::Change::Lead(node, term),
+        other => other,
+    }
 }
 
 /// What is said of a change that was done, where its name does not say it all.
@@ -113,6 +137,14 @@ fn said(change: &command::Change) -> Option<String> {
         command::Change::SkipEvent(.., position) => Some(format!("the event at position {position} was skipped")),
         _ => None,
     }
+}
+
+/// Returns the node that a change was made to when it was made first, if this repeats it: by then the node may be gone,
+/// its name given to another, or another one be the choice where none is named.
+pub fn first_node(state: &State, change: &Change, kind: ChangeKind, name: Option<&str>) -> Option<NodeId> {
+    let known = state.operations.iter().find(|known| known.operation == change.operation && known.kind == kind)?;
+    let same = name.is_none_or(|name| known.subject.member.as_deref() == Some(name));
+    known.subject.node.filter(|_| same && !change.dry_run)
 }
 
 /// What a remembered operation is still to come to.
@@ -162,7 +194,7 @@ pub fn waits_for(engine: &Engine, state: &State, aim: &Aim) -> Option<String> {
     })
 }
 
-fn command(engine: &Engine, what: &What) -> Result<command::Change, ApiError> {
+fn command(engine: &Engine, what: &What, change: &Change) -> Result<command::Change, ApiError> {
     use command::Change as To;
     Ok(match what {
         What::Create(definition) if matches!(definition.handler, Handler::Exec(_)) && !engine.allows_exec() => {
@@ -183,8 +215,12 @@ fn command(engine: &Engine, what: &What) -> Result<command::Change, ApiError> {
         What::Unpin(name, segment) => To::Unpin(name.clone(), *segment),
         What::SkipEvent(name, segment, position) => To::SkipEvent(name.clone(), *segment, *position),
         What::Claim(name, segment, node) => {
-            let node =
-                node.as_deref().map_or(Ok(engine.cluster().me()), |node| member(&engine.cluster().state(), node))?;
+            let state = engine.cluster().state();
+            let node = match (first_node(&state, change, ChangeKind::Claim, node.as_deref()), node) {
+                (Some(first), _) => first,
+                (None, Some(node)) => member(&state, node)?,
+                (None, None) => engine.cluster().me(),
+            };
             To::Claim(name.clone(), *segment, node)
         }
         What::Retry(name, which) => To::Letters(name.clone(), which.clone(), LetterChange::Retry),

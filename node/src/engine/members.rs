@@ -1,10 +1,14 @@
 //! Members that come, go, and lead.
 
-use evener_core::{command::Change as To, id::NodeId, state::Aim};
+use evener_core::{
+    command::Change as To,
+    id::NodeId,
+    state::{Aim, ChangeKind},
+};
 
 use super::{
     Change,
-    change::{Done, aim_of, decide, member, perform, reached},
+    change::{Done, aim_of, decide, first_node, member, perform, reached},
     local::{Engine, name_of},
     votes,
 };
@@ -23,8 +27,13 @@ pub fn how_to_join(engine: &Engine, peer: &str) -> String {
 pub async fn leave(engine: &Engine, name: &str, change: &Change) -> Result<Done, ApiError> {
     let (node, note) = {
         let (standing, state) = (engine.cluster().status(), engine.cluster().state());
-        let node = member(&state, name)?;
-        (node, votes::without(&standing, &state, node))
+        match first_node(&state, change, ChangeKind::Leave, Some(name)) {
+            Some(node) if !state.members.contains_key(&node) => (node, None),
+            first => {
+                let node = first.map_or_else(|| member(&state, name), Ok)?;
+                (node, votes::without(&standing, &state, node))
+            }
+        }
     };
     let done = perform(engine, To::Leave(node), change).await?;
     let why = done.why.into_iter().chain(note).reduce(|why, note| format!("{why}; {note}"));
@@ -34,15 +43,17 @@ pub async fn leave(engine: &Engine, name: &str, change: &Change) -> Result<Done,
 /// Lets another member lead.
 pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> Result<Done, ApiError> {
     let standing = engine.cluster().status();
-    let to = match name {
-        Some(name) => member(&engine.cluster().state(), name)?,
-        None => heir(engine)?,
+    let first = first_node(&engine.cluster().state(), change, ChangeKind::Lead, name);
+    let to = match (first, name) {
+        (Some(first), _) => first,
+        (None, Some(name)) => member(&engine.cluster().state(), name)?,
+        (None, None) => heir(engine)?,
     };
     let name = name_of(&engine.cluster().state(), to);
     if standing.leader == Some(to) {
         return Ok(Done::so(Some(format!("{name} leads already"))));
     }
-    if !standing.voters.contains(&to) {
+    if first.is_none() && !standing.voters.contains(&to) {
         let message = format!("{name} does not vote, so it cannot lead");
         return Err(ApiError::new(&codes::REFUSED_BY_CLUSTER, message));
     }
@@ -51,6 +62,8 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
     }
     let term = engine.cluster().leadership().borrow().term;
     decide(engine, To::Lead(to, term), change).await?;
+    let decided = first_node(&engine.cluster().state(), change, ChangeKind::Lead, None).unwrap_or(to);
+    let name = name_of(&engine.cluster().state(), decided);
     // Told twice it may be that one has led since, and that it was another.
     if let Some(Aim::Leads(to, _)) = aim_of(engine, change.operation) {
         engine.cluster().transfer(to).await.map_err(|error| engine.told(error))?;

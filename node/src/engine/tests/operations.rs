@@ -1,7 +1,15 @@
 //! Operations: listed with their reasons, and repeated.
 
+use evener_core::{
+    command::{Admit, Begin},
+    id::{FeatureLevel, Incarnation, NodeId},
+    reason::Existing,
+    state::{self, ChangeKind},
+    time::Timestamp,
+};
+
 use super::*;
-use crate::engine::operations::OPERATIONS_PAGE_MAX;
+use crate::engine::operations::{OPERATIONS_PAGE_MAX, list};
 
 async fn because(engine: &Engine, what: What, reason: &str) -> Uuid {
     let change = Change { reason: Some(reason.into()), ..Change::new(what) };
@@ -91,4 +99,84 @@ async fn only_the_latest_are_remembered() {
     assert_eq!(ask(&engine, OperationFilter::default()).await.unwrap().len(), 16);
     let error = engine.call(Request::Operation(first)).await.unwrap_err();
     assert_eq!((error.code.as_ref(), error.status()), ("EV0308", 404));
+}
+
+/// Makes `n2` a member, and lets its process begin.
+async fn admit(engine: &Engine, incarnation: u128) -> NodeId {
+    let incarnation = Incarnation(Uuid::from_u128(incarnation));
+    let (peer, http, level) = ("n2:4751".to_owned(), "http://n2:4750".to_owned(), FeatureLevel::CURRENT);
+    let name = "n2".to_owned();
+    propose(engine, Command::Admit(Admit { name, incarnation, peer: peer.clone(), http: http.clone(), level })).await;
+    let node = engine.cluster().state().member("n2").expect("it was admitted").node;
+    let (capabilities, nonce) = (Default::default(), Uuid::new_v4());
+    let begin = Begin { node, incarnation, peer, http, level, capabilities, weight: 1, nonce };
+    assert!(matches!(propose(engine, Command::Begin(begin)).await, Outcome::Begun(_)));
+    node
+}
+
+async fn operate(engine: &Engine, operation: Uuid, change: To) -> Outcome {
+    propose(engine, Command::Operate(Operate { operation, principal: None, reason: None, change })).await
+}
+
+#[tokio::test]
+async fn a_claim_without_a_node_is_that_of_the_first_server_when_it_is_repeated() {
+    let engine = alone().await;
+    change(&engine, create(r#"{"name":"p","exec":"cat","segments":1}"#)).await.unwrap();
+    own_all(&engine).await;
+    let (node, operation) = (admit(&engine, 2).await, Uuid::new_v4());
+    // As the engine of n2 makes it of a claim without a node.
+    let first = operate(&engine, operation, To::Claim("p".into(), SegmentId(0), node)).await;
+    assert_eq!(first, Outcome::Changed(1));
+    let claim = |segment, name: Option<&str>| {
+        let what = What::Claim("p".into(), SegmentId(segment), name.map(str::to_owned));
+        Request::Change(Change { operation, ..Change::new(what) })
+    };
+    let (open, named) = tokio::join!(engine.call(claim(0, None)), engine.call(claim(0, Some("n2"))));
+    for again in [open, named] {
+        let Ok(Reply::Operation(again)) = again else { panic!("it is the same: {again:?}") };
+        assert_eq!(again.state, OperationState::Waiting);
+    }
+    for other in [claim(0, Some("n1")), claim(1, None)] {
+        assert_eq!(engine.call(other).await.unwrap_err().code, "EV0310", "it is another change");
+    }
+}
+
+#[test]
+fn a_choice_that_was_made_where_it_is_not_seen_yet_is_kept() {
+    let subject = state::Subject { node: Some(NodeId(2)), ..Default::default() };
+    let known = |kind| {
+        let subject = subject.clone();
+        let known = Existing::Operation { operation: Uuid::nil(), kind, subject, recorded: Timestamp(0) };
+        Outcome::Not(evener_core::command::Why::Exists(known))
+    };
+    let claim = |node: Option<&str>| What::Claim("p".into(), SegmentId(0), node.map(str::to_owned));
+    let first = crate::engine::change::first_choice;
+    assert_eq!(first(&claim(None), &known(ChangeKind::Claim)), Some(NodeId(2)));
+    assert_eq!(first(&What::Transfer(None), &known(ChangeKind::Lead)), Some(NodeId(2)));
+    assert_eq!(first(&claim(Some("n1")), &known(ChangeKind::Claim)), None);
+    assert_eq!(first(&What::Transfer(None), &known(ChangeKind::Claim)), None);
+    assert_eq!(first(&claim(None), &Outcome::Done), None);
+}
+
+#[tokio::test]
+async fn a_leave_is_answered_the_same_after_the_member_is_gone() {
+    let engine = alone().await;
+    let first = admit(&engine, 2).await;
+    let operation = Uuid::new_v4();
+    let leave = |dry_run| Request::Change(Change { operation, dry_run, ..Change::new(What::Leave("n2".into())) });
+    let Ok(Reply::Operation(asked)) = engine.call(leave(false)).await else { panic!("it is asked to leave") };
+    assert_eq!(asked.state, OperationState::Waiting);
+    propose(&engine, Command::Remove(first)).await;
+    let again = async || match engine.call(leave(false)).await {
+        Ok(Reply::Operation(again)) => (again.state, again.changed),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(again().await, (OperationState::Done, Some(1)));
+    let error = engine.call(leave(true)).await.unwrap_err();
+    assert_eq!(error.code, "EV0403", "a trial is none of the first");
+    // The name may be given to another.
+    let second = admit(&engine, 3).await;
+    assert_eq!(again().await, (OperationState::Done, Some(1)));
+    assert!(engine.cluster().state().members.contains_key(&second));
+    assert_eq!(list(&engine, &OperationFilter::default()).unwrap().len(), 1);
 }
