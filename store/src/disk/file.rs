@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::{
+    fs::{FallocateFlags, FlockOperation},
+    io::Errno,
+};
 
 use super::{Disk, Done, Op, Space, lane::Lane};
 use crate::error::OpenError;
@@ -158,31 +161,30 @@ impl Disk for FileDisk {
 }
 
 impl Directory {
-    /// Performs an operation; waits while there is no space for it.
+    /// Performs an operation; waits while there is no space for it, or no file can be opened for it.
     fn perform_with_space(&self, op: Op) -> io::Result<()> {
         let mut waited = false;
         loop {
-            match self.perform(op.clone()) {
-                Err(error) if op.waits_for_space(&error) => {
+            match self.do_it(op.clone()) {
+                Err(error) if op.waits_for_space(&error) || is_out_of_files(&error) => {
                     if !waited {
-                        tracing::error!(%error, "no space is left on the disk; nothing is written until there is");
+                        tracing::error!(%error, "no space or no open file is left; nothing is written until there is");
                     }
                     waited = true;
                     thread::sleep(SPACE_WAIT);
                 }
                 result => {
                     if waited {
-                        tracing::warn!("there is space on the disk again; this node goes on writing");
+                        tracing::warn!("this node goes on writing to the disk");
                     }
-                    return result;
+                    return result.map_err(|error| failed_to(&op, error));
                 }
             }
         }
     }
 
     fn perform(&self, op: Op) -> io::Result<()> {
-        let told = told(&op);
-        self.do_it(op).map_err(|error| io::Error::new(error.kind(), format!("failed to {told}: {error}")))
+        self.do_it(op.clone()).map_err(|error| failed_to(&op, error))
     }
 
     fn do_it(&self, op: Op) -> io::Result<()> {
@@ -228,7 +230,14 @@ impl Directory {
         if let Some(opened) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(file) {
             return Ok(opened.clone());
         }
-        let opened = Arc::new(OpenOptions::new().read(true).write(true).open(self.path.join(file))?);
+        let open = || OpenOptions::new().read(true).write(true).open(self.path.join(file));
+        let opened = Arc::new(match open() {
+            Err(error) if is_out_of_files(&error) => {
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                open()?
+            }
+            opened => opened?,
+        });
         self.keep(file, opened.clone());
         Ok(opened)
     }
@@ -248,6 +257,16 @@ impl Directory {
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         File::open(self.path.join(dir))?.sync_all()
     }
+}
+
+/// Whether the process or the system has too many files open. The operation was not begun then.
+fn is_out_of_files(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
+}
+
+fn failed_to(op: &Op, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("failed to {}: {error}", told(op)))
 }
 
 fn told(op: &Op) -> String {
