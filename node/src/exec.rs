@@ -20,10 +20,14 @@
 //! fresh one is asked at once. A fresh one that does so does not exist here, or lacks what it needs, as some say on
 //! stdout: the segment waits ([`Verdict::Unable`]).
 //!
+//! The programs of a process are bounded by `programs_max`: 1,024, or an eighth of the files that it may open if that is
+//! less. Segments for which there is none take turns.
+//!
 //! A program that was asked nothing for a while is ended, and so is one whose processor is paused: the next event finds
 //! what is installed by then.
 
 pub(crate) mod answer;
+mod limit;
 mod lines;
 mod program;
 mod tries;
@@ -42,6 +46,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::handler::{Delivery, Runner, Verdict};
+use limit::ProgramLimit;
 use program::{Fault, Program};
 use tries::Tries;
 
@@ -95,6 +100,7 @@ struct Shared {
     started: AtomicU64,
     programs: Mutex<BTreeMap<SegmentId, Arc<Slot>>>,
     tries: Arc<Tries>,
+    limit: ProgramLimit,
 }
 
 /// A segment's program while nobody asks it anything. Whoever does takes it out, and puts it back only when it
@@ -110,13 +116,23 @@ impl ExecRunner {
         node: impl std::fmt::Display,
         settings: Settings,
     ) -> Self {
+        Self::within(ProgramLimit::shared(), processor, command, node, settings)
+    }
+
+    fn within(
+        limit: ProgramLimit,
+        processor: impl Into<Arc<str>>,
+        command: impl Into<String>,
+        node: impl std::fmt::Display,
+        settings: Settings,
+    ) -> Self {
         let (processor, command, programs) = (processor.into(), command.into(), Mutex::default());
         let folder =
             std::env::current_dir().map_or_else(|_| "an unknown folder".into(), |dir| dir.display().to_string());
         let place = format!("{folder} of node {node}");
         let (ails, started) = (AtomicBool::new(false), AtomicU64::new(0));
         let tries = Tries::new(settings.try_programs_max);
-        Self(Arc::new(Shared { processor, command, place, settings, ails, started, programs, tries }))
+        Self(Arc::new(Shared { processor, command, place, settings, ails, started, programs, tries, limit }))
     }
 }
 
@@ -132,7 +148,8 @@ impl Shared {
         let mut slot = place.lock().await;
         let asked = self.ask(slot.take(), delivery).await.map(|(program, verdict)| {
             if program.is_fresh() {
-                tokio::spawn(retire(Arc::downgrade(&place), program.number, self.settings.idle_wait));
+                let (place, limit) = (Arc::downgrade(&place), self.limit.clone());
+                tokio::spawn(retire(place, program.number, limit, self.settings.idle_wait));
             }
             *slot = Some(program);
             verdict
@@ -158,8 +175,9 @@ impl Shared {
                 asked => return asked,
             }
         }
+        let permit = self.limit.acquire().await;
         let number = self.started.fetch_add(1, Relaxed);
-        match Program::start(number, &self.processor, &self.command, delivery.segment, self.settings) {
+        match Program::start(number, permit, &self.processor, &self.command, delivery.segment, self.settings) {
             Ok(program) => ask_one(program, delivery).await,
             Err(error) => Err(Fault::Unread(format!("`sh` could not be started: {error}"))),
         }
@@ -201,17 +219,19 @@ async fn ask_one(mut program: Program, delivery: &Delivery) -> Result<(Program, 
     }
 }
 
-/// Ends the program of this number once it was asked nothing for so long. It is not waited for: it has answered all.
-async fn retire(place: Weak<Slot>, number: u64, idle_wait: Duration) {
+/// Ends the program of this number once it was asked nothing for so long, or has to give way to one that could not be
+/// started. It is not waited for: it has answered all.
+async fn retire(place: Weak<Slot>, number: u64, limit: ProgramLimit, idle_wait: Duration) {
     let mut wait = idle_wait;
     loop {
-        tokio::time::sleep(wait).await;
+        limit.rest(wait).await;
         let Some(place) = place.upgrade() else { return };
         let mut slot = place.lock().await;
-        let Some(rested) = slot.as_ref().filter(|program| program.number == number).map(Program::rested) else {
-            return;
-        };
-        if rested >= idle_wait {
+        let own = slot.as_ref().filter(|program| program.number == number);
+        let Some((rested, age)) = own.map(|program| (program.rested(), program.age())) else { return };
+        let idle_left = idle_wait.saturating_sub(rested);
+        wait = limit.gives_way_after(age).map_or(idle_left, |left| left.min(idle_left));
+        if wait.is_zero() {
             let program = slot.take();
             drop(slot);
             if let Some(program) = program {
@@ -219,7 +239,6 @@ async fn retire(place: Weak<Slot>, number: u64, idle_wait: Duration) {
             }
             return;
         }
-        wait = idle_wait - rested;
     }
 }
 

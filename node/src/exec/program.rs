@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout},
 };
 
@@ -47,8 +48,11 @@ pub(super) struct Program {
     stdout: BufReader<ChildStdout>,
     stderr: Stderr,
     asked: u64,
+    started: Instant,
     /// When it last answered.
     answered: Instant,
+    /// It counts among the programs of this process.
+    _permit: Option<OwnedSemaphorePermit>,
     command: String,
     settings: Settings,
 }
@@ -56,6 +60,7 @@ pub(super) struct Program {
 impl Program {
     pub(super) fn start(
         number: u64,
+        permit: Option<OwnedSemaphorePermit>,
         processor: &Arc<str>,
         command: &str,
         segment: SegmentId,
@@ -83,7 +88,9 @@ impl Program {
             stdout: BufReader::new(stdout.expect("stdout is piped")),
             stderr: Stderr::forward(stderr, processor.clone(), segment, settings.line_bytes_max),
             asked: 0,
+            started: Instant::now(),
             answered: Instant::now(),
+            _permit: permit,
             command: command.to_owned(),
             settings,
         })
@@ -97,6 +104,11 @@ impl Program {
     /// How long it was asked nothing.
     pub(super) fn rested(&self) -> Duration {
         self.answered.elapsed()
+    }
+
+    /// How long ago it was started.
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(super) fn is_running(&mut self) -> bool {

@@ -249,6 +249,23 @@ async fn programs_that_try_are_bounded_and_ended_when_they_rest() {
 }
 
 #[tokio::test]
+async fn p10_programs_of_all_segments_are_bounded_and_those_that_rest_give_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("seen");
+    let settings = Settings { idle_wait: Duration::from_secs(3_600), ..Settings::default() };
+    let limit = ProgramLimit::new(2);
+    let runner = ExecRunner::within(limit.clone(), "mail", recorder(&file), "n1", settings);
+    // Each of them rests for an hour unless it gives way.
+    for _ in 0..2 {
+        let all = futures::future::join_all((0..3).map(|segment| runner.run(delivery(segment, "1"))));
+        assert_eq!(all.await, vec![Verdict::Handled; 3]);
+    }
+    let running = (0..3).filter(|segment| lines(&file, *segment).last().is_some_and(|line| line != "end"));
+    assert!(running.count() <= 2);
+    assert_eq!(limit.gives_way_after(Duration::ZERO), None, "no start waits");
+}
+
+#[tokio::test]
 async fn a_program_that_prints_rubbish_is_replaced() {
     let said = fault("read x; echo 'Hello there!'; cat").await;
     let start = "the program `read x; echo 'Hello there!'; cat` printed \"Hello there!\", which is no answer: ";

@@ -1,0 +1,108 @@
+//! The bound on the handler programs of this process, of all processors and segments together. Each holds three pipes,
+//! so without a bound they would take the open files that the log and the connections need.
+
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// Handler programs of one process at most, also if it may open any number of files.
+pub const PROGRAMS_MAX: usize = 1_024;
+/// Open files of this process for each program: three while it runs, six while it starts, the rest for the others.
+const FILES_EACH: u64 = 8;
+/// How long a program may work while others wait, since to start one takes longer than most events do.
+const TURN: Duration = Duration::from_secs(1);
+
+/// Of this process.
+static SHARED: LazyLock<ProgramLimit> = LazyLock::new(|| {
+    let files = getrlimit(Resource::Nofile).current;
+    ProgramLimit::new(files.map_or(PROGRAMS_MAX, of_files))
+});
+
+fn of_files(files: u64) -> usize {
+    usize::try_from(files / FILES_EACH).map_or(PROGRAMS_MAX, |programs| programs.clamp(1, PROGRAMS_MAX))
+}
+
+/// A number of programs that may run at once. Clones share it.
+#[derive(Clone)]
+pub struct ProgramLimit(Arc<Inner>);
+
+struct Inner {
+    max: usize,
+    free: Arc<Semaphore>,
+    /// Starts that wait for a program to end.
+    waiting: AtomicUsize,
+    wanted: Notify,
+}
+
+impl ProgramLimit {
+    pub fn new(max: usize) -> Self {
+        let free = Arc::new(Semaphore::new(max));
+        Self(Arc::new(Inner { max, free, waiting: AtomicUsize::new(0), wanted: Notify::new() }))
+    }
+
+    /// Returns the limit that all handler programs of this process share.
+    pub fn shared() -> Self {
+        SHARED.clone()
+    }
+
+    /// Waits until one more program may be started. It counts until the permit is dropped.
+    pub async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.0.free.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        let waiting = Waiting::begin(&self.0);
+        self.0.wanted.notify_one();
+        // It is never closed.
+        let permit = self.0.free.clone().acquire_owned().await.ok();
+        drop(waiting);
+        permit
+    }
+
+    /// Waits for this time, but no longer than until a program has to give way.
+    pub async fn rest(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.0.wanted.notified() => {}
+        }
+    }
+
+    /// Returns after how much more time a program of this age has to give way; none if no start waits.
+    pub fn gives_way_after(&self, age: Duration) -> Option<Duration> {
+        (self.0.waiting.load(Relaxed) > 0).then(|| TURN.saturating_sub(age))
+    }
+}
+
+struct Waiting<'a>(&'a Inner);
+
+impl<'a> Waiting<'a> {
+    fn begin(inner: &'a Inner) -> Self {
+        if inner.waiting.fetch_add(1, Relaxed) == 0 {
+            let max = inner.max;
+            tracing::debug!(programs_max = max, "all handler programs are at work; segments take turns");
+        }
+        Self(inner)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p10_programs_leave_open_files_to_the_log() {
+        assert_eq!([0, 8, 400, 1_024, u64::MAX].map(of_files), [1, 1, 50, 128, PROGRAMS_MAX]);
+    }
+}
