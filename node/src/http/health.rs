@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use super::{Api, answer::typed};
+use super::{SharedApi, answer::typed};
 
 /// One thing that must be so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,17 +22,17 @@ pub struct Check {
 }
 
 /// `/livez`.
-pub async fn live(State(api): State<Api>) -> Response {
+pub async fn live(State(api): State<SharedApi>) -> Response {
     line("alive", (api.health)().into_iter().filter(|check| check.vital))
 }
 
 /// `/readyz`.
-pub async fn ready(State(api): State<Api>) -> Response {
+pub async fn ready(State(api): State<SharedApi>) -> Response {
     line("ready", (api.health)().into_iter())
 }
 
 /// `/healthz`, with `?verbose` one line a check.
-pub async fn all(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+pub async fn all(State(api): State<SharedApi>, RawQuery(query): RawQuery) -> Response {
     let checks = (api.health)();
     if query.as_deref().is_none_or(|query| !query.starts_with("verbose")) {
         return line("healthy", checks.into_iter());

@@ -51,7 +51,8 @@ impl Hosts {
 /// The host of `host:port`, `[address]:port` or either without a port.
 fn host_of(authority: &str) -> &str {
     if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split_once(']').map_or("", |(address, _)| address);
+        let is_port = |rest: &str| rest.is_empty() || rest.starts_with(':');
+        return rest.split_once(']').map_or("", |(address, rest)| if is_port(rest) { address } else { "" });
     }
     authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
@@ -106,6 +107,7 @@ mod tests {
             "evil.example:127.0.0.1",
             "",
             "[::1",
+            "[localhost]evil.example",
             "localhost@evil.example",
         ] {
             assert!(foreign(&own, host), "{host}");

@@ -8,14 +8,14 @@ use axum::{
 };
 use tokio::time::Instant;
 
-use super::{Api, answer::typed};
+use super::{SharedApi, answer::typed};
 use crate::{
     engine::{Processor, Reply, Request as Asked, Status},
     metrics::{Form, Metrics, OfLimit, OfProcessor, OfRequest, OfRoute, OfSegment},
 };
 
 /// Counts a request.
-pub async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub async fn count(State(api): State<SharedApi>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or_else(|| "other".into(), |path| path.as_str().into());
     let begun = Instant::now();
     let response = next.run(request).await;
@@ -27,7 +27,7 @@ pub async fn count(State(api): State<Api>, request: Request, next: Next) -> Resp
 }
 
 /// What is known of the state is measured when somebody asks.
-pub async fn show(State(api): State<Api>, headers: HeaderMap) -> Response {
+pub async fn show(State(api): State<SharedApi>, headers: HeaderMap) -> Response {
     let mut me = String::new();
     if let Ok(Reply::Status(status)) = api.answers.call(Asked::Status).await {
         measure(&api.metrics, &status);

@@ -48,8 +48,10 @@ use body::Budget;
 /// Whether this node can do its work, as several checks.
 pub type Health = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
 
+/// What the routes stand on, cloned several times for each request.
+type SharedApi = Arc<Api>;
+
 /// What the routes stand on.
-#[derive(Clone)]
 pub struct Api {
     /// Who answers.
     pub answers: Arc<dyn Answers>,
@@ -71,6 +73,7 @@ impl Api {
 
     /// The router for all of it.
     pub fn router(self) -> Router {
+        let api = Arc::new(self);
         let mut router = Router::new();
         for row in TABLE {
             router = router.route(row.path, route(row));
@@ -84,22 +87,22 @@ impl Api {
             .merge(page::routes())
             .fallback(no_such_route)
             .method_not_allowed_fallback(no_such_method)
-            .layer(axum::middleware::from_fn_with_state(self.clone(), own_site))
-            .layer(axum::middleware::from_fn_with_state(self.clone(), counted))
-            .layer(axum::middleware::from_fn_with_state(self.clone(), metrics::count))
+            .layer(axum::middleware::from_fn_with_state(api.clone(), own_site))
+            .layer(axum::middleware::from_fn_with_state(api.clone(), counted))
+            .layer(axum::middleware::from_fn_with_state(api.clone(), metrics::count))
             .layer(axum::middleware::from_fn(requester::identify))
-            .with_state(self)
+            .with_state(api)
     }
 }
 
-fn route(row: &Row) -> MethodRouter<Api> {
+fn route(row: &Row) -> MethodRouter<SharedApi> {
     let method = match row.method {
         "GET" => MethodFilter::GET,
         "DELETE" => MethodFilter::DELETE,
         _ => MethodFilter::POST,
     };
     let verb = row.verb;
-    let answer = move |State(api): State<Api>,
+    let answer = move |State(api): State<SharedApi>,
                        Extension(requester): Extension<Requester>,
                        path: RawPathParams,
                        RawQuery(query): RawQuery,
@@ -112,7 +115,7 @@ fn route(row: &Row) -> MethodRouter<Api> {
 }
 
 async fn answered(
-    api: Api,
+    api: SharedApi,
     verb: Verb,
     mut call: Call,
     Requester(principal): Requester,
@@ -159,13 +162,13 @@ async fn no_such_method(method: Method, uri: Uri) -> Response {
 }
 
 /// Counts the answer against the budget of all answers, for as long as it waits for its reader.
-async fn counted(State(api): State<Api>, request: Request, next: axum::middleware::Next) -> Response {
+async fn counted(State(api): State<SharedApi>, request: Request, next: axum::middleware::Next) -> Response {
     api.budget.counted(next.run(request).await).await
 }
 
 /// Refuses what a page of another site, open in a browser on this machine, may ask of this server: there is no other
 /// protection yet. Such a page tells its own origin, or has its own name resolve to this machine.
-async fn own_site(State(api): State<Api>, request: Request, next: axum::middleware::Next) -> Response {
+async fn own_site(State(api): State<SharedApi>, request: Request, next: axum::middleware::Next) -> Response {
     if let Some(host) = api.hosts.foreign(request.uri(), request.headers()) {
         let message = format!("the request is addressed to {host:?}, which is no name of this node");
         return failed(&ApiError::new(&codes::OTHER_HOST, message));
@@ -180,8 +183,12 @@ async fn own_site(State(api): State<Api>, request: Request, next: axum::middlewa
 }
 
 fn foreign(headers: &HeaderMap) -> Option<String> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let origin = header("origin")?;
-    let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
-    (header("host") != Some(authority)).then(|| origin.to_owned())
+    let host = headers.get("host").and_then(|value| value.to_str().ok());
+    // One that cannot be read is of another site.
+    let origins = headers.get_all("origin").iter().map(|origin| origin.to_str().unwrap_or("?"));
+    let is_foreign = |origin: &str| {
+        let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
+        host != Some(authority)
+    };
+    origins.into_iter().find(|origin| is_foreign(origin)).map(str::to_owned)
 }

@@ -15,7 +15,7 @@ use futures::stream;
 use serde_json::json;
 
 use super::{
-    Api,
+    SharedApi,
     answer::{failed, typed},
     body::no_room,
 };
@@ -38,7 +38,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The routes of the page.
-pub fn routes() -> Router<Api> {
+pub fn routes() -> Router<SharedApi> {
     let file = |kind: &'static str, text: &'static str| get(async move || served(kind, text));
     Router::new()
         .route("/", get(index))
@@ -50,7 +50,7 @@ pub fn routes() -> Router<Api> {
 
 /// The page with what it shows first, so that nobody looks at an empty one: a picture taken at once shows the state.
 /// What stands in it is data that no browser runs. Where it is not had at once the page asks for it as ever.
-async fn index(State(api): State<Api>) -> Response {
+async fn index(State(api): State<SharedApi>) -> Response {
     let first = tokio::time::timeout(FIRST_WAIT, snapshot(&api)).await;
     let first = first.map_or_else(|_| String::new(), |first| first.map_or_else(|_| String::new(), |s| s.to_string()));
     served("text/html; charset=utf-8", page(&first))
@@ -71,7 +71,7 @@ fn served(kind: &'static str, text: impl Into<Body>) -> Response {
     response
 }
 
-async fn live(State(api): State<Api>) -> Response {
+async fn live(State(api): State<SharedApi>) -> Response {
     let place = match api.budget.stream() {
         Ok(place) => place,
         Err(error) => return failed(&error),
@@ -94,7 +94,7 @@ async fn live(State(api): State<Api>) -> Response {
 }
 
 /// Everything that the page shows.
-async fn snapshot(api: &Api) -> Result<serde_json::Value, ApiError> {
+async fn snapshot(api: &SharedApi) -> Result<serde_json::Value, ApiError> {
     let (status, cluster, processors) = tokio::try_join!(
         api.answers.call(Request::Status),
         api.answers.call(Request::ClusterStatus),
@@ -124,7 +124,7 @@ async fn snapshot(api: &Api) -> Result<serde_json::Value, ApiError> {
 }
 
 /// The last operations on each processor, of those that one page of the list has.
-async fn history(api: &Api) -> BTreeMap<String, Vec<Operation>> {
+async fn history(api: &SharedApi) -> BTreeMap<String, Vec<Operation>> {
     let mut history: BTreeMap<String, Vec<Operation>> = BTreeMap::new();
     let Ok(Reply::Operations(operations)) = api.answers.call(Request::Operations(OperationFilter::default())).await
     else {
