@@ -348,7 +348,9 @@ codes! {
     NOT_ALL_HANDLED = "EV0608" Refused 422 "something was set aside, where everything should be handled",
         "`evener dead-letter list NAME` shows what failed and why; mend it, then `evener dead-letter retry NAME --all`",
         "A processor that has caught up has passed every event: it has handled it, or set it aside because its handler \
-         kept failing. `evener wait caught-up --strict` ends with status 9 where something is set aside.";
+         kept failing, or skipped it. `evener wait caught-up --strict` ends with status 9 if something is set aside or \
+         was skipped ever since the processor was created: `evener operations` shows what people skipped, the logs of \
+         the nodes what a handler or `on_error` did.";
     ANSWER_LOST = "EV0609" Unknown 500 "it was done, and the answer could not be written to standard output",
         "do not take it for a failure: it was done; the message has the answer",
         "The server did what was asked and answered; then standard output refused the answer, as a full disk does. \

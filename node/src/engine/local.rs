@@ -20,7 +20,7 @@ use super::{
     Answers, Reply, Request, Status, change, lag, leader, letters, look, operations, peers::Peers, read, votes,
 };
 use crate::{
-    cloudevent,
+    cloudevent, codes,
     error::{ApiError, Class},
     http::Check,
     log_writer,
@@ -210,6 +210,11 @@ impl Engine {
 
     async fn append(&self, request: append::Request) -> Result<Appended, ApiError> {
         let (begun, metrics) = (Instant::now(), &self.0.metrics);
+        // Nothing would judge them: what adds nothing takes no place in the log.
+        if request.events.is_empty() && !(request.conditions.is_empty() && request.expect.is_empty()) {
+            let why = "the append has conditions or expected revisions, and no event that they could guard";
+            return Err(ApiError::new(&codes::INVALID_APPEND, why));
+        }
         let events = request.events.into_iter().map(cloudevent::identified).collect();
         let request = append::Request { events, ..request };
         let given = given_ids(&request.events);

@@ -211,6 +211,9 @@ async fn conditions_and_expectations_are_answered_with_what_stands_there() {
     let id = event(2, "case-2", "other").id;
     assert!(error.message.contains(&format!("{id} at position 2")), "as its sender wrote it: {}", error.message);
     assert_eq!(error.conflict.unwrap().other[0].id, id);
+    let expect = vec![Expect { stream: "case-0".into(), at: Expected::At(Revision(0)) }];
+    let error = refused(evener_core::append::Request { expect, ..append(vec![]) }).await;
+    assert_eq!(error.code, "EV0205", "nothing would judge it");
     assert_eq!(page(&engine, Read::default()).await.events.len(), 3, "nothing of all that is stored");
     let named = |kind| Event {
         given_id: Some("order 7".into()),

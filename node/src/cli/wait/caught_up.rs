@@ -146,7 +146,7 @@ fn not_all_handled(processor: &Processor) -> Option<ApiError> {
     let (name, unhandled) = (&processor.name, unhandled(processor)?);
     let hint = match processor.set_aside.sequences {
         0 => {
-            "what was skipped is not handled any more: the logs of the nodes say which events those were and why".into()
+            "what was skipped is not handled any more: see `evener operations`, and the logs of the nodes for skips by handlers".into()
         }
         _ => format!("evener dead-letter list {name} shows what failed and why"),
     };
