@@ -20,8 +20,8 @@
 //! fresh one is asked at once. A fresh one that does so does not exist here, or lacks what it needs, as some say on
 //! stdout: the segment waits ([`Verdict::Unable`]).
 //!
-//! The programs of a process are bounded by `programs_max`: 1,024, or an eighth of the files that it may open if that is
-//! less. Segments for which there is none take turns.
+//! The programs of a process are bounded by `programs_max`: 1,024, or an eighth of the files that it may open if that
+//! is less. Segments for which there is none take turns.
 //!
 //! A program that was asked nothing for a while is ended, and so is one whose processor is paused: the next event finds
 //! what is installed by then.

@@ -34,8 +34,8 @@ pub fn decoders() -> Vec<Decoder> {
         Decoder::new("event", event, events),
         Decoder::new("chunk-header", chunk_header, chunk_headers),
         Decoder { memory: 8 * ACCEPTED_MAX, ..Decoder::new("footer", footer, footers) },
-        // An element of a list takes up to 200 bytes in memory where it takes one here, and a list that grows holds twice
-        // as much for a moment.
+        // An element of a list takes up to 200 bytes in memory where it takes one here, and a list that grows holds
+        // twice as much for a moment.
         Decoder { memory: 4 * ACCEPTED_MAX, ..Decoder::new("state", state, states) },
         Decoder { memory: 8 * ACCEPTED_MAX, ..Decoder::new("checkpoint", checkpoint, saved) },
         Decoder::new("identity", |bytes| _ = Identity::read(&disk("identity", bytes)), identities),

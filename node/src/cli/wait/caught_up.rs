@@ -146,7 +146,8 @@ fn not_all_handled(processor: &Processor) -> Option<ApiError> {
     let (name, unhandled) = (&processor.name, unhandled(processor)?);
     let hint = match processor.set_aside.sequences {
         0 => {
-            "what was skipped is not handled any more: see `evener operations`, and the logs of the nodes for skips by handlers".into()
+            "what was skipped is not handled any more: see `evener operations`, and the nodes' logs for handlers' skips"
+                .into()
         }
         _ => format!("evener dead-letter list {name} shows what failed and why"),
     };
