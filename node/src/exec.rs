@@ -228,7 +228,10 @@ async fn retire(place: Weak<Slot>, number: u64, limit: ProgramLimit, idle_wait: 
         let Some(place) = place.upgrade() else { return };
         let mut slot = place.lock().await;
         let own = slot.as_ref().filter(|program| program.number == number);
-        let Some((rested, age)) = own.map(|program| (program.rested(), program.age())) else { return };
+        let Some((rested, age)) = own.map(|program| (program.rested(), program.age())) else {
+            // Perhaps it was called upon in place of a program that is there.
+            return limit.call_next();
+        };
         let idle_left = idle_wait.saturating_sub(rested);
         wait = limit.gives_way_after(age).map_or(idle_left, |left| left.min(idle_left));
         if wait.is_zero() {

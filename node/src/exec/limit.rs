@@ -73,6 +73,13 @@ impl ProgramLimit {
         }
     }
 
+    /// Calls upon another program to give way if a start still waits.
+    pub fn call_next(&self) {
+        if self.0.waiting.load(Relaxed) > 0 {
+            self.0.wanted.notify_one();
+        }
+    }
+
     /// Returns after how much more time a program of this age has to give way; none if no start waits.
     pub fn gives_way_after(&self, age: Duration) -> Option<Duration> {
         (self.0.waiting.load(Relaxed) > 0).then(|| TURN.saturating_sub(age))
