@@ -241,7 +241,7 @@ impl Cluster {
     /// # Errors
     ///
     /// Of the class unknown alone it may have happened: ask again with the same ids.
-    pub async fn append(&self, request: Request) -> Result<Appended, Error> {
+    pub async fn append(&self, request: &Request) -> Result<Appended, Error> {
         self.node.append(request).await
     }
 

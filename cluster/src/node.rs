@@ -1,14 +1,16 @@
 //! One running node: what its tasks and its peers share.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
+    mem::take,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
 use evener_core::{
-    append::{self, Append, Appended, Checked, Refusal, Request},
+    append::{self, Appended, Checked, Refusal, Request, Stamp},
     balance,
     command::{Assign, Command, Entry, Outcome},
     event::Event,
@@ -140,7 +142,7 @@ impl Node {
     }
 
     /// Adds events: all or none.
-    pub async fn append(&self, request: Request) -> Result<Appended, Error> {
+    pub async fn append(&self, request: &Request) -> Result<Appended, Error> {
         self.runs()?;
         let deadline = Instant::now() + self.config.proposer.deadline;
         self.begun(deadline).await?;
@@ -152,9 +154,10 @@ impl Node {
         if !self.ledger.view.state().contexts.contains_key(&context) {
             return Err(Error::new(Class::Invalid, format!("there is no context {context}")));
         }
-        let mut request = request;
+        let mut request = Cow::Borrowed(request);
         if self.ledger.view.state().level < FeatureLevel::SOURCE_IDS {
-            request.events = request.events.into_iter().map(Event::into_bare).collect();
+            let request = request.to_mut();
+            request.events = take(&mut request.events).into_iter().map(Event::into_bare).collect();
         }
         // The reader that the marker is from may have asked a node that is ahead of this one.
         let head = self.events.head(context);
@@ -164,21 +167,22 @@ impl Node {
         loop {
             // Off the path of apply, against all that is applied here: whatever is refused now would be refused
             // at its place in the log too, as the history only grows.
-            let append = match self.check(request).await? {
+            let stamp = match self.check(&request).await? {
                 Checked::Answered(appended) => return Ok(appended),
                 Checked::Refused(refusal) => return Err(refusal.into()),
-                Checked::Passed(append) => append,
+                Checked::Passed(stamp) => stamp,
             };
             // A repetition of what is stored was answered above.
             self.has_room()?;
-            let group = Group::append(context, &append);
-            let (index, outcomes) = self.proposer.propose(group).await?;
+            let (index, outcomes) = self.proposer.propose(Group::append(&request, &stamp)).await?;
             match outcomes.into_iter().next() {
                 Some(Outcome::Appended(appended)) => return Ok(appended),
                 // Too much came between the check and its place: check again, up to that place.
                 Some(Outcome::Refused(Refusal::Retry)) if Instant::now() < deadline => {
                     self.ledger.view.reach(index).await;
-                    request = again(context, with_later_markers(append));
+                    if !request.conditions.is_empty() {
+                        with_later_markers(request.to_mut(), &stamp);
+                    }
                 }
                 Some(Outcome::Refused(refusal)) => return Err(refusal.into()),
                 Some(Outcome::Not(why)) => return Err(why.into()),
@@ -188,18 +192,17 @@ impl Node {
     }
 
     /// Checks an append against all that is applied here. A check that looks far back goes on where it may take long.
-    async fn check(&self, request: Request) -> Result<Checked, Error> {
+    async fn check(&self, request: &Request) -> Result<Checked, Error> {
         let limits = self.ledger.view.state().limits;
-        let context = request.context;
         let (checked, exhausted) = {
             let past = Past::new(self.events.clone(), SHORT_CHECK_PROBES_MAX);
             let checked = append::check(&past, &limits, request);
             (checked, past.is_exhausted())
         };
         match checked {
-            Checked::Passed(append) if exhausted => {
-                let (events, request) = (self.events.clone(), again(context, append));
-                let check = move |cancelled| append::check(&Past::unlimited(events, cancelled), &limits, request);
+            Checked::Passed(_) if exhausted => {
+                let (events, request) = (self.events.clone(), request.clone());
+                let check = move |cancelled| append::check(&Past::unlimited(events, cancelled), &limits, &request);
                 self.searches.run(Turn::First, check).await
             }
             // A reason against it stays one, however much more there is to look at.
@@ -423,17 +426,10 @@ impl Node {
     }
 }
 
-/// The same append with its conditions' markers at where it was checked: nothing before that matches, so it need not be
-/// looked at again.
-fn with_later_markers(mut append: Append) -> Append {
-    for condition in &mut append.conditions {
-        condition.marker = condition.marker.max(append.checked_to);
+/// Moves the markers of the conditions to where they were checked: nothing before that matches, so it need not be looked
+/// at again.
+fn with_later_markers(request: &mut Request, stamp: &Stamp) {
+    for condition in &mut request.conditions {
+        condition.marker = condition.marker.max(stamp.checked_to);
     }
-    append
-}
-
-/// The request that an append was checked from.
-fn again(context: ContextId, append: Append) -> Request {
-    let Append { request, conditions, expect, events, .. } = append;
-    Request { context, request, conditions, expect: expect.into_iter().map(|(expect, _)| expect).collect(), events }
 }

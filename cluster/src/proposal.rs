@@ -7,7 +7,7 @@ use std::sync::{
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use evener_core::{
-    append::Append,
+    append::{Request, Stamp},
     command::{Command, Outcome},
     id::{ContextId, LogIndex, NodeId},
 };
@@ -46,9 +46,10 @@ impl Group {
     }
 
     /// One append.
-    pub fn append(context: ContextId, append: &Append) -> Self {
-        let events = u32::try_from(append.events.len()).unwrap_or(u32::MAX);
-        Self { context, events, repeatable: true, commands: vec![Encoded::append(append)] }
+    pub fn append(request: &Request, stamp: &Stamp) -> Self {
+        let events = u32::try_from(request.events.len()).unwrap_or(u32::MAX);
+        let commands = vec![Encoded::append(request, stamp)];
+        Self { context: request.context, events, repeatable: true, commands }
     }
 
     /// Bytes that it takes of an entry.

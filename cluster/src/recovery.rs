@@ -91,7 +91,10 @@ impl Ledger {
 
     /// An entry was applied: its events can be found from now on.
     pub fn learn(&self, index: LogIndex, recorded: Timestamp, entry: &Entry, outcomes: &[Outcome]) {
-        self.index.apply(index, recorded, entry, outcomes);
+        self.view.look(|state, _| {
+            let digest = |position| state.digest(entry.context, position);
+            self.index.apply(index, recorded, entry, outcomes, digest);
+        });
     }
 
     /// Entries were applied: the journal may seal what they are in, and the mark moves.

@@ -74,10 +74,10 @@ async fn one_node_appends_and_finds_it_again_after_a_restart() {
     let node = start(founder(), &disk).await;
     assert_eq!(node.me(), NodeId(1));
     for id in 1..=10 {
-        let appended = node.append(event("s", id)).await.unwrap();
+        let appended = node.append(&event("s", id)).await.unwrap();
         assert_eq!((appended.first, appended.repeated), (Position(id as u64 - 1), false));
     }
-    let again = node.append(event("s", 4)).await.unwrap();
+    let again = node.append(&event("s", 4)).await.unwrap();
     assert_eq!((again.first, again.repeated), (Position(3), true));
     let chain = node.state().chain;
     node.shutdown().await;
@@ -86,11 +86,11 @@ async fn one_node_appends_and_finds_it_again_after_a_restart() {
     until("the session begins anew", || node.session().borrow().is_some()).await;
     assert_eq!(node.state().head(ContextId::DEFAULT), Position(10));
     assert_ne!(node.state().chain, chain, "a session has begun since");
-    assert_eq!(node.append(event("s", 10)).await.unwrap().first, Position(9));
+    assert_eq!(node.append(&event("s", 10)).await.unwrap().first, Position(9));
     let mut wrong = event("s", 11);
     wrong.expect = vec![Expect { stream: "s".into(), at: Expected::At(Revision(3)) }];
-    assert_eq!(node.append(wrong).await.unwrap_err().class, Class::Conflict);
-    assert_eq!(node.append(event("s", 11)).await.unwrap().first, Position(10));
+    assert_eq!(node.append(&wrong).await.unwrap_err().class, Class::Conflict);
+    assert_eq!(node.append(&event("s", 11)).await.unwrap().first, Position(10));
     assert_eq!(node.status().role, Role::Leader);
     node.shutdown().await;
 }
@@ -135,7 +135,7 @@ async fn same(nodes: &[Cluster]) {
 async fn three_nodes_append_lose_their_leader_and_go_on() {
     let (mut nodes, disks) = three().await;
     for (id, node) in (1..).zip(&nodes) {
-        assert_eq!(node.append(event("s", id)).await.unwrap().first, Position(id as u64 - 1));
+        assert_eq!(node.append(&event("s", id)).await.unwrap().first, Position(id as u64 - 1));
     }
     for node in &nodes {
         node.barrier().await.unwrap();
@@ -147,15 +147,15 @@ async fn three_nodes_append_lose_their_leader_and_go_on() {
     nodes.remove(lost).kill().await;
     for id in 4..=6 {
         let node = &nodes[id as usize % 2];
-        assert_eq!(node.append(event("s", id)).await.unwrap().first, Position(id as u64 - 1));
+        assert_eq!(node.append(&event("s", id)).await.unwrap().first, Position(id as u64 - 1));
     }
     until("the lost node's session has ended", || nodes[0].state().sessions.len() == 2).await;
 
     nodes.push(start(config(lost as u64 + 1), &disks[lost]).await);
     vote(&nodes, 3).await;
     let last = nodes.last().unwrap();
-    assert_eq!(last.append(event("s", 2)).await.unwrap().first, Position(1));
-    assert_eq!(last.append(event("s", 7)).await.unwrap().first, Position(6));
+    assert_eq!(last.append(&event("s", 2)).await.unwrap().first, Position(1));
+    assert_eq!(last.append(&event("s", 7)).await.unwrap().first, Position(6));
     for node in &nodes {
         node.barrier().await.unwrap();
     }

@@ -89,7 +89,8 @@ async fn a_leader_cut_off_acknowledges_nothing_and_reads_nothing_stale() {
         sea.store(cut, 1, 100).await;
         let others: Vec<String> = sea.up.keys().filter(|nth| **nth != cut).map(|nth| host(*nth)).collect();
         sea.net.partition(&[&host(cut)], &others.iter().map(String::as_str).collect::<Vec<_>>());
-        let lost = sea.node(cut).append(event("s", 2, 100));
+        let request = event("s", 2, 100);
+        let lost = sea.node(cut).append(&request);
         let read = sea.node(cut).barrier();
         let (lost, read, stored) = tokio::join!(lost, read, sea.store(asks, 3, 100));
         assert_eq!(lost.unwrap_err().class, Class::Unknown);
@@ -119,7 +120,7 @@ async fn a_leader_without_a_majority_begins_nothing_and_says_so_soon() {
     let last = node.status().last;
     for round in 0..5 {
         let start = Instant::now();
-        let stored = async { node.append(event("s", 2, 100)).await.unwrap_err() };
+        let stored = async { node.append(&event("s", 2, 100)).await.unwrap_err() };
         let read = async { node.barrier().await.unwrap_err() };
         let changed = async { node.propose(Command::Remove(NodeId(leads % 3 + 1))).await.unwrap_err() };
         let (stored, read, changed) = tokio::join!(stored, read, changed);
@@ -149,7 +150,7 @@ async fn a_leader_whose_majority_is_killed_ends_no_session_and_goes_on_when_one_
     }
     sleep(Duration::from_millis(500)).await;
     let start = Instant::now();
-    let error = sea.node(leads).append(event("s", 1, 100)).await.unwrap_err();
+    let error = sea.node(leads).append(&event("s", 1, 100)).await.unwrap_err();
     assert_eq!(error.class, Class::Overloaded, "{error}");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     sleep(Duration::from_secs(30)).await;
@@ -419,9 +420,9 @@ async fn a_minority_says_so_and_the_majority_goes_on() {
     for nth in [1, 2, 3].into_iter().filter(|nth| *nth != alone) {
         sea.kill(nth).await;
     }
-    let error = sea.node(alone).append(event("s", 1, 100)).await.unwrap_err();
+    let error = sea.node(alone).append(&event("s", 1, 100)).await.unwrap_err();
     assert!(matches!(error.class, Class::Unknown | Class::Overloaded), "{error:?}");
-    let error = sea.node(alone).append(event("s", 2, 100)).await.unwrap_err();
+    let error = sea.node(alone).append(&event("s", 2, 100)).await.unwrap_err();
     assert!(error.to_string().contains("majority"), "{error}");
     assert!(sea.node(alone).barrier().await.is_err());
     let back = [1, 2, 3].into_iter().find(|nth| *nth != alone).unwrap();

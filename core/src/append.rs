@@ -151,11 +151,30 @@ pub enum Refusal {
     },
 }
 
+/// What a request was checked against.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The head of the history.
+    pub checked_to: Position,
+    /// The revision of each stream that the request expects something of, in the order of the request.
+    pub heads: Vec<Option<Revision>>,
+}
+
+impl Append {
+    /// Joins a request and what it was checked against.
+    #[must_use]
+    pub fn new(request: Request, stamp: Stamp) -> Self {
+        let Request { request, conditions, expect, events, .. } = request;
+        let expect = expect.into_iter().zip(stamp.heads).collect();
+        Self { request, checked_to: stamp.checked_to, conditions, expect, events }
+    }
+}
+
 /// What a check says of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checked {
     /// Nothing speaks against it up to `checked_to`: it may go into the log.
-    Passed(Append),
+    Passed(Stamp),
     /// It needs no place in the log: it stands there already, or adds nothing.
     Answered(Appended),
     /// It is wrong already.
@@ -164,13 +183,13 @@ pub enum Checked {
 
 /// Judges a request against everything before the history's head. Off the append path; may take its time.
 #[must_use]
-pub fn check(history: &impl History, limits: &Limits, request: Request) -> Checked {
+pub fn check(history: &impl History, limits: &Limits, request: &Request) -> Checked {
     let context = request.context;
     let checked_to = history.head(context);
     if request.events.is_empty() {
         return Checked::Answered(Appended { first: checked_to, next: checked_to, repeated: false });
     }
-    if let Err(refusal) = within(limits, &request) {
+    if let Err(refusal) = within(limits, request) {
         return Checked::Refused(refusal);
     }
     match repetition(&request.events, |event| stored(history, context, event)) {
@@ -190,16 +209,15 @@ pub fn check(history: &impl History, limits: &Limits, request: Request) -> Check
             return Checked::Refused(Refusal::Conflict { condition: nth, position, kind });
         }
     }
-    let mut expect = Vec::with_capacity(request.expect.len());
-    for wanted in request.expect {
+    let mut heads = Vec::with_capacity(request.expect.len());
+    for wanted in &request.expect {
         let head = history.stream_head(context, &wanted.stream);
         if !wanted.at.may_become(head) {
             return Checked::Refused(wanted.refused(head));
         }
-        expect.push((wanted, head));
+        heads.push(head);
     }
-    let Request { request, conditions, events, .. } = request;
-    Checked::Passed(Append { request, checked_to, conditions, expect, events })
+    Checked::Passed(Stamp { checked_to, heads })
 }
 
 /// Judges a checked append at its place in the log, from memory. `Ok(None)` means: store it now.

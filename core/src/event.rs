@@ -109,6 +109,12 @@ impl Event {
         Uuid::try_parse(given).ok().filter(|id| *id != self.id)
     }
 
+    /// Whether an id can have been made from a source and a given id: a UUIDv5.
+    #[must_use]
+    pub fn may_be_derived(id: Uuid) -> bool {
+        id.get_version_num() == 5
+    }
+
     /// Returns the event as it was stored before ids followed from the source as well: what an older member can read.
     #[must_use]
     pub fn into_bare(self) -> Self {

@@ -207,6 +207,12 @@ impl State {
         self.contexts.get(&context).map_or(Position(0), Context::head)
     }
 
+    /// Returns the digest of an event that was added a moment ago; none once the tail has forgotten it.
+    #[must_use]
+    pub fn digest(&self, context: ContextId, position: Position) -> Option<u64> {
+        self.contexts.get(&context)?.tail.digest(position)
+    }
+
     /// A processor by its name.
     #[must_use]
     pub fn processor(&self, name: &str) -> Option<&Processor> {

@@ -25,7 +25,11 @@ const UNPREPARED_COMPARISONS_MAX: usize = 256;
 pub struct Tail {
     start: Position,
     events: VecDeque<Trace>,
-    ids: BTreeMap<Uuid, Position>,
+    /// By number: two of these are compared in two steps.
+    ids: BTreeMap<u128, Position>,
+    /// How many of the ids cannot be derived from a source and a given id: mostly none, and then nobody's bare UUID has
+    /// to be looked up.
+    bare: usize,
     bytes: u64,
 }
 
@@ -62,9 +66,10 @@ struct Remembered {
 
 impl From<Remembered> for Tail {
     fn from(Remembered { start, events }: Remembered) -> Self {
-        let ids = (start.0..).zip(&events).map(|(position, trace)| (trace.id, Position(position))).collect();
+        let ids = (start.0..).zip(&events).map(|(position, trace)| (trace.id.as_u128(), Position(position))).collect();
+        let bare = events.iter().filter(|trace| !Event::may_be_derived(trace.id)).count();
         let bytes = events.iter().map(Trace::bytes).sum();
-        Self { start, events, ids, bytes }
+        Self { start, events, ids, bare, bytes }
     }
 }
 
@@ -96,13 +101,15 @@ impl Tail {
             kind: event.kind.clone(),
             tags: event.tags.clone(),
         };
-        self.ids.insert(trace.id, self.head());
+        self.ids.insert(trace.id.as_u128(), self.head());
+        self.bare += usize::from(!Event::may_be_derived(trace.id));
         self.bytes += trace.bytes();
         self.events.push_back(trace);
         while self.events.len() > events_max as usize || self.bytes > u64::from(bytes_max) {
             let oldest = self.events.pop_front().expect("what is beyond a limit is at least one event");
             self.bytes -= oldest.bytes();
-            self.ids.remove(&oldest.id);
+            self.ids.remove(&oldest.id.as_u128());
+            self.bare -= usize::from(!Event::may_be_derived(oldest.id));
             self.start = self.start.next();
         }
     }
@@ -110,9 +117,18 @@ impl Tail {
     /// Where an id stands among the remembered events, and the digest of its event.
     #[must_use]
     pub fn id(&self, id: Uuid) -> Option<(Position, u64)> {
-        let position = *self.ids.get(&id)?;
-        let nth = usize::try_from(position.0 - self.start.0).ok()?;
-        self.events.get(nth).map(|trace| (position, trace.digest))
+        if self.bare == 0 && !Event::may_be_derived(id) {
+            return None;
+        }
+        let position = *self.ids.get(&id.as_u128())?;
+        self.digest(position).map(|digest| (position, digest))
+    }
+
+    /// Returns the digest of the remembered event at a position.
+    #[must_use]
+    pub fn digest(&self, position: Position) -> Option<u64> {
+        let nth = usize::try_from(position.0.checked_sub(self.start.0)?).ok()?;
+        self.events.get(nth).map(|trace| trace.digest)
     }
 
     /// The last remembered event at or after `from` that `criteria` match.

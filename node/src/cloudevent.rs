@@ -31,7 +31,8 @@ use evener_core::{
     time::Timestamp,
 };
 use serde_json::value::RawValue;
-use uuid::Uuid;
+use sha1::{Digest as _, Sha1};
+use uuid::{Builder, Uuid};
 
 use self::read::{read, text};
 pub use self::{
@@ -126,25 +127,33 @@ pub fn stored_to_json(stored: &Stored) -> String {
 /// is two events, as are two ids that differ in case.
 #[must_use]
 pub fn derived_id(source: &str, given: &str) -> Uuid {
-    Uuid::new_v5(&NAMESPACE, &[source.as_bytes(), &[0], given.as_bytes()].concat())
+    uuid_v5([source.as_bytes(), &[0], given.as_bytes()])
 }
 
-/// Returns the event as it is once it has been written and read again: one that has only a UUID has this UUID as the id
+/// Returns the UUIDv5 of these bytes, one after the other, in the namespace of Evener. `sha1` takes the instructions of
+/// the processor, which is three times as fast as what `uuid` brings for it.
+fn uuid_v5<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> Uuid {
+    let mut sha1 = Sha1::new_with_prefix(NAMESPACE);
+    parts.into_iter().for_each(|part| sha1.update(part));
+    let hash: [u8; 20] = sha1.finalize().into();
+    let [first @ .., _, _, _, _] = hash;
+    Builder::from_sha1_bytes(first).into_uuid()
+}
+
+/// Makes the event what it is once it has been written and read again: one that has only a UUID has this UUID as the id
 /// that its producer gave it.
-#[must_use]
-pub fn identified(event: Event) -> Event {
-    if event.given_id.is_some() {
-        return event;
+pub fn identify(event: &mut Event) {
+    if event.given_id.is_none() {
+        let given = event.id.to_string();
+        event.id = derived_id(&event.source, &given);
+        event.given_id = Some(given);
     }
-    let given = event.id.to_string();
-    Event { id: derived_id(&event.source, &given), given_id: Some(given), ..event }
 }
 
 /// The request id of an append that names none: the UUIDv5 of its events' ids, one after the other.
 #[must_use]
 pub fn request_id(events: &[Event]) -> Uuid {
-    let ids: Vec<u8> = events.iter().flat_map(|event| *event.id.as_bytes()).collect();
-    Uuid::new_v5(&NAMESPACE, &ids)
+    uuid_v5(events.iter().map(|event| &event.id.as_bytes()[..]))
 }
 
 /// JSON has raw line ends only between its tokens.

@@ -7,7 +7,7 @@
 use std::{fs, hint::black_box, time::Instant};
 
 use evener_core::{
-    append::Append,
+    append::{Request, Stamp},
     event::{DataKind, Event},
     id::Position,
 };
@@ -23,14 +23,15 @@ const FORMS: [&str; 3] = ["version 0: values in order", "version 1: fields befor
 
 fn main() {
     let rounds = std::env::args().nth(1).map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"));
-    let append = Append { events: (0..EVENTS).map(event).collect(), checked_to: Position(1_000), ..Append::default() };
+    let append = Request { events: (0..EVENTS).map(event).collect(), ..Request::default() };
+    let stamp = Stamp { checked_to: Position(1_000), heads: vec![] };
     let version_0 = || {
-        let encoded = Encoded::append(&append);
+        let encoded = Encoded::append(&append, &stamp);
         assert!(black_box(encoded.decode()).is_ok());
         encoded.bytes()
     };
     let version_1 = || {
-        let (kind, body) = in_version_1(&append);
+        let (kind, body) = in_version_1(&append, &stamp);
         let encoded = Encoded::from_parts(kind, body.into());
         assert!(black_box(encoded.decode()).is_ok());
         encoded.bytes()
@@ -80,8 +81,8 @@ fn event(number: u128) -> Event {
 }
 
 /// As a command is written that has a field: the body is moved behind it.
-fn in_version_1(append: &Append) -> (u16, Vec<u8>) {
-    let encoded = Encoded::append(append);
+fn in_version_1(append: &Request, stamp: &Stamp) -> (u16, Vec<u8>) {
+    let encoded = Encoded::append(append, stamp);
     let (kind, body) = encoded.parts();
     let mut out = Vec::with_capacity(body.len() + 1);
     out.push(0);

@@ -50,7 +50,8 @@ fn main() {
             let events = Payload::parse(&payload).expect("it was just encoded");
             events.appends().flatten().map(|(_, events)| events.len()).sum::<usize>()
         });
-        applying.of(ENTRY_APPENDS, || index.apply(LogIndex(number + 1), Timestamp(number), &entry, &outcomes));
+        applying
+            .of(ENTRY_APPENDS, || index.apply(LogIndex(number + 1), Timestamp(number), &entry, &outcomes, |_| None));
         pushing.of(ENTRY_APPENDS, || pushed.extend((0..ENTRY_APPENDS).flat_map(|nth| [number, nth, 0, 0, 0])));
         write(&journal, number, payload.clone());
         payloads.push(payload);

@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 
 use crate::{
     codec::{DecodeError, Payload},
-    index::context::{Added, Context},
+    index::context::{Added, Context, Known},
 };
 
 pub use self::{
@@ -79,13 +79,21 @@ pub enum ApplyError {
 }
 
 impl Index {
-    /// Adds what `apply` stored of the entry. `recorded` is the state's time after it. An entry that is indexed
-    /// already changes nothing, so that a log may be applied again from an older checkpoint.
+    /// Adds what `apply` stored of the entry. `recorded` is the state's time after it; `digest` returns the digest of
+    /// an event at its position where the state still knows it. An entry that is indexed already changes nothing, so
+    /// that a log may be applied again from an older checkpoint.
     ///
     /// # Panics
     ///
     /// If events are missing before it: then the caller applied entries out of order.
-    pub fn apply(&self, index: LogIndex, recorded: Timestamp, entry: &Entry, outcomes: &[Outcome]) {
+    pub fn apply(
+        &self,
+        index: LogIndex,
+        recorded: Timestamp,
+        entry: &Entry,
+        outcomes: &[Outcome],
+        digest: impl Fn(Position) -> Option<u64>,
+    ) {
         debug_assert_eq!(entry.commands.len(), outcomes.len(), "every command has its outcome");
         let mut stored = Vec::new();
         for (number, (command, outcome)) in (0..).zip(entry.commands.iter().zip(outcomes)) {
@@ -94,11 +102,9 @@ impl Index {
                 && !append.events.is_empty()
             {
                 debug_assert_eq!(at.next.0 - first.0, append.events.len() as u64, "an append is all or nothing");
-                stored.push(Added {
-                    first: *first,
-                    command: number,
-                    events: append.events.iter().map(Into::into).collect(),
-                });
+                let events = (first.0..).zip(&append.events);
+                let events = events.map(|(at, event)| Known::new(event, digest(Position(at)))).collect();
+                stored.push(Added { first: *first, command: number, events });
             }
         }
         self.add(index, recorded, entry.context, stored).expect("entries are applied in the order of the log");
@@ -132,7 +138,7 @@ impl Index {
         let stored = events.iter().map(|(command, events)| {
             let first = next;
             next = Position(first.0 + events.len() as u64);
-            Added { first, command: *command, events: events.iter().map(Into::into).collect() }
+            Added { first, command: *command, events: events.iter().map(|event| Known::new(event, None)).collect() }
         });
         let stored = stored.collect();
         self.add(index, recorded, payload.context, stored)

@@ -15,7 +15,7 @@
 
 use bytes::Bytes;
 use evener_core::{
-    append::{Append, Condition, Expect},
+    append::{Append, Condition, Expect, Request, Stamp},
     command::{Command, Entry},
     event::Event,
     id::{ContextId, Position, Revision},
@@ -127,11 +127,13 @@ impl Encoded {
         Self { kind, body: body.into() }
     }
 
-    /// Encodes the append, without a copy of it.
+    /// Encodes the append of a request that was checked, without a copy of it.
     #[must_use]
-    pub fn append(append: &Append) -> Self {
+    pub fn append(request: &Request, stamp: &Stamp) -> Self {
+        let Request { request, conditions, expect, events, .. } = request;
+        let expect: Vec<_> = expect.iter().zip(stamp.heads.iter().copied()).collect();
         let mut body = Vec::new();
-        put_append(&mut body, append);
+        put_append(&mut body, *request, stamp.checked_to, conditions, &expect, events);
         Self { kind: KIND_APPEND, body: body.into() }
     }
 
@@ -372,24 +374,31 @@ impl<'p> AppendBody<'p> {
 
 type Terms = (Vec<Condition>, Vec<(Expect, Option<Revision>)>);
 
-fn put_append(out: &mut Vec<u8>, append: &Append) {
+fn put_append(
+    out: &mut Vec<u8>,
+    request: Uuid,
+    checked_to: Position,
+    conditions: &[Condition],
+    expect: &[(&Expect, Option<Revision>)],
+    events: &[Event],
+) {
     // What attributes take beside their bytes is a guess; the vector grows where it is wrong.
-    out.reserve(REQUEST + 16 + append.events.iter().map(|event| event.size() + 24).sum::<usize>());
+    out.reserve(REQUEST + 16 + events.iter().map(|event| event.size() + 24).sum::<usize>());
     let mut terms = Vec::new();
-    if !append.conditions.is_empty() || !append.expect.is_empty() {
-        put(&mut terms, &(&append.conditions, &append.expect));
+    if !conditions.is_empty() || !expect.is_empty() {
+        put(&mut terms, &(conditions, expect));
     }
-    out.extend_from_slice(append.request.as_bytes());
-    for number in [append.checked_to.0, terms.len() as u64, append.events.len() as u64] {
+    out.extend_from_slice(request.as_bytes());
+    for number in [checked_to.0, terms.len() as u64, events.len() as u64] {
         varint::encode(number, out);
     }
     let ends_at = out.len();
-    out.resize(ends_at + append.events.len().saturating_sub(1) * APPEND_ROW, 0);
+    out.resize(ends_at + events.len().saturating_sub(1) * APPEND_ROW, 0);
     out.extend_from_slice(&terms);
     let from = out.len();
-    for (nth, event) in append.events.iter().enumerate() {
+    for (nth, event) in events.iter().enumerate() {
         put_event(out, event);
-        if nth + 1 < append.events.len() {
+        if nth + 1 < events.len() {
             let end = count32(out.len() - from);
             out[ends_at + nth * APPEND_ROW..][..APPEND_ROW].copy_from_slice(&end.to_le_bytes());
         }

@@ -135,7 +135,7 @@ impl Log {
     pub fn index(&self) -> Index {
         let built = Index::default();
         for (index, recorded, entry, outcomes) in &self.entries {
-            built.apply(*index, *recorded, entry, outcomes);
+            built.apply(*index, *recorded, entry, outcomes, |_| None);
         }
         built
     }

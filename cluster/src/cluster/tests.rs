@@ -160,7 +160,7 @@ impl World {
     }
 
     async fn append(&self, nth: u64, id: u128) -> Result<Position, Error> {
-        self.nodes[&nth].append(event(id)).await.map(|appended| appended.first)
+        self.nodes[&nth].append(&event(id)).await.map(|appended| appended.first)
     }
 }
 
@@ -386,7 +386,7 @@ async fn a_restart_begins_with_the_checkpoint_and_chunks_that_are_sealed() {
     for id in 0..40 {
         let mut request = event(id);
         request.events[0].data = vec![7; bytes as usize];
-        world.nodes[&2].append(request).await.unwrap();
+        world.nodes[&2].append(&request).await.unwrap();
     }
     assert!(world.nodes[&1].node.journal.chunks().iter().filter(|chunk| chunk.hash.is_some()).count() > 5);
     for nth in 1..=3 {
@@ -399,7 +399,7 @@ async fn a_restart_begins_with_the_checkpoint_and_chunks_that_are_sealed() {
     for id in 0..40 {
         let mut request = event(id);
         request.events[0].data = vec![7; bytes as usize];
-        let appended = world.nodes[&(1 + id as u64 % 3)].append(request).await.unwrap();
+        let appended = world.nodes[&(1 + id as u64 % 3)].append(&request).await.unwrap();
         assert_eq!((appended.first, appended.repeated), (Position(id as u64), true));
     }
     assert_eq!(world.append(3, 99).await.unwrap(), Position(40));

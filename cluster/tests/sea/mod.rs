@@ -182,7 +182,7 @@ impl Sea {
     pub async fn store(&self, nth: u64, id: u128, bytes: usize) -> Appended {
         let start = Instant::now();
         loop {
-            match self.node(nth).append(event("s", id, bytes)).await {
+            match self.node(nth).append(&event("s", id, bytes)).await {
                 Ok(appended) => return appended,
                 Err(error) => {
                     assert!(matches!(error.class, Class::Unknown | Class::Overloaded), "{error:?}");

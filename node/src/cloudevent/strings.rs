@@ -37,6 +37,9 @@ pub(super) fn check(event: &Event) -> Result<(), Error> {
 }
 
 fn allowed(name: &str, text: &str) -> Result<(), Error> {
+    if is_plain(text) {
+        return Ok(());
+    }
     match text.chars().find(|c| is_forbidden(*c)) {
         None => Ok(()),
         Some(c) => {
@@ -44,6 +47,21 @@ fn allowed(name: &str, text: &str) -> Result<(), Error> {
             Err(Error::wrong(name, why))
         }
     }
+}
+
+/// Whether the text consists of printable ASCII characters alone, as most do. Looks at eight bytes at a time.
+fn is_plain(text: &str) -> bool {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    // The highest bit of a byte is set in it, or by the addition at 0x7f, or by the subtraction below 0x20. What is
+    // carried comes from a byte that is itself not plain.
+    let not_plain = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        (word | word.wrapping_add(u64::from_le_bytes([1; 8])) | word.wrapping_sub(u64::from_le_bytes([b' '; 8])))
+            & u64::from_le_bytes([0x80; 8])
+    };
+    words.iter().fold(not_plain(&last), |found, word| found | not_plain(word)) == 0
 }
 
 /// A control character, or a noncharacter of Unicode.
@@ -74,6 +92,17 @@ mod tests {
         }
         // Half of a surrogate pair is no character at all.
         assert!(from_json(r#"{"id":"\ud800","source":"x","type":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn plain_texts_are_those_of_printable_ascii() {
+        for byte in 0..=0x7f_u8 {
+            for (before, after) in [(0, 0), (3, 9), (7, 0), (8, 1), (15, 16)] {
+                let text = format!("{}{}{}", "~".repeat(before), char::from(byte), " ".repeat(after));
+                assert_eq!(super::is_plain(&text), (b' '..=b'~').contains(&byte), "{text:?}");
+            }
+        }
+        assert!(super::is_plain("") && !super::is_plain("abcdefghé") && !super::is_plain("\u{80}"));
     }
 
     #[test]

@@ -208,17 +208,15 @@ impl Engine {
         of
     }
 
-    async fn append(&self, request: append::Request) -> Result<Appended, ApiError> {
+    async fn append(&self, mut request: append::Request) -> Result<Appended, ApiError> {
         let (begun, metrics) = (Instant::now(), &self.0.metrics);
         // Nothing would judge them: what adds nothing takes no place in the log.
         if request.events.is_empty() && !(request.conditions.is_empty() && request.expect.is_empty()) {
             let why = "the append has conditions or expected revisions, and no event that they could guard";
             return Err(ApiError::new(&codes::INVALID_APPEND, why));
         }
-        let events = request.events.into_iter().map(cloudevent::identified).collect();
-        let request = append::Request { events, ..request };
-        let given = given_ids(&request.events);
-        let answer = self.cluster().append(request).await;
+        request.events.iter_mut().for_each(cloudevent::identify);
+        let answer = self.cluster().append(&request).await;
         metrics.append_time.observe(begun.elapsed().as_secs_f64());
         match answer {
             Ok(appended) => {
@@ -229,7 +227,7 @@ impl Engine {
             }
             Err(error) => {
                 metrics.refused.inc();
-                Err(self.told(error).named(&given))
+                Err(self.told(error).named(&given_ids(&request.events)))
             }
         }
     }

@@ -4,7 +4,6 @@ use evener_core::{
     append::{self, Condition, Expect, Expected},
     command::Selection,
     criteria::{Criteria, Criterion},
-    event::Event,
     id::{ComponentId, Position, Revision, SegmentId},
 };
 use uuid::Uuid;
@@ -26,7 +25,9 @@ fn append() -> append::Request {
             expect("b", Expected::At(Revision(7))),
             expect("c", Expected::Any),
         ],
-        events: vec![cloudevent::identified(Event { source: "s".into(), kind: "t".into(), ..Event::default() })],
+        events: vec![
+            cloudevent::from_json(r#"{"id":"00000000-0000-0000-0000-000000000000","source":"s","type":"t"}"#).unwrap(),
+        ],
         ..append::Request::default()
     }
 }

@@ -33,9 +33,11 @@ pub struct Known<'e> {
     digest: u64,
 }
 
-impl<'e> From<&'e Event> for Known<'e> {
-    fn from(event: &'e Event) -> Self {
-        Self { event, digest: event.digest() }
+impl<'e> Known<'e> {
+    /// Takes the digest of the event if it is not known.
+    pub fn new(event: &'e Event, digest: Option<u64>) -> Self {
+        debug_assert!(digest.is_none_or(|digest| digest == event.digest()), "a digest is of the event's content");
+        Self { event, digest: digest.unwrap_or_else(|| event.digest()) }
     }
 }
 
@@ -48,6 +50,8 @@ pub struct Context {
     kinds: Names<Box<str>, Kind>,
     kind_names: Vec<Arc<str>>,
     ids: Names<Id, Spot>,
+    /// Whether one of the ids cannot be derived from a source and a given id.
+    has_bare_ids: bool,
     /// Of each event: the number of its type.
     kind_of: Vec<u32>,
     /// Of each event: the digest of its content.
@@ -113,6 +117,7 @@ impl Context {
             (Kind { number, postings: Postings::new(at) }, number)
         };
         let number = self.kinds.upsert(event.kind.as_str(), known_kind, new_kind);
+        self.has_bare_ids |= !Event::may_be_derived(event.id);
         self.ids.upsert(&Id(event.id.into_bytes()), |_| debug_assert!(false, "ids are unique (P3)"), || (at, ()));
         self.kind_of.push(number);
         self.digest_of.push(known.digest);
@@ -150,6 +155,9 @@ impl Context {
 
     /// Where an id stands, and the digest of what bears it.
     pub fn event_id(&self, id: Uuid) -> Option<(Position, u64)> {
+        if !self.has_bare_ids && !Event::may_be_derived(id) {
+            return None;
+        }
         let at = *self.ids.get(&Id(id.into_bytes()))?;
         Some((Position(u64::from(at)), self.digest_of[at as usize]))
     }

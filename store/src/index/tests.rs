@@ -103,7 +103,7 @@ proptest! {
         let index = Index::default();
         let mut view = index.view();
         for (nth, (at, recorded, entry, outcomes)) in log.entries.iter().enumerate() {
-            index.apply(*at, *recorded, entry, outcomes);
+            index.apply(*at, *recorded, entry, outcomes, |_| None);
             if nth < moment {
                 view = index.view();
             }
@@ -145,7 +145,7 @@ proptest! {
         }
         // The log may be applied once more, from an older checkpoint.
         for (index, recorded, entry, outcomes) in &log.entries {
-            rebuilt.apply(*index, *recorded, entry, outcomes);
+            rebuilt.apply(*index, *recorded, entry, outcomes, |_| None);
         }
         prop_assert_eq!(rebuilt.head(ContextId(0)), applied.head(ContextId(0)));
     }

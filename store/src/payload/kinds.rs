@@ -65,7 +65,10 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
     let (from, mut fields) = (out.len(), Fields::default());
     match command {
         Command::Found(found) => put_found(out, &mut fields, found),
-        Command::Append(append) => put_append(out, append),
+        Command::Append(append) => {
+            let expect: Vec<_> = append.expect.iter().map(|(expect, head)| (expect, *head)).collect();
+            put_append(out, append.request, append.checked_to, &append.conditions, &expect, &append.events);
+        }
         Command::Advance(advance) => put(out, advance),
         Command::Admit(admit) => put(out, admit),
         Command::Remove(node) => put(out, node),

@@ -299,8 +299,10 @@ fn a_given_id_comes_back_as_it_was_and_a_uuid_takes_sixteen_bytes() {
 #[test]
 fn an_event_alone_costs_few_bytes() {
     let event = Event { kind: "k".into(), source: "s".into(), data: vec![1; 200], ..Event::default() };
-    let append = Append { checked_to: Position(100_000_000), events: vec![event.clone()], ..Append::default() };
-    let encoded = Encoded::append(&append);
+    let request = Request { events: vec![event.clone()], ..Request::default() };
+    let stamp = Stamp { checked_to: Position(100_000_000), heads: vec![] };
+    let encoded = Encoded::append(&request, &stamp);
+    assert_eq!(encoded.parts(), Encoded::new(&Command::Append(Append::new(request, stamp))).parts());
     assert_eq!(encoded.bytes() - event.size(), 33, "what an event costs beside its own bytes");
 }
 

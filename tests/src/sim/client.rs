@@ -110,7 +110,7 @@ impl Writer {
         let call = self.scene.history.lock().made(request.clone());
         loop {
             if let Some(process) = machine.process()
-                && let Ok(stored) = process.cluster.append(request.clone()).await
+                && let Ok(stored) = process.cluster.append(&request).await
             {
                 let answer = Answer::Stored(Appended { repeated: false, ..stored });
                 self.tell(call, &answer);
@@ -184,7 +184,7 @@ impl Writer {
     async fn ask_once(&mut self, request: &Request) -> Option<Result<Appended, Error>> {
         let process = self.dice.pick(&self.scene.machines).process()?;
         tokio::select! {
-            answer = timeout(ANSWER_WAIT, process.cluster.append(request.clone())) => answer.ok(),
+            answer = timeout(ANSWER_WAIT, process.cluster.append(request)) => answer.ok(),
             () = process.dead.cancelled() => None,
         }
     }

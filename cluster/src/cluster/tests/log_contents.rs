@@ -19,7 +19,8 @@ fn unreadable() -> Encoded {
     let item = Criterion { types: vec![String::new(); 256], tags: vec![] };
     let condition = Condition { criteria: Criteria(vec![item; 33]), marker: Position(0) };
     let Request { events, .. } = event(1);
-    let encoded = Encoded::append(&Append { conditions: vec![condition; 64], events, ..Append::default() });
+    let encoded =
+        Encoded::new(&Command::Append(Append { conditions: vec![condition; 64], events, ..Append::default() }));
     assert!(encoded.decode().is_err() && encoded.bytes() < codec::ENTRY_BYTES_MAX);
     encoded
 }
@@ -58,7 +59,7 @@ async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
     let readable = Request { request: Uuid::nil(), ..event(3) };
     let readable = Append { events: readable.events, checked_to: Position(1), ..Append::default() };
     entry.push(&unreadable());
-    entry.push(&Encoded::append(&readable));
+    entry.push(&Encoded::new(&Command::Append(readable.clone())));
     let bytes = entry.finish(node.clock.wall(), ContextId::DEFAULT);
     let whole = Payload { context: ContextId::DEFAULT, count: 2, bytes };
     let torn = Payload { bytes: whole.bytes.slice(..20), ..whole.clone() };
@@ -102,7 +103,7 @@ async fn p3_events_of_older_members_are_known_again_when_all_are_newer() {
         });
         Request { events: events.collect(), request, ..Request::default() }
     };
-    let append = async |world: &World, source: &str| world.nodes[&1].append(request(source)).await;
+    let append = async |world: &World, source: &str| world.nodes[&1].append(&request(source)).await;
     let first = append(&world, "s").await.unwrap();
     assert_eq!((first.first, first.repeated), (Position(0), false));
     let stored = world.nodes[&1].events().get(ContextId::DEFAULT, Position(0)).unwrap().unwrap().event;
@@ -136,14 +137,14 @@ async fn a_marker_is_refused_only_beyond_the_head_of_the_leader() {
         let head = world.nodes[&behind].events().head(ContextId::DEFAULT);
         if id % 2 == 0 {
             assert!(head < marker, "the node that is asked is behind");
-            let appended = world.nodes[&behind].append(unless(100 + id, marker)).await.unwrap();
+            let appended = world.nodes[&behind].append(&unless(100 + id, marker)).await.unwrap();
             assert_eq!(appended.first, marker);
             marker = appended.next;
         }
     }
     for nth in 1..=3 {
         let beyond = marker.next();
-        let error = world.nodes[&nth].append(unless(1_000, beyond)).await.unwrap_err();
+        let error = world.nodes[&nth].append(&unless(1_000, beyond)).await.unwrap_err();
         let expected = Refusal::Ahead { condition: 0, marker: beyond, head: marker };
         assert_eq!(error.refusal.as_deref(), Some(&expected), "{error}");
     }

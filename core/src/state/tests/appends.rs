@@ -70,8 +70,8 @@ proptest! {
         let mut history = NaiveHistory::default();
         let mut flight = VecDeque::<(Request, Append)>::new();
         for (request, in_flight_max) in requests {
-            match check(&history, &Limits::DEFAULT, request.clone()) {
-                Checked::Passed(append) => flight.push_back((request, append)),
+            match check(&history, &Limits::DEFAULT, &request) {
+                Checked::Passed(stamp) => flight.push_back((request.clone(), Append::new(request, stamp))),
                 Checked::Answered(appended) => prop_assert_eq!(history.clone().append(&request), Ok(appended)),
                 // What is refused early stays refused: streams only grow, events never go.
                 Checked::Refused(refusal) => prop_assert_eq!(history.clone().append(&request), Err(refusal)),
@@ -95,9 +95,9 @@ proptest! {
 
 fn append_now(log: &mut Log, history: &mut NaiveHistory, events: Vec<Event>) -> Outcome {
     let request = Request { events: events.clone(), ..Request::default() };
-    match check(history, &Limits::DEFAULT, request) {
-        Checked::Passed(append) => {
-            let outcome = log.apply(Command::Append(append));
+    match check(history, &Limits::DEFAULT, &request) {
+        Checked::Passed(stamp) => {
+            let outcome = log.apply(Command::Append(Append::new(request, stamp)));
             if let Outcome::Appended(Appended { repeated: false, .. }) = outcome {
                 history.0.extend(events);
             }

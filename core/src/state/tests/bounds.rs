@@ -93,7 +93,7 @@ fn p10_every_limit_of_an_append_is_refused_by_its_name() {
         ("tag_bytes_max", tags(vec![long(LIMITS.tag_bytes_max)])),
     ];
     for (limit, request) in cases {
-        match check(&NaiveHistory::default(), &LIMITS, request) {
+        match check(&NaiveHistory::default(), &LIMITS, &request) {
             Checked::Refused(Refusal::Limit(passed)) => {
                 assert_eq!(passed.limit.name(), limit, "{passed:?}");
                 assert!(passed.got > passed.max, "{passed:?}");
@@ -115,7 +115,7 @@ fn p3_events_stored_under_a_bare_uuid_are_known_again() {
     let id = |n: u128| Uuid::from_u128(n << 64 | 0xabc).to_string();
     let stored = |n: u128| Event { id: Uuid::from_u128(n << 64 | 0xabc), ..bare(n, "s") };
     let history = NaiveHistory(vec![stored(1), stored(2), given(3, "s", &id(3))]);
-    let checked = |event: Event| check(&history, &Limits::DEFAULT, append(event));
+    let checked = |event: Event| check(&history, &Limits::DEFAULT, &append(event));
     let repeated = |first: u64| {
         let (first, next) = (Position(first), Position(first + 1));
         Checked::Answered(crate::append::Appended { first, next, repeated: true })
@@ -151,7 +151,7 @@ fn p10_criteria_are_bounded_together_whatever_they_consist_of() {
         conditions: vec![Condition { criteria, marker: Position(0) }; count],
         ..append(event(1))
     };
-    let checked = |request| check(&NaiveHistory::default(), &limits, request);
+    let checked = |request: Request| check(&NaiveHistory::default(), &limits, &request);
     for request in [
         // The smallest texts there are, long ones, and items without any.
         conditions(64, items(33, 256, "")),
@@ -182,10 +182,10 @@ fn a_marker_beyond_the_head_is_refused() {
         ],
         ..append(event(3))
     };
-    assert!(matches!(check(&history, &LIMITS, at(2)), Checked::Passed(_)));
+    assert!(matches!(check(&history, &LIMITS, &at(2)), Checked::Passed(_)));
     for marker in [3, u64::MAX] {
         let refusal = Refusal::Ahead { condition: 1, marker: Position(marker), head: Position(2) };
-        assert_eq!(check(&history, &LIMITS, at(marker)), Checked::Refused(refusal));
+        assert_eq!(check(&history, &LIMITS, &at(marker)), Checked::Refused(refusal));
     }
 }
 

@@ -13,7 +13,7 @@ fn poisonous_append() -> Append {
 
 #[test]
 fn an_append_that_no_node_can_decode_is_found_before_it_is_proposed() {
-    let encoded = Encoded::append(&poisonous_append());
+    let encoded = Encoded::new(&Command::Append(poisonous_append()));
     assert!(encoded.bytes() < ENTRY_BYTES_MAX, "its bytes alone do not show it");
     assert_eq!(encoded.check(), encoded.decode().map(drop));
     assert!(encoded.check().is_err());
