@@ -138,7 +138,7 @@ pub use handler::{
 };
 pub use node::Node;
 
-// What follows is the node itself. Where it is public, the binary or a test of the whole needs it: it may change at
+// What follows is the node itself. Where it is public, the command line or a test of the whole needs it: it may change at
 // any time.
 
 #[doc(hidden)]
@@ -148,27 +148,25 @@ mod threads;
 
 mod doubt;
 mod log_writer;
-mod logs;
+#[doc(hidden)]
+pub mod logs;
 mod open_files;
-mod printable;
+#[doc(hidden)]
+pub mod printable;
 mod pulse;
 mod words;
 
-mod cloudevent;
-mod wire;
+#[doc(hidden)]
+pub mod cloudevent;
+#[doc(hidden)]
+pub mod wire;
 
 mod http;
 #[doc(hidden)]
 pub mod metrics;
 
 #[doc(hidden)]
-pub mod cli;
-#[doc(hidden)]
 pub mod client;
-
-mod bench;
-mod demo;
-mod rig;
 
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]

@@ -134,8 +134,9 @@ impl Node {
         Some(self.0.house.as_ref()?.door.as_ref()?.url())
     }
 
-    /// Where peers reach it, as long as it is more than a client.
-    pub(crate) fn peer(&self) -> Option<&str> {
+    /// Returns the address at which peers reach it; none if it is only a client.
+    #[must_use]
+    pub fn peer(&self) -> Option<&str> {
         Some(self.0.house.as_ref()?.cluster.peer_addr())
     }
 

@@ -32,12 +32,15 @@ use crate::error::ApiError;
 pub use change_log::watch_unowned;
 #[doc(hidden)]
 pub use late::Late;
-pub(crate) use leader::clock_words;
+#[doc(hidden)]
+pub use leader::clock_words;
 #[doc(hidden)]
 pub use local::Engine;
 pub(crate) use local::time_text;
 pub(crate) use look::segments_wanted;
-pub(crate) use operations::{HISTORY_OPERATIONS_MAX, kinds};
+pub(crate) use operations::HISTORY_OPERATIONS_MAX;
+#[doc(hidden)]
+pub use operations::kinds;
 pub use operations::{OPERATIONS_PAGE, OPERATIONS_PAGE_MAX};
 pub use reply::{
     Cluster, DeadLetter, Disk, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,

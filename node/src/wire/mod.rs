@@ -130,8 +130,12 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         .map_err(|error| ApiError::new(&codes::BAD_BODY, format!("failed to read the body: {error}")))
 }
 
-/// A context by its name or number.
-pub(crate) fn context(name: &str) -> Result<ContextId, ApiError> {
+/// Returns the context with this name or number.
+///
+/// # Errors
+///
+/// There is none.
+pub fn context(name: &str) -> Result<ContextId, ApiError> {
     match name {
         "default" => Ok(ContextId::DEFAULT),
         "system" => Ok(ContextId::SYSTEM),

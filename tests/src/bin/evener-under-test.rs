@@ -1,5 +1,5 @@
 //! The binary `evener`, built wherever these tests are.
 
 fn main() -> std::process::ExitCode {
-    evener::cli::main()
+    evener_cli::main()
 }

@@ -1,0 +1,177 @@
+//! `evener append`
+
+use std::{io::Read as _, path::PathBuf};
+
+use evener_core::{
+    append::{Condition, Expect, Expected, Request},
+    criteria::{Criteria, Criterion},
+    event::{DataKind, Event},
+    id::{Position, Revision},
+};
+use uuid::Uuid;
+
+use super::{
+    Server,
+    args::{again, name_of, number},
+    output::maybe,
+};
+use evener::{
+    cloudevent, codes,
+    engine::{Reply, Request as Asked},
+    error::ApiError,
+    wire,
+};
+
+/// Add one event. With --json the whole append comes in the form of POST /events
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\nevener append account-7 --type credited --data '{\"cents\": 100}'")]
+pub struct Args {
+    /// The stream it belongs to: its subject. What has the same is handled one after the other
+    stream: Option<String>,
+    /// The stream, as CloudEvents calls it
+    #[arg(long, value_name = "STREAM", conflicts_with = "stream", hide = true)]
+    subject: Option<String>,
+    /// What happened
+    #[arg(long = "type", value_name = "TYPE", required_unless_present = "json")]
+    kind: Option<String>,
+    /// Who tells it
+    #[arg(long, default_value = "/evener/cli")]
+    source: String,
+    /// Its id; repeated with the same source, id and content it is stored once [default: a new one]
+    #[arg(long)]
+    id: Option<String>,
+    /// What orders it, if not its stream
+    #[arg(long)]
+    key: Option<String>,
+    /// A label, which may be any text, as account=7; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Its data, as JSON
+    #[arg(long, value_name = "JSON", conflicts_with = "data_file")]
+    data: Option<String>,
+    /// A file with its data, as JSON; - is stdin
+    #[arg(long, value_name = "FILE")]
+    data_file: Option<PathBuf>,
+    /// Where the stream must stand: a revision, `none` or `any`
+    #[arg(long, value_name = "REVISION")]
+    expect: Option<String>,
+    /// Not if an event of this type stands at or after the marker; several: any of them
+    #[arg(long, value_name = "TYPE", requires = "marker")]
+    unless_type: Vec<String>,
+    /// Not if an event with this tag stands at or after the marker; several: all of them
+    #[arg(long, value_name = "TAG", requires = "marker")]
+    unless_tag: Vec<String>,
+    /// The marker that the read before answered with: see `evener read --trailer`
+    #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
+    marker: Option<u64>,
+    /// The event store: `default` or `system`
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// A file with the append as JSON; - is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "subject", "kind"])]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Args {
+    /// Adds it and says where it stands.
+    pub fn run(self) -> Result<(), ApiError> {
+        let request = match &self.json {
+            Some(file) => wire::append::parse(&read_file(file)?)?,
+            None => self.request()?,
+        };
+        let events = request.events.len();
+        let id = self.json.is_none().then(|| self.id.clone().unwrap_or_else(|| request.events[0].id.to_string()));
+        let reply = self.server.ask("failed to append", Asked::Append(request)).map_err(|error| match &id {
+            Some(id) => again(error, "--id", id),
+            // They stand in the file.
+            None => error,
+        })?;
+        let Reply::Appended(appended) = &reply else { unreachable!("an append is answered with its place") };
+        let json = wire::encode(&reply).expect("it is no page");
+        let json: serde_json::Value = serde_json::from_slice(&json).expect("it was written just now");
+        self.server.format().show_done(&json, || {
+            let (first, next) = (appended.first, appended.next);
+            let again = if appended.repeated { " already" } else { "" };
+            if events == 1 {
+                return format!("stored{again} at position {first}\n");
+            }
+            format!("{events} events stored{again} from position {first}, next is {next}\n")
+        })
+    }
+
+    fn request(&self) -> Result<Request, ApiError> {
+        let event = self.event()?;
+        let expect = self.expect.as_deref().map(|word| self.expectation(word)).transpose()?;
+        let item = Criterion { types: self.unless_type.clone(), tags: self.unless_tag.clone() };
+        let condition = self.marker.map(|marker| Condition {
+            criteria: Criteria(if item.is_any() { Vec::new() } else { vec![item] }),
+            marker: Position(marker),
+        });
+        Ok(Request {
+            context: self.context.as_deref().map_or(Ok(Default::default()), wire::context)?,
+            request: cloudevent::request_id(std::slice::from_ref(&event)),
+            conditions: condition.into_iter().collect(),
+            expect: expect.into_iter().collect(),
+            events: vec![event],
+        })
+    }
+
+    fn stream(&self) -> Option<&String> {
+        self.stream.as_ref().or(self.subject.as_ref())
+    }
+
+    fn event(&self) -> Result<Event, ApiError> {
+        let data = match (&self.data, &self.data_file) {
+            (Some(data), _) => Some(data.clone().into_bytes()),
+            (None, Some(file)) => Some(read_file(file)?),
+            (None, None) => None,
+        };
+        if let Some(Err(error)) = data.as_deref().map(serde_json::from_slice::<serde::de::IgnoredAny>) {
+            return Err(ApiError::new(&codes::USAGE, format!("the data is no JSON: {error}"))
+                .hint("quote a text twice for the shell: --data '\"text\"'; bytes go with --json and `data_base64`"));
+        }
+        let id = self.id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+        Ok(Event {
+            id: cloudevent::derived_id(&self.source, &id),
+            given_id: Some(id),
+            source: self.source.clone(),
+            kind: maybe(self.kind.as_ref()),
+            stream: self.stream().cloned(),
+            key: self.key.clone(),
+            tags: self.tags.clone(),
+            data_kind: if data.is_some() { DataKind::Json } else { DataKind::None },
+            data: data.unwrap_or_default(),
+            ..Event::default()
+        })
+    }
+
+    fn expectation(&self, word: &str) -> Result<Expect, ApiError> {
+        let Some(stream) = self.stream().cloned() else {
+            return Err(ApiError::new(&codes::USAGE, "--expect is about a stream, and none is named"));
+        };
+        let at = match (word, word.parse()) {
+            ("none", _) => Expected::Nowhere,
+            ("any", _) => Expected::Any,
+            (_, Ok(revision)) => Expected::At(Revision(revision)),
+            _ => {
+                let message = format!("--expect is '{word}': it must be a revision, `none` or `any`");
+                return Err(ApiError::new(&codes::USAGE, message));
+            }
+        };
+        Ok(Expect { stream, at })
+    }
+}
+
+fn read_file(path: &PathBuf) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::new();
+    let read = match path.to_str() {
+        Some("-") => std::io::stdin().lock().read_to_end(&mut bytes),
+        _ => std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
+    };
+    match read {
+        Ok(_) => Ok(wire::without_bom(&bytes).to_vec()),
+        Err(error) => Err(ApiError::new(&codes::FILE, format!("failed to read {}: {error}", name_of(path)))),
+    }
+}

@@ -1,0 +1,123 @@
+//! `evener bench`
+
+use std::time::Duration;
+
+use evener_core::limits::Limits;
+
+use super::{
+    args::duration,
+    demo::{program, runtime},
+    output::{Format, count, say},
+};
+use crate::bench::{Line, Options, run};
+use evener::{codes, error::ApiError};
+
+/// Measure, beside what the machine can do at all
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// The durable rate of appends, beside the disk's own
+    Append(Args),
+}
+
+/// What is measured.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How long each line is measured
+    #[arg(long = "for", value_name = "TIME", default_value = "5s", value_parser = duration)]
+    time: Duration,
+    /// Numbers of writers, each with one append of one event on its way
+    #[arg(long, value_name = "N,…", default_value = "1,64,1024", value_delimiter = ',', value_parser = few::<16_384>)]
+    writers: Vec<usize>,
+    /// Events of an append in the line with batches; 1 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = few::<5_000>)]
+    batch: usize,
+    /// Numbers of processes
+    #[arg(long, value_name = "N,…", default_value = "1,3", value_delimiter = ',', value_parser = few::<9>)]
+    nodes: Vec<usize>,
+    /// Bytes of a payload
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = few::<1_000_000>)]
+    bytes: usize,
+    /// How to show the figures
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+impl Command {
+    /// Runs it.
+    pub fn run(self) -> Result<(), ApiError> {
+        let Self::Append(Args { time, writers, batch, nodes, bytes, output }) = self;
+        fits(batch, bytes)?;
+        let options = Options { time, writers, batch, nodes, bytes, program: program()? };
+        let format = output.unwrap_or(Format::Table);
+        let table = matches!(format, Format::Table);
+        let tell = |line: &Line| {
+            if table {
+                // A closed pipe ends the command at its next line.
+                let _ = say(&format!("{}\n", text(line)));
+            }
+        };
+        let figures = runtime()?.block_on(run(&options, tell));
+        let Some(figures) = figures.map_err(|error| ApiError::new(&codes::RIG, error))? else {
+            let error = ApiError::new(&codes::INTERRUPTED, "the benchmark was interrupted");
+            return Err(error.hint("run it again; --for makes it shorter"));
+        };
+        if table { Ok(()) } else { format.show(&figures, String::new) }
+    }
+}
+
+/// Whether an append of the batches, with what an event has beside its payload, is one that a node takes.
+fn fits(batch: usize, bytes: usize) -> Result<(), ApiError> {
+    const MORE: usize = 100;
+    let max = Limits::DEFAULT.append_bytes_max as usize;
+    if batch * (bytes + MORE) <= max {
+        return Ok(());
+    }
+    let (batch, bytes, max) = (count(batch as u64), count(bytes as u64), count(max as u64));
+    let message = format!("{batch} events of {bytes} bytes are too much for one append, which may have {max} bytes");
+    Err(ApiError::new(&codes::USAGE, message).hint("make --bytes or --batch smaller; --batch 1 leaves the batches out"))
+}
+
+/// A number from 1 to `MAX`.
+fn few<const MAX: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX).contains(number));
+    number.ok_or_else(|| format!("it must be a whole number from 1 to {}", count(MAX as u64)))
+}
+
+fn text(line: &Line) -> String {
+    match line {
+        Line::Baseline(baseline) => format!(
+            "fdatasync alone, one after the other: {}/s, p50 {} us, p99 {} us\n\n\
+             nodes writers batch   events/s  per fdatasync   p50 us   p99 us  CPU s/M events  idle    stored",
+            baseline.fdatasync_per_s, baseline.p50_us, baseline.p99_us
+        ),
+        Line::Row(row) => format!(
+            "{:>5} {:>7} {:>5} {:>10.0} {:>14.2} {:>8} {:>8} {:>15.1} {:>5.2} {:>9}",
+            row.nodes,
+            row.writers,
+            row.batch,
+            row.events_per_s,
+            row.appends_per_fdatasync,
+            row.p50_us,
+            row.p99_us,
+            row.cpu_s_per_million,
+            row.idle_share,
+            row.stored
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_node_would_take_is_refused_before_it_is_tried() {
+        assert!(fits(100, 200).is_ok() && fits(1, 999_900).is_ok());
+        let refused = fits(1_000, 3_000).unwrap_err();
+        assert!(refused.message.starts_with("1,000 events of 3,000 bytes") && refused.hint.contains("--batch 1"));
+        assert!(few::<9>("9").is_ok());
+        for wrong in ["0", "10", "x", ""] {
+            assert_eq!(few::<9>(wrong).unwrap_err(), "it must be a whole number from 1 to 9");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `evener cluster …`
+
+use clap::Subcommand;
+
+use super::{
+    Server,
+    args::{Changing, GivingUp, name},
+    fold::{folded, ranges},
+    output::{count, maybe, table},
+};
+use evener::{
+    engine::{Cluster, Member, Reply, Request, Unowned, What},
+    error::ApiError,
+};
+
+/// What can be done with the members of the cluster
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the members, the leader, and what nobody owns
+    Status(Server),
+    /// Admit a node that waits to be a member
+    Join {
+        /// Its peer address, HOST:PORT
+        peer: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
+    /// Let a member leave for ever
+    Leave {
+        /// Its name
+        #[arg(value_parser = name())]
+        node: String,
+        #[command(flatten)]
+        giving_up: GivingUp,
+    },
+    /// Let another member lead
+    Transfer {
+        /// Its name [default: whoever is furthest]
+        node: Option<String>,
+        #[command(flatten)]
+        changing: Changing,
+    },
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> Result<(), ApiError> {
+        match self {
+            Self::Status(server) => status(&server),
+            Self::Join { peer, changing } => changing.change(&format!("join {peer}"), What::Join(peer)),
+            Self::Leave { node, giving_up } => giving_up.change(&format!("leave {node}"), What::Leave(node)),
+            Self::Transfer { node, changing } => changing.change("transfer", What::Transfer(node)),
+        }
+    }
+}
+
+fn status(server: &Server) -> Result<(), ApiError> {
+    let Reply::Cluster(cluster) = server.ask("failed to look at the cluster", Request::ClusterStatus)? else {
+        unreachable!("the cluster is answered with the cluster");
+    };
+    server.format().show(&cluster, || text(&cluster))
+}
+
+fn text(cluster: &Cluster) -> String {
+    let rows = cluster.members.iter().map(|member| {
+        [
+            member.name.clone(),
+            if member.alive { "alive" } else { "gone" }.to_owned(),
+            member.role.clone(),
+            member.segments.to_string(),
+            maybe(member.applied),
+            // As short as `--server` takes it.
+            member.http.trim_start_matches("http://").to_owned(),
+            member.peer.clone(),
+        ]
+    });
+    let members = table(["name", "state", "role", "segments", "applied", "clients", "peers"], rows);
+    let leader = maybe(cluster.leader.as_ref());
+    let (id, head, all) = (&cluster.cluster, count(cluster.head), cluster.members.len());
+    let (voters, may_lose) = (cluster.voters, cluster.may_lose);
+    let mut text = match &cluster.trouble {
+        Some(why) => format!("NOTHING CAN BE WRITTEN: {why}\n\n"),
+        None => String::new(),
+    };
+    text += &format!("cluster {id}\nleader {leader}; the next event gets position {head}\n");
+    let stake = match (may_lose, voters, &cluster.leader) {
+        (_, _, None) => {
+            let gone = cluster.members.iter().filter(|member| !member.alive).map(|member| &*member.name);
+            let missing: Vec<&str> = gone.collect();
+            match &missing[..] {
+                [] => "no leader answers, and nothing can be written until one does".to_owned(),
+                missing => format!("missing: {}; start or reconnect them", missing.join(", ")),
+            }
+        }
+        (0, 2.., _) => "the cluster stops if another of them is lost".to_owned(),
+        (0, ..) => "the cluster stops without any of them".to_owned(),
+        _ => format!("{may_lose} of them may be lost, and the cluster goes on"),
+    };
+    let votes = match &cluster.leader {
+        Some(_) => format!("{voters} of {all} members vote"),
+        None => {
+            let voter = |member: &&Member| member.alive && member.role != "learner";
+            format!("{} of {voters} voters answer", cluster.members.iter().filter(voter).count())
+        }
+    };
+    text += &format!("{votes}; {stake}\n\n{members}");
+    let voteless = cluster.members.iter().filter_map(|member| Some((&member.name, member.why.as_ref()?)));
+    for (nth, (name, why)) in voteless.enumerate() {
+        text += &format!("{}{name} does not vote: {why}\n", if nth == 0 { "\n" } else { "" });
+    }
+    if !cluster.unowned.is_empty() {
+        let of = |unowned: &Unowned| ((unowned.processor.clone(), unowned.reason.clone()), unowned.segment);
+        let rows = folded(cluster.unowned.iter().map(of));
+        let rows = rows.into_iter().map(|((processor, reason), ids)| [processor, ranges(&ids), reason]);
+        text += &format!("\nnobody owns:\n{}", table(["processor", "segments", "why"], rows));
+    }
+    text
+}

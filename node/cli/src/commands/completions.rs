@@ -1,0 +1,22 @@
+//! `evener completions SHELL`
+
+use clap::CommandFactory;
+
+use super::{Cli, output::say};
+use evener::error::ApiError;
+
+/// Write a completion script to stdout
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// For which shell
+    shell: clap_complete::Shell,
+}
+
+impl Args {
+    /// Writes it.
+    pub fn run(self) -> Result<(), ApiError> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "evener", &mut script);
+        say(&String::from_utf8_lossy(&script))
+    }
+}

@@ -1,0 +1,74 @@
+//! `evener export`
+
+use std::{
+    fs::File,
+    io::{BufWriter, ErrorKind, Write},
+    path::PathBuf,
+};
+
+use super::{
+    Server,
+    args::Which,
+    block_on,
+    output::{count, say_json},
+};
+use evener::{client::Line, codes, error::ApiError};
+
+/// Write events as CloudEvents, one JSON object a line, as `evener import` takes them
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write here instead of stdout; an existing file is refused
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Args {
+    /// Writes them.
+    pub fn run(self) -> Result<(), ApiError> {
+        let mut reading = self.server.client()?.read(self.which.read()?);
+        let mut out = self.file.as_ref().map(create).transpose()?;
+        let events = block_on(async {
+            let mut events = 0;
+            while let Some(line) = reading.next().await.map_err(|error| error.doing("failed to export"))? {
+                let json = match line {
+                    Line::Event(_, json) => json,
+                    Line::Progress { marker, .. } => {
+                        self.which.tell_beyond(marker);
+                        continue;
+                    }
+                };
+                events += 1;
+                match &mut out {
+                    Some(file) => writeln!(file, "{json}").map_err(|error| unwritten(&error))?,
+                    None => say_json(&json)?,
+                }
+            }
+            Ok::<u64, ApiError>(events)
+        })?;
+        if let Some(mut file) = out {
+            file.flush().and_then(|()| file.get_ref().sync_all()).map_err(|error| unwritten(&error))?;
+        }
+        eprintln!("{} events exported", count(events));
+        Ok(())
+    }
+}
+
+fn create(path: &PathBuf) -> Result<BufWriter<File>, ApiError> {
+    let file = File::create_new(path).map_err(|error| {
+        let failed = ApiError::new(&codes::FILE, format!("failed to create {}: {error}", path.display()));
+        match error.kind() {
+            ErrorKind::AlreadyExists => failed.hint("choose another name: an export replaces no file"),
+            ErrorKind::NotFound => failed.hint("make the folder first, or choose another"),
+            _ => failed,
+        }
+    })?;
+    Ok(BufWriter::new(file))
+}
+
+fn unwritten(error: &std::io::Error) -> ApiError {
+    ApiError::new(&codes::FILE, format!("failed to write the export: {error}"))
+}

@@ -1,0 +1,30 @@
+//! `evener man [--dir DIR]`
+
+use std::path::PathBuf;
+
+use clap::CommandFactory;
+
+use super::{Cli, output::say};
+use evener::{codes, error::ApiError};
+
+/// Write the manual page
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write one file a command into this directory, instead of the main page to stdout
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl Args {
+    /// Writes it.
+    pub fn run(self) -> Result<(), ApiError> {
+        let failed =
+            |error: std::io::Error| ApiError::new(&codes::FILE, format!("failed to write the manual: {error}"));
+        if let Some(dir) = self.dir {
+            return clap_mangen::generate_to(Cli::command(), dir).map_err(failed);
+        }
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(failed)?;
+        say(&String::from_utf8_lossy(&page))
+    }
+}

@@ -1,0 +1,176 @@
+//! The command line: one file a command. Each makes requests and shows answers; what can be asked is the
+//! engine's, what an error means is the table of codes'.
+
+mod args;
+mod leaderless;
+mod output;
+mod usage;
+
+mod demo;
+mod serve;
+
+mod append;
+mod export;
+mod fold;
+mod import;
+mod read;
+mod tail;
+
+mod dead_letter;
+mod operations;
+mod processor;
+
+mod cluster;
+mod status;
+mod wait;
+
+mod bench;
+
+mod completions;
+mod config;
+mod explain;
+mod man;
+mod not_yet;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::{FromArgMatches, Parser, Subcommand};
+
+use evener::{codes, error::ApiError};
+
+pub use args::Server;
+pub use output::Format;
+pub(crate) use output::cut;
+
+/// An event store and event processor in one.
+#[derive(Debug, Parser)]
+#[command(name = "evener", version, after_help = exit_codes(), max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoHandler(demo::HandlerArgs),
+    Serve(serve::Args),
+    Import(import::Args),
+    Export(export::Args),
+    Append(append::Args),
+    Read(read::Args),
+    Tail(tail::Args),
+    /// Processors: list, show, create, delete, and what can be done with them
+    #[command(subcommand)]
+    Processor(processor::Command),
+    /// What processors have set aside: list, show, retry, skip, drop
+    #[command(subcommand)]
+    DeadLetter(dead_letter::Command),
+    /// Members of the cluster: status, join, leave, transfer
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    Operations(operations::Command),
+    /// Wait until something is so
+    #[command(subcommand)]
+    Wait(wait::Command),
+    Status(status::Args),
+    /// Measure, beside what the machine can do at all
+    #[command(subcommand)]
+    Bench(bench::Command),
+    Config(config::Args),
+    Explain(explain::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    /// Copy the log and the state (not built yet)
+    #[command(hide = true)]
+    Backup(not_yet::Args),
+    /// Put a copy back (not built yet)
+    #[command(hide = true)]
+    Restore(not_yet::Args),
+    /// Read everything on disk and compare (not built yet)
+    #[command(hide = true)]
+    Verify(not_yet::Args),
+    /// Mend what is damaged from the other nodes (not built yet)
+    #[command(hide = true)]
+    Repair(not_yet::Args),
+    /// A live view on the terminal (not built yet)
+    #[command(hide = true)]
+    Top(not_yet::Args),
+    /// Look for what is wrong (not built yet)
+    #[command(hide = true)]
+    Doctor(not_yet::Args),
+    /// Pack up what a report needs (not built yet)
+    #[command(hide = true)]
+    Bundle(not_yet::Args),
+    /// Why a segment is where it is (not built yet)
+    #[command(hide = true)]
+    Why(not_yet::Args),
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let matches = match usage::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage::complain(error, std::env::args()),
+    };
+    let cli = Cli::from_arg_matches(&matches).expect("the matches are of this very command");
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<(), ApiError> {
+        match self {
+            Self::Demo(args) => args.run(),
+            Self::DemoHandler(args) => args.run(),
+            Self::Serve(args) => args.run(),
+            Self::Import(args) => args.run(),
+            Self::Export(args) => args.run(),
+            Self::Append(args) => args.run(),
+            Self::Read(args) => args.run(),
+            Self::Tail(args) => args.run(),
+            Self::Processor(command) => command.run(),
+            Self::DeadLetter(command) => command.run(),
+            Self::Cluster(command) => command.run(),
+            Self::Operations(command) => command.run(),
+            Self::Wait(command) => command.run(),
+            Self::Status(args) => args.run(),
+            Self::Bench(command) => command.run(),
+            Self::Config(args) => args.run(),
+            Self::Explain(args) => args.run(),
+            Self::Completions(args) => args.run(),
+            Self::Man(args) => args.run(),
+            Self::Backup(_) => Err(ApiError::not_yet("`backup`")),
+            Self::Restore(_) => Err(ApiError::not_yet("`restore`")),
+            Self::Verify(_) => Err(ApiError::not_yet("`verify`")),
+            Self::Repair(_) => Err(ApiError::not_yet("`repair`")),
+            Self::Top(_) => Err(ApiError::not_yet("`top`").hint("the page of a node shows the same, live")),
+            Self::Doctor(_) => Err(ApiError::not_yet("`doctor`")),
+            Self::Bundle(_) => Err(ApiError::not_yet("`bundle`")),
+            Self::Why(_) => {
+                Err(ApiError::not_yet("`why`").hint("`evener processor show NAME` tells the reason of each segment"))
+            }
+        }
+    }
+}
+
+fn exit_codes() -> String {
+    let codes = codes::EXIT_CODES.iter().map(|(code, meaning)| format!("\n  {code}  {meaning}"));
+    format!("Exit status:{}", codes.collect::<String>())
+}
+
+/// Runs a client's work; Ctrl-C ends it.
+fn block_on<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| ApiError::new(&codes::START, format!("failed to start: {error}")))?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,484 @@
+//! `evener processor …`
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use evener_core::id::{Position, SegmentId};
+use evener_core::processor::OnError;
+
+use super::{
+    Server,
+    args::{Changing, GivingUp, name, number, number_from_1, sentence},
+    block_on,
+    fold::{folded, segments},
+    not_yet,
+    operations::history,
+    output::{count, due, maybe, some, span, table, wrapped},
+};
+use evener::{
+    codes,
+    engine::{Operation, OperationState, Processor, Reply, Request, Segment, SetAside, Verb, WantedBy, What},
+    error::ApiError,
+    wire::definition::{Fields, RetryFields, StartAt},
+};
+
+/// What can be done with processors
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List processors
+    List(Server),
+    /// Show a processor and its segments
+    Show {
+        /// Its name
+        #[arg(value_parser = name())]
+        name: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Create a processor
+    Create(Box<Create>),
+    /// Delete a processor, its progress and what it has set aside
+    Delete {
+        /// Its name
+        #[arg(value_parser = name())]
+        name: String,
+        #[command(flatten)]
+        giving_up: GivingUp,
+    },
+    /// Stop a processor
+    Pause(Named),
+    /// Let it go on
+    Resume(Named),
+    /// Start it anew from a place (not built yet)
+    Reset(not_yet::Args),
+    /// Cut a segment in two (not built yet)
+    Split(not_yet::Args),
+    /// Put two segments together (not built yet)
+    Merge(not_yet::Args),
+    /// Bind a segment to a node (not built yet)
+    Move(not_yet::Args),
+    /// Unbind a segment from the node that `claim` gave it to
+    Unpin(OfSegment),
+    /// Pass over the event that a segment waits with, as with `--on-error stop`
+    ///
+    /// The event counts as skipped, and its handler is not asked about it any more. A try of it that runs is ended.
+    SkipEvent {
+        #[command(flatten)]
+        of: OfSegment,
+        /// Only if it waits with the event at this position [default: the one that it waits with now]
+        #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
+        position: Option<u64>,
+    },
+    /// Take a segment from its owner, who may not have it back for a while
+    Release(OfSegment),
+    /// Give a segment to a node, which keeps it until `unpin` or `release`
+    Claim {
+        #[command(flatten)]
+        of: OfSegment,
+        /// The node's name [default: the node that is asked]
+        #[arg(long)]
+        node: Option<String>,
+    },
+    /// Put a new version in place of the old one (not built yet)
+    Promote(not_yet::Args),
+}
+
+/// A processor by its name
+#[derive(Debug, Args)]
+pub struct Named {
+    /// Its name
+    #[arg(value_parser = name())]
+    name: String,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+/// A segment of a processor
+#[derive(Debug, Args)]
+pub struct OfSegment {
+    /// The processor's name
+    #[arg(value_parser = name())]
+    name: String,
+    /// The segment's number
+    #[arg(long, value_name = "N", value_parser = number::<u32>)]
+    segment: u32,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+const EXAMPLE: &str = r#"Example, with this as totals.py in the directory where each `evener serve` was started:
+
+import json, sys
+for line in sys.stdin:
+    told = json.loads(line)
+    print("handled", told["event"]["id"], file=sys.stderr)
+    print(json.dumps({"delivery": told["delivery"], "ok": True}), flush=True)
+
+evener processor create totals --exec 'python3 totals.py'"#;
+
+/// A processor to create
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Create {
+    /// Its name, unique in the cluster
+    #[arg(value_parser = name())]
+    name: String,
+    /// The program that handles its events, run by `sh -c` on each node, one per segment at work: it reads one JSON
+    /// object a line and answers each with one
+    ///
+    /// It is looked up on the node that runs it, a path such as ./totals.py in the working directory of that node's
+    /// `evener serve`: each node needs it. What it prints on stderr goes into the node's log.
+    ///
+    /// One that is at work goes on as it was started: another one in its place is taken up after `evener processor
+    /// pause` and `resume`, and where it had nothing to do for 10 s.
+    ///
+    /// It reads {"delivery":1,"processor":"mail","segment":3,"mask":15,"epoch":8,"lent":false,"attempt":1,
+    /// "replaying":false,"event":{…}} and answers {"delivery":1,"ok":true} or {"delivery":1,"error":"no such
+    /// address"}, to which it may add "verdict": "retry", "set-aside" or "skip".
+    ///
+    /// To fence a database of yours, keep in it the epoch of each processor, segment and mask, and in the transaction
+    /// that writes refuse an event if a row of the processor with a higher epoch overlaps: if row.segment and segment
+    /// agree in the bits of row.mask & mask. Answer a refusal with an error: it counts as no attempt.
+    #[arg(long, value_name = "CMD", required_unless_present = "webhook")]
+    exec: Option<String>,
+    /// A URL that events are posted to (not built yet)
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
+    /// How many shares it has [default: 16]
+    #[arg(long, value_name = "N", value_parser = number_from_1::<u32>)]
+    segments: Option<u32>,
+    /// Where it starts: `beginning`, `head`, a position, or a time (not built yet) [default: beginning]
+    #[arg(long)]
+    start: Option<String>,
+    /// Only events of this type; several: any of them
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only events with this very tag, which may be any text, as account=7; several: all of them
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// What must be handled one after the other: key-else-stream (the events of one `key`, else of one subject), stream
+    /// (of one subject), tag:NAME, extension:NAME, whole (all), none [default: key-else-stream]
+    ///
+    /// Events that it finds nothing in, such as those without a subject, are one sequence together: one that keeps
+    /// failing sets aside all that come after it.
+    #[arg(long, value_name = "POLICY")]
+    sequencing: Option<String>,
+    /// What happens when an event keeps failing: set-aside, stop or skip [default: set-aside]
+    #[arg(long, value_name = "WHAT", value_parser = on_error)]
+    on_error: Option<OnError>,
+    /// The wait after the first failure [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    retry_first: Option<String>,
+    /// No wait is longer [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    retry_max: Option<String>,
+    /// Attempts in all [default: 10]
+    #[arg(long, value_name = "N", value_parser = number_from_1::<u32>)]
+    retry_attempts: Option<u32>,
+    /// The event store: `default` or `system`
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> Result<(), ApiError> {
+        match self {
+            Self::List(server) => list(&server),
+            Self::Show { name, server } => show(name, &server),
+            Self::Create(create) => create.run(),
+            Self::Delete { name, giving_up } => giving_up.change(&format!("delete {name}"), What::Delete(name)),
+            Self::Pause(named) => named.change("pause", What::Pause),
+            Self::Resume(named) => named.change("resume", What::Resume),
+            Self::Unpin(of) => of.change("unpin", What::Unpin),
+            Self::Release(of) => of.change("release", What::Release),
+            Self::SkipEvent { of, position } => of.skip_event(position),
+            Self::Claim { of, node } => of.change("claim", |name, segment| What::Claim(name, segment, node)),
+            Self::Reset(_) => not_yet(Verb::Reset),
+            Self::Split(_) => not_yet(Verb::Split),
+            Self::Merge(_) => not_yet(Verb::Merge),
+            Self::Move(_) => not_yet(Verb::Move),
+            Self::Promote(_) => not_yet(Verb::Promote),
+        }
+    }
+}
+
+fn not_yet(verb: Verb) -> Result<(), ApiError> {
+    Err(ApiError::not_yet(&format!("`{}`", verb.row().words)))
+}
+
+impl Named {
+    fn change(self, verb: &str, what: impl FnOnce(String) -> What) -> Result<(), ApiError> {
+        self.changing.change(&format!("{verb} {}", self.name), what(self.name))
+    }
+}
+
+impl OfSegment {
+    fn change(self, verb: &str, what: impl FnOnce(String, SegmentId) -> What) -> Result<(), ApiError> {
+        let doing = format!("{verb} {}/{}", self.name, self.segment);
+        self.changing.change(&doing, what(self.name, SegmentId(self.segment)))
+    }
+}
+
+impl OfSegment {
+    fn skip_event(self, position: Option<u64>) -> Result<(), ApiError> {
+        let of = format!("{}/{}", self.name, self.segment);
+        let position = match position {
+            Some(position) => position,
+            None => {
+                self.skipped_or_waits_with().map_err(|error| error.doing(format!("failed to skip an event of {of}")))?
+            }
+        };
+        let what = What::SkipEvent(self.name, SegmentId(self.segment), Position(position));
+        let words = |operation: &Operation| match operation.dry_run {
+            true => format!("it would skip the event at position {position} of {of}; nothing was changed\n"),
+            false => format!("the event at position {position} of {of} was skipped\n"),
+        };
+        self.changing.tell(&format!("skip the event at position {position} of {of}"), what, words)
+    }
+
+    /// Returns the position that was meant when this operation was made first, else the one that is waited with now.
+    fn skipped_or_waits_with(&self) -> Result<u64, ApiError> {
+        let first = self.changing.made_before("failed to look for the operation")?.and_then(|first| first.note);
+        first.and_then(|note| note.subject.position).map_or_else(|| self.waits_with(), Ok)
+    }
+
+    /// Asks for the position of the event that the segment waits with.
+    fn waits_with(&self) -> Result<u64, ApiError> {
+        let client = self.changing.server.client()?;
+        let request = Request::Processor(self.name.clone());
+        let Reply::Processor(processor) = block_on(async { client.ask(&request).await })? else {
+            unreachable!("a processor is answered with a processor");
+        };
+        let segment = processor.segments.iter().find(|segment| segment.id == self.segment);
+        segment.and_then(|segment| segment.waits_with).ok_or_else(|| {
+            let (name, segment) = (&self.name, self.segment);
+            let hint = format!(
+                "`evener processor show {name}` shows what each segment waits for; what is set aside is \
+                                passed over with `evener dead-letter skip`"
+            );
+            ApiError::new(&codes::INVALID_CHANGE, format!("the segment {name}/{segment} waits with no event"))
+                .hint(hint)
+        })
+    }
+}
+
+impl Create {
+    fn run(self) -> Result<(), ApiError> {
+        let retry = RetryFields { first: self.retry_first, max: self.retry_max, attempts: self.retry_attempts };
+        let name = self.name.clone();
+        let fields = Fields {
+            name: self.name,
+            context: self.context,
+            exec: self.exec,
+            webhook: self.webhook,
+            segments: self.segments,
+            start: self.start.as_deref().map(StartAt::of_word).transpose()?,
+            types: self.types,
+            tags: self.tags,
+            sequencing: self.sequencing,
+            on_error: self.on_error,
+            retry: Some(retry),
+            ..Fields::default()
+        };
+        let what = What::Create(Box::new(fields.definition()?));
+        let doing = format!("create {name}");
+        self.changing.tell(&doing, what, |operation| sentence(&doing, operation) + &see(&name, operation))
+    }
+}
+
+/// Where to look whether what was created works: that it exists does not say that its program can be run.
+fn see(name: &str, operation: &Operation) -> String {
+    if operation.dry_run || operation.state != OperationState::Done {
+        return String::new();
+    }
+    format!("how far it is: evener processor show {name}\n")
+}
+
+fn list(server: &Server) -> Result<(), ApiError> {
+    let Reply::Processors(processors) = server.ask("failed to list processors", Request::Processors)? else {
+        unreachable!("processors are answered with processors");
+    };
+    server.format().show(&processors, || {
+        let row = |processor: &Processor| {
+            let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
+            let aside = processor.set_aside;
+            let oldest = processor.segments.iter().map(|segment| segment.lag_seconds).fold(0.0, f64::max);
+            let owned = processor.segments.iter().filter(|segment| segment.owner.is_some()).count();
+            [
+                processor.name.clone(),
+                processor.display_state.clone(),
+                format!("{owned}/{}", processor.segments.len()),
+                lag_text(lag),
+                age_text(lag, oldest),
+                aside_text(aside).unwrap_or_else(|| "-".to_owned()),
+                count(aside.dead),
+            ]
+        };
+        let heads = ["name", "state", "owned", "lag", "oldest", "set aside", "dead"];
+        table(heads, processors.iter().map(row))
+    })
+}
+
+fn show(name: String, server: &Server) -> Result<(), ApiError> {
+    let Reply::Processor(processor) = server.ask("failed to show a processor", Request::Processor(name))? else {
+        unreachable!("a processor is answered with a processor");
+    };
+    server.format().show(&processor, || text(&processor))
+}
+
+fn text(processor: &Processor) -> String {
+    let rows = processor.segments.iter().map(|segment| {
+        [
+            segment.id.to_string(),
+            maybe(segment.owner.as_ref()),
+            segment.epoch.to_string(),
+            count(segment.token),
+            lag_text(segment.lag_events),
+            age_text(segment.lag_events, segment.lag_seconds),
+            segment.display_state.clone(),
+            maybe(segment.attempt),
+            maybe(segment.retry_at.as_deref().map(due)),
+        ]
+    });
+    let heads = ["segment", "owner", "epoch", "token", "lag", "oldest", "state", "attempt", "retry"];
+    let Processor { name, version, head, skipped, .. } = processor;
+    let aside = processor.set_aside;
+    let mut text = format!(
+        "{name} (version {version}): {}; the next event gets position {}\n\
+         set aside: {}{}\n\n{}",
+        processor.display_state.clone(),
+        count(*head),
+        aside_text(aside).map_or_else(|| "nothing".to_owned(), |text| text + &dead_text(aside.dead)),
+        if *skipped == 0 { String::new() } else { format!("; {} skipped", some(*skipped, "event")) },
+        table(heads, rows)
+    );
+    for line in segments_wanted(&processor.segments_wanted) {
+        text += &wrapped(&format!("\n{line}\n"));
+    }
+    // Below the table, where it has room: it is what somebody looks for who looks here.
+    for (nth, line) in reasons(&processor.segments).into_iter().enumerate() {
+        text += &wrapped(&format!("{}{line}\n", if nth == 0 { "\n" } else { "" }));
+    }
+    text + &history(name, &processor.history)
+}
+
+/// Programs that ask for another number of segments; nodes that ask for the same are one line.
+fn segments_wanted(by: &[WantedBy]) -> Vec<String> {
+    let mut nodes = BTreeMap::<(u32, u32), Vec<&str>>::new();
+    for WantedBy { node, stored, wanted } in by {
+        nodes.entry((*wanted, *stored)).or_default().push(node);
+    }
+    let line = |((wanted, stored), nodes): ((u32, u32), Vec<&str>)| {
+        let nodes = nodes.join(", ");
+        format!(
+            "the program on {nodes} asks for {wanted} segments: the {stored} that it was created with stay; change the \
+             program to `.segments({stored})`"
+        )
+    };
+    nodes.into_iter().map(line).collect()
+}
+
+/// Why segments do not simply run; a reason that several have is told once.
+fn reasons(all: &[Segment]) -> Vec<String> {
+    let reason = |segment: &Segment| segment.reason.as_ref().map(|reason| (without_place(segment, reason), segment.id));
+    let line = |(reason, ids): (String, Vec<u32>)| match all.iter().find(|segment| ids == [segment.id]) {
+        Some(segment) => format!("{}: {}", segments(&ids), segment.reason.as_deref().unwrap_or_default()),
+        None => format!("{}: {reason}", segments(&ids)),
+    };
+    folded(all.iter().filter_map(reason)).into_iter().map(line).collect()
+}
+
+/// A reason without the position in it, which the table shows as the token.
+fn without_place(segment: &Segment, reason: &str) -> String {
+    match segment.waits_with {
+        Some(position) => reason.replacen(&format!("the event at {position} "), "the event at its token ", 1),
+        None => reason.to_owned(),
+    }
+}
+
+/// How much is set aside, if anything is.
+pub fn aside_text(aside: SetAside) -> Option<String> {
+    let SetAside { sequences, letters, .. } = aside;
+    (sequences > 0).then(|| format!("{}, {}", some(sequences, "sequence"), some(letters, "event")))
+}
+
+fn dead_text(dead: u64) -> String {
+    if dead == 0 { String::new() } else { format!(" ({} dead: they wait for a person)", count(dead)) }
+}
+
+fn lag_text(events: u64) -> String {
+    if events == 0 { "none".to_owned() } else { some(events, "event") }
+}
+
+/// How long the oldest event has waited, where one does.
+fn age_text(events: u64, seconds: f64) -> String {
+    match (events, seconds) {
+        (0, _) => "-".to_owned(),
+        (_, 0.0..100.0) => format!("{seconds:.1} s"),
+        _ => span(seconds as u64),
+    }
+}
+
+fn on_error(word: &str) -> Result<OnError, String> {
+    match word {
+        "set-aside" => Ok(OnError::SetAside),
+        "stop" => Ok(OnError::Stop),
+        "skip" => Ok(OnError::Skip),
+        _ => Err("it must be set-aside, stop or skip".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_aside_is_counted_in_words() {
+        let aside = SetAside { sequences: 2, letters: 501, dead: 1 };
+        let none = SetAside::default();
+        assert_eq!((aside_text(aside), aside_text(none)), (Some("2 sequences, 501 events".into()), None));
+        let one = SetAside { sequences: 1, letters: 1, dead: 0 };
+        assert_eq!(aside_text(one).unwrap() + &dead_text(0), "1 sequence, 1 event");
+    }
+
+    #[test]
+    fn programs_that_ask_for_the_same_segments_are_told_once() {
+        let by = |node: &str, wanted| WantedBy { node: node.into(), stored: 8, wanted };
+        let told = segments_wanted(&[by("a", 16), by("b", 16), by("c", 4)]);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("the program on c asks for 4 segments: the 8 "), "{told:?}");
+        assert!(told[1].starts_with("the program on a, b asks for 16 segments: "), "{told:?}");
+    }
+
+    #[test]
+    fn a_reason_of_many_segments_is_told_once() {
+        let segment = |id: u32, reason: &str| Segment {
+            id,
+            waits_with: Some(u64::from(id) * 7),
+            reason: Some(reason.replace('#', &(id * 7).to_string())),
+            ..Segment::default()
+        };
+        let mut all: Vec<Segment> =
+            (0..16).map(|id| segment(id, "it waits with the event at # until that is handled")).collect();
+        assert_eq!(reasons(&all), ["16 segments: 0-15: it waits with the event at its token until that is handled"]);
+        all[3].reason = Some("another".into());
+        all[4].reason = None;
+        let told = reasons(&all);
+        assert_eq!(
+            told,
+            [
+                "14 segments: 0-2, 5-15: it waits with the event at its token until that is handled",
+                "segment 3: another",
+            ]
+        );
+        let alone = reasons(&all[5..6]);
+        assert_eq!(
+            alone,
+            ["segment 5: it waits with the event at 35 until that is handled"],
+            "whole where it is alone"
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! `evener wait caught-up`: that everything was passed does not mean that everything was handled, so it says what
+//! was set aside on the way; and who waits for a processor that stands still is told at once.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use evener_core::id::{ContextId, Position};
+use serde_json::Value;
+
+use super::{Standing, Until, leaderless};
+use crate::commands::{block_on, output::some, processor::aside_text};
+use evener::{
+    client::Client,
+    codes,
+    engine::{Consistency, Processor, Reply, Request, Segment},
+    error::ApiError,
+    wire,
+};
+
+/// Up to where everything must be handled, in each event store.
+type Heads = BTreeMap<ContextId, Position>;
+
+/// Wait until a processor has handled everything that is stored now, or set it aside
+///
+/// What was set aside is told on standard error, and ends the command with status 9 if --strict is given.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Its name; several: all of them
+    #[arg(required = true)]
+    names: Vec<String>,
+    /// End with status 9 if something is set aside or was ever skipped: it was passed and not handled
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    until: Until,
+}
+
+impl Args {
+    /// Waits, and says what was not handled.
+    pub fn run(self) -> Result<(), ApiError> {
+        let Self { names, strict, until } = self;
+        let (mut now, mut processors) = (None, Vec::new());
+        block_on(async {
+            let client = until.client()?;
+            let look = async || {
+                if now.is_none()
+                    && let Some(standing) = leaderless(&client).await?
+                {
+                    return Ok(standing);
+                }
+                processors = ask(&client, &names).await?;
+                let heads = match &now {
+                    Some(heads) => heads,
+                    None => now.insert(heads(&client, &processors).await?),
+                };
+                standing(&processors, heads)
+            };
+            until.wait(&client, "caught up", look).await
+        })?;
+        for note in processors.iter().filter_map(note) {
+            eprintln!("{}", evener::printable::printable(&note));
+        }
+        processors.iter().filter(|_| strict).find_map(not_all_handled).map_or(Ok(()), Err)
+    }
+}
+
+/// The heads that everybody agrees on now, of the event stores that these processors go by.
+async fn heads(client: &Client, processors: &[Processor]) -> Result<Heads, ApiError> {
+    let mut heads = Heads::new();
+    for processor in processors {
+        if let Entry::Vacant(unknown) = heads.entry(context(processor)?) {
+            let head = client.head(*unknown.key(), Consistency::Linearizable).await?;
+            unknown.insert(head);
+        }
+    }
+    Ok(heads)
+}
+
+/// The event store that a processor goes by.
+fn context(processor: &Processor) -> Result<ContextId, ApiError> {
+    processor.definition.get("context").and_then(Value::as_str).map_or(Ok(ContextId::DEFAULT), wire::context)
+}
+
+async fn ask(client: &Client, names: &[String]) -> Result<Vec<Processor>, ApiError> {
+    let mut processors = Vec::with_capacity(names.len());
+    for name in names {
+        let Reply::Processor(processor) = client.ask(&Request::Processor(name.clone())).await? else {
+            unreachable!("a processor is answered with a processor");
+        };
+        processors.push(*processor);
+    }
+    Ok(processors)
+}
+
+/// How all of them stand: one that stands still is named before those that only need time.
+fn standing(processors: &[Processor], heads: &Heads) -> Result<Standing, ApiError> {
+    let mut all = Standing::So;
+    for processor in processors {
+        let head = heads.get(&context(processor)?).copied().unwrap_or_default();
+        match one(processor, head) {
+            Standing::So => {}
+            Standing::NotYet(missing) => all = Standing::NotYet(missing),
+            stuck @ Standing::Stuck(_) => return Ok(stuck),
+        }
+    }
+    Ok(all)
+}
+
+fn one(processor: &Processor, head: Position) -> Standing {
+    if processor.head < head.0 {
+        return Standing::NotYet(format!("the server asked has applied {} of {head} events", processor.head));
+    }
+    let behind = || processor.segments.iter().filter(|segment| segment.lag_events > 0);
+    let lag: u64 = behind().map(|segment| segment.lag_events).sum();
+    if lag == 0 {
+        return Standing::So;
+    }
+    let name = &processor.name;
+    // No numbers that change with every look: what stands still is told when it changes.
+    if processor.state == "paused" {
+        return Standing::Stuck(format!("{name} is paused (go on: evener processor resume {name})"));
+    }
+    match behind().find(|segment| stands_still(segment)) {
+        None => Standing::NotYet(format!("{name} has a lag of {}", some(lag, "event"))),
+        Some(Segment { id, state, reason, retry_at, .. }) => {
+            let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let again = retry_at.as_ref().map(|at| format!("; tried again at {at}")).unwrap_or_default();
+            Standing::Stuck(format!("{name}/{id} is {state}{why}{again} (see: evener processor show {name})"))
+        }
+    }
+}
+
+/// Whether a segment that lags needs more than time.
+fn stands_still(segment: &Segment) -> bool {
+    !matches!(segment.state.as_str(), "running" | "caught-up" | "moving")
+}
+
+/// What a processor has passed and not handled, if anything: `3 sequences, 9 events set aside and 2 events skipped`.
+fn unhandled(processor: &Processor) -> Option<String> {
+    let aside = aside_text(processor.set_aside).map(|aside| format!("{aside} set aside"));
+    let skipped = (processor.skipped > 0).then(|| format!("{} skipped", some(processor.skipped, "event")));
+    let parts: Vec<String> = aside.into_iter().chain(skipped).collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
+}
+
+fn not_all_handled(processor: &Processor) -> Option<ApiError> {
+    let (name, unhandled) = (&processor.name, unhandled(processor)?);
+    let hint = match processor.set_aside.sequences {
+        0 => {
+            "what was skipped is not handled any more: see `evener operations`, and the nodes' logs for handlers' skips"
+                .into()
+        }
+        _ => format!("evener dead-letter list {name} shows what failed and why"),
+    };
+    Some(ApiError::new(&codes::NOT_ALL_HANDLED, format!("{name} has {unhandled}")).hint(hint))
+}
+
+/// What somebody should know of a processor that has caught up.
+fn note(processor: &Processor) -> Option<String> {
+    let name = &processor.name;
+    let see = match processor.set_aside.sequences {
+        0 => String::new(),
+        _ => format!(" (see: evener dead-letter list {name})"),
+    };
+    let aside = unhandled(processor).map(|unhandled| format!("{name}: caught up; {unhandled}{see}"));
+    let paused = (processor.state == "paused").then(|| {
+        format!("{name}: caught up; paused, so nothing new is handled (go on: evener processor resume {name})")
+    });
+    let notes: Vec<String> = aside.into_iter().chain(paused).collect();
+    (!notes.is_empty()).then(|| notes.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evener::engine::SetAside;
+
+    const HEAD: Position = Position(10);
+
+    fn processor(state: &str, segments: &[(&str, u64)]) -> Processor {
+        let segment = |(id, (state, lag)): (usize, &(&str, u64))| Segment {
+            id: id as u32,
+            state: (*state).into(),
+            lag_events: *lag,
+            ..Segment::default()
+        };
+        Processor {
+            name: "p".into(),
+            version: 1,
+            state: state.into(),
+            display_state: state.into(),
+            head: HEAD.0,
+            segments: segments.iter().enumerate().map(segment).collect(),
+            set_aside: SetAside::default(),
+            definition: serde_json::Value::Null,
+            skipped: 0,
+            room: evener::engine::Room::default(),
+            segments_wanted: Vec::new(),
+            history: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_only_needs_time_is_waited_for() {
+        assert_eq!(one(&processor("caught-up", &[("caught-up", 0)]), HEAD), Standing::So);
+        let running = processor("running", &[("running", 1), ("moving", 1), ("unowned", 0)]);
+        assert_eq!(one(&running, HEAD), Standing::NotYet("p has a lag of 2 events".into()));
+        let Standing::NotYet(behind) = one(&running, Position(11)) else { panic!("its server is behind") };
+        assert!(behind.contains("10 of 11"), "{behind}");
+    }
+
+    #[test]
+    fn what_stands_still_is_named_with_the_way_out() {
+        let paused = processor("paused", &[("paused", 1)]);
+        let expected = "p is paused (go on: evener processor resume p)";
+        assert_eq!(one(&paused, HEAD), Standing::Stuck(expected.into()));
+        for state in ["stalled", "flooded", "unowned", "a state of a newer server"] {
+            let mut stalled = processor(state, &[("running", 3), (state, 4)]);
+            stalled.segments[1].reason = Some("because".into());
+            let Standing::Stuck(why) = one(&stalled, HEAD) else { panic!("{state} needs more than time") };
+            assert_eq!(why, format!("p/1 is {state}: because (see: evener processor show p)"));
+        }
+    }
+
+    #[test]
+    fn one_that_stands_still_is_named_before_one_that_needs_time() {
+        let all = [processor("running", &[("running", 5)]), processor("paused", &[("paused", 1)])];
+        let heads = Heads::from([(ContextId::DEFAULT, HEAD)]);
+        assert!(matches!(standing(&all, &heads), Ok(Standing::Stuck(_))));
+        assert!(matches!(standing(&all[..1], &heads), Ok(Standing::NotYet(_))));
+    }
+
+    #[test]
+    fn each_processor_goes_by_the_head_of_its_own_event_store() {
+        let mut system = processor("caught-up", &[("caught-up", 0)]);
+        system.definition = serde_json::json!({"context": "system"});
+        let heads = Heads::from([(ContextId::DEFAULT, Position(99)), (context(&system).unwrap(), HEAD)]);
+        assert_eq!(standing(&[system], &heads).unwrap(), Standing::So);
+    }
+
+    #[test]
+    fn what_was_set_aside_on_the_way_is_told() {
+        let mut well = processor("caught-up", &[("caught-up", 0)]);
+        assert_eq!(note(&well), None);
+        well.set_aside = SetAside { sequences: 3, letters: 9, dead: 1 };
+        assert_eq!(
+            note(&well).unwrap(),
+            "p: caught up; 3 sequences, 9 events set aside (see: evener dead-letter list p)"
+        );
+        assert_eq!(not_all_handled(&well).unwrap().message, "p has 3 sequences, 9 events set aside");
+        well.skipped = 20;
+        assert_eq!(
+            not_all_handled(&well).unwrap().message,
+            "p has 3 sequences, 9 events set aside and 20 events skipped"
+        );
+        well.set_aside = SetAside::default();
+        assert_eq!(not_all_handled(&well).unwrap().message, "p has 20 events skipped");
+        assert_eq!(note(&well).unwrap(), "p: caught up; 20 events skipped");
+        let paused = note(&processor("paused", &[("paused", 0)])).unwrap();
+        assert!(paused.contains("evener processor resume p"), "{paused}");
+    }
+}

@@ -1,0 +1,115 @@
+//! The load: writers that each append one event after the other to streams of their own, and write down what
+//! was acknowledged.
+
+use std::{sync::Arc, time::Duration};
+
+use evener_core::{
+    append,
+    event::{DataKind, Event},
+};
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use uuid::Uuid;
+
+use super::evidence::Acked;
+use evener::client::Client;
+
+/// Writers at once.
+const WRITERS: usize = 16;
+/// Streams of each: the demo's accounts.
+const STREAMS: usize = 8;
+/// Each writer appends so often, as long as the cluster keeps up: 1,000 events a second together.
+const PACE: Duration = Duration::from_millis(16);
+
+/// A load at work.
+pub struct Load {
+    begun: Instant,
+    end: watch::Sender<bool>,
+    acked: Arc<Mutex<Vec<Acked>>>,
+    writers: JoinSet<()>,
+}
+
+impl Load {
+    /// Starts it. Times are told from `zero`.
+    pub fn start(client: &Client, zero: Instant) -> Self {
+        let (end, ended) = watch::channel(false);
+        let acked = Arc::<Mutex<Vec<Acked>>>::default();
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            writers.spawn(write(client.clone(), writer, zero, acked.clone(), ended.clone()));
+        }
+        Self { begun: Instant::now(), end, acked, writers }
+    }
+
+    /// When it began.
+    pub const fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// How much was acknowledged so far, and when the last time.
+    pub fn so_far(&self) -> (usize, u64) {
+        let acked = self.acked.lock();
+        (acked.len(), acked.last().map_or(0, |acked| acked.at_ms))
+    }
+
+    /// Ends it, and gives what was acknowledged, in that order.
+    pub async fn end(mut self) -> Vec<Acked> {
+        self.end.send_replace(true);
+        while self.writers.join_next().await.is_some() {}
+        std::mem::take(&mut self.acked.lock())
+    }
+}
+
+async fn write(
+    client: Client,
+    writer: usize,
+    zero: Instant,
+    acked: Arc<Mutex<Vec<Acked>>>,
+    mut ended: watch::Receiver<bool>,
+) {
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for turn in 0_u64.. {
+        tokio::select! {
+            _ = pace.tick() => {}
+            _ = ended.changed() => return,
+        }
+        let (nth, number) = (turn as usize % STREAMS, turn / STREAMS as u64);
+        let stream = format!("account-{writer}-{nth}");
+        let event = event(&stream, number);
+        let id = event.id;
+        let request = append::Request { request: Uuid::new_v4(), events: vec![event], ..append::Request::default() };
+        // The next one of a stream goes out only when this one is acknowledged: the same append again, until it is.
+        let position = loop {
+            match client.append(&request).await {
+                Ok(appended) => break appended.first.0,
+                Err(error) if *ended.borrow() => {
+                    tracing::info!(%error, "the load ended with an append whose outcome is not known");
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "an append is tried again"),
+            }
+        };
+        let at_ms = u64::try_from(zero.elapsed().as_millis()).unwrap_or(u64::MAX);
+        acked.lock().push(Acked { id, stream, number, position, at_ms });
+    }
+}
+
+fn event(stream: &str, number: u64) -> Event {
+    let data =
+        serde_json::json!({ "number": number, "account": stream, "cents": number * 100, "memo": "a demo's deposit" });
+    Event {
+        id: Uuid::new_v4(),
+        source: "evener/demo".into(),
+        kind: "account.credited.v1".into(),
+        stream: Some(stream.into()),
+        tags: vec![format!("account={stream}")],
+        data_kind: DataKind::Json,
+        data: data.to_string().into_bytes(),
+        ..Event::default()
+    }
+}

@@ -1,0 +1,247 @@
+//! The observer: looks at the cluster from outside, all the time, and writes down who owned what when.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use super::PROCESSOR;
+use evener::{
+    client::Client,
+    engine::{Cluster, Processor, Reply, Request},
+    error::ApiError,
+};
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(25);
+
+/// What was seen at the last look.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Who leads.
+    pub leader: Option<String>,
+    /// Members, and up to which index each is known to have the log.
+    pub members: Vec<(String, Option<u64>)>,
+    /// The position of the next event.
+    pub head: u64,
+    /// Each segment's owner, and how far it has come.
+    pub segments: BTreeMap<u32, (Option<String>, u64)>,
+    /// Letters set aside.
+    pub letters: u64,
+}
+
+/// What was written down.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Changes of owner.
+    pub moves: u64,
+    /// The greatest difference between two nodes' numbers of segments, when nothing had happened for a while.
+    pub spread_max: u64,
+    /// From each kill until every segment had a living owner, in milliseconds.
+    pub takeovers_ms: Vec<u64>,
+    /// When nodes were killed, in milliseconds after the start.
+    pub kills_ms: Vec<u64>,
+}
+
+/// An observer at work.
+pub struct Observer {
+    zero: Instant,
+    seen: watch::Receiver<Seen>,
+    notes: Arc<Mutex<Notes>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    observed: Observed,
+    owners: BTreeMap<u32, String>,
+    /// Who was killed, and when, until everything of it has another owner.
+    killed: Option<(String, Instant)>,
+    dead: Option<String>,
+}
+
+impl Seen {
+    /// Segments of each member.
+    pub fn counts(&self) -> BTreeMap<&str, u64> {
+        let mut counts: BTreeMap<&str, u64> = self.members.iter().map(|(name, _)| (name.as_str(), 0)).collect();
+        for owner in self.segments.values().filter_map(|(owner, _)| owner.as_deref()) {
+            *counts.entry(owner).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Who has most segments.
+    pub fn busiest(&self) -> Option<String> {
+        self.counts().into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned())
+    }
+
+    /// The difference between the most and the fewest; none where a segment has no owner.
+    fn spread(&self, dead: Option<&str>) -> Option<u64> {
+        if self.segments.is_empty() || self.segments.values().any(|(owner, _)| owner.is_none()) {
+            return None;
+        }
+        let counts = self.counts();
+        let living = counts.iter().filter(|(name, _)| Some(**name) != dead).map(|(_, count)| *count);
+        Some(living.clone().max()? - living.min()?)
+    }
+}
+
+impl Observer {
+    /// Begins to look. Times are told from `zero`.
+    ///
+    /// # Errors
+    ///
+    /// Where an address is none.
+    pub fn start(client: Client, nodes: &[(String, String)], zero: Instant) -> Result<Self, String> {
+        let notes = Arc::<Mutex<Notes>>::default();
+        let (tell, seen) = watch::channel(Seen::default());
+        let eyes = Eyes::of(client, nodes).map_err(|error| error.to_string())?;
+        let task = tokio::spawn(look(eyes, notes.clone(), tell));
+        Ok(Self { zero, seen, notes, task })
+    }
+
+    /// What was seen at the last look.
+    pub fn now(&self) -> Seen {
+        self.seen.borrow().clone()
+    }
+
+    /// This node is killed now.
+    pub fn killed(&self, name: &str) {
+        let mut notes = self.notes.lock();
+        notes.observed.kills_ms.push(millis(self.zero.elapsed()));
+        notes.killed = Some((name.into(), Instant::now()));
+        notes.dead = Some(name.into());
+    }
+
+    /// This node lives again.
+    pub fn revived(&self, _name: &str) {
+        self.notes.lock().dead = None;
+    }
+
+    /// Notes the spread as it is now, after a calm.
+    pub fn sample_spread(&self) {
+        let mut notes = self.notes.lock();
+        // A segment without owner is as uneven as can be.
+        let spread = self.seen.borrow().spread(notes.dead.as_deref()).unwrap_or(u64::MAX);
+        notes.observed.spread_max = notes.observed.spread_max.max(spread);
+    }
+
+    /// Waits until every segment has an owner and the numbers differ by at most one.
+    pub async fn wait_even(&self, wait: Duration) -> Result<(), String> {
+        self.wait(wait, "the segments were not shared evenly", |seen| {
+            seen.spread(None).is_some_and(|spread| spread <= 1)
+        })
+        .await
+    }
+
+    /// Waits until everything there is was handled.
+    pub async fn wait_caught_up(&self, wait: Duration) -> Result<(), String> {
+        self.wait(wait, "not everything was handled", |seen| {
+            !seen.segments.is_empty()
+                && seen.letters == 0
+                && seen.segments.values().all(|(_, token)| *token == seen.head)
+        })
+        .await
+    }
+
+    async fn wait(&self, wait: Duration, what: &str, is: impl FnMut(&Seen) -> bool) -> Result<(), String> {
+        let mut seen = self.seen.clone();
+        match timeout(wait, seen.wait_for(is)).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("{what} within {} s; last seen: {:?}", wait.as_secs(), self.now())),
+        }
+    }
+
+    /// Ends, and gives what was written down.
+    pub async fn end(self) -> Observed {
+        self.sample_spread();
+        self.task.abort();
+        let _ = self.task.await;
+        let notes = self.notes.lock();
+        notes.observed.clone()
+    }
+}
+
+/// Whom the observer asks.
+struct Eyes {
+    any: Client,
+    each: BTreeMap<String, Client>,
+    leader: Option<String>,
+}
+
+impl Eyes {
+    fn of(any: Client, nodes: &[(String, String)]) -> Result<Self, ApiError> {
+        let alone =
+            |(name, url): &(String, String)| Ok((name.clone(), Client::connect(url)?.with_patience(Duration::ZERO)));
+        let each = nodes.iter().map(alone).collect::<Result<_, ApiError>>()?;
+        Ok(Self { any: any.with_patience(Duration::from_secs(2)), each, leader: None })
+    }
+
+    /// The leader alone knows how far the others are; where it does not answer, anybody is asked.
+    async fn cluster(&mut self) -> Option<Cluster> {
+        let leader = self.leader.as_ref().and_then(|leader| self.each.get(leader));
+        let told = match leader {
+            Some(leader) => leader.ask(&Request::ClusterStatus).await.ok(),
+            None => None,
+        };
+        let told = match told {
+            Some(told) => Some(told),
+            None => self.any.ask(&Request::ClusterStatus).await.ok(),
+        };
+        let Some(Reply::Cluster(cluster)) = told else { return None };
+        self.leader.clone_from(&cluster.leader);
+        Some(*cluster)
+    }
+}
+
+async fn look(mut eyes: Eyes, notes: Arc<Mutex<Notes>>, tell: watch::Sender<Seen>) {
+    loop {
+        if let Ok(Reply::Processor(processor)) = eyes.any.ask(&Request::Processor(PROCESSOR.into())).await
+            && let Some(cluster) = eyes.cluster().await
+        {
+            let seen = seen(&processor, &cluster);
+            note(&mut notes.lock(), &seen);
+            if tell.send(seen).is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn seen(processor: &Processor, cluster: &Cluster) -> Seen {
+    let segments = processor.segments.iter().map(|segment| (segment.id, (segment.owner.clone(), segment.token)));
+    Seen {
+        leader: cluster.leader.clone(),
+        members: cluster.members.iter().map(|member| (member.name.clone(), member.applied)).collect(),
+        head: processor.head,
+        segments: segments.collect(),
+        letters: processor.set_aside.letters,
+    }
+}
+
+fn note(notes: &mut Notes, seen: &Seen) {
+    for (id, (owner, _)) in &seen.segments {
+        let Some(owner) = owner else { continue };
+        if let Some(before) = notes.owners.insert(*id, owner.clone())
+            && before != *owner
+        {
+            notes.observed.moves += 1;
+        }
+    }
+    if let Some((name, at)) = &notes.killed
+        && seen.segments.values().all(|(owner, _)| owner.as_ref().is_some_and(|owner| owner != name))
+    {
+        let took = millis(at.elapsed());
+        notes.observed.takeovers_ms.push(took);
+        notes.killed = None;
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

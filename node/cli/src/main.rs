@@ -1,0 +1,5 @@
+//! The binary `evener`.
+
+fn main() -> std::process::ExitCode {
+    evener_cli::main()
+}
