@@ -1,4 +1,4 @@
-//! Who may depend on whom: `core <- store <- cluster <- node <- tests`, and what else each may name.
+//! Who may depend on whom: `core <- store <- cluster <- node <- cli <- tests`, and what else each may name.
 
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
@@ -68,7 +68,25 @@ pub const LAYERS: &[Layer] = &[
     Layer {
         package: "evener",
         folder: "node",
-        may: May::AnythingBut(&["evener-tests", "bincode", "openraft", "openraft-rt", "openraft-rt-tokio"]),
+        may: May::AnythingBut(&[
+            "evener-cli",
+            "evener-tests",
+            "bincode",
+            "openraft",
+            "openraft-rt",
+            "openraft-rt-tokio",
+            // What only the command line needs: a program that embeds a node does not compile it.
+            "clap",
+            "comfy-table",
+            "crossterm",
+            "hdrhistogram",
+            "indicatif",
+        ]),
+    },
+    Layer {
+        package: "evener-cli",
+        folder: "node/cli",
+        may: May::AnythingBut(&["evener-tests", "bincode", "openraft", "openraft-rt", "openraft-rt-tokio", "ractor"]),
     },
     Layer { package: "evener-derive", folder: "node/derive", may: May::Only(&["proc-macro2", "quote", "syn"]) },
     Layer { package: "evener-tests", folder: "tests", may: May::AnythingBut(&[]) },
