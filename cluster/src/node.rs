@@ -426,8 +426,8 @@ impl Node {
     }
 }
 
-/// Moves the markers of the conditions to where they were checked: nothing before that matches, so it need not be looked
-/// at again.
+/// Moves the markers of the conditions to where they were checked: nothing before that matches, so it need not be
+/// checked again.
 fn with_later_markers(request: &mut Request, stamp: &Stamp) {
     for condition in &mut request.conditions {
         condition.marker = condition.marker.max(stamp.checked_to);

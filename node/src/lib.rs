@@ -138,8 +138,8 @@ pub use handler::{
 };
 pub use node::Node;
 
-// What follows is the node itself. Where it is public, the command line or a test of the whole needs it: it may change at
-// any time.
+// What follows is the node itself. If it is public, the command line or a test of the whole system needs it: it may
+// change at any time.
 
 #[doc(hidden)]
 pub mod actors;
