@@ -87,9 +87,7 @@ pub async fn tail(api: &SharedApi, request: Request, headers: &HeaderMap) -> Res
     if read.backwards {
         return Err(query::bad("backwards", "has no meaning when following events as they come"));
     }
-    if let Some(seen) = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()) {
-        read.from = Position(seen);
-    }
+    read.from = last_event_id(headers)?.unwrap_or(read.from);
     let mut pages = Pages::of_tail(api, read)?;
     // What is there is answered at once, and be it that there is nothing.
     let (text, last) = pages.next(Wait::Not).await?;
@@ -106,6 +104,19 @@ pub async fn tail(api: &SharedApi, request: Request, headers: &HeaderMap) -> Res
     let mut response = typed(StatusCode::OK, "text/event-stream", Body::from_stream(body));
     response.headers_mut().insert("cache-control", axum::http::HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Returns the position that a reader of server-sent events goes on at; none if it begins. One that cannot be read is
+/// refused: to begin elsewhere would repeat events, or leave some out.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
+    let Some(id) = headers.get("last-event-id") else { return Ok(None) };
+    let position = id.to_str().ok().and_then(|id| id.parse().ok());
+    position.map(|position| Some(Position(position))).ok_or_else(|| {
+        let id = String::from_utf8_lossy(id.as_bytes());
+        let message = format!("the header 'Last-Event-ID' is '{id}': it must be a whole number from 0");
+        ApiError::new(&codes::BAD_QUERY, message)
+            .hint("send the `id` of the last server-sent event, or leave the header out and set the parameter `from`")
+    })
 }
 
 /// The next page of a tail, on its way.
@@ -217,4 +228,28 @@ impl Pages {
 
 fn odd() -> ApiError {
     ApiError::new(&codes::BUG, "the answer is not of the kind that was asked for")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_last_event_id_is_a_position_or_refused_by_its_name() {
+        let read = |id: &[u8]| {
+            let id = HeaderValue::from_bytes(id).unwrap();
+            last_event_id(&[("last-event-id".parse().unwrap(), id)].into_iter().collect())
+        };
+        assert_eq!(last_event_id(&HeaderMap::new()).unwrap(), None);
+        assert_eq!(read(b"0").unwrap(), Some(Position(0)));
+        assert_eq!(read(b"18446744073709551615").unwrap(), Some(Position(u64::MAX)));
+        for id in [&b"abc"[..], b"-1", b"1.5", b"7 8", b"0x7", b"", b"18446744073709551616", b"\xff"] {
+            let error = read(id).unwrap_err();
+            assert_eq!((error.code.as_ref(), error.status()), ("EV0101", 400), "{error}");
+            let says = error.message.contains("'Last-Event-ID'") && error.message.contains("whole number from 0");
+            assert!(says, "{error}");
+        }
+    }
 }
