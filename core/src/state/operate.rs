@@ -3,6 +3,8 @@
 use alloc::{boxed::Box, collections::BTreeMap, string::String};
 use core::time::Duration;
 
+use uuid::Uuid;
+
 use super::{Aim, Given, Operation, State, exists, invalid, unknown, unknown_processor};
 use crate::{
     canonical::Canonical,
@@ -19,8 +21,8 @@ use crate::{
 impl State {
     /// Done once, however often it is told.
     pub(super) fn operate(&mut self, index: LogIndex, operate: &Operate) -> Outcome {
-        if let Some(known) = self.operations.iter().find(|known| known.operation == operate.operation) {
-            return known.again(operate);
+        if let Some(outcome) = self.repeated(operate.operation, &operate.change) {
+            return outcome;
         }
         // Nothing of what is too long is remembered, not even that it was refused.
         if let Err(passed) = operate.within(&self.limits) {
@@ -48,7 +50,14 @@ impl State {
         outcome
     }
 
-    /// What a change would come to, without doing it: `dry_run`.
+    /// Returns the answer to a change under an id that was used before; none if it was not.
+    #[must_use]
+    pub fn repeated(&self, operation: Uuid, change: &Change) -> Option<Outcome> {
+        let known = self.operations.iter().find(|known| known.operation == operation)?;
+        Some(known.again(change))
+    }
+
+    /// What a change under a new id would come to, without doing it: `dry_run`.
     #[must_use]
     pub fn try_change(&self, change: &Change) -> Outcome {
         if let Err(passed) = change.within(&self.limits) {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Aim, State, exists};
 use crate::{
     canonical::Canonical,
-    command::{Change, LetterChange, Operate, Outcome, Selection},
+    command::{Change, LetterChange, Outcome, Selection},
     id::{LogIndex, NodeId, Position, SegmentId},
     letter::SequenceKey,
     principal::Principal,
@@ -145,9 +145,9 @@ impl Change {
 }
 
 impl Operation {
-    /// Returns the answer to `operate`, which repeats its id: the first outcome, or that it made another change.
-    pub(super) fn again(&self, operate: &Operate) -> Outcome {
-        if self.digest == operate.change.canonical_digest() {
+    /// Returns the answer to `change` under the same id: the first outcome, or that it made another change.
+    pub(super) fn again(&self, change: &Change) -> Outcome {
+        if self.digest == change.canonical_digest() {
             return self.outcome.clone();
         }
         let (kind, subject) = (self.kind, self.subject.clone());

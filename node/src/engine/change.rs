@@ -67,11 +67,21 @@ async fn operate(engine: &Engine, what: &What, change: &Change) -> Result<Done, 
 pub async fn perform(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
     if change.dry_run {
         command.may_be_proposed()?;
+        if let Some(first) = repeated(engine, &command, change) {
+            let first = first?;
+            return Ok(reached(engine, change.operation).await.map_or(first, Done::waiting));
+        }
         let outcome = engine.cluster().state().try_change(&command);
         return judged(outcome, |touched| Some(trial(&command, touched)));
     }
     let done = decide(engine, command, change).await?;
     Ok(reached(engine, change.operation).await.map_or(done, Done::waiting))
+}
+
+/// Returns what a change whose id was used before is answered, without asking the log; none if the id is new.
+pub fn repeated(engine: &Engine, command: &command::Change, change: &Change) -> Option<Result<Done, ApiError>> {
+    let outcome = engine.cluster().state().repeated(change.operation, command)?;
+    Some(decided(outcome, said(command)))
 }
 
 /// What a change would come to that is only tried.
@@ -108,6 +118,11 @@ pub async fn decide(engine: &Engine, command: command::Change, change: &Change) 
         let change = with_node(operate.change.clone(), first);
         outcome = propose(Operate { change, ..operate }).await.map_err(|error| engine.told(error))?;
     }
+    decided(outcome, said)
+}
+
+/// What the log decided on a change; `said` is said of one that was done.
+fn decided(outcome: Outcome, said: Option<String>) -> Result<Done, ApiError> {
     judged(outcome, |changed| match said {
         _ if changed == 0 => Some("it was so already".to_owned()),
         said => said,
@@ -144,7 +159,7 @@ fn said(change: &command::Change) -> Option<String> {
 pub fn first_node(state: &State, change: &Change, kind: ChangeKind, name: Option<&str>) -> Option<NodeId> {
     let known = state.operations.iter().find(|known| known.operation == change.operation && known.kind == kind)?;
     let same = name.is_none_or(|name| known.subject.member.as_deref() == Some(name));
-    known.subject.node.filter(|_| same && !change.dry_run)
+    known.subject.node.filter(|_| same)
 }
 
 /// What a remembered operation is still to come to.

@@ -8,7 +8,7 @@ use evener_core::{
 
 use super::{
     Change,
-    change::{Done, aim_of, decide, first_node, member, perform, reached},
+    change::{Done, aim_of, decide, first_node, member, perform, reached, repeated},
     local::{Engine, name_of},
     votes,
 };
@@ -57,15 +57,19 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
         let message = format!("{name} does not vote, so it cannot lead");
         return Err(ApiError::new(&codes::REFUSED_BY_CLUSTER, message));
     }
+    let lead = To::Lead(to, engine.cluster().leadership().borrow().term);
     if change.dry_run {
-        return Ok(Done::so(Some(format!("{name} would lead; nothing was changed"))));
+        let Some(first) = repeated(engine, &lead, change) else {
+            return Ok(Done::so(Some(format!("{name} would lead; nothing was changed"))));
+        };
+        first?;
+    } else {
+        decide(engine, lead, change).await?;
     }
-    let term = engine.cluster().leadership().borrow().term;
-    decide(engine, To::Lead(to, term), change).await?;
     let decided = first_node(&engine.cluster().state(), change, ChangeKind::Lead, None).unwrap_or(to);
     let name = name_of(&engine.cluster().state(), decided);
     // Told twice it may be that one has led since, and that it was another.
-    if let Some(Aim::Leads(to, _)) = aim_of(engine, change.operation) {
+    if let Some(Aim::Leads(to, _)) = aim_of(engine, change.operation).filter(|_| !change.dry_run) {
         engine.cluster().transfer(to).await.map_err(|error| engine.told(error))?;
     }
     Ok(reached(engine, change.operation).await.map_or_else(|| Done::so(Some(format!("{name} leads"))), Done::waiting))

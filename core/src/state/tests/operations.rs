@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    canonical::samples,
     command::Why,
     id::SegmentId,
     principal::Principal,
@@ -55,4 +56,21 @@ fn an_operation_id_that_made_another_change_is_refused() {
     }
     assert_eq!(log.apply(pause), Outcome::Changed(1), "the same change again is the first one");
     assert!(log.state.processor("p").unwrap().paused);
+}
+
+#[test]
+fn a_repeated_id_is_answered_the_same_whether_it_is_tried_or_made() {
+    for first in samples::changes() {
+        let mut log = Log::of(2);
+        log.create(OnError::SetAside);
+        let operation = Uuid::from_u128(7);
+        let operate = |change| Command::Operate(Operate { operation, principal: None, reason: None, change });
+        assert_eq!(log.state.repeated(operation, &first), None, "the id is new");
+        let outcome = log.apply(operate(first.clone()));
+        assert_eq!(log.state.repeated(operation, &first), Some(outcome), "{first:?}");
+        for again in samples::changes() {
+            let tried = log.state.repeated(operation, &again);
+            assert_eq!(tried, Some(log.apply(operate(again.clone()))), "{again:?} after {first:?}");
+        }
+    }
 }

@@ -172,11 +172,48 @@ async fn a_leave_is_answered_the_same_after_the_member_is_gone() {
         other => panic!("{other:?}"),
     };
     assert_eq!(again().await, (OperationState::Done, Some(1)));
-    let error = engine.call(leave(true)).await.unwrap_err();
-    assert_eq!(error.code, "EV0403", "a trial is none of the first");
+    let Ok(Reply::Operation(tried)) = engine.call(leave(true)).await else { panic!("it is answered as the first") };
+    assert_eq!((tried.state, tried.changed, tried.dry_run), (OperationState::Done, Some(1), true));
     // The name may be given to another.
     let second = admit(&engine, 3).await;
     assert_eq!(again().await, (OperationState::Done, Some(1)));
     assert!(engine.cluster().state().members.contains_key(&second));
     assert_eq!(list(&engine, &OperationFilter::default()).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_dry_run_under_a_used_id_is_answered_as_the_change_would_be() {
+    let engine = alone().await;
+    let p = || "p".to_owned();
+    let made = [
+        create(r#"{"name":"p","exec":"cat","segments":2}"#),
+        What::Pause(p()),
+        What::Pause("q".into()),
+        What::Claim(p(), SegmentId(0), None),
+        What::Join("10.0.0.1:4751".into()),
+        What::Drop(p(), Selection::All),
+        What::Transfer(Some("n2".into())),
+        What::Transfer(Some("n1".into())),
+        What::Leave("n3".into()),
+    ];
+    for what in made {
+        let operation = Uuid::new_v4();
+        let told = async |what: &What, dry_run| {
+            let change = Change { operation, dry_run, ..Change::new(what.clone()) };
+            match engine.call(change.into()).await {
+                Ok(Reply::Operation(told)) => Ok((told.operation, told.state, told.why, told.changed, told.events)),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err((error.code, error.message)),
+            }
+        };
+        let first = told(&what, false).await;
+        let used = engine.cluster().state().operations.iter().any(|known| known.operation == operation);
+        assert_eq!(told(&what, true).await, told(&what, false).await, "{what:?}: {first:?}");
+        let other = What::Resume("other".into());
+        assert_eq!(told(&other, true).await, told(&other, false).await, "another change after {what:?}");
+        if used {
+            assert_eq!(told(&other, true).await.unwrap_err().0, "EV0310", "after {what:?}");
+        }
+    }
+    assert!(engine.cluster().state().processor("p").unwrap().paused, "nothing was done twice");
 }
