@@ -71,6 +71,19 @@ mod tests {
     }
 
     #[test]
+    fn an_error_without_words_has_a_cause_whatever_the_verdict() {
+        for verdict in ["", r#","verdict":"retry""#, r#","verdict":"set-aside""#, r#","verdict":"skip""#] {
+            let line = format!(r#"{{"delivery":7,"error":""{verdict}}}"#);
+            let (Verdict::Retry { cause, .. } | Verdict::SetAside { cause } | Verdict::Skip { cause }) =
+                read(line.as_bytes(), 7).unwrap()
+            else {
+                panic!("it failed: {line}");
+            };
+            assert_eq!(cause, "the handler gave no reason", "{line}");
+        }
+    }
+
+    #[test]
     fn what_is_no_answer_is_shown_with_what_was_expected() {
         let why = |line: &str| read(line.as_bytes(), 7).unwrap_err();
         assert_eq!(

@@ -88,8 +88,11 @@ pub trait Runner: Send + Sync + 'static {
     }
 }
 
-/// A cause, cut to what is kept of it.
+/// Returns a cause as it is kept: cut, and never blank, as a blank one tells nobody that there was none.
 pub(crate) fn cause(mut text: String) -> String {
+    if text.trim().is_empty() {
+        return "the handler gave no reason".to_owned();
+    }
     if text.len() > CAUSE_BYTES_MAX {
         text.truncate(text.floor_char_boundary(CAUSE_BYTES_MAX - '…'.len_utf8()));
         text.push('…');
@@ -100,6 +103,15 @@ pub(crate) fn cause(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blank_cause_says_that_no_reason_was_given() {
+        for blank in ["", " ", "\n", "\t \r\n"] {
+            assert_eq!(cause(blank.into()), "the handler gave no reason", "{blank:?}");
+            assert_eq!(Verdict::retry(blank), Verdict::retry("the handler gave no reason"));
+        }
+        assert_eq!(cause(" x\n".into()), " x\n");
+    }
 
     #[test]
     fn a_long_cause_is_cut_between_letters() {

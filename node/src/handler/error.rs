@@ -221,6 +221,14 @@ mod tests {
     }
 
     #[test]
+    fn an_error_without_words_has_a_cause_whatever_it_means() {
+        let none = || "the handler gave no reason".to_owned();
+        assert_eq!(Verdict::from(Error::retry("")), Verdict::Retry { cause: none(), after: None });
+        assert_eq!(Verdict::from(Error::set_aside("")), Verdict::SetAside { cause: none() });
+        assert_eq!(Verdict::from(Error::skip("")), Verdict::Skip { cause: none() });
+    }
+
+    #[test]
     fn main_that_ends_with_an_error_of_ours_says_what_to_do_next() {
         let error = Error::from(ApiError::new(&crate::codes::PORT_IN_USE, "failed to listen on 127.0.0.1:4750"));
         let told = format!("{error:?}");
