@@ -340,7 +340,8 @@ codes! {
     WAITED = "EV0606" Refused 422 "it did not come about in the given time",
         "mend what the message names, or give more time with --timeout",
         "`evener wait` ends with status 8 when the time is over, and its message says what was still missing. What \
-         time alone will not bring, such as a processor that is paused, is also told at once.";
+         time alone will not bring, such as a processor that is paused, is also told at once. `evener tail --timeout` \
+         ends with it if no event came for so long.";
     UNKNOWN_CODE = "EV0607" Invalid 400 "there is no such error code",
         "`evener explain` without a code lists all there are",
         "Codes have the form EV0123, and never get a second meaning. One of a newer server may be unknown to an older \
