@@ -9,7 +9,7 @@ use clap::{
 };
 
 use super::Cli;
-use evener::codes;
+use evener::{codes, settings};
 
 /// The command line, ready to be matched.
 pub fn command() -> Command {
@@ -49,27 +49,82 @@ fn improve(error: &mut clap::Error, words: &[String]) {
     if let Some(tip) = tip(error, words.iter().cloned()) {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }
-    suggest_built_commands(error, &called(words.iter().cloned()));
+    suggest_flag(error, words);
+    suggest_command(error, &called(words.iter().cloned()));
 }
 
-/// Leaves out of the suggestions what is hidden or not built yet.
-fn suggest_built_commands(error: &mut clap::Error, command: &Command) {
-    let kind = ContextKind::SuggestedSubcommand;
-    let suggested = match error.get(kind) {
-        Some(ContextValue::String(word)) => vec![word.clone()],
-        Some(ContextValue::Strings(words)) => words.clone(),
-        _ => return,
-    };
-    let about = |command: &Command| command.get_about().map(ToString::to_string).unwrap_or_default();
-    let built = |word: &String| {
-        let found = command.find_subcommand(word);
-        found.is_some_and(|found| !found.is_hide_set() && !about(found).ends_with(NOT_BUILT))
-    };
-    let suggested: Vec<String> = suggested.into_iter().filter(built).collect();
-    error.remove(kind);
-    if !suggested.is_empty() {
-        error.insert(kind, ContextValue::Strings(suggested));
+/// Suggests the commands whose name is nearest to the unknown one, wherever they stand: `evener processor pause` for
+/// `evener pause`. What is hidden or not built yet is none of them.
+fn suggest_command(error: &mut clap::Error, command: &Command) {
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else { return };
+    let all = built(&self::command(), "evener");
+    let nearest = settings::nearest(wrong, all.iter().map(|(_, name)| name.clone()));
+    let near: Vec<&String> =
+        all.iter().filter(|(_, name)| Some(name) == nearest.as_ref()).map(|(path, _)| path).collect();
+    error.remove(ContextKind::SuggestedSubcommand);
+    error.remove(ContextKind::Suggested);
+    let here = format!("{} {}", command.get_bin_name().unwrap_or("evener"), nearest.as_deref().unwrap_or_default());
+    match (nearest, &near[..]) {
+        (None, _) | (_, []) => {}
+        (Some(name), near) if near.contains(&&here) => {
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![name]));
+        }
+        (_, near) => {
+            let near = near.iter().map(|path| format!("'{path}'")).collect::<Vec<_>>().join(" or ");
+            let tip = format!("there is {near}").into();
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        }
     }
+}
+
+/// Returns the commands below `command` that are shown and built, each with its whole path and its name.
+fn built(command: &Command, path: &str) -> Vec<(String, String)> {
+    let is_built = |about: &StyledStr| !about.to_string().ends_with(NOT_BUILT);
+    let shown = command
+        .get_subcommands()
+        .filter(|found| !found.is_hide_set() && found.get_name() != "help" && found.get_about().is_none_or(is_built));
+    let all = shown.flat_map(|found| {
+        let path = format!("{path} {}", found.get_name());
+        let below = built(found, &path);
+        [(path, found.get_name().to_owned())].into_iter().chain(below)
+    });
+    all.collect()
+}
+
+/// Suggests a flag of the command that is meant, where the unknown one stands before its words: clap looks only at the
+/// flags of the command before it.
+fn suggest_flag(error: &mut clap::Error, words: &[String]) {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return;
+    }
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else { return };
+    let Some(wrong) = wrong.strip_prefix("--").map(str::to_owned) else { return };
+    let flags = |command: &Command| -> Vec<String> {
+        command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
+    };
+    let (here, mut meant) = (flags(&called(words.iter().cloned())), meant(words));
+    let there = flags(&meant);
+    let nearest = settings::nearest(&wrong, here.iter().chain(&there).cloned());
+    match nearest {
+        Some(flag) if !here.contains(&flag) => {
+            let name = meant.get_bin_name().unwrap_or("evener");
+            let tip = format!("it stands behind the command: {name} --{flag}").into();
+            error.remove(ContextKind::SuggestedArg);
+            error.insert(ContextKind::Usage, ContextValue::StyledStr(meant.render_usage()));
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        }
+        Some(_) => {}
+        // What begins like a flag is hardly ever meant as the value that clap would take it for.
+        None if is_to_pass_as_value(error) => {
+            error.remove(ContextKind::Suggested);
+        }
+        None => {}
+    }
+}
+
+fn is_to_pass_as_value(error: &clap::Error) -> bool {
+    let Some(ContextValue::StyledStrs(tips)) = error.get(ContextKind::Suggested) else { return false };
+    tips.iter().all(|tip| tip.to_string().starts_with("to pass "))
 }
 
 /// How the help of a command ends that is not built yet.
@@ -91,6 +146,18 @@ fn tip(error: &clap::Error, words: impl Iterator<Item = String>) -> Option<Style
     };
     let place = command.get_positionals().find(|arg| arg.get_id().as_str().trim_end_matches('s') == flag)?;
     Some(format!("it is named without a flag: {name} {}", place.get_id().as_str().to_uppercase()).into())
+}
+
+/// The command that the words call if what stands between them is left out.
+fn meant(words: &[String]) -> Command {
+    let mut command = command();
+    command.build();
+    for word in words.iter().skip(1) {
+        if let Some(next) = command.find_subcommand(word) {
+            command = next.clone();
+        }
+    }
+    command
 }
 
 /// The command that the words call, as far as they call one.
@@ -149,6 +216,63 @@ mod tests {
             assert!(!told.contains(not_built), "{line}: {told}");
         }
         assert!(super::tests::told("evener processor pasue p").contains("'pause'"));
+    }
+
+    #[test]
+    fn a_command_is_suggested_by_its_whole_path_wherever_it_stands() {
+        for (line, suggested) in [
+            ("evener pause p", "there is 'evener processor pause'\n"),
+            ("evener pause p --reason x", "there is 'evener processor pause'\n"),
+            ("evener pasue p", "there is 'evener processor pause'\n"),
+            ("evener retry p --all", "there is 'evener dead-letter retry'\n"),
+            ("evener leave n1", "there is 'evener cluster leave'\n"),
+            ("evener balanced", "there is 'evener wait balanced'\n"),
+            ("evener processor retry p", "there is 'evener dead-letter retry'\n"),
+            (
+                "evener show p",
+                "there is 'evener processor show' or 'evener dead-letter show' or 'evener operations show'\n",
+            ),
+            ("evener operation", "a similar subcommand exists: 'operations'\n"),
+            ("evener operation show x", "a similar subcommand exists: 'operations'\n"),
+            ("evener processors", "a similar subcommand exists: 'processor'\n"),
+            ("evener processor lst", "a similar subcommand exists: 'list'\n"),
+        ] {
+            let told = told(line);
+            assert!(told.contains(&format!("tip: {suggested}")) && told.matches("tip:").count() == 1, "{line}: {told}");
+        }
+        assert!(!told("evener xyzzy").contains("tip:"));
+    }
+
+    #[test]
+    fn each_command_is_found_if_a_letter_or_the_words_before_it_are_missing() {
+        for (path, name) in built(&command(), "evener") {
+            let words = path.split(' ').count();
+            if words > 2 && command().find_subcommand(&name).is_none() {
+                assert!(told(&format!("evener {name}")).contains(&format!("'{path}'")), "{path}");
+            }
+            let misspelt = format!("{}{}", &name[..name.len() - 2], &name[name.len() - 1..]);
+            if name.len() > 4 && words == 2 {
+                assert!(told(&format!("evener {misspelt}")).contains(&format!("'{name}'")), "{misspelt}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_misspelt_flag_is_found_wherever_it_stands() {
+        let changing = built(&command(), "evener").into_iter().map(|(path, _)| path).filter(|path| {
+            let words: Vec<String> = path.split(' ').map(str::to_owned).collect();
+            meant(&words).get_arguments().any(|arg| arg.get_long() == Some("reason"))
+        });
+        for path in changing {
+            let words = path.strip_prefix("evener ").unwrap();
+            for line in [format!("{path} --reasn x"), format!("evener --reasn x {words}")] {
+                let told = told(&line);
+                assert!(told.contains("--reason") && told.matches("tip:").count() == 1, "{line}: {told}");
+                assert!(!told.contains("--version"), "{line}: {told}");
+            }
+        }
+        let told = told("evener operations show --reasn x");
+        assert!(!told.contains("to pass"), "{told}");
     }
 
     #[test]
