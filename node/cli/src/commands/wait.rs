@@ -19,7 +19,7 @@ use super::{
 use evener::{
     client::Client,
     codes,
-    engine::{Consistency, Member, Processor, Reply, Request},
+    engine::{Cluster, Consistency, Member, Processor, Reply, Request},
     error::ApiError,
     printable::printable,
 };
@@ -34,6 +34,8 @@ const LOOK_MIN: Duration = Duration::from_secs(1);
 pub enum Command {
     /// Until every server named can do its work
     Ready(Until),
+    /// Until every member of the cluster is alive, also those that are not named as servers
+    Alive(Until),
     /// Until at least so many members vote: of three, one may be lost
     Voters {
         /// How many
@@ -87,6 +89,10 @@ impl Command {
             Self::Ready(until) => block_on(async {
                 let client = until.client()?;
                 until.wait(&client, "ready", async || Ok(client.not_ready().await.into())).await
+            }),
+            Self::Alive(until) => block_on(async {
+                let client = until.client()?;
+                until.wait(&client, "all members are alive", async || gone(&client).await).await
             }),
             Self::Voters { count, until } => block_on(async {
                 let client = until.client()?;
@@ -160,14 +166,34 @@ async fn leaderless(client: &Client) -> Result<Option<Standing>, ApiError> {
     Ok(None)
 }
 
+/// How the cluster stands, for those who wait for its members.
+async fn cluster(client: &Client) -> Result<Cluster, ApiError> {
+    match client.ask(&Request::ClusterStatus).await? {
+        Reply::Cluster(cluster) => Ok(*cluster),
+        _ => unreachable!("the cluster is answered with the cluster"),
+    }
+}
+
+/// Which members are not alive.
+async fn gone(client: &Client) -> Result<Standing, ApiError> {
+    if let Some(standing) = leaderless(client).await? {
+        return Ok(standing);
+    }
+    Ok(not_alive(&cluster(client).await?.members).into())
+}
+
+fn not_alive(members: &[Member]) -> Option<String> {
+    let gone: Vec<&str> = members.iter().filter(|member| !member.alive).map(|member| member.name.as_str()).collect();
+    let are = if gone.len() == 1 { "is" } else { "are" };
+    (!gone.is_empty()).then(|| format!("{} of {} members {are} gone: {}", gone.len(), members.len(), gone.join(", ")))
+}
+
 /// Why fewer members vote.
 async fn too_few(client: &Client, wanted: u64) -> Result<Standing, ApiError> {
     if let Some(standing) = leaderless(client).await? {
         return Ok(standing);
     }
-    let Reply::Cluster(cluster) = client.ask(&Request::ClusterStatus).await? else {
-        unreachable!("the cluster is answered with the cluster");
-    };
+    let cluster = cluster(client).await?;
     if cluster.voters >= wanted {
         return Ok(Standing::So);
     }
@@ -259,6 +285,29 @@ mod tests {
         assert_eq!(spread(&bound, vec!["a", "b"]), None, "an operator wants it so");
         bound.segments[2].pinned = None;
         assert!(spread(&bound, vec!["a", "b"]).is_some(), "this one may go");
+    }
+
+    #[test]
+    fn members_that_are_not_alive_are_named() {
+        let member = |name: &str, alive: bool| Member {
+            name: name.into(),
+            id: 1,
+            role: "follower".into(),
+            why: None,
+            peer: String::new(),
+            http: String::new(),
+            alive,
+            applied: None,
+            capabilities: Vec::new(),
+            segments: 0,
+        };
+        let missing = |alive: &[bool]| {
+            let members: Vec<Member> = alive.iter().zip(["a", "b", "c"]).map(|(is, name)| member(name, *is)).collect();
+            not_alive(&members)
+        };
+        assert_eq!((missing(&[true]), missing(&[true, true, true])), (None, None));
+        assert_eq!(missing(&[true, false, true]).unwrap(), "1 of 3 members is gone: b");
+        assert_eq!(missing(&[false, false, true]).unwrap(), "2 of 3 members are gone: a, b");
     }
 
     #[tokio::test(start_paused = true)]
