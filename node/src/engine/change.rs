@@ -20,7 +20,11 @@ use crate::{codes, error::ApiError};
 
 /// Makes a change, or says what it would come to.
 pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiError> {
-    let (id, events) = (change.operation, letters::given_up(&engine.cluster().state(), &change.what));
+    let (id, events, position) = {
+        let state = engine.cluster().state();
+        let what = &change.what;
+        (change.operation, letters::given_up(&state, what), change_log::passes_over(&state, what))
+    };
     let answer = match &change.what {
         What::Transfer(name) => members::transfer(engine, name.as_deref(), &change).await,
         What::Leave(name) => members::leave(engine, name, &change).await,
@@ -29,7 +33,7 @@ pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiErr
     };
     match answer {
         Ok(done) => {
-            change_log::changed(&change, &done);
+            change_log::changed(&change, &done, position);
             let Done { state, why, changed } = done;
             Ok(Operation { operation: id, state, why, changed, events, dry_run: change.dry_run, note: None })
         }

@@ -6,25 +6,39 @@ use std::{
     time::Duration,
 };
 
-use evener_core::command::Selection;
+use evener_core::{command::Selection, id::Position, letter::SequenceKey, state::State};
 
 use super::{Change, OperationState, What, change::Done, local::Engine, look::unowned};
 
 /// How often the leader looks for segments without an owner. One that has had none for less than this moves.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Logs a change that was made, with the operator's reason. One that changed nothing is not news.
-pub fn changed(change: &Change, done: &Done) {
+/// Logs a change that was made, with the operator's reason. One that changed nothing is not news. `position` is that of
+/// the event that it passes over, if it does that.
+pub fn changed(change: &Change, done: &Done, position: Option<Position>) {
     if change.dry_run || done.changed == Some(0) {
         return;
     }
     let (verb, reason, changed) = (change.what.verb().row().words, change.reason.as_deref(), done.changed);
     let (subject, segment, sequence) = subject(&change.what);
     let waits_for = done.why.as_deref().filter(|_| done.state == OperationState::Waiting);
+    let position = position.map(|position| position.0);
     tracing::info!(
-        verb, subject, segment, sequence, changed, reason, waits_for, operation = %change.operation,
+        verb, subject, segment, sequence, position, changed, reason, waits_for, operation = %change.operation,
         "an operator's change is made"
     );
+}
+
+/// Returns the position of the one event that a change would pass over; none if it passes over none or several.
+pub fn passes_over(state: &State, what: &What) -> Option<Position> {
+    match what {
+        What::SkipEvent(_, _, position) => Some(*position),
+        What::Skip(name, Selection::Sequence(component, sequence)) => {
+            let key = SequenceKey { component: *component, name: sequence.clone() };
+            Some(state.processor(name)?.set_aside.get(&key)?.first().position)
+        }
+        _ => None,
+    }
 }
 
 /// What is changed: a processor or a member, and what of it.

@@ -9,7 +9,7 @@ use super::{
     Server,
     args::{Changing, GivingUp, name, number},
     block_on, leaderless, not_yet,
-    output::{count, due, maybe, some, table},
+    output::{count, due, maybe, some, table, wrapped},
 };
 use evener::{
     client::Client,
@@ -42,6 +42,8 @@ pub enum Command {
     /// Change a letter's payload (not built yet)
     Edit(not_yet::Args),
     /// Try it now, its attempts counted anew; what comes of it the list shows
+    ///
+    /// A handler program that was changed is taken up by `evener processor pause` and `resume`: do that before.
     Retry(Retried),
     /// Pass over the event that fails, and try the one behind it
     Skip(GivenUp),
@@ -144,19 +146,22 @@ fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
             (_, Some(lost)) => format!("{verb} {lost}, of {sequences}"),
             (_, None) => format!("{verb} {sequences}"),
         };
-        return format!("it would {what} of {name}; nothing was changed\n");
+        let hint = if verb == "retry" { take_up(name) + "\n" } else { String::new() };
+        return format!("it would {what} of {name}; nothing was changed\n{hint}");
     }
     let lost = lost.map(|lost| format!("{lost} of ")).unwrap_or_default();
     let (is, its) = if touched == 1 { ("is", "its first event") } else { ("are", "their first events") };
     let see = format!("what comes of it: evener dead-letter list {name}, where what is handled is gone");
     match verb {
-        "retry" => format!(
-            "{sequences} of {name} {is} tried again now, from {its} on\n{see}\na program that was changed is taken up \
-             by `evener processor pause {name}` and `resume`, before a retry\n"
-        ),
+        "retry" => format!("{sequences} of {name} {is} tried again now, from {its} on\n{see}\n{}\n", take_up(name)),
         "skip" => format!("{sequences} of {name} went past {its}, and {is} tried again behind it\n{see}\n"),
         _ => format!("{lost}{sequences} of {name} are given up: they count as skipped\n"),
     }
+}
+
+/// What must be done before a retry where the program is another one. It is said before that, too.
+fn take_up(name: &str) -> String {
+    format!("a program that was changed is taken up by `evener processor pause {name}` and `resume`, before a retry")
 }
 
 fn each(sequences: &str, count: u64) -> String {
@@ -198,7 +203,7 @@ fn text(name: &str, letters: &[DeadLetter]) -> String {
     if let Some(unnamed) = letters.iter().find_map(|aside| aside.unnamed.as_ref()) {
         text += &format!("\n{unnamed} is a sequence without a name: type it as --sequence ''\n");
     }
-    text
+    text + &wrapped(&format!("\n{}\n", take_up(name)))
 }
 
 #[cfg(test)]
@@ -232,6 +237,27 @@ mod tests {
         );
         assert_eq!(told("drop", 3, true), "it would drop 900 events, of 3 sequences of totals; nothing was changed\n");
         assert_eq!(told("retry", 0, false), "nothing of totals is set aside\n");
+    }
+
+    #[test]
+    fn how_a_changed_program_is_taken_up_is_said_before_a_retry_and_with_it() {
+        let letter = Letter { position: Position(3).0, kind: "t".into(), attempts: 1 };
+        let aside = DeadLetter {
+            sequence: "s".into(),
+            unnamed: None,
+            state: "dead".into(),
+            letters: vec![letter],
+            cause: "boom".into(),
+            retry_at: None,
+            lent_to: None,
+            segment: None,
+        };
+        let shown = show::text("totals", &aside, &[None]);
+        for told in [text("totals", &[aside]), shown, told("retry", 1, true), told("retry", 1, false)] {
+            let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(told.contains("`evener processor pause totals` and `resume`, before a retry"), "{told}");
+        }
+        assert!(!told("skip", 1, true).contains("pause") && !text("totals", &[]).contains("pause"));
     }
 
     #[test]

@@ -217,3 +217,31 @@ async fn a_dry_run_under_a_used_id_is_answered_as_the_change_would_be() {
     }
     assert!(engine.cluster().state().processor("p").unwrap().paused, "nothing was done twice");
 }
+
+#[tokio::test]
+async fn the_log_line_of_a_skipped_event_has_its_position() {
+    let engine = alone().await;
+    fill(&engine, 0..10).await;
+    change(&engine, create(r#"{"name":"p","exec":"cat","segments":1}"#)).await.unwrap();
+    own_all(&engine).await;
+    let (segment, epoch) = (SegmentId(0), processor(&engine, "p").await.segments[0].epoch);
+    let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
+    let failure = Failure { attempt: 1, cause: "boom".into(), wait_ms: 1_000, draw: 0, last: false };
+    let (epoch, position, kind) = (Epoch(epoch), Position(3), "k".to_owned());
+    let aside = LetterMove::SetAside { segment, epoch, sequence, position, kind, failure };
+    progress(&engine, vec![TokenMove { segment, epoch, next: Position(10) }], vec![aside]).await;
+    let state = engine.cluster().state();
+    let passes_over = |what| crate::engine::change_log::passes_over(&state, &what);
+    let of = |name: &str| Selection::Sequence(ComponentId(0), name.into());
+    assert_eq!(passes_over(What::Skip("p".into(), of("s"))), Some(position));
+    assert_eq!(passes_over(What::SkipEvent("p".into(), segment, Position(7))), Some(Position(7)));
+    for what in [
+        What::Skip("p".into(), of("t")),
+        What::Skip("q".into(), of("s")),
+        What::Skip("p".into(), Selection::All),
+        What::Drop("p".into(), of("s")),
+        What::Pause("p".into()),
+    ] {
+        assert_eq!(passes_over(what), None);
+    }
+}

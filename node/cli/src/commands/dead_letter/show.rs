@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::listed;
+use super::{listed, take_up};
 use crate::commands::{
     Format, Server, block_on,
     output::{due, maybe, some, table, wrapped},
@@ -102,7 +102,8 @@ impl Shown<'_> {
     }
 }
 
-fn text(name: &str, aside: &DeadLetter, events: &[Option<String>]) -> String {
+/// The sequence and its events, for people.
+pub fn text(name: &str, aside: &DeadLetter, events: &[Option<String>]) -> String {
     let called = aside.unnamed.clone().unwrap_or_else(|| format!("'{}'", aside.sequence));
     let (first, waits) = (
         &aside.letters[0],
@@ -123,7 +124,7 @@ fn text(name: &str, aside: &DeadLetter, events: &[Option<String>]) -> String {
     if aside.letters.len() > 1 {
         text += &behind(&aside.letters[1..], &events[1..]);
     }
-    text
+    text + &wrapped(&format!("\n{}\n", take_up(name)))
 }
 
 /// What waits behind the event that fails.
