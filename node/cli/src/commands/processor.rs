@@ -7,10 +7,11 @@ use evener_core::id::{Position, SegmentId};
 use evener_core::processor::OnError;
 
 use super::{
-    Server,
+    Format, Server,
     args::{Changing, GivingUp, name, number, number_from_1, sentence},
     block_on,
     fold::{folded, segments},
+    leaderless::{self, Lone, Seen},
     not_yet,
     operations::history,
     output::{count, due, maybe, some, span, table, wrapped},
@@ -298,28 +299,43 @@ fn see(name: &str, operation: &Operation) -> String {
 }
 
 fn list(server: &Server) -> Result<(), ApiError> {
-    let Reply::Processors(processors) = server.ask("failed to list processors", Request::Processors)? else {
+    let client = server.client()?;
+    let seen = block_on(leaderless::look(&client, &Request::Processors));
+    let seen = seen.map_err(|error| error.doing("failed to list processors"))?;
+    let Seen { reply: Reply::Processors(processors), lone } = seen else {
         unreachable!("processors are answered with processors");
     };
-    server.format().show(&processors, || {
-        let row = |processor: &Processor| {
-            let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
-            let aside = processor.set_aside;
-            let oldest = processor.segments.iter().map(|segment| segment.lag_seconds).fold(0.0, f64::max);
-            let owned = processor.segments.iter().filter(|segment| segment.owner.is_some()).count();
-            [
-                processor.name.clone(),
-                processor.display_state.clone(),
-                format!("{owned}/{}", processor.segments.len()),
-                lag_text(lag),
-                age_text(lag, oldest),
-                aside_text(aside).unwrap_or_else(|| "-".to_owned()),
-                count(aside.dead),
-            ]
-        };
-        let heads = ["name", "state", "owned", "lag", "oldest", "set aside", "dead"];
-        table(heads, processors.iter().map(row))
-    })
+    // A table says so itself.
+    if let Some(lone) = lone.as_ref().filter(|_| server.format() != Format::Table) {
+        lone.tell();
+    }
+    server.format().show(&processors, || listed(&processors, lone.as_ref()))
+}
+
+/// The processors, for people. What a lone node says of owners may be old, and is marked.
+fn listed(processors: &[Processor], lone: Option<&Lone>) -> String {
+    let mark = if lone.is_some() { "?" } else { "" };
+    let row = |processor: &Processor| {
+        let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
+        let aside = processor.set_aside;
+        let oldest = processor.segments.iter().map(|segment| segment.lag_seconds).fold(0.0, f64::max);
+        let owned = processor.segments.iter().filter(|segment| segment.owner.is_some()).count();
+        [
+            processor.name.clone(),
+            processor.display_state.clone(),
+            format!("{owned}/{}{mark}", processor.segments.len()),
+            lag_text(lag),
+            age_text(lag, oldest),
+            aside_text(aside).unwrap_or_else(|| "-".to_owned()),
+            count(aside.dead),
+        ]
+    };
+    let heads = ["name", "state", "owned", "lag", "oldest", "set aside", "dead"];
+    let mut text = table(heads, processors.iter().map(row));
+    if let Some(lone) = lone {
+        text += &wrapped(&format!("\n{}", lone.of_owners()));
+    }
+    text
 }
 
 fn show(name: String, server: &Server) -> Result<(), ApiError> {
@@ -434,6 +450,32 @@ fn on_error(word: &str) -> Result<OnError, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evener::engine::Room;
+
+    #[test]
+    fn owners_that_a_lone_node_tells_are_marked() {
+        let segment = |id, owner: Option<&str>| Segment { id, owner: owner.map(str::to_owned), ..Segment::default() };
+        let processor = Processor {
+            name: "p".into(),
+            version: 1,
+            state: "leaderless".into(),
+            display_state: "leaderless".into(),
+            head: 0,
+            segments: vec![segment(0, Some("n1")), segment(1, Some("n2")), segment(2, None)],
+            set_aside: SetAside::default(),
+            definition: serde_json::Value::Null,
+            skipped: 0,
+            room: Room::default(),
+            segments_wanted: Vec::new(),
+            history: Vec::new(),
+        };
+        let processors = [processor];
+        let lone = Lone::new("n1", Some("no majority for 7 s: 1 of 3 voters answers"));
+        let told = listed(&processors, Some(&lone));
+        assert!(told.contains(" 2/3? ") && told.contains("\nno majority for 7 s: 1 of 3 voters answers\n"), "{told}");
+        let led = listed(&processors, None);
+        assert!(led.contains(" 2/3 ") && !led.contains("majority"), "{led}");
+    }
 
     #[test]
     fn what_is_set_aside_is_counted_in_words() {
