@@ -37,7 +37,7 @@ use crate::{
     node::Node,
     proposer::{Leadership, Proposer},
     pulse::{self, Pulses},
-    raft::{Engine, Role},
+    raft::{Engine, Role, check_membership},
     recovery::Ledger,
     searches::{Searches, Turn},
     service::Desk,
@@ -116,7 +116,7 @@ impl Cluster {
         let mut settings = config.journal;
         settings.chunk_bytes = identity.chunk_bytes;
         let begun = Instant::now();
-        let (ledger, journal, recovered) = Ledger::open(disk.clone(), settings, config.checkpoint)?;
+        let (ledger, journal, recovered) = Ledger::open(disk.clone(), settings, config.checkpoint, check_membership)?;
         start::seal(&identity, new, recovered.fresh, &*disk)?;
         ledger.log_recovery(&identity, &recovered, begun.elapsed());
         gate.open(&identity, config.level, ledger.view.clone());

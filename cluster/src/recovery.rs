@@ -46,15 +46,16 @@ struct Pace {
 impl Ledger {
     /// Opens the journal. The ledger is what it found: the state of the newest checkpoint that can be read, and an
     /// index of all events whose place is known. What was applied since is applied again, when Raft says that it is
-    /// committed; all of it, if no checkpoint can be read.
+    /// committed; all of it, if no checkpoint can be read. `check_layout`: see [`View::recover`].
     pub fn open(
         disk: Arc<dyn Disk>,
         journal: evener_store::Settings,
         settings: Settings,
+        check_layout: impl Fn(&[u8]) -> io::Result<()>,
     ) -> Result<(Self, Journal, Recovered), OpenError> {
         let mut view = None;
         let mut accept = |checkpoint: &Checkpoint| {
-            view = Some(View::recover(checkpoint)?);
+            view = Some(View::recover(checkpoint, &check_layout)?);
             Ok(())
         };
         let (journal, recovered) = Journal::open_with(disk, journal, &mut accept)?;

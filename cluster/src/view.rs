@@ -14,8 +14,6 @@ use evener_store::{Checkpoint, Verdict, codec};
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
-use crate::raft;
-
 /// Up to where this node has applied the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -61,14 +59,15 @@ impl Default for View {
 }
 
 impl View {
-    /// What a checkpoint holds. An error means that this build cannot read it.
-    pub fn recover(checkpoint: &Checkpoint) -> io::Result<Self> {
+    /// What a checkpoint holds. An error means that this build cannot read it; `check_layout` tells whether it can read
+    /// the layout of the seats, which is Raft's.
+    pub fn recover(checkpoint: &Checkpoint, check_layout: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<Self> {
         let inner = Inner {
             state: codec::decode_image(&checkpoint.image).map_err(io::Error::other)?,
             last: Some((checkpoint.term, checkpoint.index)),
             seats: codec::decode_image(&checkpoint.membership).map_err(io::Error::other)?,
         };
-        raft::check_membership(&inner.seats.layout).map_err(io::Error::other)?;
+        check_layout(&inner.seats.layout)?;
         Ok(Self::new(inner))
     }
 
@@ -114,9 +113,9 @@ impl View {
         verdict(index, ContextId::DEFAULT, head, &inner.state, &[])
     }
 
-    /// Replaces everything by what a checkpoint holds.
-    pub fn install(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        *self.inner.write() = Self::recover(checkpoint)?.inner.into_inner();
+    /// Replaces everything by what a checkpoint holds, see [`Self::recover`].
+    pub fn install(&self, checkpoint: &Checkpoint, check_layout: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        *self.inner.write() = Self::recover(checkpoint, check_layout)?.inner.into_inner();
         self.publish();
         Ok(())
     }

@@ -17,7 +17,10 @@
 //! transfer    vote · to u64 · ?last place
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use evener_core::id::{ContextId, Incarnation};
@@ -43,8 +46,11 @@ pub struct Malformed {
 type Result<T> = std::result::Result<T, Malformed>;
 
 /// Checks that a membership in a checkpoint can be read; none is kept before the first.
-pub fn check_membership(bytes: &[u8]) -> Result<()> {
-    if bytes.is_empty() { Ok(()) } else { Membership::from_bytes(Bytes::copy_from_slice(bytes)).map(drop) }
+pub fn check_membership(bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    Membership::from_bytes(Bytes::copy_from_slice(bytes)).map(drop).map_err(io::Error::other)
 }
 
 /// What a follower answers to entries.

@@ -22,7 +22,7 @@ use openraft::{
 use parking_lot::Mutex;
 
 use super::{
-    layout::Layout,
+    layout::{Layout, check_membership},
     types::{LogId, Membership, Payload, StoredMembership, Types, log_id},
 };
 use crate::recovery::Ledger;
@@ -129,7 +129,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, snapshot: SnapshotData) -> io::Result<()> {
         if let Some(checkpoint) = &snapshot {
-            self.ledger.view.install(checkpoint)?;
+            self.ledger.view.install(checkpoint, check_membership)?;
         }
         *self.snapshot.lock() = Some(Snapshot { meta: meta.clone(), snapshot });
         Ok(())

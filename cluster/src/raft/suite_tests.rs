@@ -10,14 +10,14 @@ use openraft::{
 
 use tokio::sync::mpsc;
 
-use super::{log::Log, machine::Machine, types::*};
+use super::{layout::check_membership, log::Log, machine::Machine, types::*};
 use crate::{config::Checkpoint, recovery::Ledger};
 
 struct Builder;
 
 impl StoreBuilder<Types, Log, Machine> for Builder {
     async fn build(&self) -> Result<((), Log, Machine), StorageError<Types>> {
-        let opened = Ledger::open(Arc::new(disk()), Default::default(), Checkpoint::default());
+        let opened = Ledger::open(Arc::new(disk()), Default::default(), Checkpoint::default(), check_membership);
         let (ledger, journal, _) = opened.unwrap();
         Ok(((), Log::new(journal), Machine::new(ledger.without_log())))
     }
