@@ -31,7 +31,7 @@ use crate::{
     gate::Gate,
     keeper,
     link::Server,
-    links::{Links, Shared},
+    links::Links,
     log_clock::LogClock,
     membership::voteless,
     node::Node,
@@ -122,9 +122,8 @@ impl Cluster {
         gate.open(&identity, config.level, ledger.view.clone());
         let wall = clock.clone();
         let clock = Arc::new(LogClock::new(clock, ledger.view.clone()));
-        let shared = Arc::new(Shared(links.clone()));
         let engine =
-            Engine::start(identity.node, &config.raft, config.seed, journal.clone(), ledger.clone(), shared.clone());
+            Engine::start(identity.node, &config.raft, config.seed, journal.clone(), ledger.clone(), links.clone());
         let engine = engine.await.map_err(|why| StartError::Failed(journal.stopped().unwrap_or(why)))?;
 
         let leadership = follow_leadership(&engine, stop.clone());
@@ -133,7 +132,7 @@ impl Cluster {
             config.proposer,
             engine.clone(),
             clock.clone(),
-            shared,
+            links.clone(),
             leadership.clone(),
             lacking,
             stop.clone(),

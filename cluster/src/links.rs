@@ -27,9 +27,7 @@ use crate::{
     link::{CallError, Link},
     message::Kind,
     node::Node,
-    proposer::{Forward, NotDone},
     raft::{Answers, Call, Lane, Peers},
-    service::kind_of,
     transport::Transport,
     warden,
 };
@@ -220,6 +218,12 @@ impl Links {
         link.call(kind, payload, left).await.map_err(|error| Asked::from(&error))
     }
 
+    /// Takes groups of commands to the leader, and waits for what became of each.
+    pub async fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> Result<Bytes, Asked> {
+        let link = self.link(to, Lane::Bulk).await.map_err(|error| Asked::not_sent(&error))?;
+        link.call(Kind::PROPOSE, groups, within).await.map_err(|error| Asked::from(&error))
+    }
+
     /// Asks a member if there is a link to it: opens none, so that a failure to open one is seen by those who look for
     /// the end of a process.
     pub async fn ask_if_open(&self, to: NodeId, kind: Kind, payload: Bytes, within: Duration) -> Option<Bytes> {
@@ -333,7 +337,8 @@ impl Links {
 pub struct Asked {
     /// It may have been done all the same.
     pub may_have_happened: bool,
-    why: String,
+    /// In words.
+    pub why: String,
 }
 
 impl Asked {
@@ -348,25 +353,19 @@ impl From<&CallError> for Asked {
     }
 }
 
-/// The links as Raft and the proposer use them.
-#[derive(Clone)]
-pub struct Shared(pub Arc<Links>);
-
-impl Peers for Shared {
-    fn ask(&self, to: NodeId, lane: Lane, call: Call, body: Bytes) -> BoxFuture<'static, io::Result<Bytes>> {
-        let links = self.0.clone();
+impl Peers for Links {
+    fn ask(self: Arc<Self>, to: NodeId, lane: Lane, call: Call, body: Bytes) -> BoxFuture<'static, io::Result<Bytes>> {
         Box::pin(async move {
-            let link = links.link(to, lane).await.map_err(io::Error::other)?;
+            let link = self.link(to, lane).await.map_err(io::Error::other)?;
             // Raft sets the deadline, by dropping this.
-            link.call(kind_of(call), body, Duration::from_secs(60)).await.map_err(io::Error::other)
+            link.call(call.kind(), body, Duration::from_secs(60)).await.map_err(io::Error::other)
         })
     }
 
-    fn stream(&self, to: NodeId, call: Call, mut questions: BoxStream<'static, Bytes>) -> Answers {
-        let links = self.0.clone();
+    fn stream(self: Arc<Self>, to: NodeId, call: Call, mut questions: BoxStream<'static, Bytes>) -> Answers {
         Box::pin(async move {
-            let link = links.link(to, Lane::Bulk).await.map_err(io::Error::other)?;
-            let opened = link.open(kind_of(call), Bytes::new()).await;
+            let link = self.link(to, Lane::Bulk).await.map_err(io::Error::other)?;
+            let opened = link.open(call.kind(), Bytes::new()).await;
             let (mut sender, receiver) = opened.map_err(io::Error::other)?;
             // Asked on while answers come. Ends with either side: the answers' end drops the receiver, which
             // stops the sender.
@@ -392,18 +391,5 @@ struct AbortOnDrop(tokio::task::JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-impl Forward for Shared {
-    fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> BoxFuture<'static, Result<Bytes, NotDone>> {
-        let links = self.0.clone();
-        Box::pin(async move {
-            let link = links.link(to, Lane::Bulk).await.map_err(|error| NotDone::NotSent(error.to_string()))?;
-            link.call(Kind::PROPOSE, groups, within).await.map_err(|error| match error.may_have_happened() {
-                true => NotDone::Unknown(error.to_string()),
-                false => NotDone::NotSent(error.to_string()),
-            })
-        })
     }
 }

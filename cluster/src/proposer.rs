@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use evener_core::id::{ContextId, NodeId};
 use evener_store::codec::{self, ENTRY_BYTES_MAX, EntryBuilder};
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
@@ -28,6 +28,7 @@ use crate::{
     config::Proposer as Settings,
     disk_reserve,
     error::{Class, Error},
+    links::{Asked, Links},
     majority::Lack,
     proposal::{self, Decided, Fate, Group, Proposal, Waiting},
     raft::{Engine, Payload, WriteError},
@@ -50,27 +51,12 @@ pub struct Leadership {
     pub leader: Option<NodeId>,
 }
 
-/// Takes groups to the leader.
-pub trait Forward: Send + Sync + 'static {
-    /// Sends them, and waits for what became of each.
-    fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> BoxFuture<'static, Result<Bytes, NotDone>>;
-}
-
-/// How sending failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotDone {
-    /// Nothing arrived.
-    NotSent(String),
-    /// It may have arrived.
-    Unknown(String),
-}
-
 /// One node's proposer.
 pub struct Proposer {
     settings: Settings,
     engine: Engine,
     clock: Arc<dyn Clock>,
-    links: Arc<dyn Forward>,
+    links: Arc<Links>,
     leadership: watch::Receiver<Leadership>,
     lack: watch::Receiver<Option<Lack>>,
     queue: Mutex<BTreeMap<ContextId, VecDeque<Proposal>>>,
@@ -86,7 +72,7 @@ impl Proposer {
         settings: Settings,
         engine: Engine,
         clock: Arc<dyn Clock>,
-        links: Arc<dyn Forward>,
+        links: Arc<Links>,
         leadership: watch::Receiver<Leadership>,
         lack: watch::Receiver<Option<Lack>>,
         stop: tokio_util::sync::CancellationToken,
@@ -331,18 +317,18 @@ impl Proposer {
         tokio::spawn(async move {
             let (mut leadership, mut lack) = (proposer.leadership.clone(), proposer.lack.clone());
             let answered = tokio::select! {
-                answered = proposer.links.forward(leader, groups, within) => answered,
+                answered = proposer.links.forward(leader, groups, within) => answered.map_err(not_done),
                 _ = lack.wait_for(Option::is_some) => {
-                    Err(NotDone::Unknown("the leader stopped answering meanwhile".into()))
+                    Err(Fate::Unknown("the leader stopped answering meanwhile".into()))
                 }
                 // A leader that is cut off keeps its silence for long; its successor is known sooner.
                 _ = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader)) => {
-                    Err(NotDone::Unknown("the leader changed meanwhile".into()))
+                    Err(Fate::Unknown("the leader changed meanwhile".into()))
                 }
             };
             drop(slot);
             let fates = answered.and_then(|bytes| {
-                codec::decode_message::<Vec<Fate>>(&bytes).map_err(|error| NotDone::Unknown(error.to_string()))
+                codec::decode_message::<Vec<Fate>>(&bytes).map_err(|error| Fate::Unknown(error.to_string()))
             });
             match fates {
                 Ok(fates) if fates.len() == proposals.len() => {
@@ -354,8 +340,7 @@ impl Proposer {
                     }
                 }
                 Ok(_) => proposer.again(proposals, &Fate::Unknown("the leader's answer is incomplete".into())).await,
-                Err(NotDone::NotSent(_)) => proposer.again(proposals, &Fate::NotLeader(None)).await,
-                Err(NotDone::Unknown(why)) => proposer.again(proposals, &Fate::Unknown(why)).await,
+                Err(fate) => proposer.again(proposals, &fate).await,
             }
         });
     }
@@ -382,6 +367,11 @@ impl Proposer {
         }
         self.more.notify_one();
     }
+}
+
+/// What becomes of groups to which the leader gave no answer.
+fn not_done(asked: Asked) -> Fate {
+    if asked.may_have_happened { Fate::Unknown(asked.why) } else { Fate::NotLeader(None) }
 }
 
 /// A share of something bounded, given back when dropped.

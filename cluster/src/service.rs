@@ -49,26 +49,6 @@ fn told<T: Serialize>(answer: &T) -> Result<Bytes, Refusal> {
     encode_message(answer).map_err(|error: codec::DecodeError| Refusal::new(Code::Failed, error.to_string()))
 }
 
-fn call_of(kind: Kind) -> Option<Call> {
-    match kind {
-        Kind::APPEND => Some(Call::Append),
-        Kind::VOTE => Some(Call::Vote),
-        Kind::PRE_VOTE => Some(Call::PreVote),
-        Kind::TRANSFER => Some(Call::Transfer),
-        _ => None,
-    }
-}
-
-/// The kind of a question to a peer's Raft.
-pub fn kind_of(call: Call) -> Kind {
-    match call {
-        Call::Append => Kind::APPEND,
-        Call::Vote => Kind::VOTE,
-        Call::PreVote => Kind::PRE_VOTE,
-        Call::Transfer => Kind::TRANSFER,
-    }
-}
-
 impl Service for Desk {
     fn handle(
         &self,
@@ -95,7 +75,7 @@ impl Service for Desk {
                     Ok(Bytes::new())
                 }
                 _ => {
-                    let call = call_of(kind).ok_or_else(|| Refusal::unknown(kind))?;
+                    let call = Call::of(kind).ok_or_else(|| Refusal::unknown(kind))?;
                     let answer = node.engine.answer(call, payload).await;
                     answer.map_err(|error| Refusal::new(Code::Failed, error.to_string()))
                 }

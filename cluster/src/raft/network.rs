@@ -34,6 +34,7 @@ use super::{
     memory::Memory,
     types::{Seat, Types, Vote},
 };
+use crate::message::Kind;
 
 /// What is asked of a peer's Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,29 @@ pub enum Call {
     Transfer,
 }
 
+impl Call {
+    /// Returns the kind of message that asks it.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Append => Kind::APPEND,
+            Self::Vote => Kind::VOTE,
+            Self::PreVote => Kind::PRE_VOTE,
+            Self::Transfer => Kind::TRANSFER,
+        }
+    }
+
+    /// Returns what a message of this kind asks of Raft; none if it asks something else.
+    pub const fn of(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::APPEND => Some(Self::Append),
+            Kind::VOTE => Some(Self::Vote),
+            Kind::PRE_VOTE => Some(Self::PreVote),
+            Kind::TRANSFER => Some(Self::Transfer),
+            _ => None,
+        }
+    }
+}
+
 /// Which of the connections to a peer: bulk must not stand before a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -60,10 +84,10 @@ pub enum Lane {
 /// The links to the other members, as Raft needs them.
 pub trait Peers: Send + Sync + 'static {
     /// One question, one answer.
-    fn ask(&self, to: NodeId, lane: Lane, call: Call, body: Bytes) -> BoxFuture<'static, io::Result<Bytes>>;
+    fn ask(self: Arc<Self>, to: NodeId, lane: Lane, call: Call, body: Bytes) -> BoxFuture<'static, io::Result<Bytes>>;
 
     /// Questions and, in the same order, their answers.
-    fn stream(&self, to: NodeId, call: Call, questions: BoxStream<'static, Bytes>) -> Answers;
+    fn stream(self: Arc<Self>, to: NodeId, call: Call, questions: BoxStream<'static, Bytes>) -> Answers;
 }
 
 /// A stream that opens: fails, or gives answers until one of them fails.
@@ -141,7 +165,7 @@ impl Client {
         question: &Q,
         wait: Duration,
     ) -> Result<Bytes, RPCError<Types>> {
-        within(wait, self.peers.ask(self.target, lane, call, question.to_bytes())).await
+        within(wait, self.peers.clone().ask(self.target, lane, call, question.to_bytes())).await
     }
 }
 
