@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock_watch,
     config::Config,
-    disk_reserve::{self, DiskRoom},
+    disk_reserve::DiskRoom,
+    disk_task,
     error::{Error, StartError},
     gate::Gate,
     keeper,
@@ -36,7 +37,8 @@ use crate::{
     membership::voteless,
     node::Node,
     proposer::{Leadership, Proposer},
-    pulse::{self, Pulses},
+    pulse::Pulses,
+    pulse_task,
     raft::{Engine, Role, check_membership},
     recovery::Ledger,
     searches::{Searches, Turn},
@@ -210,10 +212,10 @@ impl Cluster {
                 marking.journal.sync_watermark();
             }
         }));
-        spawn(Box::pin(pulse::ask_all(node.clone())));
+        spawn(Box::pin(pulse_task::run(node.clone())));
         spawn(Box::pin(clock_watch::watch(node.clone())));
         let measuring = node.clone();
-        spawn(Box::pin(async move { disk_reserve::watch(&measuring).await }));
+        spawn(Box::pin(async move { disk_task::run(&measuring).await }));
         spawn(Box::pin(warden::look_out(node.clone())));
         spawn(Box::pin(warden::count_leases(node.clone())));
         spawn(Box::pin(warden::reconcile(node.clone())));

@@ -14,22 +14,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 use evener_core::id::NodeId;
 use evener_store::disk::Space;
-use tokio::time::{Instant, sleep};
 
 use crate::{
     error::{Class, Error},
-    node::Node,
     raft::Standing,
 };
 
 /// What a refusal begins with, wherever it is read.
 pub const REFUSAL: &str = "disk reserve reached";
-/// How often the free space is measured.
-const MEASURE_EVERY: Duration = Duration::from_millis(200);
-/// After this long without an answer a voter is not known to have room.
-const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// When to try again: somebody has to free space first.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Chunks that the default reserve has room for: the one being filled, the one that comes next, and one for the files
 /// that are replaced by writing a new one.
 const CHUNKS: u64 = 3;
@@ -57,7 +51,7 @@ pub struct DiskRoom {
 
 impl DiskRoom {
     /// Returns the room after another measurement.
-    fn measured(self, space: Space, setting: Option<u64>, chunk_bytes: u64) -> Self {
+    pub fn measured(self, space: Space, setting: Option<u64>, chunk_bytes: u64) -> Self {
         let reserve = setting.unwrap_or_else(|| default_reserve(space.total, chunk_bytes));
         // Leaving takes more than entering, so that appends do not flicker around the limit.
         let enough = if self.low { reserve.saturating_add(chunk_bytes) } else { reserve };
@@ -74,7 +68,12 @@ pub fn default_reserve(total: u64, chunk_bytes: u64) -> u64 {
 
 /// Returns the nodes whose disks stop appends: this one if it is low, or those without which there is no majority of
 /// voters with room.
-fn blocking(me: NodeId, standing: &Standing, low: &BTreeSet<NodeId>, silent: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+pub fn blocking(
+    me: NodeId,
+    standing: &Standing,
+    low: &BTreeSet<NodeId>,
+    silent: &BTreeSet<NodeId>,
+) -> BTreeSet<NodeId> {
     let has_room = |voter: &&NodeId| !low.contains(voter) && !silent.contains(voter);
     let enough = |quorum: &BTreeSet<NodeId>| quorum.iter().filter(has_room).count() * 2 > quorum.len();
     if low.contains(&me) || (!low.is_empty() && !standing.quorums.iter().all(enough)) {
@@ -83,97 +82,14 @@ fn blocking(me: NodeId, standing: &Standing, low: &BTreeSet<NodeId>, silent: &BT
     BTreeSet::new()
 }
 
-/// Measures as long as the node runs, and says once when appends stop and when they go on.
-pub async fn watch(node: &Node) {
-    let mut transferred = None::<Instant>;
-    loop {
-        measure(node);
-        if let Some(to) = successor(node)
-            && transferred.is_none_or(|last| last.elapsed() >= RETRY_AFTER)
-        {
-            transferred = Some(Instant::now());
-            tracing::warn!(
-                to = node.name_of(to),
-                "the disk reserve is reached; handing leadership to a node with room"
-            );
-            if let Err(error) = node.transfer(to).await {
-                tracing::warn!(%error, "failed to hand leadership to a node with room");
-            }
-        }
-        sleep(MEASURE_EVERY).await;
-    }
-}
-
-/// Returns the voter that should lead in place of this node, whose disk is low.
-fn successor(node: &Node) -> Option<NodeId> {
-    if !node.disk_room.borrow().low || !node.leads() {
-        return None;
-    }
-    let (low, silent) = node.pulses.low_disks(SILENT_AFTER);
-    let standing = node.engine.standing();
-    let others = || standing.voters.iter().copied().filter(|voter| *voter != node.me());
-    let with_room = || others().filter(|voter| !low.contains(voter) && !silent.contains(voter));
-    (with_room().count() * 2 > standing.voters.len()).then(|| with_room().next()).flatten()
-}
-
-fn measure(node: &Node) {
-    let before = *node.disk_room.borrow();
-    let log = node.journal.log_bytes();
-    let room = match node.journal.space() {
-        Ok(space) => DiskRoom { log, ..before }.measured(space, node.config.disk_reserve, node.journal.chunk_bytes()),
-        Err(error) => {
-            tracing::debug!(%error, "failed to measure the free space of the disk");
-            before
-        }
-    };
-    node.disk_room.send_replace(room);
-    let (free, reserve) = (room.free, room.reserve);
-    match (before.low, room.low) {
-        (false, true) => tracing::warn!(free, reserve, "the disk reserve of this node is reached; free some space"),
-        (true, false) => tracing::info!(free, reserve, "this node has more free space than its disk reserve again"),
-        _ => {}
-    }
-    let (mut low, silent) = node.pulses.low_disks(SILENT_AFTER);
+/// Returns why no append is taken if the disks of the nodes with these names stop them, as a node with this room says it.
+pub fn refusal(names: &[String], room: DiskRoom) -> String {
+    let mut message = format!("{REFUSAL}: too little space is free on the disks of {}", names.join(", "));
     if room.low {
-        low.insert(node.me());
+        let (free, reserve) = (room.free >> 20, room.reserve >> 20);
+        message += &format!(" ({free} MiB free on this one, reserve {reserve} MiB)");
     }
-    let blocking = blocking(node.me(), &node.engine.standing(), &low, &silent);
-    if *node.no_room.borrow() == blocking {
-        return;
-    }
-    let refused = node.no_room.send_replace(blocking.clone());
-    match (refused.is_empty(), blocking.is_empty()) {
-        (true, false) => tracing::warn!(nodes = ?names(node, &blocking), "appends are refused: disk reserve reached"),
-        (false, true) => tracing::info!("appends are taken again: there is room on the disks"),
-        _ => {}
-    }
-}
-
-fn names(node: &Node, nodes: &BTreeSet<NodeId>) -> Vec<String> {
-    nodes.iter().map(|who| node.name_of(*who)).collect()
-}
-
-impl Node {
-    /// Returns why no append is taken, if none is.
-    pub fn append_refusal(&self) -> Option<String> {
-        let blocking = self.no_room.borrow().clone();
-        if blocking.is_empty() {
-            return None;
-        }
-        let names = names(self, &blocking).join(", ");
-        let mut message = format!("{REFUSAL}: too little space is free on the disks of {names}");
-        let room = *self.disk_room.borrow();
-        if room.low {
-            let (free, reserve) = (room.free >> 20, room.reserve >> 20);
-            message += &format!(" ({free} MiB free on this one, reserve {reserve} MiB)");
-        }
-        Some(message + "; nothing was written; free some space there, and appends go on by themselves")
-    }
-
-    /// Refuses an append while there is no room for it.
-    pub fn has_room(&self) -> Result<(), Error> {
-        self.append_refusal().map_or(Ok(()), |why| Err(refused(why)))
-    }
+    message + "; nothing was written; free some space there, and appends go on by themselves"
 }
 
 /// Returns the error of an append for which there is no room.

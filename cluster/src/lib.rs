@@ -37,8 +37,10 @@ mod log_clock;
 mod proposal;
 mod proposer;
 mod pulse;
+mod pulse_task;
 
 mod disk_reserve;
+mod disk_task;
 
 mod dice;
 mod gate;

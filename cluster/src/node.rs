@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    disk_reserve::DiskRoom,
+    disk_reserve::{self, DiskRoom},
     error::{Class, Error},
     gate,
     links::Links,
@@ -39,7 +39,7 @@ use crate::{
     messages::{Lead, ReadAt, Renew, Renewed},
     proposal::Group,
     proposer::{Leadership, Proposer},
-    pulse::Pulses,
+    pulse::{Pulse, Pulses},
     raft::{Engine, WriteError},
     recovery::Ledger,
     searches::{Searches, Turn},
@@ -100,6 +100,11 @@ impl Node {
     pub fn name_of(&self, who: NodeId) -> String {
         let name = self.ledger.view.state().members.get(&who).map(|member| member.name.clone());
         name.unwrap_or_else(|| format!("node {who}"))
+    }
+
+    /// What people call these members.
+    pub fn names_of<'w>(&self, nodes: impl IntoIterator<Item = &'w NodeId>) -> Vec<String> {
+        nodes.into_iter().map(|who| self.name_of(*who)).collect()
     }
 
     /// Whether its cluster exists, as far as it knows.
@@ -264,6 +269,25 @@ impl Node {
             Ok(index) => ReadAt::Index(index),
             Err(WriteError::NotLeader(_) | WriteError::Unknown(_)) => ReadAt::NotLeader,
         }
+    }
+
+    /// Returns what this node tells of itself.
+    pub fn pulse(&self) -> Pulse {
+        let leader = self.leadership.borrow().leader;
+        let others = leader.filter(|leader| *leader != self.me());
+        let silence = others.and_then(|leader| self.pulses.silence(leader)).unwrap_or_default();
+        Pulse { wall: self.wall.wall(), leader, silence, disk_low: self.disk_room.borrow().low }
+    }
+
+    /// Returns why no append is taken, if none is.
+    pub fn append_refusal(&self) -> Option<String> {
+        let blocking = self.no_room.borrow().clone();
+        (!blocking.is_empty()).then(|| disk_reserve::refusal(&self.names_of(&blocking), *self.disk_room.borrow()))
+    }
+
+    /// Refuses an append while there is no room for it.
+    fn has_room(&self) -> Result<(), Error> {
+        self.append_refusal().map_or(Ok(()), |why| Err(disk_reserve::refused(why)))
     }
 
     /// Says to the leader that this node's session lives.

@@ -18,16 +18,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use evener_core::{id::NodeId, time::Timestamp};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::{message::Kind, node::Node, raft::Standing};
+use crate::raft::Standing;
 
 const VERSION: u8 = 1;
 /// Bytes that every version has.
@@ -86,6 +85,18 @@ pub struct Heard {
 pub struct Pulses(Mutex<BTreeMap<NodeId, Heard>>);
 
 impl Pulses {
+    /// Records what a member has answered just now to a question that was sent then, when this node's wall clock showed
+    /// this.
+    pub fn record(&self, who: NodeId, pulse: Pulse, sent: Instant, wall: Timestamp) {
+        let offset_ms = offset(wall.after(sent.elapsed() / 2), pulse.wall);
+        self.0.lock().insert(who, Heard { sent, offset_ms, pulse });
+    }
+
+    /// Forgets those that are no members any more.
+    pub fn retain(&self, members: &BTreeSet<NodeId>) {
+        self.0.lock().retain(|who, _| members.contains(who));
+    }
+
     /// Returns how long ago what each member has answered was sent.
     pub fn heard(&self) -> BTreeMap<NodeId, Duration> {
         self.0.lock().iter().map(|(who, heard)| (*who, heard.sent.elapsed())).collect()
@@ -102,7 +113,7 @@ impl Pulses {
     }
 
     /// Returns how long ago a member answered, if it ever did.
-    fn silence(&self, of: NodeId) -> Option<Duration> {
+    pub fn silence(&self, of: NodeId) -> Option<Duration> {
         self.0.lock().get(&of).map(|heard| heard.sent.elapsed())
     }
 
@@ -140,45 +151,6 @@ impl Pulses {
         };
         let agree = |quorum: &BTreeSet<NodeId>| quorum.iter().filter(|voter| misses(voter)).count() * 2 > quorum.len();
         standing.quorums.iter().all(agree).then_some(leader)
-    }
-}
-
-impl Node {
-    /// Returns what this node tells of itself.
-    pub fn pulse(&self) -> Pulse {
-        let leader = self.leadership.borrow().leader;
-        let others = leader.filter(|leader| *leader != self.me());
-        let silence = others.and_then(|leader| self.pulses.silence(leader)).unwrap_or_default();
-        Pulse { wall: self.wall.wall(), leader, silence, disk_low: self.disk_room.borrow().low }
-    }
-}
-
-/// Asks all members, one question at a time to each. Runs as long as the node does.
-pub async fn ask_all(node: Arc<Node>) {
-    let asking = Arc::new(Mutex::new(BTreeSet::new()));
-    loop {
-        let members: BTreeSet<NodeId> = node.ledger.view.state().members.keys().copied().collect();
-        node.pulses.0.lock().retain(|who, _| members.contains(who));
-        for who in members.into_iter().filter(|who| *who != node.me()) {
-            if !asking.lock().insert(who) {
-                continue;
-            }
-            let (node, asking, stop) = (node.clone(), asking.clone(), node.stop.clone());
-            tokio::spawn(async move {
-                let _ = stop.run_until_cancelled(ask(&node, who)).await;
-                asking.lock().remove(&who);
-            });
-        }
-        sleep(node.config.raft.heartbeat).await;
-    }
-}
-
-async fn ask(node: &Node, who: NodeId) {
-    let (sent, wall, within) = (Instant::now(), node.wall.wall(), node.config.raft.election_max);
-    let answer = node.links.ask_if_open(who, Kind::PULSE, Bytes::new(), within).await;
-    if let Some(pulse) = answer.and_then(|answer| Pulse::decode(&answer)) {
-        let offset_ms = offset(wall.after(sent.elapsed() / 2), pulse.wall);
-        node.pulses.0.lock().insert(who, Heard { sent, offset_ms, pulse });
     }
 }
 

@@ -1,0 +1,82 @@
+//! Measures the room on this node's disk, finds out whether appends are taken, and hands leadership to a node with room.
+
+use std::time::Duration;
+
+use evener_core::id::NodeId;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    disk_reserve::{DiskRoom, RETRY_AFTER, blocking},
+    node::Node,
+};
+
+/// How often the free space is measured.
+const MEASURE_EVERY: Duration = Duration::from_millis(200);
+/// After this long without an answer a voter is not known to have room.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+
+/// Measures as long as the node runs, and says once when appends stop and when they go on.
+pub async fn run(node: &Node) {
+    let mut transferred = None::<Instant>;
+    loop {
+        measure(node);
+        if let Some(to) = successor(node)
+            && transferred.is_none_or(|last| last.elapsed() >= RETRY_AFTER)
+        {
+            transferred = Some(Instant::now());
+            tracing::warn!(
+                to = node.name_of(to),
+                "the disk reserve is reached; handing leadership to a node with room"
+            );
+            if let Err(error) = node.transfer(to).await {
+                tracing::warn!(%error, "failed to hand leadership to a node with room");
+            }
+        }
+        sleep(MEASURE_EVERY).await;
+    }
+}
+
+/// Returns the voter that should lead in place of this node, whose disk is low.
+fn successor(node: &Node) -> Option<NodeId> {
+    if !node.disk_room.borrow().low || !node.leads() {
+        return None;
+    }
+    let (low, silent) = node.pulses.low_disks(SILENT_AFTER);
+    let standing = node.engine.standing();
+    let others = || standing.voters.iter().copied().filter(|voter| *voter != node.me());
+    let with_room = || others().filter(|voter| !low.contains(voter) && !silent.contains(voter));
+    (with_room().count() * 2 > standing.voters.len()).then(|| with_room().next()).flatten()
+}
+
+fn measure(node: &Node) {
+    let before = *node.disk_room.borrow();
+    let log = node.journal.log_bytes();
+    let room = match node.journal.space() {
+        Ok(space) => DiskRoom { log, ..before }.measured(space, node.config.disk_reserve, node.journal.chunk_bytes()),
+        Err(error) => {
+            tracing::debug!(%error, "failed to measure the free space of the disk");
+            before
+        }
+    };
+    node.disk_room.send_replace(room);
+    let (free, reserve) = (room.free, room.reserve);
+    match (before.low, room.low) {
+        (false, true) => tracing::warn!(free, reserve, "the disk reserve of this node is reached; free some space"),
+        (true, false) => tracing::info!(free, reserve, "this node has more free space than its disk reserve again"),
+        _ => {}
+    }
+    let (mut low, silent) = node.pulses.low_disks(SILENT_AFTER);
+    if room.low {
+        low.insert(node.me());
+    }
+    let blocking = blocking(node.me(), &node.engine.standing(), &low, &silent);
+    if *node.no_room.borrow() == blocking {
+        return;
+    }
+    let refused = node.no_room.send_replace(blocking.clone());
+    match (refused.is_empty(), blocking.is_empty()) {
+        (true, false) => tracing::warn!(nodes = ?node.names_of(&blocking), "appends are refused: disk reserve reached"),
+        (false, true) => tracing::info!("appends are taken again: there is room on the disks"),
+        _ => {}
+    }
+}

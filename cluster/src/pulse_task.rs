@@ -1,0 +1,38 @@
+//! Asks every other member for its [`Pulse`] several times a second.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use evener_core::id::NodeId;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use crate::{message::Kind, node::Node, pulse::Pulse};
+
+/// Asks all members, one question at a time to each. Runs as long as the node does.
+pub async fn run(node: Arc<Node>) {
+    let asking = Arc::new(Mutex::new(BTreeSet::new()));
+    loop {
+        let members: BTreeSet<NodeId> = node.ledger.view.state().members.keys().copied().collect();
+        node.pulses.retain(&members);
+        for who in members.into_iter().filter(|who| *who != node.me()) {
+            if !asking.lock().insert(who) {
+                continue;
+            }
+            let (node, asking, stop) = (node.clone(), asking.clone(), node.stop.clone());
+            tokio::spawn(async move {
+                let _ = stop.run_until_cancelled(ask(&node, who)).await;
+                asking.lock().remove(&who);
+            });
+        }
+        sleep(node.config.raft.heartbeat).await;
+    }
+}
+
+async fn ask(node: &Node, who: NodeId) {
+    let (sent, wall, within) = (Instant::now(), node.wall.wall(), node.config.raft.election_max);
+    let answer = node.links.ask_if_open(who, Kind::PULSE, Bytes::new(), within).await;
+    if let Some(pulse) = answer.and_then(|answer| Pulse::decode(&answer)) {
+        node.pulses.record(who, pulse, sent, wall);
+    }
+}
