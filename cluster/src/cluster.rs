@@ -18,7 +18,7 @@ use evener_core::{
 use evener_store::{Disk, EventReader};
 use parking_lot::{MappedRwLockReadGuard, Mutex};
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -32,10 +32,11 @@ use crate::{
     gate::Gate,
     keeper,
     link::Server,
-    links::Links,
+    links::{Links, PeerEvent},
     log_clock::LogClock,
     membership::voteless,
     node::Node,
+    peer_events,
     proposer::{Leadership, Proposer},
     pulse::Pulses,
     pulse_task,
@@ -68,6 +69,7 @@ struct Parts {
     desk: Arc<Desk>,
     server: Arc<Server>,
     links: Arc<Links>,
+    peer_events: mpsc::Receiver<PeerEvent>,
     peer: String,
     stop: CancellationToken,
 }
@@ -95,9 +97,10 @@ impl Cluster {
         let server = Server::start(listener, gate.clone(), desk.clone());
         let server = server.map_err(|error| StartError::Network(error.to_string()))?;
         let peer = config.peer.clone().unwrap_or_else(|| server.addr().to_owned());
-        let links = Links::new(transport, gate.clone(), stop.clone());
+        let (links, peer_events) = Links::new(transport, gate.clone(), stop.clone());
         let server = Arc::new(server);
-        let parts = Parts { incarnation, gate, desk, server: server.clone(), links, peer, stop: stop.clone() };
+        let parts =
+            Parts { incarnation, gate, desk, server: server.clone(), links, peer_events, peer, stop: stop.clone() };
         let started = Self::assemble(config, disk, clock, parts).await;
         if started.is_err() {
             // Whoever tries again finds the address free, and nothing of this try running.
@@ -113,7 +116,7 @@ impl Cluster {
         clock: Arc<dyn Clock>,
         parts: Parts,
     ) -> Result<Self, StartError> {
-        let Parts { incarnation, gate, desk, server, links, peer, stop } = parts;
+        let Parts { incarnation, gate, desk, server, links, peer_events, peer, stop } = parts;
         let (identity, new) = start::become_member(&config, &*disk, &links, &peer, incarnation).await?;
         let mut settings = config.journal;
         settings.chunk_bytes = identity.chunk_bytes;
@@ -167,7 +170,9 @@ impl Cluster {
             removed: OnceLock::new(),
             config,
         });
-        links.open(&node);
+        let weak = Arc::downgrade(&node);
+        let seat_address = move |who: NodeId| Some(weak.upgrade()?.engine.standing().seats.get(&who)?.peer.clone());
+        links.open(node.me(), node.ledger.view.clone(), Box::new(seat_address));
         desk.open(&node);
         let cluster = Self { node: node.clone(), server };
         // A log this short has not got the cluster's first command, or was cut off just then.
@@ -182,18 +187,20 @@ impl Cluster {
         }
         // Before anybody is told that it is ready. Where no other member answers it may still learn of it later.
         if !new {
-            node.links.greet(&node).await;
+            if let Some(words) = node.links.greet().await {
+                node.dismissed(words);
+            }
             if node.is_removed() {
                 cluster.kill().await;
                 return Err(StartError::Removed(node.farewell()));
             }
         }
-        cluster.run();
+        cluster.run(peer_events);
         Ok(cluster)
     }
 
     /// The tasks of a node.
-    fn run(&self) {
+    fn run(&self, events: mpsc::Receiver<PeerEvent>) {
         let node = &self.node;
         let spawn = |work: futures::future::BoxFuture<'static, ()>| {
             let stop = node.stop.clone();
@@ -219,7 +226,8 @@ impl Cluster {
         spawn(Box::pin(warden::look_out(node.clone())));
         spawn(Box::pin(warden::count_leases(node.clone())));
         spawn(Box::pin(warden::reconcile(node.clone())));
-        spawn(Box::pin(node.links.clone().watch(node.clone())));
+        spawn(Box::pin(node.links.clone().watch()));
+        spawn(Box::pin(peer_events::run(node.clone(), events)));
         let (ending, server) = (node.clone(), self.server.clone());
         tokio::spawn(async move {
             // It may end because it was told to, in the very moment in which it is looked.

@@ -53,6 +53,8 @@ mod majority;
 mod membership;
 mod warden;
 
+mod peer_events;
+
 mod node;
 
 mod cluster;

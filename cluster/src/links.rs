@@ -4,20 +4,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::{Arc, OnceLock, Weak},
+    pin::pin,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
-use evener_core::id::NodeId;
+use evener_core::id::{NodeId, SessionId};
 use futures::{
     StreamExt,
-    future::{BoxFuture, join_all},
-    stream::BoxStream,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered},
 };
 use parking_lot::Mutex;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -26,10 +27,9 @@ use crate::{
     handshake::{Admission, HandshakeError, Purpose, Reason, greet},
     link::{CallError, Link},
     message::Kind,
-    node::Node,
     raft::{Answers, Call, Lane, Peers},
     transport::Transport,
-    warden,
+    view::View,
 };
 
 /// To open a connection.
@@ -41,6 +41,41 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(250);
 const BROKEN_PAUSE: Duration = Duration::from_millis(20);
 /// So often in a row; then it is a member that is not there.
 const BROKEN_TRIES_MAX: u32 = 10;
+
+/// Events that wait for the task that acts on them. A few for each of the members that a cluster may have.
+const EVENTS_MAX: usize = 256;
+
+/// What becomes of the connections to the other members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// One to this member is open.
+    Connected(NodeId),
+    /// It closed.
+    Lost {
+        /// To which member.
+        node: NodeId,
+        /// It had no session any more: its process has ended in good order.
+        ended: bool,
+    },
+    /// None can be opened. Emitted for every try.
+    Unreachable {
+        /// To which member.
+        node: NodeId,
+        /// Where it was looked for; none if it is no member any more.
+        at: Option<String>,
+        /// Why.
+        why: String,
+    },
+    /// Nobody listens where it should be: its process is gone. Emitted for every try.
+    Gone {
+        /// Which member.
+        node: NodeId,
+        /// The session that it had before it was looked for: a process that has begun meanwhile is another.
+        session: Option<SessionId>,
+    },
+    /// A member says that this node was removed, in these words.
+    Removed(String),
+}
 
 /// Why a member was not reached.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -54,6 +89,8 @@ pub struct Unreached {
     pub begins: bool,
     /// The connection broke while it was made, or before anything was said.
     broken: bool,
+    /// It says that this node was removed, in these words.
+    removed: Option<String>,
     when: Instant,
 }
 
@@ -68,7 +105,8 @@ impl Unreached {
 pub struct Links {
     transport: Arc<dyn Transport>,
     admission: Arc<dyn Admission>,
-    node: OnceLock<Weak<Node>>,
+    log: OnceLock<Log>,
+    events: mpsc::Sender<PeerEvent>,
     slots: Mutex<BTreeMap<(NodeId, bool), Arc<Slot>>>,
     /// Where members say they are, and where the log said they were when they said so.
     moved: Mutex<BTreeMap<NodeId, (String, Option<String>)>>,
@@ -78,6 +116,16 @@ pub struct Links {
     gone: watch::Sender<BTreeSet<NodeId>>,
     stop: CancellationToken,
 }
+
+/// What the log says of the members, once this node is one.
+struct Log {
+    me: NodeId,
+    view: Arc<View>,
+    /// Where a member is by the group's membership, which is known before the log is applied.
+    seat_address: SeatAddress,
+}
+
+type SeatAddress = Box<dyn Fn(NodeId) -> Option<String> + Send + Sync>;
 
 /// Where one link is kept.
 #[derive(Default)]
@@ -90,14 +138,21 @@ struct Kept {
 }
 
 impl Links {
-    pub fn new(transport: Arc<dyn Transport>, admission: Arc<dyn Admission>, stop: CancellationToken) -> Arc<Self> {
-        let (node, slots, moved, closed) = (OnceLock::new(), Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { transport, admission, node, slots, moved, closed, gone: watch::Sender::default(), stop })
+    /// Links of a node that is no member yet, and what becomes of them later.
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        admission: Arc<dyn Admission>,
+        stop: CancellationToken,
+    ) -> (Arc<Self>, mpsc::Receiver<PeerEvent>) {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let (log, slots, moved, closed) = (OnceLock::new(), Mutex::default(), Mutex::default(), Mutex::default());
+        let gone = watch::Sender::default();
+        (Arc::new(Self { transport, admission, log, events, slots, moved, closed, gone, stop }), receiver)
     }
 
-    /// From now on members are found where the log says they are.
-    pub fn open(&self, node: &Arc<Node>) {
-        let _ = self.node.set(Arc::downgrade(node));
+    /// From now on members are found where the log says they are, or their seats in the group.
+    pub fn open(&self, me: NodeId, view: Arc<View>, seat_address: SeatAddress) {
+        let _ = self.log.set(Log { me, view, seat_address });
     }
 
     /// A member says where it is.
@@ -129,9 +184,9 @@ impl Links {
 
     /// As the state says, or the group's membership, which is known sooner.
     fn known_address(&self, of: NodeId) -> Option<String> {
-        let node = self.node.get()?.upgrade()?;
-        let known = node.ledger.view.state().members.get(&of).map(|member| member.peer.clone());
-        known.or_else(|| node.engine.standing().seats.get(&of).map(|seat| seat.peer.clone()))
+        let log = self.log.get()?;
+        let known = log.view.state().members.get(&of).map(|member| member.peer.clone());
+        known.or_else(|| (log.seat_address)(of))
     }
 
     /// A link to a member: the one there is, or a new one.
@@ -142,6 +197,7 @@ impl Links {
             refused: false,
             begins: false,
             broken: false,
+            removed: None,
             when: Instant::now(),
         };
         let address = self.address(to).ok_or_else(unknown)?;
@@ -176,7 +232,7 @@ impl Links {
     async fn connect(&self, address: &str, purpose: Purpose, wanted: Option<NodeId>) -> Result<Link, Unreached> {
         let failed = |why: String, refused| {
             let who = wanted.map_or_else(|| address.to_owned(), |node| format!("node {node} at {address}"));
-            Unreached { who, why, refused, begins: false, broken: false, when: Instant::now() }
+            Unreached { who, why, refused, begins: false, broken: false, removed: None, when: Instant::now() }
         };
         let connected = timeout(CONNECT_WAIT, self.transport.connect(address)).await;
         let mut connection = match connected {
@@ -193,16 +249,16 @@ impl Links {
         };
         let them = greet(&mut connection, &*self.admission, purpose, wanted, address).await;
         let them = them.map_err(|error| {
-            // A peer that has applied this node's removal. It will never be let in again.
-            if let HandshakeError::Refused { refused, .. } = &error
-                && refused.reason == Reason::Stranger
-                && let Some(node) = self.node.get().and_then(Weak::upgrade)
-            {
-                node.dismissed(refused.words.clone());
+            let refused_as = |reason| error.refused().filter(|refused| refused.reason == reason);
+            // It has applied this node's removal, which will never be let in again.
+            let removed = refused_as(Reason::Stranger).map(|refused| refused.words.clone());
+            if let Some(words) = &removed {
+                // If the queue is full, another try says the same.
+                let _ = self.events.try_send(PeerEvent::Removed(words.clone()));
             }
-            let begins = error.refused().is_some_and(|refused| refused.reason == Reason::NotReady);
+            let begins = refused_as(Reason::NotReady).is_some();
             let broken = matches!(error, HandshakeError::Broken { .. });
-            Unreached { begins, broken, ..failed(error.to_string(), false) }
+            Unreached { begins, broken, removed, ..failed(error.to_string(), false) }
         });
         Ok(Link::start(connection, them?))
     }
@@ -239,32 +295,32 @@ impl Links {
     }
 
     /// Says hello to every other member, as far as they answer at once: one of them may know that this node was
-    /// removed.
-    pub async fn greet(&self, node: &Node) {
-        let others: Vec<NodeId> = node.ledger.view.state().members.keys().copied().collect();
-        let others = others.into_iter().filter(|who| *who != node.me());
-        let _ = timeout(CONNECT_WAIT, join_all(others.map(|who| self.link(who, Lane::Swift)))).await;
+    /// removed. Returns its words then.
+    pub async fn greet(&self) -> Option<String> {
+        let others: FuturesUnordered<_> = self.others().into_iter().map(|who| self.link(who, Lane::Swift)).collect();
+        let removed = others.filter_map(async |link| link.err()?.removed);
+        timeout(CONNECT_WAIT, pin!(removed).next()).await.ok().flatten()
     }
 
-    /// Keeps a socket to every other member, so that its closing is seen. Runs as long as the node does.
-    pub async fn watch(self: Arc<Self>, node: Arc<Node>) {
-        let mut applied = node.ledger.view.applied();
+    /// Keeps a connection to every other member, so that its closing is seen. Runs as long as the node does.
+    pub async fn watch(self: Arc<Self>) {
+        let Some(mut applied) = self.log.get().map(|log| log.view.applied()) else { return };
         let mut watched: BTreeMap<NodeId, CancellationToken> = BTreeMap::new();
         loop {
             let changed = applied.borrow_and_update().changed;
-            let members: BTreeSet<NodeId> = node.ledger.view.state().members.keys().copied().collect();
+            let others = self.others();
             watched.retain(|who, stop| {
-                let stays = members.contains(who);
+                let stays = others.contains(who);
                 if !stays {
                     stop.cancel();
                 }
                 stays
             });
-            for who in members.into_iter().filter(|who| *who != node.me()) {
+            for who in others {
                 watched.entry(who).or_insert_with(|| {
-                    let (links, node, stop) = (self.clone(), node.clone(), self.stop.child_token());
+                    let (links, stop) = (self.clone(), self.stop.child_token());
                     let until = stop.clone();
-                    tokio::spawn(async move { until.run_until_cancelled(links.look_after(node, who)).await });
+                    tokio::spawn(async move { until.run_until_cancelled(links.watch_peer(who)).await });
                     stop
                 });
             }
@@ -274,30 +330,22 @@ impl Links {
         }
     }
 
-    /// Holds a socket to one member, and tells when its process is gone. People are told once that it does not
-    /// answer, and once that it does again.
-    async fn look_after(&self, node: Arc<Node>, who: NodeId) {
-        let (mut silent, mut ended, mut broken) = (false, false, 0);
-        let has_session = || node.ledger.view.state().sessions.contains_key(&who);
+    /// Keeps a connection to one member, and emits what becomes of it.
+    async fn watch_peer(&self, who: NodeId) {
+        let mut broken = 0;
         loop {
-            // Of the process that is looked for, not of one that begins meanwhile.
-            let session = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
+            let session = self.session_of(who);
             let since = Instant::now();
             match self.link(who, Lane::Swift).await {
                 Ok(link) => {
                     broken = 0;
                     self.gone.send_if_modified(|gone| gone.remove(&who));
                     self.closed.lock().entry(who).and_modify(|(_, reached)| *reached = true);
-                    if std::mem::take(&mut silent) {
-                        tracing::info!("{} answers again", node.name_of(who));
-                    }
-                    if node.leads() {
-                        node.engine.revive(who).await;
-                    }
+                    self.emit(PeerEvent::Connected(who)).await;
                     link.closed().await;
                     self.closed.lock().insert(who, (Instant::now(), false));
-                    // Asked at once: that of one that was killed ends a moment later.
-                    ended = !has_session();
+                    // Asked at once: the session of a process that was killed ends a moment later.
+                    self.emit(PeerEvent::Lost { node: who, ended: self.session_of(who).is_none() }).await;
                     // At once after a long life; one that dies young must not be reborn in a circle.
                     if since.elapsed() < CONNECT_PAUSE {
                         sleep(CONNECT_PAUSE).await;
@@ -308,26 +356,38 @@ impl Links {
                     sleep(BROKEN_PAUSE).await;
                 }
                 Err(error) => {
-                    // One that begins answers soon, and says itself what it waits for.
-                    if !error.begins && !std::mem::replace(&mut silent, true) {
-                        let name = node.name_of(who);
-                        match self.address(who) {
-                            Some(at) if ended => tracing::info!("{name} has ended at {at}"),
-                            Some(at) => tracing::warn!("{name} does not answer at {at}: {}", error.why),
-                            // No member any more: this task ends with the next look at the members.
-                            None => tracing::debug!("{name} is not looked for any more: {}", error.why),
-                        }
-                    }
                     // What others found out earlier says nothing of a process that has begun since.
-                    let fresh = error.when >= since;
-                    if error.refused && fresh {
+                    let gone = error.refused && error.when >= since;
+                    if gone {
                         self.gone.send_if_modified(|gone| gone.insert(who));
-                        warden::mourn(node.clone(), who, session).await;
+                    }
+                    // One that begins answers soon, and says itself what it waits for.
+                    if !error.begins {
+                        self.emit(PeerEvent::Unreachable { node: who, at: self.address(who), why: error.why }).await;
+                    }
+                    if gone {
+                        self.emit(PeerEvent::Gone { node: who, session }).await;
                     }
                     sleep(CONNECT_PAUSE).await;
                 }
             }
         }
+    }
+
+    async fn emit(&self, event: PeerEvent) {
+        // The receiver is gone if the node has ended.
+        let _ = self.events.send(event).await;
+    }
+
+    /// The other members, as far as the log is applied here.
+    fn others(&self) -> BTreeSet<NodeId> {
+        let Some(log) = self.log.get() else { return BTreeSet::new() };
+        let state = log.view.state();
+        state.members.keys().copied().filter(|who| *who != log.me).collect()
+    }
+
+    fn session_of(&self, who: NodeId) -> Option<SessionId> {
+        self.log.get()?.view.state().sessions.get(&who).map(|live| live.session)
     }
 }
 
