@@ -30,26 +30,26 @@ use crate::{
     disk_task,
     error::{Error, StartError},
     gate::Gate,
-    keeper,
+    leader_duties,
     link::Server,
     links::{Links, PeerEvent},
     log_clock::LogClock,
     membership::voteless,
     node::Node,
     peer_events,
+    peer_service::PeerService,
     proposer::{Leadership, Proposer},
     pulse::Pulses,
     pulse_task,
     raft::{Engine, Role, check_membership},
     recovery::Ledger,
     searches::{Searches, Turn},
-    service::Desk,
+    session_task,
     sessions::{Leases, Sleep},
     start,
     status::Status,
     transport::{Clock, Transport},
     view::Applied,
-    warden,
 };
 
 /// Where the first command of a log stands: after the membership and the first leader's blank entry.
@@ -66,7 +66,7 @@ pub struct Cluster {
 struct Parts {
     incarnation: Incarnation,
     gate: Arc<Gate>,
-    desk: Arc<Desk>,
+    service: Arc<PeerService>,
     server: Arc<Server>,
     links: Arc<Links>,
     peer_events: mpsc::Receiver<PeerEvent>,
@@ -91,16 +91,16 @@ impl Cluster {
         start::try_disk(&*disk)?;
         let incarnation = start::incarnation(&config, &*disk)?;
         let gate = Gate::new(incarnation, config.level);
-        let desk = Arc::new(Desk::default());
+        let service = Arc::new(PeerService::default());
         let listener = transport.bind(&config.listen).await;
         let listener = listener.map_err(|error| StartError::Network(error.to_string()))?;
-        let server = Server::start(listener, gate.clone(), desk.clone());
+        let server = Server::start(listener, gate.clone(), service.clone());
         let server = server.map_err(|error| StartError::Network(error.to_string()))?;
         let peer = config.peer.clone().unwrap_or_else(|| server.addr().to_owned());
         let (links, peer_events) = Links::new(transport, gate.clone(), stop.clone());
         let server = Arc::new(server);
         let parts =
-            Parts { incarnation, gate, desk, server: server.clone(), links, peer_events, peer, stop: stop.clone() };
+            Parts { incarnation, gate, service, server: server.clone(), links, peer_events, peer, stop: stop.clone() };
         let started = Self::assemble(config, disk, clock, parts).await;
         if started.is_err() {
             // Whoever tries again finds the address free, and nothing of this try running.
@@ -116,7 +116,7 @@ impl Cluster {
         clock: Arc<dyn Clock>,
         parts: Parts,
     ) -> Result<Self, StartError> {
-        let Parts { incarnation, gate, desk, server, links, peer_events, peer, stop } = parts;
+        let Parts { incarnation, gate, service, server, links, peer_events, peer, stop } = parts;
         let (identity, new) = start::become_member(&config, &*disk, &links, &peer, incarnation).await?;
         let mut settings = config.journal;
         settings.chunk_bytes = identity.chunk_bytes;
@@ -173,7 +173,7 @@ impl Cluster {
         let weak = Arc::downgrade(&node);
         let seat_address = move |who: NodeId| Some(weak.upgrade()?.engine.standing().seats.get(&who)?.peer.clone());
         links.open(node.me(), node.ledger.view.clone(), Box::new(seat_address));
-        desk.open(&node);
+        service.open(&node);
         let cluster = Self { node: node.clone(), server };
         // A log this short has not got the cluster's first command, or was cut off just then.
         let unfounded = node.journal.last().is_none_or(|(index, _)| index.0 <= FOUNDED_INDEX);
@@ -211,7 +211,7 @@ impl Cluster {
         let resuming = node.clone();
         spawn(Box::pin(async move { resuming.engine.resume(resuming.config.raft.heartbeat).await }));
         spawn(Box::pin(start::announce(node.clone())));
-        spawn(Box::pin(keeper::keep(node.clone())));
+        spawn(Box::pin(session_task::run(node.clone())));
         let marking = node.clone();
         spawn(Box::pin(async move {
             loop {
@@ -223,9 +223,9 @@ impl Cluster {
         spawn(Box::pin(clock_watch::watch(node.clone())));
         let measuring = node.clone();
         spawn(Box::pin(async move { disk_task::run(&measuring).await }));
-        spawn(Box::pin(warden::look_out(node.clone())));
-        spawn(Box::pin(warden::count_leases(node.clone())));
-        spawn(Box::pin(warden::reconcile(node.clone())));
+        spawn(Box::pin(leader_duties::look_out(node.clone())));
+        spawn(Box::pin(leader_duties::count_leases(node.clone())));
+        spawn(Box::pin(leader_duties::reconcile(node.clone())));
         spawn(Box::pin(node.links.clone().watch()));
         spawn(Box::pin(peer_events::run(node.clone(), events)));
         let (ending, server) = (node.clone(), self.server.clone());

@@ -3,8 +3,8 @@
 //! Read in this order: the mouths (`transport`) and what goes over them (`message`, `handshake`, `link`, `links`);
 //! consensus (`raft`, the only folder that knows openraft); what is applied, where a start begins and under whose
 //! time (`view`, `recovery`, `log_clock`); how commands get into the log (`proposal`, `proposer`); how a node becomes
-//! a member (`start`, `gate`), keeps its session (`keeper`, `sessions`), and what only the leader does (`warden`,
-//! `majority`, `membership`). A [`Cluster`] is all of it together, for one node.
+//! a member (`start`, `gate`), keeps its session (`session_task`, `sessions`), and what only the leader does
+//! (`leader_duties`, `majority`, `membership`). A [`Cluster`] is all of it together, for one node.
 
 pub mod config;
 pub mod error;
@@ -23,7 +23,7 @@ pub mod sim_wire;
 
 mod links;
 mod messages;
-mod service;
+mod peer_service;
 
 mod raft;
 
@@ -46,12 +46,12 @@ mod dice;
 mod gate;
 mod start;
 
-mod keeper;
+mod session_task;
 mod sessions;
 
+mod leader_duties;
 mod majority;
 mod membership;
-mod warden;
 
 mod peer_events;
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, mem, sync::Arc};
 use evener_core::id::NodeId;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::{links::PeerEvent, node::Node, warden};
+use crate::{leader_duties, links::PeerEvent, node::Node};
 
 /// What is known of one member.
 #[derive(Default)]
@@ -45,7 +45,8 @@ pub async fn run(node: Arc<Node>, mut events: mpsc::Receiver<PeerEvent>) {
                 let peer = peers.entry(who).or_default();
                 if peer.acting.as_ref().is_none_or(JoinHandle::is_finished) {
                     let (node, stop) = (node.clone(), node.stop.clone());
-                    let work = async move { stop.run_until_cancelled(warden::mourn(node, who, session)).await };
+                    let work =
+                        async move { stop.run_until_cancelled(leader_duties::on_peer_exit(node, who, session)).await };
                     peer.acting = Some(tokio::spawn(async move { work.await.unwrap_or_default() }));
                 }
             }

@@ -21,7 +21,7 @@ use crate::messages::Renewed;
 /// The leases as the leader counts them.
 #[derive(Debug, Default)]
 pub struct Leases {
-    reign: Option<Term>,
+    term: Option<Term>,
     heard: BTreeMap<NodeId, (SessionId, Instant)>,
     /// When it last looked who is silent.
     looked: Option<Instant>,
@@ -29,20 +29,20 @@ pub struct Leases {
 
 impl Leases {
     /// This node leads in `term`, and has applied an entry of it: everybody's lease begins anew.
-    pub fn reign(&mut self, term: Term) {
-        if self.reign != Some(term) {
-            *self = Self { reign: Some(term), ..Self::default() };
+    pub fn begin_term(&mut self, term: Term) {
+        if self.term != Some(term) {
+            *self = Self { term: Some(term), ..Self::default() };
         }
     }
 
     /// It does not lead.
-    pub fn abdicate(&mut self) {
+    pub fn end_term(&mut self) {
         *self = Self::default();
     }
 
     /// A node says that it lives. `live` is its session in the log.
     pub fn renew(&mut self, node: NodeId, session: SessionId, live: Option<SessionId>, now: Instant) -> Renewed {
-        if self.reign.is_none() {
+        if self.term.is_none() {
             return Renewed::NotLeader;
         }
         if live != Some(session) {
@@ -61,7 +61,7 @@ impl Leases {
         lease: Duration,
         now: Instant,
     ) -> Vec<(NodeId, SessionId)> {
-        if self.reign.is_none() {
+        if self.term.is_none() {
             return Vec::new();
         }
         if self.looked.replace(now).is_some_and(|looked| now.saturating_duration_since(looked) > lease / 3) {
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn who_is_silent_for_a_whole_lease_has_expired() {
         let (mut leases, sessions, start) = (Leases::default(), live(2, 7), Instant::now());
-        leases.reign(Term(1));
+        leases.begin_term(Term(1));
         assert_eq!(silent(&mut leases, &sessions, start, start + LEASE / 2), []);
         let renewed = leases.renew(NodeId(2), SessionId(7), Some(SessionId(7)), start + LEASE / 2);
         assert_eq!(renewed, Renewed::Kept);
@@ -171,11 +171,11 @@ mod tests {
     #[test]
     fn a_new_leader_grants_a_full_lease() {
         let (mut leases, sessions, start) = (Leases::default(), live(2, 7), Instant::now());
-        leases.reign(Term(1));
+        leases.begin_term(Term(1));
         leases.expired(&sessions, LEASE, start);
-        leases.abdicate();
+        leases.end_term();
         assert_eq!(leases.expired(&sessions, LEASE, start + LEASE * 9), []);
-        leases.reign(Term(3));
+        leases.begin_term(Term(3));
         assert_eq!(silent(&mut leases, &sessions, start + LEASE * 9, start + LEASE * 99 / 10), []);
         assert_eq!(leases.expired(&sessions, LEASE, start + LEASE * 10), [(NodeId(2), SessionId(7))]);
     }
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_leader_that_was_frozen_takes_its_own_silence_for_nobody_elses() {
         let (mut leases, sessions, start) = (Leases::default(), live(2, 7), Instant::now());
-        leases.reign(Term(1));
+        leases.begin_term(Term(1));
         assert_eq!(leases.expired(&sessions, LEASE, start), []);
         let woke = start + LEASE * 6;
         assert_eq!(silent(&mut leases, &sessions, woke, woke + LEASE * 9 / 10), []);
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_later_session_has_a_lease_of_its_own() {
         let (mut leases, start) = (Leases::default(), Instant::now());
-        leases.reign(Term(1));
+        leases.begin_term(Term(1));
         leases.expired(&live(2, 7), LEASE, start);
         assert_eq!(silent(&mut leases, &live(2, 7), start, start + LEASE * 9 / 10), []);
         assert_eq!(leases.expired(&live(2, 8), LEASE, start + LEASE), []);

@@ -321,7 +321,7 @@ impl Engine {
 
     /// The leader is known to be gone: asks for votes at once, without waiting for its lease to end. Safe
     /// whatever the truth is; a wrong word costs an election.
-    pub async fn succeed(&self) {
+    pub async fn campaign(&self) {
         let vote = self.raft.metrics().borrow_watched().vote;
         let _ = self.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, self.me.0, None)).await;
     }

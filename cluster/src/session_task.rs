@@ -28,12 +28,12 @@ const LAPSED: &str = "it has lost entries that it had acknowledged: its data dir
                       an empty directory under another name";
 
 /// Runs as long as the node does.
-pub async fn keep(node: Arc<Node>) {
+pub async fn run(node: Arc<Node>) {
     for nth in 0.. {
         let lease = begin(&node, nth).await;
         node.lease.lock().replace(lease);
         node.session.send_replace(Some(lease.session));
-        let why = hold(&node, lease).await;
+        let why = renew_until_lost(&node, lease).await;
         // A node that ends gives its session up, and wants no other.
         if node.session.send_replace(None) != Some(lease.session) {
             return;
@@ -81,7 +81,7 @@ async fn begin(node: &Node, nth: u64) -> Lease {
 }
 
 /// Renews the session until it is lost, and says why it is.
-async fn hold(node: &Node, mut lease: Lease) -> &'static str {
+async fn renew_until_lost(node: &Node, mut lease: Lease) -> &'static str {
     let length = node.config.lease;
     let mut next = Instant::now() + length / RENEWALS;
     let (mut applied, mut leadership) = (node.ledger.view.applied(), node.leadership.clone());

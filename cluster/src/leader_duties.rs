@@ -44,7 +44,7 @@ pub async fn look_out(node: Arc<Node>) {
         {
             tracing::info!("{}, which led, answers none of a majority of the voters", node.name_of(leader));
             let (node, stop) = (node.clone(), node.stop.clone());
-            let work = async move { stop.run_until_cancelled(succeed(&node, leader)).await.unwrap_or_default() };
+            let work = async move { stop.run_until_cancelled(campaign(&node, leader)).await.unwrap_or_default() };
             electing = Some(tokio::spawn(work));
         }
         let _ = tokio::time::timeout(raft.heartbeat / 2, leadership.changed()).await;
@@ -86,8 +86,8 @@ async fn pause(node: &Node, term: Term, wait: Duration) {
 /// Counts leases while this node leads. Runs as long as the node does.
 pub async fn count_leases(node: Arc<Node>) {
     loop {
-        let term = reign(&node).await;
-        node.leases.lock().reign(term);
+        let term = until_leading(&node).await;
+        node.leases.lock().begin_term(term);
         tracing::info!(%term, "this node leads");
         while node.leads() && node.leadership.borrow().term == term {
             for (who, session) in silent(&node) {
@@ -100,7 +100,7 @@ pub async fn count_leases(node: Arc<Node>) {
             }
             pause(&node, term, node.config.lease / 10).await;
         }
-        node.leases.lock().abdicate();
+        node.leases.lock().end_term();
     }
 }
 
@@ -115,7 +115,7 @@ fn silent(node: &Node) -> Vec<(NodeId, SessionId)> {
 }
 
 /// Waits until this node leads and has applied an entry of its own term: then it knows every session there is.
-async fn reign(node: &Node) -> Term {
+async fn until_leading(node: &Node) -> Term {
     let mut leadership = node.leadership.clone();
     loop {
         let led = leadership.wait_for(|now| now.leader == Some(node.me())).await.map(|now| now.term);
@@ -132,7 +132,7 @@ async fn reign(node: &Node) -> Term {
 /// Lets the group follow the members while this node leads. Runs as long as the node does.
 pub async fn reconcile(node: Arc<Node>) {
     loop {
-        let term = reign(&node).await;
+        let term = until_leading(&node).await;
         let mut applied = node.ledger.view.applied();
         while node.leads() && node.leadership.borrow().term == term {
             applied.mark_unchanged();
@@ -185,7 +185,7 @@ async fn step(node: &Node) -> Result<bool, String> {
 /// leads; asks for votes, if it was the leader.
 ///
 /// `session` is the one that it had before it was looked for: a process that has begun meanwhile is another.
-pub async fn mourn(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
+pub async fn on_peer_exit(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
     if node.leads() {
         // It is looked for again, and ended once it can be.
         if node.lacks() {
@@ -199,11 +199,11 @@ pub async fn mourn(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
         return;
     }
     tracing::debug!("the process of {} is gone", node.name_of(who));
-    succeed(&node, who).await;
+    campaign(&node, who).await;
 }
 
 /// Asks for votes if this node votes and that one, which is gone or silent, leads: without waiting for Raft's clocks.
-async fn succeed(node: &Node, who: NodeId) {
+async fn campaign(node: &Node, who: NodeId) {
     let standing = node.engine.standing();
     if standing.leader != Some(who) || !standing.voters.contains(&node.me()) {
         return;
@@ -220,7 +220,7 @@ async fn succeed(node: &Node, who: NodeId) {
     // One whose log is too short to win gives its own vote to itself all the same, and uses up a term of which the
     // others do not hear: each before this one may have done so.
     for _ in 0..=rank {
-        node.engine.succeed().await;
+        node.engine.campaign().await;
         sleep(heartbeat / 5).await;
         if node.engine.standing().leader.is_some() {
             return;

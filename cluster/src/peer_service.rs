@@ -24,9 +24,9 @@ use crate::{
 
 /// Serves peers: as soon as there is a node behind it.
 #[derive(Default)]
-pub struct Desk(OnceLock<Weak<Node>>);
+pub struct PeerService(OnceLock<Weak<Node>>);
 
-impl Desk {
+impl PeerService {
     /// From now on this node answers.
     pub fn open(&self, node: &Arc<Node>) {
         let _ = self.0.set(Arc::downgrade(node));
@@ -45,11 +45,11 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     decode_message(bytes).map_err(|error| Refusal::new(Code::Malformed, error.to_string()))
 }
 
-fn told<T: Serialize>(answer: &T) -> Result<Bytes, Refusal> {
+fn encode<T: Serialize>(answer: &T) -> Result<Bytes, Refusal> {
     encode_message(answer).map_err(|error: codec::DecodeError| Refusal::new(Code::Failed, error.to_string()))
 }
 
-impl Service for Desk {
+impl Service for PeerService {
     fn handle(
         &self,
         kind: Kind,
@@ -60,14 +60,14 @@ impl Service for Desk {
         Box::pin(async move {
             let node = node.ok_or_else(not_ready)?;
             match kind {
-                Kind::WHO => told(&who(&node)),
-                Kind::JOIN => told(&join(&node, &from, read(&payload)?).await),
+                Kind::WHO => encode(&who(&node)),
+                Kind::JOIN => encode(&join(&node, &from, read(&payload)?).await),
                 _ if from.purpose == Purpose::Inquiry => {
                     Err(Refusal::new(Code::Failed, format!("a stranger may not ask for {kind}; join first")))
                 }
                 Kind::PROPOSE => node.proposer.serve(payload, node.append_refusal().as_deref()).await.map_err(refusal),
-                Kind::READ_INDEX => told(&node.serve_read_index().await),
-                Kind::RENEW => told(&node.serve_renew(read(&payload)?)),
+                Kind::READ_INDEX => encode(&node.serve_read_index().await),
+                Kind::RENEW => encode(&node.serve_renew(read(&payload)?)),
                 Kind::PULSE => Ok(node.pulse().encode()),
                 Kind::LEAD => {
                     let Lead { to } = read(&payload)?;
