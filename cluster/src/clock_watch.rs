@@ -1,17 +1,17 @@
 //! Compares this node's wall clock with those of the other voters, and passes leadership on while it is off.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use evener_core::clocks;
 use tokio::time::{Instant, sleep};
 
-use crate::node::Node;
+use crate::cluster::Cluster;
 
 /// Answers of so many heartbeats ago still tell what a clock shows.
 const HEARTBEATS: u32 = 40;
 
 /// Runs as long as the node does.
-pub async fn watch(node: Arc<Node>) {
+pub async fn watch(node: Cluster) {
     let mut passed_on = None::<Instant>;
     loop {
         compare(&node);
@@ -25,7 +25,7 @@ pub async fn watch(node: Arc<Node>) {
 }
 
 /// Finds out by how much this node's clock is off, and tells people when that changes.
-fn compare(node: &Node) {
+fn compare(node: &Cluster) {
     let voters = node.engine.standing().voters;
     let others: Vec<_> = voters.iter().copied().filter(|voter| *voter != node.me()).collect();
     let now = Instant::now();
@@ -54,7 +54,7 @@ fn compare(node: &Node) {
 }
 
 /// Lets a voter lead whose clock is right. Whether there is one.
-async fn pass_on(node: &Node) -> bool {
+async fn pass_on(node: &Cluster) -> bool {
     let Some(ahead) = *node.ahead.lock() else { return false };
     let lately = Instant::now().checked_sub(node.config.raft.heartbeat * HEARTBEATS);
     let offsets = lately.map(|lately| node.pulses.offsets(&node.engine.standing().voters, lately)).unwrap_or_default();

@@ -6,8 +6,8 @@ use evener_core::id::NodeId;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    cluster::Cluster,
     disk_reserve::{DiskRoom, RETRY_AFTER, blocking},
-    node::Node,
 };
 
 /// How often the free space is measured.
@@ -16,11 +16,11 @@ const MEASURE_EVERY: Duration = Duration::from_millis(200);
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// Measures as long as the node runs, and says once when appends stop and when they go on.
-pub async fn run(node: &Node) {
+pub async fn run(node: Cluster) {
     let mut transferred = None::<Instant>;
     loop {
-        measure(node);
-        if let Some(to) = successor(node)
+        measure(&node);
+        if let Some(to) = successor(&node)
             && transferred.is_none_or(|last| last.elapsed() >= RETRY_AFTER)
         {
             transferred = Some(Instant::now());
@@ -37,7 +37,7 @@ pub async fn run(node: &Node) {
 }
 
 /// Returns the voter that should lead in place of this node, whose disk is low.
-fn successor(node: &Node) -> Option<NodeId> {
+fn successor(node: &Cluster) -> Option<NodeId> {
     if !node.disk_room.borrow().low || !node.leads() {
         return None;
     }
@@ -48,7 +48,7 @@ fn successor(node: &Node) -> Option<NodeId> {
     (with_room().count() * 2 > standing.voters.len()).then(|| with_room().next()).flatten()
 }
 
-fn measure(node: &Node) {
+fn measure(node: &Cluster) {
     let before = *node.disk_room.borrow();
     let log = node.journal.log_bytes();
     let room = match node.journal.space() {

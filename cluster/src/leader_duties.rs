@@ -1,7 +1,7 @@
 //! What a node does about leadership. Each looks whether a majority and a leader answer it; the leader counts the
 //! leases, lets the Raft group follow the members, and raises the feature level.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use evener_core::{
     command::Command,
@@ -13,14 +13,14 @@ use tokio::{
 };
 
 use crate::{
+    cluster::Cluster,
     majority::{Lack, Lookout, Missing, Sight},
     membership::{self, Step},
-    node::Node,
 };
 
 /// Knows whether a majority and a leader answer: people are told once that none does, and once that it is over. Asks
 /// for votes if a majority of the voters has not heard of the leader. Runs as long as the node does.
-pub async fn look_out(node: Arc<Node>) {
+pub async fn look_out(node: Cluster) {
     let (me, raft) = (node.me(), node.config.raft);
     let mut lookout = Lookout::new(me, raft.election_max, Instant::now());
     let mut leadership = node.leadership.clone();
@@ -52,7 +52,7 @@ pub async fn look_out(node: Arc<Node>) {
 }
 
 /// Tells people of a lack that begins or ends now.
-fn tell(node: &Node, lack: Option<&Lack>) {
+fn tell(node: &Cluster, lack: Option<&Lack>) {
     match (&*node.lack.borrow(), lack) {
         (None, Some(lack)) => {
             let silent: Vec<_> = lack.silent.iter().map(|voter| node.name_of(*voter)).collect();
@@ -76,7 +76,7 @@ fn tell(node: &Node, lack: Option<&Lack>) {
 }
 
 /// Waits so long, or until this node does not lead in this term any more.
-async fn pause(node: &Node, term: Term, wait: Duration) {
+async fn pause(node: &Cluster, term: Term, wait: Duration) {
     // A clone takes every old value for news: what is waited for is said.
     let mut leadership = node.leadership.clone();
     let lost = leadership.wait_for(|now| now.term != term || now.leader != Some(node.me()));
@@ -84,7 +84,7 @@ async fn pause(node: &Node, term: Term, wait: Duration) {
 }
 
 /// Counts leases while this node leads. Runs as long as the node does.
-pub async fn count_leases(node: Arc<Node>) {
+pub async fn count_leases(node: Cluster) {
     loop {
         let term = until_leading(&node).await;
         node.leases.lock().begin_term(term);
@@ -106,7 +106,7 @@ pub async fn count_leases(node: Arc<Node>) {
 
 /// Whose leases are over. Without a majority no session can be ended, and the leader renews none, not even its own:
 /// whoever lives when there is one again has a whole lease.
-fn silent(node: &Node) -> Vec<(NodeId, SessionId)> {
+fn silent(node: &Cluster) -> Vec<(NodeId, SessionId)> {
     if node.lacks() {
         return Vec::new();
     }
@@ -115,7 +115,7 @@ fn silent(node: &Node) -> Vec<(NodeId, SessionId)> {
 }
 
 /// Waits until this node leads and has applied an entry of its own term: then it knows every session there is.
-async fn until_leading(node: &Node) -> Term {
+async fn until_leading(node: &Cluster) -> Term {
     let mut leadership = node.leadership.clone();
     loop {
         let led = leadership.wait_for(|now| now.leader == Some(node.me())).await.map(|now| now.term);
@@ -130,7 +130,7 @@ async fn until_leading(node: &Node) -> Term {
 }
 
 /// Lets the group follow the members while this node leads. Runs as long as the node does.
-pub async fn reconcile(node: Arc<Node>) {
+pub async fn reconcile(node: Cluster) {
     loop {
         let term = until_leading(&node).await;
         let mut applied = node.ledger.view.applied();
@@ -154,7 +154,7 @@ pub async fn reconcile(node: Arc<Node>) {
 }
 
 /// Does one thing, if there is one to do.
-async fn step(node: &Node) -> Result<bool, String> {
+async fn step(node: &Cluster) -> Result<bool, String> {
     // Before it is founded there is nobody to follow, and without a majority nothing comes of it.
     if !node.is_founded() || node.lacks() {
         return Ok(false);
@@ -175,7 +175,7 @@ async fn step(node: &Node) -> Result<bool, String> {
         return Ok(true);
     }
     if let Some(least) = least.filter(|least| *least > level) {
-        node.propose(&Command::RaiseLevel(least)).await.map_err(|error| error.to_string())?;
+        node.propose(Command::RaiseLevel(least)).await.map_err(|error| error.to_string())?;
         return Ok(true);
     }
     Ok(false)
@@ -185,7 +185,7 @@ async fn step(node: &Node) -> Result<bool, String> {
 /// leads; asks for votes, if it was the leader.
 ///
 /// `session` is the one that it had before it was looked for: a process that has begun meanwhile is another.
-pub async fn on_peer_exit(node: Arc<Node>, who: NodeId, session: Option<SessionId>) {
+pub async fn on_peer_exit(node: Cluster, who: NodeId, session: Option<SessionId>) {
     if node.leads() {
         // It is looked for again, and ended once it can be.
         if node.lacks() {
@@ -203,7 +203,7 @@ pub async fn on_peer_exit(node: Arc<Node>, who: NodeId, session: Option<SessionI
 }
 
 /// Asks for votes if this node votes and that one, which is gone or silent, leads: without waiting for Raft's clocks.
-async fn campaign(node: &Node, who: NodeId) {
+async fn campaign(node: &Cluster, who: NodeId) {
     let standing = node.engine.standing();
     if standing.leader != Some(who) || !standing.voters.contains(&node.me()) {
         return;

@@ -3,8 +3,8 @@
 //! Read in this order: the mouths (`transport`) and what goes over them (`message`, `handshake`, `link`, `links`);
 //! consensus (`raft`, the only folder that knows openraft); what is applied, where a start begins and under whose
 //! time (`view`, `recovery`, `log_clock`); how commands get into the log (`proposal`, `proposer`); how a node becomes
-//! a member (`start`, `gate`), keeps its session (`session_task`, `sessions`), and what only the leader does
-//! (`leader_duties`, `majority`, `membership`). A [`Cluster`] is all of it together, for one node.
+//! a member (`join`, `gate`), keeps its session (`session_task`, `sessions`), and what only the leader does
+//! (`leader_duties`, `majority`, `membership`). A [`Cluster`] is all of it together, for one node; `start` makes it.
 
 pub mod config;
 pub mod error;
@@ -44,7 +44,7 @@ mod disk_task;
 
 mod dice;
 mod gate;
-mod start;
+mod join;
 
 mod session_task;
 mod sessions;
@@ -55,7 +55,7 @@ mod membership;
 
 mod peer_events;
 
-mod node;
+mod start;
 
 mod cluster;
 

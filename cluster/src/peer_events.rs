@@ -2,12 +2,12 @@
 //! does not answer, and once that it does again; the leader ends the session of a process that is gone, and the other
 //! voters elect a successor if it led.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{collections::BTreeMap, mem};
 
 use evener_core::id::NodeId;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::{leader_duties, links::PeerEvent, node::Node};
+use crate::{cluster::Cluster, leader_duties, links::PeerEvent};
 
 /// What is known of one member.
 #[derive(Default)]
@@ -22,7 +22,7 @@ struct Peer {
 
 /// Acts on events, in their order, as long as the node runs. What takes time is done by tasks of its own, one for each
 /// member at a time.
-pub async fn run(node: Arc<Node>, mut events: mpsc::Receiver<PeerEvent>) {
+pub async fn run(node: Cluster, mut events: mpsc::Receiver<PeerEvent>) {
     let mut peers = BTreeMap::<NodeId, Peer>::new();
     while let Some(event) = events.recv().await {
         match event {

@@ -1,6 +1,6 @@
 //! What a node does for its peers.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use evener_core::{
@@ -12,27 +12,27 @@ use futures::{StreamExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    cluster::{Cluster, WeakCluster},
     error::{Class, Error, Wrong},
     gate,
     handshake::{PeerIdentity, Purpose, Reason, Refused},
     link::{Code, Refusal, Service, StreamReceiver, StreamSender},
     message::Kind,
     messages::{Join, Joined, Lead, Who},
-    node::Node,
     raft::Call,
 };
 
 /// Serves peers: as soon as there is a node behind it.
 #[derive(Default)]
-pub struct PeerService(OnceLock<Weak<Node>>);
+pub struct PeerService(OnceLock<WeakCluster>);
 
 impl PeerService {
     /// From now on this node answers.
-    pub fn open(&self, node: &Arc<Node>) {
-        let _ = self.0.set(Arc::downgrade(node));
+    pub fn open(&self, node: WeakCluster) {
+        let _ = self.0.set(node);
     }
 
-    fn node(&self) -> Option<Arc<Node>> {
+    fn node(&self) -> Option<Cluster> {
         self.0.get()?.upgrade()
     }
 }
@@ -124,7 +124,7 @@ fn refusal(error: Error) -> Refusal {
     }
 }
 
-fn who(node: &Node) -> Who {
+fn who(node: &Cluster) -> Who {
     Who {
         cluster: Some(node.identity.cluster),
         node: Some(node.me()),
@@ -142,7 +142,7 @@ fn wrong(refused: &Refused) -> Wrong {
 /// A node wants to be a member: it becomes one in the log, and the leader gives it a seat.
 ///
 /// A member that moved asks the same. It must not become another one by it: who was removed stays so.
-async fn join(node: &Node, from: &PeerIdentity, join: Join) -> Joined {
+async fn join(node: &Cluster, from: &PeerIdentity, join: Join) -> Joined {
     let cluster = node.identity.cluster;
     if let Some(wanted) = join.cluster.filter(|wanted| *wanted != cluster) {
         let why = format!(
@@ -168,10 +168,10 @@ async fn join(node: &Node, from: &PeerIdentity, join: Join) -> Joined {
             return Joined::No { wrong: wrong(&refused), why: refused.words };
         }
     }
-    match node.propose(&Command::Admit(join.admit)).await {
+    match node.propose(Command::Admit(join.admit)).await {
         Ok(Outcome::Admitted(number)) if from.node().is_some_and(|who| who != number) => {
             // It was removed just now, and is another member by this: nobody lives under that number.
-            let _ = node.propose(&Command::Remove(number)).await;
+            let _ = node.propose(Command::Remove(number)).await;
             Joined::No { wrong: Wrong::Removed, why: "it was removed from the cluster".into() }
         }
         Ok(Outcome::Admitted(number)) => Joined::Welcome {

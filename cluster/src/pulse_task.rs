@@ -7,10 +7,10 @@ use evener_core::id::NodeId;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::{message::Kind, node::Node, pulse::Pulse};
+use crate::{cluster::Cluster, message::Kind, pulse::Pulse};
 
 /// Asks all members, one question at a time to each. Runs as long as the node does.
-pub async fn run(node: Arc<Node>) {
+pub async fn run(node: Cluster) {
     let asking = Arc::new(Mutex::new(BTreeSet::new()));
     loop {
         let members: BTreeSet<NodeId> = node.ledger.view.state().members.keys().copied().collect();
@@ -29,7 +29,7 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-async fn ask(node: &Node, who: NodeId) {
+async fn ask(node: &Cluster, who: NodeId) {
     let (sent, wall, within) = (Instant::now(), node.wall.wall(), node.config.raft.election_max);
     let answer = node.links.ask_if_open(who, Kind::PULSE, Bytes::new(), within).await;
     if let Some(pulse) = answer.and_then(|answer| Pulse::decode(&answer)) {

@@ -1,8 +1,6 @@
 //! Keeps this node's session: begins it, renews it, and says at once when it is lost, so that handlers stop in
 //! time.
 
-use std::sync::Arc;
-
 use evener_core::{
     command::{Begin, Command, Outcome, Why},
     id::{LogIndex, NodeId, SessionId},
@@ -11,9 +9,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
+    cluster::Cluster,
     dice::{self, Use},
     messages::Renewed,
-    node::Node,
     proposer::Leadership,
     sessions::Lease,
     view::Applied,
@@ -28,7 +26,7 @@ const LAPSED: &str = "it has lost entries that it had acknowledged: its data dir
                       an empty directory under another name";
 
 /// Runs as long as the node does.
-pub async fn run(node: Arc<Node>) {
+pub async fn run(node: Cluster) {
     for nth in 0.. {
         let lease = begin(&node, nth).await;
         node.lease.lock().replace(lease);
@@ -46,7 +44,7 @@ pub async fn run(node: Arc<Node>) {
 }
 
 /// Begins a session, as soon as the cluster can be reached.
-async fn begin(node: &Node, nth: u64) -> Lease {
+async fn begin(node: &Cluster, nth: u64) -> Lease {
     let begin = Command::Begin(Begin {
         node: node.me(),
         incarnation: node.identity.incarnation,
@@ -62,7 +60,7 @@ async fn begin(node: &Node, nth: u64) -> Lease {
     loop {
         let _ = aside.wait_for(|aside| !aside).await;
         let (sent, boot) = (Instant::now(), node.wall.boot());
-        match node.propose(&begin).await {
+        match node.propose(begin.clone()).await {
             Ok(Outcome::Begun(session)) => return Lease { session, sent, boot },
             // The log has judged it, and will not judge otherwise; but the first node may ask before its cluster is
             // founded.
@@ -81,7 +79,7 @@ async fn begin(node: &Node, nth: u64) -> Lease {
 }
 
 /// Renews the session until it is lost, and says why it is.
-async fn renew_until_lost(node: &Node, mut lease: Lease) -> &'static str {
+async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
     let length = node.config.lease;
     let mut next = Instant::now() + length / RENEWALS;
     let (mut applied, mut leadership) = (node.ledger.view.applied(), node.leadership.clone());
@@ -126,7 +124,7 @@ async fn renew_until_lost(node: &Node, mut lease: Lease) -> &'static str {
 }
 
 /// Waits until the lease is over, and says why it is.
-async fn over(node: &Node, lease: Lease) -> &'static str {
+async fn over(node: &Cluster, lease: Lease) -> &'static str {
     let length = node.config.lease;
     loop {
         let now = Instant::now();
@@ -162,7 +160,7 @@ async fn news(applied: &mut watch::Receiver<Applied>, seen: LogIndex) -> LogInde
 }
 
 /// Whether the log, as far as it is applied here, does not say that the session ended.
-fn lives(node: &Node, session: SessionId) -> bool {
+fn lives(node: &Cluster, session: SessionId) -> bool {
     let state = node.ledger.view.state();
     // One that began may not be applied here yet.
     state.given.session < session || state.sessions.get(&node.me()).is_some_and(|live| live.session == session)

@@ -1,326 +1,274 @@
-//! How a node comes to be a member: it is one already, founds a cluster, or joins one.
+//! How a node starts, and the tasks that run as long as it does.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use bytes::Bytes;
-use evener_core::{
-    command::{Admit, Command, Found, Outcome, Why},
-    id::{ClusterId, Incarnation, NodeId},
+use evener_core::id::{ClusterId, Incarnation, NodeId};
+use evener_store::{Disk, EventReader, Identity, Journal};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep},
 };
-use evener_store::{
-    Disk, Identity,
-    codec::{decode_message, encode_message},
-    disk::Op,
-    error::OpenError,
-    identity::NODE_NAME_BYTES_MAX,
-};
-use futures::future::join_all;
-use tokio::time::{sleep, timeout};
-use uuid::Uuid;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock_watch,
+    cluster::{Cluster, Inner},
     config::Config,
-    dice::{self, Use},
-    error::{StartError, Wrong},
-    links::Links,
-    message::Kind,
-    messages::{Join, Joined, Who},
-    node::Node,
+    disk_reserve::DiskRoom,
+    disk_task,
+    error::StartError,
+    gate::Gate,
+    join, leader_duties,
+    link::Server,
+    links::{Links, PeerEvent},
+    log_clock::LogClock,
+    peer_events,
+    peer_service::PeerService,
+    proposer::{Leadership, Proposer},
+    pulse::Pulses,
+    pulse_task,
+    raft::{Engine, check_membership},
+    recovery::Ledger,
+    searches::Searches,
+    session_task,
+    sessions::{Leases, Sleep},
+    transport::{Clock, Transport},
 };
 
-/// To hear who is at an address.
-const WHO_WAIT: Duration = Duration::from_secs(2);
-/// To be admitted: the member that is asked may have to find the leader.
-const JOIN_WAIT: Duration = Duration::from_secs(15);
-/// Before the addresses are tried again.
-const TRY_AGAIN_WAIT: Duration = Duration::from_millis(250);
+/// Where the first command of a log stands: after the membership and the first leader's blank entry.
+const FOUNDED_INDEX: u64 = 2;
+/// How often the watermark of the log is synced while it moves: so old it may be after a power cut.
+const WATERMARK_SYNC: Duration = Duration::from_secs(1);
 
-/// The file that holds the life of a directory before there is an identity.
-const LIFE_FILE: &str = "incarnation";
-
-/// What a start tries whether the disk takes something, and how much: a vote, a mark and the first entries.
-const TRIAL_FILE: &str = "trial";
-const START_BYTES: usize = 64 << 10;
-
-/// The life of this directory: drawn once and written down before anybody is told of it, so that a node that is
-/// cut off while it joins is known again when it asks again.
-pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, StartError> {
-    if let Some(identity) = Identity::read(disk)? {
-        return Ok(identity.incarnation);
-    }
-    let failed = |error: io::Error| {
-        StartError::Failed(format!("failed to write who this is into {}: {error}; is it writable?", disk.name()))
-    };
-    if disk.len(LIFE_FILE).map_err(failed)? == Some(16) {
-        let bytes = disk.read(LIFE_FILE, 0, 16).map_err(failed)?;
-        let written = Uuid::from_slice(&bytes).expect("16 bytes were read");
-        if !written.is_nil() {
-            return Ok(Incarnation(written));
-        }
-    }
-    let drawn = dice::name(config.draw, Use::Incarnation, 0);
-    let file = LIFE_FILE.to_owned();
-    let bytes = Bytes::copy_from_slice(drawn.as_bytes());
-    disk.perform(vec![
-        Op::Create { file: file.clone(), preallocate: 0 },
-        Op::Write { file: file.clone(), offset: 0, bytes },
-        Op::SyncData { file },
-        Op::SyncDir { dir: String::new() },
-    ])
-    .map_err(failed)?;
-    Ok(Incarnation(drawn))
-}
-
-/// Writes to the directory of a node and syncs it, before anybody is told that the node is ready: on a disk that is
-/// still full, or cannot be written to, it would end with its first vote.
-pub fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
-    let file = TRIAL_FILE.to_owned();
-    let tried = disk.perform(vec![
-        Op::Create { file: file.clone(), preallocate: 0 },
-        Op::Write { file: file.clone(), offset: 0, bytes: Bytes::from_static(&[0; START_BYTES]) },
-        Op::SyncData { file: file.clone() },
-    ]);
-    // What was begun takes up room, however it ended.
-    let removed = disk.perform(vec![Op::Remove { file }]);
-    tried.and(removed).map_err(|source| {
-        let doing = format!("write {START_BYTES} bytes into {}, as every start does", disk.name());
-        OpenError::Io { doing, source }.into()
-    })
-}
-
-/// Who this node is from now on, and whether that is still to be written down.
-pub async fn become_member(
-    config: &Config,
-    disk: &dyn Disk,
-    links: &Links,
-    peer: &str,
+/// What a node has before it is a member.
+struct Parts {
+    config: Config,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
     incarnation: Incarnation,
-) -> Result<(Identity, bool), StartError> {
-    if let Some(identity) = Identity::read(disk)? {
-        let identity = its_own(config, identity)?;
-        no_other_cluster(config, &disk.name(), links, peer, &identity).await?;
-        return Ok((identity, false));
-    }
-    if config.name.len() > NODE_NAME_BYTES_MAX {
-        let why = format!(
-            "a node's name has at most {NODE_NAME_BYTES_MAX} bytes, and this one has {}; choose another",
-            config.name.len()
-        );
-        return Err(StartError::Refused { wrong: Wrong::Told, why });
-    }
-    if let Err(error) = evener_core::name::check(&config.name) {
-        let why = format!("the node's name {:?} {error}; choose another", config.name);
-        return Err(StartError::Refused { wrong: Wrong::Told, why });
-    }
-    let identity = match (config.bootstrap, config.join.is_empty()) {
-        (true, _) => {
-            nobody_answers(config, links).await?;
-            Identity {
-                cluster: config.cluster.unwrap_or(ClusterId(dice::name(config.draw, Use::Cluster, 0))),
-                node: NodeId(1),
-                name: config.name.clone(),
-                incarnation,
-                chunk_bytes: config.journal.chunk_bytes,
-            }
-        }
-        (false, false) => join(config, links, peer, incarnation).await?,
-        (false, true) => {
-            let disk = disk.name();
-            let why =
-                format!("{disk} holds no node: found a cluster with --bootstrap, or join one with --join ADDRESS");
-            return Err(StartError::Refused { wrong: Wrong::Nowhere, why });
-        }
-    };
-    Ok((identity, true))
+    gate: Arc<Gate>,
+    service: Arc<PeerService>,
+    server: Arc<Server>,
+    links: Arc<Links>,
+    peer: String,
+    stop: CancellationToken,
 }
 
-/// The identity is written last: a directory that has one had a log, and one that has lost it has lost what it may
-/// have acknowledged. It must not vote under its number.
-pub fn seal(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Result<(), StartError> {
-    if new {
-        return Ok(identity.write(disk)?);
-    }
-    if fresh {
-        let (name, disk) = (&identity.name, disk.name());
-        let why = format!(
-            "{disk} belongs to node {name} and holds no log: what the node may have acknowledged is lost; empty the \
-             directory and join under another name, then remove the old one with `evener cluster leave {name}`"
-        );
-        return Err(StartError::Refused { wrong: Wrong::Emptied, why });
-    }
-    Ok(())
-}
-
-/// The directory is a node's: is it the one that was meant?
-fn its_own(config: &Config, identity: Identity) -> Result<Identity, StartError> {
-    let Identity { cluster, name, .. } = &identity;
-    if let Some(wanted) = config.cluster.filter(|wanted| wanted != cluster) {
-        let why = format!(
-            "the data directory is of cluster {cluster}, and cluster {wanted} was asked for; give that cluster's \
-             directory, or an empty one"
-        );
-        return Err(StartError::Refused { wrong: Wrong::Other, why });
-    }
-    if *name != config.name {
-        let why = format!(
-            "the data directory is of the node named {name}, and it was started as {}; start it under its name, \
-             or give an empty directory",
-            config.name
-        );
-        return Err(StartError::Refused { wrong: Wrong::Named, why });
-    }
-    Ok(identity)
-}
-
-/// Who is told to join a cluster and has the directory of another would come up as a member of that one. An answer
-/// that nobody gives says nothing: where all members start again at once, each of them still must.
-async fn no_other_cluster(
-    config: &Config,
-    directory: &str,
-    links: &Links,
-    peer: &str,
-    identity: &Identity,
-) -> Result<(), StartError> {
-    let asked = config.join.iter().filter(|at| *at != peer).map(async |at| (at, who_answers(links, at).await));
-    let Ok(answers) = timeout(WHO_WAIT, join_all(asked)).await else { return Ok(()) };
-    let clusters: Vec<_> = answers.into_iter().filter_map(|(at, who)| Some((at, who?.cluster?))).collect();
-    let Identity { cluster, name, .. } = identity;
-    // One address of several may have gone to somebody else since.
-    if clusters.iter().any(|(_, theirs)| theirs == cluster) {
-        return Ok(());
-    }
-    let Some((at, theirs)) = clusters.first() else { return Ok(()) };
-    let why = format!(
-        "{directory} belongs to node {name} of cluster {cluster}, and {at} is of cluster {theirs}; to go on as {name} \
-         leave out --join {at}; to join cluster {theirs} give an empty directory"
-    );
-    Err(StartError::Refused { wrong: Wrong::Other, why })
-}
-
-async fn who_answers(links: &Links, at: &str) -> Option<Who> {
-    let answer = links.inquire(at, Kind::WHO, Bytes::new(), WHO_WAIT).await.ok()?;
-    decode_message(&answer).ok()
-}
-
-/// A second cluster where one answers would be a split brain of the operator's making.
-async fn nobody_answers(config: &Config, links: &Links) -> Result<(), StartError> {
-    for at in &config.join {
-        let Some(who) = who_answers(links, at).await else { continue };
-        if let Some(cluster) = who.cluster {
-            let why = format!(
-                "refused to found a cluster: node {} of cluster {cluster} answers at {at}; join it by leaving out \
-                 --bootstrap, or leave out --join {at}",
-                who.name
-            );
-            return Err(StartError::Refused { wrong: Wrong::Answered, why });
-        }
-    }
-    Ok(())
-}
-
-/// Asks one member after the other until one lets this node in, or one says no.
-async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnation) -> Result<Identity, StartError> {
-    let join = Join { admit: admit(config, incarnation, peer), cluster: config.cluster };
-    let question = encode_message(&join).map_err(|error| StartError::Failed(error.to_string()))?;
-    let others: Vec<&String> = config.join.iter().filter(|at| *at != peer).collect();
-    if others.is_empty() {
-        let why = format!(
-            "the only address to join is this node's own, {peer}; give that of a member, or found a cluster with \
-             --bootstrap"
-        );
-        return Err(StartError::Refused { wrong: Wrong::Nowhere, why });
-    }
-    let mut told = BTreeMap::new();
-    loop {
-        for at in &others {
-            let why = match links.inquire(at, Kind::JOIN, question.clone(), JOIN_WAIT).await {
-                Ok(answer) => match decode_message(&answer) {
-                    Ok(Joined::Welcome { cluster, node, chunk_bytes, .. }) => {
-                        let name = config.name.clone();
-                        return Ok(Identity { cluster, node, name, incarnation, chunk_bytes });
-                    }
-                    Ok(Joined::No { wrong, why }) => {
-                        return Err(StartError::Refused { wrong, why: format!("refused to join at {at}: {why}") });
-                    }
-                    Ok(Joined::Later(why)) => why,
-                    Err(error) => error.to_string(),
-                },
-                Err(why) => why,
-            };
-            let why = format!("failed to join at {at}: {why}");
-            if told.get(at) != Some(&why) {
-                tracing::warn!(name = config.name, "{why}; trying again");
-                told.insert(at, why);
-            }
-        }
-        sleep(TRY_AGAIN_WAIT).await;
-    }
-}
-
-fn admit(config: &Config, incarnation: Incarnation, peer: &str) -> Admit {
-    Admit {
-        name: config.name.clone(),
-        incarnation,
-        peer: peer.to_owned(),
-        http: config.http.clone(),
-        level: config.level,
-    }
-}
-
-/// Makes the group and the cluster, unless that was done. Only its first node may: it has the first number, and
-/// its log tells whether it has.
-pub async fn found(node: &Arc<Node>) -> Result<(), StartError> {
-    let first = admit(&node.config, node.identity.incarnation, &node.peer);
-    let seat = crate::raft::Seat {
-        name: first.name.clone(),
-        peer: first.peer.clone(),
-        http: first.http.clone(),
-        incarnation: first.incarnation,
-    };
-    if let Err(why) = node.engine.found(seat).await {
-        return Err(StartError::Failed(node.journal.stopped().unwrap_or(why)));
-    }
-    let found = Command::Found(Found { cluster: node.identity.cluster, limits: node.config.limits, first });
-    let founded = tokio::select! {
-        founded = node.propose(&found) => founded,
-        // Nobody else leads whom one could wait for.
-        why = node.ended() => return Err(StartError::Failed(format!("failed to found the cluster: {why}"))),
-    };
-    match founded {
-        // It was done before.
-        Ok(Outcome::Admitted(_) | Outcome::Not(Why::Exists(_))) => Ok(()),
-        Ok(other) => Err(StartError::Failed(format!("failed to found the cluster: {other:?}"))),
-        Err(error) => Err(StartError::Failed(format!("failed to found the cluster: {error}"))),
-    }
-}
-
-/// A member that is somewhere else than it was says so: where it was nobody finds it, the leader least of all.
-pub async fn announce(node: Arc<Node>) {
-    let config = &node.config;
-    let join =
-        Join { admit: admit(config, node.identity.incarnation, &node.peer), cluster: Some(node.identity.cluster) };
-    let Ok(question) = encode_message(&join) else { return };
-    loop {
-        // Where nothing has moved, the leader comes by itself.
-        sleep(TRY_AGAIN_WAIT).await;
-        let known: Vec<(NodeId, String)> = {
-            let state = node.ledger.view.state();
-            state.members.values().map(|member| (member.node, member.peer.clone())).collect()
+impl Cluster {
+    /// Starts a node on the current runtime: as the member that its directory says it is, as the first of a new
+    /// cluster, or as one that joins. Returns when it is a member, which takes as long as others take to answer.
+    ///
+    /// # Errors
+    ///
+    /// What contradicts each other, and what to do about it.
+    pub async fn start(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        join::try_disk(&*disk)?;
+        let incarnation = join::incarnation(&config, &*disk)?;
+        let gate = Gate::new(incarnation, config.level);
+        let service = Arc::new(PeerService::default());
+        let listener = transport.bind(&config.listen).await;
+        let listener = listener.map_err(|error| StartError::Network(error.to_string()))?;
+        let server = Server::start(listener, gate.clone(), service.clone());
+        let server = Arc::new(server.map_err(|error| StartError::Network(error.to_string()))?);
+        let peer = config.peer.clone().unwrap_or_else(|| server.addr().to_owned());
+        let (links, events) = Links::new(transport, gate.clone(), stop.clone());
+        let parts = Parts {
+            config,
+            disk,
+            clock,
+            incarnation,
+            gate,
+            service,
+            server: server.clone(),
+            links,
+            peer,
+            stop: stop.clone(),
         };
-        // Found where it is known to be.
-        if node.leadership.borrow().leader.is_some() && known.contains(&(node.me(), node.peer.clone())) {
-            return;
+        // Boxed, as it is a part of whatever starts a node.
+        let started = Box::pin(Self::assemble(parts, events)).await;
+        if started.is_err() {
+            // Whoever tries again finds the address free, and nothing of this try running.
+            stop.cancel();
+            server.shutdown().await;
         }
-        let others = known.into_iter().filter(|(who, _)| *who != node.me()).map(|(_, at)| at);
-        for at in others.chain(config.join.iter().cloned()).filter(|at| *at != node.peer) {
-            let answer = node.links.inquire(&at, Kind::JOIN, question.clone(), config.raft.election_max).await;
-            match answer.ok().and_then(|answer| decode_message(&answer).ok()) {
-                Some(Joined::Welcome { .. }) => break,
-                Some(Joined::No { wrong: Wrong::Removed, why }) => return node.dismissed(why),
-                Some(Joined::No { why, .. }) => return node.fail(format!("refused at {at}: {why}")),
-                // All have to hear it: without a leader none can write it down for the others.
-                Some(Joined::Later(_)) | None => {}
-            }
-        }
+        started
     }
+
+    async fn assemble(parts: Parts, events: mpsc::Receiver<PeerEvent>) -> Result<Self, StartError> {
+        let Parts { config, disk, links, peer, incarnation, .. } = &parts;
+        let (identity, new) = join::become_member(config, &**disk, links, peer, *incarnation).await?;
+        let mut settings = config.journal;
+        settings.chunk_bytes = identity.chunk_bytes;
+        let begun = Instant::now();
+        let (ledger, journal, recovered) = Ledger::open(disk.clone(), settings, config.checkpoint, check_membership)?;
+        join::seal(&identity, new, recovered.fresh, &**disk)?;
+        ledger.log_recovery(&identity, &recovered, begun.elapsed());
+        let cluster = parts.into_cluster(identity, ledger, journal).await?;
+        cluster.enter(new).await?;
+        cluster.spawn_tasks(events);
+        Ok(cluster)
+    }
+
+    /// Founds the cluster if that is this node's part, or greets the others before anybody is told that it is ready.
+    async fn enter(&self, new: bool) -> Result<(), StartError> {
+        // A log this short has not got the cluster's first command, or was cut off just then.
+        let unfounded = self.journal.last().is_none_or(|(index, _)| index.0 <= FOUNDED_INDEX);
+        if self.me() == NodeId(1)
+            && unfounded
+            && self.ledger.view.state().cluster == ClusterId::default()
+            && let Err(error) = join::found(self).await
+        {
+            self.shutdown().await;
+            return Err(error);
+        }
+        if new {
+            return Ok(());
+        }
+        // If no other member answers, it may still learn later that it was removed.
+        if let Some(words) = self.links.greet().await {
+            self.dismissed(words);
+        }
+        if self.is_removed() {
+            self.kill().await;
+            return Err(StartError::Removed(self.farewell()));
+        }
+        Ok(())
+    }
+
+    /// Starts the tasks of a node.
+    fn spawn_tasks(&self, events: mpsc::Receiver<PeerEvent>) {
+        self.spawn(|node| async move { node.engine.resume(node.config.raft.heartbeat).await });
+        self.spawn(join::announce);
+        self.spawn(session_task::run);
+        self.spawn(|node| async move {
+            loop {
+                sleep(WATERMARK_SYNC).await;
+                node.journal.sync_watermark();
+            }
+        });
+        self.spawn(pulse_task::run);
+        self.spawn(clock_watch::watch);
+        self.spawn(disk_task::run);
+        self.spawn(leader_duties::look_out);
+        self.spawn(leader_duties::count_leases);
+        self.spawn(leader_duties::reconcile);
+        self.spawn(|node| node.links.clone().watch());
+        self.spawn(|node| peer_events::run(node, events));
+        tokio::spawn(end_with_raft(self.clone()));
+    }
+
+    /// Starts a task that ends when the node does.
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(Self) -> F) {
+        let (work, stop) = (Box::pin(work(self.clone())), self.stop.clone());
+        tokio::spawn(async move {
+            let _ = stop.run_until_cancelled(work).await;
+        });
+    }
+}
+
+impl Parts {
+    /// Starts consensus, and makes a node of the parts. Peers are answered from now on.
+    async fn into_cluster(self, identity: Identity, ledger: Ledger, journal: Journal) -> Result<Cluster, StartError> {
+        let Self { config, clock: wall, gate, service, server, links, peer, stop, .. } = self;
+        gate.open(&identity, config.level, ledger.view.clone());
+        let clock = Arc::new(LogClock::new(wall.clone(), ledger.view.clone()));
+        let engine =
+            Engine::start(identity.node, &config.raft, config.seed, journal.clone(), ledger.clone(), links.clone());
+        let engine = engine.await.map_err(|why| StartError::Failed(journal.stopped().unwrap_or(why)))?;
+        let leadership = follow_leadership(&engine, stop.clone());
+        let (lack, lacking) = watch::channel(None);
+        let proposer = Proposer::start(
+            config.proposer,
+            engine.clone(),
+            clock.clone(),
+            links.clone(),
+            leadership.clone(),
+            lacking,
+            stop.clone(),
+        );
+        let cluster = Cluster::new(Inner {
+            peer,
+            events: EventReader::new(journal.clone(), ledger.index.clone()),
+            searches: Searches::new(config.searches),
+            identity,
+            engine,
+            journal,
+            ledger,
+            proposer,
+            leadership,
+            lack,
+            session: watch::Sender::new(None),
+            aside: watch::Sender::new(false),
+            lease: Mutex::default(),
+            sleep: Mutex::new(Sleep::new(Instant::now(), wall.boot())),
+            leases: Mutex::new(Leases::default()),
+            server,
+            links,
+            pulses: Pulses::default(),
+            disk_room: watch::Sender::new(DiskRoom::default()),
+            no_room: watch::Sender::new(BTreeSet::new()),
+            clock,
+            ahead: Mutex::default(),
+            wall,
+            stop,
+            stopped: watch::Sender::new(None),
+            removed: OnceLock::new(),
+            config,
+        });
+        let weak = cluster.downgrade();
+        let seat_address = move |who: NodeId| Some(weak.upgrade()?.engine.standing().seats.get(&who)?.peer.clone());
+        cluster.links.open(cluster.me(), cluster.ledger.view.clone(), Box::new(seat_address));
+        service.open(cluster.downgrade());
+        Ok(cluster)
+    }
+}
+
+/// Ends the node when its Raft does.
+async fn end_with_raft(node: Cluster) {
+    // It may end because it was told to, in the very moment in which it is looked.
+    if let Some(why) = node.stop.run_until_cancelled(node.ended()).await
+        && !node.stop.is_cancelled()
+    {
+        node.fail(why);
+    }
+    // Told to stop, whoever told it does the rest. One that failed takes no part any more, and its closing sockets tell
+    // the others at once.
+    if node.stopped.borrow().is_some() {
+        node.server.shutdown().await;
+        node.engine.shutdown().await;
+    }
+}
+
+/// Tells who leads, whenever that changes.
+fn follow_leadership(engine: &Engine, stop: CancellationToken) -> watch::Receiver<Leadership> {
+    let (sender, receiver) = watch::channel(Leadership::default());
+    let mut news = engine.news();
+    tokio::spawn(async move {
+        let following = async {
+            loop {
+                let (term, leader) = news.now();
+                let now = Leadership { term, leader };
+                sender.send_if_modified(|known| std::mem::replace(known, now) != now);
+                if !news.changed().await {
+                    return;
+                }
+            }
+        };
+        let _ = stop.run_until_cancelled(following).await;
+        // The channel stays open as long as somebody may look at it.
+        sender.closed().await;
+    });
+    receiver
 }

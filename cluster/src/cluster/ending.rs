@@ -1,12 +1,16 @@
 //! How a node ends, leaves or stands aside.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use evener_core::command::Command;
+use evener_core::{
+    command::{Command, Outcome},
+    id::NodeId,
+};
+use evener_store::Identity;
 use tokio::time::timeout;
 
 use super::Cluster;
-use crate::error::Error;
+use crate::{error::Error, gate};
 
 /// What a node that goes has to do in good order, it does within this time.
 const FAREWELL_WAIT: Duration = Duration::from_secs(3);
@@ -18,8 +22,8 @@ impl Cluster {
     ///
     /// As [`Cluster::append`].
     pub async fn drain(&self) -> Result<(), Error> {
-        let Some(session) = *self.node.session.borrow() else { return Ok(()) };
-        self.node.propose(&Command::Drain(self.me(), session)).await.map(|_| ())
+        let Some(session) = *self.session.borrow() else { return Ok(()) };
+        self.propose(Command::Drain(self.me(), session)).await.map(|_| ())
     }
 
     /// Leaves the cluster for ever, and stops.
@@ -29,8 +33,7 @@ impl Cluster {
     /// It is the last member, or no leader could be asked: then it stays.
     pub async fn leave(&self) -> Result<(), Error> {
         self.pass_on().await;
-        let node = &self.node;
-        let member = || node.ledger.view.state().members.contains_key(&node.me());
+        let member = || self.ledger.view.state().members.contains_key(&self.me());
         // The leader may have taken it out by itself, once its session was over.
         match self.remove(self.me()).await {
             Err(error) if member() => return Err(error),
@@ -38,13 +41,13 @@ impl Cluster {
         }
         // Its seat goes with it; that it is gone it hears of as long as it has one.
         let _ = timeout(FAREWELL_WAIT, async {
-            let mut applied = node.ledger.view.applied();
+            let mut applied = self.ledger.view.applied();
             let _ = applied.wait_for(|_| !member()).await;
-            let mut moves = node.engine.moves();
+            let mut moves = self.engine.moves();
             loop {
                 // Seen before it is looked: what moves meanwhile is not missed.
                 moves.seen();
-                if !node.engine.standing().voters.contains(&node.me()) || !moves.changed().await {
+                if !self.engine.standing().voters.contains(&self.me()) || !moves.changed().await {
                     return;
                 }
             }
@@ -57,7 +60,7 @@ impl Cluster {
     /// Gives this node's work away while its process cannot do it (`aside`), and takes work again after that. The
     /// session is no longer renewed, so that its segments go to other nodes after a lease, and another voter leads.
     pub async fn stand_aside(&self, aside: bool) {
-        self.node.aside.send_if_modified(|now| std::mem::replace(now, aside) != aside);
+        self.aside.send_if_modified(|now| std::mem::replace(now, aside) != aside);
         if aside {
             self.pass_on().await;
         }
@@ -65,61 +68,122 @@ impl Cluster {
 
     /// Lets another voter lead, if this node does.
     async fn pass_on(&self) {
-        let node = &self.node;
-        if !node.leads() {
+        if !self.leads() {
             return;
         }
-        let (mut leadership, mut gone, me) = (node.leadership.clone(), node.links.gone(), node.me());
+        let (mut leadership, mut gone, me) = (self.leadership.clone(), self.links.gone(), self.me());
         let passing = async {
             // Where all end at once, the heir may be gone before it leads.
-            while let Some(heir) = node.heir() {
-                node.engine.transfer(heir).await;
+            while let Some(heir) = self.heir() {
+                self.engine.transfer(heir).await;
                 tokio::select! {
                     _ = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me)) => return,
                     _ = gone.wait_for(|gone| gone.contains(&heir)) => {}
                 }
             }
         };
-        let _ = timeout(node.config.raft.election_max, passing).await;
+        let _ = timeout(self.config.raft.election_max, passing).await;
     }
 
     /// Stops this node as if its process had been killed: nobody is told, nothing is written down.
     pub async fn kill(&self) {
-        let node = &self.node;
-        node.session.send_replace(None);
-        node.stop.cancel();
+        self.session.send_replace(None);
+        self.stop.cancel();
         self.server.shutdown().await;
-        node.engine.shutdown().await;
+        self.engine.shutdown().await;
     }
 
     /// Stops this node in good order: its session ends, leadership goes on, the state is written down.
     pub async fn shutdown(&self) {
-        let node = &self.node;
-        let session = node.session.send_replace(None);
-        if !node.stop.is_cancelled() {
+        let session = self.session.send_replace(None);
+        if !self.stop.is_cancelled() {
             let farewell = async {
-                let member = node.ledger.view.state().members.contains_key(&node.me());
+                let member = self.ledger.view.state().members.contains_key(&self.me());
                 if let Some(session) = session.filter(|_| member) {
                     // Others go on with its work at once, and need not wait for its lease.
-                    let _ = node.resign(session).await;
+                    let _ = self.resign(session).await;
                 }
                 self.pass_on().await;
             };
             tokio::select! {
                 _ = timeout(FAREWELL_WAIT, farewell) => {}
-                () = node.forsaken() => {}
+                () = self.forsaken() => {}
             }
         }
-        node.stop.cancel();
+        self.stop.cancel();
         self.server.shutdown().await;
-        node.engine.shutdown().await;
-        if let Err(error) = node.ledger.checkpoint().await {
-            tracing::warn!(node = %node.me(), %error, "failed to write a checkpoint; the next start replays more");
+        self.engine.shutdown().await;
+        if let Err(error) = self.ledger.checkpoint().await {
+            tracing::warn!(node = %self.me(), %error, "failed to write a checkpoint; the next start replays more");
         }
-        node.stopped.send_if_modified(|stopped| {
+        self.stopped.send_if_modified(|stopped| {
             let first = stopped.is_none();
             stopped.get_or_insert_with(|| "it was told to stop".into());
             first
         });
+    }
+
+    /// Takes a member out of the cluster for ever: a dead one, or this one by [`Cluster::leave`].
+    ///
+    /// # Errors
+    ///
+    /// There is no such member, or it is the last one.
+    pub async fn remove(&self, node: NodeId) -> Result<(), Error> {
+        match self.propose(Command::Remove(node)).await? {
+            Outcome::Not(why) => Err(why.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until so many voters' processes are gone that nothing can be decided. What a node that ends has to say
+    /// to the others then reaches nobody.
+    pub async fn forsaken(&self) {
+        let outvoted = |gone: &BTreeSet<NodeId>| {
+            let voters = self.engine.standing().voters;
+            let left = voters.iter().filter(|voter| !gone.contains(voter)).count();
+            !voters.is_empty() && left * 2 <= voters.len()
+        };
+        // It cannot close: the sender is the node's.
+        let _ = self.links.gone().wait_for(outvoted).await;
+    }
+
+    /// Waits until its Raft has stopped, and tells why: the disk's own words, where it was the disk.
+    pub(crate) async fn ended(&self) -> String {
+        let why = self.engine.ended().await;
+        self.journal.stopped().unwrap_or(why)
+    }
+
+    /// It learned that it is a member no more: the node takes no part any more.
+    pub(crate) fn dismissed(&self, farewell: String) {
+        let _ = self.removed.set(farewell);
+        self.fail(self.farewell());
+    }
+
+    /// What is said to a node that is a member no more: as others told it, else as its own log does.
+    pub(crate) fn farewell(&self) -> String {
+        let Identity { name, cluster, .. } = &self.identity;
+        let own = || gate::farewell(name, *cluster, self.ledger.view.state().removals.get(&self.me()));
+        self.removed.get().cloned().unwrap_or_else(own)
+    }
+
+    /// Whether the log, as far as it is applied here, says that this node was removed.
+    pub(crate) fn is_removed(&self) -> bool {
+        let state = self.ledger.view.state();
+        let seen = state.given.node >= self.me();
+        self.removed.get().is_some() || (seen && !state.members.contains_key(&self.me()))
+    }
+
+    /// Something below failed: the node takes no part any more, and says why.
+    pub(crate) fn fail(&self, why: String) {
+        self.stopped.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            if first {
+                tracing::error!(node = %self.me(), why, "this node stops");
+                *stopped = Some(why);
+            }
+            first
+        });
+        self.session.send_replace(None);
+        self.stop.cancel();
     }
 }

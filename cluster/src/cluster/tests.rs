@@ -7,14 +7,17 @@ mod elections;
 mod host;
 mod log_contents;
 
-use std::{collections::BTreeMap, pin::pin};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use evener_core::{
+    append::Request,
+    command::Command,
     event::Event,
     id::{ContextId, Position},
     time::Timestamp,
 };
 use evener_store::{
+    Disk,
     chunk::CHUNK_BYTES_MIN,
     disk::{FaultyDisk, Image},
 };
@@ -28,11 +31,13 @@ use uuid::Uuid;
 use self::host::{Breaking, Host};
 use super::*;
 use crate::{
-    error::Class,
+    error::{Class, StartError},
     handshake::HANDSHAKE_WAIT,
+    join,
     link::HANDSHAKES_MAX,
     sim_wire::{Settings, SimClock, SimNet},
     status::Voteless,
+    transport::Transport,
 };
 
 /// In virtual time. Whoever waits longer waits for ever.
@@ -228,7 +233,7 @@ async fn who_does_not_lead_any_more_ends_nobodys_session() {
     // It counted a lease while it led, and is late to say so.
     let (late, lives) = (1 + leader % 3, NodeId(1 + (leader + 1) % 3));
     let session = world.nodes[&late].state().sessions[&lives].session;
-    let refused = world.nodes[&late].node.expire(lives, session).await.unwrap_err();
+    let refused = world.nodes[&late].expire(lives, session).await.unwrap_err();
     assert_eq!(refused.class, Class::Refused, "{refused}");
     world.nodes[&leader].barrier().await.unwrap();
     assert_eq!(world.nodes[&leader].state().sessions[&lives].session, session, "it lives");
@@ -349,12 +354,12 @@ async fn the_last_of_three_knows_that_it_is_forsaken() {
     let mut world = World::founded(19, 3).await;
     let left = world.nodes[&1].clone();
     world.kill(2).await;
-    world.until("the other is told", |world| world.nodes[&3].node.links.gone().borrow().contains(&NodeId(2))).await;
+    world.until("the other is told", |world| world.nodes[&3].links.gone().borrow().contains(&NodeId(2))).await;
     assert!(timeout(Duration::from_secs(10), left.forsaken()).await.is_err(), "two of three decide");
     world.kill(3).await;
     timeout(Duration::from_secs(2), left.forsaken()).await.unwrap();
     world.revive(2).await;
-    world.until("it is back", |_| !left.node.links.gone().borrow().contains(&NodeId(2))).await;
+    world.until("it is back", |_| !left.links.gone().borrow().contains(&NodeId(2))).await;
     assert!(timeout(Duration::from_secs(2), left.forsaken()).await.is_err(), "two of three decide again");
     let start = Instant::now();
     world.kill(2).await;
@@ -388,7 +393,7 @@ async fn a_restart_begins_with_the_checkpoint_and_chunks_that_are_sealed() {
         request.events[0].data = vec![7; bytes as usize];
         world.nodes[&2].append(&request).await.unwrap();
     }
-    assert!(world.nodes[&1].node.journal.chunks().iter().filter(|chunk| chunk.hash.is_some()).count() > 5);
+    assert!(world.nodes[&1].journal.chunks().iter().filter(|chunk| chunk.hash.is_some()).count() > 5);
     for nth in 1..=3 {
         world.kill(nth).await;
     }
@@ -576,7 +581,7 @@ async fn who_is_cut_off_while_joining_is_known_again() {
     let joining = Config { join: vec![at.clone()], ..config };
     let disk = disk();
     // Admitted, and gone before it could write down as whom.
-    let life = start::incarnation(&joining, &disk).unwrap();
+    let life = join::incarnation(&joining, &disk).unwrap();
     let admit = evener_core::command::Admit {
         name: "n2".into(),
         incarnation: life,

@@ -65,7 +65,7 @@ async fn a_leader_that_is_low_hands_over_to_one_with_room() {
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_for_which_there_is_no_room_is_put_off_and_still_due() {
     let world = World::founded(33, 1).await;
-    let (disk, ledger) = (&world.disks[&1], &world.nodes[&1].node.ledger);
+    let (disk, ledger) = (&world.disks[&1], &world.nodes[&1].ledger);
     let used = || u64::MAX - disk.space().unwrap().free;
     let saved = || disk.read("checkpoint", 0, disk.len("checkpoint").unwrap().unwrap() as usize).unwrap();
     ledger.checkpoint().await.unwrap();

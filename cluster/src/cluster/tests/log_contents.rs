@@ -2,7 +2,7 @@
 
 use evener_core::{
     append::{Append, Condition, Refusal},
-    command::Why,
+    command::{Outcome, Why},
     criteria::{Criteria, Criterion},
     id::FeatureLevel,
 };
@@ -35,13 +35,13 @@ async fn a_command_that_no_node_can_read_does_not_enter_the_log() {
     let leader = world.leader().unwrap();
     let before = world.nodes[&leader].status().last;
     for nth in 1..=3 {
-        let error = world.nodes[&nth].node.proposer.propose(unreadable_group()).await.unwrap_err();
+        let error = world.nodes[&nth].proposer.propose(unreadable_group()).await.unwrap_err();
         assert_eq!(error.class, Class::Invalid, "{error}");
         assert!(error.message.contains("failed to decode the conditions of an append"), "{error}");
     }
     // A peer that does not check brings it to the leader.
     let groups = proposal::encode([unreadable_group()].iter());
-    let answer = world.nodes[&leader].node.proposer.serve(groups, None).await.unwrap();
+    let answer = world.nodes[&leader].proposer.serve(groups, None).await.unwrap();
     let fates: Vec<Fate> = codec::decode_message(&answer).unwrap();
     assert!(matches!(&fates[..], [Fate::Refused(why)] if why.contains("could not read it")), "{fates:?}");
     assert_eq!(world.nodes[&leader].status().last, before, "nothing was written");
@@ -54,7 +54,7 @@ async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
     let leader = world.leader().unwrap();
     assert_eq!(world.append(leader, 2).await.unwrap(), Position(0));
     // Below all checks, as an older version let it pass.
-    let node = world.nodes[&leader].node.clone();
+    let node = world.nodes[&leader].clone();
     let mut entry = EntryBuilder::default();
     let readable = Request { request: Uuid::nil(), ..event(3) };
     let readable = Append { events: readable.events, checked_to: Position(1), ..Append::default() };

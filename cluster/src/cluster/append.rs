@@ -1,0 +1,120 @@
+//! Appends: checked against all that is applied here, and brought into the log.
+
+use std::{borrow::Cow, mem::take};
+
+use evener_core::{
+    append::{self, Appended, Checked, Refusal, Request, Stamp},
+    command::Outcome,
+    event::Event,
+    id::FeatureLevel,
+};
+use evener_store::history::{Past, SHORT_CHECK_PROBES_MAX};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Cluster, propose::ASK_AGAIN_WAIT};
+use crate::{
+    disk_reserve,
+    error::{Class, Error},
+    proposal::Group,
+    searches::Turn,
+};
+
+impl Cluster {
+    /// Adds events: all or none.
+    ///
+    /// # Errors
+    ///
+    /// Of the class unknown alone it may have happened: ask again with the same ids.
+    pub async fn append(&self, request: &Request) -> Result<Appended, Error> {
+        self.runs()?;
+        let deadline = Instant::now() + self.config.proposer.deadline;
+        self.begun(deadline).await?;
+        let context = request.context;
+        if !self.ledger.view.state().contexts.contains_key(&context) {
+            return Err(Error::new(Class::Invalid, format!("there is no context {context}")));
+        }
+        let mut request = Cow::Borrowed(request);
+        if self.ledger.view.state().level < FeatureLevel::SOURCE_IDS {
+            let request = request.to_mut();
+            request.events = take(&mut request.events).into_iter().map(Event::into_bare).collect();
+        }
+        // The reader that the marker is from may have asked a node that is ahead of this one.
+        let head = self.events.head(context);
+        if request.conditions.iter().any(|condition| condition.marker > head) {
+            self.barrier().await?;
+        }
+        loop {
+            // Off the path of apply, against all that is applied here: whatever is refused now would be refused
+            // at its place in the log too, as the history only grows.
+            let stamp = match self.check(&request).await? {
+                Checked::Answered(appended) => return Ok(appended),
+                Checked::Refused(refusal) => return Err(refusal.into()),
+                Checked::Passed(stamp) => stamp,
+            };
+            // A repetition of what is stored was answered above.
+            self.has_room()?;
+            let (index, outcomes) = self.proposer.propose(Group::append(&request, &stamp)).await?;
+            match outcomes.into_iter().next() {
+                Some(Outcome::Appended(appended)) => return Ok(appended),
+                // Too much came between the check and its place: check again, up to that place.
+                Some(Outcome::Refused(Refusal::Retry)) if Instant::now() < deadline => {
+                    self.ledger.view.reach(index).await;
+                    if !request.conditions.is_empty() {
+                        with_later_markers(request.to_mut(), &stamp);
+                    }
+                }
+                Some(Outcome::Refused(refusal)) => return Err(refusal.into()),
+                Some(Outcome::Not(why)) => return Err(why.into()),
+                other => return Err(Error::unknown(format!("the answer makes no sense: {other:?}"))),
+            }
+        }
+    }
+
+    /// Checks an append against all that is applied here. A check that looks far back goes on where it may take long.
+    async fn check(&self, request: &Request) -> Result<Checked, Error> {
+        let limits = self.ledger.view.state().limits;
+        let (checked, exhausted) = {
+            let past = Past::new(self.events.clone(), SHORT_CHECK_PROBES_MAX);
+            let checked = append::check(&past, &limits, request);
+            (checked, past.is_exhausted())
+        };
+        match checked {
+            Checked::Passed(_) if exhausted => {
+                let (events, request) = (self.events.clone(), request.clone());
+                let check = move |cancelled| append::check(&Past::unlimited(events, cancelled), &limits, &request);
+                self.searches.run(Turn::First, check).await
+            }
+            // A reason against it stays one, however much more there is to look at.
+            checked => Ok(checked),
+        }
+    }
+
+    /// Waits until the beginning of the log is applied here. A node that has just joined knows of no context and no
+    /// limit before, and what it would say of a request is not true of the cluster.
+    async fn begun(&self, deadline: Instant) -> Result<(), Error> {
+        let mut applied = self.ledger.view.applied();
+        let begun = timeout_at(deadline, applied.wait_for(|_| self.is_founded())).await;
+        let late =
+            || Error::new(Class::Overloaded, "this node has not heard of the cluster's log yet; ask another one");
+        begun.map(|_| ()).map_err(|_| late().retry_after(ASK_AGAIN_WAIT))
+    }
+
+    /// Returns why no append is taken, if none is.
+    pub(crate) fn append_refusal(&self) -> Option<String> {
+        let blocking = self.no_room.borrow().clone();
+        (!blocking.is_empty()).then(|| disk_reserve::refusal(&self.names_of(&blocking), *self.disk_room.borrow()))
+    }
+
+    /// Refuses an append while there is no room for it.
+    fn has_room(&self) -> Result<(), Error> {
+        self.append_refusal().map_or(Ok(()), |why| Err(disk_reserve::refused(why)))
+    }
+}
+
+/// Moves the markers of the conditions to where they were checked: nothing before that matches, so it need not be
+/// looked at again.
+fn with_later_markers(request: &mut Request, stamp: &Stamp) {
+    for condition in &mut request.conditions {
+        condition.marker = condition.marker.max(stamp.checked_to);
+    }
+}

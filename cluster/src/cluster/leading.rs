@@ -1,0 +1,70 @@
+//! Who leads, whether anything can be decided, and how leadership is passed on.
+
+use std::time::Duration;
+
+use evener_core::id::NodeId;
+use evener_store::codec;
+
+use super::Cluster;
+use crate::{
+    error::{Class, Error},
+    majority::Lack,
+    message::Kind,
+    messages::Lead,
+};
+
+impl Cluster {
+    /// Whether this node leads, as far as it knows.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.leadership.borrow().leader == Some(self.me())
+    }
+
+    /// Whether it knows that nothing can be decided.
+    pub(crate) fn lacks(&self) -> bool {
+        self.lack.borrow().is_some()
+    }
+
+    /// That nothing can be decided, where that has lasted so long that nobody should wait for it.
+    pub(crate) fn despairs(&self) -> Option<Lack> {
+        let lack = self.lack.borrow();
+        lack.clone().filter(|lack| lack.since.elapsed() >= self.config.raft.election_max)
+    }
+
+    /// Passes leadership on to a voter. It is tried, not promised: see [`Cluster::leadership`].
+    ///
+    /// # Errors
+    ///
+    /// The node does not vote, or no leader could be asked.
+    pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
+        let Some(leader) = self.leadership.borrow().leader else {
+            return Err(Error::no_leader(Duration::ZERO));
+        };
+        if !self.engine.standing().voters.contains(&to) {
+            return Err(Error::new(Class::Invalid, format!("node {to} does not vote, so it cannot lead")));
+        }
+        if leader == self.me() {
+            self.engine.transfer(to).await;
+            return Ok(());
+        }
+        let question = codec::encode_message(&Lead { to }).expect("it is a number");
+        let answer = self.links.ask(leader, Kind::LEAD, question, self.config.raft.election_max).await;
+        answer.map(|_| ()).map_err(|error| Error::new(Class::Refused, error.to_string()))
+    }
+
+    /// Of the voters that live, other than this node, one that stays if any does, and whose log is known to reach
+    /// farthest.
+    pub(crate) fn heir(&self) -> Option<NodeId> {
+        self.heir_among(|_| true)
+    }
+
+    /// As [`Self::heir`], of those that are meant.
+    pub(crate) fn heir_among(&self, meant: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let standing = self.engine.standing();
+        let (state, gone) = (self.ledger.view.state(), self.links.gone().borrow().clone());
+        let live = |node: &&NodeId| **node != self.me() && !gone.contains(node) && state.sessions.contains_key(node);
+        let stays = |node: &NodeId| state.sessions.get(node).is_some_and(|session| !session.draining);
+        let rank = |node: &&NodeId| (stays(node), standing.matched.get(node).copied().flatten());
+        standing.voters.iter().filter(|voter| meant(**voter)).filter(live).max_by_key(rank).copied()
+    }
+}

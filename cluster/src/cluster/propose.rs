@@ -1,0 +1,96 @@
+//! Commands on their way into the log, and reads that must see what was in it when they were asked for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use evener_core::{
+    append::Refusal,
+    command::{Command, Outcome},
+    id::{ContextId, LogIndex},
+};
+use evener_store::codec;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Cluster;
+use crate::{error::Error, message::Kind, messages::ReadAt, proposal::Group, raft::WriteError};
+
+/// Before a question is put to the leader again.
+pub(super) const ASK_AGAIN_WAIT: Duration = Duration::from_millis(20);
+
+impl Cluster {
+    /// Brings one command into the log, and tells how it was judged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::append`].
+    pub async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+        let (_, outcomes) = self.propose_all(&[command]).await?;
+        outcomes.into_iter().next().ok_or_else(|| Error::unknown("the answer is empty"))
+    }
+
+    /// Brings commands into the log next to each other, in one entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::append`].
+    pub async fn propose_all(&self, commands: &[Command]) -> Result<(LogIndex, Vec<Outcome>), Error> {
+        self.runs()?;
+        if let Some(passed) = commands.iter().find_map(|command| command.may_be_proposed().err()) {
+            return Err(Refusal::Limit(passed).into());
+        }
+        self.proposer.propose(Group::new(ContextId::DEFAULT, commands)).await
+    }
+
+    /// Waits until everything that was true when this was asked is applied here: what is read then is linearizable.
+    ///
+    /// # Errors
+    ///
+    /// No leader, or no quorum.
+    pub async fn barrier(&self) -> Result<LogIndex, Error> {
+        self.runs()?;
+        let wait = self.config.proposer.deadline;
+        let deadline = Instant::now() + wait;
+        let asked = async {
+            loop {
+                if let Some(lack) = self.despairs() {
+                    return Err(Error::no_majority(&lack));
+                }
+                if let Some(index) = self.read_index(deadline).await {
+                    self.ledger.view.reach(index).await;
+                    return Ok(index);
+                }
+                sleep(ASK_AGAIN_WAIT).await;
+            }
+        };
+        timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(Error::no_leader(wait)))
+    }
+
+    async fn read_index(&self, deadline: Instant) -> Option<LogIndex> {
+        let leader = self.leadership.borrow().leader?;
+        if leader == self.me() {
+            return self.engine.read_index().await.ok();
+        }
+        let within = deadline.saturating_duration_since(Instant::now());
+        let answer = self.links.ask(leader, Kind::READ_INDEX, Bytes::new(), within.min(self.config.raft.election_max));
+        match codec::decode_message(&answer.await.ok()?) {
+            Ok(ReadAt::Index(index)) => Some(index),
+            Ok(ReadAt::NotLeader) | Err(_) => None,
+        }
+    }
+
+    /// A peer asks this node as the leader.
+    pub(crate) async fn serve_read_index(&self) -> ReadAt {
+        match self.engine.read_index().await {
+            Ok(index) => ReadAt::Index(index),
+            Err(WriteError::NotLeader(_) | WriteError::Unknown(_)) => ReadAt::NotLeader,
+        }
+    }
+
+    /// Refuses what comes after the end.
+    pub(super) fn runs(&self) -> Result<(), Error> {
+        match &*self.stopped.borrow() {
+            Some(why) => Err(Error::stopped(why)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Sessions: how this node says that it lives, how it says so of others as the leader, and how sessions end.
+
+use std::time::Duration;
+
+use evener_core::{
+    balance,
+    command::{Assign, Command, Entry},
+    id::{ContextId, NodeId, SessionId},
+};
+use evener_store::codec;
+use tokio::time::Instant;
+
+use super::Cluster;
+use crate::{
+    error::Error,
+    message::Kind,
+    messages::{Renew, Renewed},
+    proposal::Group,
+    sessions::Lease,
+    transport::Clock,
+};
+
+impl Cluster {
+    /// Whether this node has this session, and its lease is not over. It is known here before the session is seen to
+    /// be lost, as when the machine was suspended: to be asked before each event is handled.
+    #[must_use]
+    pub fn holds(&self, session: SessionId) -> bool {
+        let lease = self.lease.lock().filter(|lease| lease.session == session);
+        let over = |lease: Lease| lease.is_over(self.config.lease, Instant::now(), self.wall.boot());
+        *self.session.borrow() == Some(session) && lease.is_some_and(|lease| !over(lease))
+    }
+
+    /// Says to the leader that this node's session lives.
+    pub(crate) async fn renew(&self, session: SessionId, within: Duration) -> Renewed {
+        let renew = Renew { node: self.me(), session };
+        let leader = self.leadership.borrow().leader;
+        match leader {
+            None => Renewed::NotLeader,
+            Some(leader) if leader == self.me() => self.serve_renew(renew),
+            Some(leader) => {
+                let Ok(question) = codec::encode_message(&renew) else { return Renewed::NotLeader };
+                match self.links.ask(leader, Kind::RENEW, question, within).await {
+                    Ok(answer) => codec::decode_message(&answer).unwrap_or(Renewed::NotLeader),
+                    Err(_) => Renewed::NotLeader,
+                }
+            }
+        }
+    }
+
+    /// A session's owner says to this node as the leader that it lives.
+    pub(crate) fn serve_renew(&self, renew: Renew) -> Renewed {
+        // Cut off, it may have a successor that counts already.
+        let standing = self.engine.standing();
+        let alone = standing.voters == [self.me()];
+        // An answer from before it was suspended is older than it looks.
+        let now = Instant::now();
+        let woke = self.sleep.lock().woke(now, self.wall.boot());
+        let heard = |age| woke.is_none_or(|woke| age < now.saturating_duration_since(woke));
+        let fresh = standing.quorum_age.is_some_and(|age| age <= self.config.lease / 3 && heard(age));
+        if !alone && !fresh {
+            return Renewed::NotLeader;
+        }
+        if self.engine.has_lapsed(renew.node) {
+            return Renewed::Lapsed;
+        }
+        let live = self.ledger.view.state().sessions.get(&renew.node).map(|live| live.session);
+        self.leases.lock().renew(renew.node, renew.session, live, Instant::now())
+    }
+
+    /// Ends the session of a node that this one, as the leader, has not heard of. Who does not lead any more has
+    /// nothing to say of that: its successor counts the leases anew.
+    pub(crate) async fn expire(&self, node: NodeId, session: SessionId) -> Result<(), Error> {
+        self.runs()?;
+        let group = Group::new(ContextId::DEFAULT, &self.ending(node, session));
+        self.proposer.propose_as_leader(group).await.map(|_| ())
+    }
+
+    /// Ends this node's own session.
+    pub(crate) async fn resign(&self, session: SessionId) -> Result<(), Error> {
+        self.propose_all(&self.ending(self.me(), session)).await.map(|_| ())
+    }
+
+    /// What ends a session, and gives what it had to others, in one entry.
+    fn ending(&self, node: NodeId, session: SessionId) -> Vec<Command> {
+        // A plan is made from the table as the expiry leaves it, and named by that table's generation.
+        let (mut after, index) = {
+            let state = self.ledger.view.state();
+            (state.clone(), self.ledger.view.applied().borrow().index)
+        };
+        let expire = Command::Expire(node, session);
+        let entry = Entry { proposed: self.clock.wall(), context: ContextId::DEFAULT, commands: vec![expire.clone()] };
+        after.apply(index, &entry);
+        let moves = balance::plan(&after.balance_view(self.clock.wall()));
+        let mut commands = vec![expire];
+        if !moves.is_empty() {
+            commands.push(Command::Assign(Assign { generation: after.generation, moves }));
+        }
+        commands
+    }
+
+    /// Since when a member whose session has just ended was missed, as far as this node can tell: since the socket to
+    /// it closed, or, where it did not close, for a whole lease.
+    #[must_use]
+    pub fn missed_since(&self, who: NodeId) -> Instant {
+        let lease = self.config.lease;
+        let now = Instant::now();
+        self.links.closed(who, lease).unwrap_or_else(|| now.checked_sub(lease).unwrap_or(now))
+    }
+}

@@ -1,0 +1,326 @@
+//! How a node comes to be a member: it is one already, founds a cluster, or joins one.
+
+use std::{collections::BTreeMap, io, time::Duration};
+
+use bytes::Bytes;
+use evener_core::{
+    command::{Admit, Command, Found, Outcome, Why},
+    id::{ClusterId, Incarnation, NodeId},
+};
+use evener_store::{
+    Disk, Identity,
+    codec::{decode_message, encode_message},
+    disk::Op,
+    error::OpenError,
+    identity::NODE_NAME_BYTES_MAX,
+};
+use futures::future::join_all;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use crate::{
+    cluster::Cluster,
+    config::Config,
+    dice::{self, Use},
+    error::{StartError, Wrong},
+    links::Links,
+    message::Kind,
+    messages::{Join, Joined, Who},
+};
+
+/// To hear who is at an address.
+const WHO_WAIT: Duration = Duration::from_secs(2);
+/// To be admitted: the member that is asked may have to find the leader.
+const JOIN_WAIT: Duration = Duration::from_secs(15);
+/// Before the addresses are tried again.
+const TRY_AGAIN_WAIT: Duration = Duration::from_millis(250);
+
+/// The file that holds the life of a directory before there is an identity.
+const LIFE_FILE: &str = "incarnation";
+
+/// What a start tries whether the disk takes something, and how much: a vote, a mark and the first entries.
+const TRIAL_FILE: &str = "trial";
+const START_BYTES: usize = 64 << 10;
+
+/// The life of this directory: drawn once and written down before anybody is told of it, so that a node that is
+/// cut off while it joins is known again when it asks again.
+pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, StartError> {
+    if let Some(identity) = Identity::read(disk)? {
+        return Ok(identity.incarnation);
+    }
+    let failed = |error: io::Error| {
+        StartError::Failed(format!("failed to write who this is into {}: {error}; is it writable?", disk.name()))
+    };
+    if disk.len(LIFE_FILE).map_err(failed)? == Some(16) {
+        let bytes = disk.read(LIFE_FILE, 0, 16).map_err(failed)?;
+        let written = Uuid::from_slice(&bytes).expect("16 bytes were read");
+        if !written.is_nil() {
+            return Ok(Incarnation(written));
+        }
+    }
+    let drawn = dice::name(config.draw, Use::Incarnation, 0);
+    let file = LIFE_FILE.to_owned();
+    let bytes = Bytes::copy_from_slice(drawn.as_bytes());
+    disk.perform(vec![
+        Op::Create { file: file.clone(), preallocate: 0 },
+        Op::Write { file: file.clone(), offset: 0, bytes },
+        Op::SyncData { file },
+        Op::SyncDir { dir: String::new() },
+    ])
+    .map_err(failed)?;
+    Ok(Incarnation(drawn))
+}
+
+/// Writes to the directory of a node and syncs it, before anybody is told that the node is ready: on a disk that is
+/// still full, or cannot be written to, it would end with its first vote.
+pub fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
+    let file = TRIAL_FILE.to_owned();
+    let tried = disk.perform(vec![
+        Op::Create { file: file.clone(), preallocate: 0 },
+        Op::Write { file: file.clone(), offset: 0, bytes: Bytes::from_static(&[0; START_BYTES]) },
+        Op::SyncData { file: file.clone() },
+    ]);
+    // What was begun takes up room, however it ended.
+    let removed = disk.perform(vec![Op::Remove { file }]);
+    tried.and(removed).map_err(|source| {
+        let doing = format!("write {START_BYTES} bytes into {}, as every start does", disk.name());
+        OpenError::Io { doing, source }.into()
+    })
+}
+
+/// Who this node is from now on, and whether that is still to be written down.
+pub async fn become_member(
+    config: &Config,
+    disk: &dyn Disk,
+    links: &Links,
+    peer: &str,
+    incarnation: Incarnation,
+) -> Result<(Identity, bool), StartError> {
+    if let Some(identity) = Identity::read(disk)? {
+        let identity = its_own(config, identity)?;
+        no_other_cluster(config, &disk.name(), links, peer, &identity).await?;
+        return Ok((identity, false));
+    }
+    if config.name.len() > NODE_NAME_BYTES_MAX {
+        let why = format!(
+            "a node's name has at most {NODE_NAME_BYTES_MAX} bytes, and this one has {}; choose another",
+            config.name.len()
+        );
+        return Err(StartError::Refused { wrong: Wrong::Told, why });
+    }
+    if let Err(error) = evener_core::name::check(&config.name) {
+        let why = format!("the node's name {:?} {error}; choose another", config.name);
+        return Err(StartError::Refused { wrong: Wrong::Told, why });
+    }
+    let identity = match (config.bootstrap, config.join.is_empty()) {
+        (true, _) => {
+            nobody_answers(config, links).await?;
+            Identity {
+                cluster: config.cluster.unwrap_or(ClusterId(dice::name(config.draw, Use::Cluster, 0))),
+                node: NodeId(1),
+                name: config.name.clone(),
+                incarnation,
+                chunk_bytes: config.journal.chunk_bytes,
+            }
+        }
+        (false, false) => join(config, links, peer, incarnation).await?,
+        (false, true) => {
+            let disk = disk.name();
+            let why =
+                format!("{disk} holds no node: found a cluster with --bootstrap, or join one with --join ADDRESS");
+            return Err(StartError::Refused { wrong: Wrong::Nowhere, why });
+        }
+    };
+    Ok((identity, true))
+}
+
+/// The identity is written last: a directory that has one had a log, and one that has lost it has lost what it may
+/// have acknowledged. It must not vote under its number.
+pub fn seal(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Result<(), StartError> {
+    if new {
+        return Ok(identity.write(disk)?);
+    }
+    if fresh {
+        let (name, disk) = (&identity.name, disk.name());
+        let why = format!(
+            "{disk} belongs to node {name} and holds no log: what the node may have acknowledged is lost; empty the \
+             directory and join under another name, then remove the old one with `evener cluster leave {name}`"
+        );
+        return Err(StartError::Refused { wrong: Wrong::Emptied, why });
+    }
+    Ok(())
+}
+
+/// The directory is a node's: is it the one that was meant?
+fn its_own(config: &Config, identity: Identity) -> Result<Identity, StartError> {
+    let Identity { cluster, name, .. } = &identity;
+    if let Some(wanted) = config.cluster.filter(|wanted| wanted != cluster) {
+        let why = format!(
+            "the data directory is of cluster {cluster}, and cluster {wanted} was asked for; give that cluster's \
+             directory, or an empty one"
+        );
+        return Err(StartError::Refused { wrong: Wrong::Other, why });
+    }
+    if *name != config.name {
+        let why = format!(
+            "the data directory is of the node named {name}, and it was started as {}; start it under its name, \
+             or give an empty directory",
+            config.name
+        );
+        return Err(StartError::Refused { wrong: Wrong::Named, why });
+    }
+    Ok(identity)
+}
+
+/// Who is told to join a cluster and has the directory of another would come up as a member of that one. An answer
+/// that nobody gives says nothing: where all members start again at once, each of them still must.
+async fn no_other_cluster(
+    config: &Config,
+    directory: &str,
+    links: &Links,
+    peer: &str,
+    identity: &Identity,
+) -> Result<(), StartError> {
+    let asked = config.join.iter().filter(|at| *at != peer).map(async |at| (at, who_answers(links, at).await));
+    let Ok(answers) = timeout(WHO_WAIT, join_all(asked)).await else { return Ok(()) };
+    let clusters: Vec<_> = answers.into_iter().filter_map(|(at, who)| Some((at, who?.cluster?))).collect();
+    let Identity { cluster, name, .. } = identity;
+    // One address of several may have gone to somebody else since.
+    if clusters.iter().any(|(_, theirs)| theirs == cluster) {
+        return Ok(());
+    }
+    let Some((at, theirs)) = clusters.first() else { return Ok(()) };
+    let why = format!(
+        "{directory} belongs to node {name} of cluster {cluster}, and {at} is of cluster {theirs}; to go on as {name} \
+         leave out --join {at}; to join cluster {theirs} give an empty directory"
+    );
+    Err(StartError::Refused { wrong: Wrong::Other, why })
+}
+
+async fn who_answers(links: &Links, at: &str) -> Option<Who> {
+    let answer = links.inquire(at, Kind::WHO, Bytes::new(), WHO_WAIT).await.ok()?;
+    decode_message(&answer).ok()
+}
+
+/// A second cluster where one answers would be a split brain of the operator's making.
+async fn nobody_answers(config: &Config, links: &Links) -> Result<(), StartError> {
+    for at in &config.join {
+        let Some(who) = who_answers(links, at).await else { continue };
+        if let Some(cluster) = who.cluster {
+            let why = format!(
+                "refused to found a cluster: node {} of cluster {cluster} answers at {at}; join it by leaving out \
+                 --bootstrap, or leave out --join {at}",
+                who.name
+            );
+            return Err(StartError::Refused { wrong: Wrong::Answered, why });
+        }
+    }
+    Ok(())
+}
+
+/// Asks one member after the other until one lets this node in, or one says no.
+async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnation) -> Result<Identity, StartError> {
+    let join = Join { admit: admit(config, incarnation, peer), cluster: config.cluster };
+    let question = encode_message(&join).map_err(|error| StartError::Failed(error.to_string()))?;
+    let others: Vec<&String> = config.join.iter().filter(|at| *at != peer).collect();
+    if others.is_empty() {
+        let why = format!(
+            "the only address to join is this node's own, {peer}; give that of a member, or found a cluster with \
+             --bootstrap"
+        );
+        return Err(StartError::Refused { wrong: Wrong::Nowhere, why });
+    }
+    let mut told = BTreeMap::new();
+    loop {
+        for at in &others {
+            let why = match links.inquire(at, Kind::JOIN, question.clone(), JOIN_WAIT).await {
+                Ok(answer) => match decode_message(&answer) {
+                    Ok(Joined::Welcome { cluster, node, chunk_bytes, .. }) => {
+                        let name = config.name.clone();
+                        return Ok(Identity { cluster, node, name, incarnation, chunk_bytes });
+                    }
+                    Ok(Joined::No { wrong, why }) => {
+                        return Err(StartError::Refused { wrong, why: format!("refused to join at {at}: {why}") });
+                    }
+                    Ok(Joined::Later(why)) => why,
+                    Err(error) => error.to_string(),
+                },
+                Err(why) => why,
+            };
+            let why = format!("failed to join at {at}: {why}");
+            if told.get(at) != Some(&why) {
+                tracing::warn!(name = config.name, "{why}; trying again");
+                told.insert(at, why);
+            }
+        }
+        sleep(TRY_AGAIN_WAIT).await;
+    }
+}
+
+fn admit(config: &Config, incarnation: Incarnation, peer: &str) -> Admit {
+    Admit {
+        name: config.name.clone(),
+        incarnation,
+        peer: peer.to_owned(),
+        http: config.http.clone(),
+        level: config.level,
+    }
+}
+
+/// Makes the group and the cluster, unless that was done. Only its first node may: it has the first number, and
+/// its log tells whether it has.
+pub async fn found(node: &Cluster) -> Result<(), StartError> {
+    let first = admit(&node.config, node.identity.incarnation, &node.peer);
+    let seat = crate::raft::Seat {
+        name: first.name.clone(),
+        peer: first.peer.clone(),
+        http: first.http.clone(),
+        incarnation: first.incarnation,
+    };
+    if let Err(why) = node.engine.found(seat).await {
+        return Err(StartError::Failed(node.journal.stopped().unwrap_or(why)));
+    }
+    let found = Command::Found(Found { cluster: node.identity.cluster, limits: node.config.limits, first });
+    let founded = tokio::select! {
+        founded = node.propose(found) => founded,
+        // Nobody else leads whom one could wait for.
+        why = node.ended() => return Err(StartError::Failed(format!("failed to found the cluster: {why}"))),
+    };
+    match founded {
+        // It was done before.
+        Ok(Outcome::Admitted(_) | Outcome::Not(Why::Exists(_))) => Ok(()),
+        Ok(other) => Err(StartError::Failed(format!("failed to found the cluster: {other:?}"))),
+        Err(error) => Err(StartError::Failed(format!("failed to found the cluster: {error}"))),
+    }
+}
+
+/// A member that is somewhere else than it was says so: where it was nobody finds it, the leader least of all.
+pub async fn announce(node: Cluster) {
+    let config = &node.config;
+    let join =
+        Join { admit: admit(config, node.identity.incarnation, &node.peer), cluster: Some(node.identity.cluster) };
+    let Ok(question) = encode_message(&join) else { return };
+    loop {
+        // Where nothing has moved, the leader comes by itself.
+        sleep(TRY_AGAIN_WAIT).await;
+        let known: Vec<(NodeId, String)> = {
+            let state = node.ledger.view.state();
+            state.members.values().map(|member| (member.node, member.peer.clone())).collect()
+        };
+        // Found where it is known to be.
+        if node.leadership.borrow().leader.is_some() && known.contains(&(node.me(), node.peer.clone())) {
+            return;
+        }
+        let others = known.into_iter().filter(|(who, _)| *who != node.me()).map(|(_, at)| at);
+        for at in others.chain(config.join.iter().cloned()).filter(|at| *at != node.peer) {
+            let answer = node.links.inquire(&at, Kind::JOIN, question.clone(), config.raft.election_max).await;
+            match answer.ok().and_then(|answer| decode_message(&answer).ok()) {
+                Some(Joined::Welcome { .. }) => break,
+                Some(Joined::No { wrong: Wrong::Removed, why }) => return node.dismissed(why),
+                Some(Joined::No { why, .. }) => return node.fail(format!("refused at {at}: {why}")),
+                // All have to hear it: without a leader none can write it down for the others.
+                Some(Joined::Later(_)) | None => {}
+            }
+        }
+    }
+}
