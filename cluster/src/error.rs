@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evener_core::{append::Refusal, command::Why, id::NodeId};
 
-use crate::majority::Lack;
+use crate::leadership::Lack;
 
 /// Before one asks again a leader that has no majority: at least so long,
 const AGAIN_MIN: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ impl Error {
     #[must_use]
     pub fn no_majority(lack: &Lack) -> Self {
         let silence = lack.since.elapsed();
-        let message = format!("{}; nothing was done; {WAY_OUT}", lack.told());
+        let message = format!("{}; nothing was done; {WAY_OUT}", lack.describe());
         // What has lasted for long will hardly be over in a moment.
         Self::new(Class::Overloaded, message).retry_after(silence.clamp(AGAIN_MIN, AGAIN_MAX))
     }

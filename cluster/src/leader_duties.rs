@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     cluster::Cluster,
-    majority::{Lack, Lookout, Missing, Sight},
+    leadership::{Judge, Lack, Missing, Observed},
     membership::{self, Step},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 /// for votes if a majority of the voters has not heard of the leader. Runs as long as the node does.
 pub async fn look_out(node: Cluster) {
     let (me, raft) = (node.me(), node.config.raft);
-    let mut lookout = Lookout::new(me, raft.election_max, Instant::now());
+    let mut judge = Judge::new(me, raft.election_max, Instant::now());
     let mut leadership = node.leadership.clone();
     let (mut awake, mut looked) = (Instant::now(), Instant::now());
     let mut electing = None::<JoinHandle<()>>;
@@ -30,11 +30,11 @@ pub async fn look_out(node: Cluster) {
         leadership.mark_unchanged();
         let (standing, gone, now) = (node.engine.standing(), node.links.gone().borrow().clone(), Instant::now());
         let heard = if node.leads() { standing.heard.clone() } else { node.pulses.heard() };
-        let lack = lookout.look(Sight { standing: &standing, heard: &heard, gone: &gone }, now);
+        let lack = judge.judge(Observed { standing: &standing, heard: &heard, gone: &gone }, now);
         tell(&node, lack.as_ref());
         node.lack.send_replace(lack);
-        if let Some(lack) = node.despairs() {
-            node.proposer.despair(&lack);
+        if let Some(lack) = node.lasting_lack() {
+            node.proposer.fail_waiting(&lack);
         }
         if now.saturating_duration_since(std::mem::replace(&mut looked, now)) > raft.silence() / 2 {
             awake = now;
@@ -56,7 +56,7 @@ fn tell(node: &Cluster, lack: Option<&Lack>) {
     match (&*node.lack.borrow(), lack) {
         (None, Some(lack)) => {
             let silent: Vec<_> = lack.silent.iter().map(|voter| node.name_of(*voter)).collect();
-            let (why, silent) = (lack.told(), silent.join(", "));
+            let (why, silent) = (lack.describe(), silent.join(", "));
             match lack.missing {
                 Missing::Majority => {
                     tracing::warn!("{why}, and nothing is changed until a majority does; no answer comes from {silent}")

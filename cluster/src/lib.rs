@@ -4,7 +4,7 @@
 //! consensus (`raft`, the only folder that knows openraft); what is applied, where a start begins and under whose
 //! time (`view`, `recovery`, `log_clock`); how commands get into the log (`proposal`, `proposer`); how a node becomes
 //! a member (`join`, `gate`), keeps its session (`session_task`, `sessions`), and what only the leader does
-//! (`leader_duties`, `majority`, `membership`). A [`Cluster`] is all of it together, for one node; `start` makes it.
+//! (`leader_duties`, `leadership`, `membership`). A [`Cluster`] is all of it together, for one node; `start` makes it.
 
 pub mod config;
 pub mod error;
@@ -50,7 +50,7 @@ mod session_task;
 mod sessions;
 
 mod leader_duties;
-mod majority;
+mod leadership;
 mod membership;
 
 mod peer_events;

@@ -28,8 +28,8 @@ use crate::{
     config::Proposer as Settings,
     disk_reserve,
     error::{Class, Error},
+    leadership::Lack,
     links::{Asked, Links},
-    majority::Lack,
     proposal::{self, Decided, Fate, Group, Proposal, Waiting},
     raft::{Engine, Payload, WriteError},
     transport::Clock,
@@ -160,9 +160,9 @@ impl Proposer {
 
     /// There is no majority, and there has been none for long: who waits for one waits no more. What went out
     /// before goes on waiting for what comes of it.
-    pub fn despair(&self, lack: &Lack) {
+    pub fn fail_waiting(&self, lack: &Lack) {
         let waiting = std::mem::take(&mut *self.queue.lock());
-        waiting.into_values().flatten().for_each(|proposal| proposal.give_up(&lack.told()));
+        waiting.into_values().flatten().for_each(|proposal| proposal.give_up(&lack.describe()));
     }
 
     /// Commands that wait or are under way.

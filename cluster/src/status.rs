@@ -6,7 +6,7 @@ use evener_core::id::{ClusterId, LogIndex, NodeId, Position, SessionId, Term};
 
 pub use crate::{
     disk_reserve::DiskRoom,
-    majority::{Lack, Missing},
+    leadership::{Lack, Missing},
     membership::Voteless,
     raft::Role,
 };

@@ -107,7 +107,7 @@ impl Cluster {
             };
             tokio::select! {
                 _ = timeout(FAREWELL_WAIT, farewell) => {}
-                () = self.forsaken() => {}
+                () = self.quorum_lost() => {}
             }
         }
         self.stop.cancel();
@@ -137,7 +137,7 @@ impl Cluster {
 
     /// Waits until so many voters' processes are gone that nothing can be decided. What a node that ends has to say
     /// to the others then reaches nobody.
-    pub async fn forsaken(&self) {
+    pub async fn quorum_lost(&self) {
         let outvoted = |gone: &BTreeSet<NodeId>| {
             let voters = self.engine.standing().voters;
             let left = voters.iter().filter(|voter| !gone.contains(voter)).count();

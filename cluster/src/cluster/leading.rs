@@ -8,7 +8,7 @@ use evener_store::codec;
 use super::Cluster;
 use crate::{
     error::{Class, Error},
-    majority::Lack,
+    leadership::Lack,
     message::Kind,
     messages::Lead,
 };
@@ -26,7 +26,7 @@ impl Cluster {
     }
 
     /// That nothing can be decided, where that has lasted so long that nobody should wait for it.
-    pub(crate) fn despairs(&self) -> Option<Lack> {
+    pub(crate) fn lasting_lack(&self) -> Option<Lack> {
         let lack = self.lack.borrow();
         lack.clone().filter(|lack| lack.since.elapsed() >= self.config.raft.election_max)
     }

@@ -52,7 +52,7 @@ impl Cluster {
         let deadline = Instant::now() + wait;
         let asked = async {
             loop {
-                if let Some(lack) = self.despairs() {
+                if let Some(lack) = self.lasting_lack() {
                     return Err(Error::no_majority(&lack));
                 }
                 if let Some(index) = self.read_index(deadline).await {

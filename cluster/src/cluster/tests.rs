@@ -350,17 +350,17 @@ async fn three_that_end_at_once_wait_for_nobody_who_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_of_three_knows_that_it_is_forsaken() {
+async fn the_last_of_three_knows_that_the_quorum_is_lost() {
     let mut world = World::founded(19, 3).await;
     let left = world.nodes[&1].clone();
     world.kill(2).await;
     world.until("the other is told", |world| world.nodes[&3].links.gone().borrow().contains(&NodeId(2))).await;
-    assert!(timeout(Duration::from_secs(10), left.forsaken()).await.is_err(), "two of three decide");
+    assert!(timeout(Duration::from_secs(10), left.quorum_lost()).await.is_err(), "two of three decide");
     world.kill(3).await;
-    timeout(Duration::from_secs(2), left.forsaken()).await.unwrap();
+    timeout(Duration::from_secs(2), left.quorum_lost()).await.unwrap();
     world.revive(2).await;
     world.until("it is back", |_| !left.links.gone().borrow().contains(&NodeId(2))).await;
-    assert!(timeout(Duration::from_secs(2), left.forsaken()).await.is_err(), "two of three decide again");
+    assert!(timeout(Duration::from_secs(2), left.quorum_lost()).await.is_err(), "two of three decide again");
     let start = Instant::now();
     world.kill(2).await;
     left.shutdown().await;

@@ -85,7 +85,7 @@ impl Actors {
         };
         tokio::select! {
             _ = tokio::time::timeout(wait, leaving) => {}
-            () = self.world.forsaken() => {}
+            () = self.world.quorum_lost() => {}
         }
         self.world.quiet.send_replace(true);
     }

@@ -175,8 +175,8 @@ impl World {
     }
 
     /// Waits until so many nodes are gone that nothing can be told to the log.
-    pub async fn forsaken(&self) {
-        self.cluster.forsaken().await;
+    pub async fn quorum_lost(&self) {
+        self.cluster.quorum_lost().await;
     }
 
     /// Asks to be given nothing more, and waits until what it has is handed over, or nobody is there to take it.

@@ -56,8 +56,8 @@ pub fn clock_words(clock_ahead_ms: Option<i64>, log_ahead_ms: u64) -> Option<Str
 pub fn missing(state: &State, lack: &Lack) -> String {
     let silent: Vec<String> = lack.silent.iter().map(|voter| name_of(state, *voter)).collect();
     match &silent[..] {
-        [] => lack.told(),
-        silent => format!("{}; no answer comes from {}", lack.told(), silent.join(", ")),
+        [] => lack.describe(),
+        silent => format!("{}; no answer comes from {}", lack.describe(), silent.join(", ")),
     }
 }
 

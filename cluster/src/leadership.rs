@@ -41,7 +41,7 @@ pub struct Lack {
 
 impl Lack {
     /// Describes it in words.
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         let Self { missing, answer, voters, since, .. } = self;
         let lasts = match since.elapsed().as_secs() {
             0 => String::new(),
@@ -58,7 +58,7 @@ impl Lack {
 
 /// What a node sees of the others.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight<'a> {
+pub struct Observed<'a> {
     /// How its Raft stands.
     pub standing: &'a Standing,
     /// How long ago what each other node has answered was sent.
@@ -68,86 +68,86 @@ pub struct Sight<'a> {
 }
 
 /// Looks whether there is a majority and a leader; several times in its patience.
-pub struct Lookout {
+pub struct Judge {
     me: NodeId,
     patience: Duration,
     /// Whose majorities are needed; while this node leads, in which term it does.
-    reign: Option<(Option<Term>, Vec<BTreeSet<NodeId>>)>,
+    counted: Option<(Option<Term>, Vec<BTreeSet<NodeId>>)>,
     /// Nobody's silence is counted from before.
     begun: Instant,
     /// When a leader that answers was last known, and which.
     led: (Instant, Option<NodeId>),
-    looked: Instant,
+    judged: Instant,
     lacks: bool,
 }
 
-impl Lookout {
+impl Judge {
     /// One that waits so long for a voter's answer.
     pub fn new(me: NodeId, patience: Duration, now: Instant) -> Self {
-        Self { me, patience, reign: None, begun: now, led: (now, None), looked: now, lacks: false }
+        Self { me, patience, counted: None, begun: now, led: (now, None), judged: now, lacks: false }
     }
 
-    /// Returns what is missing now. A node that has not looked for long was frozen, and has not listened either: the
+    /// Returns what is missing now. A node that has not judged for long was frozen, and has not listened either: the
     /// silence that it then sees is its own.
-    pub fn look(&mut self, sight: Sight<'_>, now: Instant) -> Option<Lack> {
-        let standing = sight.standing;
-        let since = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
+    pub fn judge(&mut self, observed: Observed<'_>, now: Instant) -> Option<Lack> {
+        let standing = observed.standing;
+        let since = now.saturating_duration_since(std::mem::replace(&mut self.judged, now));
         let frozen = since > self.patience / 2 && !self.lacks;
         let leads = standing.leader == Some(self.me);
-        let reign = Some((leads.then_some(standing.term), standing.quorums.clone()));
+        let counted = Some((leads.then_some(standing.term), standing.quorums.clone()));
         if frozen {
             self.led.0 = now;
         }
-        if frozen || self.reign != reign {
-            (self.reign, self.begun) = (reign, now);
+        if frozen || self.counted != counted {
+            (self.counted, self.begun) = (counted, now);
         }
-        let lack = self.majority(sight, now).or_else(|| self.leader(sight, now));
+        let lack = self.majority(observed, now).or_else(|| self.leader(observed, now));
         self.lacks = lack.is_some();
         lack
     }
 
     /// When a voter last answered.
-    fn heard(&self, voter: NodeId, sight: Sight<'_>, now: Instant) -> Instant {
-        match sight.heard.get(&voter) {
+    fn heard(&self, voter: NodeId, observed: Observed<'_>, now: Instant) -> Instant {
+        match observed.heard.get(&voter) {
             _ if voter == self.me => now,
             Some(age) => now.checked_sub(*age).map_or(self.begun, |heard| heard.max(self.begun)),
             None => self.begun,
         }
     }
 
-    fn answers(&self, voter: NodeId, sight: Sight<'_>, now: Instant) -> bool {
-        let heard = self.heard(voter, sight, now);
-        voter == self.me || (!sight.gone.contains(&voter) && now.duration_since(heard) <= self.patience)
+    fn answers(&self, voter: NodeId, observed: Observed<'_>, now: Instant) -> bool {
+        let heard = self.heard(voter, observed, now);
+        voter == self.me || (!observed.gone.contains(&voter) && now.duration_since(heard) <= self.patience)
     }
 
-    fn majority(&self, sight: Sight<'_>, now: Instant) -> Option<Lack> {
-        let quorums = &sight.standing.quorums;
-        let answers = |voter: &NodeId| self.answers(*voter, sight, now);
+    fn majority(&self, observed: Observed<'_>, now: Instant) -> Option<Lack> {
+        let quorums = &observed.standing.quorums;
+        let answers = |voter: &NodeId| self.answers(*voter, observed, now);
         let agree = |quorum: &BTreeSet<NodeId>| quorum.iter().filter(|voter| answers(voter)).count() * 2 > quorum.len();
         if quorums.iter().all(agree) {
             return None;
         }
-        let heard = |voter: &NodeId| self.heard(*voter, sight, now);
+        let heard = |voter: &NodeId| self.heard(*voter, observed, now);
         let since = quorums.iter().filter_map(|quorum| last_agreed(quorum.iter().map(heard))).min();
-        Some(self.lack(Missing::Majority, since.unwrap_or(self.begun), sight, now))
+        Some(self.lack(Missing::Majority, since.unwrap_or(self.begun), observed, now))
     }
 
     /// An election takes its time, so a leader may be missing for longer than a voter.
-    fn leader(&mut self, sight: Sight<'_>, now: Instant) -> Option<Lack> {
-        let leader = sight.standing.leader;
-        if let Some(leader) = leader.filter(|leader| self.answers(*leader, sight, now)) {
-            self.led = (self.heard(leader, sight, now), Some(leader));
+    fn leader(&mut self, observed: Observed<'_>, now: Instant) -> Option<Lack> {
+        let leader = observed.standing.leader;
+        if let Some(leader) = leader.filter(|leader| self.answers(*leader, observed, now)) {
+            self.led = (self.heard(leader, observed, now), Some(leader));
             return None;
         }
         let (since, led) = self.led;
         let missing = Missing::Leader(leader.or(led));
         let lacks = now.saturating_duration_since(since) > self.patience * 3 / 2;
-        lacks.then(|| self.lack(missing, since, sight, now))
+        lacks.then(|| self.lack(missing, since, observed, now))
     }
 
-    fn lack(&self, missing: Missing, since: Instant, sight: Sight<'_>, now: Instant) -> Lack {
-        let voters = &sight.standing.voters;
-        let (answer, silent): (Vec<_>, Vec<_>) = voters.iter().partition(|voter| self.answers(**voter, sight, now));
+    fn lack(&self, missing: Missing, since: Instant, observed: Observed<'_>, now: Instant) -> Lack {
+        let voters = &observed.standing.voters;
+        let (answer, silent): (Vec<_>, Vec<_>) = voters.iter().partition(|voter| self.answers(**voter, observed, now));
         Lack { missing, answer: answer.len(), voters: voters.len(), silent, since }
     }
 }
@@ -176,25 +176,25 @@ mod tests {
         Standing { term, leader, voters, quorums, heard, ..Standing::default() }
     }
 
-    fn look(lookout: &mut Lookout, standing: &Standing, gone: &BTreeSet<NodeId>, now: Instant) -> Option<Lack> {
-        lookout.look(Sight { standing, heard: &standing.heard, gone }, now)
+    fn look(judge: &mut Judge, standing: &Standing, gone: &BTreeSet<NodeId>, now: Instant) -> Option<Lack> {
+        judge.judge(Observed { standing, heard: &standing.heard, gone }, now)
     }
 
-    /// A lookout that has looked all the time, for a minute, and the end of that minute.
-    fn awake(standing: &Standing) -> (Lookout, Instant) {
+    /// A judge that has judged all the time, for a minute, and the end of that minute.
+    fn awake(standing: &Standing) -> (Judge, Instant) {
         let start = Instant::now();
-        let mut lookout = Lookout::new(NodeId(1), PATIENCE, start);
-        let _ = look(&mut lookout, standing, &BTreeSet::new(), start);
+        let mut judge = Judge::new(NodeId(1), PATIENCE, start);
+        let _ = look(&mut judge, standing, &BTreeSet::new(), start);
         let now = start + Duration::from_secs(60);
-        (Lookout { looked: now, ..lookout }, now)
+        (Judge { judged: now, ..judge }, now)
     }
 
     #[track_caller]
     fn check(quorums: &[&[u64]], heard: &[(u64, u64)], gone: &[u64], lack: Option<(usize, u64)>) {
         let standing = standing(quorums, heard);
-        let (mut lookout, now) = awake(&standing);
+        let (mut judge, now) = awake(&standing);
         let gone = gone.iter().map(|voter| NodeId(*voter)).collect();
-        let found = look(&mut lookout, &standing, &gone, now);
+        let found = look(&mut judge, &standing, &gone, now);
         let found = found.map(|lack| (lack.answer, now.duration_since(lack.since).as_secs()));
         assert_eq!(found, lack, "of {quorums:?}, heard {heard:?} s ago, {gone:?} gone");
     }
@@ -220,9 +220,9 @@ mod tests {
             since: Instant::now(),
         };
         let (one, two) = (lack(1, 3), lack(2, 5));
-        assert_eq!(one.told(), "no majority: 1 of 3 voters answers");
+        assert_eq!(one.describe(), "no majority: 1 of 3 voters answers");
         tokio::time::advance(Duration::from_millis(12_300)).await;
-        assert_eq!(two.told(), "no majority for 12 s: 2 of 5 voters answer");
+        assert_eq!(two.describe(), "no majority for 12 s: 2 of 5 voters answer");
     }
 
     #[test]
@@ -234,25 +234,25 @@ mod tests {
     #[test]
     fn silence_counts_from_the_beginning_of_a_reign() {
         let start = Instant::now();
-        let mut lookout = Lookout::new(NodeId(1), PATIENCE, start);
+        let mut judge = Judge::new(NodeId(1), PATIENCE, start);
         let nobody = BTreeSet::new();
         let at = |millis| start + Duration::from_millis(millis);
         let mut standing = standing(&[&[1, 2, 3]], &[]);
         for millis in (0..=2_000).step_by(200) {
-            assert_eq!(look(&mut lookout, &standing, &nobody, at(millis)), None, "{millis}");
+            assert_eq!(look(&mut judge, &standing, &nobody, at(millis)), None, "{millis}");
         }
-        let lack = look(&mut lookout, &standing, &nobody, at(2_200)).unwrap();
+        let lack = look(&mut judge, &standing, &nobody, at(2_200)).unwrap();
         assert_eq!((lack.since, lack.silent), (start, vec![NodeId(2), NodeId(3)]));
         standing.term = Term(5);
-        assert_eq!(look(&mut lookout, &standing, &nobody, at(2_400)), None);
+        assert_eq!(look(&mut judge, &standing, &nobody, at(2_400)), None);
     }
 
     #[test]
     fn who_was_frozen_takes_its_own_silence_for_nobody_elses() {
         let standing = standing(&[&[1, 2, 3]], &[(2, 30), (3, 30)]);
-        let (mut lookout, now) = awake(&standing);
+        let (mut judge, now) = awake(&standing);
         let woke = now + Duration::from_secs(30);
-        assert_eq!(look(&mut lookout, &standing, &BTreeSet::new(), woke), None);
+        assert_eq!(look(&mut judge, &standing, &BTreeSet::new(), woke), None);
     }
 
     /// A follower of node 1, in a group of three.
@@ -260,15 +260,15 @@ mod tests {
         Standing { leader: leader.map(NodeId), ..standing(&[&[1, 2, 3]], heard) }
     }
 
-    /// What node 2 lacks, which has looked all the time and knew the leader a minute ago.
+    /// What node 2 lacks, which has judged all the time and knew the leader a minute ago.
     fn lack_of_follower(standing: &Standing, led_s: u64) -> Option<Missing> {
         let start = Instant::now();
         let now = start + Duration::from_secs(60);
-        let mut lookout = Lookout::new(NodeId(2), PATIENCE, start);
-        let _ = look(&mut lookout, standing, &BTreeSet::new(), start);
-        lookout.led = (now - Duration::from_secs(led_s), Some(NodeId(1)));
-        lookout.looked = now;
-        look(&mut lookout, standing, &BTreeSet::new(), now).map(|lack| lack.missing)
+        let mut judge = Judge::new(NodeId(2), PATIENCE, start);
+        let _ = look(&mut judge, standing, &BTreeSet::new(), start);
+        judge.led = (now - Duration::from_secs(led_s), Some(NodeId(1)));
+        judge.judged = now;
+        look(&mut judge, standing, &BTreeSet::new(), now).map(|lack| lack.missing)
     }
 
     #[test]
