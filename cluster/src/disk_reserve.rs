@@ -82,7 +82,8 @@ pub fn blocking(
     BTreeSet::new()
 }
 
-/// Returns why no append is taken if the disks of the nodes with these names stop them, as a node with this room says it.
+/// Returns why no append is taken if the disks of the nodes with these names stop them, as a node with this room says
+/// it.
 pub fn refusal(names: &[String], room: DiskRoom) -> String {
     let mut message = format!("{REFUSAL}: too little space is free on the disks of {}", names.join(", "));
     if room.low {

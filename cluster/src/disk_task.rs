@@ -1,4 +1,5 @@
-//! Measures the room on this node's disk, finds out whether appends are taken, and hands leadership to a node with room.
+//! Measures the room on this node's disk, finds out whether appends are taken, and hands leadership to a node with
+//! room.
 
 use std::time::Duration;
 

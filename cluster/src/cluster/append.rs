@@ -112,7 +112,7 @@ impl Cluster {
 }
 
 /// Moves the markers of the conditions to where they were checked: nothing before that matches, so it need not be
-/// looked at again.
+/// checked again.
 fn with_later_markers(request: &mut Request, stamp: &Stamp) {
     for condition in &mut request.conditions {
         condition.marker = condition.marker.max(stamp.checked_to);
