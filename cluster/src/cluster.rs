@@ -26,12 +26,12 @@ use crate::{
     config::Config,
     disk_reserve::DiskRoom,
     error::Error,
-    leadership::Lack,
+    leadership::Leadership,
     link::Server,
     links::Links,
     log_clock::LogClock,
     membership::voteless,
-    proposer::{Leadership, Proposer},
+    proposer::Proposer,
     pulse::{Pulse, Pulses},
     raft::{Engine, Role},
     recovery::Ledger,
@@ -58,9 +58,8 @@ pub struct Inner {
     pub(crate) events: EventReader,
     pub(crate) searches: Searches,
     pub(crate) proposer: Arc<Proposer>,
-    pub(crate) leadership: watch::Receiver<Leadership>,
-    /// That nothing can be decided.
-    pub(crate) lack: watch::Sender<Option<Lack>>,
+    /// Written by one task, see [`crate::leadership_task`].
+    pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) session: watch::Sender<Option<SessionId>>,
     /// This process cannot do its work: its session is not renewed.
     pub(crate) aside: watch::Sender<bool>,
@@ -198,10 +197,10 @@ impl Cluster {
         self.session.subscribe()
     }
 
-    /// Who leads, and when that changes.
+    /// Who leads and whether anything can be decided, and when that changes.
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.leadership.clone()
+        self.leadership.subscribe()
     }
 
     /// Why this node has stopped; none while it has not.
@@ -220,6 +219,7 @@ impl Cluster {
     #[must_use]
     pub fn status(&self) -> Status {
         let standing = self.engine.standing();
+        let Leadership { term, leader, lack } = self.leadership.borrow().clone();
         let applied = *self.ledger.view.applied().borrow();
         let learners = standing.seats.keys().filter(|seat| !standing.voters.contains(seat)).copied().collect();
         let voteless = {
@@ -235,8 +235,8 @@ impl Cluster {
             peer: self.peer.clone(),
             http: self.config.http.clone(),
             role: if stopped.is_some() { Role::Stopped } else { standing.role },
-            term: standing.term,
-            leader: standing.leader,
+            term,
+            leader,
             voters: standing.sure,
             learners,
             voteless,
@@ -248,7 +248,7 @@ impl Cluster {
             session: *self.session.borrow(),
             proposing: self.proposer.depth(),
             matched: standing.matched,
-            lack: self.lack.borrow().clone(),
+            lack,
             clock_ahead_ms: *self.ahead.lock(),
             log_ahead: self.clock.log_ahead(),
             disk: *self.disk_room.borrow(),

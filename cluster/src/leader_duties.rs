@@ -1,5 +1,5 @@
-//! What a node does about leadership. Each looks whether a majority and a leader answer it; the leader counts the
-//! leases, lets the Raft group follow the members, and raises the feature level.
+//! What a node does as the leader, and what a voter does when the leader is gone. The leader counts the leases, lets the
+//! Raft group follow the members, and raises the feature level.
 
 use std::time::Duration;
 
@@ -7,79 +7,17 @@ use evener_core::{
     command::Command,
     id::{NodeId, SessionId, Term},
 };
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     cluster::Cluster,
-    leadership::{Judge, Lack, Missing, Observed},
     membership::{self, Step},
 };
 
-/// Knows whether a majority and a leader answer: people are told once that none does, and once that it is over. Asks
-/// for votes if a majority of the voters has not heard of the leader. Runs as long as the node does.
-pub async fn look_out(node: Cluster) {
-    let (me, raft) = (node.me(), node.config.raft);
-    let mut judge = Judge::new(me, raft.election_max, Instant::now());
-    let mut leadership = node.leadership.clone();
-    let (mut awake, mut looked) = (Instant::now(), Instant::now());
-    let mut electing = None::<JoinHandle<()>>;
-    loop {
-        leadership.mark_unchanged();
-        let (standing, gone, now) = (node.engine.standing(), node.links.gone().borrow().clone(), Instant::now());
-        let heard = if node.leads() { standing.heard.clone() } else { node.pulses.heard() };
-        let lack = judge.judge(Observed { standing: &standing, heard: &heard, gone: &gone }, now);
-        tell(&node, lack.as_ref());
-        node.lack.send_replace(lack);
-        if let Some(lack) = node.lasting_lack() {
-            node.proposer.fail_waiting(&lack);
-        }
-        if now.saturating_duration_since(std::mem::replace(&mut looked, now)) > raft.silence() / 2 {
-            awake = now;
-        }
-        if electing.as_ref().is_none_or(JoinHandle::is_finished)
-            && let Some(leader) = node.pulses.silent_leader(me, &standing, raft.silence(), awake, now)
-        {
-            tracing::info!("{}, which led, answers none of a majority of the voters", node.name_of(leader));
-            let (node, stop) = (node.clone(), node.stop.clone());
-            let work = async move { stop.run_until_cancelled(campaign(&node, leader)).await.unwrap_or_default() };
-            electing = Some(tokio::spawn(work));
-        }
-        let _ = tokio::time::timeout(raft.heartbeat / 2, leadership.changed()).await;
-    }
-}
-
-/// Tells people of a lack that begins or ends now.
-fn tell(node: &Cluster, lack: Option<&Lack>) {
-    match (&*node.lack.borrow(), lack) {
-        (None, Some(lack)) => {
-            let silent: Vec<_> = lack.silent.iter().map(|voter| node.name_of(*voter)).collect();
-            let (why, silent) = (lack.describe(), silent.join(", "));
-            match lack.missing {
-                Missing::Majority => {
-                    tracing::warn!("{why}, and nothing is changed until a majority does; no answer comes from {silent}")
-                }
-                Missing::Leader(_) if silent.is_empty() => tracing::warn!("{why}, and nothing is changed from here"),
-                Missing::Leader(_) => {
-                    tracing::warn!("{why}, and nothing is changed from here; no answer comes from {silent}");
-                }
-            }
-        }
-        (Some(before), None) => {
-            let what = if before.missing == Missing::Majority { "a majority" } else { "a leader" };
-            tracing::info!("{what} answers again, after {} s", before.since.elapsed().as_secs());
-        }
-        _ => {}
-    }
-}
-
 /// Waits so long, or until this node does not lead in this term any more.
 async fn pause(node: &Cluster, term: Term, wait: Duration) {
-    // A clone takes every old value for news: what is waited for is said.
-    let mut leadership = node.leadership.clone();
-    let lost = leadership.wait_for(|now| now.term != term || now.leader != Some(node.me()));
+    let mut leadership = node.leadership();
+    let lost = leadership.wait_for(|now| !now.is_led_by(node.me(), term));
     let _ = tokio::time::timeout(wait, lost).await;
 }
 
@@ -89,7 +27,7 @@ pub async fn count_leases(node: Cluster) {
         let term = until_leading(&node).await;
         node.leases.lock().begin_term(term);
         tracing::info!(%term, "this node leads");
-        while node.leads() && node.leadership.borrow().term == term {
+        while node.leads_in(term) {
             for (who, session) in silent(&node) {
                 let (name, lease) = (node.name_of(who), node.config.lease);
                 tracing::warn!(%session, "{name} was not heard of for {lease:?}: what it had goes to others");
@@ -116,7 +54,7 @@ fn silent(node: &Cluster) -> Vec<(NodeId, SessionId)> {
 
 /// Waits until this node leads and has applied an entry of its own term: then it knows every session there is.
 async fn until_leading(node: &Cluster) -> Term {
-    let mut leadership = node.leadership.clone();
+    let mut leadership = node.leadership();
     loop {
         let led = leadership.wait_for(|now| now.leader == Some(node.me())).await.map(|now| now.term);
         // The channel closes when the node stops, and with it this task.
@@ -124,7 +62,7 @@ async fn until_leading(node: &Cluster) -> Term {
         let mut applied = node.ledger.view.applied();
         tokio::select! {
             _ = applied.wait_for(|applied| applied.term >= term) => return term,
-            _ = leadership.wait_for(|now| now.term != term || now.leader != Some(node.me())) => {}
+            _ = leadership.wait_for(|now| !now.is_led_by(node.me(), term)) => {}
         }
     }
 }
@@ -134,7 +72,7 @@ pub async fn reconcile(node: Cluster) {
     loop {
         let term = until_leading(&node).await;
         let mut applied = node.ledger.view.applied();
-        while node.leads() && node.leadership.borrow().term == term {
+        while node.leads_in(term) {
             applied.mark_unchanged();
             let seen = *applied.borrow_and_update();
             match step(&node).await {
@@ -203,7 +141,7 @@ pub async fn on_peer_exit(node: Cluster, who: NodeId, session: Option<SessionId>
 }
 
 /// Asks for votes if this node votes and that one, which is gone or silent, leads: without waiting for Raft's clocks.
-async fn campaign(node: &Cluster, who: NodeId) {
+pub async fn campaign(node: &Cluster, who: NodeId) {
     let standing = node.engine.standing();
     if standing.leader != Some(who) || !standing.voters.contains(&node.me()) {
         return;

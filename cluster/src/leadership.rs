@@ -1,7 +1,8 @@
-//! Whether anything can be decided, as far as this node can tell: a majority of the voters answers it, and one of them
-//! leads. Raft's leader leads on without a majority, and a follower that is cut off believes in its leader: what they
+//! Who leads, and whether anything can be decided, as far as this node can tell: a majority of the voters answers it,
+//! and one of them leads. Raft's leader leads on without a majority, and a follower that is cut off believes in its leader: what they
 //! propose then is neither done nor undone, and whoever asked for it waits. It is better to say so and to begin
-//! nothing. This is the one rule for that: proposals, reads, health, status and the page all follow it.
+//! nothing. This is the one rule for that: proposals, reads, health, status and the page all follow it. It is judged by
+//! one task, which publishes one [`Leadership`].
 //!
 //! No safety hangs on this, only how soon an answer comes: what is decided is decided by Raft alone.
 
@@ -14,6 +15,37 @@ use evener_core::id::{NodeId, Term};
 use tokio::time::Instant;
 
 use crate::raft::Standing;
+
+/// Who leads, and whether anything can be decided, as this node knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// Grows with every election.
+    pub term: Term,
+    /// Who leads, as Raft knows it; none while that is being decided.
+    pub leader: Option<NodeId>,
+    /// Why nothing can be decided; none if something can, or may soon.
+    pub lack: Option<Lack>,
+}
+
+impl Leadership {
+    /// Returns the leader if it can decide: one that no majority answers cannot, whatever it believes, nor one that does
+    /// not answer this node.
+    #[must_use]
+    pub fn deciding_leader(&self) -> Option<NodeId> {
+        self.leader.filter(|_| self.lack.is_none())
+    }
+
+    /// Returns why nothing can be decided if that has lasted so long that nobody should wait for it.
+    #[must_use]
+    pub fn lasting_lack(&self) -> Option<&Lack> {
+        self.lack.as_ref().filter(|lack| lack.lasting)
+    }
+
+    /// Whether this node leads in this term.
+    pub(crate) fn is_led_by(&self, node: NodeId, term: Term) -> bool {
+        self.leader == Some(node) && self.term == term
+    }
+}
 
 /// What is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +69,8 @@ pub struct Lack {
     pub silent: Vec<NodeId>,
     /// When it was last there.
     pub since: Instant,
+    /// It has lasted so long that nobody should wait for its end.
+    pub lasting: bool,
 }
 
 impl Lack {
@@ -67,7 +101,10 @@ pub struct Observed<'a> {
     pub gone: &'a BTreeSet<NodeId>,
 }
 
-/// Looks whether there is a majority and a leader; several times in its patience.
+/// Two judgements of when something was last there that differ by less are the same.
+const SINCE_JITTER: Duration = Duration::from_millis(50);
+
+/// Judges whether there is a majority and a leader; several times in its patience.
 pub struct Judge {
     me: NodeId,
     patience: Duration,
@@ -78,21 +115,22 @@ pub struct Judge {
     /// When a leader that answers was last known, and which.
     led: (Instant, Option<NodeId>),
     judged: Instant,
-    lacks: bool,
+    /// What was missing then.
+    lack: Option<Lack>,
 }
 
 impl Judge {
     /// One that waits so long for a voter's answer.
     pub fn new(me: NodeId, patience: Duration, now: Instant) -> Self {
-        Self { me, patience, counted: None, begun: now, led: (now, None), judged: now, lacks: false }
+        Self { me, patience, counted: None, begun: now, led: (now, None), judged: now, lack: None }
     }
 
-    /// Returns what is missing now. A node that has not judged for long was frozen, and has not listened either: the
-    /// silence that it then sees is its own.
-    pub fn judge(&mut self, observed: Observed<'_>, now: Instant) -> Option<Lack> {
+    /// Returns who leads and what is missing now. A node that has not judged for long was frozen, and has not listened
+    /// either: the silence that it then sees is its own.
+    pub fn judge(&mut self, observed: Observed<'_>, now: Instant) -> Leadership {
         let standing = observed.standing;
         let since = now.saturating_duration_since(std::mem::replace(&mut self.judged, now));
-        let frozen = since > self.patience / 2 && !self.lacks;
+        let frozen = since > self.patience / 2 && self.lack.is_none();
         let leads = standing.leader == Some(self.me);
         let counted = Some((leads.then_some(standing.term), standing.quorums.clone()));
         if frozen {
@@ -102,8 +140,8 @@ impl Judge {
             (self.counted, self.begun) = (counted, now);
         }
         let lack = self.majority(observed, now).or_else(|| self.leader(observed, now));
-        self.lacks = lack.is_some();
-        lack
+        self.lack = lack.map(|lack| steady(lack, self.lack.as_ref()));
+        Leadership { term: standing.term, leader: standing.leader, lack: self.lack.clone() }
     }
 
     /// When a voter last answered.
@@ -148,8 +186,19 @@ impl Judge {
     fn lack(&self, missing: Missing, since: Instant, observed: Observed<'_>, now: Instant) -> Lack {
         let voters = &observed.standing.voters;
         let (answer, silent): (Vec<_>, Vec<_>) = voters.iter().partition(|voter| self.answers(**voter, observed, now));
-        Lack { missing, answer: answer.len(), voters: voters.len(), silent, since }
+        let lasting = now.saturating_duration_since(since) >= self.patience;
+        Lack { missing, answer: answer.len(), voters: voters.len(), silent, since, lasting }
     }
+}
+
+/// The ages of answers are measured anew at each judgement; what has not changed is to be equal.
+fn steady(lack: Lack, before: Option<&Lack>) -> Lack {
+    let near = |before: &&Lack| {
+        let apart = lack.since.max(before.since).duration_since(lack.since.min(before.since));
+        lack.missing == before.missing && apart < SINCE_JITTER
+    };
+    let since = before.filter(near).map_or(lack.since, |before| before.since);
+    Lack { since, ..lack }
 }
 
 /// When more than half were last heard, of whom each was last heard then.
@@ -177,7 +226,7 @@ mod tests {
     }
 
     fn look(judge: &mut Judge, standing: &Standing, gone: &BTreeSet<NodeId>, now: Instant) -> Option<Lack> {
-        judge.judge(Observed { standing, heard: &standing.heard, gone }, now)
+        judge.judge(Observed { standing, heard: &standing.heard, gone }, now).lack
     }
 
     /// A judge that has judged all the time, for a minute, and the end of that minute.
@@ -218,6 +267,7 @@ mod tests {
             voters,
             silent: Vec::new(),
             since: Instant::now(),
+            lasting: false,
         };
         let (one, two) = (lack(1, 3), lack(2, 5));
         assert_eq!(one.describe(), "no majority: 1 of 3 voters answers");

@@ -51,6 +51,7 @@ mod sessions;
 
 mod leader_duties;
 mod leadership;
+mod leadership_task;
 mod membership;
 
 mod peer_events;
@@ -67,7 +68,7 @@ pub use self::{
     config::Config,
     disk_reserve::{DiskRoom, REFUSAL as DISK_RESERVE_REFUSAL},
     error::{Class, Error, StartError},
-    proposer::Leadership,
+    leadership::Leadership,
     raft::Role,
     searches::Turn,
     status::{Status, Voteless},

@@ -28,7 +28,7 @@ use crate::{
     config::Proposer as Settings,
     disk_reserve,
     error::{Class, Error},
-    leadership::Lack,
+    leadership::{Lack, Leadership},
     links::{Asked, Links},
     proposal::{self, Decided, Fate, Group, Proposal, Waiting},
     raft::{Engine, Payload, WriteError},
@@ -42,15 +42,6 @@ const RETRY_WAIT: Duration = Duration::from_millis(20);
 /// Bytes of an entry that are not commands.
 const ENTRY_HEAD_BYTES: usize = 64;
 
-/// Who leads, as this node knows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Leadership {
-    /// Grows with every election.
-    pub term: evener_core::id::Term,
-    /// Who leads; none while that is being decided.
-    pub leader: Option<NodeId>,
-}
-
 /// One node's proposer.
 pub struct Proposer {
     settings: Settings,
@@ -58,7 +49,6 @@ pub struct Proposer {
     clock: Arc<dyn Clock>,
     links: Arc<Links>,
     leadership: watch::Receiver<Leadership>,
-    lack: watch::Receiver<Option<Lack>>,
     queue: Mutex<BTreeMap<ContextId, VecDeque<Proposal>>>,
     more: Notify,
     slots: Arc<Semaphore>,
@@ -74,7 +64,6 @@ impl Proposer {
         clock: Arc<dyn Clock>,
         links: Arc<Links>,
         leadership: watch::Receiver<Leadership>,
-        lack: watch::Receiver<Option<Lack>>,
         stop: tokio_util::sync::CancellationToken,
     ) -> Arc<Self> {
         let proposer = Arc::new(Self {
@@ -84,7 +73,6 @@ impl Proposer {
             clock,
             links,
             leadership,
-            lack,
             queue: Mutex::default(),
             more: Notify::new(),
             commands: Arc::default(),
@@ -118,7 +106,9 @@ impl Proposer {
             Ok(Ok(Fate::Unknown(why))) => Err(Error::unknown(why)),
             Ok(Ok(Fate::Refused(why))) if why.starts_with(disk_reserve::REFUSAL) => Err(disk_reserve::refused(why)),
             Ok(Ok(Fate::Refused(why))) => Err(Error::new(Class::Invalid, why)),
-            Ok(Ok(Fate::NotLeader(_))) if let Some(lack) = &*self.lack.borrow() => Err(Error::no_majority(lack)),
+            Ok(Ok(Fate::NotLeader(_))) if let Some(lack) = &self.leadership.borrow().lack => {
+                Err(Error::no_majority(lack))
+            }
             Ok(Ok(Fate::NotLeader(leader))) => {
                 Err(Error { leader, ..Error::new(Class::Refused, "this node does not lead; ask the leader") })
             }
@@ -127,7 +117,7 @@ impl Proposer {
             Err(_) if !waiting.abandon() => {
                 Err(Error::unknown(format!("no majority answered within {:?}", self.settings.deadline)))
             }
-            Err(_) if let Some(lack) = &*self.lack.borrow() => Err(Error::no_majority(lack)),
+            Err(_) if let Some(lack) = &self.leadership.borrow().lack => Err(Error::no_majority(lack)),
             Err(_) => Err(Error::no_leader(self.settings.deadline)),
         }
     }
@@ -204,7 +194,9 @@ impl Proposer {
                 }
             };
             last = context;
-            match self.leader() {
+            // A leader without a majority takes none: they would be neither done nor undone.
+            let leader = self.leadership.borrow().deciding_leader();
+            match leader {
                 Some(leader) if leader == self.engine.me() => self.write(context, slot).await,
                 Some(leader) => self.send(context, leader, slot),
                 None => {
@@ -215,16 +207,9 @@ impl Proposer {
         }
     }
 
-    /// Who takes proposals. A leader without a majority does not: they would be neither done nor undone.
-    fn leader(&self) -> Option<NodeId> {
-        self.leadership.borrow().leader.filter(|_| self.lack.borrow().is_none())
-    }
-
-    /// Waits until somebody takes them.
+    /// Waits until somebody takes proposals.
     async fn led(&self) {
-        let (mut leadership, mut lack) = (self.leadership.clone(), self.lack.clone());
-        let _ = leadership.wait_for(|now| now.leader.is_some()).await;
-        let _ = lack.wait_for(Option::is_none).await;
+        let _ = self.leadership.clone().wait_for(|now| now.deciding_leader().is_some()).await;
     }
 
     fn next_context(&self, last: ContextId) -> Option<ContextId> {
@@ -315,15 +300,15 @@ impl Proposer {
         let groups = proposal::encode(proposals.iter().map(|proposal| &proposal.group));
         let (proposer, within) = (self.clone(), self.settings.deadline);
         tokio::spawn(async move {
-            let (mut leadership, mut lack) = (proposer.leadership.clone(), proposer.lack.clone());
+            let mut leadership = proposer.leadership.clone();
+            // A leader that is cut off keeps its silence for long; its successor is known sooner.
+            let lost = |now: &Leadership| now.lack.is_some() || now.leader.is_some_and(|now| now != leader);
             let answered = tokio::select! {
                 answered = proposer.links.forward(leader, groups, within) => answered.map_err(not_done),
-                _ = lack.wait_for(Option::is_some) => {
-                    Err(Fate::Unknown("the leader stopped answering meanwhile".into()))
-                }
-                // A leader that is cut off keeps its silence for long; its successor is known sooner.
-                _ = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader)) => {
-                    Err(Fate::Unknown("the leader changed meanwhile".into()))
+                now = leadership.wait_for(lost) => {
+                    let silent = now.is_ok_and(|now| now.lack.is_some());
+                    let why = if silent { "the leader stopped answering" } else { "the leader changed" };
+                    Err(Fate::Unknown(format!("{why} meanwhile")))
                 }
             };
             drop(slot);

@@ -3,7 +3,7 @@
 
 use evener_core::{
     command::{Begin, Command, Outcome, Why},
-    id::{LogIndex, NodeId, SessionId},
+    id::{LogIndex, NodeId, SessionId, Term},
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     cluster::Cluster,
     dice::{self, Use},
+    leadership::Leadership,
     messages::Renewed,
-    proposer::Leadership,
     sessions::Lease,
     view::Applied,
 };
@@ -82,10 +82,10 @@ async fn begin(node: &Cluster, nth: u64) -> Lease {
 async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
     let length = node.config.lease;
     let mut next = Instant::now() + length / RENEWALS;
-    let (mut applied, mut leadership) = (node.ledger.view.applied(), node.leadership.clone());
+    let (mut applied, mut leadership) = (node.ledger.view.applied(), node.leadership());
     let (mut changed, mut aside) = (LogIndex(0), node.aside.subscribe());
     loop {
-        leadership.mark_unchanged();
+        let known = led_by(&node.leadership.borrow());
         tokio::select! {
             biased;
             why = over(node, lease) => return why,
@@ -95,7 +95,7 @@ async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
                 // A leader that is frozen is not waited for once it has a successor.
                 let renewed = tokio::select! {
                     renewed = node.renew(lease.session, length / 5) => Some(renewed),
-                    () = led(&mut leadership) => None,
+                    () = led(&mut leadership, known) => None,
                     why = over(node, lease) => return why,
                 };
                 next = match renewed.unwrap_or(Renewed::NotLeader) {
@@ -112,7 +112,7 @@ async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
                     Renewed::NotLeader => sent.max(Instant::now()) + length / 50,
                 };
             }
-            () = led(&mut leadership) => next = Instant::now(),
+            () = led(&mut leadership, known) => next = Instant::now(),
             now = news(&mut applied, changed) => {
                 changed = now;
                 if !lives(node, lease.session) {
@@ -139,16 +139,15 @@ async fn over(node: &Cluster, lease: Lease) -> &'static str {
     }
 }
 
-/// Waits until another leader is known.
-async fn led(leadership: &mut watch::Receiver<Leadership>) {
-    loop {
-        if leadership.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        if leadership.borrow_and_update().leader.is_some() {
-            return;
-        }
+/// Waits until another leader is known, or the same one leads in another term.
+async fn led(leadership: &mut watch::Receiver<Leadership>, known: (Term, Option<NodeId>)) {
+    if leadership.wait_for(|now| now.leader.is_some() && led_by(now) != known).await.is_err() {
+        std::future::pending().await
     }
+}
+
+fn led_by(leadership: &Leadership) -> (Term, Option<NodeId>) {
+    (leadership.term, leadership.leader)
 }
 
 /// Waits until something other than events and tokens has changed.

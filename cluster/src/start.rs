@@ -25,12 +25,14 @@ use crate::{
     error::StartError,
     gate::Gate,
     join, leader_duties,
+    leadership::Leadership,
+    leadership_task,
     link::Server,
     links::{Links, PeerEvent},
     log_clock::LogClock,
     peer_events,
     peer_service::PeerService,
-    proposer::{Leadership, Proposer},
+    proposer::Proposer,
     pulse::Pulses,
     pulse_task,
     raft::{Engine, check_membership},
@@ -161,7 +163,6 @@ impl Cluster {
         self.spawn(pulse_task::run);
         self.spawn(clock_watch::watch);
         self.spawn(disk_task::run);
-        self.spawn(leader_duties::look_out);
         self.spawn(leader_duties::count_leases);
         self.spawn(leader_duties::reconcile);
         self.spawn(|node| node.links.clone().watch());
@@ -187,15 +188,13 @@ impl Parts {
         let engine =
             Engine::start(identity.node, &config.raft, config.seed, journal.clone(), ledger.clone(), links.clone());
         let engine = engine.await.map_err(|why| StartError::Failed(journal.stopped().unwrap_or(why)))?;
-        let leadership = follow_leadership(&engine, stop.clone());
-        let (lack, lacking) = watch::channel(None);
+        let leadership = watch::Sender::new(Leadership::default());
         let proposer = Proposer::start(
             config.proposer,
             engine.clone(),
             clock.clone(),
             links.clone(),
-            leadership.clone(),
-            lacking,
+            leadership.subscribe(),
             stop.clone(),
         );
         let cluster = Cluster::new(Inner {
@@ -208,7 +207,6 @@ impl Parts {
             ledger,
             proposer,
             leadership,
-            lack,
             session: watch::Sender::new(None),
             aside: watch::Sender::new(false),
             lease: Mutex::default(),
@@ -231,6 +229,8 @@ impl Parts {
         let seat_address = move |who: NodeId| Some(weak.upgrade()?.engine.standing().seats.get(&who)?.peer.clone());
         cluster.links.open(cluster.me(), cluster.ledger.view.clone(), Box::new(seat_address));
         service.open(cluster.downgrade());
+        // Founding a cluster needs a leader.
+        cluster.spawn(leadership_task::run);
         Ok(cluster)
     }
 }
@@ -249,26 +249,4 @@ async fn end_with_raft(node: Cluster) {
         node.server.shutdown().await;
         node.engine.shutdown().await;
     }
-}
-
-/// Tells who leads, whenever that changes.
-fn follow_leadership(engine: &Engine, stop: CancellationToken) -> watch::Receiver<Leadership> {
-    let (sender, receiver) = watch::channel(Leadership::default());
-    let mut news = engine.news();
-    tokio::spawn(async move {
-        let following = async {
-            loop {
-                let (term, leader) = news.now();
-                let now = Leadership { term, leader };
-                sender.send_if_modified(|known| std::mem::replace(known, now) != now);
-                if !news.changed().await {
-                    return;
-                }
-            }
-        };
-        let _ = stop.run_until_cancelled(following).await;
-        // The channel stays open as long as somebody may look at it.
-        sender.closed().await;
-    });
-    receiver
 }

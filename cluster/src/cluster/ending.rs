@@ -71,7 +71,7 @@ impl Cluster {
         if !self.leads() {
             return;
         }
-        let (mut leadership, mut gone, me) = (self.leadership.clone(), self.links.gone(), self.me());
+        let (mut leadership, mut gone, me) = (self.leadership(), self.links.gone(), self.me());
         let passing = async {
             // Where all end at once, the heir may be gone before it leads.
             while let Some(heir) = self.heir() {

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use evener_core::id::NodeId;
+use evener_core::id::{NodeId, Term};
 use evener_store::codec;
 
 use super::Cluster;
 use crate::{
     error::{Class, Error},
-    leadership::Lack,
     message::Kind,
     messages::Lead,
 };
@@ -20,15 +19,14 @@ impl Cluster {
         self.leadership.borrow().leader == Some(self.me())
     }
 
-    /// Whether it knows that nothing can be decided.
-    pub(crate) fn lacks(&self) -> bool {
-        self.lack.borrow().is_some()
+    /// Whether this node leads in this term, as far as it knows.
+    pub(crate) fn leads_in(&self, term: Term) -> bool {
+        self.leadership.borrow().is_led_by(self.me(), term)
     }
 
-    /// That nothing can be decided, where that has lasted so long that nobody should wait for it.
-    pub(crate) fn lasting_lack(&self) -> Option<Lack> {
-        let lack = self.lack.borrow();
-        lack.clone().filter(|lack| lack.since.elapsed() >= self.config.raft.election_max)
+    /// Whether it knows that nothing can be decided.
+    pub(crate) fn lacks(&self) -> bool {
+        self.leadership.borrow().lack.is_some()
     }
 
     /// Passes leadership on to a voter. It is tried, not promised: see [`Cluster::leadership`].

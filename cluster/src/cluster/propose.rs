@@ -52,8 +52,8 @@ impl Cluster {
         let deadline = Instant::now() + wait;
         let asked = async {
             loop {
-                if let Some(lack) = self.lasting_lack() {
-                    return Err(Error::no_majority(&lack));
+                if let Some(lack) = self.leadership.borrow().lasting_lack() {
+                    return Err(Error::no_majority(lack));
                 }
                 if let Some(index) = self.read_index(deadline).await {
                     self.ledger.view.reach(index).await;

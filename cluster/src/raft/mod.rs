@@ -12,7 +12,7 @@ mod types;
 pub mod fuzz;
 
 pub use self::{
-    engine::{Engine, Role, Standing, WriteError},
+    engine::{Engine, News, Role, Standing, WriteError},
     layout::check_membership,
     network::{Answers, Call, Lane, Peers},
     types::{Payload, Seat},

@@ -196,7 +196,7 @@ pub async fn reached(engine: &Engine, operation: Uuid) -> Option<String> {
 /// What an aim waits for; none where it is reached.
 pub fn waits_for(engine: &Engine, state: &State, aim: &Aim) -> Option<String> {
     if let Aim::Leads(node, term) = aim {
-        let (leadership, name) = (*engine.cluster().leadership().borrow(), name_of(state, *node));
+        let (leadership, name) = (engine.cluster().leadership().borrow().clone(), name_of(state, *node));
         let over = leadership.term > *term || leadership.leader == Some(*node);
         return (!over).then(|| format!("{name} was asked to lead and does not yet: it may lack a part of the log"));
     }

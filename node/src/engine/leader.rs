@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(of(&standing), Some(me), "who votes alone is a majority");
         let since = tokio::time::Instant::now();
         let silent = vec![NodeId(2), NodeId(3)];
-        let lack = Lack { missing: Missing::Majority, answer: 1, voters: 3, silent, since };
+        let lack = Lack { missing: Missing::Majority, answer: 1, voters: 3, silent, since, lasting: false };
         standing.lack = Some(lack.clone());
         assert_eq!(of(&standing), None);
         let told = missing(&engine.cluster().state(), &lack);
