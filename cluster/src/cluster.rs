@@ -219,7 +219,6 @@ impl Cluster {
     #[must_use]
     pub fn status(&self) -> Status {
         let standing = self.engine.standing();
-        let Leadership { term, leader, lack } = self.leadership.borrow().clone();
         let applied = *self.ledger.view.applied().borrow();
         let learners = standing.seats.keys().filter(|seat| !standing.voters.contains(seat)).copied().collect();
         let voteless = {
@@ -235,8 +234,7 @@ impl Cluster {
             peer: self.peer.clone(),
             http: self.config.http.clone(),
             role: if stopped.is_some() { Role::Stopped } else { standing.role },
-            term,
-            leader,
+            leadership: self.leadership.borrow().clone(),
             voters: standing.sure,
             learners,
             voteless,
@@ -248,7 +246,6 @@ impl Cluster {
             session: *self.session.borrow(),
             proposing: self.proposer.depth(),
             matched: standing.matched,
-            lack,
             clock_ahead_ms: *self.ahead.lock(),
             log_ahead: self.clock.log_ahead(),
             disk: *self.disk_room.borrow(),

@@ -44,9 +44,9 @@ fn successor(node: &Cluster) -> Option<NodeId> {
     }
     let (low, silent) = node.pulses.low_disks(SILENT_AFTER);
     let standing = node.engine.standing();
-    let others = || standing.voters.iter().copied().filter(|voter| *voter != node.me());
-    let with_room = || others().filter(|voter| !low.contains(voter) && !silent.contains(voter));
-    (with_room().count() * 2 > standing.voters.len()).then(|| with_room().next()).flatten()
+    let has_room = |voter: NodeId| voter != node.me() && !low.contains(&voter) && !silent.contains(&voter);
+    let with_room = standing.voters.iter().filter(|voter| has_room(**voter)).count();
+    (with_room * 2 > standing.voters.len()).then(|| node.heir(has_room)).flatten()
 }
 
 fn measure(node: &Cluster) {

@@ -30,7 +30,8 @@ pub async fn run(node: Cluster) {
         let (gone, now) = (node.links.gone().borrow().clone(), Instant::now());
         let heard = if leader == Some(me) { standing.heard.clone() } else { node.pulses.heard() };
         let leadership = judge.judge(Observed { standing: &standing, heard: &heard, gone: &gone }, now);
-        log_change(&node, node.leadership.borrow().lack.as_ref(), leadership.lack.as_ref());
+        let before = node.leadership.borrow().lack.clone();
+        log_change(&node, before.as_ref(), leadership.lack.as_ref());
         if let Some(lack) = leadership.lasting_lack() {
             node.proposer.fail_waiting(lack);
         }

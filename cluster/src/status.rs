@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use evener_core::id::{ClusterId, LogIndex, NodeId, Position, SessionId, Term};
+use evener_core::id::{ClusterId, LogIndex, NodeId, Position, SessionId};
 
 pub use crate::{
     disk_reserve::DiskRoom,
-    leadership::{Lack, Missing},
+    leadership::{Lack, Leadership, Missing},
     membership::Voteless,
     raft::Role,
 };
@@ -26,10 +26,8 @@ pub struct Status {
     pub http: String,
     /// Its part in the group.
     pub role: Role,
-    /// The term it knows.
-    pub term: Term,
-    /// Who leads, as far as it knows.
-    pub leader: Option<NodeId>,
+    /// Who leads, in which term, and whether anything can be decided, as far as it knows.
+    pub leadership: Leadership,
     /// Who votes; while that is being changed, whoever does before and after.
     pub voters: Vec<NodeId>,
     /// Who follows the log without a vote.
@@ -52,8 +50,6 @@ pub struct Status {
     pub proposing: usize,
     /// On the leader: how far each other's log is known to reach.
     pub matched: BTreeMap<NodeId, Option<LogIndex>>,
-    /// That nothing can be decided: too few voters answer this node, or no leader does.
-    pub lack: Option<Lack>,
     /// How many milliseconds its wall clock is ahead of the majority's, where that can be told.
     pub clock_ahead_ms: Option<i64>,
     /// How far the log's time is ahead of the majority's clock: what is recorded later stays so far ahead.

@@ -110,7 +110,7 @@ async fn vote(nodes: &[Cluster], voters: usize) {
     until("all vote and have a session", || {
         nodes.iter().all(|node| {
             let status = node.status();
-            status.voters.len() == voters && status.leader.is_some() && status.session.is_some()
+            status.voters.len() == voters && status.leadership.leader.is_some() && status.session.is_some()
         })
     })
     .await;

@@ -38,14 +38,14 @@ async fn a_killed_leader_is_followed_within_a_second() {
 async fn a_killed_follower_loses_its_session_at_once_and_nothing_else_happens() {
     let mut sea = Sea::three(1).await;
     let (lost, leader) = (sea.follower(), sea.leader());
-    let term = sea.node(leader).status().term;
+    let term = sea.node(leader).status().leadership.term;
     sea.kill(lost).await;
     let took = sea.until("its session has ended", |sea| sea.node(leader).state().sessions.len() == 2).await;
     assert!(took < Duration::from_secs(1), "{took:?}");
     let missed = sea.node(leader).missed_since(NodeId(lost)).elapsed();
     assert!(missed <= took, "since its socket closed: {missed:?} of {took:?}");
     sleep(Duration::from_secs(20)).await;
-    assert_eq!((sea.leader(), sea.node(leader).status().term), (leader, term));
+    assert_eq!((sea.leader(), sea.node(leader).status().leadership.term), (leader, term));
 }
 
 /// A process whose own threads are stuck looks alive to its peers.

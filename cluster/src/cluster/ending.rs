@@ -74,7 +74,7 @@ impl Cluster {
         let (mut leadership, mut gone, me) = (self.leadership(), self.links.gone(), self.me());
         let passing = async {
             // Where all end at once, the heir may be gone before it leads.
-            while let Some(heir) = self.heir() {
+            while let Some(heir) = self.heir(|who| who != me) {
                 self.engine.transfer(heir).await;
                 tokio::select! {
                     _ = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me)) => return,

@@ -50,19 +50,16 @@ impl Cluster {
         answer.map(|_| ()).map_err(|error| Error::new(Class::Refused, error.to_string()))
     }
 
-    /// Of the voters that live, other than this node, one that stays if any does, and whose log is known to reach
-    /// farthest.
-    pub(crate) fn heir(&self) -> Option<NodeId> {
-        self.heir_among(|_| true)
-    }
-
-    /// As [`Self::heir`], of those that are meant.
-    pub(crate) fn heir_among(&self, meant: impl Fn(NodeId) -> bool) -> Option<NodeId> {
-        let standing = self.engine.standing();
+    /// Returns who should lead next, of the voters that `may_lead`: one that lives and does not lead, that stays if any
+    /// does, and whose log is known to reach farthest.
+    #[must_use]
+    pub fn heir(&self, may_lead: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let (standing, leader) = (self.engine.standing(), self.leadership.borrow().leader);
         let (state, gone) = (self.ledger.view.state(), self.links.gone().borrow().clone());
-        let live = |node: &&NodeId| **node != self.me() && !gone.contains(node) && state.sessions.contains_key(node);
+        let lives = |node: &NodeId| !gone.contains(node) && state.sessions.contains_key(node);
         let stays = |node: &NodeId| state.sessions.get(node).is_some_and(|session| !session.draining);
-        let rank = |node: &&NodeId| (stays(node), standing.matched.get(node).copied().flatten());
-        standing.voters.iter().filter(|voter| meant(**voter)).filter(live).max_by_key(rank).copied()
+        let rank = |node: &NodeId| (stays(node), standing.matched.get(node).copied().flatten());
+        let others = standing.voters.iter().copied().filter(|node| Some(*node) != leader && may_lead(*node));
+        others.filter(lives).max_by_key(rank)
     }
 }

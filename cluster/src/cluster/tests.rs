@@ -124,7 +124,7 @@ impl World {
     fn leader(&self) -> Option<u64> {
         let leads = |node: &Cluster| node.status().role == Role::Leader;
         let leaders = self.nodes.iter().filter(|(_, node)| leads(node));
-        leaders.max_by_key(|(_, node)| node.status().term).map(|(nth, _)| *nth)
+        leaders.max_by_key(|(_, node)| node.status().leadership.term).map(|(nth, _)| *nth)
     }
 
     async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
@@ -144,7 +144,7 @@ impl World {
         self.until("all have a session, a leader and the right voters", |world| {
             world.nodes.values().all(|node| {
                 let status = node.status();
-                status.session.is_some() && status.leader.is_some() && status.voters.len() == voters
+                status.session.is_some() && status.leadership.leader.is_some() && status.voters.len() == voters
             })
         })
         .await;
@@ -264,7 +264,8 @@ async fn an_idle_cluster_writes_nothing() {
     world.append(1, 1).await.unwrap();
     world.same().await;
     pass(Duration::from_secs(10)).await;
-    let ends = || world.nodes.values().map(|node| (node.status().last, node.status().term)).collect::<Vec<_>>();
+    let ends =
+        || world.nodes.values().map(|node| (node.status().last, node.status().leadership.term)).collect::<Vec<_>>();
     let before = ends();
     pass(Duration::from_secs(60)).await;
     assert_eq!(ends(), before);

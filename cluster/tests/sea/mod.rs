@@ -158,7 +158,7 @@ impl Sea {
         let well = |node: &Cluster| {
             let status = node.status();
             let live = node.state().sessions.get(&node.me()).map(|live| live.session);
-            let led = status.leader.is_some() && status.session.is_some();
+            let led = status.leadership.leader.is_some() && status.session.is_some();
             led && status.voters.len() == voters && live == status.session
         };
         loop {

@@ -15,7 +15,7 @@ use evener_core::{
 use evener_store::events::Query;
 
 use super::{
-    Processor, Room, Segment, SetAside, Used, WantedBy, leader, letters,
+    Processor, Room, Segment, SetAside, Used, WantedBy, letters,
     local::{Engine, Now, OfProcessors, name_of, time_text},
     look::why_unowned,
 };
@@ -84,7 +84,7 @@ pub(super) fn processor(engine: &Engine, name: &str, told: &OfProcessors) -> Res
             segment.state = if lag.events == 0 { "caught-up" } else { "running" }.to_owned();
         }
     }
-    if leader::of(&engine.cluster().status()).is_none() {
+    if engine.cluster().leadership().borrow().deciding_leader().is_none() {
         segments.iter_mut().for_each(without_leader);
     }
     for segment in &mut segments {

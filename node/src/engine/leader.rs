@@ -1,29 +1,24 @@
 //! Who leads, as far as it can be known here. Where nobody does, what a node tells is only what it has applied: it may
 //! be old, and nothing goes on until most of the voters are alive.
 
-use evener_cluster::{Cluster, Status, status::Lack};
-use evener_core::{clocks, id::NodeId, state::State};
+use evener_cluster::{Cluster, Leadership, status::Lack};
+use evener_core::{clocks, state::State};
 
 use super::local::name_of;
 use crate::http::Check;
 
-/// Who leads. One that no majority answers does not, whatever it believes, nor one that does not answer this node.
-pub fn of(standing: &Status) -> Option<NodeId> {
-    standing.leader.filter(|_| standing.lack.is_none())
-}
-
 /// Why nothing can be decided here; none if a leader answers.
 pub fn trouble(cluster: &Cluster) -> Option<String> {
-    // Before the state is looked at, which it asks for.
-    let standing = cluster.status();
-    trouble_of(&standing, &cluster.state())
+    // Taken before the state is locked.
+    let leadership = cluster.leadership().borrow().clone();
+    trouble_of(&leadership, &cluster.state())
 }
 
-/// As [`trouble`], of a node that stands so.
-pub fn trouble_of(standing: &Status, state: &State) -> Option<String> {
-    match &standing.lack {
+/// As [`trouble`], of a node that knows this of who leads.
+pub fn trouble_of(leadership: &Leadership, state: &State) -> Option<String> {
+    match &leadership.lack {
         Some(lack) => Some(missing(state, lack)),
-        None => standing.leader.is_none().then(|| "no leader is known".to_owned()),
+        None => leadership.leader.is_none().then(|| "no leader is known".to_owned()),
     }
 }
 
@@ -66,23 +61,25 @@ mod tests {
     use super::*;
     use crate::engine::tests::alone;
     use evener_cluster::status::Missing;
+    use evener_core::id::NodeId;
 
     #[tokio::test]
     async fn who_has_no_majority_does_not_lead() {
         let engine = alone().await;
-        let mut standing = engine.cluster().status();
-        let me = standing.node;
-        assert_eq!(of(&standing), Some(me), "who votes alone is a majority");
+        let mut leadership = engine.cluster().leadership().borrow().clone();
+        let me = engine.cluster().me();
+        assert_eq!(leadership.deciding_leader(), Some(me), "who votes alone is a majority");
         let since = tokio::time::Instant::now();
         let silent = vec![NodeId(2), NodeId(3)];
         let lack = Lack { missing: Missing::Majority, answer: 1, voters: 3, silent, since, lasting: false };
-        standing.lack = Some(lack.clone());
-        assert_eq!(of(&standing), None);
+        leadership.lack = Some(lack.clone());
+        assert_eq!(leadership.deciding_leader(), None);
         let told = missing(&engine.cluster().state(), &lack);
         assert_eq!(told, "no majority: 1 of 3 voters answers; no answer comes from node 2, node 3");
-        (standing.lack, standing.leader) = (None, Some(NodeId(me.0 + 1)));
-        assert_eq!(of(&standing), Some(NodeId(me.0 + 1)));
-        standing.leader = None;
-        assert_eq!(of(&standing), None);
+        assert_eq!(trouble_of(&leadership, &engine.cluster().state()), Some(told));
+        (leadership.lack, leadership.leader) = (None, Some(NodeId(me.0 + 1)));
+        assert_eq!(leadership.deciding_leader(), Some(NodeId(me.0 + 1)));
+        leadership.leader = None;
+        assert_eq!(leadership.deciding_leader(), None);
     }
 }

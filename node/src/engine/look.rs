@@ -21,8 +21,8 @@ use crate::status::{SegmentsWanted, StatusBoard};
 pub fn status(engine: &Engine) -> Status {
     let (standing, (index, chain)) =
         (engine.cluster().status(), engine.cluster().look(|state, index| (index, state.chain)));
-    let (state, leader) = (engine.cluster().state(), leader::of(&standing));
-    let trouble = leader::trouble_of(&standing, &state);
+    let (state, leader) = (engine.cluster().state(), standing.leadership.deciding_leader());
+    let trouble = leader::trouble_of(&standing.leadership, &state);
     Status {
         trouble,
         clock_ahead_ms: standing.clock_ahead_ms,
@@ -31,7 +31,7 @@ pub fn status(engine: &Engine) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: engine.uptime().as_secs(),
         role: role_word(standing.role, leader.is_some()).to_owned(),
-        term: standing.term.0,
+        term: standing.leadership.term.0,
         leader: leader.map(|leader| name_of(&state, leader)),
         head: standing.head.0,
         applied: standing.applied.0,
@@ -74,11 +74,11 @@ pub async fn cluster(engine: &Engine) -> Cluster {
     let told = engine.told_by(|_, _| true).await;
     let standing = engine.cluster().status();
     let voters = standing.voters.len();
-    let leader = leader::of(&standing);
+    let leader = standing.leadership.deciding_leader();
     let state = engine.cluster().state();
     // Where nobody leads nobody ends the sessions of those that are gone: then whoever answers is alive.
     let answers = |node| node == standing.node || told.contains_key(&node);
-    let silent = |node| standing.lack.as_ref().is_some_and(|lack| lack.silent.contains(&node));
+    let silent = |node| standing.leadership.lack.as_ref().is_some_and(|lack| lack.silent.contains(&node));
     let alive =
         |node: &NodeId| state.sessions.contains_key(node) && !silent(*node) && (leader.is_some() || answers(*node));
     let live = standing.voters.iter().filter(|voter| alive(voter)).count();
@@ -114,7 +114,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
         cluster: standing.cluster.to_string(),
         leader: leader.map(|leader| name_of(&state, leader)),
         head: state.head(ContextId::DEFAULT).0,
-        trouble: leader::trouble_of(&standing, &state),
+        trouble: leader::trouble_of(&standing.leadership, &state),
         voters: voters as u64,
         may_lose: leader.map_or(0, |_| votes::may_lose(voters as u64, live as u64)),
         members: members.collect(),

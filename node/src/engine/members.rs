@@ -2,7 +2,6 @@
 
 use evener_core::{
     command::Change as To,
-    id::NodeId,
     state::{Aim, ChangeKind},
 };
 
@@ -47,10 +46,13 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
     let to = match (first, name) {
         (Some(first), _) => first,
         (None, Some(name)) => member(&engine.cluster().state(), name)?,
-        (None, None) => heir(engine)?,
+        (None, None) => engine
+            .cluster()
+            .heir(|_| true)
+            .ok_or_else(|| ApiError::new(&codes::REFUSED_BY_CLUSTER, "no other voter lives that could lead"))?,
     };
     let name = name_of(&engine.cluster().state(), to);
-    if standing.leader == Some(to) {
+    if standing.leadership.leader == Some(to) {
         return Ok(Done::so(Some(format!("{name} leads already"))));
     }
     if first.is_none() && !standing.voters.contains(&to) {
@@ -73,14 +75,4 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
         engine.cluster().transfer(to).await.map_err(|error| engine.told(error))?;
     }
     Ok(reached(engine, change.operation).await.map_or_else(|| Done::so(Some(format!("{name} leads"))), Done::waiting))
-}
-
-/// Who should lead next: of the voters that live the one that is furthest, as far as this node knows.
-fn heir(engine: &Engine) -> Result<NodeId, ApiError> {
-    let standing = engine.cluster().status();
-    let state = engine.cluster().state();
-    let alive = |node: &&NodeId| Some(**node) != standing.leader && state.sessions.contains_key(node);
-    let furthest = |node: &&NodeId| standing.matched.get(node).copied().flatten();
-    let heir = standing.voters.iter().filter(alive).max_by_key(furthest).copied();
-    heir.ok_or_else(|| ApiError::new(&codes::REFUSED_BY_CLUSTER, "no other voter lives that could lead"))
 }

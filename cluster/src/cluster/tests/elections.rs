@@ -109,10 +109,10 @@ async fn a_broken_link_to_the_leader_is_no_reason_for_an_election() {
     let world = World::founded(1, 3).await;
     let leader = world.leader().unwrap();
     let cut_off = 1 + leader % 3;
-    let term = world.nodes[&leader].status().term;
+    let term = world.nodes[&leader].status().leadership.term;
     world.net.partition(&[&format!("n{leader}")], &[&format!("n{cut_off}")]);
     pass(Duration::from_secs(30)).await;
-    assert_eq!((world.leader(), world.nodes[&leader].status().term), (Some(leader), term));
+    assert_eq!((world.leader(), world.nodes[&leader].status().leadership.term), (Some(leader), term));
 }
 
 /// It believes in its leader, which does not answer. What cannot have been sent is refused at once; what was sent
@@ -136,11 +136,11 @@ async fn a_follower_that_is_left_alone_says_so_at_once() {
             let asked = world.nodes[&alone].barrier().await.unwrap_err();
             assert_eq!(asked.class, Class::Overloaded, "{asked}");
         }
-        let told = world.nodes[&alone].status().lack.unwrap();
+        let told = world.nodes[&alone].status().leadership.lack.unwrap();
         assert_eq!((told.answer, told.voters), (1, 3));
         assert_eq!(told.silent, others.iter().map(|nth| NodeId(*nth)).collect::<Vec<_>>());
         world.net.heal();
-        world.until("it is led again", |world| world.nodes[&alone].status().lack.is_none()).await;
+        world.until("it is led again", |world| world.nodes[&alone].status().leadership.lack.is_none()).await;
         world.append(alone, 9).await.unwrap();
     }
 }
