@@ -283,8 +283,7 @@ impl Cluster {
 
     /// What people call a member.
     pub(crate) fn name_of(&self, who: NodeId) -> String {
-        let name = self.ledger.view.state().members.get(&who).map(|member| member.name.clone());
-        name.unwrap_or_else(|| format!("node {who}"))
+        self.ledger.view.state().name_of(who)
     }
 
     /// What people call these members.

@@ -5,6 +5,7 @@
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
+    format,
     string::String,
     vec::Vec,
 };
@@ -217,6 +218,12 @@ impl State {
     #[must_use]
     pub fn processor(&self, name: &str) -> Option<&Processor> {
         self.processors.get(self.names.get(name)?)
+    }
+
+    /// Returns what people call a member, or a node that is none.
+    #[must_use]
+    pub fn name_of(&self, node: NodeId) -> String {
+        self.members.get(&node).map_or_else(|| format!("node {node}"), |member| member.name.clone())
     }
 
     /// The member with this name.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Change, Operation, OperationState, What, change_log, letters,
-    local::{ANSWER_WAIT, Engine, name_of},
+    local::{ANSWER_WAIT, Engine},
     members,
 };
 use crate::{codes, error::ApiError};
@@ -196,7 +196,7 @@ pub async fn reached(engine: &Engine, operation: Uuid) -> Option<String> {
 /// What an aim waits for; none where it is reached.
 pub fn waits_for(engine: &Engine, state: &State, aim: &Aim) -> Option<String> {
     if let Aim::Leads(node, term) = aim {
-        let (leadership, name) = (engine.cluster().leadership().borrow().clone(), name_of(state, *node));
+        let (leadership, name) = (engine.cluster().leadership().borrow().clone(), state.name_of(*node));
         let over = leadership.term > *term || leadership.leader == Some(*node);
         return (!over).then(|| format!("{name} was asked to lead and does not yet: it may lack a part of the log"));
     }
@@ -204,11 +204,11 @@ pub fn waits_for(engine: &Engine, state: &State, aim: &Aim) -> Option<String> {
         Aim::Rests(id, segment) => {
             let share = state.processors.get(id).and_then(|processor| processor.segments.get(segment));
             let owner = share.and_then(|share| share.claim.owner);
-            let owner = owner.map_or_else(|| "its owner".to_owned(), |owner| name_of(state, owner));
+            let owner = owner.map_or_else(|| "its owner".to_owned(), |owner| state.name_of(owner));
             format!("{owner} first finishes what it handles there")
         }
         Aim::Joined(peer) => members::how_to_join(engine, peer),
-        Aim::Left(node) => format!("{} hands over what it has, then leaves and ends", name_of(state, *node)),
+        Aim::Left(node) => format!("{} hands over what it has, then leaves and ends", state.name_of(*node)),
         Aim::Leads(..) => unreachable!("it was answered above"),
     })
 }

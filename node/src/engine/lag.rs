@@ -16,7 +16,7 @@ use evener_store::events::Query;
 
 use super::{
     Processor, Room, Segment, SetAside, Used, WantedBy, letters,
-    local::{Engine, Now, OfProcessors, name_of, time_text},
+    local::{Engine, Now, OfProcessors, time_text},
     look::why_unowned,
 };
 use crate::{
@@ -153,7 +153,7 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share, now: 
     let mut segment = Segment {
         id: share.segment.id,
         mask: share.segment.mask,
-        owner: share.claim.owner.map(|owner| name_of(state, owner)),
+        owner: share.claim.owner.map(|owner| state.name_of(owner)),
         epoch: share.claim.epoch.0,
         token: share.token.low().0,
         ..Segment::default()
@@ -193,7 +193,7 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share, now: 
 /// The node that an operator bound it to, and why.
 fn tell_pin(segment: &mut Segment, state: &State, processor: &processor::Processor, share: &Share) {
     let Some(pin) = &share.claim.pin else { return };
-    let (node, name) = (name_of(state, pin.node), &processor.definition.name);
+    let (node, name) = (state.name_of(pin.node), &processor.definition.name);
     let why = pin.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     segment.reason = Some(format!("an operator bound it to {node}{why}, until `evener processor unpin {name}`"));
     segment.pinned = Some(node);
@@ -245,7 +245,7 @@ fn near_limit(state: &State, processor: &processor::Processor, share: &Share) ->
 fn moving(state: &State, motion: &Motion) -> Option<String> {
     match motion {
         Motion::Rest => None,
-        Motion::To(node) => Some(format!("it goes to {} once what is being handled is done", name_of(state, *node))),
+        Motion::To(node) => Some(format!("it goes to {} once what is being handled is done", state.name_of(*node))),
         Motion::Release => Some("it is given up once what is being handled is done".to_owned()),
     }
 }

@@ -4,7 +4,6 @@
 use evener_cluster::{Cluster, Leadership, status::Lack};
 use evener_core::{clocks, state::State};
 
-use super::local::name_of;
 use crate::http::Check;
 
 /// Why nothing can be decided here; none if a leader answers.
@@ -49,7 +48,7 @@ pub fn clock_words(clock_ahead_ms: Option<i64>, log_ahead_ms: u64) -> Option<Str
 
 /// Why nothing can be decided, with the names of those that are missing.
 pub fn missing(state: &State, lack: &Lack) -> String {
-    let silent: Vec<String> = lack.silent.iter().map(|voter| name_of(state, *voter)).collect();
+    let silent: Vec<String> = lack.silent.iter().map(|voter| state.name_of(*voter)).collect();
     match &silent[..] {
         [] => lack.describe(),
         silent => format!("{}; no answer comes from {}", lack.describe(), silent.join(", ")),

@@ -10,7 +10,7 @@ use evener_core::{
 
 use super::{
     DeadLetter, Letter, What,
-    local::{Engine, Now, name_of},
+    local::{Engine, Now},
 };
 use crate::{codes, error::ApiError};
 
@@ -36,7 +36,7 @@ pub fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
             .collect(),
         cause: aside.cause.clone(),
         retry_at: aside.due().map(|due| now.due_text(due)),
-        lent_to: aside.loan.map(|loan| name_of(&state, loan.node)),
+        lent_to: aside.loan.map(|loan| state.name_of(loan.node)),
         segment: processor.share_of(hash::sequence(key.name.as_bytes())).map(|(id, _)| id.0),
     });
     Ok(letters.collect())

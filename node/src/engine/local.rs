@@ -289,11 +289,6 @@ impl Now {
     }
 }
 
-/// What people call a member.
-pub(super) fn name_of(state: &State, node: NodeId) -> String {
-    state.members.get(&node).map_or_else(|| format!("node {node}"), |member| member.name.clone())
-}
-
 /// A time of the log as people read it: RFC 3339.
 pub fn time_text(time: Timestamp) -> String {
     let millis = i64::try_from(time.0).unwrap_or(i64::MAX);

@@ -12,7 +12,7 @@ use evener_core::{
 
 use super::{
     Cluster, Disk, Member, StateHash, Status, Unowned, leader,
-    local::{Engine, name_of, time_text},
+    local::{Engine, time_text},
     votes,
 };
 use crate::status::{SegmentsWanted, StatusBoard};
@@ -32,7 +32,7 @@ pub fn status(engine: &Engine) -> Status {
         uptime_s: engine.uptime().as_secs(),
         role: role_word(standing.role, leader.is_some()).to_owned(),
         term: standing.leadership.term.0,
-        leader: leader.map(|leader| name_of(&state, leader)),
+        leader: leader.map(|leader| state.name_of(leader)),
         head: standing.head.0,
         applied: standing.applied.0,
         durable: standing.durable.map_or(0, |index| index.0),
@@ -112,7 +112,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
     });
     Cluster {
         cluster: standing.cluster.to_string(),
-        leader: leader.map(|leader| name_of(&state, leader)),
+        leader: leader.map(|leader| state.name_of(leader)),
         head: state.head(ContextId::DEFAULT).0,
         trouble: leader::trouble_of(&standing.leadership, &state),
         voters: voters as u64,
@@ -157,7 +157,7 @@ pub fn why_unowned(state: &State, processor: &Processor, share: &Share) -> Strin
 fn why_barred(state: &State, bars: &[&Bar]) -> String {
     let mut causes = BTreeMap::<BarCause, Vec<String>>::new();
     for bar in bars {
-        causes.entry(bar.cause).or_default().push(name_of(state, bar.node));
+        causes.entry(bar.cause).or_default().push(state.name_of(bar.node));
     }
     let why = causes.into_iter().map(|(cause, nodes)| {
         let nodes = nodes.join(", ");
@@ -185,7 +185,7 @@ mod tests {
         let (first, later) = (1_000, 2_000);
         let unable = why(&[bar(1, BarCause::Unable, later), bar(2, BarCause::Unable, first)]);
         let until = time_text(Timestamp(first));
-        let nodes = [1, 2].map(|node| name_of(&State::default(), NodeId(node))).join(", ");
+        let nodes = [1, 2].map(|node| State::default().name_of(NodeId(node))).join(", ");
         assert_eq!(unable, format!("its handler could not be asked on {nodes}; it may return from {until} on"));
         let both = why(&[bar(1, BarCause::Unable, first), bar(2, BarCause::Released, later)]);
         assert!(both.starts_with("it was released from ") && both.contains("; its handler could not be asked on "));

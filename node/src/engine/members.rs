@@ -8,7 +8,7 @@ use evener_core::{
 use super::{
     Change,
     change::{Done, aim_of, decide, first_node, member, perform, reached, repeated},
-    local::{Engine, name_of},
+    local::Engine,
     votes,
 };
 use crate::{codes, error::ApiError};
@@ -51,7 +51,7 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
             .heir(|_| true)
             .ok_or_else(|| ApiError::new(&codes::REFUSED_BY_CLUSTER, "no other voter lives that could lead"))?,
     };
-    let name = name_of(&engine.cluster().state(), to);
+    let name = engine.cluster().state().name_of(to);
     if standing.leadership.leader == Some(to) {
         return Ok(Done::so(Some(format!("{name} leads already"))));
     }
@@ -69,7 +69,7 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
         decide(engine, lead, change).await?;
     }
     let decided = first_node(&engine.cluster().state(), change, ChangeKind::Lead, None).unwrap_or(to);
-    let name = name_of(&engine.cluster().state(), decided);
+    let name = engine.cluster().state().name_of(decided);
     // Told twice it may be that one has led since, and that it was another.
     if let Some(Aim::Leads(to, _)) = aim_of(engine, change.operation).filter(|_| !change.dry_run) {
         engine.cluster().transfer(to).await.map_err(|error| engine.told(error))?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Note, Operation, OperationFilter, OperationState, Subject, Verb,
     change::waits_for,
-    local::{Engine, name_of, time_text},
+    local::{Engine, time_text},
 };
 use crate::{codes, error::ApiError, settings};
 
@@ -82,7 +82,7 @@ fn matches(state: &State, known: &state::Operation, filter: &OperationFilter) ->
     let subject = &known.subject;
     let node = |name: &String| {
         let called = subject.member.as_ref() == Some(name) || subject.address.as_ref() == Some(name);
-        called || subject.node.is_some_and(|node| name_of(state, node) == *name)
+        called || subject.node.is_some_and(|node| state.name_of(node) == *name)
     };
     filter.processor.as_ref().is_none_or(|name| subject.processor.as_ref() == Some(name))
         && filter.kind.as_ref().is_none_or(|kind| word(known.kind) == kind)
@@ -124,7 +124,7 @@ fn subject(state: &State, of: &state::Subject) -> Subject {
         position: of.position.map(|position| position.0),
         sequence: of.sequence.as_ref().map(|sequence| sequence.name.clone()),
         component: component.filter(|component| *component != 0),
-        node: of.member.clone().or_else(|| of.node.map(|node| name_of(state, node))),
+        node: of.member.clone().or_else(|| of.node.map(|node| state.name_of(node))),
         node_id: of.node.map(|node| node.0),
         address: of.address.clone(),
     }

@@ -6,7 +6,6 @@
 use evener_cluster::{Cluster, Status, Voteless};
 use evener_core::{id::NodeId, state::State};
 
-use super::local::name_of;
 use crate::http::Check;
 
 /// Whether a member without a vote does its work all the same, or is about to be promoted.
@@ -35,7 +34,7 @@ pub fn why(voteless: Voteless) -> &'static str {
 /// What hangs on a voter that is alone.
 fn stake(standing: &Status, state: &State) -> String {
     match standing.voters[..] {
-        [only] => format!("; only {} votes, and the cluster stops when it does", name_of(state, only)),
+        [only] => format!("; only {} votes, and the cluster stops when it does", state.name_of(only)),
         _ => String::new(),
     }
 }
