@@ -71,6 +71,12 @@ pub struct Raft {
 }
 
 impl Raft {
+    /// The clocks that follow from how often the leader shows that it lives, and from how long it is waited for.
+    #[must_use]
+    pub const fn new(heartbeat: Duration, election: Duration) -> Self {
+        Self { heartbeat, election_min: election, election_max: Duration::from_millis(election.as_millis() as u64 * 2) }
+    }
+
     /// How long a voter has not heard of the leader before it compares with the others, see `crate::pulse`. A
     /// successor must lead and renew sessions before their owners stop, which is two thirds of a lease after the last
     /// renewal.
@@ -84,11 +90,7 @@ impl Default for Raft {
     /// Wide enough for two shared cores and a shared disk. A lost leader is noticed by its closed socket, and a silent
     /// one by a majority that compares what it hears, both before these clocks.
     fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(200),
-            election_min: Duration::from_millis(1_000),
-            election_max: Duration::from_millis(2_000),
-        }
+        Self::new(Duration::from_millis(250), Duration::from_secs(1))
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::Path, sync::Arc};
 
 use evener_cluster::{
     Config,
+    config::Raft,
     transport::{Clock, SystemClock, TcpTransport, Transport},
 };
 use evener_core::{coordinator::Bounds, id::ClusterId, name};
@@ -256,9 +257,7 @@ pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, 
     config.capabilities = embedded.iter().map(capability).collect::<BTreeMap<_, _>>();
     config.seed = seed;
     config.draw = Uuid::from_u64_pair(seed, seed.rotate_left(32) ^ DRAW);
-    config.raft.heartbeat = settings.heartbeat;
-    config.raft.election_min = settings.election;
-    config.raft.election_max = settings.election * 2;
+    config.raft = Raft::new(settings.heartbeat, settings.election);
     config.lease = settings.lease;
     config.describe = crate::words::why;
     if let Some(size) = settings.chunk_bytes {
@@ -311,6 +310,13 @@ mod tests {
         fn key(&self) -> Option<std::borrow::Cow<'_, str>> {
             None
         }
+    }
+
+    #[test]
+    fn a_default_of_the_cluster_is_that_of_the_setting() {
+        let (set, own) = (config(&Settings::default(), true, String::new(), 0, &[]), Config::new("n", "l"));
+        assert_eq!((set.raft, set.lease, set.disk_reserve), (own.raft, own.lease, own.disk_reserve));
+        assert_eq!(set.journal, own.journal);
     }
 
     #[test]
