@@ -1,5 +1,5 @@
-//! What a node does as the leader, and what a voter does when the leader is gone. The leader counts the leases, lets the
-//! Raft group follow the members, and raises the feature level.
+//! What a node does as the leader, and what a voter does when the leader is gone. The leader counts the leases, lets
+//! the Raft group follow the members, and raises the feature level.
 
 use std::time::Duration;
 

@@ -1,10 +1,20 @@
 //! Who leads, and whether anything can be decided, as far as this node can tell: a majority of the voters answers it,
-//! and one of them leads. Raft's leader leads on without a majority, and a follower that is cut off believes in its leader: what they
-//! propose then is neither done nor undone, and whoever asked for it waits. It is better to say so and to begin
-//! nothing. This is the one rule for that: proposals, reads, health, status and the page all follow it. It is judged by
-//! one task, which publishes one [`Leadership`].
+//! and one of them leads. Raft's leader leads on without a majority, and a follower that is cut off believes in its
+//! leader: what they propose then is neither done nor undone, and whoever asked for it waits. It is better to say so
+//! and to begin nothing. This is the one rule for that: proposals, reads, sessions, health, status and the page all
+//! follow it. One task judges it and publishes one [`Leadership`].
 //!
-//! No safety hangs on this, only how soon an answer comes: what is decided is decided by Raft alone.
+//! | what | when | why then |
+//! |---|---|---|
+//! | voters compare how long the leader is silent | 1.5 `election_min` | a successor must renew sessions in time |
+//! | the leader renews no session | no quorum for a third of `lease` | a successor may be counting leases already |
+//! | a voter does not answer | silent for `election_max` | a slow machine answers by then |
+//! | a majority or a leader is missing, for good | missing for `election_max` | whoever waits is told so |
+//! | there is no leader | none answers for 1.5 `election_max` | an election takes its time |
+//!
+//! No safety hangs on this, only how soon an answer comes: what is decided is decided by Raft alone. The second line is
+//! the exception: it keeps two sessions' handlers apart, see `crate::sessions`, so it depends on the lease alone and is
+//! asked of Raft when a session is to be renewed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,8 +38,8 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Returns the leader if it can decide: one that no majority answers cannot, whatever it believes, nor one that does
-    /// not answer this node.
+    /// Returns the leader if it can decide: one that no majority answers cannot, whatever it believes, nor one that
+    /// does not answer this node.
     #[must_use]
     pub fn deciding_leader(&self) -> Option<NodeId> {
         self.leader.filter(|_| self.lack.is_none())
