@@ -1,16 +1,20 @@
 //! Many nodes, one log.
 //!
-//! Read in this order: the mouths (`transport`) and what goes over them (`message`, `handshake`, `link`, `links`);
-//! consensus (`raft`, the only folder that knows openraft); what is applied, where a start begins and under whose
-//! time (`view`, `recovery`, `log_clock`); how commands get into the log (`proposal`, `proposer`); how a node becomes
-//! a member (`join`, `gate`), keeps its session (`session_task`, `sessions`), and what only the leader does
-//! (`leader_duties`, `leadership`, `membership`). A [`Cluster`] is all of it together, for one node; `start` makes it.
-
-pub mod config;
-pub mod error;
-pub mod status;
+//! Read in this order; each module needs only what stands above it. What replaces the world in tests and what a node
+//! is told (`transport`, `config`); how two nodes talk (`message`, `handshake`, `link`); what is applied and where a
+//! start begins (`view`, `recovery`, `log_clock`); consensus (`raft`, the only folder that knows openraft); what a
+//! node knows of leadership, members, sessions, disks and the others (`leadership` to `pulse`); its connections to
+//! them (`links`); how commands get into the log (`proposal`, `proposer`). A [`Cluster`] is all of it together, for
+//! one node. On it stand what it does for its peers (`peer_service`), how it becomes a member (`join`), the tasks that
+//! run as long as it does (`session_task` to `clock_watch`), and `start`, which starts them.
 
 pub mod transport;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod sim_wire;
+
+pub mod config;
+mod dice;
 
 pub mod message;
 
@@ -18,47 +22,46 @@ pub mod handshake;
 
 pub mod link;
 
-#[cfg(any(test, feature = "testing"))]
-pub mod sim_wire;
+mod view;
 
-mod links;
-mod messages;
-mod peer_service;
+mod gate;
+mod log_clock;
+mod recovery;
 
 mod raft;
 
-mod recovery;
-mod searches;
-mod view;
+mod leadership;
+mod membership;
 
-mod clock_watch;
-mod log_clock;
+pub mod error;
+mod messages;
+mod searches;
+mod sessions;
+
+mod disk_reserve;
+mod pulse;
+pub mod status;
+
+mod links;
 
 mod proposal;
 mod proposer;
-mod pulse;
-mod pulse_task;
-
-mod disk_reserve;
-mod disk_task;
-
-mod dice;
-mod gate;
-mod join;
-
-mod session_task;
-mod sessions;
-
-mod leader_duties;
-mod leadership;
-mod leadership_task;
-mod membership;
-
-mod peer_events;
-
-mod start;
 
 mod cluster;
+
+mod join;
+mod peer_service;
+
+mod disk_task;
+mod leader_duties;
+mod leadership_task;
+mod peer_events;
+mod pulse_task;
+mod session_task;
+
+mod clock_watch;
+
+mod start;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
