@@ -2,9 +2,8 @@
 //! the right that each loan gives.
 
 use alloc::{collections::BTreeMap, vec::Vec};
-use core::mem;
 
-use super::{Bounds, Effect, Room, Table, WorkerId};
+use super::{Bounds, Effect, Table, WorkerId, outbox::Outbox};
 use crate::{
     command::{LetterMove, Right},
     letter::SequenceKey,
@@ -18,12 +17,8 @@ pub(super) struct Loans {
     pub worker: Option<WorkerId>,
     /// It died: another one is made then.
     pub rests: Option<Moment>,
-    /// Its last report that came, was sent, was judged.
-    reported: u64,
-    sent: Option<u64>,
-    settled: u64,
-    letters: Vec<LetterMove>,
-    sent_letters: Vec<LetterMove>,
+    /// What it reported and the log has not acknowledged.
+    pub outbox: Outbox,
     /// What it was told, as of which judged report.
     aside: (u64, BTreeMap<SequenceKey, Waits>),
     /// The node leaves: the worker was told to end, ...
@@ -43,14 +38,14 @@ impl Loans {
         effects: &mut Vec<Effect<T>>,
     ) {
         match self.worker {
-            None if lent.is_empty() || self.rests.is_some() || !self.is_told() || table.draining => {}
-            Some(worker) if lent.is_empty() && self.is_told() => {
+            None if lent.is_empty() || self.rests.is_some() || !self.outbox.is_acknowledged() || table.draining => {}
+            Some(worker) if lent.is_empty() && self.outbox.is_acknowledged() => {
                 *self = Self::default();
                 effects.push(Effect::Stop(worker));
             }
-            Some(worker) if self.aside != (self.settled, lent.clone()) => {
-                self.aside = (self.settled, lent.clone());
-                effects.push(Effect::Aside(worker, self.settled, lent));
+            Some(worker) if self.aside != (self.outbox.settled(), lent.clone()) => {
+                self.aside = (self.outbox.settled(), lent.clone());
+                effects.push(Effect::Aside(worker, self.outbox.settled(), lent));
             }
             Some(_) => {}
             None => {
@@ -68,17 +63,8 @@ impl Loans {
 
     /// Its worker reports.
     pub fn reported(&mut self, report: Report) {
-        self.reported = report.number;
-        self.letters.extend(report.letters);
         self.drained |= report.drained;
-        if self.sent.is_none() {
-            self.settle(self.settled);
-        }
-    }
-
-    /// The log has judged all up to this report. Those since then that have no letters are nothing for it to judge.
-    fn settle(&mut self, judged: u64) {
-        self.settled = if self.letters.is_empty() { self.reported } else { judged };
+        self.outbox.receive(report);
     }
 
     /// Its worker died.
@@ -86,41 +72,16 @@ impl Loans {
         (self.worker, self.rests) = (None, Some(until));
     }
 
+    /// The session is lost: nothing of it holds, and only the answer to what is in flight is still to come.
+    pub fn lose(&mut self) {
+        let mut outbox = core::mem::take(&mut self.outbox);
+        outbox.abandon();
+        *self = Self { outbox, ..Self::default() };
+    }
+
     /// Whether a rest is over.
     pub fn recovers(&mut self, now: Moment) -> bool {
         self.rests.take_if(|until| *until <= now).is_some()
-    }
-
-    /// Whether there is something to tell the log.
-    pub const fn has_worked(&self) -> bool {
-        !self.letters.is_empty()
-    }
-
-    /// Sends what there is to tell, as far as there is room.
-    pub fn send(&mut self, room: &mut Room, letters: &mut Vec<LetterMove>) {
-        let mut left = mem::take(&mut self.letters).into();
-        let all = room.fill(&mut left, &mut self.sent_letters);
-        // While a part is left nothing new counts as judged.
-        self.sent = Some(if all { self.reported } else { self.settled });
-        self.letters = left.into();
-        letters.extend(self.sent_letters.iter().cloned());
-    }
-
-    /// What was sent is judged.
-    pub fn acknowledged(&mut self) {
-        if let Some(sent) = self.sent.take() {
-            self.settle(sent);
-        }
-        self.sent_letters.clear();
-    }
-
-    /// What was sent may not have come: it is told again, before what came since.
-    pub fn take_back(&mut self) {
-        self.sent = None;
-        let letters = mem::take(&mut self.letters);
-        self.letters = mem::take(&mut self.sent_letters);
-        self.letters.extend(letters);
-        self.settle(self.settled);
     }
 
     /// The node leaves: what it has is given back, once nothing of that runs.
@@ -135,17 +96,12 @@ impl Loans {
                 effects.push(Effect::Drain(worker));
             }
             Some(_) if !self.drained => {}
-            _ if !self.is_told() => {}
+            _ if !self.outbox.is_acknowledged() => {}
             _ => {
                 let back =
                     |(right, sequence): (_, &SequenceKey)| LetterMove::Return { right, sequence: sequence.clone() };
-                self.letters.extend(lent.map(back));
+                self.outbox.add_letters(lent.map(back));
             }
         }
-    }
-
-    /// Whether the log knows all that it can know.
-    const fn is_told(&self) -> bool {
-        self.letters.is_empty() && self.sent.is_none() && self.settled == self.reported
     }
 }

@@ -14,6 +14,7 @@
 
 mod lane;
 mod loans;
+mod outbox;
 mod room;
 mod table;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use self::{
 use self::{
     lane::{Lane, Phase},
     loans::Loans,
+    outbox::Outbox,
     room::Room,
 };
 use crate::{
@@ -191,7 +193,6 @@ pub struct Coordinator {
     /// Workers made so far.
     lives: u64,
     reading: bool,
-    telling: bool,
     /// Since when something foreign waits to be told.
     foreign_since: Option<Moment>,
     /// The segment that the next progress begins with: the first one for which there was no room in the last.
@@ -213,7 +214,6 @@ impl Coordinator {
             loans: Loans::default(),
             lives: 0,
             reading: false,
-            telling: false,
             foreign_since: None,
             told_next: None,
             due: BTreeMap::new(),
@@ -258,7 +258,14 @@ impl Coordinator {
     /// to wait for. Events that paused workers hold, or wait with, are the next owner's.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        !self.telling && self.lanes.values().all(Lane::is_settled) && !self.loans.has_worked()
+        let lent = !self.loans.outbox.has_letters();
+        !self.is_in_flight() && self.lanes.values().all(Lane::is_settled) && lent
+    }
+
+    /// Whether a progress awaits its answer. The outbox of the loans takes part in each, if only with nothing, and
+    /// outlives sessions: so what is in flight is known there, and nowhere else.
+    const fn is_in_flight(&self) -> bool {
+        self.loans.outbox.is_in_flight()
     }
 
     /// Its workers.
@@ -326,10 +333,10 @@ impl Coordinator {
         }
         for (id, lane) in &mut self.lanes {
             let mut set = sets.remove(id).unwrap_or_default();
-            for (sequence, position) in lane.refused_sequences() {
+            for (sequence, position) in lane.outbox.refused_sequences() {
                 set.entry(sequence).or_insert(Waits::of_nobody(position));
             }
-            if set == lane.aside && lane.settled == lane.told_aside {
+            if set == lane.aside && lane.outbox.settled() == lane.told_aside {
                 continue;
             }
             if lane.worker.is_none() && !set.is_empty() && lane.phase == Phase::Owned {
@@ -337,8 +344,8 @@ impl Coordinator {
                 lane.start(now, self.lives, table, self.bounds, effects);
             }
             if let Some(worker) = lane.worker {
-                effects.push(Effect::Aside(worker, lane.settled, set.clone()));
-                lane.told_aside = lane.settled;
+                effects.push(Effect::Aside(worker, lane.outbox.settled(), set.clone()));
+                lane.told_aside = lane.outbox.settled();
                 lane.aside = set;
             }
         }
@@ -348,7 +355,7 @@ impl Coordinator {
     fn lose<T>(&mut self, effects: &mut Vec<Effect<T>>) {
         effects.extend(self.workers().map(Effect::Stop));
         self.lanes.clear();
-        self.loans = Loans::default();
+        self.loans.lose();
         self.table = None;
         self.foreign_since = None;
     }
@@ -364,7 +371,7 @@ impl Coordinator {
             woken |= lane.recovers(now);
             let until = match lane.phase {
                 Phase::Resting(until, _) => Some(until),
-                _ => lane.linger(now, self.bounds.linger, effects).or(lane.refused_until()),
+                _ => lane.linger(now, self.bounds.linger, effects).or(lane.outbox.refusal().map(|(_, until)| until)),
             };
             let until = until.filter(|until| *until > now);
             next = until.into_iter().chain(next).min();
@@ -441,23 +448,25 @@ impl Coordinator {
 
     /// The log has judged what was told.
     fn told<T>(&mut self, now: Moment, answer: Result<Vec<Stale>, ()>, effects: &mut Vec<Effect<T>>) {
-        self.telling = false;
         let Ok(stale) = answer else {
-            self.lanes.values_mut().for_each(|lane| lane.take_back(now));
-            self.loans.take_back();
-            return;
+            self.outboxes().for_each(|outbox| outbox.take_back(now));
+            return self.tell_asides(now, effects);
         };
         // Anything else that was refused is refused because the log knows better by now: the table says so.
         for Stale { segment, why, .. } in stale {
             let (Some(segment), Why::Limit(limit)) = (segment, why) else { continue };
             let low = self.table.as_ref().and_then(|table| table.mine.get(&segment)).map(|mine| mine.token.low());
             if let (Some(lane), Some(low)) = (self.lanes.get_mut(&segment), low) {
-                lane.refused(now, self.bounds.rest, limit, low);
+                lane.outbox.refuse(now, self.bounds.rest, limit, low);
             }
         }
-        self.lanes.values_mut().for_each(Lane::acknowledged);
-        self.loans.acknowledged();
+        self.outboxes().for_each(Outbox::acknowledge);
         self.tell_asides(now, effects);
+    }
+
+    /// All outboxes: what takes part in each progress.
+    fn outboxes(&mut self) -> impl Iterator<Item = &mut Outbox> {
+        self.lanes.values_mut().map(|lane| &mut lane.outbox).chain([&mut self.loans.outbox])
     }
 
     fn handed_over(&mut self, now: Moment, segment: SegmentId, answer: Result<(), ()>) {
@@ -471,18 +480,18 @@ impl Coordinator {
     /// Moves on what must leave: drains, waits, passes on, or puts off.
     fn hand_over<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
-        let mut stayed = false;
+        let (in_flight, mut stayed) = (self.is_in_flight(), false);
         for (id, lane) in &mut self.lanes {
             let Some(mine) = table.mine.get(id) else { continue };
             let to = match mine.motion {
                 Motion::Rest => {
-                    stayed |= !self.telling && lane.stay(effects);
+                    stayed |= !in_flight && lane.stay(effects);
                     continue;
                 }
                 Motion::To(node) => Some(node),
                 Motion::Release => None,
             };
-            let Some(next) = lane.leave(now, self.bounds, table.draining, self.telling, effects) else { continue };
+            let Some(next) = lane.leave(now, self.bounds, table.draining, in_flight, effects) else { continue };
             effects.push(Effect::HandOver { segment: *id, epoch: lane.epoch, next, to });
         }
         if stayed {
@@ -503,10 +512,11 @@ impl Coordinator {
     /// Tells the log what moved, if something did and it may be told now.
     fn tell<T>(&mut self, now: Moment, tick: bool, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
-        if self.telling {
+        if self.is_in_flight() {
             return;
         }
-        let worked = self.loans.has_worked() || self.lanes.values().any(|lane| lane.has_worked(now));
+        let worked =
+            self.loans.outbox.has_letters() || self.lanes.values().any(|lane| lane.outbox.has_something_to_send(now));
         let behind = self.lanes.values().map(Lane::untold).max().unwrap_or_default();
         if !worked && behind == 0 {
             (self.foreign_since, self.told_next) = (None, None);
@@ -522,7 +532,6 @@ impl Coordinator {
             return effects.push(Effect::WantTick);
         }
         self.foreign_since = None;
-        self.telling = true;
         let as_of = table.as_of;
         let progress = self.progress(now);
         effects.push(Effect::Tell { as_of, progress });
@@ -546,16 +555,16 @@ impl Coordinator {
             }
             let letters = progress.letters.len();
             let next = lane.send(now, &mut own, &mut progress.letters);
-            if lane.has_letters() {
+            if lane.outbox.has_letters() {
                 left.get_or_insert(*id);
             }
-            let moved = next != lane.durable || progress.letters.len() > letters;
+            let moved = next != lane.outbox.acknowledged_position() || progress.letters.len() > letters;
             if Some(next) != scanned && (names_all || moved) {
                 progress.tokens.push(TokenMove { segment: *id, epoch: lane.epoch, next });
             }
         }
         self.told_next = left;
-        self.loans.send(&mut lent, &mut progress.letters);
+        self.loans.outbox.send(now, Position(0), &mut lent, &mut progress.letters);
         debug_assert!(progress.bytes() <= self.bounds.progress_bytes_max(), "every part is bounded");
         progress
     }
