@@ -5,7 +5,7 @@ use std::{string::String, vec::Vec};
 use uuid::Uuid;
 
 use crate::{
-    append::{Appended, Checked, Expected, History, Refusal, Request},
+    append::{Appended, Expected, History, Refusal, Request},
     criteria::Criterion,
     event::Event,
     id::{ContextId, Position, Revision},
@@ -94,15 +94,5 @@ impl History for NaiveHistory {
 
     fn event_at(&self, _: ContextId, position: Position) -> Option<Event> {
         self.0.get(usize::try_from(position.0).ok()?).cloned()
-    }
-}
-
-/// What a checked request comes to, where nothing else was appended in between.
-#[must_use]
-pub fn answer_of(checked: Checked) -> Option<Result<Appended, Refusal>> {
-    match checked {
-        Checked::Passed(_) => None,
-        Checked::Answered(appended) => Some(Ok(appended)),
-        Checked::Refused(refusal) => Some(Err(refusal)),
     }
 }

@@ -1,6 +1,6 @@
 //! A processor: a named consumer with its own progress, cut into segments.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String};
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -244,12 +244,6 @@ impl Processor {
         let sequences = self.set_aside.len() as u64;
         let of = |used, max: u32| Fullness { used, max: u64::from(max) };
         (of(letters, limits.letters_max), of(sequences, limits.sequences_max))
-    }
-
-    /// Its segments' ids, in order.
-    #[must_use]
-    pub fn segment_ids(&self) -> Vec<SegmentId> {
-        self.segments.keys().copied().collect()
     }
 }
 

@@ -18,9 +18,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{id::Position, segment::Segment};
 
-/// Places above `next` that one item remembers as done. A sequence that runs further ahead than that waits.
-pub const PLACES_DONE_MAX: usize = 64;
-
 /// Items that are disjoint and cover the segment together; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token(Vec<Item>);
@@ -32,11 +29,13 @@ pub struct Item {
     pub part: Segment,
     /// The next position to read.
     pub next: Position,
-    /// Events before this place are replays; 0 where none is left.
+    /// Events before this place are replays; 0 where none is left. A place in the format: no command sets it yet.
     pub replay_until: Position,
-    /// Places above `next` that are done already, in order, where sequences run beside each other.
+    /// Places above `next` that are done already, in order, where sequences run beside each other. No command sets it
+    /// yet.
     pub done: Vec<Position>,
     /// Places at or after `replay_until` that are replays too, in order: they were done before the reset.
+    /// No command sets it yet.
     pub again: Vec<Position>,
 }
 
@@ -74,47 +73,10 @@ impl Token {
         self.item_of(hash).is_some_and(|item| item.next <= position && !item.done.contains(&position))
     }
 
-    /// Whether handling the event at `position` with this hash is a replay.
-    #[must_use]
-    pub fn replays(&self, hash: u64, position: Position) -> bool {
-        self.item_of(hash).is_some_and(|item| position < item.replay_until || item.again.contains(&position))
-    }
-
     /// All before `next` is done. Parts that are further already stay; tokens only grow.
     pub fn advance(&mut self, next: Position) {
         for item in &mut self.0 {
             item.advance(next);
-        }
-        self.collapse();
-    }
-
-    /// All before `next` is done in `part`, the rest stays.
-    pub fn advance_part(&mut self, part: Segment, next: Position) {
-        while let Some(at) = self.0.iter().position(|item| item.part != part && item.part.covers(part)) {
-            let (left, right) = self.0.remove(at).halves();
-            self.0.extend([left, right]);
-        }
-        for item in self.0.iter_mut().filter(|item| part.covers(item.part)) {
-            item.advance(next);
-        }
-        self.collapse();
-    }
-
-    /// The event at `position` with this hash is done, others before it may not be. False where too many
-    /// places are remembered already: then it is not taken down, and has to wait for the others.
-    #[must_use]
-    pub fn done(&mut self, hash: u64, position: Position) -> bool {
-        let Some(item) = self.0.iter_mut().find(|item| item.part.holds(hash)) else { return false };
-        let taken = item.done(position);
-        self.collapse();
-        taken
-    }
-
-    /// Everything from `to` on is to be handled again, and what was handled before is marked as a replay.
-    /// Where a part had not come to `to` yet it jumps forward.
-    pub fn reset(&mut self, to: Position) {
-        for item in &mut self.0 {
-            item.reset(to);
         }
         self.collapse();
     }
@@ -190,33 +152,6 @@ impl Token {
 impl Item {
     fn advance(&mut self, next: Position) {
         self.next = self.next.max(next);
-        self.tidy();
-    }
-
-    fn done(&mut self, position: Position) -> bool {
-        if position <= self.next {
-            self.advance(if position == self.next { position.next() } else { self.next });
-            return true;
-        }
-        match self.done.binary_search(&position) {
-            Ok(_) => true,
-            Err(_) if self.done.len() >= PLACES_DONE_MAX => false,
-            Err(at) => {
-                self.done.insert(at, position);
-                true
-            }
-        }
-    }
-
-    /// `again` is bounded like `done`; a place beyond that would only miss its mark as a replay.
-    fn reset(&mut self, to: Position) {
-        self.replay_until = self.replay_until.max(self.next);
-        self.again.append(&mut self.done);
-        self.again.sort_unstable();
-        self.again.dedup();
-        self.again.retain(|place| *place >= self.replay_until);
-        self.again.truncate(PLACES_DONE_MAX);
-        self.next = to;
         self.tidy();
     }
 

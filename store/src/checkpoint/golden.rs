@@ -24,9 +24,9 @@ use evener_core::{
     principal::Principal,
     processor::{Definition, Handler, OnError, Start},
     reason::Reached,
-    segment::Segment,
     sequence::Sequencing,
     state::{ChangeKind, Operation, State, Subject},
+    token::Item,
 };
 use uuid::Uuid;
 
@@ -223,11 +223,12 @@ fn what_no_command_sets(built: &mut Built) {
     processor.generation = Generation(3);
     let share = processor.segments.get_mut(&SegmentId(0)).unwrap();
     let (left, right) = share.segment.split().unwrap();
-    share.token.advance_part(left, Position(3));
-    let hash_in = |part: Segment| (0..).find(|hash| part.holds(*hash)).unwrap();
-    assert!(share.token.done(hash_in(right), Position(9)));
-    share.token.reset(Position(1));
-    assert!(share.token.done(hash_in(right), Position(5)));
+    let item = |part, replay_until, done, again| Item { part, next: Position(1), replay_until, done, again };
+    let items = [
+        item(left, share.token.low().max(Position(3)), vec![], vec![]),
+        item(right, share.token.low(), vec![Position(5)], vec![Position(9)]),
+    ];
+    share.token = codec::decode_image(&codec::encode_image(&items.to_vec())).unwrap();
     let limits = (1..=1_002).filter_map(|number| {
         let named = |name: &LimitName| name.number() == number;
         let all = Limits::WITHOUT.rows().map(|(name, ..)| name);

@@ -39,7 +39,7 @@ fn late_after_split(rule: Rule) -> bool {
     let upper = Segment { id: 1, mask: 1 };
     lose_owner(&mut world, Segment::ROOT, &name_in(upper, "late"));
     world.split(0);
-    assert_eq!(world.processor().segment_ids(), [SegmentId(0), SegmentId(1)]);
+    assert_eq!(world.segment_ids(), [SegmentId(0), SegmentId(1)]);
     handle(&mut world, &name_in(upper, "new"));
     world.database.write_late(0)
 }
@@ -51,7 +51,7 @@ fn late_after_merge(rule: Rule) -> bool {
     let upper = Segment { id: 1, mask: 1 };
     lose_owner(&mut world, upper, &name_in(upper, "late"));
     world.merge(1);
-    assert_eq!(world.processor().segment_ids(), [SegmentId(0)]);
+    assert_eq!(world.segment_ids(), [SegmentId(0)]);
     handle(&mut world, &name_in(Segment { id: 0, mask: 1 }, "new"));
     world.database.write_late(0)
 }

@@ -110,7 +110,7 @@ fn p4_no_epoch_is_given_twice_whatever_is_deleted_or_set_aside_again() {
 
     log.change(Change::Delete("p".into()));
     assert_eq!(log.change(Change::Create(definition(OnError::SetAside).into())), Outcome::Changed(1));
-    let segments = log.processor().segment_ids();
+    let segments: Vec<_> = log.processor().segments.keys().copied().collect();
     for segment in segments {
         assert_eq!(log.change(Change::Claim("p".into(), segment, NodeId(2))), Outcome::Changed(1));
     }

@@ -1,5 +1,7 @@
 //! Splits and merges by hand, as a command will do them: every new segment has an epoch above all there were.
 
+use std::vec::Vec;
+
 use super::World;
 use crate::{
     claim::Claim,
@@ -15,7 +17,7 @@ const MASK_MAX: u32 = 7;
 impl World {
     /// Splits one of the segments, if it can be split. Both halves stay with its owner.
     pub(in super::super) fn split(&mut self, which: usize) {
-        let ids = self.processor().segment_ids();
+        let ids = self.segment_ids();
         let share = self.processor().segments[&ids[which % ids.len()]].clone();
         let Some((low, high)) = share.segment.split().filter(|_| share.segment.mask < MASK_MAX) else { return };
         let (first, second) = share.token.split(share.segment).expect("its segment can be split");
@@ -25,7 +27,7 @@ impl World {
 
     /// Merges one of the segments with its sibling, if that is one of the segments.
     pub(in super::super) fn merge(&mut self, which: usize) {
-        let ids = self.processor().segment_ids();
+        let ids = self.segment_ids();
         let segments = &self.processor().segments;
         let share = segments[&ids[which % ids.len()]].clone();
         let sibling = share.segment.sibling().and_then(|sibling| segments.get(&sibling.name())).cloned();
@@ -37,6 +39,11 @@ impl World {
         let Ok(token) = share.token.merge(share.segment, &other.token, other.segment, 64) else { return };
         let gone = [share.segment.name(), other.segment.name()];
         self.replace(&gone, [(whole, token, share.claim.owner)], share.stalled.or(other.stalled));
+    }
+
+    /// Returns the ids of the segments, in order.
+    pub(in super::super) fn segment_ids(&self) -> Vec<SegmentId> {
+        self.processor().segments.keys().copied().collect()
     }
 
     fn replace(
