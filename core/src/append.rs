@@ -1,10 +1,10 @@
-//! Adding events: all or nothing, under conditions, judged at the append's place in the log (P2, P3).
+//! Adding events: all or nothing, under conditions that are evaluated at the append's place in the log (P2, P3).
 //!
-//! A condition may look back over the whole history. So that no append waits for another's long look, the
-//! judgement has two halves. [`check`] runs off the append path, against the [`History`] up to the leader's
-//! applied head, and refuses what is wrong already; what passes is stamped with that head as `checked_to`.
-//! [`judge`] runs when the log applies the append, alike on every node, and looks only at `[checked_to, here)`,
-//! which the [`Tail`] has in memory.
+//! A condition may concern the whole history. So that no append waits while another one is checked against a long
+//! history, the judgement has two halves. [`check`] runs off the append path, against the [`History`] up to the
+//! leader's applied head, and refuses what is already wrong; an append that passes is stamped with that head as
+//! `checked_to`. [`judge`] runs when the log applies the append, with the same result on every node, and evaluates only
+//! `[checked_to, here)`, which the [`Tail`] has in memory.
 
 use alloc::{string::String, vec::Vec};
 
@@ -19,144 +19,146 @@ use crate::{
     tail::Tail,
 };
 
-/// What the history of a context answers. The store implements it; tests replace it by a naive one.
+/// What the history of a context answers. The store implements it; tests use a naive implementation.
 pub trait History {
-    /// The next position to be given: how many events there are.
+    /// Returns the next position to be assigned, which is the number of events.
     fn head(&self, context: ContextId) -> Position;
-    /// The revision of a stream's last event; none if it has none.
+    /// Returns the revision of a stream's last event; `None` if the stream has no events.
     fn stream_head(&self, context: ContextId, stream: &str) -> Option<Revision>;
-    /// The last event at or after `from` that `item` matches, with its type.
+    /// Returns the last event at or after `from` that `item` matches, with its type.
     fn last_match(&self, context: ContextId, item: &Criterion, from: Position) -> Option<(Position, String)>;
-    /// The position of the event with this id, and the digest of its content.
+    /// Returns the position of the event with this id, and the digest of its content.
     fn event_id(&self, context: ContextId, id: Uuid) -> Option<(Position, u64)>;
-    /// The event at a position; none if it cannot be read. Asked for rarely: it may come from disk.
+    /// Returns the event at a position; `None` if it cannot be read. Called rarely, since it may read from disk.
     fn event_at(&self, context: ContextId, position: Position) -> Option<Event>;
 }
 
-/// An append as a client asks for it.
+/// An append as a client requests it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Where the events go.
+    /// The context to which the events are appended.
     pub context: ContextId,
-    /// Names the append in logs and answers. What makes a repetition harmless are the event ids.
+    /// Identifies the append in logs and answers. Repeating an append is harmless because of the event ids, not because
+    /// of this.
     pub request: Uuid,
-    /// Each is judged with its own marker.
+    /// The conditions, each with a marker of its own.
     pub conditions: Vec<Condition>,
-    /// What streams must stand at.
+    /// The expected revisions of streams.
     pub expect: Vec<Expect>,
-    /// All are stored, next to each other, or none.
+    /// The events. All of them are stored, next to each other, or none.
     pub events: Vec<Event>,
 }
 
-/// Fails the append if an event that matches stands at or after `marker`.
+/// Fails the append if an event that matches is at or after `marker`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Which events.
+    /// The events that make the condition fail.
     pub criteria: Criteria,
-    /// What the reader had seen: the position its read ended with.
+    /// The position at which the client's read ended.
     pub marker: Position,
 }
 
-/// Fails the append if the stream stands elsewhere.
+/// Fails the append if the stream has another revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expect {
-    /// Which stream.
+    /// The stream.
     pub stream: String,
-    /// Where it must stand before the append.
+    /// The expected revision before the append.
     pub at: Expected,
 }
 
-/// Where a stream must stand.
+/// The expected revision of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Expected {
-    /// Anywhere.
+    /// Any revision.
     Any,
-    /// It has no event yet.
+    /// The stream has no event yet.
     Nowhere,
-    /// Its last event has this revision.
+    /// The last event has this revision.
     At(Revision),
 }
 
-/// A request that passed [`check`]: what the log carries.
+/// A request that passed [`check`], as the log stores it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Append {
-    /// Names the append.
+    /// Identifies the append.
     pub request: Uuid,
-    /// The history is checked up to here; the rest is judged when it is applied.
+    /// The history is checked up to this position; the rest is evaluated when the append is applied.
     pub checked_to: Position,
     /// As in the request.
     pub conditions: Vec<Condition>,
-    /// As in the request, with each stream's revision as of `checked_to`.
+    /// As in the request, each with the stream's revision as of `checked_to`.
     pub expect: Vec<(Expect, Option<Revision>)>,
     /// As in the request.
     pub events: Vec<Event>,
 }
 
-/// Where the events of an append stand.
+/// The positions of an append's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Appended {
-    /// The position of its first event; the head where it had none.
+    /// The position of the first event; the head if the append has no events.
     pub first: Position,
-    /// The position after its last: a reader's marker.
+    /// The position after the last event, which is a reader's marker.
     pub next: Position,
-    /// It stood there before: this is the answer to a repetition.
+    /// Whether the events were already stored, so that this is the answer to a repetition.
     pub repeated: bool,
 }
 
 /// Why an append was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// A condition does not hold: this event stands at or after its marker.
+    /// A condition does not hold, because this event is at or after its marker.
     Conflict {
-        /// Which condition, from 0.
+        /// The index of the condition, from 0.
         condition: u32,
         /// The last event that matches.
         position: Position,
-        /// Its type.
+        /// The type of that event.
         kind: String,
     },
-    /// A stream stands elsewhere.
+    /// A stream has another revision than expected.
     Revision {
-        /// Which stream.
+        /// The stream.
         stream: String,
-        /// Where it should stand.
+        /// The expected revision.
         expected: Expected,
-        /// Where it does.
+        /// The actual revision.
         actual: Option<Revision>,
     },
-    /// Of its events these exist already, and the others do not, or they stand apart, or with other content.
+    /// Some of the events already exist, and the others do not; or they exist apart from each other, or with other
+    /// content.
     Duplicate {
-        /// Ids that exist with the same content, and where.
+        /// Ids that exist with the same content, and their positions.
         stored: Vec<(Uuid, Position)>,
-        /// Ids that exist with other content, and where.
+        /// Ids that exist with other content, and their positions.
         other: Vec<(Uuid, Position)>,
     },
-    /// The check is older than what `apply` remembers: ask again.
+    /// The check is older than the tail that `apply` keeps: the append must be checked again.
     Retry,
-    /// A limit is passed.
+    /// A limit is exceeded.
     Limit(Passed),
     /// The append has two events with this id.
     SameIdTwice(Uuid),
     /// The event with this id has no type.
     NoType(Uuid),
-    /// A condition's marker lies beyond the last event: no read can have ended there, so the condition would hold
+    /// A condition's marker is beyond the last event. No read can have ended there, and the condition would hold
     /// whatever was appended.
     Ahead {
-        /// Which condition, from 0.
+        /// The index of the condition, from 0.
         condition: u32,
         /// Its marker.
         marker: Position,
-        /// Where the history ends.
+        /// The head of the history.
         head: Position,
     },
 }
 
-/// What a request was checked against.
+/// The state of the history against which a request was checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// The head of the history.
     pub checked_to: Position,
-    /// The revision of each stream that the request expects something of, in the order of the request.
+    /// The revisions of the streams in the request's expectations, in their order.
     pub heads: Vec<Option<Revision>>,
 }
 
@@ -170,18 +172,18 @@ impl Append {
     }
 }
 
-/// What a check says of a request.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// Nothing speaks against it up to `checked_to`: it may go into the log.
+    /// Nothing up to `checked_to` contradicts the append: it may be proposed.
     Passed(Stamp),
-    /// It needs no place in the log: it stands there already, or adds nothing.
+    /// The append needs no place in the log: it is already stored, or adds no events.
     Answered(Appended),
-    /// It is wrong already.
+    /// The append is already known to be wrong.
     Refused(Refusal),
 }
 
-/// Judges a request against everything before the history's head. Off the append path; may take its time.
+/// Judges a request against everything before the history's head. Runs off the append path and may take long.
 #[must_use]
 pub fn check(history: &impl History, limits: &Limits, request: &Request) -> Checked {
     let context = request.context;
@@ -220,11 +222,11 @@ pub fn check(history: &impl History, limits: &Limits, request: &Request) -> Chec
     Checked::Passed(Stamp { checked_to, heads })
 }
 
-/// Judges a checked append at its place in the log, from memory. `Ok(None)` means: store it now.
+/// Judges a checked append at its place in the log, from memory. `Ok(None)` means that its events are to be stored now.
 ///
 /// # Errors
 ///
-/// Why it is refused; [`Refusal::Retry`] where the check is older than the tail.
+/// The reason for the refusal; [`Refusal::Retry`] if the check is older than the tail.
 pub fn judge(tail: &Tail, append: &Append) -> Result<Option<Appended>, Refusal> {
     if append.checked_to < tail.start() {
         return Err(Refusal::Retry);
@@ -233,7 +235,7 @@ pub fn judge(tail: &Tail, append: &Append) -> Result<Option<Appended>, Refusal> 
         if let Some((position, digest)) = tail.id(event.id) {
             return Some((position, digest == event.digest()));
         }
-        // The same event came in by a member that was older a moment ago.
+        // The same event was appended through a member that ran an older build a moment ago.
         let (position, digest) = tail.id(event.bare_id()?)?;
         (digest == event.clone().into_bare().digest()).then_some((position, true))
     };
@@ -258,7 +260,7 @@ pub fn judge(tail: &Tail, append: &Append) -> Result<Option<Appended>, Refusal> 
 }
 
 impl Expected {
-    /// Whether a stream whose last event is `actual` stands there.
+    /// Returns whether a stream whose last event is `actual` meets the expectation.
     #[must_use]
     pub fn admits(self, actual: Option<Revision>) -> bool {
         match self {
@@ -268,7 +270,7 @@ impl Expected {
         }
     }
 
-    /// Whether a stream that stands at `now` may still come to stand there: streams only grow.
+    /// Returns whether a stream at revision `now` may still come to meet the expectation: streams only grow.
     #[must_use]
     pub fn may_become(self, now: Option<Revision>) -> bool {
         match self {
@@ -285,11 +287,11 @@ impl Expect {
     }
 }
 
-/// Returns where an event with this identity stands, and whether it is the same event.
+/// Returns the position at which an event with this identity is stored, and whether it is the same event.
 ///
 /// An event is identified by its source and the id that its producer gave it, and [`Event::id`] follows from the two.
-/// Events that have no `given_id` stand under a bare UUID instead; among them are those that were stored before the id
-/// followed from the source as well. Such an event is found by its UUID, and is the one that is asked for if its source
+/// Events that have no `given_id` are stored under a bare UUID instead; among them are those that were stored before
+/// the id followed from the source as well. Such an event is found by its UUID, and is the requested one if its source
 /// is the same.
 fn stored(history: &impl History, context: ContextId, event: &Event) -> Option<(Position, bool)> {
     if let Some((position, digest)) = history.event_id(context, event.id) {
@@ -302,13 +304,13 @@ fn stored(history: &impl History, context: ContextId, event: &Event) -> Option<(
     }
     match history.event_at(context, position) {
         Some(found) if found.given_id.is_some() || found.source != event.source => None,
-        // The same event with other content; or it cannot be read, and then nothing may be stored beside it.
+        // The same event with other content; or the event cannot be read, and then nothing may be stored beside it.
         _ => Some((position, false)),
     }
 }
 
-/// Returns where these events stand in the log already: all of them, next to each other and with the same content.
-/// `find` returns where an event with the same identity stands, and whether its content is the same.
+/// Returns the positions at which these events are already stored, if all of them are, next to each other and with the
+/// same content. `find` returns the position of an event with the same identity, and whether its content is the same.
 fn repetition(
     events: &[Event],
     find: impl Fn(&Event) -> Option<(Position, bool)>,
@@ -331,7 +333,7 @@ impl From<Passed> for Refusal {
     }
 }
 
-/// Whether a request keeps the limits and makes sense by itself.
+/// Checks that a request keeps the limits and is consistent in itself.
 fn within(limits: &Limits, request: &Request) -> Result<(), Refusal> {
     let Request { conditions, expect, events, .. } = request;
     Passed::check(LimitName::AppendEvents, limits.append_events_max, events.len(), || Measured::AppendEvents)?;

@@ -1,18 +1,18 @@
-//! How long to wait before trying again.
+//! Waits between attempts.
 
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Waits that double from `first_ms` up to `max_ms`, for so many attempts.
+/// Waits that double from `first_ms` up to `max_ms`, for a number of attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
     /// The wait after the first failure.
     pub first_ms: u32,
-    /// No wait is longer.
+    /// The longest wait.
     pub max_ms: u32,
-    /// After so many attempts no further one is made by itself.
+    /// The number of attempts after which no further one is made automatically.
     pub attempts: u32,
 }
 
@@ -23,15 +23,15 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after the `attempt`-th failure in a row, counting from 1. `draw`, in 1/65536, takes up to a
-    /// tenth of it away, so that what failed together does not come back together.
+    /// Returns the wait after the `attempt`-th failure in a row, counting from 1. `draw`, in 1/65536, shortens it by up
+    /// to a tenth, so that work that failed at the same time is not retried at the same time.
     #[must_use]
     pub fn wait(self, attempt: u32, draw: u16) -> Duration {
         debug_assert!(attempt > 0, "there is no wait before the first attempt");
         self.drawn(u64::from(self.first_ms) << attempt.saturating_sub(1).min(32), draw)
     }
 
-    /// Returns the wait after one of this length, where attempts are not counted.
+    /// Returns the wait after one of this length, if attempts are not counted.
     #[must_use]
     pub fn after(self, wait: Duration, draw: u16) -> Duration {
         let before = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);

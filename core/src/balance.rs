@@ -1,12 +1,12 @@
-//! The balance plan: who should own which segment (P7).
+//! The balance plan: which node should own which segment (P7).
 //!
-//! [`plan`] starts from what is and moves the least: it counts segments where they are going, leaves those that
-//! may stay, and planned again it moves nothing. What is to be reached:
+//! [`plan`] starts from the current owners and moves the least: it counts segments where they are going, leaves those
+//! that may stay, and when planned again it moves nothing. Its goals:
 //!
 //! ```text
-//!   per processor   |segments of a node - its weighted share| < 1, among nodes that can run it and stay
-//!   over all        the same for the totals: the ones left over of each processor are dealt evenly
-//!   pins            win over both, while the pinned node is there
+//!   per processor   |segments of a node - its weighted share| < 1, among nodes that can run it and are not leaving
+//!   over all        the same for the totals: the remainders of the processors are distributed evenly
+//!   pins            take precedence over both, while the pinned node is active
 //!   bars            are kept, even if a segment has no owner until they end; then `why_unowned` says so
 //! ```
 
@@ -33,42 +33,42 @@ mod unowned;
 
 pub use unowned::{Unowned, Why, why_unowned};
 
-/// All that a plan is made from.
+/// Everything from which a plan is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
-    /// For the bars.
+    /// The time, to which the ends of bars are compared.
     pub now: Timestamp,
     /// Nodes with a session.
     pub nodes: Vec<Candidate>,
-    /// What is to be shared.
+    /// The processors whose segments are distributed.
     pub processors: Vec<Table>,
 }
 
-/// A node that is there.
+/// A node that can be given segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Which.
+    /// The node.
     pub node: NodeId,
-    /// Its share, relative to others.
+    /// Its share, relative to other nodes.
     pub weight: u32,
-    /// It is leaving: it is to be emptied.
+    /// Whether the node is leaving: all its segments are moved away.
     pub draining: bool,
 }
 
 /// The claims of one processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    /// Which.
+    /// The processor.
     pub processor: ProcessorId,
     /// Nodes that can run it.
     pub capable: BTreeSet<NodeId>,
-    /// Its segments.
+    /// The claims of its segments.
     pub claims: BTreeMap<SegmentId, Claim>,
 }
 
 impl State {
-    /// What a plan is made from. `now` is the planner's own clock, since the log's stands still while nothing
-    /// happens: a bar that has ended must not wait for the next entry.
+    /// Returns the view from which a plan is made. `now` is the planner's own clock, since the log's clock does not
+    /// move while nothing happens: a bar that has ended must not wait for the next entry.
     #[must_use]
     pub fn balance_view(&self, now: Timestamp) -> View {
         let candidate = |(node, session): (&NodeId, &Session)| Candidate {
@@ -94,7 +94,7 @@ impl State {
 }
 
 impl View {
-    /// When the next bar ends: a plan made then may come out otherwise. None if no bar stands.
+    /// Returns when the next bar ends, because a plan made then may differ; `None` if there are no bars.
     #[must_use]
     pub fn next_bar_end(&self) -> Option<Timestamp> {
         let bars = self.processors.iter().flat_map(|table| table.claims.values()).flat_map(|claim| &claim.bars);
@@ -102,7 +102,7 @@ impl View {
     }
 }
 
-/// The moves that share all segments evenly, the fewest there are.
+/// Returns the moves that distribute all segments evenly, as few as possible.
 #[must_use]
 pub fn plan(view: &View) -> Vec<Move> {
     let nodes: Vec<Candidate> = {
@@ -112,8 +112,8 @@ pub fn plan(view: &View) -> Vec<Move> {
     };
     let mut boards: Vec<place::Board> =
         view.processors.iter().map(|table| place::Board::new(table, &nodes, view.now)).collect();
-    // Bars can keep a board from its targets, and then other targets may cost less. A few rounds settle that, so
-    // that a plan made after this one finds nothing to do.
+    // Bars can make a target unreachable, and then other targets may cost less. A few rounds settle that, so that a
+    // plan made after this one is empty.
     for _ in 0..ROUNDS_MAX {
         let demands: Vec<_> = boards.iter().map(place::Board::demand).collect();
         let targets = targets::targets(&demands, nodes.len());
@@ -135,10 +135,10 @@ pub fn plan(view: &View) -> Vec<Move> {
     moves.collect()
 }
 
-/// One round reaches the targets where no bar stands in the way.
+/// One round reaches the targets if no bar prevents it.
 const ROUNDS_MAX: usize = 8;
 
-/// Where a claim will be once what was asked of its owner is done.
+/// Returns the node that will own a claim once its present owner has done what it was asked to do.
 fn going(claim: &Claim) -> Option<NodeId> {
     match claim.motion {
         Motion::Rest => claim.owner,

@@ -1,6 +1,7 @@
-//! Values as bytes, for digests that all nodes and all builds must compute alike: the state hash, and the digest by
-//! which a repeated operation is told from another one. Every variant has a number that is written here, and nothing is
-//! taken from names, from `Debug` or from a serializer, so wording and code may change and the digest does not.
+//! Values as bytes, for digests that all nodes and all builds must compute in the same way: the state hash, and the
+//! digest that distinguishes a repeated operation from another one. Every variant has a number that is written here,
+//! and nothing is taken from names, from `Debug` or from a serializer, so wording and code may change and the digest
+//! does not.
 //!
 //! A number is eight bytes, little-endian. A text is its length and its bytes, an option is 0 or 1 and the value, a
 //! list is its count and the values, and a variant is its number and its fields in order.
@@ -314,8 +315,8 @@ impl Canonical for EventPart {
 }
 
 impl Canonical for Change {
-    /// A change as it was asked for. The term in which a member is to lead is the cluster's and not the person's: the
-    /// same request, repeated, may name a later one.
+    /// A change as it was requested. The term in which a member is to lead comes from the cluster and not from the
+    /// request: when the same request is repeated, the term may be a later one.
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Create(definition) => variant!(out, 1, definition.as_ref()),

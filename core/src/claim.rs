@@ -1,17 +1,18 @@
 //! A claim: the right to handle a segment, fenced by its epoch.
 //!
-//! The epoch fences more than the log: handlers are shown it, to fence databases of their own with. Those keep the
-//! highest one seen for each segment of a processor, by id *and* mask, and refuse an event for which a segment that
-//! shares hashes with its own ([`Segment::overlaps`](crate::segment::Segment::overlaps)) has a higher one; they know
-//! nothing else. So whoever handles an event of the segment is shown the claim's epoch, also the holder of a
-//! [loan](crate::letter::Loan) out of it, and it grows whenever *any* right in the segment is taken from somebody who
-//! may still be at work under it: with every change of owner, with every loan that is taken back, and with every split
-//! and merge, which give each new segment an epoch above all there were. Then whoever holds a right is shown more than
-//! all who held one before, and a late write is refused once one of the others has written, whatever the segments
-//! were then.
+//! The epoch fences more than the log: it is passed to handlers, so that they can fence databases of their own. Such a
+//! database keeps the highest epoch it has seen for each segment of a processor, by id *and* mask, and refuses an event
+//! if a segment that shares hashes with the event's segment ([`Segment::overlaps`](crate::segment::Segment::overlaps))
+//! has a higher one. The database knows nothing else. So every handler of an event of the segment receives the claim's
+//! epoch, including the holder of a [loan](crate::letter::Loan) out of the segment, and the epoch grows whenever *any*
+//! right in the segment is taken from a node that may still be handling events under it: with every change of owner,
+//! with every loan that is taken back, and with every split and merge, which give each new segment an epoch above all
+//! previous ones. Thus the holder of a right has a higher epoch than all previous holders, and a delayed write is
+//! refused once a newer holder has written, whatever the segments were at the time.
 //!
-//! By the id alone it would not be: segment 1 is cut out of segment 0, whose late owner looks at the row of segment 0.
-//! A rule by row of the user's data would not do either: rows that are inserted, or deleted, remember no epoch.
+//! The id alone would not be enough: segment 1 is cut out of segment 0, and a former owner of segment 0 checks the row
+//! of segment 0 only. A check of each row of the user's data would not be enough either: rows that are inserted or
+//! deleted remember no epoch.
 
 use alloc::{string::String, vec::Vec};
 
@@ -22,20 +23,20 @@ use crate::{
     time::Timestamp,
 };
 
-/// Who may move the token of a segment. Invariant C3: one owner per segment and epoch.
+/// The right to move the token of a segment. Invariant C3: one owner per segment and epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// Grows with every change of owner, and with every loan out of the segment that is taken back.
     pub epoch: Epoch,
-    /// The node that has it, if any.
+    /// The node that owns it, if any.
     pub owner: Option<NodeId>,
-    /// Where the log gave it to this owner, under this epoch.
+    /// The entry that gave it to this owner, under this epoch.
     pub since: LogIndex,
-    /// Where the plan wants it next; the owner then hands it over.
+    /// Where the plan moves it next; the owner then hands it over.
     pub motion: Motion,
-    /// Nodes that may not have it for now.
+    /// The nodes that may not have it for now.
     pub bars: Vec<Bar>,
-    /// The node an operator bound it to.
+    /// The node that an operator pinned it to.
     pub pin: Option<Pin>,
 }
 
@@ -51,27 +52,27 @@ pub enum Motion {
     Release,
 }
 
-/// A node that an operator bound the claim to: the claim goes there whenever that node can have it.
+/// A node that an operator pinned the claim to: the claim moves there whenever that node can have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
-    /// Why, in the operator's words.
+    /// The operator's reason.
     pub reason: Option<String>,
 }
 
 /// A node that may not have the claim before `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bar {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
-    /// Until when, on the log's clock.
+    /// The end of the bar, on the log's clock.
     pub until: Timestamp,
-    /// Why.
+    /// The reason.
     pub cause: BarCause,
 }
 
-/// Why a node may not have a claim.
+/// The reason why a node may not have a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum BarCause {
     /// An operator released the segment there.
@@ -83,14 +84,14 @@ pub enum BarCause {
 }
 
 impl Claim {
-    /// Gives the claim to `owner` (or to nobody), under a new epoch.
+    /// Gives the claim to `owner` (or to no node), under a new epoch.
     pub fn give(&mut self, owner: Option<NodeId>, epoch: Epoch, at: LogIndex) {
         self.renew(epoch, at);
         self.owner = owner;
         self.motion = Motion::Rest;
     }
 
-    /// The owner stays, under a new epoch: what anybody began under the old one is void. To its owner it is as a
+    /// Keeps the owner, under a new epoch: everything begun under the previous one is void. The owner treats it as a
     /// new claim.
     pub fn renew(&mut self, epoch: Epoch, at: LogIndex) {
         debug_assert!(self.epoch < epoch, "an epoch only grows");
@@ -98,13 +99,13 @@ impl Claim {
         self.since = at;
     }
 
-    /// Whether `node` may write under `epoch`: the one check that P4 stands on.
+    /// Returns whether `node` may write under `epoch`. P4 depends on this check alone.
     #[must_use]
     pub fn admits(&self, node: NodeId, epoch: Epoch) -> bool {
         self.owner == Some(node) && self.epoch == epoch
     }
 
-    /// Whether `node` is barred at `now`.
+    /// Returns whether `node` is barred at `now`.
     #[must_use]
     pub fn bars(&self, node: NodeId, now: Timestamp) -> bool {
         self.bars.iter().any(|bar| bar.node == node && now < bar.until)
@@ -116,7 +117,7 @@ impl Claim {
         self.bars.push(bar);
     }
 
-    /// Returns the node that an operator bound it to.
+    /// Returns the node that an operator pinned it to.
     #[must_use]
     pub fn pinned_to(&self) -> Option<NodeId> {
         self.pin.as_ref().map(|pin| pin.node)

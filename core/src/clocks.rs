@@ -1,8 +1,8 @@
-//! Whose clock is wrong: a node compares its wall clock with those of the others.
+//! Finds wall clocks that are off: a node compares its wall clock with those of the others.
 //!
-//! Wall clocks are stamped into entries and shown to people; nothing that safety hangs on asks them (P9). A leader
-//! whose clock is off still writes times that no later leader can take back, as the log's time never goes back. So it
-//! passes leadership on, and until somebody takes it stamps what the others' clocks show.
+//! Wall clocks are stamped into entries and shown to people; no safety decision depends on them (P9). A leader whose
+//! clock is off still writes times that no later leader can take back, as the log's time never goes back. So it passes
+//! leadership on, and until another node takes it, it stamps the time of the other clocks.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -11,7 +11,8 @@ use core::time::Duration;
 pub const CLOCK_OFF_MAX: Duration = Duration::from_secs(2);
 
 /// Returns by how many milliseconds this node's clock is ahead of the group's median, given how far each other voter's
-/// is ahead of this one. Nothing if too few are known to tell who is wrong: of two clocks that differ either may be.
+/// clock is ahead of this one. Returns `None` if too few clocks are known: of two clocks that differ, either may be
+/// off.
 #[must_use]
 pub fn ahead(others: &[i64], voters: usize) -> Option<i64> {
     let mut clocks: Vec<i64> = others.iter().copied().chain([0]).collect();
@@ -20,12 +21,12 @@ pub fn ahead(others: &[i64], voters: usize) -> Option<i64> {
     }
     clocks.sort_unstable();
     let (low, high) = (clocks[(clocks.len() - 1) / 2], clocks[clocks.len() / 2]);
-    // Of the two in the middle the one that finds less fault with this node.
+    // Of the two in the middle, the one closer to this node's clock.
     let median = if low.unsigned_abs() <= high.unsigned_abs() { low } else { high };
     Some(median.saturating_neg())
 }
 
-/// Returns whether a clock that is so many milliseconds ahead, or behind, is off.
+/// Returns whether a clock that is so many milliseconds ahead or behind is off.
 #[must_use]
 pub fn is_off(ahead_ms: i64) -> bool {
     u128::from(ahead_ms.unsigned_abs()) > CLOCK_OFF_MAX.as_millis()

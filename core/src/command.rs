@@ -1,4 +1,4 @@
-//! What may be asked of the replicated state, and how it answers. An [`Entry`] is what one Raft entry holds.
+//! The commands of the replicated state, and their outcomes. An [`Entry`] is the content of one Raft entry.
 
 use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 
@@ -24,48 +24,48 @@ mod size;
 pub use crate::reason::Why;
 pub use size::{LETTER_BYTES_MAX, PROGRESS_HEAD_BYTES, TOKEN_BYTES_MAX, commands_of};
 
-/// One entry of the Raft log: whatever was waiting when it was made, judged command by command.
+/// One entry of the Raft log: the commands that were waiting when it was made. Each is judged separately.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The leader's wall clock when it was made. The state makes it monotone.
+    /// The leader's wall clock when the entry was made. The state makes it monotonic.
     pub proposed: Timestamp,
-    /// Where its appends go.
+    /// The context of its appends.
     pub context: ContextId,
-    /// In order; each is judged alone.
+    /// The commands, in order; each is judged separately.
     pub commands: Vec<Command>,
 }
 
-/// One thing asked of the state.
+/// One command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// The cluster begins. The first command of its log; refused ever after.
+    /// The cluster is founded. The first command of its log; refused afterwards.
     Found(Found),
-    /// Events are added.
+    /// Events are appended.
     Append(Append),
-    /// What moved on one node since its last tick.
+    /// Progress of one node since its last tick.
     Advance(Advance),
     /// A node asks to be a member.
     Admit(Admit),
-    /// A member leaves for ever.
+    /// A member leaves permanently.
     Remove(NodeId),
-    /// A member's process begins.
+    /// A member's process starts.
     Begin(Begin),
-    /// A member's process is leaving: it is given nothing more.
+    /// A member's process is leaving: it is given no more work.
     Drain(NodeId, SessionId),
-    /// A member's process ended, or the leader lost it.
+    /// A member's process ended, or the leader lost contact with it.
     Expire(NodeId, SessionId),
     /// The balancer's plan.
     Assign(Assign),
     /// An owner passes a claim on.
     HandOver(HandOver),
-    /// A person changes something.
+    /// A person makes a change.
     Operate(Operate),
-    /// All members understand this level now.
+    /// All members understand this level.
     RaiseLevel(FeatureLevel),
-    /// What stands in the log where a command of a known kind should, and cannot be read as one. It is refused, and so
-    /// changes nothing: a node must be able to pass over whatever is in the log.
+    /// An entry of the log that should be a command of a known kind and cannot be read as one. It is refused, and so
+    /// changes nothing: a node must be able to skip any bytes in the log.
     Unreadable {
-        /// Which kind it says it is; 0 if not even that can be read.
+        /// The kind that its bytes name; 0 if not even that can be read.
         kind: u16,
         /// Its bytes.
         body: Vec<u8>,
@@ -73,12 +73,12 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it may be proposed, as far as that is not for `apply` to say: what an older version let into the log is
-    /// judged as it was.
+    /// Checks whether the command may be proposed, as far as that is not decided by `apply`: commands that an older
+    /// version let into the log are judged as they were then.
     ///
     /// # Errors
     ///
-    /// The limit that it passes.
+    /// The limit that it exceeds.
     pub fn may_be_proposed(&self) -> Result<(), Passed> {
         match self {
             Self::Append(append) => {
@@ -92,11 +92,11 @@ impl Command {
 }
 
 impl Change {
-    /// Whether it may be proposed: see [`Command::may_be_proposed`].
+    /// Checks whether the change may be proposed: see [`Command::may_be_proposed`].
     ///
     /// # Errors
     ///
-    /// The limit that it passes.
+    /// The limit that it exceeds.
     pub fn may_be_proposed(&self) -> Result<(), Passed> {
         match self {
             Self::Create(definition) => Criteria::together_within([&definition.criteria], Measured::ProcessorCriteria),
@@ -105,112 +105,112 @@ impl Change {
     }
 }
 
-/// The cluster begins.
+/// The founding of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
-    /// Its name for ever.
+    /// The cluster's id, for all time.
     pub cluster: ClusterId,
-    /// What it starts with.
+    /// The initial limits.
     pub limits: Limits,
     /// Its first member.
     pub first: Admit,
 }
 
-/// A node asks to be a member. Asked again with the same incarnation it is answered with the same number,
-/// and its addresses are brought up to date.
+/// A node's request to become a member. When it is repeated with the same incarnation, the answer is the same number,
+/// and the member's addresses are updated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admit {
     /// Unique among members.
     pub name: String,
-    /// Its data directory's life.
+    /// The incarnation of its data directory.
     pub incarnation: Incarnation,
-    /// Where peers reach it.
+    /// The address for peers.
     pub peer: String,
-    /// Where clients reach it.
+    /// The address for clients.
     pub http: String,
-    /// What its build understands.
+    /// The level that its build understands.
     pub level: FeatureLevel,
 }
 
-/// A member's process begins: any earlier session of it ends here.
+/// The start of a member's process: any earlier session of the member ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begin {
-    /// Whose.
+    /// The member.
     pub node: NodeId,
-    /// Must be the member's.
+    /// Must equal the member's incarnation.
     pub incarnation: Incarnation,
-    /// Where peers reach it now.
+    /// The present address for peers.
     pub peer: String,
-    /// Where clients reach it now.
+    /// The present address for clients.
     pub http: String,
-    /// What its build understands.
+    /// The level that its build understands.
     pub level: FeatureLevel,
-    /// Embedded processors it can run, and which versions of them.
+    /// The embedded processors that it can run, with their versions.
     pub capabilities: BTreeMap<String, Vec<u32>>,
-    /// Its share, relative to others.
+    /// Its share, relative to other nodes.
     pub weight: u32,
-    /// Drawn by the process, so that an entry proposed twice begins one session.
+    /// Drawn by the process, so that a command that is proposed twice begins one session.
     pub nonce: Uuid,
 }
 
-/// What moved on one node since its last tick.
+/// Progress of one node since its last tick.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advance {
-    /// Whose.
+    /// The node.
     pub node: NodeId,
-    /// A session that is no more moves nothing.
+    /// Its session. An ended session moves nothing.
     pub session: SessionId,
-    /// Up to where the node had applied the log when it made this: claims given later are not meant by
-    /// `scanned`.
+    /// The index up to which the node had applied the log when it made this: `scanned` does not apply to claims that
+    /// were given later.
     pub as_of: LogIndex,
-    /// Per processor.
+    /// The progress of each processor.
     pub items: Vec<Progress>,
 }
 
-/// What moved of one processor on one node.
+/// The progress of one processor on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Of which processor.
+    /// The processor.
     pub processor: ProcessorId,
-    /// Every segment of it that the node owned at `as_of` and that `tokens` does not name stands here.
+    /// The new token of every segment that the node owned at `as_of` and that `tokens` does not name.
     pub scanned: Option<Position>,
-    /// Segments that stand elsewhere. Such an item at its present place says "not `scanned`".
+    /// Tokens that differ from `scanned`. A segment named with its present token does not move.
     pub tokens: Vec<TokenMove>,
-    /// What became of events that failed, in order. Judged before the tokens: a letter that is refused holds
-    /// its segment's token back.
+    /// What became of failed events, in order. Judged before the tokens: a refused letter holds back the token of its
+    /// segment.
     pub letters: Vec<LetterMove>,
 }
 
-/// A token moves.
+/// A new token of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenMove {
-    /// Whose.
+    /// The segment.
     pub segment: SegmentId,
-    /// The fence.
+    /// The epoch of its claim.
     pub epoch: Epoch,
     /// The next position to read.
     pub next: Position,
 }
 
-/// By which right a letter is changed.
+/// The right by which a letter is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Right {
-    /// The claim of the segment that holds its sequence.
+    /// The claim of the segment that contains the sequence.
     Claim(SegmentId, Epoch),
     /// The loan of its sequence.
     Loan {
         /// The loan's own epoch, by which the log knows it.
         epoch: Epoch,
-        /// The segment that holds the sequence, ...
+        /// The segment that contains the sequence, ...
         segment: SegmentId,
-        /// ... and the epoch of its claim: as they were where its holder saw that it has the loan.
+        /// ... and the epoch of its claim, both as of when the holder learned of the loan.
         claim: Epoch,
     },
 }
 
 impl Right {
-    /// The claim that it is or stands beside: what a handler is shown. A late holder must not look it up anew, or
-    /// it would show what is not its to show.
+    /// Returns the claim that this right is, or that belongs to the loan: handlers receive it. A former holder must not
+    /// look it up again, or its handler would receive an epoch that is not its own.
     #[must_use]
     pub const fn claim(self) -> (SegmentId, Epoch) {
         match self {
@@ -218,21 +218,21 @@ impl Right {
         }
     }
 
-    /// Whether the claim is another node's.
+    /// Returns whether the claim belongs to another node.
     #[must_use]
     pub const fn is_lent(self) -> bool {
         matches!(self, Self::Loan { .. })
     }
 }
 
-/// What became of one event that failed, or that waits behind one.
+/// What became of one event that failed, or that is queued behind a failed one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LetterMove {
     /// The event failed: its sequence is set aside with it.
     SetAside {
-        /// The claim that handled it.
+        /// The segment whose owner handled it.
         segment: SegmentId,
-        /// The fence.
+        /// The epoch of the claim.
         epoch: Epoch,
         /// Its sequence.
         sequence: SequenceKey,
@@ -243,11 +243,11 @@ pub enum LetterMove {
         /// Its first failure.
         failure: Failure,
     },
-    /// The event belongs to a sequence set aside: it queues behind.
+    /// The event belongs to a sequence that is set aside, and is queued.
     Queue {
-        /// The claim that met it.
+        /// The segment of the event.
         segment: SegmentId,
-        /// The fence.
+        /// The epoch of the claim.
         epoch: Epoch,
         /// Its sequence.
         sequence: SequenceKey,
@@ -256,64 +256,64 @@ pub enum LetterMove {
         /// Its type.
         kind: String,
     },
-    /// Its handler said *skip*: the event is passed over, and only counted.
+    /// The handler returned *skip*: the event is skipped and counted.
     Skipped {
-        /// The claim that met it.
+        /// The segment of the event.
         segment: SegmentId,
-        /// The fence.
+        /// The epoch of the claim.
         epoch: Epoch,
         /// Its sequence.
         sequence: SequenceKey,
         /// The event.
         position: Position,
     },
-    /// The first letter was handled, or its handler said *skip*.
+    /// The first letter was handled, or its handler returned *skip*.
     Done {
-        /// By which right.
+        /// The right to change the letter.
         right: Right,
         /// Its sequence.
         sequence: SequenceKey,
         /// The event.
         position: Position,
-        /// It was skipped, not handled.
+        /// Whether it was skipped instead of handled.
         skipped: bool,
     },
-    /// The first letter failed once more: as builds before `Tried` told it.
+    /// The first letter failed again, as builds before `Tried` reported it.
     Failed {
-        /// By which right.
+        /// The right to change the letter.
         right: Right,
         /// Its sequence.
         sequence: SequenceKey,
         /// The event.
         position: Position,
-        /// How.
+        /// The failure.
         failure: Failure,
     },
-    /// `on_error: stop`, or nobody to ask: the segment waits with this event. From the attempt that `own_attempts`
-    /// names on the claim goes to another capable node where there is one; at once where nobody can be asked here.
+    /// The segment waits with this event, because of `on_error: stop` or because its handler cannot be called. From the
+    /// attempt in `own_attempts` on, the claim moves to another capable node if there is one; at once if the handler
+    /// cannot be called on this node.
     Stall {
-        /// The claim.
+        /// The segment.
         segment: SegmentId,
-        /// The fence.
+        /// The epoch of the claim.
         epoch: Epoch,
         /// The event.
         position: Position,
-        /// How.
+        /// The failure.
         failure: Failure,
-        /// Not the event failed: its handler cannot be asked on this node.
+        /// Whether the handler could not be called on this node, so that the event itself did not fail.
         unable: bool,
     },
-    /// What the segment waited with is done.
+    /// The event with which the segment waited is done.
     Resume {
-        /// The claim.
+        /// The segment.
         segment: SegmentId,
-        /// The fence.
+        /// The epoch of the claim.
         epoch: Epoch,
         /// The event.
         position: Position,
     },
-    /// A node that leaves gives back what was lent to it: nothing of that runs there any more, and nobody need be
-    /// fenced.
+    /// A leaving node returns a loan: none of its handlers has the letter any more, so that nothing needs to be fenced.
     Return {
         /// The loan.
         right: Right,
@@ -322,130 +322,131 @@ pub enum LetterMove {
     },
     /// The first letter was tried, and was not handled.
     Tried {
-        /// By which right.
+        /// The right to change the letter.
         right: Right,
         /// Its sequence.
         sequence: SequenceKey,
         /// The event.
         position: Position,
-        /// The sequence's as the try began: a try that began before a person changed the schedule changes it no more.
+        /// The revision of the sequence when the try began. If a person has changed the schedule since, the try does
+        /// not change it.
         revision: u32,
-        /// How.
+        /// The failure.
         failure: Failure,
-        /// Not the event failed: its handler cannot be asked on this node. It counts as no attempt.
+        /// Whether the handler could not be called on this node. Such a try does not count as an attempt.
         unable: bool,
     },
 }
 
-/// The balancer's plan, refused as a whole if the table has moved on since `generation`.
+/// The balancer's plan, refused as a whole if the table has changed since `generation`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assign {
-    /// The table it was made from.
+    /// The table from which the plan was made.
     pub generation: Generation,
-    /// Given at once where nobody owns the claim; else its owner is asked to hand it over.
+    /// The moves. A claim without an owner is given at once; otherwise its owner is asked to hand it over.
     pub moves: Vec<Move>,
 }
 
 /// One move of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
-    /// Of which processor.
+    /// The processor.
     pub processor: ProcessorId,
-    /// Which segment.
+    /// The segment.
     pub segment: SegmentId,
-    /// To whom.
+    /// The node that gets it.
     pub to: NodeId,
 }
 
-/// An owner passes a claim on, with its final token, in this one entry.
+/// An owner hands a claim over, with its final token, in this one entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandOver {
-    /// Who gives.
+    /// The present owner.
     pub node: NodeId,
-    /// In which life.
+    /// Its session.
     pub session: SessionId,
-    /// Of which processor.
+    /// The processor.
     pub processor: ProcessorId,
-    /// Which segment.
+    /// The segment.
     pub segment: SegmentId,
-    /// The fence.
+    /// The epoch of the claim.
     pub epoch: Epoch,
     /// The final token: the next position to read.
     pub next: Position,
-    /// Who takes; none where it is only given up.
+    /// The next owner; `None` if the claim is only released.
     pub to: Option<NodeId>,
-    /// What is still to be told of its letters; judged first.
+    /// Letters that were not sent yet; judged first.
     pub letters: Vec<LetterMove>,
 }
 
-/// A person changes something, by name, so that the outcome can be asked for.
+/// A person's change, with an id by which its outcome can be queried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operate {
-    /// Repeated with the same id it is done once.
+    /// A repetition with the same id has no effect.
     pub operation: Uuid,
-    /// Who asks, if that is known.
+    /// The requester, if known.
     pub principal: Option<Principal>,
-    /// Why, in the person's words.
+    /// The person's reason.
     pub reason: Option<String>,
-    /// What.
+    /// The change.
     pub change: Change,
 }
 
-/// What a person can change.
+/// A change that a person can make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// A processor is created. An equal one that exists already is no error.
     Create(Box<Definition>),
     /// A processor is deleted, with its progress and letters.
     Delete(String),
-    /// A processor is stopped, or goes on.
+    /// A processor is paused or resumed.
     Pause(String, bool),
-    /// A segment is taken from its owner, who may not have it back for two leases.
+    /// A segment is taken from its owner, which may not have it again for two leases.
     Release(String, SegmentId),
-    /// A segment is given to this node, and bound to it.
+    /// A segment is given to this node, and pinned to it.
     Claim(String, SegmentId, NodeId),
-    /// A segment is no longer bound to a node.
+    /// A segment is no longer pinned to a node.
     Unpin(String, SegmentId),
-    /// Sequences set aside are tried now, skipped by one letter, or dropped.
+    /// Sequences that are set aside are tried now, skip one letter, or are dropped.
     Letters(String, Selection, LetterChange),
     /// Limits are changed.
     SetLimits(Limits),
-    /// A node at this peer address is expected to join.
+    /// A node with this peer address is expected to join.
     Expect(String),
-    /// A member is to leave for ever: one that lives hands over first and goes by itself.
+    /// A member leaves permanently: an active one hands over first and then ends by itself.
     Leave(NodeId),
-    /// This member is to lead, from a later term on than this one.
+    /// This member becomes the leader, in a later term than this one.
     Lead(NodeId, Term),
-    /// The event that a segment waits with, which is the one at this position, is passed over.
+    /// The event at this position, with which a segment waits, is skipped.
     SkipEvent(String, SegmentId, Position),
 }
 
-/// Which sequences are meant.
+/// A selection of sequences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Selection {
-    /// This one.
+    /// This sequence.
     Sequence(ComponentId, String),
-    /// All of the processor.
+    /// All sequences of the processor.
     All,
 }
 
-/// What is done with them.
+/// A change of the selected sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LetterChange {
-    /// Tried now, the count of attempts begun anew.
+    /// They are tried now, and attempts are counted from 1 again.
     Retry,
-    /// The first letter is passed over; those behind it are tried now.
+    /// The first letter is skipped; the next one is tried now.
     Skip,
-    /// All letters are given up.
+    /// All letters are dropped.
     Drop,
 }
 
-/// How a command was answered.
+/// The outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It holds, and there is nothing to say.
+    /// The command was applied, and has no result.
     Done,
-    /// The events stand in the log.
+    /// The events are stored.
     Appended(Appended),
     /// The append was refused; nothing of it is stored.
     Refused(Refusal),
@@ -453,21 +454,21 @@ pub enum Outcome {
     Admitted(NodeId),
     /// The session has begun.
     Begun(SessionId),
-    /// The advance was judged; these parts of it did not hold.
+    /// The advance was judged; these parts of it were refused.
     Advanced(Vec<Stale>),
-    /// Not done, for this reason.
+    /// Refused, for this reason.
     Not(Why),
-    /// A person's change: how many things it touched.
+    /// A person's change was applied to this many things.
     Changed(u64),
 }
 
-/// A part of an advance that did not hold.
+/// A refused part of an advance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stale {
-    /// Of which processor.
+    /// The processor.
     pub processor: ProcessorId,
-    /// Which segment; none for a loan, or for the whole item.
+    /// The segment; `None` for a loan, or for the whole item.
     pub segment: Option<SegmentId>,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }

@@ -1,4 +1,4 @@
-//! Criteria: which events are meant. Types are ORed, tags ANDed, items ORed.
+//! Criteria: which events match. Types are ORed, tags ANDed, items ORed.
 
 use alloc::{collections::BTreeMap, string::String, vec, vec::Vec};
 
@@ -9,32 +9,32 @@ use crate::{
     limits::{CONDITIONS_BYTES_MAX, LimitName, Limits, Measured, Passed},
 };
 
-/// One item: an event matches if its type is one of `types` (or there are none) and it bears all `tags`.
+/// One item: an event matches if its type is one of `types` (or there are none) and it has all `tags`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Criterion {
     /// Any of these types; empty means any type.
     pub types: Vec<String>,
-    /// All of these tags; empty means no tag is asked for.
+    /// All of these tags; empty means any tags.
     pub tags: Vec<String>,
 }
 
 impl Criterion {
-    /// Whether something of this type with these tags is meant.
+    /// Returns whether an event of this type with these tags matches.
     #[must_use]
     pub fn matches(&self, kind: &str, tags: &[String]) -> bool {
         (self.types.is_empty() || self.types.iter().any(|t| t == kind))
             && self.tags.iter().all(|tag| tags.contains(tag))
     }
 
-    /// Whether it means every event.
+    /// Returns whether every event matches.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.types.is_empty() && self.tags.is_empty()
     }
 }
 
-/// Items, any of which may match. No items at all mean *every* event, so that an empty filter filters nothing.
+/// Items, any of which may match. No items at all match *every* event, so that an empty filter filters nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Criteria(pub Vec<Criterion>);
@@ -43,31 +43,31 @@ impl Criteria {
     /// Every event.
     pub const ANY: Self = Self(Vec::new());
 
-    /// Whether something of this type with these tags is meant.
+    /// Returns whether an event of this type with these tags matches.
     #[must_use]
     pub fn matches(&self, kind: &str, tags: &[String]) -> bool {
         self.0.is_empty() || self.0.iter().any(|item| item.matches(kind, tags))
     }
 
-    /// Whether `event` is meant.
+    /// Returns whether `event` matches.
     #[must_use]
     pub fn matches_event(&self, event: &Event) -> bool {
         self.matches(&event.kind, &event.tags)
     }
 
-    /// Whether it means every event.
+    /// Returns whether every event matches.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.0.is_empty() || self.0.iter().any(Criterion::is_any)
     }
 
-    /// How many texts they consist of: what it costs at most to hold an event against them.
+    /// Returns the number of texts: at most this many comparisons are made per event.
     #[must_use]
     pub fn texts(&self) -> usize {
         self.0.iter().map(|item| item.types.len() + item.tags.len()).sum()
     }
 
-    /// What they take in memory, as it is counted: alike on every machine.
+    /// Returns the bytes they take in memory, as counted for the limit: the same on every machine.
     #[must_use]
     pub fn bytes(&self) -> usize {
         const ITEM: usize = 64;
@@ -76,21 +76,21 @@ impl Criteria {
         self.0.iter().map(|item| ITEM + of(&item.types) + of(&item.tags)).sum()
     }
 
-    /// Whether several criteria together may be asked for.
+    /// Checks that several criteria together keep the limit.
     ///
     /// # Errors
     ///
-    /// They take too much.
+    /// The limit, if they exceed it.
     pub fn together_within<'c>(all: impl IntoIterator<Item = &'c Self>, of: Measured) -> Result<(), Passed> {
         let bytes = all.into_iter().map(Self::bytes).sum();
         Passed::check(LimitName::ConditionsBytes, CONDITIONS_BYTES_MAX, bytes, || of)
     }
 
-    /// Whether they keep the limits.
+    /// Checks that they keep the limits.
     ///
     /// # Errors
     ///
-    /// The first that they pass.
+    /// The first limit that they exceed.
     pub fn within(&self, limits: &Limits) -> Result<(), Passed> {
         let Limits { conditions_max, criteria_types_max, event_tags_max, name_bytes_max, tag_bytes_max, .. } = *limits;
         let count = self.0.len();
@@ -109,8 +109,8 @@ impl Criteria {
     }
 }
 
-/// Criteria, prepared to be held against many events. Each of their texts is looked at once per event at most, whatever
-/// the event: its type and tags are numbered first, and the rest compares numbers.
+/// Criteria, prepared for matching many events. Each of their texts is compared once per event at most, whatever the
+/// event: its type and tags are numbered first, and the rest compares numbers.
 #[derive(Clone, Debug)]
 pub struct Matcher<'c> {
     is_any: bool,
@@ -152,7 +152,7 @@ impl<'c> Matcher<'c> {
         Self { is_any: criteria.is_any(), types, tags, items }
     }
 
-    /// Whether something of this type with these tags is meant.
+    /// Returns whether an event of this type with these tags matches.
     #[must_use]
     pub fn matches(&self, kind: &str, tags: &[String]) -> bool {
         if self.is_any {

@@ -13,28 +13,28 @@ use crate::{
 /// Bytes of a UUID as text with hyphens.
 const HYPHENATED: usize = 36;
 
-/// A fact as its producer tells it. Position, revision and `recorded` are not part of it: they follow from
-/// its place in the log.
+/// A fact as reported by its producer. Position, revision and `recorded` are not part of it: they follow from its place
+/// in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Unique within a context, for all time (P3).
     pub id: Uuid,
-    /// The id as its producer gave it; `id` is then the UUIDv5 of the source and this. None means that `id` itself is
+    /// The id as its producer gave it; `id` is then the UUIDv5 of the source and this. `None` means that `id` itself is
     /// the id, whatever the source.
     pub given_id: Option<String>,
-    /// Who tells it (CloudEvents `source`).
+    /// The producer (CloudEvents `source`).
     pub source: String,
     /// What happened (CloudEvents `type`).
     pub kind: String,
     /// The aggregate it happened to (CloudEvents `subject`).
     pub stream: Option<String>,
-    /// What orders it, if not its stream.
+    /// The key that orders it, if not its stream.
     pub key: Option<String>,
-    /// Labels, `key=value` by habit.
+    /// Labels, `key=value` by convention.
     pub tags: Vec<String>,
-    /// The producer's time, as it wrote it (RFC 3339).
+    /// The producer's time, as the producer wrote it (RFC 3339).
     pub time: Option<String>,
-    /// What `data` is; none means JSON.
+    /// The content type of `data`; `None` means JSON.
     pub content_type: Option<String>,
     /// CloudEvents `dataschema`.
     pub schema: Option<String>,
@@ -42,7 +42,7 @@ pub struct Event {
     pub extensions: Vec<(String, String)>,
     /// The key its data is encrypted with; 0 is none.
     pub key_id: u32,
-    /// How `data` came: it goes out the same way.
+    /// How `data` was given: it is returned in the same way.
     pub data_kind: DataKind,
     /// The payload: the JSON text, or the bytes.
     pub data: Vec<u8>,
@@ -61,7 +61,7 @@ pub enum DataKind {
 }
 
 impl Event {
-    /// Returns a number that two events with the same content share, and others practically never.
+    /// Returns a number that is the same for two events with the same content, and practically never for others.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut digest = hash::Hasher::new();
@@ -69,8 +69,8 @@ impl Event {
         digest.finish()
     }
 
-    /// Passes on everything that an event says, in parts. Two events that differ anywhere differ in their parts: a
-    /// fixed number of optional texts come first, and the counts of what follows stand before it.
+    /// Passes on the whole content of an event, in parts. Two events that differ anywhere differ in their parts: a
+    /// fixed number of optional texts come first, and the counts of the rest precede it.
     fn content(&self, mut part: impl FnMut(Option<&[u8]>)) {
         let texts = [Some(&self.source), Some(&self.kind), self.stream.as_ref(), self.key.as_ref()];
         for text in texts {
@@ -101,8 +101,8 @@ impl Event {
         part(Some(&self.data));
     }
 
-    /// Returns the UUID under which the event would stand if it had been stored before ids followed from the source as
-    /// well; none if its id was never such a one.
+    /// Returns the UUID that the event would have if it had been stored before ids followed from the source as well;
+    /// `None` if it could not have been stored then.
     #[must_use]
     pub fn bare_id(&self) -> Option<Uuid> {
         let given = self.given_id.as_deref().filter(|given| given.len() == HYPHENATED)?;
@@ -124,7 +124,7 @@ impl Event {
         }
     }
 
-    /// Bytes of its attributes and payload together.
+    /// Returns the bytes of its attributes and payload together.
     #[must_use]
     pub fn size(&self) -> usize {
         let texts = [&self.given_id, &self.stream, &self.key, &self.time, &self.content_type, &self.schema];
@@ -136,11 +136,11 @@ impl Event {
             + self.data.len()
     }
 
-    /// Whether it keeps the limits, as the `nth` of its append, from 0.
+    /// Checks that it keeps the limits, as the `nth` event of its append, from 0.
     ///
     /// # Errors
     ///
-    /// The first that it passes.
+    /// The first limit that it exceeds.
     pub fn within(&self, limits: &Limits, nth: usize) -> Result<(), Passed> {
         let at = u32::try_from(nth).unwrap_or(u32::MAX);
         let of = |part| move || Measured::Event(part, at);
@@ -164,7 +164,7 @@ impl Event {
         Ok(())
     }
 
-    /// Its attributes that are bounded like names.
+    /// Returns its attributes that are bounded like names.
     fn names(&self) -> [(EventPart, Option<&String>); 8] {
         [
             (EventPart::Id, self.given_id.as_ref()),
@@ -187,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// What [`Event::content`] passes on, as one text in which every part can be told from the next.
+    /// Returns what [`Event::content`] passes on, as one text in which all parts are distinguishable.
     fn input(event: &Event) -> Vec<u8> {
         let mut all = Vec::new();
         event.content(|part| match part {
@@ -201,7 +201,7 @@ mod tests {
         all
     }
 
-    /// Few short texts, so that what differs is mostly where they stand.
+    /// Generates few short texts, so that events differ mostly in where the texts are.
     fn any_event() -> impl Strategy<Value = Event> {
         let text = || select(vec!["", "a", "5"]).prop_map(String::from);
         let texts = || option::of(text());

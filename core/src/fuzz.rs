@@ -1,5 +1,5 @@
-//! What a fuzz test needs to know of a decoder. Each crate lists its own decoders of bytes that come from outside
-//! (from clients, peers, disks, programs and people) behind the feature `testing`.
+//! The properties of a decoder that a fuzz test needs. Each crate lists its own decoders of bytes that come from
+//! outside (from clients, peers, disks, programs and people) behind the feature `testing`.
 
 use alloc::vec::Vec;
 

@@ -1,7 +1,7 @@
-//! The hash of sequences: XXH64 with seed 0, specified, mixed, versioned. It decides which segment an event
-//! belongs to, so it can never change under a name; golden values hold it.
+//! The hash of sequences: XXH64 with seed 0, specified, mixed, versioned. It decides to which segment an event belongs,
+//! so it can never change under the same version; golden values pin it.
 
-/// Which hash this is. Stored with every processor.
+/// The version of the hash. Stored with every processor.
 pub const VERSION: u8 = 1;
 
 const P1: u64 = 0x9E37_79B1_85EB_CA87;
@@ -10,13 +10,13 @@ const P3: u64 = 0x1656_67B1_9E37_79F9;
 const P4: u64 = 0x85EB_CA77_C2B2_AE63;
 const P5: u64 = 0x27D4_EB2F_1656_67C5;
 
-/// The hash of a sequence's name.
+/// Returns the hash of a sequence's name.
 #[must_use]
 pub fn sequence(name: &[u8]) -> u64 {
     xxh64(name, 0)
 }
 
-/// XXH64 of `bytes`.
+/// Returns XXH64 of `bytes`.
 #[must_use]
 pub fn xxh64(bytes: &[u8], seed: u64) -> u64 {
     let mut stripes = bytes.chunks_exact(32);
@@ -65,13 +65,13 @@ const fn round(lane: u64, word: u64) -> u64 {
 pub struct Hasher(u64);
 
 impl Hasher {
-    /// Nothing digested yet.
+    /// Makes a hasher without parts.
     #[must_use]
     pub const fn new() -> Self {
         Self(P5)
     }
 
-    /// Digests a part, or that there is none.
+    /// Digests a part, or its absence.
     pub fn part(&mut self, bytes: Option<&[u8]>) {
         self.0 = match bytes {
             Some(bytes) => xxh64(bytes, self.0.wrapping_mul(P1).wrapping_add(bytes.len() as u64 + 1)),
@@ -79,7 +79,7 @@ impl Hasher {
         };
     }
 
-    /// What all parts together give.
+    /// Returns the digest of all parts.
     #[must_use]
     pub const fn finish(self) -> u64 {
         self.0
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(xxh64(b"Nobody inspects the spammish repetition", 0), 0xFBCE_A83C_8A37_8BF1);
     }
 
-    /// The names that users see: were one of these to change, their events would change segments.
+    /// Names that users see: if one of these values changed, their events would change segments.
     #[test]
     fn golden_values_of_sequences() {
         for (name, hash) in [

@@ -1,4 +1,4 @@
-//! Numbers that must not meet are types of their own.
+//! Numbers that must not be mixed up are types of their own.
 
 use core::fmt;
 
@@ -21,7 +21,7 @@ macro_rules! number {
         }
 
         impl $name {
-            /// The number after this one; stays at the greatest.
+            /// Returns the number after this one; the greatest stays.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0.saturating_add(1))
@@ -31,8 +31,8 @@ macro_rules! number {
 }
 
 number!(
-    /// An event's place in the one order of its context, from 0, without gaps. Where a place is *stored*
-    /// (a token, a marker, a head) it means the next position to read.
+    /// An event's place in the one order of its context, from 0, without gaps. A *stored* position (of a token, a
+    /// marker, a head) is the next position to read.
     Position(u64)
 );
 number!(
@@ -44,20 +44,20 @@ number!(
     ContextId(u32)
 );
 number!(
-    /// A member of the cluster. Given once, never given again.
+    /// A member of the cluster. Numbers are never reused.
     NodeId(u64)
 );
 number!(
-    /// One life of a member's process. Given by the log, so the later one is greater.
+    /// One life of a member's process. Assigned by the log, so the later one is greater.
     SessionId(u64)
 );
 number!(
-    /// Of a claim or of a loan: a write under an older one is refused. All come from one count, so none is ever
-    /// given twice, whatever is deleted, created or set aside again.
+    /// The epoch of a claim or of a loan: a write under an older one is refused. All come from one count, so none is
+    /// ever used twice, whatever is deleted, created or set aside again.
     Epoch(u64)
 );
 number!(
-    /// Grows whenever the table that a balance plan is made from changes.
+    /// Grows whenever the table changes from which balance plans are made.
     Generation(u64)
 );
 number!(
@@ -69,11 +69,11 @@ number!(
     Term(u64)
 );
 number!(
-    /// A processor: given at its creation, never given again.
+    /// A processor: assigned at its creation, never reused.
     ProcessorId(u32)
 );
 number!(
-    /// Names a segment within its processor: the low bits that its hashes share.
+    /// The id of a segment within its processor: the low bits that its hashes share.
     SegmentId(u32)
 );
 number!(
@@ -81,19 +81,19 @@ number!(
     ComponentId(u16)
 );
 number!(
-    /// What all members understand: a new kind of command is proposed only at the level that knows it.
+    /// What all members understand: a new kind of command is proposed only from its level on.
     FeatureLevel(u16)
 );
 
 impl ContextId {
-    /// Where events go unless somebody says otherwise.
+    /// The context of events for which no other is named.
     pub const DEFAULT: Self = Self(0);
-    /// What Evener itself tells.
+    /// The context of what Evener itself reports.
     pub const SYSTEM: Self = Self(1);
 }
 
 impl FeatureLevel {
-    /// From here on the id of every event follows from its source too.
+    /// From this level on the id of every event also follows from its source.
     pub const SOURCE_IDS: Self = Self(2);
     /// The level of this build.
     pub const CURRENT: Self = Self::SOURCE_IDS;
@@ -110,7 +110,7 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// The life of one data directory: a node whose directory was emptied is not the node it was.
+/// The life of one data directory: a node whose directory was emptied is a different node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(pub Uuid);

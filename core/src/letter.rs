@@ -1,4 +1,4 @@
-//! What failed: a sequence set aside, its letters, and the loan of one try to another node.
+//! Failed events: a sequence set aside, its letters, and the loan of one try to another node.
 
 use alloc::{collections::VecDeque, string::String};
 use core::time::Duration;
@@ -10,7 +10,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Which sequence, of which component.
+/// A sequence of one component.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SequenceKey {
     /// The component whose policy named it.
@@ -19,10 +19,10 @@ pub struct SequenceKey {
     pub name: String,
 }
 
-/// An event that waits.
+/// An event that waits in a sequence set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
-    /// Which event.
+    /// The position of the event.
     pub position: Position,
     /// Its type.
     pub kind: String,
@@ -30,33 +30,33 @@ pub struct Letter {
     pub attempts: u32,
 }
 
-/// One failed try, as whoever tried it tells it.
+/// One failed try, as reported by the node that tried it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Which attempt this was, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// Why, in the handler's words.
+    /// The cause, in the handler's words.
     pub cause: String,
-    /// How long to wait before the next, jitter included.
+    /// The wait before the next attempt, jitter included.
     pub wait_ms: u32,
-    /// What the dice gave for it, in 1/65536, kept so that the schedule can be explained.
+    /// The random draw for the jitter, in 1/65536, kept so that the schedule can be explained.
     pub draw: u16,
-    /// No further try by itself: the last attempt, or a handler that said *set aside*.
+    /// No further attempt is made automatically: this was the last one, or the handler returned *set aside*.
     pub last: bool,
 }
 
 impl Failure {
-    /// The wait before the next attempt.
+    /// Returns the wait before the next attempt.
     #[must_use]
     pub const fn wait(&self) -> Duration {
         Duration::from_millis(self.wait_ms as u64)
     }
 }
 
-/// Whether a sequence waits for its time or for a person.
+/// What a sequence waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Waiting {
-    /// Its first letter is tried again at the schedule.
+    /// Its first letter is tried again on its schedule.
     ForItsTime,
     /// It is *dead*: only a person can retry, skip or drop it.
     ForAPerson,
@@ -64,47 +64,47 @@ pub enum Waiting {
 
 /// One try of a sequence, lent to another node. The claim does not move.
 ///
-/// It has an epoch of its own for the log to know it by. What its holder shows to handlers is the epoch of the
-/// segment's claim, as it stands when the try begins: see [`claim`](crate::claim).
+/// It has an epoch of its own, by which the log knows it. Its holder passes another epoch to handlers: that of the
+/// segment's claim when the try begins, see [`claim`](crate::claim).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loan {
-    /// To whom.
+    /// The borrower.
     pub node: NodeId,
-    /// Fences it: no other loan, nor any claim, has the same.
+    /// The fence: no other loan, and no claim, has the same.
     pub epoch: Epoch,
 }
 
 /// A sequence set aside: its first letter failed, the others queue behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetAside {
-    /// In log order, the first one failed. Never empty.
+    /// The letters in log order; the first one failed. Never empty.
     pub letters: VecDeque<Letter>,
-    /// Of the first letter's latest failure.
+    /// The cause of the first letter's latest failure.
     pub cause: String,
-    /// When the log recorded that.
+    /// When the log recorded that failure.
     pub recorded: Timestamp,
     /// The wait from `recorded` to the next attempt.
     pub wait_ms: u32,
-    /// What the dice gave for it.
+    /// The random draw for the jitter of that wait.
     pub draw: u16,
     /// What it waits for.
     pub waiting: Waiting,
-    /// To whom its next try is lent, from the fourth attempt on.
+    /// The loan of its next try, from the fourth attempt on.
     pub loan: Option<Loan>,
-    /// Grows whenever the schedule is changed by anything but an attempt. What comes of a try that began under an
-    /// earlier one is not counted.
+    /// Grows whenever the schedule is changed by anything but an attempt. The result of a try that began under an
+    /// earlier revision is not counted.
     pub revision: u32,
 }
 
 impl SetAside {
-    /// When the next attempt is due, on the log's clock; none if it waits for a person.
+    /// Returns when the next attempt is due, on the log's clock; `None` if it waits for a person.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
         (self.waiting == Waiting::ForItsTime)
             .then(|| self.recorded.after(Duration::from_millis(u64::from(self.wait_ms))))
     }
 
-    /// The letter that is tried next.
+    /// Returns the letter that is tried next.
     #[must_use]
     pub fn first(&self) -> &Letter {
         self.letters.front().expect("a sequence set aside has at least one letter")

@@ -1,12 +1,11 @@
 //! What is allowed to happen: every rule of Evener as pure values and functions.
 //!
-//! Nothing here knows a clock, a file, a thread or dice. The crate is `no_std` so that none of them can creep
-//! in: what a rule needs of the world, it is given as an argument, and what it wants done, it returns.
+//! Nothing here uses a clock, a file, a thread or randomness. The crate is `no_std` so that none of them can creep in:
+//! whatever a rule needs from outside is an argument, and whatever it requests is its result.
 //!
-//! Read in this order: the words ([`id`], [`time`], [`event`]), the log ([`criteria`], [`append`], [`tail`]),
-//! the shares ([`segment`], [`hash`], [`token`], [`claim`]), what fails ([`backoff`], [`letter`]), who is there
-//! ([`member`], [`session`], [`balance`]), and what holds it all: the replicated [`state`] and the
-//! [`command`]s that change it.
+//! Read in this order: the terms ([`id`], [`time`], [`event`]), the log ([`criteria`], [`append`], [`tail`]), the
+//! segments ([`segment`], [`hash`], [`token`], [`claim`]), failures ([`backoff`], [`letter`]), the nodes ([`member`],
+//! [`session`], [`balance`]), and finally the replicated [`state`] and the [`command`]s that change it.
 #![no_std]
 extern crate alloc;
 #[cfg(any(test, feature = "testing"))]

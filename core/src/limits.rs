@@ -1,5 +1,5 @@
-//! The replicated limits: what `apply` reads, the same on every node, changed only by a command. Each has a name, a
-//! default, a reason, and bounds of its own, so that no command can make the state useless.
+//! The replicated limits: everything that `apply` is bounded by, the same on every node, changed only by a command.
+//! Each has a name, a default, a reason, and bounds of its own, so that no command can make the state useless.
 
 use alloc::string::String;
 
@@ -16,14 +16,14 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// What a new cluster starts with.
+            /// The limits of a new cluster.
             pub const DEFAULT: Self = Self { $($name: $default),* };
 
-            /// What a stored set of limits means that does not name them: those that were added after the set was
-            /// stored. These values never change, also where a default does.
+            /// The values of limits that a stored set of limits does not name, because they were added after the set
+            /// was stored. These values never change, even if a default does.
             pub const WITHOUT: Self = Self { $($name: $default),* };
 
-            /// Sets the limit of this number. Answers whether there is one.
+            /// Sets the limit of this number. Returns whether there is one.
             pub fn set(&mut self, number: u16, value: u32) -> bool {
                 match number {
                     $($number => self.$name = value,)*
@@ -32,13 +32,13 @@ macro_rules! limits {
                 true
             }
 
-            /// Each with its name, what it is, and the least and the most that it may be.
+            /// Returns each limit with its name, its value, and the least and the greatest value allowed.
             pub fn rows(&self) -> impl Iterator<Item = (LimitName, u32, u32, u32)> {
                 [$((LimitName::$variant, self.$name, $least, $most)),*].into_iter()
             }
         }
 
-        /// Which limit. Each has its number for all time.
+        /// The name of a limit. Each has its number for all time.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum LimitName {
             $($(#[doc = $about])+ $variant = $number,)*
@@ -49,7 +49,7 @@ macro_rules! limits {
         }
 
         impl LimitName {
-            /// Its name in settings, statuses and errors.
+            /// Returns its name in settings, statuses and errors.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -59,7 +59,7 @@ macro_rules! limits {
                 }
             }
 
-            /// Its number in what is stored.
+            /// Returns its number in stored data.
             #[must_use]
             pub const fn number(self) -> u16 {
                 self as u16
@@ -136,11 +136,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Whether a cluster can live with them.
+    /// Checks whether a cluster can work with them.
     ///
     /// # Errors
     ///
-    /// The one with which it cannot, and what it may be.
+    /// The limit with which it cannot, and the allowed values.
     pub fn check(&self) -> Result<(), Unfit> {
         if let Some((limit, value, least, most)) =
             self.rows().find(|(_, value, least, most)| !(least..=most).contains(&value))
@@ -154,18 +154,18 @@ impl Limits {
     }
 }
 
-/// Why no cluster can live with some limits.
+/// Why no cluster can work with some limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unfit {
     /// One of them is out of its bounds.
     Range {
-        /// Which.
+        /// The limit.
         limit: LimitName,
-        /// What it was to be.
+        /// The requested value.
         value: u32,
-        /// The least that it may be.
+        /// The least allowed value.
         least: u32,
-        /// The most that it may be.
+        /// The greatest allowed value.
         most: u32,
     },
     /// One event may be larger than a whole append (`event_bytes_max` over `append_bytes_max`).
@@ -177,25 +177,25 @@ pub enum Unfit {
     },
 }
 
-/// A limit that is passed, and by what.
+/// A limit that is exceeded, and by what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passed {
-    /// Which limit.
+    /// The limit.
     pub limit: LimitName,
-    /// What it allows.
+    /// Its value.
     pub max: u64,
-    /// What was asked for.
+    /// The requested amount.
     pub got: u64,
     /// What was measured.
     pub of: Measured,
 }
 
 impl Passed {
-    /// Whether there are no more than `max` of something.
+    /// Checks that there are no more than `max` of something.
     ///
     /// # Errors
     ///
-    /// What is passed.
+    /// The limit that is exceeded.
     pub fn check(limit: LimitName, max: u32, got: usize, of: impl FnOnce() -> Measured) -> Result<(), Self> {
         if got <= max as usize {
             return Ok(());
@@ -204,7 +204,7 @@ impl Passed {
     }
 }
 
-/// What a limit was held against. A part is measured in bytes; what a part holds many of is counted.
+/// What was compared with a limit. A single item is measured in bytes; several are counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Measured {
     /// Events of an append.
@@ -309,7 +309,7 @@ mod tests {
         }
     }
 
-    /// The defaults with one of them, by its place, changed: through the form in which people see them.
+    /// Returns the defaults with one of them, by its index, changed: through the form in which people see them.
     fn with(which: usize, value: u32) -> Limits {
         let rows = Limits::DEFAULT.rows().enumerate();
         let rows = rows.map(|(n, (limit, default, ..))| (limit.name(), if n == which { value } else { default }));

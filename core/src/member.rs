@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{FeatureLevel, Incarnation, NodeId};
 
-/// What the cluster knows of a node, whether it lives or not.
+/// What the cluster knows of a node, whether it is active or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Given at admission.
+    /// Assigned at admission.
     pub node: NodeId,
     /// Unique among members; chosen by the operator.
     pub name: String,
-    /// Its data directory's life.
+    /// The incarnation of its data directory.
     pub incarnation: Incarnation,
-    /// Where peers reach it, `host:port`.
+    /// Its address for peers, `host:port`.
     pub peer: String,
-    /// Where clients reach it, `http://host:port`.
+    /// Its address for clients, `http://host:port`.
     pub http: String,
-    /// What its build understands.
+    /// The level that its build understands.
     pub level: FeatureLevel,
-    /// It was asked to leave for ever.
+    /// Whether it was asked to leave permanently.
     pub leaving: bool,
 }

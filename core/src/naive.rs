@@ -1,4 +1,4 @@
-//! Naive twins for tests: as short as their meaning, as slow as they like.
+//! Naive implementations for tests: short, obvious and slow.
 
 use std::{string::String, vec::Vec};
 
@@ -11,7 +11,7 @@ use crate::{
     id::{ContextId, Position, Revision},
 };
 
-/// A history that is a list, with every answer found by looking at all of it.
+/// A history that is a list, in which every answer is found by reading all of it.
 #[derive(Clone, Debug, Default)]
 pub struct NaiveHistory(pub Vec<Event>);
 
@@ -24,7 +24,7 @@ impl NaiveHistory {
     ///
     /// # Errors
     ///
-    /// Why it is refused.
+    /// The reason for the refusal.
     pub fn append(&mut self, request: &Request) -> Result<Appended, Refusal> {
         let found: Vec<_> = request.events.iter().map(|event| self.event_id(request.context, event.id)).collect();
         if found.iter().any(Option::is_some) {

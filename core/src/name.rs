@@ -1,20 +1,20 @@
-//! The one rule for names of processors and nodes. They stand in paths of HTTP, on command lines, in lists and in
+//! The one rule for names of processors and nodes. Names are used in HTTP paths, on command lines, in lists and in
 //! tables, so a name must be the same word in all of them.
 //!
-//! The rule is for names that are given. What has a name already keeps it, whatever the rule of that day allowed.
+//! The rule is for new names. Existing names remain valid, whatever rule was in force when they were given.
 
 use core::fmt;
 
-/// Why a text is no name.
+/// Why a text is not a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// It is empty.
     Empty,
-    /// It is `.` or `..`, which stand for folders: addresses leave them out.
+    /// It is `.` or `..`, which denote folders: paths drop them.
     Dots,
     /// It begins with a hyphen, as flags do.
     Hyphen,
-    /// It has this character in it.
+    /// It contains this character.
     Character(char),
 }
 
@@ -54,7 +54,7 @@ pub fn check(name: &str) -> Result<(), Error> {
     }
 }
 
-/// Marks that are not seen, or turn what is seen around: two names that look alike would differ.
+/// Returns whether a character is invisible or reverses the text around it: two names that look the same would differ.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -1,10 +1,10 @@
-//! Who asks for something. Requests have no principal yet: every place that will carry one holds none.
+//! The requester of an operation. Requests have no principal yet: every place that will carry one has `None`.
 
 use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-/// The name of whoever asks, as the authentication of a request will establish it. Bounded like every name
+/// The name of the requester, as the authentication of a request will establish it. Bounded like every name
 /// (`name_bytes_max`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -20,53 +20,53 @@ use crate::{
     token::Token,
 };
 
-/// What a person says of a processor when creating it.
+/// The definition that a person gives when creating a processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     /// Unique in the cluster.
     pub name: String,
-    /// Whose events it handles.
+    /// The context whose events it handles.
     pub context: ContextId,
-    /// Who handles them.
+    /// How its events are handled.
     pub handler: Handler,
     /// How many segments it starts with.
     pub segments: u32,
-    /// Where it starts.
+    /// The position at which it starts.
     pub start: Start,
-    /// Which events it wants; others only move its token.
+    /// The events that it handles; others only move its tokens.
     pub criteria: Criteria,
     /// Which events must be handled one after the other.
     pub sequencing: Sequencing,
-    /// What happens when an event keeps failing.
+    /// What happens when an event fails.
     pub on_error: OnError,
     /// How failed work is tried again.
     pub backoff: Backoff,
 }
 
-/// Who handles the events.
+/// How the events of a processor are handled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Handler {
-    /// Functions in the program that embeds the node: only nodes that say so can run it.
+    /// By functions in the program that embeds the node: only nodes that announce it can run it.
     Embedded,
-    /// A program started by `sh -c`, one per segment at work.
+    /// By a program started with `sh -c`, one per active segment.
     Exec(String),
-    /// A URL that events are posted to.
+    /// By requests to this URL.
     Webhook(String),
 }
 
-/// Where a processor starts. A first run is not a replay.
+/// The position at which a processor starts. A first run is not a replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
-    /// With the first event there is.
+    /// The first event of the log.
     #[default]
     Beginning,
-    /// With the first event after its creation.
+    /// The first event after its creation.
     Head,
-    /// With this position.
+    /// This position.
     At(Position),
 }
 
-/// What happens when an event keeps failing.
+/// What happens when an event fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
@@ -84,21 +84,21 @@ pub enum OnError {
 pub struct Processor {
     /// Its number.
     pub id: ProcessorId,
-    /// What was asked for.
+    /// The definition that it was created with.
     pub definition: Definition,
-    /// Of the sequencing policy and the hash: a silent change is refused.
+    /// The fingerprint of the sequencing policy and the hash: a silent change is refused.
     pub fingerprint: u64,
-    /// Which version of it runs; versions beside each other come later.
+    /// The version that runs; for now there is only one.
     pub version: u32,
-    /// Raised by a reset: rows that users keep under an older one are void.
+    /// Raised by a reset: rows in users' databases under an older one are void.
     pub generation: Generation,
-    /// A person stopped it.
+    /// Whether a person paused it.
     pub paused: bool,
     /// When it was created.
     pub created: Timestamp,
-    /// The last entry that changed anything of it but tokens: what its coordinators watch.
+    /// The last entry that changed anything of it except tokens: its coordinators watch this.
     pub changed: LogIndex,
-    /// Its shares.
+    /// Its segments.
     pub segments: BTreeMap<SegmentId, Share>,
     /// Its sequences set aside.
     pub set_aside: BTreeMap<SequenceKey, SetAside>,
@@ -111,50 +111,50 @@ pub struct Processor {
 /// One segment of a processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
-    /// Which hashes are its.
+    /// The hashes that it covers.
     pub segment: Segment,
-    /// How far it has come.
+    /// Its progress.
     pub token: Token,
-    /// Who may move the token.
+    /// The right to move the token.
     pub claim: Claim,
-    /// Why it stands still, where it does (`on_error: stop`, a limit, a flood).
+    /// The event with which it waits, if any.
     pub stalled: Option<Stall>,
 }
 
-/// A segment that waits with its failing event.
+/// A segment that waits with a failing event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stall {
-    /// The event it waits with.
+    /// The position of the event.
     pub position: Position,
-    /// The latest failure there.
+    /// Its latest failure.
     pub failure: Failure,
-    /// When the log recorded it.
+    /// When the log recorded that failure.
     pub recorded: Timestamp,
 }
 
-/// How full a limit is.
+/// The use of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fullness {
-    /// So much of it is used.
+    /// The amount in use.
     pub used: u64,
     /// The limit.
     pub max: u64,
 }
 
-/// Whether somebody should look at what fills a limit.
+/// Whether the use of a limit needs attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// There is room.
     #[default]
     Room,
-    /// Four fifths of it are used.
+    /// At least four fifths are used.
     Near,
-    /// All of it is.
+    /// Everything is used.
     Full,
 }
 
 impl Fullness {
-    /// Returns whether it is near the limit, or has reached it.
+    /// Returns whether the limit is near, or reached.
     #[must_use]
     pub const fn level(self) -> Level {
         match self {
@@ -165,10 +165,10 @@ impl Fullness {
     }
 }
 
-/// Why nothing new can be defined so.
+/// Why a new processor cannot have a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// Its name is none.
+    /// Its name is not valid.
     Name(name::Error),
     /// Its command has a NUL in it, and arguments of programs end at one.
     Nul,
@@ -188,8 +188,8 @@ impl fmt::Display for Unfit {
 impl core::error::Error for Unfit {}
 
 impl Definition {
-    /// Checks that a new processor can be defined so. What exists already, under the rules of its day, is not judged
-    /// again: this is asked before a processor is created, and never when the log is applied.
+    /// Checks that a new processor can have this definition. Existing processors, which were created under earlier
+    /// rules, are not checked again: this is called before a processor is created, and never when the log is applied.
     ///
     /// # Errors
     ///
@@ -202,7 +202,8 @@ impl Definition {
         }
     }
 
-    /// What must not change silently: what decides which segment an event belongs to.
+    /// Returns the fingerprint of everything that must not change silently, because it decides to which segment an
+    /// event belongs.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = hash::Hasher::new();
@@ -213,24 +214,24 @@ impl Definition {
 }
 
 impl Processor {
-    /// The share that owns `hash`.
+    /// Returns the segment that covers `hash`.
     #[must_use]
     pub fn share_of(&self, hash: u64) -> Option<(&SegmentId, &Share)> {
         self.segments.iter().find(|(_, share)| share.segment.holds(hash))
     }
 
-    /// The least place that any of its segments has still to read.
+    /// Returns the lowest position that any of its segments has still to read.
     #[must_use]
     pub fn low(&self) -> Option<Position> {
         self.segments.values().map(|share| share.token.low()).min()
     }
 
-    /// Names of sequences set aside whose hash `segment` holds.
+    /// Returns the sequences set aside whose hash `segment` covers.
     pub fn set_aside_in(&self, segment: Segment) -> impl Iterator<Item = (&SequenceKey, &SetAside)> {
         self.set_aside.iter().filter(move |(key, _)| segment.holds(hash::sequence(key.name.as_bytes())))
     }
 
-    /// Sequences that wait for a person.
+    /// Returns the sequences that wait for a person.
     #[must_use]
     pub fn dead(&self) -> usize {
         let dead = crate::letter::Waiting::ForAPerson;

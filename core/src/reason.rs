@@ -1,5 +1,5 @@
-//! Why something was not done, as values. They are replicated and compared by all nodes, so they hold no wording: a
-//! node turns them into words when it shows them (`node`, module `words`), and two builds may word them differently.
+//! Reasons for refusals, as values. They are replicated and compared by all nodes, so they contain no wording: a node
+//! describes them when it shows them (`node`, module `words`), and two builds may describe them differently.
 
 use alloc::string::String;
 
@@ -14,26 +14,26 @@ use crate::{
     time::Timestamp,
 };
 
-/// Why something was not done. Each is a choice of the caller: go on, ask again, or change what was asked.
+/// Why a command was refused. Each variant is a choice of the caller: continue, ask again, or change the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Why {
-    /// The claim, loan or session is somebody else's by now.
+    /// The claim, loan or session has another holder by now.
     Fenced,
-    /// The table has moved on since the plan was made.
+    /// The table has changed since the plan was made.
     Outdated,
     /// There is no such thing.
     Unknown(Thing),
-    /// It exists, and differs.
+    /// It exists with other content.
     Exists(Existing),
     /// There is no room for more.
     Limit(Reached),
-    /// It cannot be.
+    /// The request is invalid.
     Invalid(Invalid),
-    /// The log holds something there that cannot be read as a command of this kind.
+    /// The entry cannot be read as a command of this kind.
     Unreadable(u16),
 }
 
-/// Something that was named and is not there.
+/// Something that was named and does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Thing {
     /// An event store.
@@ -62,12 +62,12 @@ pub enum Thing {
     Member(NodeId),
 }
 
-/// Something that exists, and differs from what was asked for.
+/// Something that exists with other content than requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Existing {
-    /// The log is that of this cluster.
+    /// The log belongs to this cluster.
     Cluster(ClusterId),
-    /// The data directory is that of the member of this name.
+    /// The data directory belongs to the member of this name.
     Directory(String),
     /// A member of this name has another data directory.
     MemberName(String),
@@ -79,7 +79,7 @@ pub enum Existing {
         processor: String,
         /// The policy that it has.
         stored: Sequencing,
-        /// The policy that was asked for.
+        /// The requested policy.
         wanted: Sequencing,
     },
     /// A processor of this name was created with another definition.
@@ -88,11 +88,11 @@ pub enum Existing {
     Operation {
         /// The operation.
         operation: Uuid,
-        /// What it did.
+        /// The kind of that change.
         kind: ChangeKind,
-        /// To what.
+        /// Its subject.
         subject: Subject,
-        /// When.
+        /// When it was recorded.
         recorded: Timestamp,
     },
 }
@@ -100,52 +100,52 @@ pub enum Existing {
 /// A limit that leaves no room for more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {
-    /// Which limit.
+    /// The limit.
     pub limit: LimitName,
-    /// What it allows.
+    /// Its value.
     pub max: u32,
     /// The sequence that has so many letters, if the limit is one of a sequence.
     pub sequence: Option<String>,
 }
 
 impl Reached {
-    /// A limit of the whole cluster, or of a whole processor.
+    /// Makes the reason for a limit of the whole cluster, or of a whole processor.
     #[must_use]
     pub const fn new(limit: LimitName, max: u32) -> Self {
         Self { limit, max, sequence: None }
     }
 }
 
-/// What is wrong with something that was asked for.
+/// What is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Invalid {
     /// The cluster is not founded yet.
     NotFounded,
     /// Something is larger than a limit allows.
     Passed(Passed),
-    /// No cluster can live with these limits.
+    /// No cluster can work with these limits.
     Limits(Unfit),
     /// A processor cannot have this name.
     ProcessorName(String),
     /// A processor cannot have so many segments.
     Segments {
-        /// How many it was to have.
+        /// The requested number.
         segments: u32,
-        /// How many it may have (`segments_max`).
+        /// The maximum (`segments_max`).
         max: u32,
     },
     /// A processor makes at least one attempt, and waits at least a millisecond before the next.
     Backoff,
     /// A processor cannot start there.
     StartBeyondHead {
-        /// Where it was to start.
+        /// The requested start.
         start: Position,
         /// The position of the next event.
         head: Position,
     },
     /// This node has no session, is leaving, or cannot run the processor.
     CannotRun {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// The processor's name.
         processor: String,
@@ -154,18 +154,18 @@ pub enum Invalid {
     WaitsWithOther {
         /// The processor's name.
         processor: String,
-        /// Which segment.
+        /// The segment.
         segment: SegmentId,
         /// The event that was to be skipped.
         position: Position,
-        /// The event that it waits with; none if it does not wait.
+        /// The event that it waits with; `None` if it does not wait.
         waits_with: Option<Position>,
     },
     /// Events of the segment before the one that was to be skipped are not done yet.
     NotFirst {
         /// The processor's name.
         processor: String,
-        /// Which segment.
+        /// The segment.
         segment: SegmentId,
         /// The event that was to be skipped.
         position: Position,

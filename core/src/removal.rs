@@ -1,4 +1,4 @@
-//! A member that is none any more: what is left of it is said to its directory, should that be started again.
+//! A removed member. The cluster remembers it for the case that a node is started on its directory again.
 
 use alloc::string::String;
 
@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// So many are remembered, the latest ones: with the others it is only known that they were members.
+/// The number of removals that are remembered, the latest ones: of earlier ones it is only known that they were
+/// members.
 pub const REMOVALS_MAX: usize = 1_024;
 
 /// What the cluster keeps of a node that was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
-    /// Its name; another may have it by now.
+    /// Its name; another member may have it by now.
     pub name: String,
-    /// When the log recorded that.
+    /// When the log recorded the removal.
     pub recorded: Timestamp,
 }

@@ -13,7 +13,7 @@
 
 use core::fmt;
 
-/// Why a text is no time: which part, and what that must be.
+/// Why a text is not a time: the wrong part, and the rule for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The text does not have the form `YYYY-MM-DDThh:mm:ss[.fraction](Z|+hh:mm|-hh:mm)`.
@@ -94,10 +94,10 @@ pub fn check(text: &str) -> Result<(), Error> {
 /// Minutes of a day.
 const DAY: i32 = 24 * 60;
 
-/// Whether there can be a leap second in this minute, counted in UTC from the beginning of the day.
+/// Returns whether there can be a leap second in this minute, counted in UTC from the beginning of the day.
 fn leap_second(year: u16, month: u16, day: u16, minute: i32) -> Result<(), Error> {
     let day = i32::from(day) + minute.div_euclid(DAY);
-    // The day before the first of a month is the last of another.
+    // The day before the first of a month is the last day of the previous one.
     let last = day == 0 || day == i32::from(days_of(year, month));
     if last && minute.rem_euclid(DAY) == DAY - 1 { Ok(()) } else { Err(Error::LeapSecond) }
 }
@@ -112,7 +112,7 @@ fn days_of(year: u16, month: u16) -> u16 {
     }
 }
 
-/// What is left of the text.
+/// The rest of the text.
 struct Rest<'t>(&'t [u8]);
 
 impl Rest<'_> {
@@ -132,7 +132,7 @@ impl Rest<'_> {
         Ok(number)
     }
 
-    /// Two digits after one of these bytes.
+    /// Reads two digits after one of these bytes.
     fn after(&mut self, separators: &[u8]) -> Result<u16, Error> {
         self.one_of(separators).ok_or(Error::Form)?;
         self.digits(2)
@@ -146,7 +146,7 @@ impl Rest<'_> {
         Ok(())
     }
 
-    /// Whether it is east of UTC, and by how many hours and minutes.
+    /// Reads an offset: whether it is east of UTC, and by how many hours and minutes.
     fn offset(&mut self) -> Result<(bool, u16, u16), Error> {
         match self.one_of(b"Zz+-") {
             Some(b'Z' | b'z') => Ok((true, 0, 0)),
@@ -255,7 +255,7 @@ mod tests {
             let fraction = fraction.map(|digits| format!(".{digits}")).unwrap_or_default();
             let time = format!("{year:04}-{month:02}-{day:02}{t}{hour:02}:{minute:02}:{second:02}{fraction}{offset}");
             prop_assert_eq!(check(&time), Ok(()), "{}", time);
-            // One byte more, less or other is no time, or another one of the same form.
+            // A changed byte makes it no time, or another time of the same form.
             let shorter: Vec<&str> = (0..time.len()).map(|end| &time[..end]).collect();
             prop_assert!(shorter.iter().all(|shorter| check(shorter).is_err()), "{}", time);
             let longer = format!("{time}0");

@@ -7,41 +7,41 @@ use crate::id::SegmentId;
 /// A share: all hashes with `hash & mask == id`. The mask is `2^k - 1`, and `id <= mask`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Segment {
-    /// The bits its hashes end in.
+    /// The bits in which its hashes end.
     pub id: u32,
-    /// Which bits are looked at.
+    /// The bits that are compared.
     pub mask: u32,
 }
 
 impl Segment {
-    /// Everything.
+    /// The segment that covers every hash.
     pub const ROOT: Self = Self { id: 0, mask: 0 };
 
-    /// Whether `hash` is in this share.
+    /// Returns whether `hash` is in this segment.
     #[must_use]
     pub const fn holds(self, hash: u64) -> bool {
         (hash as u32) & self.mask == self.id
     }
 
-    /// Whether all of `other`'s hashes are its own too.
+    /// Returns whether all of `other`'s hashes are in this segment too.
     #[must_use]
     pub const fn covers(self, other: Self) -> bool {
         self.mask <= other.mask && other.id & self.mask == self.id
     }
 
-    /// Returns whether there are hashes that both have.
+    /// Returns whether the two have hashes in common.
     #[must_use]
     pub const fn overlaps(self, other: Self) -> bool {
         (self.id ^ other.id) & self.mask & other.mask == 0
     }
 
-    /// Its name within the processor.
+    /// Returns its id within the processor.
     #[must_use]
     pub const fn name(self) -> SegmentId {
         SegmentId(self.id)
     }
 
-    /// Its halves; none where the mask is full.
+    /// Returns its halves; `None` if the mask is full.
     #[must_use]
     pub const fn split(self) -> Option<(Self, Self)> {
         let Some(doubled) = self.mask.checked_mul(2) else { return None };
@@ -49,7 +49,7 @@ impl Segment {
         Some((Self { id: self.id, mask }, Self { id: self.id + self.mask + 1, mask }))
     }
 
-    /// The other half of what it was split from; none for the root.
+    /// Returns the other half of the segment from which it was split; `None` for the root.
     #[must_use]
     pub const fn sibling(self) -> Option<Self> {
         if self.mask == 0 {
@@ -58,21 +58,21 @@ impl Segment {
         Some(Self { id: self.id ^ (self.mask ^ (self.mask >> 1)), mask: self.mask })
     }
 
-    /// What the two halves were before the split; none unless `other` is the sibling.
+    /// Returns the segment of which the two are halves; `None` unless `other` is the sibling.
     #[must_use]
     pub fn merge(self, other: Self) -> Option<Self> {
         let mask = self.mask >> 1;
         (self.sibling() == Some(other)).then_some(Self { id: self.id & mask, mask })
     }
 
-    /// `count` segments that cover everything, made by splitting the largest first; ids are `0..count`. How
-    /// many a processor may have is a limit of the state, far below the 2^31 that this can do.
+    /// Returns `count` segments that cover everything, made by splitting the largest first; ids are `0..count`. The
+    /// number of segments of a processor is limited by the state, far below the 2^31 that this can do.
     #[must_use]
     pub fn cover(count: u32) -> alloc::vec::Vec<Self> {
         let count = count.max(1);
         let whole = count.next_power_of_two();
         let (mask, low) = (whole - 1, whole / 2);
-        // Those whose sibling would have an id of `count` or more were not split the last time.
+        // A segment whose sibling would have an id of `count` or more was not split the last time.
         (0..count)
             .map(|id| {
                 let split = id >= low || id + low < count;

@@ -1,4 +1,4 @@
-//! A sequencing policy names the sequence of an event: what must be handled one after the other.
+//! A sequencing policy names the sequence of an event: events of one sequence are handled one after the other.
 
 use alloc::{borrow::Cow, string::String};
 
@@ -10,7 +10,7 @@ use crate::{event::Event, hash::Hasher};
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sequencing {
-    /// By the event's key, else its stream; events with neither form one sequence together.
+    /// By the event's key, else by its stream; events with neither form one sequence together.
     #[default]
     KeyElseStream,
     /// By the stream alone.
@@ -21,13 +21,13 @@ pub enum Sequencing {
     Extension(String),
     /// The whole processor is one sequence.
     Whole,
-    /// Every event is its own.
+    /// Every event is a sequence of its own.
     None,
 }
 
 impl Sequencing {
-    /// The sequence that `event` belongs to. Events that the policy finds no name for form one sequence
-    /// together, with the empty name.
+    /// Returns the name of the sequence to which `event` belongs. Events for which the policy finds no name form one
+    /// sequence together, with the empty name.
     #[must_use]
     pub fn name<'e>(&self, event: &'e Event) -> Cow<'e, str> {
         let found = match self {
@@ -41,7 +41,7 @@ impl Sequencing {
         Cow::Borrowed(found.unwrap_or_default())
     }
 
-    /// For the fingerprint.
+    /// Writes the policy for the fingerprint.
     pub fn write_to(&self, hasher: &mut Hasher) {
         let (kind, name): (&[u8], Option<&String>) = match self {
             Self::KeyElseStream => (b"key-else-stream", None),
@@ -56,7 +56,7 @@ impl Sequencing {
     }
 }
 
-/// The text of a JSON string without escapes; other values as they are written.
+/// Returns the text of a JSON string without escapes, and other values as they are written.
 fn text(json: &str) -> &str {
     let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     inner.filter(|inner| !inner.contains('\\')).unwrap_or(json)

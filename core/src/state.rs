@@ -1,7 +1,7 @@
-//! The replicated state: what every node holds alike, changed by nothing but the log.
+//! The replicated state: the same on every node, changed only by the log.
 //!
-//! [`State::apply`] takes one entry and answers each of its commands. It is a function of the state and the
-//! entry alone: the same log gives the same state everywhere, and [`State::chain`] shows it.
+//! [`State::apply`] takes one entry and returns the outcome of each of its commands. It is a function of the state and
+//! the entry alone: the same log gives the same state everywhere, and [`State::chain`] shows it.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -41,72 +41,72 @@ mod tests;
 
 pub use operation::{ChangeKind, Operation, Subject};
 
-/// What every node holds alike.
+/// The replicated state, which is the same on every node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Which cluster; nil before it is founded.
+    /// The cluster's id; nil before it is founded.
     pub cluster: ClusterId,
-    /// What all members understand.
+    /// The level that all members understand.
     pub level: FeatureLevel,
-    /// What `apply` is bounded by.
+    /// The limits by which `apply` is bounded.
     pub limits: Limits,
     /// The log's clock: `max(previous, the leader's)`.
     pub recorded: Timestamp,
-    /// Of the table that balance plans are made from: members, sessions, claims, processors.
+    /// The generation of the table from which balance plans are made: members, sessions, claims, processors.
     pub generation: Generation,
-    /// The last entry that changed anything but events and tokens.
+    /// The last entry that changed anything except events and tokens.
     pub changed: LogIndex,
     /// Event stores.
     pub contexts: BTreeMap<ContextId, Context>,
-    /// Who was admitted and has not left.
+    /// The members.
     pub members: BTreeMap<NodeId, Member>,
-    /// Who left: the latest of them.
+    /// The latest removed members.
     pub removals: BTreeMap<NodeId, Removal>,
-    /// Who lives, as far as the log knows.
+    /// The nodes that are active as far as the log knows.
     pub sessions: BTreeMap<NodeId, Session>,
     /// Processors.
     pub processors: BTreeMap<ProcessorId, Processor>,
-    /// Their names.
+    /// The names of processors.
     pub names: BTreeMap<String, ProcessorId>,
     /// The latest operations with their outcomes, oldest first.
     pub operations: VecDeque<Operation>,
-    /// Numbers never given twice.
+    /// Numbers that are never reused.
     pub given: Given,
-    /// Digest of all entries and outcomes so far: equal on nodes that applied the same.
+    /// The digest of all entries and outcomes so far: equal on nodes that applied the same.
     pub chain: u64,
 }
 
 /// An event store of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
-    /// What people call it.
+    /// Its name.
     pub name: String,
-    /// Its newest events.
+    /// Its latest events.
     pub tail: Tail,
 }
 
 impl Context {
-    /// The position of the next event.
+    /// Returns the position of the next event.
     #[must_use]
     pub fn head(&self) -> Position {
         self.tail.head()
     }
 }
 
-/// What a change is meant to come to, where that is not in its entry.
+/// The goal of a change, if it is not reached by the change's own entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Aim {
-    /// A segment is nowhere on its way.
+    /// The claim of the segment is not moving.
     Rests(ProcessorId, SegmentId),
     /// A node at this peer address is a member.
     Joined(String),
-    /// This one is none any more.
+    /// This node is not a member any more.
     Left(NodeId),
-    /// It leads, or was not made to: the term is over.
+    /// This node leads, or did not become the leader before the term ended.
     Leads(NodeId, Term),
 }
 
-/// The last number given of each kind.
+/// The last number assigned of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Given {
     /// Of members.
@@ -115,13 +115,13 @@ pub struct Given {
     pub session: SessionId,
     /// Of processors.
     pub processor: ProcessorId,
-    /// Of claims and loans, of all processors together: one that is created under the name of a deleted one goes on
-    /// above what databases have seen of that.
+    /// Of claims and loans, of all processors together: if a processor is created under the name of a deleted one, its
+    /// epochs continue above those that databases have seen of the deleted one.
     pub epoch: Epoch,
 }
 
 impl Given {
-    /// An epoch above all others.
+    /// Returns an epoch above all others.
     const fn next_epoch(&mut self) -> Epoch {
         self.epoch = self.epoch.next();
         self.epoch
@@ -129,7 +129,7 @@ impl Given {
 }
 
 impl State {
-    /// Judges the commands of one entry, in order. The answers stand in the same order.
+    /// Judges the commands of one entry, in order, and returns their outcomes in the same order.
     pub fn apply(&mut self, index: LogIndex, entry: &Entry) -> Vec<Outcome> {
         self.recorded = self.recorded.max(entry.proposed);
         let mut outcomes = Vec::with_capacity(entry.commands.len());
@@ -166,7 +166,7 @@ impl State {
         }
     }
 
-    /// The cluster begins.
+    /// Founds the cluster.
     fn found(&mut self, index: LogIndex, found: &Found) -> Outcome {
         if self.cluster != ClusterId::default() {
             return exists(Existing::Cluster(self.cluster));
@@ -202,7 +202,7 @@ impl State {
         }
     }
 
-    /// The position of a context's next event.
+    /// Returns the position of a context's next event.
     #[must_use]
     pub fn head(&self, context: ContextId) -> Position {
         self.contexts.get(&context).map_or(Position(0), Context::head)
@@ -226,13 +226,13 @@ impl State {
         self.members.get(&node).map_or_else(|| format!("node {node}"), |member| member.name.clone())
     }
 
-    /// The member with this name.
+    /// Returns the member with this name.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&Member> {
         self.members.values().find(|member| member.name == name)
     }
 
-    /// Whether the process that `session` describes can run `processor`.
+    /// Returns whether the process that `session` describes can run `processor`.
     #[must_use]
     pub fn capable(session: &Session, processor: &Processor) -> bool {
         match processor.definition.handler {
@@ -244,13 +244,13 @@ impl State {
         }
     }
 
-    /// Whether `node` may be given work of `processor`: it lives, stays, and can run it.
+    /// Returns whether `node` may be given work of `processor`: it is active, is not leaving, and can run it.
     #[must_use]
     pub fn takes(&self, node: NodeId, processor: &Processor) -> bool {
         self.sessions.get(&node).is_some_and(|session| !session.draining && Self::capable(session, processor))
     }
 
-    /// Something of the table changed: plans made before are void, and those who watch look again.
+    /// Notes that the table changed: plans made before are void, and watchers are notified.
     fn touch(&mut self, index: LogIndex) {
         self.generation = self.generation.next();
         self.changed = index;
@@ -273,7 +273,7 @@ const fn exists(existing: Existing) -> Outcome {
     Outcome::Not(Why::Exists(existing))
 }
 
-/// The digest of everything so far and this entry with its outcomes.
+/// Returns the digest of everything so far and this entry with its outcomes.
 fn chained(before: u64, index: LogIndex, entry: &Entry, outcomes: &[Outcome]) -> u64 {
     let mut digest = hash::Hasher::new();
     digest.part(Some(&before.to_le_bytes()));

@@ -1,5 +1,5 @@
-//! The tail: what `apply` remembers of a context's newest events, so that appends in flight can be judged from
-//! memory. It is part of the replicated state, so it is the same on every node.
+//! The tail: what `apply` remembers of a context's latest events, so that appends in flight can be judged from memory.
+//! It is part of the replicated state, so it is the same on every node.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -16,10 +16,10 @@ use crate::{
     id::Position,
 };
 
-/// Comparisons of texts up to which it does not pay to prepare criteria.
+/// The number of text comparisons up to which preparing criteria does not pay.
 const UNPREPARED_COMPARISONS_MAX: usize = 256;
 
-/// The newest events of a context, by what conditions ask of them.
+/// The latest events of a context, in the form that conditions need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Remembered", into = "Remembered")]
 pub struct Tail {
@@ -38,7 +38,7 @@ pub struct Tail {
 pub struct Trace {
     /// Its id.
     pub id: Uuid,
-    /// Of its content.
+    /// The digest of its content.
     pub digest: u64,
     /// Its stream.
     pub stream: Option<String>,
@@ -49,7 +49,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// What it takes in memory, as it is counted: alike on every node, whatever the machine.
+    /// Returns the bytes that it takes in memory, as counted for the limit: the same on every node, whatever the
+    /// machine.
     fn bytes(&self) -> u64 {
         const EACH: usize = 128;
         let texts = self.stream.iter().chain([&self.kind]).chain(&self.tags);
@@ -80,13 +81,13 @@ impl From<Tail> for Remembered {
 }
 
 impl Tail {
-    /// The first position it remembers.
+    /// Returns the first position that it remembers.
     #[must_use]
     pub const fn start(&self) -> Position {
         self.start
     }
 
-    /// The position of the next event.
+    /// Returns the position of the next event.
     #[must_use]
     pub fn head(&self) -> Position {
         Position(self.start.0 + self.events.len() as u64)
@@ -114,7 +115,7 @@ impl Tail {
         }
     }
 
-    /// Where an id stands among the remembered events, and the digest of its event.
+    /// Returns the position of a remembered event with this id, and the digest of the event.
     #[must_use]
     pub fn id(&self, id: Uuid) -> Option<(Position, u64)> {
         if self.bare == 0 && !Event::may_be_derived(id) {
@@ -131,7 +132,7 @@ impl Tail {
         self.events.get(nth).map(|trace| trace.digest)
     }
 
-    /// The last remembered event at or after `from` that `criteria` match.
+    /// Returns the last remembered event at or after `from` that `criteria` match.
     #[must_use]
     pub fn last_match(&self, criteria: &Criteria, from: Position) -> Option<(Position, &Trace)> {
         let mut since = self.since(from).rev();
@@ -142,7 +143,7 @@ impl Tail {
         since.find(|(_, trace)| matcher.matches(&trace.kind, &trace.tags))
     }
 
-    /// How many remembered events at or after `from` belong to `stream`.
+    /// Returns how many remembered events at or after `from` belong to `stream`.
     #[must_use]
     pub fn of_stream(&self, stream: &str, from: Position) -> u64 {
         self.since(from).filter(|(_, trace)| trace.stream.as_deref() == Some(stream)).count() as u64

@@ -1,5 +1,5 @@
-//! A token: how far a segment has come. A list, so that split, merge and replay stay exact: an event asks the
-//! item that its hash falls in.
+//! A token: the progress of a segment. It is a list, so that split, merge and replay stay exact: an event is compared
+//! with the item that covers its hash.
 //!
 //! ```text
 //!   segment (1, 1) after a merge, the half (3, 3) being ahead:
@@ -8,8 +8,8 @@
 //!   part (3, 3)   ...handled........................|next=90
 //! ```
 //!
-//! A token is kept in one form only: items in order of their parts, equal siblings collapsed into the part
-//! they halve. So two tokens that say the same are equal, and splitting one and merging it again gives it back.
+//! A token has one form only: items in the order of their parts, equal siblings collapsed into the part of which they
+//! are the halves. So two tokens with the same meaning are equal, and splitting one and merging it again restores it.
 
 use alloc::{vec, vec::Vec};
 use core::fmt;
@@ -18,62 +18,62 @@ use serde::{Deserialize, Serialize};
 
 use crate::{id::Position, segment::Segment};
 
-/// Items that are disjoint and cover the segment together; never empty.
+/// Items that are disjoint and together cover the segment; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token(Vec<Item>);
 
-/// How far one part of the segment has come.
+/// The progress of one part of the segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// Which part.
+    /// The part.
     pub part: Segment,
     /// The next position to read.
     pub next: Position,
-    /// Events before this place are replays; 0 where none is left. A place in the format: no command sets it yet.
+    /// Events before this position are replays; 0 if none is left. A slot of the format: no command sets it yet.
     pub replay_until: Position,
-    /// Places above `next` that are done already, in order, where sequences run beside each other. No command sets it
-    /// yet.
+    /// Positions above `next` that are already done, in order, if sequences run concurrently. No command sets it yet.
     pub done: Vec<Position>,
-    /// Places at or after `replay_until` that are replays too, in order: they were done before the reset.
-    /// No command sets it yet.
+    /// Positions at or after `replay_until` that are replays too, in order, because they were done before the reset. No
+    /// command sets it yet.
     pub again: Vec<Position>,
 }
 
 /// Why two tokens were not merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The segments they stand for are not the halves of one.
+    /// Their segments are not the halves of one.
     NotSiblings,
-    /// The merged token would have this many items, more than `token_items_max`; they collapse as they meet.
+    /// The merged token would have this many items, more than `token_items_max`; items collapse once they are at the
+    /// same position.
     TooManyItems(usize),
 }
 
 impl Token {
-    /// A token for the whole of `segment`, standing at `next`.
+    /// Makes a token for the whole of `segment`, at `next`.
     #[must_use]
     pub fn new(segment: Segment, next: Position) -> Self {
         Self(vec![Item { part: segment, next, replay_until: Position(0), done: Vec::new(), again: Vec::new() }])
     }
 
-    /// Its items.
+    /// Returns its items.
     #[must_use]
     pub fn items(&self) -> &[Item] {
         &self.0
     }
 
-    /// The least place that any part has still to read.
+    /// Returns the lowest position that any part has still to read.
     #[must_use]
     pub fn low(&self) -> Position {
         self.0.iter().map(|item| item.next).min().expect("a token has at least one item")
     }
 
-    /// Whether the event at `position` with this hash has still to be handled.
+    /// Returns whether the event at `position` with this hash has still to be handled.
     #[must_use]
     pub fn wants(&self, hash: u64, position: Position) -> bool {
         self.item_of(hash).is_some_and(|item| item.next <= position && !item.done.contains(&position))
     }
 
-    /// All before `next` is done. Parts that are further already stay; tokens only grow.
+    /// Moves all parts to `next`. Parts that are further already stay; tokens only grow.
     pub fn advance(&mut self, next: Position) {
         for item in &mut self.0 {
             item.advance(next);
@@ -81,8 +81,7 @@ impl Token {
         self.collapse();
     }
 
-    /// The tokens of both halves of `segment`, which is what this token stands for; none where it cannot be
-    /// split.
+    /// Returns the tokens of both halves of `segment`, to which this token belongs; `None` if it cannot be split.
     #[must_use]
     pub fn split(&self, segment: Segment) -> Option<(Self, Self)> {
         debug_assert!(self.stands_for(segment), "{self:?} does not stand for {segment:?}");
@@ -98,11 +97,12 @@ impl Token {
         Some((Self(lefts), Self(rights)))
     }
 
-    /// The token of both halves together.
+    /// Returns the token of both halves together.
     ///
     /// # Errors
-    /// Where `mine` and `theirs`, the segments of the two tokens, are no siblings, or where more than
-    /// `items_max` items would be left.
+    ///
+    /// If `mine` and `theirs`, the segments of the two tokens, are not siblings, or if more than `items_max` items
+    /// would be left.
     pub fn merge(&self, mine: Segment, other: &Self, theirs: Segment, items_max: u32) -> Result<Self, Error> {
         mine.merge(theirs).ok_or(Error::NotSiblings)?;
         let mut merged = Self([self.items(), other.items()].concat());
@@ -113,7 +113,7 @@ impl Token {
         }
     }
 
-    /// Whether its parts are disjoint and make up `segment`, in the one form that tokens are kept in.
+    /// Returns whether its parts are disjoint and make up `segment`, in the one form of tokens.
     #[must_use]
     pub fn stands_for(&self, segment: Segment) -> bool {
         let size = |part: Segment| 1_u64 << (32 - part.mask.count_ones());
@@ -131,7 +131,7 @@ impl Token {
         self.0.iter().find(|item| item.part.holds(hash))
     }
 
-    /// Brings the items into the one form. Two items at most meet at a time, and there are at most 64.
+    /// Brings the items into the one form. At most two items collapse at a time, and there are at most 64.
     fn collapse(&mut self) {
         while let Some((left, right)) = self.equal_siblings() {
             let right = self.0.remove(right);
@@ -155,7 +155,7 @@ impl Item {
         self.tidy();
     }
 
-    /// Forgets what `next` has passed.
+    /// Removes what `next` has passed.
     fn tidy(&mut self) {
         while self.done.first().is_some_and(|place| *place <= self.next) {
             let place = self.done.remove(0);
@@ -172,7 +172,7 @@ impl Item {
         (Self { part: left, ..self.clone() }, Self { part: right, ..self })
     }
 
-    /// Whether it and its sibling `other` say the same.
+    /// Returns whether it and its sibling `other` have the same progress.
     fn meets(&self, other: &Self) -> bool {
         self.part.merge(other.part).is_some()
             && self.next == other.next

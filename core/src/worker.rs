@@ -1,12 +1,11 @@
 //! A worker: handles the events of one segment, in order within each sequence.
 //!
-//! It is fed with events that are its segment's, calls the handler with a batch of them, and reports what
-//! became of them: handled, or told to the log as a letter. A sequence whose event failed is *aside* from that
-//! moment on: its later events become letters too, the others flow. Letters are tried again when they are due.
+//! It is fed with events of its segment, calls the handler with a batch of them, and reports the results: events are
+//! handled, or become letters in the log. A sequence whose event failed is *aside* from that moment on: its later
+//! events become letters too, while other sequences continue. Letters are tried again when they are due.
 //!
-//! What a worker knows of the log it is told by [`Input::Aside`]: which of its sequences are set aside, and up
-//! to which of its own reports that is. A sequence it reported itself stays aside until a later answer says
-//! that it is not.
+//! A worker learns from [`Input::Aside`] what the log knows: which of its sequences are set aside, as of which of its
+//! own reports. A sequence that it reported itself stays aside until a later input says that it is not.
 
 mod flood;
 mod message;
@@ -33,18 +32,19 @@ use crate::{
     time::Moment,
 };
 
-/// Tries of letters that run at once in one worker.
+/// The number of letters that one worker tries at once.
 pub const TRIES_MAX: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase<T> {
-    /// Nothing runs.
+    /// No handler runs.
     Idle,
-    /// The handler has these; the first is at this attempt.
+    /// The handler has these events; the first is at this attempt.
     Running(Vec<Work<T>>, u32),
-    /// Waits with this event, tried so often, until then: `on_error: stop`, or a handler that cannot be asked.
+    /// The segment waits until then with this event, after this many attempts: `on_error: stop`, or a handler that
+    /// cannot be called.
     Stalled(Work<T>, u32, Moment, String),
-    /// Too many sequences failed, the last for this cause: rests until then.
+    /// Too many sequences failed, the last for this cause: the segment rests until then.
     Flooded(Moment, String),
 }
 
@@ -53,7 +53,7 @@ enum Phase<T> {
 enum Try {
     /// The handler has it.
     Running(Waits),
-    /// Told to the log by this report.
+    /// Reported to the log in this report.
     Told(u64),
 }
 
@@ -65,21 +65,21 @@ pub struct Worker<T> {
     queue: VecDeque<Work<T>>,
     /// What the log says is set aside.
     aside: BTreeMap<SequenceKey, Waits>,
-    /// Sequences told to be set aside, or queued behind, by a report the log has not judged yet.
+    /// Sequences reported as set aside, or as queued behind, in a report that the log has not judged yet.
     told: BTreeMap<SequenceKey, u64>,
     tries: BTreeMap<SequenceKey, Try>,
     flood: Flood,
     paused: bool,
-    /// The coordinator knows that it is paused and rests.
+    /// Whether the coordinator knows that it is paused and rests.
     rest_told: bool,
     draining: Draining,
     reports: u64,
-    // The report in the making.
+    // The next report.
     done: usize,
     letters: Vec<LetterMove>,
 }
 
-/// Whether it is to end.
+/// Whether it was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draining {
     No,
@@ -88,7 +88,7 @@ enum Draining {
 }
 
 impl<T: Clone> Worker<T> {
-    /// A worker with nothing to do.
+    /// Makes a worker with nothing to do.
     #[must_use]
     pub const fn new(settings: Settings) -> Self {
         Self {
@@ -108,7 +108,7 @@ impl<T: Clone> Worker<T> {
         }
     }
 
-    /// Takes one input and answers with what is to be done about it.
+    /// Takes one input and returns its effects.
     pub fn step(&mut self, now: Moment, input: Input<T>) -> Vec<Effect<T>> {
         let mut effects = Vec::new();
         match input {
@@ -150,12 +150,12 @@ impl<T: Clone> Worker<T> {
         effects
     }
 
-    /// Whether the handler has anything.
+    /// Returns whether a handler runs.
     fn runs(&self) -> bool {
         matches!(self.phase, Phase::Running(..)) || self.tries.values().any(|tried| matches!(tried, Try::Running(_)))
     }
 
-    /// For people.
+    /// Returns its status, for people.
     #[must_use]
     pub fn status(&self) -> Status {
         let (phase, attempt, retry_at, reason) = match &self.phase {
@@ -180,7 +180,7 @@ impl<T: Clone> Worker<T> {
         self.aside.contains_key(sequence) || self.told.contains_key(sequence)
     }
 
-    /// Gives the handler something to do, if it has nothing and may have something.
+    /// Calls the handler with the next events, if it is free and there are any.
     fn begin(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         if self.draining != Draining::No || self.paused {
             return;
@@ -203,11 +203,12 @@ impl<T: Clone> Worker<T> {
         {
             let (position, stalled) = (work.position, self.settings.stalled);
             let aside = self.is_aside(&work.sequence);
-            // Its letters were dropped while one is being tried: what comes behind waits for the end of that.
+            // Its letters were dropped while one of them is being tried: later events wait until that try ends.
             if !aside && matches!(self.tries.get(&work.sequence), Some(Try::Running(_))) {
                 break;
             }
-            // Letters are told in order with what runs, and a stalled event is tried alone: a batch ends there.
+            // Letters are reported in order with the handled events, and a stalled event is tried alone: a batch ends
+            // there.
             if (aside || stalled.is_some_and(|stalled| position >= stalled.position)) && !works.is_empty() {
                 break;
             }
@@ -228,7 +229,7 @@ impl<T: Clone> Worker<T> {
         }
     }
 
-    /// An earlier owner waited with this event: so do we.
+    /// Resumes waiting with the event with which an earlier owner waited.
     fn resumes_stall(&mut self, front: Position) -> bool {
         let Some(stalled) = self.settings.stalled.filter(|stalled| front >= stalled.position) else { return false };
         self.settings.stalled = None;
@@ -245,7 +246,7 @@ impl<T: Clone> Worker<T> {
             return; // a run that was given up
         };
         if attempt > 1 && handled == 0 && fault.is_none() {
-            // Its retry was called off before it began: it waits on as it was.
+            // Its retry was called off before it began: it waits as before.
             if let Some(work) = works.into_iter().next().filter(|_| self.draining == Draining::No) {
                 self.phase = Phase::Stalled(work, attempt - 1, now, "its retry was interrupted".into());
             }
@@ -272,7 +273,7 @@ impl<T: Clone> Worker<T> {
         }
     }
 
-    /// An event failed at its place in the order.
+    /// Handles the failure of an event.
     fn failed(&mut self, now: Moment, work: Work<T>, attempt: u32, fault: Fault) {
         let Some((segment, epoch)) = self.settings.claim else { return };
         let waits = match fault.meaning {
@@ -295,7 +296,7 @@ impl<T: Clone> Worker<T> {
         let failure = self.failure(self.attempt_seen(attempt), fault);
         self.flood.failed(now, work.hash);
         let Work { position, sequence, kind, .. } = work;
-        // The log only counts one that is skipped: nothing need wait behind it.
+        // A skipped event is only counted by the log: no later event needs to wait for it.
         if !(self.settings.on_error == OnError::Skip && failure.last) {
             self.told.insert(sequence.clone(), self.reports + 1);
         }
@@ -306,7 +307,7 @@ impl<T: Clone> Worker<T> {
         }
     }
 
-    /// The segment waits with this event.
+    /// Makes the segment wait with this event.
     fn stall(&mut self, now: Moment, segment: SegmentId, epoch: Epoch, work: Work<T>, attempt: u32, fault: Fault) {
         let unable = fault.meaning == Meaning::Unable;
         let failure = self.failure(attempt, fault);
@@ -317,8 +318,8 @@ impl<T: Clone> Worker<T> {
         }
     }
 
-    /// Which attempt the handler sees in one that the segment waited with. Only where it stops for failures was the
-    /// handler asked before; else it could not be.
+    /// Returns the attempt that the handler receives for an event with which the segment waited. The handler was only
+    /// called before if the segment stops for failures; otherwise it could not be called.
     fn attempt_seen(&self, attempt: u32) -> u32 {
         if self.settings.on_error == OnError::Stop { attempt } else { 1 }
     }
@@ -341,14 +342,15 @@ impl<T: Clone> Worker<T> {
             draw: fault.draw,
             last: match fault.meaning {
                 Meaning::SetAside | Meaning::Skip => true,
-                // A segment that stops is tried for ever: nobody but the handler can tell it to go on.
+                // A segment that stops is tried without end: only the handler can make it continue.
                 Meaning::Retry => self.settings.on_error != OnError::Stop && attempt >= backoff.attempts,
                 Meaning::Unable => false,
             },
         }
     }
 
-    /// Nobody could be asked about a letter: its attempts stay as they are, and the waits double.
+    /// Returns the failure for a letter whose handler could not be called: its attempts do not change, and the waits
+    /// double.
     fn unable(&self, waits: &Waits, fault: Fault) -> Failure {
         let wait = fault.after.unwrap_or_else(|| self.settings.backoff.after(waits.wait, fault.draw));
         let fault = Fault { after: Some(wait), ..fault };
@@ -404,7 +406,7 @@ impl<T: Clone> Worker<T> {
         }
     }
 
-    /// What there is to tell, if there is anything.
+    /// Returns the next report, if there is anything to report.
     fn report(&mut self) -> Option<Report> {
         let drained = !self.runs() && self.draining == Draining::Asked;
         if self.done == 0 && self.letters.is_empty() && !drained {

@@ -1,25 +1,26 @@
-//! Which segments go where, so that each node comes to its target with the fewest moves.
+//! Assigns segments to nodes so that each node reaches its target with the fewest moves.
 
 use alloc::{collections::VecDeque, vec, vec::Vec};
 
 use super::{Candidate, Table, going, targets::Demand};
 use crate::{claim::Motion, time::Timestamp};
 
-/// The segments of one processor and where they are. Nodes are numbers from 0, segments too.
+/// The segments of one processor and the nodes they are assigned to. Nodes and segments are numbered from 0.
 pub(super) struct Board {
     weights: Vec<u64>,
     slots: Vec<Slot>,
-    /// Per node the segments that are there. Those that are on their way already stand last: sending them
-    /// elsewhere disturbs nobody who is at work.
+    /// The segments of each node. Those that are already moving come last: to redirect them disturbs no running
+    /// handler.
     on: Vec<Vec<usize>>,
 }
 
 struct Slot {
     place: Option<usize>,
-    /// Who has it now, though it cannot go where it was to go: the first choice, as nothing then moves at all.
+    /// The present owner of a segment that cannot move to where it was going. It is the first choice, since then
+    /// nothing moves at all.
     home: Option<usize>,
     pinned: bool,
-    /// Per node; empty means that all of them may.
+    /// The nodes that may not have a segment, per node; empty if none is barred.
     barred: Vec<bool>,
 }
 
@@ -68,12 +69,12 @@ impl Board {
         }
     }
 
-    /// Where each segment is now.
+    /// Returns the node of each segment.
     pub(super) fn places(&self) -> impl Iterator<Item = Option<usize>> {
         self.slots.iter().map(|slot| slot.place)
     }
 
-    /// Brings every node as near to its target as bars and pins allow; says whether anything moved.
+    /// Brings every node as near to its target as bars and pins allow; returns whether anything moved.
     pub(super) fn reach(&mut self, target: &[u64]) -> bool {
         let mut moved = false;
         let mut homeless: Vec<usize> = (0..self.slots.len()).filter(|s| self.slots[*s].place.is_none()).collect();
@@ -91,7 +92,7 @@ impl Board {
         moved
     }
 
-    /// Gives a segment that is nowhere a place.
+    /// Assigns a node to a segment that has none.
     fn settle(&mut self, slot: usize, target: &[u64]) -> bool {
         let may = |node: &usize| self.weights[*node] > 0 && self.slots[slot].admits(*node);
         let open: Vec<usize> = (0..self.on.len()).filter(may).collect();
@@ -99,7 +100,7 @@ impl Board {
         let lacks = |node: &usize| self.excess(*node, target) < 0;
         let path = match self.slots[slot].home.filter(lacks).or(Some(least).filter(lacks)) {
             Some(node) => vec![node],
-            // All its places are taken: somebody there makes room, if that helps.
+            // All permitted nodes have reached their targets: one of them passes a segment on, if that helps.
             None => self.path(&open, target).unwrap_or_else(|| vec![least]),
         };
         self.shift(&path);
@@ -107,7 +108,8 @@ impl Board {
         true
     }
 
-    /// A shortest way from one of `starts` to a node that lacks segments, each step of which one can be moved.
+    /// Returns a shortest path from one of `starts` to a node that lacks segments, along which a segment can be moved
+    /// at each step.
     fn path(&self, starts: &[usize], target: &[u64]) -> Option<Vec<usize>> {
         let mut came: Vec<Option<usize>> = vec![None; self.on.len()];
         let mut queue: VecDeque<usize> = starts.iter().copied().collect();
@@ -130,7 +132,7 @@ impl Board {
         None
     }
 
-    /// Moves one segment along each step of the way, from its end.
+    /// Moves one segment along each step of the path, from its end.
     fn shift(&mut self, path: &[usize]) {
         for step in path.windows(2).rev() {
             let at = self.movable(step[0], step[1]).expect("a way leads where something can be moved");
@@ -144,12 +146,12 @@ impl Board {
         self.on[node].push(slot);
     }
 
-    /// Which of the segments at `from` may go to `to`.
+    /// Returns the segment at `from` that may move to `to`, if there is one.
     fn movable(&self, from: usize, to: usize) -> Option<usize> {
         self.on[from].iter().rposition(|slot| !self.slots[*slot].pinned && self.slots[*slot].admits(to))
     }
 
-    /// How many a node has beyond its target.
+    /// Returns by how many segments a node exceeds its target.
     fn excess(&self, node: usize, target: &[u64]) -> i64 {
         self.on[node].len() as i64 - target[node] as i64
     }

@@ -1,34 +1,34 @@
-//! How many segments of each processor each node should have.
+//! The number of segments of each processor that each node should have.
 //!
-//! Every share is rounded up or down so that rows (processors) and columns (nodes) come out right together, and
-//! among all such roundings one is taken that moves the least. That is a flow: each processor sends its
-//! ones-left-over to nodes whose share has a fraction; a node wants at least the floor and at most the ceiling
-//! of its total. A one left over that stays where it is saves a move, so it costs one less. Successive shortest
-//! paths keep the flow the cheapest at every step.
+//! Every share is rounded up or down so that rows (processors) and columns (nodes) both add up, and among all such
+//! roundings one is taken that moves the least. That is a flow problem: each processor sends its remainders to nodes
+//! whose share has a fraction; a node takes at least the floor and at most the ceiling of its total. A remainder that
+//! stays at its present node saves a move, so it costs one less. Successive shortest paths keep the flow the cheapest
+//! at every step.
 
 use alloc::{collections::VecDeque, vec, vec::Vec};
 
-/// What one processor asks for. Nodes are numbers from 0.
+/// The segments and nodes of one processor. Nodes are numbered from 0.
 #[derive(Clone, Debug)]
 pub(super) struct Demand {
     /// Segments to be placed.
     pub(super) count: u64,
-    /// Of each node; 0 where it cannot run the processor.
+    /// The weight of each node; 0 if it cannot run the processor.
     pub(super) weights: Vec<u64>,
-    /// How many each node has.
+    /// The number of segments that each node has now.
     pub(super) held: Vec<u64>,
-    /// How many of those are bound to it.
+    /// The number of those that are pinned to the node.
     pub(super) pinned: Vec<u64>,
 }
 
-/// Saves a move.
+/// The cost of a remainder that stays: it saves a move.
 const STAYS: i64 = -1;
-/// Brings a node's total to its floor, or (positive) beyond its ceiling: outweighs any number of moves.
+/// The cost of bringing a node's total to its floor, or (positive) beyond its ceiling: outweighs any number of moves.
 const TOTAL: i64 = 1 << 28;
-/// Keeps a pinned segment: outweighs any number of totals.
+/// The cost of keeping a pinned segment: outweighs any number of totals.
 const PINNED: i64 = -(1 << 56);
 
-/// One row of a processor: what each node gets for sure, and who may get one more.
+/// One row of a processor: what each node gets in any case, and which nodes may get one more.
 struct Row {
     base: Vec<u64>,
     over: u64,
@@ -36,7 +36,7 @@ struct Row {
     extra: Vec<bool>,
 }
 
-/// The target of each processor and node.
+/// Returns the target of each processor and node.
 pub(super) fn targets(demands: &[Demand], nodes: usize) -> Vec<Vec<u64>> {
     let mut totals = vec![Total::default(); nodes];
     let rows: Vec<Row> = demands.iter().map(|demand| Row::new(demand, &mut totals)).collect();
@@ -60,7 +60,7 @@ impl Row {
         let mut row = Self { base: vec![0; nodes], over: 0, cost: vec![None; nodes], extra: vec![false; nodes] };
         let mut open: Vec<usize> = (0..nodes).filter(|node| demand.weights[*node] > 0).collect();
         let mut count = demand.count;
-        // A node with more pinned segments than its share has just those; the rest is for the others.
+        // A node with more pinned segments than its share has exactly those; the other nodes share the rest.
         loop {
             let weight: u64 = open.iter().map(|node| demand.weights[*node]).sum();
             let beyond = |node: &usize| demand.pinned[*node] > (count * demand.weights[*node]).div_ceil(weight);
@@ -87,7 +87,7 @@ impl Row {
     }
 }
 
-/// A sum of shares, exact: a whole number and parts by their denominator.
+/// An exact sum of shares: a whole number, and parts by their denominator.
 #[derive(Clone, Debug, Default)]
 struct Total {
     whole: u64,
@@ -103,8 +103,8 @@ impl Total {
         }
     }
 
-    /// The whole number in it, and whether anything is left. Denominators too great to be exact with (there
-    /// would have to be dozens of different ones) round down: then a total may be one off its share.
+    /// Returns the whole number, and whether there is a remainder. Denominators too great to be exact with (there would
+    /// have to be dozens of different ones) round down: then a total may be one off its share.
     fn split(&self) -> (u64, bool) {
         let (mut whole, mut rest) = (self.whole, (0_u128, 1_u128));
         for (part, weight) in &self.parts {
@@ -133,7 +133,7 @@ impl Total {
     }
 }
 
-/// The greatest common divisor.
+/// Returns the greatest common divisor.
 const fn common(mut a: u128, mut b: u128) -> u128 {
     while b > 0 {
         (a, b) = (b, a % b);
@@ -143,14 +143,14 @@ const fn common(mut a: u128, mut b: u128) -> u128 {
 
 struct Flow {
     rows: Vec<Row>,
-    /// Per node the least and the most ones left over that its total allows.
+    /// Per node, the least and the greatest number of remainders that its total allows.
     wanted: Vec<(u64, u64)>,
     given: Vec<u64>,
 }
 
 impl Flow {
-    /// Sends one more from `start` along the cheapest path: row to node, and on from a node that gives one back
-    /// of another row.
+    /// Sends one more from `start` along the cheapest path: from row to node, and further if a node gives up a
+    /// remainder of another row.
     fn send(&mut self, start: usize) {
         let nodes = self.wanted.len();
         let mut best: Vec<Option<(i64, usize)>> = vec![None; nodes]; // cost of reaching a node, and from which row
@@ -191,7 +191,7 @@ impl Flow {
         }
     }
 
-    /// What one more costs a node.
+    /// Returns what one more costs a node.
     fn price(&self, node: usize) -> i64 {
         let ((least, most), given) = (self.wanted[node], self.given[node]);
         match given {

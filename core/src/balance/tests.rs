@@ -23,7 +23,7 @@ fn table(processor: u32, capable: &[u64], claims: Vec<Claim>) -> Table {
     }
 }
 
-/// What the state does with a plan.
+/// Applies a plan as the state does.
 fn after(view: &View, moves: &[Move]) -> View {
     let mut view = view.clone();
     for wanted in moves {
@@ -38,7 +38,7 @@ fn after(view: &View, moves: &[Move]) -> View {
     view
 }
 
-/// What the owners then do.
+/// Completes all moves, as the owners do.
 fn arrived(view: &View) -> View {
     let mut view = view.clone();
     for claim in view.processors.iter_mut().flat_map(|table| table.claims.values_mut()) {
@@ -59,7 +59,7 @@ fn eligible<'v>(view: &'v View, table: &'v Table) -> impl Iterator<Item = &'v Ca
     view.nodes.iter().filter(|c| !c.draining && c.weight > 0 && table.capable.contains(&c.node))
 }
 
-/// P7, word by word, in exact fractions.
+/// Checks P7 literally, in exact fractions.
 fn even(view: &View) -> bool {
     const COMMON: i128 = 2 * 2 * 2 * 3 * 3 * 5 * 7 * 11; // any sum of weights in these tests divides it
     let mut totals: BTreeMap<NodeId, i128> = BTreeMap::new();
@@ -85,7 +85,7 @@ fn even(view: &View) -> bool {
     totals.values().all(|off| off.abs() < COMMON)
 }
 
-/// The fewest moves that make it even, by trying all placements.
+/// Returns the fewest moves that make it even, by trying all placements.
 fn fewest(view: &View) -> Option<usize> {
     let slots: Vec<(usize, SegmentId)> =
         view.processors.iter().enumerate().flat_map(|(at, t)| t.claims.keys().map(move |id| (at, *id))).collect();

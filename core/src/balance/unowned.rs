@@ -1,4 +1,4 @@
-//! Why a segment has no owner: P7 asks for a stated reason.
+//! The reason why a segment has no owner, which P7 requires to be stated.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::fmt;
@@ -9,33 +9,33 @@ use crate::{
     time::Timestamp,
 };
 
-/// A segment that nobody owns.
+/// A segment without an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unowned {
-    /// Of which processor.
+    /// The processor.
     pub processor: ProcessorId,
-    /// Which.
+    /// The segment.
     pub segment: SegmentId,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }
 
-/// Why nobody owns a segment.
+/// The reason why a segment has no owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The plan gives it to this node; the entry is on its way.
+    /// The plan gives it to this node; the entry is in flight.
     GivenTo(NodeId),
-    /// No node that is there can run the processor.
+    /// No active node can run the processor.
     NobodyCan,
     /// All nodes that can run it are leaving.
     AllLeaving,
-    /// All nodes that could have it are barred, the first of them until then.
+    /// All nodes that could have it are barred; the first bar ends then.
     BarredUntil(Timestamp),
     /// All nodes that can run it have the weight 0.
     NoWeight,
 }
 
-/// The reason of each segment that nobody owns.
+/// Returns the reason for each segment that has no owner.
 #[must_use]
 pub fn why_unowned(view: &View) -> Vec<Unowned> {
     let claims = |table: &Table| table.claims.values().any(|claim| claim.owner.is_none());
@@ -56,7 +56,7 @@ pub fn why_unowned(view: &View) -> Vec<Unowned> {
     reasons
 }
 
-/// Why the plan has no place for a claim.
+/// Returns why the plan has no node for a claim.
 fn nobody(view: &View, table: &Table, claim: &crate::claim::Claim) -> Why {
     let can: Vec<_> = view.nodes.iter().filter(|c| table.capable.contains(&c.node)).collect();
     if can.is_empty() {

@@ -1,5 +1,5 @@
-//! One value of each form that has canonical bytes, for the golden files: every variant of every enum that is in the
-//! replicated state stands here.
+//! One value of each form that has canonical bytes, for the golden files: every variant of every enum in the replicated
+//! state is here.
 
 use std::{vec, vec::Vec};
 

@@ -13,13 +13,13 @@ fn bytes(value: &impl Canonical) -> Vec<u8> {
 }
 
 /// Every number and every order of fields, for all time. Two builds that differ here have different state hashes; two
-/// builds that only word things differently do not.
+/// builds that differ in wording only do not.
 #[test]
 fn golden_bytes_of_every_outcome_and_change() {
     let mut found = String::new();
     let all = outcomes().iter().map(bytes).chain(changes().iter().map(bytes)).collect::<Vec<_>>();
     for bytes in &all {
-        // Numbers are mostly zeros: what is not, and where, is shorter to read.
+        // Numbers are mostly zeros: it is shorter to show the other bytes and where they are.
         let shown = bytes.chunks(8).map(|chunk| {
             let hex = chunk.iter().rev().fold(String::new(), |hex, byte| hex + &std::format!("{byte:02x}"));
             std::format!("{:0>1}", hex.trim_start_matches('0'))

@@ -1,5 +1,5 @@
-//! How many bytes parts of a command take of an entry, at most. An entry is bounded, so whoever makes a command
-//! bounds it where it is made; the codec's own test holds it to these numbers.
+//! The maximum size in bytes of parts of a command. An entry has a maximum size, so a command is bounded where it is
+//! made; the codec's own test checks these numbers.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -17,7 +17,7 @@ pub const PROGRESS_HEAD_BYTES: usize = 64;
 pub const LETTER_BYTES_MAX: usize = LETTER_HEAD_BYTES + 2 * 65_536 + 4_096;
 
 impl LetterMove {
-    /// Returns how many bytes it takes at most.
+    /// Returns its maximum size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let texts = match self {
@@ -37,7 +37,7 @@ impl LetterMove {
 }
 
 impl Progress {
-    /// Returns how many bytes it takes at most.
+    /// Returns its maximum size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let letters: usize = self.letters.iter().map(LetterMove::bytes).sum();

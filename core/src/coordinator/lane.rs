@@ -1,4 +1,4 @@
-//! A lane: one of the node's segments, as its coordinator sees it.
+//! One of the node's segments, as its coordinator sees it.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -26,81 +26,81 @@ use crate::{
 pub(super) struct Lane {
     segment: Segment,
     pub(super) epoch: Epoch,
-    /// As the log had it when the lane was made: what it has passed is not wanted again.
+    /// The token when the node got the segment: events that it has passed are not wanted again.
     token: Token,
     pub(super) phase: Phase,
     /// The next position to read.
     pub(super) from: Position,
-    /// The worker, where one lives.
+    /// The present worker, if any.
     pub(super) worker: Option<WorkerId>,
-    /// That is paused, and nothing of it runs.
+    /// Whether the worker is paused and none of its handlers runs.
     pub(super) rests: bool,
-    /// Events fed and not reported done. What is done is always the first of them.
+    /// Events fed and not reported done. Reports always cover the first of them.
     open: VecDeque<Position>,
-    /// Since when it has had nothing to do.
+    /// When it ran out of work.
     idle_since: Option<Moment>,
     /// What its worker reported and the log has not acknowledged.
     pub(super) outbox: Outbox,
-    /// A hand-over that may not have been judged is told again then.
+    /// When a hand-over that may not have been judged is sent again.
     hand_over_after: Moment,
-    /// The last report that the worker was told is settled.
+    /// The last report that the worker knows to be settled.
     pub(super) told_aside: u64,
-    /// What the worker was told is set aside.
+    /// What the worker knows to be set aside.
     pub(super) aside: BTreeMap<SequenceKey, Waits>,
 }
 
-/// How long until a hand-over that may not have been judged is told again.
+/// The wait before a hand-over that may not have been judged is sent again.
 const HAND_OVER_AGAIN: Duration = Duration::from_millis(200);
 
-/// What a lane is doing.
+/// What is being done with the segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It is read for and fed.
+    /// Events are read and fed.
     Owned,
-    /// Its worker ends what runs, since then.
+    /// Its worker finishes the running handlers, since then.
     Draining(Moment),
-    /// Nothing runs any more.
+    /// No handler runs any more.
     Drained,
-    /// The entry that passes it on is on its way.
+    /// The entry that hands it over is in flight.
     HandingOver,
-    /// Its handler runs too long: the move is put off until it ends.
+    /// Its handler runs too long: the move is postponed until the handler ends.
     PutOff,
-    /// Its worker died: it goes on then.
+    /// Its worker died: it continues at that moment, with a new one.
     Resting(Moment, String),
 }
 
-/// The phase of a lane that stands still: a limit is reached, or its worker died.
+/// The phase of a segment that does not proceed, because a limit is reached or its worker died.
 pub const STALLED: &str = "stalled";
 
-/// Why a lane stands still, or its move does.
+/// The reason why a segment does not proceed, or why its move does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
     /// A limit is reached.
     Limit(Reached),
-    /// Its move is put off: the handler runs too long.
+    /// Its move is postponed: the handler runs too long.
     PutOff,
     /// Its worker died, for this reason.
     WorkerDied(String),
 }
 
-/// What a lane is doing, for people.
+/// The status of a segment, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneStatus {
-    /// Which segment.
+    /// The segment.
     pub segment: SegmentId,
-    /// Under which epoch.
+    /// The epoch of its claim.
     pub epoch: Epoch,
-    /// In a word.
+    /// The phase in one word.
     pub phase: &'static str,
-    /// How far it has come, told or not.
+    /// Its position, whether or not it was sent already.
     pub next: Position,
     /// Events fed and not done.
     pub open: usize,
-    /// A worker lives.
+    /// Whether it has a worker.
     pub works: bool,
-    /// Why it stands still, where it does, ...
+    /// The reason why it does not proceed, if it does not, ...
     pub reason: Option<Halt>,
-    /// ... and until when, where it does so by itself.
+    /// ... and until when, if the wait ends by itself.
     pub until: Option<Moment>,
 }
 
@@ -141,7 +141,7 @@ impl Lane {
         LaneStatus { segment, epoch, phase, next, open, works, reason, until }
     }
 
-    /// Makes its worker.
+    /// Starts its worker.
     pub(super) fn start<T>(
         &mut self,
         now: Moment,
@@ -165,12 +165,12 @@ impl Lane {
         worker
     }
 
-    /// Ends its worker, if one lives.
+    /// Stops its worker, if it has one.
     pub(super) fn stop<T>(&mut self, effects: &mut Vec<Effect<T>>) {
         effects.extend(self.worker.take().map(Effect::Stop));
     }
 
-    /// Ends a worker that has had nothing to do for a while; answers when to look again.
+    /// Stops a worker that has had nothing to do for a while; returns when to check again.
     pub(super) fn linger<T>(&mut self, now: Moment, wait: Duration, effects: &mut Vec<Effect<T>>) -> Option<Moment> {
         let busy =
             !self.open.is_empty() || !self.outbox.is_empty() || !self.aside.is_empty() || self.phase != Phase::Owned;
@@ -187,7 +187,7 @@ impl Lane {
         None
     }
 
-    /// The log says something new of it, under the same epoch.
+    /// Takes new information of the log about it, under the same epoch.
     pub(super) fn looked<T>(&mut self, now: Moment, mine: &Mine, effects: &mut Vec<Effect<T>>) {
         if self.phase == Phase::Owned && mine.motion != Motion::Rest {
             self.begin_leaving(now, effects);
@@ -204,7 +204,8 @@ impl Lane {
         };
     }
 
-    /// The plan has changed its mind: once all of it is told it goes on. Says whether it did.
+    /// Continues a segment that does not move any more, once the log has acknowledged everything of it. Returns whether
+    /// it continues.
     pub(super) fn stay<T>(&mut self, effects: &mut Vec<Effect<T>>) -> bool {
         let stays = self.phase == Phase::Drained && self.outbox.is_acknowledged();
         if stays {
@@ -214,7 +215,7 @@ impl Lane {
         stays
     }
 
-    /// Its worker died. What that reported holds; what it had not reported is handled again.
+    /// Handles the death of its worker. Everything reported remains valid; all other events are handled again.
     pub(super) fn died(&mut self, until: Moment, why: String) {
         self.worker = None;
         self.phase = match self.phase {
@@ -224,7 +225,7 @@ impl Lane {
         };
     }
 
-    /// Goes on after its worker's death, if the rest is over; says whether it did.
+    /// Continues after the death of its worker, if the rest is over; returns whether it does.
     pub(super) fn recovers(&mut self, now: Moment) -> bool {
         let recovers = matches!(self.phase, Phase::Resting(until, _) if until <= now) && self.outbox.is_acknowledged();
         if recovers {
@@ -233,8 +234,8 @@ impl Lane {
         recovers
     }
 
-    /// With a new worker, which is fed what the last one left. That knows nothing of what the last one told, so
-    /// the log must know all of it.
+    /// Continues with a new worker, which is fed what the previous one left. The new worker does not know what the
+    /// previous one reported, so the log must have acknowledged all of that.
     fn go_on(&mut self) {
         debug_assert!(self.worker.is_none() && self.outbox.is_acknowledged());
         self.phase = Phase::Owned;
@@ -243,25 +244,25 @@ impl Lane {
         self.aside.clear();
     }
 
-    /// Whether nothing of it runs, and all that ran is told.
+    /// Returns whether none of its handlers runs, and everything reported is acknowledged.
     pub(super) fn is_settled(&self) -> bool {
         let still = self.worker.is_none() || self.rests || (self.open.is_empty() && self.aside.is_empty());
         still && self.outbox.is_acknowledged()
     }
 
-    /// Whether it may be fed.
+    /// Returns whether it may be fed.
     ///
-    /// Half a batch at least, so that reads are worth their while.
+    /// At least half a batch must fit, so that reads are worthwhile.
     pub(super) fn has_room(&self, batch: usize) -> bool {
         self.phase == Phase::Owned && self.outbox.refusal().is_none() && self.undurable() * 2 <= batch
     }
 
-    /// Events that would be handled again if the node were killed now.
+    /// Returns how many events would be handled again if the node were killed now.
     fn undurable(&self) -> usize {
         self.open.len() + self.outbox.unacknowledged_events()
     }
 
-    /// Takes what is its of a block that ends at `to`, as far as there is room.
+    /// Takes the events of the segment from a block that ends at `to`, as far as there is room.
     pub(super) fn take<T: Clone>(&mut self, to: Position, works: &[Work<T>], batch: usize) -> Vec<Work<T>> {
         let room = batch - self.undurable();
         let begin = works.partition_point(|work| work.position < self.from);
@@ -274,7 +275,7 @@ impl Lane {
         taken
     }
 
-    /// All before this place is done.
+    /// Returns the position before which all events are done.
     pub(super) fn token(&self) -> Position {
         match self.outbox.refusal() {
             Some(_) => self.outbox.acknowledged_position(),
@@ -282,12 +283,12 @@ impl Lane {
         }
     }
 
-    /// All before this place was reported done.
+    /// Returns the position before which all events were reported done.
     fn done_until(&self) -> Position {
         self.open.front().copied().unwrap_or(self.from)
     }
 
-    /// How many positions it has come since it was last told.
+    /// Returns by how many positions it has moved since the last acknowledgement.
     pub(super) fn untold(&self) -> u64 {
         self.token().0.saturating_sub(self.outbox.acknowledged_position().0)
     }
@@ -300,7 +301,7 @@ impl Lane {
         self.outbox.receive(report);
     }
 
-    /// Sends what is to be told of it, as far as there is room, and returns how far its token moves.
+    /// Sends what was reported, as far as there is room, and returns the new token.
     pub(super) fn send(&mut self, now: Moment, room: &mut Room, letters: &mut Vec<LetterMove>) -> Position {
         self.outbox.send(now, self.done_until(), room, letters)
     }
@@ -312,8 +313,8 @@ impl Lane {
         }
     }
 
-    /// Goes on leaving; the final token once everything of it is acknowledged. What was refused is not waited
-    /// for: the next owner meets those events again.
+    /// Continues to leave; returns the final token once everything is acknowledged. Refused letters are not waited for:
+    /// the next owner handles their events again.
     pub(super) fn leave<T>(
         &mut self,
         now: Moment,
@@ -344,7 +345,7 @@ impl Lane {
         None
     }
 
-    /// Whether its handler has been waited for long enough.
+    /// Returns whether its handler has been waited for long enough.
     fn runs_too_long(&self, now: Moment, bounds: Bounds) -> bool {
         match self.phase {
             Phase::Draining(since) => since.after(bounds.hand_over_wait) <= now,

@@ -1,4 +1,4 @@
-//! What is lent to this node: sequences of other nodes' segments that failed there, tried here by one worker, under
+//! Letters lent to this node: sequences of other nodes' segments that failed there are tried here by one worker, under
 //! the right that each loan gives.
 
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -15,20 +15,20 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Loans {
     pub worker: Option<WorkerId>,
-    /// It died: another one is made then.
+    /// When a new worker is made, if the last one died.
     pub rests: Option<Moment>,
-    /// What it reported and the log has not acknowledged.
+    /// What the worker reported and the log has not acknowledged.
     pub outbox: Outbox,
-    /// What it was told, as of which judged report.
+    /// What the worker knows to be lent, and the last report that it knows to be settled.
     aside: (u64, BTreeMap<SequenceKey, Waits>),
-    /// The node leaves: the worker was told to end, ...
+    /// Whether the worker was asked to end, because the node leaves, ...
     drains: bool,
-    /// ... and has.
+    /// ... and whether it has ended.
     drained: bool,
 }
 
 impl Loans {
-    /// Tells the worker what is lent now; makes it, or ends it.
+    /// Informs the worker of what is lent now; starts it, or stops it.
     pub fn tell<T>(
         &mut self,
         lent: BTreeMap<SequenceKey, Waits>,
@@ -61,30 +61,30 @@ impl Loans {
         }
     }
 
-    /// Its worker reports.
+    /// Takes a report of the worker.
     pub fn reported(&mut self, report: Report) {
         self.drained |= report.drained;
         self.outbox.receive(report);
     }
 
-    /// Its worker died.
+    /// Handles the death of the worker.
     pub fn died(&mut self, until: Moment) {
         (self.worker, self.rests) = (None, Some(until));
     }
 
-    /// The session is lost: nothing of it holds, and only the answer to what is in flight is still to come.
+    /// Handles the loss of the session: everything is void, and only the answer to what is in flight is still to come.
     pub fn lose(&mut self) {
         let mut outbox = core::mem::take(&mut self.outbox);
         outbox.abandon();
         *self = Self { outbox, ..Self::default() };
     }
 
-    /// Whether a rest is over.
+    /// Ends the rest after a worker's death, if it is over; returns whether it is.
     pub fn recovers(&mut self, now: Moment) -> bool {
         self.rests.take_if(|until| *until <= now).is_some()
     }
 
-    /// The node leaves: what it has is given back, once nothing of that runs.
+    /// Returns the loans of a node that leaves, once none of its handlers has any of their letters.
     pub fn give_back<'a, T>(
         &mut self,
         lent: impl Iterator<Item = (Right, &'a SequenceKey)>,

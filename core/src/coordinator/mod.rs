@@ -1,16 +1,16 @@
-//! A coordinator: one processor on one node. It knows which segments are this node's, reads the log for them,
-//! feeds their workers, and tells the log how far they have come.
+//! A coordinator: one processor on one node. It knows which segments the node owns, reads the log for them, feeds their
+//! workers, and reports their progress to the log.
 //!
-//! **Reading.** Each segment has a place to read from. Among those that have room the least place is read, one
-//! block, and offered to every segment with room whose place lies in it: segments that stand together share
-//! one read, and a slow one delays itself only (P6).
+//! **Reading.** Each segment has a position to read from. The lowest position among the segments with room is read, one
+//! block at a time, and offered to every segment with room whose position is in the block: segments at the same
+//! position share a read, and a slow segment delays only itself (P6).
 //!
-//! **Telling.** One [`Progress`] at a time is on its way. No segment is fed more than a batch beyond what the
-//! log has acknowledged, so a node that is killed leaves at most one batch per segment to be handled again.
-//! Progress over foreign events alone may wait; where nothing is new nothing is told and nobody wakes.
+//! **Progress.** One [`Progress`] at a time is in flight. No segment is fed more than a batch beyond what the log has
+//! acknowledged, so when a node is killed, at most one batch per segment is handled again. Progress over foreign events
+//! alone may wait; without new events nothing is sent and no timer runs.
 //!
-//! **Handing over.** A segment that must leave is drained first: its worker ends what runs, the last progress is
-//! acknowledged, and then one entry passes token and claim on.
+//! **Handing over.** A segment that must leave is drained first: its worker finishes its running handlers, the last
+//! progress is acknowledged, and then one entry passes on token and claim.
 
 mod lane;
 mod loans;
@@ -46,26 +46,26 @@ use crate::{
     worker::{Report, Settings, Waits, Work},
 };
 
-/// Bounds of one coordinator, each with its reason.
+/// The bounds of one coordinator, each with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Events a segment may be ahead of what the log has acknowledged: what a killed node leaves to be handled
-    /// again, per segment.
+    /// Events that a segment may be ahead of what the log has acknowledged: if the node is killed, these are handled
+    /// again.
     pub batch_events_max: usize,
-    /// Events looked at by one read.
+    /// Events covered by one read.
     pub block_events_max: usize,
-    /// Progress over foreign events alone waits so long, ...
+    /// How long progress over foreign events alone may wait, ...
     pub foreign_wait: Duration,
-    /// ... or so many positions.
+    /// ... and for how many positions.
     pub foreign_events_max: u64,
-    /// A running handler is waited for so long before a move is put off.
+    /// How long a running handler is waited for before a move is postponed.
     pub hand_over_wait: Duration,
-    /// A worker without work is kept so long.
+    /// How long a worker without work is kept.
     pub linger: Duration,
-    /// A segment whose worker died rests so long; one that reached a limit so long the first time.
+    /// How long a segment rests when its worker died, or the first time that it reaches a limit.
     pub rest: Duration,
-    /// Bytes of the letters of one progress: what there is more of follows in the next one. An entry of the log has
-    /// 1 MiB at most.
+    /// Bytes of the letters of one progress: the remainder is sent with the next one. An entry of the log has at most 1
+    /// MiB.
     pub told_bytes_max: usize,
     /// Letters of one progress: each is judged by every node.
     pub told_letters_max: usize,
@@ -90,94 +90,94 @@ impl Default for Bounds {
     }
 }
 
-/// Which worker: what an earlier one of the same segment says means nothing.
+/// Identifies a worker: reports of an earlier one of the same segment are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WorkerId {
-    /// Of this segment; none for the one that tries letters lent to this node.
+    /// Its segment; `None` for the worker that tries letters lent to this node.
     pub segment: Option<SegmentId>,
-    /// Counts the workers of a coordinator.
+    /// The number of the worker within its coordinator.
     pub life: u64,
 }
 
-/// What happens to a coordinator.
+/// An input of a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input<T> {
-    /// What the log says of the processor, from this node's side. Told whenever it changed.
+    /// What the log says of the processor, as seen from this node. Sent whenever that changed.
     Table(Table),
-    /// The session is lost: nothing may be handled until a later table says otherwise.
+    /// The session is lost: nothing may be handled until a later table.
     Lost,
     /// There are events before this position.
     Head(Position),
     /// The answer to [`Effect::Read`]: the events in `[from, to)` that the processor wants, in order.
     Block {
-        /// Where the block begins.
+        /// The first position of the block.
         from: Position,
-        /// Where it ends; `from` if nothing could be read.
+        /// The end of the block; `from` if nothing could be read.
         to: Position,
-        /// Those that match the criteria.
+        /// The events that match the criteria.
         works: Vec<Work<T>>,
     },
     /// A worker reports.
     Report(WorkerId, Report),
-    /// A worker is paused, and nothing of it runs.
+    /// A worker is paused, and none of its handlers runs.
     Rests(WorkerId),
-    /// A worker died; a new one will be made after a rest.
+    /// A worker died; a new one is made after a rest.
     Died(WorkerId, String),
-    /// The progress on its way was judged; a table that has it in it was told just before. `Err` means that it
-    /// may or may not have been: it is told again.
+    /// The progress in flight was judged; a table that includes it was sent just before. `Err` means that it may or may
+    /// not have been judged: it is sent again.
     Told(Result<Vec<Stale>, ()>),
     /// A hand-over was judged, or may have been.
     HandedOver(SegmentId, Result<(), ()>),
-    /// The tick: what is new may be told now.
+    /// The tick: new progress may be sent now.
     Tick,
-    /// A moment asked for has come.
+    /// A requested moment has come.
     Woke,
 }
 
-/// What a coordinator wants done, in order, before the next input.
+/// What a coordinator requests, in order, before the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "effects are wishes: somebody has to carry them out"]
 pub enum Effect<T> {
-    /// Read so many events from here. Answered by [`Input::Block`]; one read at a time.
+    /// Read this many events from a position. Answered by [`Input::Block`]; one read at a time.
     Read {
         /// The first position.
         from: Position,
-        /// How many events at most.
+        /// The maximum number of events.
         events_max: usize,
     },
-    /// Make a worker.
+    /// Start a worker.
     Start(WorkerId, Settings),
-    /// Feed it.
+    /// Feed events to a worker.
     Feed(WorkerId, Vec<Work<T>>),
-    /// Tell it what is set aside.
+    /// Inform a worker of what is set aside.
     Aside(WorkerId, u64, BTreeMap<SequenceKey, Waits>),
-    /// Tell it that the processor is paused, or goes on.
+    /// Inform a worker that the processor is paused, or resumed.
     Paused(WorkerId, bool),
-    /// Tell it to end.
+    /// Ask a worker to end.
     Drain(WorkerId),
-    /// End it at once: what it says from now on means nothing.
+    /// Stop a worker at once: its later reports are ignored.
     Stop(WorkerId),
-    /// There is something to tell at the next tick.
+    /// There is something to send at the next tick.
     WantTick,
-    /// Tell the log. Answered by [`Input::Told`].
+    /// Send progress to the log. Answered by [`Input::Told`].
     Tell {
-        /// Claims given later are not meant.
+        /// Claims that were given later are not affected.
         as_of: LogIndex,
-        /// What moved.
+        /// The progress.
         progress: Progress,
     },
-    /// Pass a claim on. Answered by [`Input::HandedOver`].
+    /// Hand a claim over. Answered by [`Input::HandedOver`].
     HandOver {
-        /// Which segment.
+        /// The segment.
         segment: SegmentId,
-        /// Under which epoch.
+        /// The epoch of its claim.
         epoch: Epoch,
         /// The final token.
         next: Position,
-        /// To whom; none gives it up.
+        /// The next owner; `None` releases the claim.
         to: Option<NodeId>,
     },
-    /// Send [`Input::Woke`] then.
+    /// Send [`Input::Woke`] at that moment.
     WakeAt(Moment),
 }
 
@@ -190,19 +190,19 @@ pub struct Coordinator {
     head: Position,
     lanes: BTreeMap<SegmentId, Lane>,
     loans: Loans,
-    /// Workers made so far.
+    /// The number of workers made so far.
     lives: u64,
     reading: bool,
-    /// Since when something foreign waits to be told.
+    /// Since when progress over foreign events waits.
     foreign_since: Option<Moment>,
-    /// The segment that the next progress begins with: the first one for which there was no room in the last.
+    /// The segment with which the next progress begins: the first one for which the last progress had no room.
     told_next: Option<SegmentId>,
-    /// When each sequence set aside is due, kept while the log says the same of it.
+    /// When each sequence that is set aside is due, kept as long as the log says the same about it.
     due: BTreeMap<SequenceKey, (Aside, Option<Moment>)>,
 }
 
 impl Coordinator {
-    /// A coordinator that knows nothing yet.
+    /// Makes a coordinator that knows nothing yet.
     #[must_use]
     pub fn new(processor: ProcessorId, bounds: Bounds) -> Self {
         Self {
@@ -220,7 +220,7 @@ impl Coordinator {
         }
     }
 
-    /// Takes one input and answers with what is to be done about it.
+    /// Takes one input and returns its effects.
     pub fn step<T: Clone>(&mut self, now: Moment, input: Input<T>) -> Vec<Effect<T>> {
         let mut effects = Vec::new();
         let mut tick = false;
@@ -249,31 +249,31 @@ impl Coordinator {
         effects
     }
 
-    /// What its segments are doing, for people.
+    /// Returns the status of its segments, for people.
     pub fn lanes(&self) -> impl Iterator<Item = LaneStatus> {
         self.lanes.values().map(Lane::status)
     }
 
-    /// Whether nothing runs that the log could be told of, and it knows all that ran: a node that ends has nothing
-    /// to wait for. Events that paused workers hold, or wait with, are the next owner's.
+    /// Returns whether no handler runs whose result the log could get, and the log has acknowledged all results: a node
+    /// that ends has nothing to wait for. Events that paused workers hold, or wait with, are left to the next owner.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let lent = !self.loans.outbox.has_letters();
         !self.is_in_flight() && self.lanes.values().all(Lane::is_settled) && lent
     }
 
-    /// Whether a progress awaits its answer. The outbox of the loans takes part in each, if only with nothing, and
-    /// outlives sessions: so what is in flight is known there, and nowhere else.
+    /// Returns whether a progress awaits its answer. The outbox of the loans takes part in every progress, if only with
+    /// nothing, and outlives sessions: so this is recorded there and nowhere else.
     const fn is_in_flight(&self) -> bool {
         self.loans.outbox.is_in_flight()
     }
 
-    /// Its workers.
+    /// Returns its workers.
     fn workers(&self) -> impl Iterator<Item = WorkerId> {
         self.lanes.values().filter_map(|lane| lane.worker).chain(self.loans.worker)
     }
 
-    /// What the log says now: lanes come and go, move or stay.
+    /// Takes what the log says now: segments come and go, move or stay.
     fn look<T>(&mut self, now: Moment, table: Table, effects: &mut Vec<Effect<T>>) {
         let gone: Vec<_> = self
             .lanes
@@ -304,8 +304,8 @@ impl Coordinator {
         self.tell_asides(now, effects);
     }
 
-    /// When what is set aside is due. It is computed once, when the log first says so, and runs on this node's
-    /// own clock from there: the same sequence told again keeps its time.
+    /// Remembers when each sequence that is set aside is due. That is computed once, when the log first says so, and
+    /// measured on this node's own clock from then on: the same information again does not change it.
     fn remember_due(&mut self, now: Moment, table: &Table) {
         let mut due = BTreeMap::new();
         for (sequence, aside) in &table.aside {
@@ -316,7 +316,7 @@ impl Coordinator {
         self.due = due;
     }
 
-    /// Tells every worker what is set aside in its segment; makes those that only letters need.
+    /// Informs every worker of what is set aside in its segment; starts workers that only letters need.
     fn tell_asides<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
         let mut sets = BTreeMap::<SegmentId, BTreeMap<SequenceKey, Waits>>::new();
@@ -360,7 +360,7 @@ impl Coordinator {
         self.foreign_since = None;
     }
 
-    /// Lanes whose rest is over begin anew; workers that have long had nothing to do end.
+    /// Continues segments whose rest is over, and stops workers that have had nothing to do for long.
     fn wake<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         if self.table.is_none() {
             return;
@@ -382,7 +382,7 @@ impl Coordinator {
         }
     }
 
-    /// Reads for those that have room and are behind: the least place first.
+    /// Reads for segments that have room and are behind: the lowest position first.
     fn read<T>(&mut self, effects: &mut Vec<Effect<T>>) {
         if self.reading || self.table.as_ref().is_none_or(|table| table.paused) {
             return;
@@ -395,7 +395,7 @@ impl Coordinator {
         }
     }
 
-    /// A block is offered to every lane with room whose place lies in it.
+    /// Offers a block to every segment with room whose position is in it.
     fn block<T: Clone>(
         &mut self,
         now: Moment,
@@ -446,13 +446,13 @@ impl Coordinator {
         self.lanes.get_mut(&worker.segment?).filter(|lane| lane.worker == Some(worker))
     }
 
-    /// The log has judged what was told.
+    /// Takes the log's judgement of the progress in flight.
     fn told<T>(&mut self, now: Moment, answer: Result<Vec<Stale>, ()>, effects: &mut Vec<Effect<T>>) {
         let Ok(stale) = answer else {
             self.outboxes().for_each(|outbox| outbox.take_back(now));
             return self.tell_asides(now, effects);
         };
-        // Anything else that was refused is refused because the log knows better by now: the table says so.
+        // Any other refusal means that the log knows better by now, and the table shows it.
         for Stale { segment, why, .. } in stale {
             let (Some(segment), Why::Limit(limit)) = (segment, why) else { continue };
             let low = self.table.as_ref().and_then(|table| table.mine.get(&segment)).map(|mine| mine.token.low());
@@ -464,7 +464,7 @@ impl Coordinator {
         self.tell_asides(now, effects);
     }
 
-    /// All outboxes: what takes part in each progress.
+    /// Returns all outboxes. Each takes part in every progress.
     fn outboxes(&mut self) -> impl Iterator<Item = &mut Outbox> {
         self.lanes.values_mut().map(|lane| &mut lane.outbox).chain([&mut self.loans.outbox])
     }
@@ -477,7 +477,7 @@ impl Coordinator {
         }
     }
 
-    /// Moves on what must leave: drains, waits, passes on, or puts off.
+    /// Continues with segments that must leave: drains, waits, hands over, or postpones.
     fn hand_over<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
         let (in_flight, mut stayed) = (self.is_in_flight(), false);
@@ -500,7 +500,7 @@ impl Coordinator {
         }
     }
 
-    /// A node that leaves gives back what is lent to it, once nothing of that runs.
+    /// Returns the loans of a leaving node, once none of its handlers has any of their letters.
     fn return_loans<T>(&mut self, effects: &mut Vec<Effect<T>>) {
         if self.table.as_ref().is_none_or(|table| !table.draining) {
             return;
@@ -509,7 +509,7 @@ impl Coordinator {
         self.loans.give_back(lent, effects);
     }
 
-    /// Tells the log what moved, if something did and it may be told now.
+    /// Sends progress to the log, if there is any and it may be sent now.
     fn tell<T>(&mut self, now: Moment, tick: bool, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
         if self.is_in_flight() {
@@ -537,10 +537,10 @@ impl Coordinator {
         effects.push(Effect::Tell { as_of, progress });
     }
 
-    /// Returns what moved, as far as one progress has room for it. What is left over keeps its segment's token where
-    /// it is, and follows once this one is judged: so what is told in parts comes to the same as if told at once.
+    /// Returns the progress, as far as one command has room for it. A remainder holds back the token of its segment,
+    /// and follows once this part is judged: sending it in parts has the same result as sending it at once.
     fn progress(&mut self, now: Moment) -> Progress {
-        // Where all of them may have to be named, only those that moved are, and nothing is said of the others.
+        // If all segments might have to be named, only those that moved are, and nothing is said of the others.
         let names_all = self.lanes.len() <= self.bounds.told_tokens_max;
         let scanned = self.lanes.values().map(Lane::token).max().filter(|_| names_all);
         let mut progress = Progress { processor: self.processor, scanned, tokens: Vec::new(), letters: Vec::new() };

@@ -225,7 +225,7 @@ impl Outbox {
     }
 
     /// Returns whether nothing waits and nothing is in flight. Refused letters are not waited for: their events are
-    /// handled again by whoever owns the segment next.
+    /// handled again by the next owner of the segment.
     pub(super) const fn is_acknowledged(&self) -> bool {
         self.in_flight.is_none() && (self.refused.is_some() || self.done == 0) && self.letters.is_empty()
     }

@@ -1,4 +1,4 @@
-//! How much one progress may still hold, so that no command is too large for an entry.
+//! The room that is left in one progress, so that no command is too large for an entry.
 
 use alloc::{collections::VecDeque, vec::Vec};
 

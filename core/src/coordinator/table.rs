@@ -20,34 +20,34 @@ use crate::{
 /// What the log says of a processor, seen from one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Up to where the node had applied the log.
+    /// The index up to which the node had applied the log.
     pub as_of: LogIndex,
-    /// What was asked for.
+    /// The definition of the processor.
     pub definition: Definition,
-    /// A person stopped it.
+    /// Whether a person paused it.
     pub paused: bool,
     /// Bytes of a cause that the log keeps.
     pub cause_bytes_max: u32,
-    /// The node is leaving: handlers are not waited for longer than the bound, they are given up.
+    /// Whether the node is leaving: handlers that run longer than the bound are then stopped, not waited for.
     pub draining: bool,
     /// The node's segments.
     pub mine: BTreeMap<SegmentId, Mine>,
-    /// Sequences set aside that are of the node's segments, or lent to it.
+    /// Sequences set aside in the node's segments, or lent to the node.
     pub aside: BTreeMap<SequenceKey, Aside>,
 }
 
 /// A segment of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mine {
-    /// Which hashes are its.
+    /// The hashes that it covers.
     pub segment: Segment,
-    /// The claim's.
+    /// The epoch of its claim.
     pub epoch: Epoch,
-    /// As the log has it.
+    /// Its token in the log.
     pub token: Token,
     /// What the owner is asked to do.
     pub motion: Motion,
-    /// The event an earlier failure left it waiting with: its place, attempts so far, and what remains of the wait.
+    /// The event with which it waits since an earlier failure: its position, attempts so far, and the remaining wait.
     pub stalled: Option<(Position, u32, Duration)>,
 }
 
@@ -56,30 +56,30 @@ pub struct Mine {
 pub struct Aside {
     /// Its segment.
     pub segment: SegmentId,
-    /// That segment is the node's.
+    /// Whether the node owns that segment.
     pub mine: bool,
-    /// The right of the segment's owner to try it: none where it is lent.
+    /// The right of the segment's owner to try it; `None` if it is lent.
     pub own_right: Option<Right>,
-    /// The right of this node to try it by a loan: the claim's epoch in it is of the state that the loan is of.
+    /// The right of this node to try it by a loan. Its claim's epoch is from the same state as the loan.
     pub lent_to_me: Option<Right>,
-    /// Its first letter.
+    /// The position of its first letter.
     pub position: Position,
-    /// How often that was tried.
+    /// How often the first letter was tried.
     pub attempts: u32,
     /// The mask of its segment.
     pub mask: u32,
-    /// Of its schedule.
+    /// The revision of its schedule.
     pub revision: u32,
     /// The whole wait before the next try.
     pub wait: Duration,
     /// When the log recorded the latest failure.
     pub recorded: Timestamp,
-    /// What remained of the wait when this was looked at; none if it waits for a person.
+    /// The remaining wait at the time of this table; `None` if it waits for a person.
     pub remaining: Option<Duration>,
 }
 
 impl Aside {
-    /// Whether both speak of the same wait for the same try.
+    /// Returns whether both are about the same wait for the same attempt.
     pub(super) fn same_try(&self, other: &Self) -> bool {
         let of =
             |aside: &Self| (aside.position, aside.attempts, aside.revision, aside.recorded, aside.remaining.is_some());
@@ -88,7 +88,7 @@ impl Aside {
 }
 
 impl Table {
-    /// Looks at the state from `node`'s side; none if the processor or the node's session is no more.
+    /// Takes what the state says to `node`; `None` if the processor or the node's session does not exist.
     #[must_use]
     pub fn of(state: &State, as_of: LogIndex, id: ProcessorId, node: NodeId) -> Option<Self> {
         let processor = state.processors.get(&id)?;
@@ -109,7 +109,7 @@ impl Table {
         Some(Self { as_of, definition, paused, cause_bytes_max, draining, mine, aside })
     }
 
-    /// What a worker is made with.
+    /// Returns the settings of a new worker.
     pub(super) fn settings(
         &self,
         claim: Option<(Segment, Epoch)>,

@@ -1,4 +1,4 @@
-//! The machines against promises, in any order of things: P4, P5, P6 and P7 at the level where they are made.
+//! The state machines against the promises P4, P5, P6 and P7, in any order of steps.
 
 mod database;
 mod fence;
@@ -25,7 +25,7 @@ use crate::{
 
 const SEQUENCES: u64 = 6;
 
-/// What is done to the world at some step.
+/// A random step.
 #[derive(Clone, Copy, Debug)]
 enum Chaos {
     Append(u64),
@@ -39,14 +39,14 @@ enum Chaos {
     Unheard(u64),
     HandOverUnheard(u64, bool),
     WorkerDies(u64),
-    /// What an ended handler had on its way to its database arrives.
+    /// A delayed write of a stopped handler reaches its database.
     WriteLate(usize),
     Person(u64, LetterChange),
-    /// A person gives the first segment to this node.
+    /// A person moves the first segment to this node.
     Move(u64),
     Split(usize),
     Merge(usize),
-    /// The handlers of a node hang, or go on.
+    /// The handlers of a node hang, or continue.
     Slow(u64),
     Go(usize),
 }
@@ -70,7 +70,7 @@ fn chaos() -> impl Strategy<Value = Chaos> {
     ]
 }
 
-/// What cuts no handler short.
+/// Steps that interrupt no handler.
 fn harmless() -> impl Strategy<Value = Chaos> {
     let node = 1..=NODES;
     prop_oneof![
@@ -148,7 +148,7 @@ fn unleash(world: &mut World, chaos: Chaos) {
     }
 }
 
-/// All nodes are there again, nothing is paused, and everything goes well from now on.
+/// Brings all nodes back and resumes everything; from now on nothing fails.
 fn mend(world: &mut World) {
     world.slow.clear();
     world.change(Change::Pause("p".into(), false));
@@ -159,10 +159,10 @@ fn mend(world: &mut World) {
             world.begin(node);
         }
     }
-    // What waits for a person holds up its segment where a limit is reached: then it never rests by itself.
+    // A sequence that waits for a person blocks its segment while a limit is reached: then it never settles by itself.
     world.settle(world.now + 300_000);
     world.faults = Faults { skip: core::mem::take(&mut world.faults.skip), ..Faults::default() };
-    // Where limits are reached there may be more to retry once there is room.
+    // After a limit was reached there may be more to retry once there is room.
     let rests = (0..6).map(|_| {
         world.retry_all();
         world.settle(world.now + 120_000)
@@ -178,7 +178,7 @@ fn by_sequence(world: &World) -> BTreeMap<&String, Vec<u64>> {
     sequences
 }
 
-/// P5: every event was handled, and the first time that one was, all before it in its sequence had been.
+/// Checks P5: every event was handled, and when it was handled first, all earlier events of its sequence had been.
 fn assert_all_handled_in_order(world: &World, skips: bool) {
     let mut first = BTreeMap::new();
     for (nth, call) in world.calls.iter().enumerate().filter(|(_, call)| call.ok) {
@@ -197,7 +197,7 @@ fn assert_all_handled_in_order(world: &World, skips: bool) {
     }
 }
 
-/// P3: what its handler skips is counted once, however often that is told, and by however many.
+/// Checks P3: events that handlers skip are counted once, however often and by however many nodes that is reported.
 fn assert_skips_are_counted_once(world: &World) {
     let skipped = world.faults.skip.range(..world.log.len() as u64).count();
     assert_eq!(world.processor().skipped, skipped as u64);
@@ -212,20 +212,20 @@ fn assert_settled(world: &World) {
     }
 }
 
-/// Only what a kill interrupted is handled again: at most a batch per segment.
+/// Checks that only interrupted events are handled again: at most a batch per segment and kill.
 fn assert_few_handled_again(world: &World) {
     let mut handled = BTreeMap::<u64, usize>::new();
     for call in world.calls.iter().filter(|call| call.ok) {
         *handled.entry(call.position).or_default() += 1;
     }
     let again: usize = handled.values().map(|times| times - 1).sum();
-    // Per segment a batch, and as many tries of letters as run at once (all sequences of the test).
-    // As after a kill, the claim is a new one where a person takes a sequence from the node it is lent to.
+    // Per segment a batch, and as many letters as are tried at once (all sequences of the test). The claim is also
+    // renewed if a person takes a sequence from the node to which it is lent; that counts like a kill.
     let allowed = (world.kills + world.persons) * (world.processor().segments.len() * BATCH + SEQUENCES as usize);
     assert!(again <= allowed, "{again} were handled again after {} kills", world.kills);
 }
 
-/// The waits between the attempts at one event are those of the schedule, or longer.
+/// Checks that the waits between the attempts at one event are those of the schedule, or longer.
 fn assert_waits(world: &World) {
     let mut last = BTreeMap::<u64, (u32, u64)>::new();
     for call in &world.calls {
@@ -241,8 +241,8 @@ fn assert_waits(world: &World) {
     }
 }
 
-/// A refusal of the database is no attempt: those that count are the ones that were planned to fail.
-/// Nor is a try at which nobody could be asked, but for a segment that waits with its event.
+/// Checks that a refusal by the database is no attempt: only planned failures count. Nor does a try whose handler could
+/// not be called, except for a segment that waits with its event.
 fn assert_refusals_do_not_count(world: &World, faults: &Faults, on_error: OnError) {
     for call in &world.calls {
         let planned = [&faults.fail, &faults.unable].map(|plan| plan.get(&call.position).copied().unwrap_or_default());
@@ -270,7 +270,7 @@ fn run(segments: u32, on_error: OnError, faults: Faults, limits: Limits, steps: 
         assert_waits(&world); // a person waits for no schedule
     }
     assert_refusals_do_not_count(&world, &planned, on_error);
-    // What was barred from a node may go home once it is not.
+    // After a bar has ended, segments may return to the node.
     world.pass(world.now + u64::from(limits.unable_bar_ms));
     assert!(world.settle(world.now + 60_000), "it moves home");
     let index = world.index;
@@ -300,7 +300,7 @@ proptest! {
     ) {
         let mut world = World::new(3, on_error, Limits::DEFAULT, Faults { unable, ..Faults::default() });
         for step in steps {
-            // What is told of an event is judged before that is tried again.
+            // The result of a try is judged before the event is tried again.
             if !matches!(step, Chaos::Pass) || world.enabled().is_empty() {
                 unleash(&mut world, step);
             }
@@ -382,7 +382,7 @@ fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
     let limits = Limits { letters_max: 1, ..Limits::DEFAULT };
     let mut world = World::new(3, OnError::SetAside, limits, faults);
     (0..2).for_each(|_| world.append("s0"));
-    // The letters that had room are done, and those that had none are on their way again.
+    // Letters that had room are done, and those that had none are in flight again.
     let told_again = |world: &World| {
         let told =
             world.nodes.values().filter_map(|node| node.tell.as_ref()).flat_map(|(_, progress)| &progress.letters);
@@ -396,7 +396,7 @@ fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
             None => world.pass(world.next_wake().expect("it is told again at some time")),
         }
     }
-    // Meanwhile the log says something new, and the sequence goes on.
+    // Meanwhile a new table arrives, and the sequence continues.
     world.change(Change::Pause("p".into(), true));
     world.change(Change::Pause("p".into(), false));
     world.append("s0");
@@ -427,7 +427,7 @@ fn p5_a_sequence_stays_aside_when_nobody_hears_how_its_refused_letters_were_judg
     world.take(Step::TellUnheard(owner)); // there is no room yet
     assert_eq!(world.processor().set_aside.len(), 1);
 
-    // Meanwhile the log says something new, and the sequence goes on.
+    // Meanwhile a new table arrives, and the sequence continues.
     world.change(Change::Pause("p".into(), true));
     world.change(Change::Pause("p".into(), false));
     world.append("s1");
@@ -483,7 +483,7 @@ fn what_was_handled_before_nobody_could_be_asked_is_not_handled_again() {
 
 #[test]
 fn a_node_that_ends_waits_for_nothing_that_only_waits() {
-    // An event that nobody can be asked about, one that failed, and a backlog behind each.
+    // An event whose handler cannot be called, one that failed, and a backlog behind each.
     let faults = Faults { unable: [(0, u32::MAX)].into(), fail: [(1, u32::MAX)].into(), ..Faults::default() };
     let mut world = World::new(3, OnError::SetAside, Limits::DEFAULT, faults);
     (0..20).for_each(|nth| world.append(&std::format!("s{nth}")));
@@ -531,14 +531,14 @@ fn p5_what_an_earlier_worker_had_told_says_nothing_of_what_this_one_has() {
     world.append("s0"); // of another segment
     world.until(|world| world.nodes[&owner].tell.is_some());
 
-    // While that is on its way a new worker begins; its first event fails.
+    // While that is in flight a new worker begins; its first event fails.
     ["s5", "s1", "s5"].into_iter().for_each(|sequence| world.append(sequence));
     while world.calls.last().is_none_or(|call| call.position != 2) {
         let step = world.enabled().into_iter().find(|step| *step != Step::Tell(owner));
         world.take(step.expect("it comes to the event"));
     }
     world.take(Step::Tell(owner));
-    // The worker is faster than the next telling.
+    // The worker reports before the next progress is sent.
     let works = |step: &Step| matches!(step, Step::WorkerMail(..) | Step::Handle(..));
     while let Some(step) = world.enabled().into_iter().find(works) {
         world.take(step);

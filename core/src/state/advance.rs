@@ -1,4 +1,4 @@
-//! Tokens move, and claims are passed on by their owners: what P4 stands on.
+//! Tokens move, and owners hand claims over. P4 depends on these rules.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -9,11 +9,11 @@ use crate::{
     reason::Thing,
 };
 
-/// Places that tokens may not pass, because a letter there was refused.
+/// Positions that tokens may not pass, because a letter there was refused.
 pub(super) type Held = BTreeMap<SegmentId, Position>;
 
 impl State {
-    /// What moved on one node. Each item is judged alone: a stale one refuses only itself.
+    /// Applies the progress of one node. Each item is judged separately: a stale item refuses only itself.
     pub(super) fn advance(&mut self, index: LogIndex, advance: &Advance) -> Outcome {
         if !self.lives(advance.node, advance.session) {
             return Outcome::Not(Why::Fenced);
@@ -55,7 +55,7 @@ impl State {
         item.letters.iter().for_each(|letter| self.pass_on_stalled(index, node, id, letter));
     }
 
-    /// An owner passes a claim on, with its final token, in one entry.
+    /// Hands a claim over to another owner, with its final token, in one entry.
     pub(super) fn hand_over(&mut self, index: LogIndex, hand_over: &HandOver) -> Outcome {
         let HandOver { node, session, processor: id, segment, epoch, next, to, letters } = hand_over;
         let admitted = self.lives(*node, *session)
@@ -82,7 +82,7 @@ impl State {
         Outcome::Advanced(stale)
     }
 
-    /// Judges letters in order; answers which tokens they hold back.
+    /// Judges letters in order; returns the positions at which they hold back tokens.
     fn letters(
         &mut self,
         index: LogIndex,
@@ -94,7 +94,7 @@ impl State {
         let mut held = Held::new();
         for letter in letters {
             let segment = letter.segment();
-            // Once a letter of a segment is refused, those after it would overtake it.
+            // Once a letter of a segment is refused, later ones of the segment must not overtake it.
             let refused = match segment.and_then(|segment| held.get(&segment)) {
                 Some(_) => Err(Why::Fenced),
                 None => self.letter(index, node, id, letter),
@@ -108,13 +108,13 @@ impl State {
         held
     }
 
-    /// Whether this life of the node is its present one.
+    /// Returns whether this session of the node is its present one.
     pub(super) fn lives(&self, node: NodeId, session: SessionId) -> bool {
         self.sessions.get(&node).is_some_and(|live| live.session == session)
     }
 }
 
-/// A token goes no further than the head, nor past a letter that was refused.
+/// Returns the new token: no further than the head, and not past a letter that was refused.
 fn bounded(next: Position, segment: SegmentId, head: Position, held: &Held) -> Position {
     let next = next.min(head);
     held.get(&segment).map_or(next, |held| next.min(*held))

@@ -1,4 +1,4 @@
-//! What a command may hold: every text and list in it that the state keeps has a limit with a name (P10).
+//! The bounds of a command: every text and list in it that the state keeps has a limit with a name (P10).
 
 use alloc::string::String;
 
@@ -12,13 +12,13 @@ use crate::{
 /// Versions of one embedded processor that a process can run beside each other.
 const VERSIONS_MAX: u32 = 64;
 
-/// Whether a name, of what `of` says, is not too long.
+/// Checks that a name, described by `of`, is not too long.
 fn name(limits: &Limits, name: &str, of: Measured) -> Result<(), Passed> {
     Passed::check(LimitName::NameBytes, limits.name_bytes_max, name.len(), || of)
 }
 
 impl Operate {
-    /// Whether all of it can be remembered.
+    /// Checks that all of it can be remembered.
     pub(super) fn within(&self, limits: &Limits) -> Result<(), Passed> {
         let reason = self.reason.as_deref().map_or(0, str::len);
         Passed::check(LimitName::ReasonBytes, limits.reason_bytes_max, reason, || Measured::Reason)?;
@@ -30,7 +30,7 @@ impl Operate {
 }
 
 impl Change {
-    /// Whether all that it names can be the name of something.
+    /// Checks that all names in it can be names.
     pub(super) fn within(&self, limits: &Limits) -> Result<(), Passed> {
         match self {
             Self::Create(definition) => definition.within(limits),
@@ -72,7 +72,7 @@ impl Definition {
 }
 
 impl Admit {
-    /// Whether it can be a member's.
+    /// Checks that it can be a member's.
     pub(super) fn within(&self, limits: &Limits) -> Result<(), Passed> {
         name(limits, &self.name, Measured::MemberName)?;
         name(limits, &self.peer, Measured::PeerAddress)?;
@@ -81,7 +81,7 @@ impl Admit {
 }
 
 impl Begin {
-    /// Whether it can be a member's.
+    /// Checks that it can be a member's.
     pub(super) fn within(&self, limits: &Limits) -> Result<(), Passed> {
         name(limits, &self.peer, Measured::PeerAddress)?;
         name(limits, &self.http, Measured::HttpAddress)?;

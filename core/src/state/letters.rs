@@ -1,4 +1,4 @@
-//! Letters: events that failed, and those that wait behind them.
+//! Letters: events that failed, and events that are queued behind them.
 
 use alloc::{collections::VecDeque, string::String, vec::Vec};
 
@@ -15,7 +15,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// What came of a try that did not handle the first letter.
+/// The result of a try that did not handle the first letter.
 struct Tried<'f> {
     right: Right,
     position: Position,
@@ -25,7 +25,7 @@ struct Tried<'f> {
 }
 
 impl LetterMove {
-    /// Which segment's claim it stands on; none for a loan.
+    /// Returns the segment whose claim gives the right to it; `None` for a loan.
     #[must_use]
     pub fn segment(&self) -> Option<SegmentId> {
         match self {
@@ -41,8 +41,8 @@ impl LetterMove {
         }
     }
 
-    /// Where its segment's token must stop if it is refused: an event that would be kept, or counted, nowhere
-    /// otherwise.
+    /// Returns the position before which the token of its segment must stay if it is refused: otherwise the event would
+    /// not be kept or counted anywhere.
     #[must_use]
     pub fn holds(&self) -> Option<Position> {
         match self {
@@ -70,7 +70,7 @@ impl State {
             LetterMove::SetAside { segment, epoch, sequence, position, kind, failure } => {
                 let share = processor.held_by(node, *segment, *epoch, Some(sequence))?;
                 if share.token.wants(hash_of(sequence), *position) {
-                    // Where nothing waits before it, it is passed over at once, whether or not there is room.
+                    // If no letter is queued before it, it is skipped at once, whether or not there is room.
                     if processor.skips(failure) && !processor.set_aside.contains_key(sequence) {
                         processor.skipped += 1;
                         return Ok(());
@@ -95,7 +95,7 @@ impl State {
             }
             LetterMove::Skipped { segment, epoch, sequence, position } => {
                 let share = processor.held_by(node, *segment, *epoch, Some(sequence))?;
-                // The token passes it in this same entry, so that it is counted once however often it is told.
+                // The token passes it in this same entry, so that it is counted once however often it is reported.
                 processor.skipped += u64::from(share.token.wants(hash_of(sequence), *position));
                 Ok(())
             }
@@ -136,7 +136,7 @@ impl State {
         }
     }
 
-    /// A try of the first letter did not handle it.
+    /// Applies a try that did not handle the first letter.
     fn tried(
         &mut self,
         index: LogIndex,
@@ -151,8 +151,8 @@ impl State {
         let skips = !tried.unable && processor.skips(tried.failure);
         let set_aside = processor.may_change(node, tried.right, sequence, tried.position)?;
         if is_outdated || set_aside.revision != tried.revision {
-            // The claim was renewed or changed hands meanwhile, so that a database may have refused what was rightful;
-            // or a person wants it tried anew. That is no failure of the event's; it is tried again as it is now.
+            // The claim was renewed or changed its owner meanwhile, so that a database may have refused a valid write;
+            // or a person requested a retry. That is no failure of the event; it is tried again as it is now.
             return Err(Why::Fenced);
         }
         if tried.unable {
@@ -174,9 +174,9 @@ impl State {
         Ok(())
     }
 
-    /// A segment that waits with its event goes to another capable node after the owner's attempts, and at once where
-    /// the handler cannot be asked on this one: then to one on which it was not found to be so lately. This comes last
-    /// of what is judged together: the tokens and letters told with it stand on the claim that ends here.
+    /// Moves the claim of a segment that waits with its event to another capable node: after the owner's attempts, or
+    /// at once if the handler cannot be called on this node; then to a node on which this was not found recently. This
+    /// is judged last, because the tokens and letters of the same command depend on the claim that ends here.
     pub(super) fn pass_on_stalled(&mut self, index: LogIndex, node: NodeId, id: ProcessorId, letter: &LetterMove) {
         let LetterMove::Stall { segment, epoch, position, failure, unable } = letter else { return };
         let (now, limits, mut others) = (self.recorded, self.limits, self.others(id, *segment));
@@ -203,8 +203,8 @@ impl State {
         }
     }
 
-    /// Ends a loan whose holder has not said how it went, and may still be at work. The claim of the segment is
-    /// renewed, so that a database refuses that holder once anybody has written under the new epoch.
+    /// Ends a loan whose holder has not reported a result, and may still be handling the letter. The claim of the
+    /// segment is renewed, so that a database refuses that holder once another node has written under the new epoch.
     pub(super) fn take_back(&mut self, index: LogIndex, id: ProcessorId, sequence: &SequenceKey) {
         let Some(processor) = self.processors.get_mut(&id) else { return };
         let Some(set_aside) = processor.set_aside.get_mut(sequence) else { return };
@@ -217,8 +217,8 @@ impl State {
         processor.changed = index;
     }
 
-    /// Decides to whom the next try of a sequence is lent, if to anybody: from the attempt after `own_attempts` on
-    /// to another capable node, a different one each time where there are several.
+    /// Decides whether, and to which node, the next try of a sequence is lent: after `own_attempts` attempts to another
+    /// capable node, a different one each time if there are several.
     pub(super) fn lend(&mut self, index: LogIndex, id: ProcessorId, sequence: &SequenceKey) {
         let own_attempts = self.limits.own_attempts;
         let segment = self.processors.get(&id).and_then(|p| p.share_of(hash_of(sequence))).map(|(id, _)| *id);
@@ -233,8 +233,8 @@ impl State {
         processor.changed = index;
     }
 
-    /// Lends the next try of a sequence on, as its handler could not be asked on `node`: all nodes that can run the
-    /// processor take turns, its owner among them.
+    /// Lends the next try of a sequence to the next node, as its handler could not be called on `node`: all nodes that
+    /// can run the processor take turns, including its owner.
     fn lend_on(&mut self, index: LogIndex, id: ProcessorId, sequence: &SequenceKey, node: NodeId) {
         let Some(processor) = self.processors.get(&id) else { return };
         let owner = processor.share_of(hash_of(sequence)).and_then(|(_, share)| share.claim.owner);
@@ -250,7 +250,7 @@ impl State {
         processor.changed = index;
     }
 
-    /// Nodes that may be given work of this processor, without the segment's owner, in order.
+    /// Returns the nodes that may be given work of this processor, without the segment's owner, in order.
     fn others(&self, id: ProcessorId, segment: SegmentId) -> Vec<NodeId> {
         let Some(processor) = self.processors.get(&id) else { return Vec::new() };
         let owner = processor.segments.get(&segment).and_then(|share| share.claim.owner);
@@ -258,7 +258,7 @@ impl State {
         nodes.filter(|node| Some(*node) != owner && self.takes(*node, processor)).collect()
     }
 
-    /// A person retries, skips or drops what is set aside.
+    /// Retries, skips or drops letters for a person.
     pub(super) fn change_letters(
         &mut self,
         index: LogIndex,
@@ -311,7 +311,7 @@ impl State {
 }
 
 impl Processor {
-    /// The share, if `node` may write to it under `epoch` and it holds the sequence.
+    /// Returns the segment, if `node` may write to it under `epoch` and it contains the sequence.
     fn held_by(
         &self,
         node: NodeId,
@@ -326,7 +326,7 @@ impl Processor {
         if admits && holds { Ok(share) } else { Err(Why::Fenced) }
     }
 
-    /// The sequence, if `node` may change its first letter by this right, and that is the event at `position`.
+    /// Returns the sequence, if `node` may change its first letter by this right, and that is the event at `position`.
     fn may_change(
         &mut self,
         node: NodeId,
@@ -338,7 +338,7 @@ impl Processor {
         if set_aside.first().position == position { Ok(set_aside) } else { Err(Why::Fenced) }
     }
 
-    /// The sequence, if `node` has this right to it.
+    /// Returns the sequence, if `node` has this right to it.
     fn held_letters(&mut self, node: NodeId, right: Right, sequence: &SequenceKey) -> Result<&mut SetAside, Why> {
         if let Right::Claim(segment, epoch) = right {
             self.held_by(node, segment, epoch, Some(sequence))?;
@@ -351,18 +351,18 @@ impl Processor {
         if holds { Ok(set_aside) } else { Err(Why::Fenced) }
     }
 
-    /// Whether the epoch that handlers were shown by this right is no more the one of the sequence's segment.
+    /// Returns whether the epoch that handlers received by this right is not the present one of the sequence's segment.
     fn is_outdated(&self, right: Right, sequence: &SequenceKey) -> bool {
         let claim = self.share_of(hash_of(sequence)).map(|(segment, share)| (*segment, share.claim.epoch));
         claim != Some(right.claim())
     }
 
-    /// Whether an event that failed like this is passed over.
+    /// Returns whether an event that failed like this is skipped.
     fn skips(&self, failure: &Failure) -> bool {
         failure.last && self.definition.on_error == OnError::Skip
     }
 
-    /// Queues a letter behind those of its sequence, within the limits. Says whether it was not told before.
+    /// Queues a letter behind those of its sequence, within the limits. Returns whether it was not reported before.
     fn enqueue(
         &mut self,
         limits: &crate::limits::Limits,
@@ -401,7 +401,7 @@ impl Processor {
         Ok(true)
     }
 
-    /// The first letter is done: the next one is tried at once, by whoever had this one.
+    /// Removes the first letter, which is done: the next one is tried at once, by the node that tried this one.
     fn pop(&mut self, sequence: &SequenceKey, now: Timestamp) {
         let Some(set_aside) = self.set_aside.get_mut(sequence) else { return };
         set_aside.letters.pop_front();
@@ -417,7 +417,7 @@ impl Processor {
 }
 
 impl SetAside {
-    /// The first letter failed.
+    /// Records a failure of the first letter.
     fn fail(&mut self, failure: &Failure, now: Timestamp, cause_bytes_max: u32) {
         let first = self.letters.front_mut().expect("a sequence set aside has at least one letter");
         first.attempts = failure.attempt;
@@ -426,14 +426,14 @@ impl SetAside {
         self.waiting = if failure.last { Waiting::ForAPerson } else { Waiting::ForItsTime };
     }
 
-    /// Its handler could not be asked: that is no attempt, and another one is made after a wait.
+    /// Records that the handler could not be called: this is no attempt, and the letter is tried again after a wait.
     fn wait(&mut self, failure: &Failure, now: Timestamp, cause_bytes_max: u32) {
         self.cause = cut(&failure.cause, cause_bytes_max);
         (self.recorded, self.wait_ms, self.draw) = (now, failure.wait_ms, failure.draw);
         self.revision = self.revision.wrapping_add(1);
     }
 
-    /// Tried now, attempts counted anew, by the segment's owner.
+    /// Schedules a try now, by the segment's owner, with attempts counted from 1 again.
     fn begin_anew(&mut self, now: Timestamp) {
         self.revision = self.revision.wrapping_add(1);
         if let Some(first) = self.letters.front_mut() {

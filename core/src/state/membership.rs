@@ -1,4 +1,4 @@
-//! Members and their sessions: who is there, who lives, and what that does to claims and loans.
+//! Members and their sessions: which nodes are members, which are active, and the effect on claims and loans.
 
 use alloc::vec::Vec;
 
@@ -14,11 +14,11 @@ use crate::{
     session::Session,
 };
 
-/// The share of a node relative to another's: a greater one would leave the others nothing to do.
+/// The greatest weight of a node relative to another's: a greater one would leave the others nothing to do.
 const WEIGHT_MAX: u32 = 1_000;
 
 impl State {
-    /// A node asks to be a member.
+    /// Admits a node as a member.
     pub(super) fn admit(&mut self, index: LogIndex, admit: &Admit) -> Outcome {
         if let Err(passed) = admit.within(&self.limits) {
             return Outcome::Not(passed.into());
@@ -45,7 +45,7 @@ impl State {
         Outcome::Admitted(node)
     }
 
-    /// A member leaves for ever; its number is never given again.
+    /// Removes a member permanently; its number is never reused.
     pub(super) fn remove(&mut self, index: LogIndex, node: NodeId) -> Outcome {
         let Some(member) = self.members.get(&node) else { return unknown(Thing::Member(node)) };
         if self.members.len() == 1 {
@@ -57,7 +57,7 @@ impl State {
         Outcome::Done
     }
 
-    /// It is a member no more, and nothing is bound to it. Of too many removals the one is forgotten who came first.
+    /// Ends a membership, and all pins to the node. Only the latest removals are remembered.
     fn dismiss(&mut self, node: NodeId) {
         if let Some(Member { name, .. }) = self.members.remove(&node) {
             self.removals.insert(node, Removal { name, recorded: self.recorded });
@@ -70,7 +70,7 @@ impl State {
         }
     }
 
-    /// A member is asked to leave. One that lives is given nothing more, and goes when it has handed over.
+    /// Asks a member to leave. An active one is given no more work, and ends when it has handed over.
     pub(super) fn leave(&mut self, index: LogIndex, node: NodeId) -> Outcome {
         let others_stay = self.members.values().any(|other| other.node != node && !other.leaving);
         let Some(member) = self.members.get_mut(&node) else { return unknown(Thing::Member(node)) };
@@ -87,7 +87,7 @@ impl State {
         Outcome::Changed(1)
     }
 
-    /// A member's process begins.
+    /// Begins a session of a member's process.
     pub(super) fn begin(&mut self, index: LogIndex, begin: &Begin) -> Outcome {
         if let Err(passed) = begin.within(&self.limits) {
             return Outcome::Not(passed.into());
@@ -111,7 +111,7 @@ impl State {
         Outcome::Begun(session)
     }
 
-    /// A member's process is leaving.
+    /// Drains a member's process, which is leaving.
     pub(super) fn drain(&mut self, index: LogIndex, node: NodeId, session: SessionId) -> Outcome {
         match self.sessions.get_mut(&node) {
             Some(live) if live.session == session => {
@@ -125,13 +125,13 @@ impl State {
         }
     }
 
-    /// A member's process ended. Names the session, so that a later one is not meant.
+    /// Ends the session of a member's process. It is named, so that a later session is not affected.
     pub(super) fn expire(&mut self, index: LogIndex, node: NodeId, session: SessionId) -> Outcome {
         if self.sessions.get(&node).is_none_or(|live| live.session != session) {
             return Outcome::Not(Why::Fenced);
         }
         self.end_session(index, node);
-        // It was asked to go, and is gone.
+        // It was asked to leave, and has ended.
         if self.members.get(&node).is_some_and(|member| member.leaving) {
             self.dismiss(node);
         }
@@ -139,7 +139,7 @@ impl State {
         Outcome::Done
     }
 
-    /// All claims and loans of a node end, in this one entry.
+    /// Ends all claims and loans of a node, in this one entry.
     fn end_session(&mut self, index: LogIndex, node: NodeId) {
         if self.sessions.remove(&node).is_none() {
             return;
@@ -167,7 +167,7 @@ impl State {
         }
     }
 
-    /// The balancer's plan.
+    /// Applies the balancer's plan.
     pub(super) fn assign(&mut self, index: LogIndex, assign: &Assign) -> Outcome {
         if assign.generation != self.generation {
             return Outcome::Not(Why::Outdated);
@@ -194,7 +194,7 @@ impl State {
         Outcome::Changed(given)
     }
 
-    /// All members understand this level now.
+    /// Raises the level that all members understand.
     pub(super) fn raise_level(&mut self, index: LogIndex, level: FeatureLevel) -> Outcome {
         if self.members.values().any(|member| member.level < level) {
             return Outcome::Not(Why::Outdated);

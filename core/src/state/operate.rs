@@ -1,4 +1,4 @@
-//! What a person can change, each with an operation's name so that its outcome can be asked for.
+//! Changes made by people, each with an operation id by which its outcome can be queried.
 
 use alloc::{boxed::Box, collections::BTreeMap, string::String};
 use core::time::Duration;
@@ -19,12 +19,12 @@ use crate::{
 };
 
 impl State {
-    /// Done once, however often it is told.
+    /// Applies a change once, however often it is proposed.
     pub(super) fn operate(&mut self, index: LogIndex, operate: &Operate) -> Outcome {
         if let Some(outcome) = self.repeated(operate.operation, &operate.change) {
             return outcome;
         }
-        // Nothing of what is too long is remembered, not even that it was refused.
+        // If anything in it is too long, nothing is remembered, not even the refusal.
         if let Err(passed) = operate.within(&self.limits) {
             return Outcome::Not(passed.into());
         }
@@ -96,7 +96,7 @@ impl State {
         }
     }
 
-    /// What a change is meant to come to after its entry.
+    /// Returns the goal of a change that its entry does not reach.
     fn aim(&self, change: &Change) -> Option<Aim> {
         match change {
             Change::Release(name, segment) | Change::Claim(name, segment, _) => {
@@ -109,7 +109,7 @@ impl State {
         }
     }
 
-    /// Whether what was aimed at is so, as far as the state can tell; who leads is not in it.
+    /// Returns whether the goal is reached, as far as the state shows; the state does not contain the leader.
     #[must_use]
     pub fn reached(&self, aim: &Aim) -> bool {
         match aim {
@@ -191,7 +191,7 @@ impl State {
         self.with_claim(index, name, segment, |claim, _| {
             let Some(owner) = claim.owner else { return false };
             claim.bar(now, Bar { node: owner, until, cause: BarCause::Released });
-            // Whoever bound it to a node wants it to be there; who releases it does not any more.
+            // The pin was the wish to have it on that node; releasing it there withdraws the wish.
             claim.pin = None;
             claim.motion = Motion::Release;
             true
@@ -218,8 +218,8 @@ impl State {
         })
     }
 
-    /// Passes over the event that a segment waits with. Whoever asks for it says which one that is, so that no other
-    /// event is; the claim is renewed, so that what a try of it that runs still does is fenced.
+    /// Skips the event with which a segment waits. The request names the event, so that no other one is skipped; the
+    /// claim is renewed, so that a running try of the event is fenced.
     fn skip_event(&mut self, index: LogIndex, name: &str, segment: SegmentId, position: Position) -> Outcome {
         let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
             return unknown_processor(name);
@@ -271,8 +271,8 @@ impl State {
 }
 
 impl Processor {
-    /// A definition told again. Embedded processors bring theirs along at each start of a node, so what may
-    /// change there changes; what decides where an event belongs may not.
+    /// Applies the definition of an existing processor. Embedded processors propose theirs at each start of a node, so
+    /// whatever may change does change; the rules that decide where an event belongs may not.
     fn redefine(&mut self, definition: &Definition) -> Outcome {
         let known = &self.definition;
         if definition.fingerprint() != self.fingerprint || definition.context != known.context {

@@ -1,4 +1,4 @@
-//! What is remembered of an operation: who changed what, why, and what came of it.
+//! Remembered operations: the change, its requester, its reason and its outcome.
 
 use alloc::string::String;
 
@@ -16,32 +16,32 @@ use crate::{
     time::Timestamp,
 };
 
-/// A person's change and what came of it.
+/// A person's change and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// Its id.
     pub operation: Uuid,
-    /// The entry that made it.
+    /// The entry that applied it.
     pub index: LogIndex,
-    /// When.
+    /// When it was recorded.
     pub recorded: Timestamp,
-    /// Who asked for it, if that is known.
+    /// The requester, if known.
     pub principal: Option<Principal>,
-    /// Why, in the person's words.
+    /// The person's reason.
     pub reason: Option<String>,
-    /// What was done, ...
+    /// The kind of the change, ...
     pub kind: ChangeKind,
-    /// ... and to what.
+    /// ... and its subject.
     pub subject: Subject,
     /// The digest of the whole change: another change under the same id is refused.
     pub digest: u64,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What that is still to come to, if anything.
+    /// The goal that the outcome has not reached yet, if any.
     pub aim: Option<Aim>,
 }
 
-/// What kind of a change an operation makes.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each is a variant of `Change`, told apart where that has a flag")]
 pub enum ChangeKind {
@@ -63,23 +63,23 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// Its number in what is digested.
+    /// Returns its number in digests.
     #[must_use]
     pub const fn number(self) -> u16 {
         self as u16
     }
 }
 
-/// What a change was made to. Several of these may be set: a segment has a processor, and is claimed for a node.
+/// The subject of a change. Several fields may be set: a segment has a processor, and is claimed for a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// The name of the processor.
     pub processor: Option<String>,
-    /// The segment of it.
+    /// The segment of the processor.
     pub segment: Option<SegmentId>,
-    /// The event that the segment waited with.
+    /// The event with which the segment waited.
     pub position: Option<Position>,
-    /// The sequence that it has set aside; none if the change is made to all of them.
+    /// The sequence that is set aside; `None` if the change applies to all of them.
     pub sequence: Option<SequenceKey>,
     /// The number of the member, ...
     pub node: Option<NodeId>,
@@ -90,7 +90,7 @@ pub struct Subject {
 }
 
 impl Change {
-    /// Returns which kind of change it is.
+    /// Returns the kind of the change.
     #[must_use]
     pub const fn kind(&self) -> ChangeKind {
         match self {
@@ -112,7 +112,7 @@ impl Change {
         }
     }
 
-    /// Returns what it is made to.
+    /// Returns the subject of the change.
     #[must_use]
     pub fn subject(&self, state: &State) -> Subject {
         let of = |name: &String| Subject { processor: Some(name.clone()), ..Subject::default() };

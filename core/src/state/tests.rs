@@ -31,7 +31,7 @@ struct Log {
 }
 
 impl Log {
-    /// A cluster of so many members, all alive.
+    /// Returns a cluster with this many members, all active.
     fn of(members: u64) -> Self {
         let mut log = Self { state: State::default(), index: 0 };
         let cluster = ClusterId(Uuid::from_u128(1));
@@ -51,7 +51,7 @@ impl Log {
         self.state.apply(LogIndex(self.index), &entry).remove(0)
     }
 
-    /// A new life of a member's process.
+    /// Begins a new session of a member's process.
     fn begin(&mut self, node: u64) -> SessionId {
         let begin = begin(node, u128::from(self.index) << 64);
         match self.apply(Command::Begin(begin)) {

@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What any implementation must say, event by event.
+/// The expected progress, event by event.
 #[derive(Default)]
 struct Naive {
     handled: BTreeSet<u64>,
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    /// How far each hash has come.
+    /// Returns the progress of each hash.
     fn heights(&self) -> Vec<Position> {
         (0..EVENTS).map(|p| self.token_of(hash_of(p)).item_of(hash_of(p)).unwrap().next).collect()
     }

@@ -1,19 +1,19 @@
-//! The flood breaker: when too many sequences of a segment fail at once it is not they who are ill, and setting
-//! them all aside would only fill the limits. The segment rests instead (P6 names this exception).
+//! The flood breaker: when too many sequences of a segment fail at once, the sequences are not the cause, and setting
+//! all of them aside would only fill the limits. The segment rests instead (P6 names this exception).
 
 use alloc::collections::BTreeSet;
 use core::time::Duration;
 
 use crate::time::Moment;
 
-/// A flood is more than a tenth of the sequences seen in this time failing, ...
+/// It is a flood if more than a tenth of the sequences seen in this time fail, ...
 pub const FLOOD_WINDOW: Duration = Duration::from_secs(60);
 /// ... and at least so many of them.
 pub const FLOOD_SEQUENCES_MIN: usize = 20;
 /// How long a segment rests when it is flooded.
 pub const FLOOD_REST: Duration = Duration::from_secs(30);
 
-/// Which sequences were seen and which failed since a moment.
+/// The sequences that were seen and that failed since a moment.
 #[derive(Clone, Debug)]
 pub(super) struct Flood {
     since: Moment,
@@ -22,14 +22,14 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// More is not counted: the share is clear by then.
+    /// The maximum number that is counted: the proportion is clear by then.
     const SEQUENCES_MAX: usize = 4_096;
 
     pub(super) const fn new(since: Moment) -> Self {
         Self { since, seen: BTreeSet::new(), failed: BTreeSet::new() }
     }
 
-    /// A sequence has an event for the handler.
+    /// Counts a sequence with an event for the handler.
     pub(super) fn saw(&mut self, now: Moment, hash: u64) {
         self.turn(now);
         if self.seen.len() < Self::SEQUENCES_MAX {
@@ -37,7 +37,7 @@ impl Flood {
         }
     }
 
-    /// The handler failed for a sequence.
+    /// Counts a sequence for which the handler failed.
     pub(super) fn failed(&mut self, now: Moment, hash: u64) {
         self.turn(now);
         if self.failed.len() < Self::SEQUENCES_MAX {

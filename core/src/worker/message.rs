@@ -1,4 +1,4 @@
-//! What a worker is told and what it wants: its settings, inputs, effects, reports, and what it shows.
+//! The settings, inputs, effects, reports and status of a worker.
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use core::time::Duration;
@@ -15,138 +15,139 @@ use crate::{
 /// An event on its way to a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work<T> {
-    /// Where it stands.
+    /// The position of the event.
     pub position: Position,
-    /// What it must be handled in order with.
+    /// The sequence within which it must be handled in order.
     pub sequence: SequenceKey,
-    /// Of the sequence.
+    /// The hash of the sequence.
     pub hash: u64,
     /// Its type.
     pub kind: String,
-    /// The event itself, in whatever form the handler takes it.
+    /// The event itself, in the form that the handler takes.
     pub event: T,
 }
 
-/// What a worker is made with.
+/// The settings of a new worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The claim it works under; none where it only tries letters that are lent to its node.
+    /// The claim it works under; `None` if it only tries letters that are lent to its node.
     pub claim: Option<(SegmentId, Epoch)>,
-    /// The mask of its segment: what handlers are shown beside the claim.
+    /// The mask of its segment, which handlers receive beside the claim.
     pub mask: u32,
-    /// What a failure comes to.
+    /// What happens when an event fails.
     pub on_error: OnError,
     /// How failed work is tried again.
     pub backoff: Backoff,
-    /// Events handed to the handler at once.
+    /// The maximum number of events passed to the handler at once.
     pub batch_events_max: usize,
-    /// Bytes of a cause that are told: the log keeps no more.
+    /// The maximum size of a reported cause: the log keeps no more.
     pub cause_bytes_max: u32,
-    /// The event it waits with since an earlier owner's failure (`on_error: stop`).
+    /// The event with which it waits since an earlier owner's failure (`on_error: stop`).
     pub stalled: Option<Stalled>,
 }
 
-/// An event that a segment waits with.
+/// An event with which a segment waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stalled {
-    /// Which event.
+    /// The position of the event.
     pub position: Position,
-    /// How often it was tried.
+    /// How often the event was tried.
     pub attempts: u32,
-    /// When it is tried again.
+    /// When the event is tried again.
     pub due: Moment,
 }
 
 /// A sequence set aside, as the log knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waits {
-    /// Its first letter.
+    /// The position of its first letter.
     pub position: Position,
-    /// How often that was tried.
+    /// How often the first letter was tried.
     pub attempts: u32,
-    /// When it is tried next; none if it waits for a person.
+    /// When the first letter is tried next; `None` if it waits for a person.
     pub due: Option<Moment>,
-    /// By which right this worker may try it; none while it is lent to another node.
+    /// The right by which this worker may try it; `None` while it is lent to another node.
     pub right: Option<Right>,
-    /// The mask of its segment, as the right was seen.
+    /// The mask of its segment, from the same state as the right.
     pub mask: u32,
-    /// The sequence's as this was seen: it goes with what comes of a try.
+    /// The revision of the sequence in that state: it is reported with the result of a try.
     pub revision: u32,
-    /// The wait that leads to the next try.
+    /// The wait before the next try.
     pub wait: Duration,
 }
 
 impl Waits {
-    /// Returns a sequence that nobody tries: the log has had no room for it yet.
+    /// Returns a sequence that no worker tries: the log has had no room for it yet.
     #[must_use]
     pub const fn of_nobody(position: Position) -> Self {
         Self { position, attempts: 0, due: None, right: None, mask: 0, revision: 0, wait: Duration::ZERO }
     }
 }
 
-/// What a failed handling comes to, as the handler says.
+/// A failure, as the handler describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// In the handler's words.
+    /// The cause, in the handler's words.
     pub cause: String,
-    /// What it says of the event.
+    /// What it means for the event.
     pub meaning: Meaning,
     /// The handler's own wait before the next attempt.
     pub after: Option<Duration>,
-    /// Drawn by the caller.
+    /// A random draw for jitter, made by the caller.
     pub draw: u16,
 }
 
-/// What a failure says of the event.
+/// What a failure means for the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// Another attempt may help.
     Retry,
-    /// Try no more by itself.
+    /// No further attempt is made automatically.
     SetAside,
-    /// Pass it over.
+    /// The event is skipped.
     Skip,
-    /// Nothing: the handler never saw it. Whatever `on_error` is, the segment waits with the event until some node
-    /// can ask, so that no handler that is missing makes a letter of a healthy event; and what is a letter already is
-    /// not closer to its last attempt.
+    /// Nothing: the handler was not called. Whatever `on_error` is, the segment waits with the event until some node
+    /// can call the handler, so that a missing handler makes no letter of a healthy event; and a letter does not come
+    /// closer to its last attempt.
     Unable,
 }
 
-/// What happens to a worker.
+/// An input of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input<T> {
-    /// Events of its segment, in log order, after all it was fed before.
+    /// Events of its segment, in log order, after all those it was fed before.
     Feed(Vec<Work<T>>),
-    /// The run is over: so many were handled, then one failed, or the run was stopped, or none was left.
+    /// The run is over: this many events were handled, then one failed, or the run was stopped, or none was left.
     Ran {
-        /// How many were handled.
+        /// The number of handled events.
         handled: usize,
-        /// How the next one failed.
+        /// The failure of the next one, if it failed.
         fault: Option<Fault>,
     },
     /// A try of a letter is over.
     Tried {
-        /// Which sequence.
+        /// The sequence.
         sequence: SequenceKey,
-        /// How it failed, if it did.
+        /// The failure, if it failed.
         fault: Option<Fault>,
     },
-    /// The sequences of its segment that are set aside, as of the log with its reports up to `settled` in it.
+    /// The sequences of its segment that are set aside, in a state of the log that includes its reports up to
+    /// `settled`.
     Aside {
         /// The last of its reports that the log has judged.
         settled: u64,
-        /// All of them.
+        /// All sequences that are set aside.
         sequences: BTreeMap<SequenceKey, Waits>,
     },
-    /// A person paused the processor, or let it go on.
+    /// A person paused or resumed the processor.
     Paused(bool),
-    /// The claim is to be handed over: end what runs, drop the rest.
+    /// The claim is to be handed over: running handlers end, all other events are dropped.
     Drain,
-    /// A moment asked for has come.
+    /// A requested moment has come.
     Woke,
 }
 
-/// What a worker wants done, in order, before the next input.
+/// What a worker requests, in order, before the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "effects are wishes: somebody has to carry them out"]
 pub enum Effect<T> {
@@ -154,60 +155,60 @@ pub enum Effect<T> {
     Run {
         /// In order; never empty.
         works: Vec<Work<T>>,
-        /// Which attempt this is, of the first; the others are at their first.
+        /// The attempt of the first event; the others are at their first attempt.
         attempt: u32,
     },
-    /// End the run after the event that is being handled.
+    /// End the run after the event in the handler.
     StopRun,
     /// Call the handler with the first letter of a sequence. Answered by [`Input::Tried`].
     Try {
-        /// Which sequence.
+        /// The sequence.
         sequence: SequenceKey,
-        /// Its first letter.
+        /// The position of its first letter.
         position: Position,
-        /// Which attempt this is.
+        /// The attempt.
         attempt: u32,
-        /// Under which right.
+        /// The right to try it.
         right: Right,
-        /// The mask of the segment, as the right was seen.
+        /// The mask of the segment, from the same state as the right.
         mask: u32,
     },
-    /// Tell the coordinator.
+    /// Send a report to the coordinator.
     Report(Report),
-    /// Tell the coordinator: it is paused, and nothing runs any more. After the last report of what ran.
+    /// Inform the coordinator that the worker is paused and no handler runs any more. After the last report of the run.
     Rests,
-    /// Send [`Input::Woke`] then.
+    /// Send [`Input::Woke`] at that moment.
     WakeAt(Moment),
 }
 
-/// What became of events.
+/// The results of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Counts this worker's reports, from 1.
+    /// The number of the report, counted per worker from 1.
     pub number: u64,
-    /// Events done since the last report: handled, or letters by now. Always the first ones of what it was fed
+    /// Events done since the last report: handled, or letters by now. Always the first ones of those that it was fed
     /// and had not reported before.
     pub done: usize,
-    /// What is to be told to the log, in order.
+    /// Letters for the log, in order.
     pub letters: Vec<LetterMove>,
-    /// Nothing runs any more and nothing will: the answer to [`Input::Drain`].
+    /// Whether no handler runs any more, and none will: the answer to [`Input::Drain`].
     pub drained: bool,
 }
 
-/// The phase of a worker that rests, as too many sequences fail.
+/// The phase of a worker that rests because too many sequences fail.
 pub const FLOODED: &str = "flooded";
 
-/// What a worker is doing, for people.
+/// The status of a worker, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// In a word.
+    /// The phase in one word.
     pub phase: &'static str,
-    /// Events fed and not begun.
+    /// Events fed and not passed to the handler yet.
     pub queue: usize,
     /// The attempt that runs or is waited for.
     pub attempt: u32,
-    /// When something is tried again.
+    /// When the next attempt is made.
     pub retry_at: Option<Moment>,
-    /// Why it stands still, where it does.
+    /// The reason why it does not proceed, if it does not.
     pub reason: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! A worker alone, told what to do and asked what it wants. Any order of things is tried with its coordinator.
+//! A worker alone: inputs and expected effects. Random orders are tested with its coordinator.
 
 use std::{format, string::String, time::Duration, vec, vec::Vec};
 
@@ -102,11 +102,11 @@ fn a_sequence_it_told_of_stays_aside_until_the_log_has_judged_that() {
     let mut worker = worker(OnError::SetAside);
     worker.step(T0, Input::Feed(vec![work(0, "a")]));
     let number = report(&worker.step(T0, Input::Ran { handled: 0, fault: fault() })).number;
-    // An older look at the log does not know of it yet.
+    // An older state of the log does not include it yet.
     worker.step(T0, Input::Aside { settled: number - 1, sequences: BTreeMap::new() });
     let effects = worker.step(T0, Input::Feed(vec![work(1, "a")]));
     assert_eq!((runs(&effects), told(&report(&effects))), (vec![], vec![String::from("queue 1")]));
-    // It was told, tried and done: the sequence is as any other.
+    // It was reported, tried and done: the sequence is like any other.
     worker.step(T0, Input::Aside { settled: report(&effects).number, sequences: BTreeMap::new() });
     assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(2, "a")]))), [(vec![2], 1)]);
 }
@@ -156,7 +156,7 @@ fn a_segment_that_stops_waits_with_its_event_and_keeps_the_count_of_attempts() {
     assert_eq!(runs(&worker.step(Moment(T0.0 + 999), Input::Woke)), []);
     let due = Moment(T0.0 + 1_000);
     assert_eq!(runs(&worker.step(due, Input::Woke)), [(vec![0], 2)]);
-    // A person pauses and the run ends before the event was begun: nothing was tried.
+    // A person pauses the processor and the run ends before the event was begun: nothing was tried.
     worker.step(due, Input::Paused(true));
     assert_eq!(runs(&worker.step(due, Input::Ran { handled: 0, fault: None })), []);
     assert_eq!(runs(&worker.step(due, Input::Paused(false))), [(vec![0], 2)]);

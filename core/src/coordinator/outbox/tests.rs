@@ -44,7 +44,12 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let event = prop_oneof![4 => Just(Event::Handled), 1 => Just(Event::SetAside), 1 => Just(Event::Queued), 1 => Just(Event::Skipped)];
+    let event = prop_oneof![
+        4 => Just(Event::Handled),
+        1 => Just(Event::SetAside),
+        1 => Just(Event::Queued),
+        1 => Just(Event::Skipped),
+    ];
     let step = prop_oneof![
         5 => (collection::vec(event, 0..5), 0_usize..3, proptest::option::weighted(0.2, any::<bool>()))
             .prop_map(|(events, tries, stall)| Step::Report(events, tries, stall)),

@@ -1,6 +1,6 @@
-//! A user's database, fenced by what handlers are shown: it keeps the highest epoch it has seen of each segment, and
-//! refuses a write for which a segment that shares hashes with the writer's has a higher one. Beside it stands what it
-//! cannot know: who had a right when, and so which write should have been refused.
+//! A user's database, fenced by the epochs that handlers receive: it keeps the highest epoch it has seen of each
+//! segment, and refuses a write if a segment that shares hashes with the writer's has a higher one. The test also
+//! records what the database cannot know: which right was valid when, and thus which write should have been refused.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use crate::{
     segment::Segment,
 };
 
-/// What a handler writes, by its node's right.
+/// A handler's write, under its node's right.
 #[derive(Clone, Debug)]
 pub(super) struct Write {
     pub(super) node: NodeId,
@@ -30,40 +30,41 @@ impl Write {
     }
 }
 
-/// Whose epochs a write is held against.
+/// The rows with which the epoch of a write is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Those of all segments that share hashes with the writer's.
+    /// The rows of all segments that share hashes with the writer's.
     #[default]
     Overlap,
-    /// Those of the segment with the same id, whatever its mask: this is not enough.
+    /// The row of the segment with the same id, whatever its mask: this is not enough.
     SameId,
 }
 
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Database {
-    /// All that the database itself keeps.
+    /// The state of the database itself.
     highest: BTreeMap<Segment, Epoch>,
     pub(super) rule: Rule,
-    /// Counts what happens.
+    /// Counts steps.
     clock: u64,
     /// The epochs of the segments' claims.
     claims: BTreeMap<SegmentId, Epoch>,
-    /// Rights that there are, by their own epochs.
+    /// The valid rights, by their own epochs.
     rights: BTreeSet<Epoch>,
-    /// When others ended.
+    /// When the other rights ended.
     ended: BTreeMap<Epoch, u64>,
-    /// Writes that were taken while their right was good: when, and whether their holder knew the claim's epoch.
+    /// Accepted writes of valid rights: when, and whether their holder knew the claim's epoch.
     taken: Vec<(u64, Write, bool)>,
-    /// Of handlers that were ended, or live on without knowing that their node is fenced: they come late.
+    /// Delayed writes of handlers that were stopped, or that run on because their node does not know yet that it is
+    /// fenced.
     pub(super) late: Vec<Write>,
-    /// So many writes of holders that were right were refused.
+    /// The number of refused writes of valid holders.
     pub(super) refused: usize,
 }
 
 impl Database {
-    /// The log has moved on.
+    /// Takes the present state of the log.
     pub(super) fn saw(&mut self, processor: &Processor) {
         let claims = processor.segments.values().map(|share| &share.claim).filter(|claim| claim.owner.is_some());
         let loans = processor.set_aside.values().filter_map(|set_aside| set_aside.loan);
@@ -75,12 +76,12 @@ impl Database {
         self.rights = rights;
     }
 
-    /// Whether nobody has taken it away.
+    /// Returns whether a right is still valid.
     pub(super) fn is_good(&self, right: Right) -> bool {
         !self.ended.contains_key(&own_epoch(right))
     }
 
-    /// A handler writes; whether that is taken.
+    /// Writes for a handler; returns whether the write is accepted.
     pub(super) fn write(&mut self, write: Write) -> bool {
         self.clock += 1;
         let (segment, epoch) = (write.segment(), write.right.claim().1);
@@ -111,7 +112,7 @@ impl Database {
         taken
     }
 
-    /// One of those that come late writes; whether that is taken.
+    /// Performs one of the delayed writes; returns whether it is accepted.
     pub(super) fn write_late(&mut self, which: usize) -> bool {
         if self.late.is_empty() {
             return false;
@@ -121,7 +122,7 @@ impl Database {
     }
 }
 
-/// By which the log knows the right.
+/// Returns the epoch by which the log knows the right.
 fn own_epoch(right: Right) -> Epoch {
     match right {
         Right::Claim(_, epoch) | Right::Loan { epoch, .. } => epoch,

@@ -1,5 +1,5 @@
-//! The fence of a user's database across splits and merges: a late owner of a segment that is no more changes nothing
-//! once one of those that have its events now has written (P4).
+//! The fence of a user's database across splits and merges: a former owner of a segment that no longer exists changes
+//! nothing once an owner of its events has written (P4).
 
 use std::string::String;
 
@@ -15,13 +15,13 @@ use crate::{
     segment::Segment,
 };
 
-/// A name of a sequence in the segment.
+/// Returns a sequence name in the segment.
 fn name_in(segment: Segment, prefix: &str) -> String {
     let mut names = (0..).map(|nth| std::format!("{prefix}{nth}"));
     names.find(|name| segment.holds(hash::sequence(name.as_bytes()))).expect("one in two is")
 }
 
-/// Brings about that the owner of a segment is lost while it handles an event; its segment is another node's then.
+/// Makes the owner of a segment lose its session while it handles an event; another node owns the segment then.
 fn lose_owner(world: &mut World, segment: Segment, event: &str) {
     let owner = world.processor().segments[&segment.name()].claim.owner.expect("it was balanced");
     world.slow.insert(owner);
@@ -32,7 +32,7 @@ fn lose_owner(world: &mut World, segment: Segment, event: &str) {
     world.balance();
 }
 
-/// A late owner of segment 0 of 1, after that was split, against the new owners; whether its write is taken.
+/// Returns whether a delayed write of the owner of segment 0 of 1 is accepted after a split and a write of a new owner.
 fn late_after_split(rule: Rule) -> bool {
     let mut world = World::new(1, OnError::SetAside, Limits::DEFAULT, Faults::default());
     world.database.rule = rule;
@@ -44,7 +44,8 @@ fn late_after_split(rule: Rule) -> bool {
     world.database.write_late(0)
 }
 
-/// A late owner of segment 1 of 2, after both were merged, against the new owner; whether its write is taken.
+/// Returns whether a delayed write of the owner of segment 1 of 2 is accepted after a merge and a write of the new
+/// owner.
 fn late_after_merge(rule: Rule) -> bool {
     let mut world = World::new(2, OnError::SetAside, Limits::DEFAULT, Faults::default());
     world.database.rule = rule;
@@ -56,7 +57,7 @@ fn late_after_merge(rule: Rule) -> bool {
     world.database.write_late(0)
 }
 
-/// An event of this sequence is handled, and no other.
+/// Lets an event of this sequence be handled, and no other.
 fn handle(world: &mut World, name: &str) {
     let before = world.calls.len();
     world.append(name);

@@ -1,4 +1,4 @@
-//! Loans, and what they leave in a database that checks the one epoch that handlers are shown (P4).
+//! Loans, and their effect on a database that checks the epochs that handlers receive (P4).
 
 use std::{vec, vec::Vec};
 
@@ -19,7 +19,7 @@ use crate::{
 /// The first failure is the owner's, the next try is lent.
 const LIMITS: Limits = Limits { own_attempts: 1, ..Limits::DEFAULT };
 
-/// Loans are given, taken back by deaths and by persons, and cross hand-overs.
+/// Loans are given, taken back because of deaths and by persons, and overlap with hand-overs.
 fn chaos_of_loans() -> impl Strategy<Value = Chaos> {
     let node = 1..=NODES;
     let change =
@@ -45,9 +45,9 @@ fn chaos_of_loans() -> impl Strategy<Value = Chaos> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
 
-    /// Whatever is lent, taken back, handed over, lost and written late: the database takes no write of somebody
-    /// from whom a right was taken, once a newer holder has written ([`super::database`]); and it locks out nobody
-    /// who has one: in the end all is handled, and what it refused counts as no attempt.
+    /// Whatever is lent, taken back, handed over, lost and delayed: the database accepts no write under a right that
+    /// was taken away, once a newer holder has written ([`super::database`]); and it does not lock out a valid holder:
+    /// in the end everything is handled, and a refusal by the database does not count as an attempt.
     #[test]
     fn p4_a_database_that_checks_the_epoch_is_changed_by_no_late_holder(
         fail in collection::btree_map(0_u64..60, 1_u32..6, 5..15),
@@ -57,7 +57,7 @@ proptest! {
     }
 }
 
-/// One segment, and a sequence whose first event fails once: its next try runs at the borrower.
+/// Returns a cluster with one segment and a sequence whose first event fails once: the next try runs at the borrower.
 fn lent() -> (World, NodeId, Loan) {
     let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
     let mut world = World::new(1, OnError::SetAside, LIMITS, faults);
@@ -85,7 +85,7 @@ fn finish(world: &mut World) {
     assert_settled(world);
 }
 
-/// Which attempts at the lent event there were, and which of them went well.
+/// Returns the attempts at the lent event, and which of them succeeded.
 fn attempts(world: &World) -> Vec<(u32, bool)> {
     world.calls.iter().filter(|call| call.position == 0).map(|call| (call.attempt, call.ok)).collect()
 }
@@ -194,7 +194,7 @@ fn a_borrower_that_leaves_gives_back_what_it_had_not_begun() {
         }
     };
     go_on(&mut world);
-    // Nobody is there who could take it, and nothing else is to be told.
+    // No other node could take the loan, and nothing else is to be sent.
     (1..=NODES).for_each(|node| world.drain(NodeId(node)));
     go_on(&mut world);
     assert_eq!(loan_of(&world), None);
@@ -215,7 +215,7 @@ fn a_borrower_that_leaves_while_something_is_on_its_way_gives_back_the_rest() {
     world.append("other");
     world.until(|world| lent_to(world, borrower) == 2);
     world.until(|world| world.nodes[&borrower].tell.is_some());
-    // The one was tried, which is on its way; the other is not due.
+    // The first one was tried, and the result is in flight; the other is not due.
     world.drain(borrower);
     while let Some(step) = world.enabled().into_iter().find(|step| *step != Step::Tell(borrower)) {
         world.take(step);

@@ -1,4 +1,4 @@
-//! A backlog is told in parts, each within its bounds, and comes to the same as if told at once (P4, P10).
+//! A backlog is sent in parts, each within its bounds, with the same result as if sent at once (P4, P10).
 
 use std::{string::String, vec::Vec};
 
@@ -15,7 +15,7 @@ use crate::{
     processor::OnError,
 };
 
-/// Lets everything happen that these steps are, until none is left.
+/// Takes only these steps, until none is left; returns how many progresses were judged.
 fn only(world: &mut World, allowed: impl Fn(&Step) -> bool) -> usize {
     let mut tellings = 0;
     while let Some(step) = world.enabled().into_iter().find(&allowed) {
@@ -25,7 +25,7 @@ fn only(world: &mut World, allowed: impl Fn(&Step) -> bool) -> usize {
     tellings
 }
 
-/// The log takes nothing for a minute, while events fail and are tried again.
+/// Lets events fail and be retried for a minute, while the log judges nothing.
 fn stand_still(world: &mut World) {
     let until = world.now + 60_000;
     loop {
@@ -35,11 +35,11 @@ fn stand_still(world: &mut World) {
     }
 }
 
-/// What is still to be told is, and no handler is asked meanwhile; in how many commands.
+/// Sends everything that waits, while no handler is called; returns in how many commands.
 fn tell_all(world: &mut World) -> usize {
     let tell = |step: &Step| matches!(step, Step::Tell(_) | Step::Tick(_) | Step::Mail(_));
     let tellings = only(world, tell);
-    // Of events that nobody handled here it is told a second later.
+    // Progress over foreign events is sent a second later.
     world.pass(world.now + 1_000);
     tellings + only(world, tell)
 }
@@ -47,7 +47,7 @@ fn tell_all(world: &mut World) -> usize {
 type Share = (SegmentId, Position, Option<NodeId>, Option<Position>);
 type Aside = (String, Vec<Letter>, String, u32, Option<NodeId>);
 
-/// What the log knows, but for when it did.
+/// Returns what the log knows, without its times.
 fn known(world: &World) -> (Vec<Share>, Vec<Aside>, u64) {
     let processor = world.processor();
     let shares = processor.segments.iter().map(|(id, share)| {

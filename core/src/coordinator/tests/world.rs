@@ -1,6 +1,6 @@
-//! A small world around the machines: nodes with a coordinator and its workers, handlers that fail as planned,
-//! and the real replicated state as their log. Whatever can happen next is chosen from outside, so that any
-//! interleaving can come about and happen again.
+//! A small cluster around the state machines: nodes with a coordinator and its workers, handlers that fail as planned,
+//! and the real replicated state as their log. The next step is always chosen from outside, so that any interleaving
+//! can occur and be repeated.
 
 mod handlers;
 mod shape;
@@ -43,20 +43,20 @@ pub(super) const BACKOFF: Backoff = Backoff { first_ms: 1_000, max_ms: 8_000, at
 pub(super) const BATCH: usize = 4;
 pub(super) const NODES: u64 = 3;
 
-/// How the handlers behave.
+/// The behaviour of the handlers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
-    /// So many tries of an event fail before one succeeds.
+    /// How many tries of an event fail before one succeeds.
     pub(super) fail: BTreeMap<u64, u32>,
-    /// Events that the handler says *set aside* to, instead of failing plainly.
+    /// Events for which the handler returns *set aside* instead of a plain failure.
     pub(super) refuse: BTreeSet<u64>,
-    /// Events that the handler says *skip* to, once it does not fail.
+    /// Events for which the handler returns *skip*, once it does not fail.
     pub(super) skip: BTreeSet<u64>,
-    /// So many times nobody can be asked about an event.
+    /// How many tries of an event find no handler to call.
     pub(super) unable: BTreeMap<u64, u32>,
-    /// Letters and tokens that one progress has room for, if not for as many as usual.
+    /// Letters and tokens for which one progress has room, if not the usual number.
     pub(super) room: Option<usize>,
-    /// Bytes of each cause, at least.
+    /// The minimum size of each cause.
     pub(super) cause_bytes: usize,
 }
 
@@ -68,15 +68,15 @@ pub(super) struct World {
     pub(super) faults: Faults,
     /// The sequences of the events, by position.
     pub(super) log: Vec<String>,
-    /// Every call of a handler: event, node, attempt, when, whether it went well.
+    /// Every call of a handler: event, node, attempt, time, whether it succeeded.
     pub(super) calls: Vec<Call>,
-    /// Killed or fenced so often; segments there were.
+    /// How often a node was killed or fenced, times the number of its segments then.
     pub(super) kills: usize,
     /// Nodes whose handlers hang.
     pub(super) slow: BTreeSet<NodeId>,
-    /// A person changed letters so often.
+    /// How often a person changed letters.
     pub(super) persons: usize,
-    /// Where the handlers write.
+    /// The database to which the handlers write.
     pub(super) database: Database,
 }
 
@@ -119,7 +119,7 @@ struct Run {
     stop: bool,
 }
 
-/// What can happen next.
+/// A possible next step.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     Mail(NodeId),
@@ -129,10 +129,10 @@ pub(super) enum Step {
     Read(NodeId),
     Tick(NodeId),
     Tell(NodeId),
-    /// It is judged, and nobody hears of it.
+    /// The progress is judged, and the answer is lost.
     TellUnheard(NodeId),
     HandOver(NodeId),
-    /// It is judged or lost, and nobody hears which.
+    /// The hand-over is judged or lost, and the answer is lost.
     HandOverUnheard(NodeId, bool),
     Look(NodeId),
 }
@@ -240,7 +240,7 @@ impl World {
         );
     }
 
-    /// A node dies with all it knew, and the log hears of it.
+    /// Kills a node with all it knew; the log learns of it.
     pub(super) fn kill(&mut self, node: NodeId) {
         if let Some(dead) = self.nodes.remove(&node) {
             self.kills += 1;
@@ -249,7 +249,7 @@ impl World {
         }
     }
 
-    /// A node's lease is over while it lives: it hears of that before the log does.
+    /// Ends a node's lease while it runs: the node learns of that before the log does.
     pub(super) fn fence(&mut self, node: NodeId) {
         let Some(fenced) = self.nodes.get_mut(&node) else { return };
         self.kills += 1;
@@ -265,7 +265,7 @@ impl World {
         (fenced.session, fenced.seen) = (session, None);
     }
 
-    /// A worker's actor dies, with its handlers.
+    /// Kills a worker's actor, with its handlers.
     pub(super) fn worker_dies(&mut self, node: NodeId) {
         let Some(node) = self.nodes.get_mut(&node) else { return };
         if let Some((worker, _)) = node.workers.pop_first() {
@@ -280,7 +280,7 @@ impl World {
         }
     }
 
-    /// A person changes what is set aside of a sequence, if anything is.
+    /// Makes a person change the letters of a sequence, if it is set aside.
     pub(super) fn person(&mut self, sequence: &str, change: LetterChange) {
         self.persons += 1;
         let selection = Selection::Sequence(ComponentId(0), sequence.into());
@@ -291,7 +291,7 @@ impl World {
         self.change(Change::Letters("p".into(), Selection::All, LetterChange::Retry));
     }
 
-    /// All that could happen next without time passing.
+    /// Returns all steps that are possible without time passing.
     pub(super) fn enabled(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         let changed = self.processor().changed;
@@ -366,7 +366,7 @@ impl World {
             node.mail.extend(table.map(Input::Table));
         }
         node.mail.push_back(Input::Head(head));
-        // The node reads its own state and hears of it at once: nothing can come in between.
+        // The node reads its own state at once: nothing can come in between.
         self.read_mail(id);
     }
 
@@ -434,7 +434,7 @@ impl World {
                 }
                 Effect::Paused(worker, paused) => node.tell_worker(worker, worker::Input::Paused(paused)),
                 Effect::Drain(worker) => node.tell_worker(worker, worker::Input::Drain),
-                // It may have died, and the word of that be on its way.
+                // The worker may have died, and the message about that may be in flight.
                 Effect::Stop(worker) => {
                     late.extend(node.workers.remove(&worker).iter().flat_map(|crew| crew.writes(id)))
                 }
@@ -482,13 +482,13 @@ impl World {
         }
     }
 
-    /// The next moment that somebody waits for.
+    /// Returns the next moment for which a timer is set.
     pub(super) fn next_wake(&self) -> Option<u64> {
         let crews = self.nodes.values().flat_map(|node| node.workers.values().filter_map(|crew| crew.wake));
         self.nodes.values().filter_map(|node| node.wake).chain(crews).min()
     }
 
-    /// Time passes until then.
+    /// Lets time pass until then.
     pub(super) fn pass(&mut self, until: u64) {
         self.now = self.now.max(until);
         let now = self.now;
@@ -504,7 +504,7 @@ impl World {
         }
     }
 
-    /// Lets things happen until it is so.
+    /// Takes steps until a condition holds.
     pub(super) fn until(&mut self, so: impl Fn(&Self) -> bool) {
         while !so(self) {
             match self.enabled().first().cloned() {
@@ -514,8 +514,7 @@ impl World {
         }
     }
 
-    /// Lets everything happen, in turn, until nobody waits for anything any more; says whether it came to that
-    /// before `until`.
+    /// Takes all steps, in turn, until no timer is set; returns whether that was before `until`.
     pub(super) fn settle(&mut self, until: u64) -> bool {
         for round in 0..20_000 {
             if let Some(step) = self.enabled().get(round % 7).or(self.enabled().first()).cloned() {

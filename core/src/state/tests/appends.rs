@@ -1,4 +1,4 @@
-//! Appends, judged in two halves, come to what a naive store says (P2, P3).
+//! Appends, judged in two halves, have the result of a naive store (P2, P3).
 
 use std::{collections::VecDeque, format, vec, vec::Vec};
 
@@ -57,8 +57,8 @@ prop_compose! {
 }
 
 proptest! {
-    /// Requests are checked now and applied later, in order, with others in between: what comes out is what
-    /// a store that judges everything at once would say, but where it says *retry* or refused early.
+    /// Requests are checked now and applied later, in order, with others in between: the result is that of a store that
+    /// judges everything at once, except for *retry* and early refusals.
     #[test]
     fn p2_p3_two_halves_judge_like_one(
         requests in prop::collection::vec((request(), 0_usize..6), 1..80),
@@ -73,7 +73,7 @@ proptest! {
             match check(&history, &Limits::DEFAULT, &request) {
                 Checked::Passed(stamp) => flight.push_back((request.clone(), Append::new(request, stamp))),
                 Checked::Answered(appended) => prop_assert_eq!(history.clone().append(&request), Ok(appended)),
-                // What is refused early stays refused: streams only grow, events never go.
+                // An early refusal remains right: streams only grow, events are never removed.
                 Checked::Refused(refusal) => prop_assert_eq!(history.clone().append(&request), Err(refusal)),
             }
             while flight.len() > in_flight_max {

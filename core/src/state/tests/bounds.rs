@@ -1,4 +1,4 @@
-//! P10: whatever may be sent has a limit, and the refusal names it.
+//! P10: everything that may be sent has a limit, and the refusal names it.
 
 use std::string::ToString;
 
@@ -106,7 +106,7 @@ fn p10_every_limit_of_an_append_is_refused_by_its_name() {
 #[test]
 fn p3_events_stored_under_a_bare_uuid_are_known_again() {
     let bare = |n: u128, source: &str| Event { source: source.into(), ..event(n) };
-    // As it comes in now: what follows from source and id stands for any number that is not the UUID.
+    // The form in which events arrive now: a UUID that follows from source and id.
     let given = |n: u128, source: &str, id: &str| Event {
         id: Uuid::from_u128(1_000 + n),
         given_id: Some(id.into()),
@@ -133,7 +133,7 @@ fn p3_events_stored_under_a_bare_uuid_are_known_again() {
     let crafted = Event { id: Uuid::from_u128(9), ..given(3, "s", &Uuid::from_u128(1_003).to_string()) };
     assert!(matches!(checked(crafted), Checked::Passed(_)));
 
-    // Both came in at once, one of them by a member that was older a moment ago.
+    // Both arrived at the same time, one of them through a member that ran an older build a moment ago.
     let mut log = Log::of(1);
     let command = |event: Event| Command::Append(crate::append::Append { events: vec![event], ..Default::default() });
     assert!(matches!(log.apply(command(stored(1))), Outcome::Appended(_)));
@@ -203,14 +203,14 @@ fn what_cannot_be_read_is_refused_and_counted_in_the_chain() {
     assert_eq!(new.apply(unreadable(0)), Outcome::Not(Why::Unreadable(0)));
 }
 
-/// A cluster of one with small limits.
+/// Returns a cluster of one member with small limits.
 fn small() -> Log {
     let mut log = Log::of(1);
     log.state.limits = LIMITS;
     log
 }
 
-/// The name of the limit for which something was refused.
+/// Returns the limit for which something was refused.
 fn limit_of(outcome: &Outcome) -> Option<&'static str> {
     match outcome {
         Outcome::Not(Why::Invalid(Invalid::Passed(passed))) => Some(passed.limit.name()),
@@ -219,7 +219,7 @@ fn limit_of(outcome: &Outcome) -> Option<&'static str> {
     }
 }
 
-/// Whether it was refused for this limit, and nothing of it was kept.
+/// Returns whether it was refused for this limit, and nothing of it was kept.
 fn refused(log: &mut Log, command: Command, limit: &str) {
     let before = log.state.clone();
     let outcome = log.apply(command);

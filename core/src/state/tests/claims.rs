@@ -157,7 +157,7 @@ fn a_plan_made_from_an_older_table_is_refused() {
     assert_eq!(log.apply(Command::Assign(Assign { generation: old, moves })), Outcome::Not(Why::Outdated));
 }
 
-/// What a random run does next.
+/// A random step.
 #[derive(Clone, Debug)]
 enum Step {
     Events(u64),
@@ -194,8 +194,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens: one owner per epoch, epochs and tokens only grow, owners live, nobody who lost the
-    /// claim moved its token.
+    /// Whatever happens: there is one owner per epoch, epochs and tokens only grow, owners are active, and no former
+    /// owner moves a token.
     #[test]
     fn p4_one_owner_per_epoch_and_tokens_only_grow(steps in prop::collection::vec(step(), 1..120)) {
         let mut log = Log::of(3);

@@ -1,4 +1,4 @@
-//! What fails is set aside, lent, retried, and never lost (P4, P5, P6).
+//! Failed events are set aside, lent, retried, and never lost (P4, P5, P6).
 
 use std::{format, vec, vec::Vec};
 
@@ -24,7 +24,7 @@ fn failure(attempt: u32, last: bool) -> Failure {
     Failure { attempt, cause: format!("attempt {attempt} failed"), wait_ms: 1_000, draw: 0, last }
 }
 
-/// Three nodes, node 1 owns everything, `n` events of the streams `s0..`.
+/// Returns three nodes, of which node 1 owns everything, and `n` events of the streams `s0..`.
 pub(super) fn set_up(on_error: OnError, n: usize) -> Log {
     let mut log = Log::of(3);
     log.create(on_error);
@@ -327,7 +327,7 @@ fn p3_what_is_told_again_changes_nothing() {
     };
     tell(&mut log, 1, vec![failed.clone()], vec![]);
     let before = (log.processor().set_aside.clone(), log.processor().letters);
-    // The token has not moved, so that nothing but the letters themselves says that these are known.
+    // The token has not moved, so that only the letters themselves show that these are known.
     assert_eq!(tell(&mut log, 1, vec![first, queue(1), queue(2), failed], vec![]), []);
     assert_eq!((log.processor().set_aside.clone(), log.processor().letters), before, "nor does its wait begin anew");
 }
@@ -407,7 +407,7 @@ fn what_a_build_before_told_of_a_failure_still_counts() {
     assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 2);
 }
 
-/// `on_error: stop`, and the segment of `s0` waits with the event at 0.
+/// Returns a log in which, with `on_error: stop`, the segment of `s0` waits with the event at 0.
 fn stalled() -> (Log, SegmentId) {
     let mut log = set_up(OnError::Stop, 1);
     let (segment, epoch) = place(&log, "s0");

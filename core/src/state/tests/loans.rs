@@ -1,4 +1,4 @@
-//! Who may still be at work when a loan ends, and what that does to the segment's epoch (P4).
+//! Which node may still be handling an event when a loan ends, and the effect on the segment's epoch (P4).
 
 use std::{vec, vec::Vec};
 
@@ -12,7 +12,7 @@ use crate::{
     letter::Loan,
 };
 
-/// Node 1 owns everything; the first event of `s0` is lent, the second waits behind it.
+/// Returns a log in which node 1 owns everything; the first event of `s0` is lent, the second is queued behind it.
 fn lent() -> (Log, Loan) {
     let mut log = set_up(OnError::SetAside, 2);
     let (segment, epoch) = place(&log, "s0");
@@ -27,7 +27,7 @@ fn loan_of(log: &Log) -> Option<Loan> {
     log.processor().set_aside.get(&key("s0")).and_then(|set_aside| set_aside.loan)
 }
 
-/// As its holder sees it now.
+/// Returns the right as its holder sees it now.
 fn right(log: &Log, loan: Loan) -> Right {
     let (segment, claim) = place(log, "s0");
     Right::Loan { epoch: loan.epoch, segment, claim }

@@ -28,7 +28,7 @@ fn one_that_lives_is_given_nothing_more_and_goes_by_itself() {
     assert_eq!(leave(&mut log, 7, 2), Outcome::Changed(1));
     assert!(log.state.sessions[&NodeId(2)].draining && waits(&log, 7));
     assert_eq!(leave(&mut log, 8, 2), Outcome::Changed(0), "it was asked before");
-    // A new life of it was asked too.
+    // A new session of it was asked too.
     log.begin(2);
     assert!(log.state.sessions[&NodeId(2)].draining);
     log.apply(Command::Remove(NodeId(2)));
@@ -89,7 +89,7 @@ fn a_directory_is_one_member_and_speaks_for_no_other() {
     assert!(matches!(log.apply(Command::Begin(begin.clone())), Outcome::Not(Why::Exists(_))));
     assert_eq!(log.session(2), session);
 
-    // Told again, as where nobody heard of it, it is the one session.
+    // Proposed again, because the answer was lost, it is the same session.
     let begin = Begin { incarnation: admit(2).incarnation, ..begin };
     let begun = log.apply(Command::Begin(begin.clone()));
     let before = log.state.changed;
@@ -127,7 +127,7 @@ fn a_claim_on_its_way_to_one_that_dies_rests_where_it_is() {
     let mut log = Log::of(2);
     log.create(OnError::SetAside);
     let processor = log.processor().id;
-    // The plan changes its mind: 1 keeps it, then not.
+    // The plan changes: node 1 keeps it, then not.
     for (to, meant) in [(1, Motion::Rest), (2, Motion::To(NodeId(2))), (1, Motion::Rest), (2, Motion::To(NodeId(2)))] {
         let moves = vec![Move { processor, segment: SegmentId(0), to: NodeId(to) }];
         log.apply(Command::Assign(Assign { generation: log.state.generation, moves }));

@@ -1,4 +1,4 @@
-//! What is remembered of operations.
+//! Remembered operations.
 
 use uuid::Uuid;
 

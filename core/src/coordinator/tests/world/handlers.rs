@@ -1,4 +1,4 @@
-//! The handlers of the world: they fail as planned, else they write to the database.
+//! The handlers: they fail as planned, otherwise they write to the database.
 
 use std::{string::ToString, vec::Vec};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl World {
-    /// The handler gets the next event of a run.
+    /// Passes the next event of a run to the handler.
     pub(super) fn handle(&mut self, id: NodeId, worker: WorkerId) {
         let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
         let run = crew.run.as_mut().expect("something runs");
@@ -50,7 +50,7 @@ impl World {
         crew.mail.push_back(worker::Input::Tried { sequence, fault });
     }
 
-    /// The handler is called: it fails as planned, else it writes.
+    /// Calls the handler: it fails as planned, otherwise it writes.
     fn call(&mut self, position: Position, attempt: u32, write: Write) -> Option<Fault> {
         if let Some(left) = self.faults.unable.get_mut(&position.0).filter(|left| **left > 0) {
             *left -= 1;
@@ -79,19 +79,19 @@ impl World {
         Some(Fault { cause, meaning, after: None, draw: 0 })
     }
 
-    /// Whether a handler of the node has a letter.
+    /// Returns whether a handler of the node has a letter.
     pub(in super::super) fn is_trying(&self, node: NodeId) -> bool {
         self.nodes[&node].workers.values().any(|crew| !crew.tries.is_empty())
     }
 
-    /// Whether a handler of the node has an event at its place in the order.
+    /// Returns whether a handler of the node has an event at its place in the order.
     pub(in super::super) fn is_running(&self, node: NodeId) -> bool {
         self.nodes[&node].workers.values().any(|crew| crew.run.is_some())
     }
 }
 
 impl Crew {
-    /// What its handlers would write next.
+    /// Returns what its handlers would write next.
     pub(super) fn writes(&self, node: NodeId) -> Vec<Write> {
         let next = self.run.iter().filter_map(|run| run.works.get(run.handled));
         let runs = next.filter_map(|work| Some((self.claim?, self.mask, work.sequence.clone())));

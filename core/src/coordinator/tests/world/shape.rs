@@ -1,4 +1,4 @@
-//! Splits and merges by hand, as a command will do them: every new segment has an epoch above all there were.
+//! Splits and merges without a command: every new segment has an epoch above all previous ones.
 
 use std::vec::Vec;
 
@@ -11,7 +11,7 @@ use crate::{
     token::Token,
 };
 
-/// Segments are split into eighths at most.
+/// The greatest mask: segments are split into eighths at most.
 const MASK_MAX: u32 = 7;
 
 impl World {
