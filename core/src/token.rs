@@ -84,7 +84,7 @@ impl Token {
     /// Returns the tokens of both halves of `segment`, to which this token belongs; `None` if it cannot be split.
     #[must_use]
     pub fn split(&self, segment: Segment) -> Option<(Self, Self)> {
-        debug_assert!(self.stands_for(segment), "{self:?} does not stand for {segment:?}");
+        debug_assert!(self.belongs_to(segment), "{self:?} does not stand for {segment:?}");
         let (left, _) = segment.split()?;
         let whole = |item: &Item| item.part == segment;
         let (lefts, rights) = match self.0.as_slice() {
@@ -115,7 +115,7 @@ impl Token {
 
     /// Returns whether its parts are disjoint and make up `segment`, in the one form of tokens.
     #[must_use]
-    pub fn stands_for(&self, segment: Segment) -> bool {
+    pub fn belongs_to(&self, segment: Segment) -> bool {
         let size = |part: Segment| 1_u64 << (32 - part.mask.count_ones());
         let covered: u64 = self.0.iter().map(|item| size(item.part)).sum();
         let disjoint = |(at, item): (usize, &Item)| self.0.iter().skip(at + 1).all(|o| !o.part.covers(item.part));

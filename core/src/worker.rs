@@ -54,7 +54,7 @@ enum Try {
     /// The handler has it.
     Running(Waits),
     /// Reported to the log in this report.
-    Told(u64),
+    Reported(u64),
 }
 
 /// See the [module](self).
@@ -66,12 +66,12 @@ pub struct Worker<T> {
     /// What the log says is set aside.
     aside: BTreeMap<SequenceKey, Waits>,
     /// Sequences reported as set aside, or as queued behind, in a report that the log has not judged yet.
-    told: BTreeMap<SequenceKey, u64>,
+    unjudged: BTreeMap<SequenceKey, u64>,
     tries: BTreeMap<SequenceKey, Try>,
     flood: Flood,
     paused: bool,
     /// Whether the coordinator knows that it is paused and rests.
-    rest_told: bool,
+    rest_reported: bool,
     draining: Draining,
     reports: u64,
     // The next report.
@@ -96,11 +96,11 @@ impl<T: Clone> Worker<T> {
             phase: Phase::Idle,
             queue: VecDeque::new(),
             aside: BTreeMap::new(),
-            told: BTreeMap::new(),
+            unjudged: BTreeMap::new(),
             tries: BTreeMap::new(),
             flood: Flood::new(Moment(0)),
             paused: false,
-            rest_told: false,
+            rest_reported: false,
             draining: Draining::No,
             reports: 0,
             done: 0,
@@ -120,12 +120,12 @@ impl<T: Clone> Worker<T> {
             Input::Ran { handled, fault } => self.ran(now, handled, fault),
             Input::Tried { sequence, fault } => self.tried(sequence, fault),
             Input::Aside { settled, sequences } => {
-                self.told.retain(|_, report| *report > settled);
-                self.tries.retain(|_, tried| !matches!(tried, Try::Told(report) if *report <= settled));
+                self.unjudged.retain(|_, report| *report > settled);
+                self.tries.retain(|_, tried| !matches!(tried, Try::Reported(report) if *report <= settled));
                 self.aside = sequences;
             }
             Input::Paused(paused) => {
-                (self.paused, self.rest_told) = (paused, false);
+                (self.paused, self.rest_reported) = (paused, false);
                 if paused && matches!(self.phase, Phase::Running(..)) {
                     effects.push(Effect::StopRun);
                 }
@@ -143,8 +143,8 @@ impl<T: Clone> Worker<T> {
         if let Some(report) = self.report() {
             effects.push(Effect::Report(report));
         }
-        if self.paused && !self.rest_told && !self.runs() {
-            self.rest_told = true;
+        if self.paused && !self.rest_reported && !self.runs() {
+            self.rest_reported = true;
             effects.push(Effect::Rests);
         }
         effects
@@ -177,7 +177,7 @@ impl<T: Clone> Worker<T> {
     }
 
     fn is_aside(&self, sequence: &SequenceKey) -> bool {
-        self.aside.contains_key(sequence) || self.told.contains_key(sequence)
+        self.aside.contains_key(sequence) || self.unjudged.contains_key(sequence)
     }
 
     /// Calls the handler with the next events, if it is free and there are any.
@@ -217,7 +217,7 @@ impl<T: Clone> Worker<T> {
             }
             let work = self.queue.pop_front().expect("its front was looked at just now");
             if aside {
-                self.tell_queued(work);
+                self.report_queued(work);
             } else {
                 self.flood.saw(now, work.hash);
                 works.push(work);
@@ -298,7 +298,7 @@ impl<T: Clone> Worker<T> {
         let Work { position, sequence, kind, .. } = work;
         // A skipped event is only counted by the log: no later event needs to wait for it.
         if !(self.settings.on_error == OnError::Skip && failure.last) {
-            self.told.insert(sequence.clone(), self.reports + 1);
+            self.unjudged.insert(sequence.clone(), self.reports + 1);
         }
         self.letters.push(LetterMove::SetAside { segment, epoch, sequence, position, kind, failure });
         if self.flood.is_one() && self.draining == Draining::No {
@@ -324,10 +324,10 @@ impl<T: Clone> Worker<T> {
         if self.settings.on_error == OnError::Stop { attempt } else { 1 }
     }
 
-    fn tell_queued(&mut self, work: Work<T>) {
+    fn report_queued(&mut self, work: Work<T>) {
         let Some((segment, epoch)) = self.settings.claim else { return };
         let Work { position, sequence, kind, .. } = work;
-        self.told.insert(sequence.clone(), self.reports + 1);
+        self.unjudged.insert(sequence.clone(), self.reports + 1);
         self.letters.push(LetterMove::Queue { segment, epoch, sequence, position, kind });
         self.done += 1;
     }
@@ -383,7 +383,7 @@ impl<T: Clone> Worker<T> {
 
     fn tried(&mut self, sequence: SequenceKey, fault: Option<Fault>) {
         let Some(Try::Running(waits)) = self.tries.get(&sequence).copied() else { return };
-        self.tries.insert(sequence.clone(), Try::Told(self.reports + 1));
+        self.tries.insert(sequence.clone(), Try::Reported(self.reports + 1));
         let (position, Some(right)) = (waits.position, waits.right) else { return };
         let skipped = fault.as_ref().is_some_and(|fault| fault.meaning == Meaning::Skip);
         self.letters.push(match fault.filter(|_| !skipped) {

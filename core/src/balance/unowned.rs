@@ -48,7 +48,7 @@ pub fn why_unowned(view: &View) -> Vec<Unowned> {
         for (segment, claim) in table.claims.iter().filter(|(_, claim)| claim.owner.is_none()) {
             let why = match given.get(&(table.processor, *segment)) {
                 Some(node) => Why::GivenTo(*node),
-                None => nobody(view, table, claim),
+                None => why_no_node(view, table, claim),
             };
             reasons.push(Unowned { processor: table.processor, segment: *segment, why });
         }
@@ -57,7 +57,7 @@ pub fn why_unowned(view: &View) -> Vec<Unowned> {
 }
 
 /// Returns why the plan has no node for a claim.
-fn nobody(view: &View, table: &Table, claim: &crate::claim::Claim) -> Why {
+fn why_no_node(view: &View, table: &Table, claim: &crate::claim::Claim) -> Why {
     let can: Vec<_> = view.nodes.iter().filter(|c| table.capable.contains(&c.node)).collect();
     if can.is_empty() {
         return Why::NobodyCan;

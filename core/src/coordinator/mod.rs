@@ -12,9 +12,9 @@
 //! **Handing over.** A segment that must leave is drained first: its worker finishes its running handlers, the last
 //! progress is acknowledged, and then one entry passes on token and claim.
 
-mod lane;
 mod loans;
 mod outbox;
+mod owned_segment;
 mod room;
 mod table;
 #[cfg(test)]
@@ -27,15 +27,15 @@ use alloc::{
 };
 use core::time::Duration;
 
-pub use self::{
-    lane::{Halt, LaneStatus, STALLED},
-    table::{Aside, Mine, Table},
-};
 use self::{
-    lane::{Lane, Phase},
     loans::Loans,
     outbox::Outbox,
+    owned_segment::{OwnedSegment, Phase},
     room::Room,
+};
+pub use self::{
+    owned_segment::{Halt, STALLED, SegmentStatus},
+    table::{Aside, Mine, Table},
 };
 use crate::{
     claim::Motion,
@@ -188,7 +188,7 @@ pub struct Coordinator {
     bounds: Bounds,
     table: Option<Table>,
     head: Position,
-    lanes: BTreeMap<SegmentId, Lane>,
+    segments: BTreeMap<SegmentId, OwnedSegment>,
     loans: Loans,
     /// The number of workers made so far.
     lives: u64,
@@ -196,7 +196,7 @@ pub struct Coordinator {
     /// Since when progress over foreign events waits.
     foreign_since: Option<Moment>,
     /// The segment with which the next progress begins: the first one for which the last progress had no room.
-    told_next: Option<SegmentId>,
+    first_unsent: Option<SegmentId>,
     /// When each sequence that is set aside is due, kept as long as the log says the same about it.
     due: BTreeMap<SequenceKey, (Aside, Option<Moment>)>,
 }
@@ -210,12 +210,12 @@ impl Coordinator {
             bounds,
             table: None,
             head: Position(0),
-            lanes: BTreeMap::new(),
+            segments: BTreeMap::new(),
             loans: Loans::default(),
             lives: 0,
             reading: false,
             foreign_since: None,
-            told_next: None,
+            first_unsent: None,
             due: BTreeMap::new(),
         }
     }
@@ -231,8 +231,8 @@ impl Coordinator {
             Input::Block { from, to, works } => self.block(now, from, to, works, &mut effects),
             Input::Report(worker, report) => self.report(worker, report),
             Input::Rests(worker) => {
-                if let Some(lane) = self.lane_of(worker) {
-                    lane.rests = true;
+                if let Some(owned) = self.lane_of(worker) {
+                    owned.rests = true;
                 }
             }
             Input::Died(worker, cause) => self.died(now, worker, cause),
@@ -250,8 +250,8 @@ impl Coordinator {
     }
 
     /// Returns the status of its segments, for people.
-    pub fn lanes(&self) -> impl Iterator<Item = LaneStatus> {
-        self.lanes.values().map(Lane::status)
+    pub fn segments(&self) -> impl Iterator<Item = SegmentStatus> {
+        self.segments.values().map(OwnedSegment::status)
     }
 
     /// Returns whether no handler runs whose result the log could get, and the log has acknowledged all results: a node
@@ -259,7 +259,7 @@ impl Coordinator {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let lent = !self.loans.outbox.has_letters();
-        !self.is_in_flight() && self.lanes.values().all(Lane::is_settled) && lent
+        !self.is_in_flight() && self.segments.values().all(OwnedSegment::is_settled) && lent
     }
 
     /// Returns whether a progress awaits its answer. The outbox of the loans takes part in every progress, if only with
@@ -270,43 +270,43 @@ impl Coordinator {
 
     /// Returns its workers.
     fn workers(&self) -> impl Iterator<Item = WorkerId> {
-        self.lanes.values().filter_map(|lane| lane.worker).chain(self.loans.worker)
+        self.segments.values().filter_map(|owned| owned.worker).chain(self.loans.worker)
     }
 
     /// Takes what the log says now: segments come and go, move or stay.
     fn look<T>(&mut self, now: Moment, table: Table, effects: &mut Vec<Effect<T>>) {
         let gone: Vec<_> = self
-            .lanes
+            .segments
             .iter()
-            .filter(|(id, lane)| table.mine.get(id).is_none_or(|mine| mine.epoch != lane.epoch))
+            .filter(|(id, owned)| table.mine.get(id).is_none_or(|mine| mine.epoch != owned.epoch))
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
-            if let Some(mut lane) = self.lanes.remove(&id) {
-                lane.stop(effects);
+            if let Some(mut owned) = self.segments.remove(&id) {
+                owned.stop(effects);
             }
         }
         let paused = self.table.as_ref().is_some_and(|before| before.paused != table.paused);
-        self.remember_due(now, &table);
+        self.update_due(now, &table);
         for (id, mine) in &table.mine {
-            match self.lanes.entry(*id) {
+            match self.segments.entry(*id) {
                 btree_map::Entry::Vacant(place) => {
-                    place.insert(Lane::new(mine));
+                    place.insert(OwnedSegment::new(mine));
                 }
                 btree_map::Entry::Occupied(mut place) => place.get_mut().looked(now, mine, effects),
             }
         }
         if paused {
-            self.lanes.values_mut().for_each(|lane| lane.rests = false);
+            self.segments.values_mut().for_each(|owned| owned.rests = false);
             effects.extend(self.workers().map(|worker| Effect::Paused(worker, table.paused)));
         }
         self.table = Some(table);
-        self.tell_asides(now, effects);
+        self.inform_workers(now, effects);
     }
 
     /// Remembers when each sequence that is set aside is due. That is computed once, when the log first says so, and
     /// measured on this node's own clock from then on: the same information again does not change it.
-    fn remember_due(&mut self, now: Moment, table: &Table) {
+    fn update_due(&mut self, now: Moment, table: &Table) {
         let mut due = BTreeMap::new();
         for (sequence, aside) in &table.aside {
             let known = self.due.remove(sequence).filter(|(known, _)| known.same_try(aside));
@@ -317,7 +317,7 @@ impl Coordinator {
     }
 
     /// Informs every worker of what is set aside in its segment; starts workers that only letters need.
-    fn tell_asides<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
+    fn inform_workers<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
         let mut sets = BTreeMap::<SegmentId, BTreeMap<SequenceKey, Waits>>::new();
         let mut lent = BTreeMap::new();
@@ -331,22 +331,22 @@ impl Coordinator {
                 sets.entry(aside.segment).or_default().insert(sequence.clone(), waits(aside.own_right));
             }
         }
-        for (id, lane) in &mut self.lanes {
+        for (id, owned) in &mut self.segments {
             let mut set = sets.remove(id).unwrap_or_default();
-            for (sequence, position) in lane.outbox.refused_sequences() {
-                set.entry(sequence).or_insert(Waits::of_nobody(position));
+            for (sequence, position) in owned.outbox.refused_sequences() {
+                set.entry(sequence).or_insert(Waits::untried(position));
             }
-            if set == lane.aside && lane.outbox.settled() == lane.told_aside {
+            if set == owned.aside && owned.outbox.settled() == owned.known_settled {
                 continue;
             }
-            if lane.worker.is_none() && !set.is_empty() && lane.phase == Phase::Owned {
+            if owned.worker.is_none() && !set.is_empty() && owned.phase == Phase::Owned {
                 self.lives += 1;
-                lane.start(now, self.lives, table, self.bounds, effects);
+                owned.start(now, self.lives, table, self.bounds, effects);
             }
-            if let Some(worker) = lane.worker {
-                effects.push(Effect::Aside(worker, lane.outbox.settled(), set.clone()));
-                lane.told_aside = lane.outbox.settled();
-                lane.aside = set;
+            if let Some(worker) = owned.worker {
+                effects.push(Effect::Aside(worker, owned.outbox.settled(), set.clone()));
+                owned.known_settled = owned.outbox.settled();
+                owned.aside = set;
             }
         }
         self.loans.tell(lent, table, self.bounds, &mut self.lives, effects);
@@ -354,7 +354,7 @@ impl Coordinator {
 
     fn lose<T>(&mut self, effects: &mut Vec<Effect<T>>) {
         effects.extend(self.workers().map(Effect::Stop));
-        self.lanes.clear();
+        self.segments.clear();
         self.loans.lose();
         self.table = None;
         self.foreign_since = None;
@@ -367,18 +367,18 @@ impl Coordinator {
         }
         let mut woken = self.loans.recovers(now);
         let mut next = self.loans.rests;
-        for lane in self.lanes.values_mut() {
-            woken |= lane.recovers(now);
-            let until = match lane.phase {
+        for owned in self.segments.values_mut() {
+            woken |= owned.recovers(now);
+            let until = match owned.phase {
                 Phase::Resting(until, _) => Some(until),
-                _ => lane.linger(now, self.bounds.linger, effects).or(lane.outbox.refusal().map(|(_, until)| until)),
+                _ => owned.linger(now, self.bounds.linger, effects).or(owned.outbox.refusal().map(|(_, until)| until)),
             };
             let until = until.filter(|until| *until > now);
             next = until.into_iter().chain(next).min();
         }
         effects.extend(next.map(Effect::WakeAt));
         if woken {
-            self.tell_asides(now, effects);
+            self.inform_workers(now, effects);
         }
     }
 
@@ -388,7 +388,7 @@ impl Coordinator {
             return;
         }
         let batch = self.bounds.batch_events_max;
-        let places = self.lanes.values().filter(|lane| lane.has_room(batch)).map(|lane| lane.from);
+        let places = self.segments.values().filter(|owned| owned.has_room(batch)).map(|owned| owned.from);
         if let Some(from) = places.min().filter(|from| *from < self.head) {
             self.reading = true;
             effects.push(Effect::Read { from, events_max: self.bounds.block_events_max });
@@ -409,17 +409,17 @@ impl Coordinator {
         if table.paused || to <= from {
             return;
         }
-        for lane in self.lanes.values_mut() {
-            if !lane.has_room(self.bounds.batch_events_max) || lane.from < from || lane.from >= to {
+        for owned in self.segments.values_mut() {
+            if !owned.has_room(self.bounds.batch_events_max) || owned.from < from || owned.from >= to {
                 continue;
             }
-            let fed = lane.take(to, &works, self.bounds.batch_events_max);
+            let fed = owned.take(to, &works, self.bounds.batch_events_max);
             if fed.is_empty() {
                 continue;
             }
-            let worker = lane.worker.unwrap_or_else(|| {
+            let worker = owned.worker.unwrap_or_else(|| {
                 self.lives += 1;
-                lane.start(now, self.lives, table, self.bounds, effects)
+                owned.start(now, self.lives, table, self.bounds, effects)
             });
             effects.push(Effect::Feed(worker, fed));
         }
@@ -428,8 +428,8 @@ impl Coordinator {
     fn report(&mut self, worker: WorkerId, report: Report) {
         if self.loans.worker == Some(worker) {
             self.loans.reported(report);
-        } else if let Some(lane) = self.lane_of(worker) {
-            lane.reported(report);
+        } else if let Some(owned) = self.lane_of(worker) {
+            owned.reported(report);
         }
     }
 
@@ -437,43 +437,43 @@ impl Coordinator {
         let until = now.after(self.bounds.rest);
         if self.loans.worker == Some(worker) {
             self.loans.died(until);
-        } else if let Some(lane) = self.lane_of(worker) {
-            lane.died(until, cause);
+        } else if let Some(owned) = self.lane_of(worker) {
+            owned.died(until, cause);
         }
     }
 
-    fn lane_of(&mut self, worker: WorkerId) -> Option<&mut Lane> {
-        self.lanes.get_mut(&worker.segment?).filter(|lane| lane.worker == Some(worker))
+    fn lane_of(&mut self, worker: WorkerId) -> Option<&mut OwnedSegment> {
+        self.segments.get_mut(&worker.segment?).filter(|owned| owned.worker == Some(worker))
     }
 
     /// Takes the log's judgement of the progress in flight.
     fn told<T>(&mut self, now: Moment, answer: Result<Vec<Stale>, ()>, effects: &mut Vec<Effect<T>>) {
         let Ok(stale) = answer else {
             self.outboxes().for_each(|outbox| outbox.take_back(now));
-            return self.tell_asides(now, effects);
+            return self.inform_workers(now, effects);
         };
         // Any other refusal means that the log knows better by now, and the table shows it.
         for Stale { segment, why, .. } in stale {
             let (Some(segment), Why::Limit(limit)) = (segment, why) else { continue };
             let low = self.table.as_ref().and_then(|table| table.mine.get(&segment)).map(|mine| mine.token.low());
-            if let (Some(lane), Some(low)) = (self.lanes.get_mut(&segment), low) {
-                lane.outbox.refuse(now, self.bounds.rest, limit, low);
+            if let (Some(owned), Some(low)) = (self.segments.get_mut(&segment), low) {
+                owned.outbox.refuse(now, self.bounds.rest, limit, low);
             }
         }
         self.outboxes().for_each(Outbox::acknowledge);
-        self.tell_asides(now, effects);
+        self.inform_workers(now, effects);
     }
 
     /// Returns all outboxes. Each takes part in every progress.
     fn outboxes(&mut self) -> impl Iterator<Item = &mut Outbox> {
-        self.lanes.values_mut().map(|lane| &mut lane.outbox).chain([&mut self.loans.outbox])
+        self.segments.values_mut().map(|owned| &mut owned.outbox).chain([&mut self.loans.outbox])
     }
 
     fn handed_over(&mut self, now: Moment, segment: SegmentId, answer: Result<(), ()>) {
-        if let Some(lane) = self.lanes.get_mut(&segment)
+        if let Some(owned) = self.segments.get_mut(&segment)
             && answer.is_err()
         {
-            lane.hand_over_failed(now);
+            owned.hand_over_failed(now);
         }
     }
 
@@ -481,21 +481,21 @@ impl Coordinator {
     fn hand_over<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
         let (in_flight, mut stayed) = (self.is_in_flight(), false);
-        for (id, lane) in &mut self.lanes {
+        for (id, owned) in &mut self.segments {
             let Some(mine) = table.mine.get(id) else { continue };
             let to = match mine.motion {
                 Motion::Rest => {
-                    stayed |= !in_flight && lane.stay(effects);
+                    stayed |= !in_flight && owned.stay(effects);
                     continue;
                 }
                 Motion::To(node) => Some(node),
                 Motion::Release => None,
             };
-            let Some(next) = lane.leave(now, self.bounds, table.draining, in_flight, effects) else { continue };
-            effects.push(Effect::HandOver { segment: *id, epoch: lane.epoch, next, to });
+            let Some(next) = owned.leave(now, self.bounds, table.draining, in_flight, effects) else { continue };
+            effects.push(Effect::HandOver { segment: *id, epoch: owned.epoch, next, to });
         }
         if stayed {
-            self.tell_asides(now, effects);
+            self.inform_workers(now, effects);
             self.read(effects);
         }
     }
@@ -515,16 +515,16 @@ impl Coordinator {
         if self.is_in_flight() {
             return;
         }
-        let worked =
-            self.loans.outbox.has_letters() || self.lanes.values().any(|lane| lane.outbox.has_something_to_send(now));
-        let behind = self.lanes.values().map(Lane::untold).max().unwrap_or_default();
+        let worked = self.loans.outbox.has_letters()
+            || self.segments.values().any(|owned| owned.outbox.has_something_to_send(now));
+        let behind = self.segments.values().map(OwnedSegment::unacknowledged_positions).max().unwrap_or_default();
         if !worked && behind == 0 {
-            (self.foreign_since, self.told_next) = (None, None);
+            (self.foreign_since, self.first_unsent) = (None, None);
             return;
         }
         let since = *self.foreign_since.get_or_insert(now);
         let until = since.after(self.bounds.foreign_wait);
-        let ripe = worked || self.told_next.is_some() || behind >= self.bounds.foreign_events_max || until <= now;
+        let ripe = worked || self.first_unsent.is_some() || behind >= self.bounds.foreign_events_max || until <= now;
         if !ripe {
             return effects.push(Effect::WakeAt(until));
         }
@@ -541,29 +541,29 @@ impl Coordinator {
     /// and follows once this part is judged: sending it in parts has the same result as sending it at once.
     fn progress(&mut self, now: Moment) -> Progress {
         // If all segments might have to be named, only those that moved are, and nothing is said of the others.
-        let names_all = self.lanes.len() <= self.bounds.told_tokens_max;
-        let scanned = self.lanes.values().map(Lane::token).max().filter(|_| names_all);
+        let names_all = self.segments.len() <= self.bounds.told_tokens_max;
+        let scanned = self.segments.values().map(OwnedSegment::token).max().filter(|_| names_all);
         let mut progress = Progress { processor: self.processor, scanned, tokens: Vec::new(), letters: Vec::new() };
         let (mut own, mut lent) = Room::of(self.bounds);
-        let first = self.told_next.take().unwrap_or_default();
-        let (before, from): (Vec<_>, Vec<_>) = self.lanes.iter_mut().partition(|(id, _)| **id < first);
+        let first = self.first_unsent.take().unwrap_or_default();
+        let (before, from): (Vec<_>, Vec<_>) = self.segments.iter_mut().partition(|(id, _)| **id < first);
         let mut left = None;
-        for (id, lane) in from.into_iter().chain(before) {
+        for (id, owned) in from.into_iter().chain(before) {
             if !names_all && progress.tokens.len() >= self.bounds.told_tokens_max {
                 left.get_or_insert(*id);
                 break;
             }
             let letters = progress.letters.len();
-            let next = lane.send(now, &mut own, &mut progress.letters);
-            if lane.outbox.has_letters() {
+            let next = owned.send(now, &mut own, &mut progress.letters);
+            if owned.outbox.has_letters() {
                 left.get_or_insert(*id);
             }
-            let moved = next != lane.outbox.acknowledged_position() || progress.letters.len() > letters;
+            let moved = next != owned.outbox.acknowledged_position() || progress.letters.len() > letters;
             if Some(next) != scanned && (names_all || moved) {
-                progress.tokens.push(TokenMove { segment: *id, epoch: lane.epoch, next });
+                progress.tokens.push(TokenMove { segment: *id, epoch: owned.epoch, next });
             }
         }
-        self.told_next = left;
+        self.first_unsent = left;
         self.loans.outbox.send(now, Position(0), &mut lent, &mut progress.letters);
         debug_assert!(progress.bytes() <= self.bounds.progress_bytes_max(), "every part is bounded");
         progress

@@ -15,7 +15,7 @@ pub(super) type Held = BTreeMap<SegmentId, Position>;
 impl State {
     /// Applies the progress of one node. Each item is judged separately: a stale item refuses only itself.
     pub(super) fn advance(&mut self, index: LogIndex, advance: &Advance) -> Outcome {
-        if !self.lives(advance.node, advance.session) {
+        if !self.is_active(advance.node, advance.session) {
             return Outcome::Not(Why::Fenced);
         }
         let mut stale = Vec::new();
@@ -58,7 +58,7 @@ impl State {
     /// Hands a claim over to another owner, with its final token, in one entry.
     pub(super) fn hand_over(&mut self, index: LogIndex, hand_over: &HandOver) -> Outcome {
         let HandOver { node, session, processor: id, segment, epoch, next, to, letters } = hand_over;
-        let admitted = self.lives(*node, *session)
+        let admitted = self.is_active(*node, *session)
             && self
                 .processors
                 .get(id)
@@ -109,7 +109,7 @@ impl State {
     }
 
     /// Returns whether this session of the node is its present one.
-    pub(super) fn lives(&self, node: NodeId, session: SessionId) -> bool {
+    pub(super) fn is_active(&self, node: NodeId, session: SessionId) -> bool {
         self.sessions.get(&node).is_some_and(|live| live.session == session)
     }
 }

@@ -299,7 +299,7 @@ impl State {
                 }
             }
             if let Some(set_aside) = processor.set_aside.get_mut(sequence) {
-                set_aside.begin_anew(now);
+                set_aside.restart_schedule(now);
             }
         }
         if let Some(processor) = self.processors.get_mut(&id) {
@@ -434,7 +434,7 @@ impl SetAside {
     }
 
     /// Schedules a try now, by the segment's owner, with attempts counted from 1 again.
-    fn begin_anew(&mut self, now: Timestamp) {
+    fn restart_schedule(&mut self, now: Timestamp) {
         self.revision = self.revision.wrapping_add(1);
         if let Some(first) = self.letters.front_mut() {
             first.attempts = 0;

@@ -82,7 +82,7 @@ impl World {
 
     fn check(&self) {
         for (segment, token) in &self.tokens {
-            assert!(token.stands_for(*segment), "{segment:?} {token:?}");
+            assert!(token.belongs_to(*segment), "{segment:?} {token:?}");
         }
         for position in 0..EVENTS {
             let (hash, place) = (hash_of(position), Position(position));

@@ -79,7 +79,7 @@ pub struct Waits {
 impl Waits {
     /// Returns a sequence that no worker tries: the log has had no room for it yet.
     #[must_use]
-    pub const fn of_nobody(position: Position) -> Self {
+    pub const fn untried(position: Position) -> Self {
         Self { position, attempts: 0, due: None, right: None, mask: 0, revision: 0, wait: Duration::ZERO }
     }
 }

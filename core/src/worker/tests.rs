@@ -141,7 +141,7 @@ fn what_a_handler_skips_is_told_and_nothing_waits_behind_it() {
 fn a_letter_that_its_handler_skips_is_done_and_counted() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
-    let waits = Waits { attempts: 1, due: Some(T0), right, ..Waits::of_nobody(Position(0)) };
+    let waits = Waits { attempts: 1, due: Some(T0), right, ..Waits::untried(Position(0)) };
     worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
     let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: skip() }));
     assert_eq!(told(&report), ["done 0 skipped"]);
@@ -204,7 +204,7 @@ fn attempts_at_which_nobody_was_asked_do_not_count_when_the_event_fails() {
 fn a_letter_is_not_given_up_while_nobody_can_be_asked() {
     let mut worker = worker(OnError::SetAside);
     let right = Right::Claim(SegmentId(0), Epoch(7));
-    let waits = Waits { attempts: 50, due: Some(T0), right: Some(right), wait: WAIT, ..Waits::of_nobody(Position(0)) };
+    let waits = Waits { attempts: 50, due: Some(T0), right: Some(right), wait: WAIT, ..Waits::untried(Position(0)) };
     worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
     let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: unable() }));
     let [LetterMove::Tried { failure, unable: true, .. }] = report.letters.as_slice() else { panic!("{report:?}") };
@@ -216,13 +216,8 @@ fn the_handlers_own_wait_is_taken_and_the_last_attempt_says_so() {
     let mut worker = worker(OnError::SetAside);
     let right = Right::Claim(SegmentId(0), Epoch(7));
     let attempts = Backoff::default().attempts;
-    let waits = Waits {
-        attempts: attempts - 1,
-        due: Some(T0),
-        right: Some(right),
-        wait: WAIT,
-        ..Waits::of_nobody(Position(0))
-    };
+    let waits =
+        Waits { attempts: attempts - 1, due: Some(T0), right: Some(right), wait: WAIT, ..Waits::untried(Position(0)) };
     let effects = worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
     let tried = Effect::Try { sequence: key("a"), position: Position(0), attempt: attempts, right, mask: 0 };
     assert_eq!(effects, [tried]);
@@ -237,7 +232,7 @@ fn the_handlers_own_wait_is_taken_and_the_last_attempt_says_so() {
 fn a_letter_is_tried_once_until_the_log_has_judged_how_that_went() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
-    let waits = Waits { attempts: 1, due: Some(T0), right, ..Waits::of_nobody(Position(0)) };
+    let waits = Waits { attempts: 1, due: Some(T0), right, ..Waits::untried(Position(0)) };
     let aside = |settled| Input::Aside { settled, sequences: [(key("a"), waits)].into() };
     assert_eq!(worker.step(T0, aside(0)).len(), 1);
     assert_eq!(worker.step(T0, aside(0)), []);
@@ -251,7 +246,7 @@ fn a_letter_is_tried_once_until_the_log_has_judged_how_that_went() {
 fn p5_what_comes_behind_a_dropped_letter_waits_for_the_end_of_its_try() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
-    let waits = Waits { attempts: 1, due: Some(T0), right, ..Waits::of_nobody(Position(0)) };
+    let waits = Waits { attempts: 1, due: Some(T0), right, ..Waits::untried(Position(0)) };
     worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
     // A person drops it, while the handler has it.
     worker.step(T0, Input::Aside { settled: 0, sequences: BTreeMap::new() });
@@ -265,7 +260,7 @@ fn p5_what_comes_behind_a_dropped_letter_waits_for_the_end_of_its_try() {
 fn p10_tries_that_run_at_once_are_bounded() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Loan { epoch: Epoch(8), segment: SegmentId(0), claim: Epoch(7) });
-    let waits = Waits { attempts: 4, due: Some(T0), right, ..Waits::of_nobody(Position(0)) };
+    let waits = Waits { attempts: 4, due: Some(T0), right, ..Waits::untried(Position(0)) };
     let sequences = (0..3 * TRIES_MAX).map(|nth| (key(&format!("s{nth}")), waits)).collect();
     assert_eq!(worker.step(T0, Input::Aside { settled: 0, sequences }).len(), TRIES_MAX);
     let effects = worker.step(T0, Input::Tried { sequence: key("s0"), fault: None });

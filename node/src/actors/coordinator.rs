@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use evener_core::{
     command::{Command, HandOver, Outcome, Progress},
-    coordinator::{Coordinator, Effect, Input, LaneStatus, STALLED, Table, WorkerId},
+    coordinator::{Coordinator, Effect, Input, STALLED, SegmentStatus, Table, WorkerId},
     criteria::Matcher,
     hash,
     id::{ComponentId, LogIndex, NodeId, Position, ProcessorId, SessionId},
@@ -355,20 +355,20 @@ impl State {
     }
 
     fn publish(&mut self) {
-        let (mut busy, mut open, mut lanes, mut reason, mut still) = (false, 0, 0, None, Vec::new());
-        for lane in self.machine.lanes() {
-            lanes += 1;
-            open += lane.open as u64;
-            busy |= lane.open > 0;
-            let why = lane.reason.as_ref().map(words::halt);
-            if lane.phase == STALLED {
-                still.push(self.standstill(&lane, why.clone().unwrap_or_default(), lane.until));
+        let (mut busy, mut open, mut count, mut reason, mut still) = (false, 0, 0, None, Vec::new());
+        for segment in self.machine.segments() {
+            count += 1;
+            open += segment.open as u64;
+            busy |= segment.open > 0;
+            let why = segment.reason.as_ref().map(words::halt);
+            if segment.phase == STALLED {
+                still.push(self.standstill(&segment, why.clone().unwrap_or_default(), segment.until));
             } else if let Some((cause, _)) = &self.refusal {
-                still.push(self.standstill(&lane, format!("the log refuses its progress: {cause}"), None));
+                still.push(self.standstill(&segment, format!("the log refuses its progress: {cause}"), None));
             }
-            reason = reason.or(why.map(|why| format!("segment {}: {why}", lane.segment)));
+            reason = reason.or(why.map(|why| format!("segment {}: {why}", segment.segment)));
         }
-        let phase = match lanes {
+        let phase = match count {
             _ if self.seen.is_none() => "without a session",
             0 => "without segments",
             _ if busy => "handling",
@@ -381,11 +381,11 @@ impl State {
         self.row.show(self.arguments.world.wall(), phase, open, reason);
     }
 
-    fn standstill(&self, lane: &LaneStatus, reason: String, until: Option<Moment>) -> Standstill {
+    fn standstill(&self, segment: &SegmentStatus, reason: String, until: Option<Moment>) -> Standstill {
         Standstill {
             processor: self.arguments.name.to_string(),
-            segment: lane.segment.0,
-            epoch: lane.epoch.0,
+            segment: segment.segment.0,
+            epoch: segment.epoch.0,
             state: STALLED.into(),
             reason,
             retry_at: until.map(|until| self.arguments.world.wall_at(until)),

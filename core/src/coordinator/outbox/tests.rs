@@ -100,7 +100,7 @@ impl Log {
 }
 
 /// An outbox between its worker and the log.
-struct World {
+struct Setup {
     outbox: Outbox,
     log: Log,
     /// Whether the outbox is for lent letters: its worker reports results of tries only, and moves no token.
@@ -115,7 +115,7 @@ struct World {
     sent: Option<(Position, Vec<LetterMove>)>,
 }
 
-impl World {
+impl Setup {
     fn new(is_lent: bool) -> Self {
         Self {
             outbox: Outbox::new(Position(0)),
@@ -279,21 +279,21 @@ proptest! {
 
     #[test]
     fn p4_everything_reported_arrives_in_order_whatever_is_lost_or_refused(is_lent in any::<bool>(), steps in steps()) {
-        let mut world = World::new(is_lent);
-        steps.iter().for_each(|step| world.take(step));
-        world.settle();
+        let mut setup = Setup::new(is_lent);
+        steps.iter().for_each(|step| setup.take(step));
+        setup.settle();
     }
 }
 
 #[test]
 fn an_abandoned_outbox_awaits_its_answer_and_is_empty_after_it() {
-    let mut world = World::new(false);
-    world.take(&Step::Report(vec![Event::SetAside, Event::Handled], 1, None));
-    world.take(&Step::Send(4));
-    world.take(&Step::Report(vec![Event::Handled], 0, None));
-    world.outbox.abandon();
-    assert!(world.outbox.is_in_flight() && !world.outbox.has_letters());
-    assert_eq!(world.outbox.unacknowledged_events(), 0);
-    world.outbox.take_back(Moment(0));
-    assert!(world.outbox.is_empty());
+    let mut setup = Setup::new(false);
+    setup.take(&Step::Report(vec![Event::SetAside, Event::Handled], 1, None));
+    setup.take(&Step::Send(4));
+    setup.take(&Step::Report(vec![Event::Handled], 0, None));
+    setup.outbox.abandon();
+    assert!(setup.outbox.is_in_flight() && !setup.outbox.has_letters());
+    assert_eq!(setup.outbox.unacknowledged_events(), 0);
+    setup.outbox.take_back(Moment(0));
+    assert!(setup.outbox.is_empty());
 }

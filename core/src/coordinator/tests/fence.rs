@@ -5,7 +5,7 @@ use std::string::String;
 
 use super::{
     database::Rule,
-    world::{Faults, NODES, World},
+    test_cluster::{Faults, NODES, TestCluster},
 };
 use crate::{
     hash,
@@ -22,48 +22,48 @@ fn name_in(segment: Segment, prefix: &str) -> String {
 }
 
 /// Makes the owner of a segment lose its session while it handles an event; another node owns the segment then.
-fn lose_owner(world: &mut World, segment: Segment, event: &str) {
-    let owner = world.processor().segments[&segment.name()].claim.owner.expect("it was balanced");
-    world.slow.insert(owner);
-    world.append(event);
-    world.until(|world| world.is_running(owner));
-    world.kill(owner);
-    assert_eq!(world.database.late.len(), 1);
-    world.balance();
+fn lose_owner(cluster: &mut TestCluster, segment: Segment, event: &str) {
+    let owner = cluster.processor().segments[&segment.name()].claim.owner.expect("it was balanced");
+    cluster.slow.insert(owner);
+    cluster.append(event);
+    cluster.until(|cluster| cluster.is_running(owner));
+    cluster.kill(owner);
+    assert_eq!(cluster.database.late.len(), 1);
+    cluster.balance();
 }
 
 /// Returns whether a delayed write of the owner of segment 0 of 1 is accepted after a split and a write of a new owner.
 fn late_after_split(rule: Rule) -> bool {
-    let mut world = World::new(1, OnError::SetAside, Limits::DEFAULT, Faults::default());
-    world.database.rule = rule;
+    let mut cluster = TestCluster::new(1, OnError::SetAside, Limits::DEFAULT, Faults::default());
+    cluster.database.rule = rule;
     let upper = Segment { id: 1, mask: 1 };
-    lose_owner(&mut world, Segment::ROOT, &name_in(upper, "late"));
-    world.split(0);
-    assert_eq!(world.segment_ids(), [SegmentId(0), SegmentId(1)]);
-    handle(&mut world, &name_in(upper, "new"));
-    world.database.write_late(0)
+    lose_owner(&mut cluster, Segment::ROOT, &name_in(upper, "late"));
+    cluster.split(0);
+    assert_eq!(cluster.segment_ids(), [SegmentId(0), SegmentId(1)]);
+    handle(&mut cluster, &name_in(upper, "new"));
+    cluster.database.write_late(0)
 }
 
 /// Returns whether a delayed write of the owner of segment 1 of 2 is accepted after a merge and a write of the new
 /// owner.
 fn late_after_merge(rule: Rule) -> bool {
-    let mut world = World::new(2, OnError::SetAside, Limits::DEFAULT, Faults::default());
-    world.database.rule = rule;
+    let mut cluster = TestCluster::new(2, OnError::SetAside, Limits::DEFAULT, Faults::default());
+    cluster.database.rule = rule;
     let upper = Segment { id: 1, mask: 1 };
-    lose_owner(&mut world, upper, &name_in(upper, "late"));
-    world.merge(1);
-    assert_eq!(world.segment_ids(), [SegmentId(0)]);
-    handle(&mut world, &name_in(Segment { id: 0, mask: 1 }, "new"));
-    world.database.write_late(0)
+    lose_owner(&mut cluster, upper, &name_in(upper, "late"));
+    cluster.merge(1);
+    assert_eq!(cluster.segment_ids(), [SegmentId(0)]);
+    handle(&mut cluster, &name_in(Segment { id: 0, mask: 1 }, "new"));
+    cluster.database.write_late(0)
 }
 
 /// Lets an event of this sequence be handled, and no other.
-fn handle(world: &mut World, name: &str) {
-    let before = world.calls.len();
-    world.append(name);
-    let position = world.log.len() as u64 - 1;
-    world.until(|world| world.calls.iter().skip(before).any(|call| call.position == position && call.ok));
-    assert!((1..=NODES).map(NodeId).any(|node| world.nodes.contains_key(&node)));
+fn handle(cluster: &mut TestCluster, name: &str) {
+    let before = cluster.calls.len();
+    cluster.append(name);
+    let position = cluster.log.len() as u64 - 1;
+    cluster.until(|cluster| cluster.calls.iter().skip(before).any(|call| call.position == position && call.ok));
+    assert!((1..=NODES).map(NodeId).any(|node| cluster.nodes.contains_key(&node)));
 }
 
 #[test]

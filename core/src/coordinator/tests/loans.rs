@@ -6,7 +6,7 @@ use proptest::{collection, prelude::*};
 
 use super::{
     Chaos, SEQUENCES, Step, assert_all_handled_in_order, assert_settled, run,
-    world::{Faults, NODES, World},
+    test_cluster::{Faults, NODES, TestCluster},
 };
 use crate::{
     command::{Change, LetterChange},
@@ -58,171 +58,171 @@ proptest! {
 }
 
 /// Returns a cluster with one segment and a sequence whose first event fails once: the next try runs at the borrower.
-fn lent() -> (World, NodeId, Loan) {
+fn lent() -> (TestCluster, NodeId, Loan) {
     let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
-    let mut world = World::new(1, OnError::SetAside, LIMITS, faults);
-    let owner = world.processor().segments[&SegmentId(0)].claim.owner.expect("it was balanced");
-    world.append("lent");
-    world.until(|world| loan_of(world).is_some());
-    let loan = loan_of(&world).expect("it was waited for");
-    world.slow.insert(loan.node);
-    world.until(|world| world.is_trying(loan.node));
-    (world, owner, loan)
+    let mut cluster = TestCluster::new(1, OnError::SetAside, LIMITS, faults);
+    let owner = cluster.processor().segments[&SegmentId(0)].claim.owner.expect("it was balanced");
+    cluster.append("lent");
+    cluster.until(|cluster| loan_of(cluster).is_some());
+    let loan = loan_of(&cluster).expect("it was waited for");
+    cluster.slow.insert(loan.node);
+    cluster.until(|cluster| cluster.is_trying(loan.node));
+    (cluster, owner, loan)
 }
 
-fn loan_of(world: &World) -> Option<Loan> {
-    world.processor().set_aside.values().find_map(|set_aside| set_aside.loan)
+fn loan_of(cluster: &TestCluster) -> Option<Loan> {
+    cluster.processor().set_aside.values().find_map(|set_aside| set_aside.loan)
 }
 
-fn claim(world: &World) -> Epoch {
-    world.processor().segments[&SegmentId(0)].claim.epoch
+fn claim(cluster: &TestCluster) -> Epoch {
+    cluster.processor().segments[&SegmentId(0)].claim.epoch
 }
 
-fn finish(world: &mut World) {
-    world.slow.clear();
-    assert!(world.settle(world.now + 600_000));
-    assert_all_handled_in_order(world, false);
-    assert_settled(world);
+fn finish(cluster: &mut TestCluster) {
+    cluster.slow.clear();
+    assert!(cluster.settle(cluster.now + 600_000));
+    assert_all_handled_in_order(cluster, false);
+    assert_settled(cluster);
 }
 
 /// Returns the attempts at the lent event, and which of them succeeded.
-fn attempts(world: &World) -> Vec<(u32, bool)> {
-    world.calls.iter().filter(|call| call.position == 0).map(|call| (call.attempt, call.ok)).collect()
+fn attempts(cluster: &TestCluster) -> Vec<(u32, bool)> {
+    cluster.calls.iter().filter(|call| call.position == 0).map(|call| (call.attempt, call.ok)).collect()
 }
 
 #[test]
 fn p4_a_lost_borrower_writes_nothing_once_another_has_written() {
-    let (mut world, owner, loan) = lent();
-    let before = claim(&world);
-    world.kill(loan.node);
-    assert!(claim(&world) > before, "what was lent was taken back without a word");
-    assert_eq!(world.processor().segments[&SegmentId(0)].claim.owner, Some(owner));
-    world.append("other");
-    world.until(|world| world.calls.iter().any(|call| call.position == 1));
-    assert_eq!(world.database.late.len(), 1);
-    assert!(!world.database.write_late(0), "the owner has written under the new epoch");
-    finish(&mut world);
+    let (mut cluster, owner, loan) = lent();
+    let before = claim(&cluster);
+    cluster.kill(loan.node);
+    assert!(claim(&cluster) > before, "what was lent was taken back without a word");
+    assert_eq!(cluster.processor().segments[&SegmentId(0)].claim.owner, Some(owner));
+    cluster.append("other");
+    cluster.until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
+    assert_eq!(cluster.database.late.len(), 1);
+    assert!(!cluster.database.write_late(0), "the owner has written under the new epoch");
+    finish(&mut cluster);
 }
 
 #[test]
 fn p4_a_person_who_retries_what_is_lent_fences_its_holder() {
     for change in [LetterChange::Retry, LetterChange::Skip, LetterChange::Drop] {
-        let (mut world, _, loan) = lent();
-        world.person("lent", change);
-        world.append("other");
-        world.until(|world| world.calls.iter().any(|call| call.position == 1));
-        world.slow.clear();
-        world.until(|world| !world.is_trying(loan.node));
-        let late = !world.database.late.is_empty() && world.database.write_late(0);
-        let lent = world.calls.iter().any(|call| call.ok && call.position == 0 && call.node == loan.node);
+        let (mut cluster, _, loan) = lent();
+        cluster.person("lent", change);
+        cluster.append("other");
+        cluster.until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
+        cluster.slow.clear();
+        cluster.until(|cluster| !cluster.is_trying(loan.node));
+        let late = !cluster.database.late.is_empty() && cluster.database.write_late(0);
+        let lent = cluster.calls.iter().any(|call| call.ok && call.position == 0 && call.node == loan.node);
         assert!(!late && !lent, "{change:?}");
-        assert!(world.settle(world.now + 600_000));
-        assert_settled(&world);
+        assert!(cluster.settle(cluster.now + 600_000));
+        assert_settled(&cluster);
     }
 }
 
 #[test]
 fn a_claim_that_is_renewed_is_to_its_owner_as_a_new_one() {
-    let (mut world, owner, loan) = lent();
-    world.slow.insert(owner);
-    world.append("other");
-    world.until(|world| world.is_running(owner));
-    world.kill(loan.node);
-    world.until(|world| !world.is_running(owner));
-    assert_eq!(world.database.late.len(), 2, "what the owner had begun under the old epoch was ended");
-    world.slow.clear();
-    world.until(|world| world.calls.iter().any(|call| call.position == 1));
-    assert!(!world.database.write_late(0) && !world.database.write_late(0));
-    finish(&mut world);
-    assert_eq!(attempts(&world), [(1, false), (2, true)]);
+    let (mut cluster, owner, loan) = lent();
+    cluster.slow.insert(owner);
+    cluster.append("other");
+    cluster.until(|cluster| cluster.is_running(owner));
+    cluster.kill(loan.node);
+    cluster.until(|cluster| !cluster.is_running(owner));
+    assert_eq!(cluster.database.late.len(), 2, "what the owner had begun under the old epoch was ended");
+    cluster.slow.clear();
+    cluster.until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
+    assert!(!cluster.database.write_late(0) && !cluster.database.write_late(0));
+    finish(&mut cluster);
+    assert_eq!(attempts(&cluster), [(1, false), (2, true)]);
 }
 
 #[test]
 fn a_loan_older_than_a_hand_over_is_refused_once_and_that_is_no_attempt() {
-    let (mut world, owner, loan) = lent();
+    let (mut cluster, owner, loan) = lent();
     let next = (1..=NODES).map(NodeId).find(|node| ![owner, loan.node].contains(node)).expect("there are three");
-    world.change(Change::Claim("p".into(), SegmentId(0), next));
-    world.append("other");
-    world.until(|world| world.calls.iter().any(|call| call.position == 1 && call.node == next));
-    assert_eq!(loan_of(&world), Some(loan), "a hand-over leaves loans as they are");
-    finish(&mut world);
-    assert_eq!(world.database.refused, 1);
-    assert_eq!(attempts(&world), vec![(1, false), (2, false), (2, true)]);
+    cluster.change(Change::Claim("p".into(), SegmentId(0), next));
+    cluster.append("other");
+    cluster.until(|cluster| cluster.calls.iter().any(|call| call.position == 1 && call.node == next));
+    assert_eq!(loan_of(&cluster), Some(loan), "a hand-over leaves loans as they are");
+    finish(&mut cluster);
+    assert_eq!(cluster.database.refused, 1);
+    assert_eq!(attempts(&cluster), vec![(1, false), (2, false), (2, true)]);
 }
 
 #[test]
 fn a_node_that_leaves_ends_and_gives_back_what_is_lent_to_it_and_nobody_is_fenced() {
-    let (mut world, _, loan) = lent();
-    let before = claim(&world);
-    world.faults.fail.insert(0, 1);
-    world.drain(loan.node);
-    while let Some(step) = world.enabled().first().cloned() {
-        world.take(step);
+    let (mut cluster, _, loan) = lent();
+    let before = claim(&cluster);
+    cluster.faults.fail.insert(0, 1);
+    cluster.drain(loan.node);
+    while let Some(step) = cluster.enabled().first().cloned() {
+        cluster.take(step);
     }
-    assert_eq!(loan_of(&world), Some(loan), "what runs may end");
-    world.slow.clear();
-    world.until(|world| loan_of(world).is_none_or(|other| other.node != loan.node));
-    world.kill(loan.node);
-    assert_eq!((claim(&world), world.database.late.len()), (before, 0));
-    finish(&mut world);
-    assert_eq!(attempts(&world), [(1, false), (2, false), (3, true)]);
+    assert_eq!(loan_of(&cluster), Some(loan), "what runs may end");
+    cluster.slow.clear();
+    cluster.until(|cluster| loan_of(cluster).is_none_or(|other| other.node != loan.node));
+    cluster.kill(loan.node);
+    assert_eq!((claim(&cluster), cluster.database.late.len()), (before, 0));
+    finish(&mut cluster);
+    assert_eq!(attempts(&cluster), [(1, false), (2, false), (3, true)]);
 }
 
 #[test]
 fn a_node_that_leaves_gives_back_what_waits() {
     let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
-    let mut world = World::new(1, OnError::SetAside, LIMITS, faults);
-    world.append("lent");
-    world.until(|world| loan_of(world).is_some());
-    let (before, first) = (claim(&world), loan_of(&world).expect("it was waited for"));
-    world.drain(first.node);
-    world.until(|world| loan_of(world).is_some_and(|other| other.node != first.node));
-    assert_eq!(world.calls.len(), 1, "nobody waited for its time");
-    assert_eq!(claim(&world), before);
-    finish(&mut world);
+    let mut cluster = TestCluster::new(1, OnError::SetAside, LIMITS, faults);
+    cluster.append("lent");
+    cluster.until(|cluster| loan_of(cluster).is_some());
+    let (before, first) = (claim(&cluster), loan_of(&cluster).expect("it was waited for"));
+    cluster.drain(first.node);
+    cluster.until(|cluster| loan_of(cluster).is_some_and(|other| other.node != first.node));
+    assert_eq!(cluster.calls.len(), 1, "nobody waited for its time");
+    assert_eq!(claim(&cluster), before);
+    finish(&mut cluster);
 }
 
 #[test]
 fn a_borrower_that_leaves_gives_back_what_it_had_not_begun() {
     let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
-    let mut world = World::new(1, OnError::SetAside, LIMITS, faults);
-    world.append("lent");
-    world.until(|world| loan_of(world).is_some());
-    let go_on = |world: &mut World| {
-        while let Some(step) = world.enabled().first().cloned() {
-            world.take(step);
+    let mut cluster = TestCluster::new(1, OnError::SetAside, LIMITS, faults);
+    cluster.append("lent");
+    cluster.until(|cluster| loan_of(cluster).is_some());
+    let go_on = |cluster: &mut TestCluster| {
+        while let Some(step) = cluster.enabled().first().cloned() {
+            cluster.take(step);
         }
     };
-    go_on(&mut world);
+    go_on(&mut cluster);
     // No other node could take the loan, and nothing else is to be sent.
-    (1..=NODES).for_each(|node| world.drain(NodeId(node)));
-    go_on(&mut world);
-    assert_eq!(loan_of(&world), None);
+    (1..=NODES).for_each(|node| cluster.drain(NodeId(node)));
+    go_on(&mut cluster);
+    assert_eq!(loan_of(&cluster), None);
 }
 
 #[test]
 fn a_borrower_that_leaves_while_something_is_on_its_way_gives_back_the_rest() {
     let faults = Faults { fail: [(0, 1), (1, 1)].into(), ..Faults::default() };
-    let mut world = World::new(1, OnError::SetAside, LIMITS, faults);
-    let lent_to = |world: &World, node| {
-        let loans = world.processor().set_aside.values().filter_map(|set_aside| set_aside.loan);
+    let mut cluster = TestCluster::new(1, OnError::SetAside, LIMITS, faults);
+    let lent_to = |cluster: &TestCluster, node| {
+        let loans = cluster.processor().set_aside.values().filter_map(|set_aside| set_aside.loan);
         loans.filter(|loan| loan.node == node).count()
     };
-    world.append("one");
-    world.until(|world| loan_of(world).is_some());
-    let borrower = loan_of(&world).expect("it was waited for").node;
-    world.pass(world.now + 500);
-    world.append("other");
-    world.until(|world| lent_to(world, borrower) == 2);
-    world.until(|world| world.nodes[&borrower].tell.is_some());
+    cluster.append("one");
+    cluster.until(|cluster| loan_of(cluster).is_some());
+    let borrower = loan_of(&cluster).expect("it was waited for").node;
+    cluster.pass(cluster.now + 500);
+    cluster.append("other");
+    cluster.until(|cluster| lent_to(cluster, borrower) == 2);
+    cluster.until(|cluster| cluster.nodes[&borrower].tell.is_some());
     // The first one was tried, and the result is in flight; the other is not due.
-    world.drain(borrower);
-    while let Some(step) = world.enabled().into_iter().find(|step| *step != Step::Tell(borrower)) {
-        world.take(step);
+    cluster.drain(borrower);
+    while let Some(step) = cluster.enabled().into_iter().find(|step| *step != Step::Tell(borrower)) {
+        cluster.take(step);
     }
-    world.take(Step::Tell(borrower));
-    while let Some(step) = world.enabled().first().cloned() {
-        world.take(step);
+    cluster.take(Step::Tell(borrower));
+    while let Some(step) = cluster.enabled().first().cloned() {
+        cluster.take(step);
     }
-    assert_eq!(lent_to(&world, borrower), 0);
+    assert_eq!(lent_to(&cluster, borrower), 0);
 }

@@ -2,14 +2,14 @@
 
 use std::{string::ToString, vec::Vec};
 
-use super::{Call, Crew, World};
+use super::{Call, Crew, TestCluster};
 use crate::{
     coordinator::{WorkerId, tests::database::Write},
     id::{NodeId, Position},
     worker::{self, Fault, Meaning, Work},
 };
 
-impl World {
+impl TestCluster {
     /// Passes the next event of a run to the handler.
     pub(super) fn handle(&mut self, id: NodeId, worker: WorkerId) {
         let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");

@@ -23,7 +23,7 @@ use crate::{
 
 /// One of the node's segments.
 #[derive(Clone, Debug)]
-pub(super) struct Lane {
+pub(super) struct OwnedSegment {
     segment: Segment,
     pub(super) epoch: Epoch,
     /// The token when the node got the segment: events that it has passed are not wanted again.
@@ -44,7 +44,7 @@ pub(super) struct Lane {
     /// When a hand-over that may not have been judged is sent again.
     hand_over_after: Moment,
     /// The last report that the worker knows to be settled.
-    pub(super) told_aside: u64,
+    pub(super) known_settled: u64,
     /// What the worker knows to be set aside.
     pub(super) aside: BTreeMap<SequenceKey, Waits>,
 }
@@ -85,7 +85,7 @@ pub enum Halt {
 
 /// The status of a segment, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaneStatus {
+pub struct SegmentStatus {
     /// The segment.
     pub segment: SegmentId,
     /// The epoch of its claim.
@@ -104,7 +104,7 @@ pub struct LaneStatus {
     pub until: Option<Moment>,
 }
 
-impl Lane {
+impl OwnedSegment {
     pub(super) fn new(mine: &Mine) -> Self {
         let from = mine.token.low();
         Self {
@@ -119,12 +119,12 @@ impl Lane {
             idle_since: None,
             outbox: Outbox::new(from),
             hand_over_after: Moment(0),
-            told_aside: 0,
+            known_settled: 0,
             aside: BTreeMap::new(),
         }
     }
 
-    pub(super) fn status(&self) -> LaneStatus {
+    pub(super) fn status(&self) -> SegmentStatus {
         let (phase, reason, until) = match &self.phase {
             Phase::Owned if let Some((limit, until)) = self.outbox.refusal() => {
                 (STALLED, limit.cloned().map(Halt::Limit), Some(until))
@@ -138,7 +138,7 @@ impl Lane {
         };
         let (segment, epoch, next) = (self.segment.name(), self.epoch, self.token());
         let (open, works) = (self.open.len(), self.worker.is_some());
-        LaneStatus { segment, epoch, phase, next, open, works, reason, until }
+        SegmentStatus { segment, epoch, phase, next, open, works, reason, until }
     }
 
     /// Starts its worker.
@@ -153,7 +153,7 @@ impl Lane {
         let worker = WorkerId { segment: Some(self.segment.name()), life };
         (self.worker, self.rests) = (Some(worker), false);
         self.outbox.restart();
-        self.told_aside = 0;
+        self.known_settled = 0;
         self.aside.clear();
         let stalled = table.mine.get(&self.segment.name()).and_then(|mine| mine.stalled);
         let stalled = stalled.map(|(position, attempts, wait)| (position, attempts, wait, now));
@@ -254,17 +254,17 @@ impl Lane {
     ///
     /// At least half a batch must fit, so that reads are worthwhile.
     pub(super) fn has_room(&self, batch: usize) -> bool {
-        self.phase == Phase::Owned && self.outbox.refusal().is_none() && self.undurable() * 2 <= batch
+        self.phase == Phase::Owned && self.outbox.refusal().is_none() && self.unacknowledged_events() * 2 <= batch
     }
 
     /// Returns how many events would be handled again if the node were killed now.
-    fn undurable(&self) -> usize {
+    fn unacknowledged_events(&self) -> usize {
         self.open.len() + self.outbox.unacknowledged_events()
     }
 
     /// Takes the events of the segment from a block that ends at `to`, as far as there is room.
     pub(super) fn take<T: Clone>(&mut self, to: Position, works: &[Work<T>], batch: usize) -> Vec<Work<T>> {
-        let room = batch - self.undurable();
+        let room = batch - self.unacknowledged_events();
         let begin = works.partition_point(|work| work.position < self.from);
         let mut mine = works[begin..]
             .iter()
@@ -289,7 +289,7 @@ impl Lane {
     }
 
     /// Returns by how many positions it has moved since the last acknowledgement.
-    pub(super) fn untold(&self) -> u64 {
+    pub(super) fn unacknowledged_positions(&self) -> u64 {
         self.token().0.saturating_sub(self.outbox.acknowledged_position().0)
     }
 

@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::World;
+use super::TestCluster;
 use crate::{
     claim::Claim,
     id::{LogIndex, NodeId, ProcessorId, SegmentId},
@@ -14,7 +14,7 @@ use crate::{
 /// The greatest mask: segments are split into eighths at most.
 const MASK_MAX: u32 = 7;
 
-impl World {
+impl TestCluster {
     /// Splits one of the segments, if it can be split. Both halves stay with its owner.
     pub(in super::super) fn split(&mut self, which: usize) {
         let ids = self.segment_ids();

@@ -60,7 +60,7 @@ pub(super) struct Faults {
     pub(super) cause_bytes: usize,
 }
 
-pub(super) struct World {
+pub(super) struct TestCluster {
     pub(super) state: State,
     pub(super) index: u64,
     pub(super) now: u64,
@@ -137,9 +137,9 @@ pub(super) enum Step {
     Look(NodeId),
 }
 
-impl World {
+impl TestCluster {
     pub(super) fn new(segments: u32, on_error: OnError, limits: Limits, faults: Faults) -> Self {
-        let mut world = Self {
+        let mut cluster = Self {
             state: State::default(),
             index: 0,
             now: 1_000,
@@ -152,10 +152,10 @@ impl World {
             persons: 0,
             database: Database::default(),
         };
-        world.apply(Command::Found(Found { cluster: ClusterId(Uuid::from_u128(1)), limits, first: admit(1) }));
+        cluster.apply(Command::Found(Found { cluster: ClusterId(Uuid::from_u128(1)), limits, first: admit(1) }));
         for node in 1..=NODES {
-            world.apply(Command::Admit(admit(node)));
-            world.begin(node);
+            cluster.apply(Command::Admit(admit(node)));
+            cluster.begin(node);
         }
         let definition = Definition {
             name: "p".into(),
@@ -168,9 +168,9 @@ impl World {
             on_error,
             backoff: BACKOFF,
         };
-        world.change(Change::Create(definition.into()));
-        world.balance();
-        world
+        cluster.change(Change::Create(definition.into()));
+        cluster.balance();
+        cluster
     }
 
     pub(super) fn apply(&mut self, command: Command) -> Outcome {
