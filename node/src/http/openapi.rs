@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::answer::typed;
 use crate::{
     engine::{OPERATIONS_PAGE, OPERATIONS_PAGE_MAX, Row, TABLE, Verb, kinds},
-    wire::binding,
+    wire::{binding, change::properties},
 };
 
 /// `GET /openapi.json`.
@@ -137,22 +137,7 @@ fn body(row: &Row) -> Option<(&'static str, Value)> {
         Verb::Append => json(refer("Append")),
         Verb::AppendMany => Some(("application/x-ndjson", refer("Append"))),
         Verb::ReadBy => json(refer("Read")),
-        Verb::Create => json(change(json!({
-            "name": {"type": "string"}, "exec": {"type": "string"}, "segments": {"type": "integer"},
-            "start": {}, "types": list("string"), "tags": list("string"), "criteria": refer("Criteria"),
-            "sequencing": {"type": "string"}, "on_error": {"enum": ["set-aside", "stop", "skip"]},
-            "retry": {"type": "object", "properties": {"first": {"type": "string"}, "max": {"type": "string"},
-                "attempts": {"type": "integer"}}}, "context": {"type": "string"},
-        }))),
-        Verb::Release | Verb::Unpin => json(change(json!({"segment": {"type": "integer"}}))),
-        Verb::Claim => json(change(json!({"segment": {"type": "integer"}, "node": {"type": "string"}}))),
-        Verb::SkipEvent => json(change(json!({"segment": {"type": "integer"}, "position": {"type": "integer"}}))),
-        Verb::Retry | Verb::Skip | Verb::Drop => {
-            json(change(json!({"sequence": {"type": "string"}, "all": {"type": "boolean"}})))
-        }
-        Verb::Join => json(change(json!({"peer": {"type": "string"}}))),
-        Verb::Leave | Verb::Transfer => json(change(json!({"node": {"type": "string"}}))),
-        _ if row.change && row.method == "POST" => json(change(json!({}))),
+        _ if row.change && row.method == "POST" => json(change(properties(row.verb))),
         _ => None,
     }
 }

@@ -1,14 +1,11 @@
 //! Changes in JSON. Every one may name its operation, say why, and ask for a trial.
 
-use evener_core::{
-    command::Selection,
-    id::{ComponentId, Position, SegmentId},
-};
+use evener_core::id::{Position, SegmentId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Call, definition::Fields, query::Query};
+use super::{Call, definition, query::Query, selection};
 use crate::{
     codes,
     engine::{Change, Verb, What},
@@ -26,77 +23,83 @@ struct Common {
     dry_run: bool,
 }
 
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
+/// Generates how the body of each change is read, written and described. One line a verb: `[name]` if its first argument
+/// is the name in the path; then its other arguments, each a field of the body with its type in JSON, or `by` and the
+/// module that reads, writes and describes the whole body.
+macro_rules! bodies {
+    ($($verb:ident $([$path:ident])? $({ $($field:ident: $type:ty = $schema:literal),* })? $(by $body:ident)?;)*) => {
+        fn read(verb: Verb, call: &Call, fields: Map<String, Value>) -> Result<What, ApiError> {
+            match verb {
+                $(Verb::$verb => {
+                    $(let $path = call.name()?;)?
+                    $(
+                        #[derive(Deserialize)]
+                        #[serde(deny_unknown_fields)]
+                        struct Fields {
+                            $($field: $type),*
+                        }
+                        let Fields { $($field),* } = rest(fields)?;
+                    )?
+                    $(let $body = $body::read(fields)?;)?
+                    Ok(What::$verb($($path,)? $($($field),*)? $($body)?))
+                })*
+                _ => Err(ApiError::not_yet(verb.row().words)),
+            }
+        }
 
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct OfSegment {
-    segment: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    node: Option<String>,
+        /// Returns the name for the path, if the change has one, and its fields.
+        fn fields_of(what: &What) -> (Option<&String>, Map<String, Value>) {
+            match what {
+                $(What::$verb($($path,)? $($($field),*)? $($body)?) => {
+                    let fields: &[(&str, Value)] = &[$($((stringify!($field), plain($field))),*)?];
+                    let fields = fields.iter().filter(|(_, value)| !value.is_null()).cloned();
+                    let fields: Map<_, _> = fields.map(|(name, value)| ((*name).to_owned(), value)).collect();
+                    $(let fields = Map::from_iter($body::write($body).into_iter().chain(fields));)?
+                    (None$(.or(Some($path)))?, fields)
+                })*
+                What::NotYet(_) => (None, Map::new()),
+            }
+        }
+
+        /// Returns the JSON schema of each field of the body of a change.
+        #[must_use]
+        pub fn properties(verb: Verb) -> Value {
+            match verb {
+                $(Verb::$verb => {
+                    let properties: &[(&str, &str)] = &[$($((stringify!($field), $schema)),*)?];
+                    let properties = properties.iter().map(|(name, of)| ((*name).to_owned(), json!({"type": of})));
+                    let properties: Map<_, _> = properties.collect();
+                    $(let properties = Map::from_iter($body::properties().into_iter().chain(properties));)?
+                    Value::Object(properties)
+                })*
+                _ => json!({}),
+            }
+        }
+    };
 }
 
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct OfEvent {
-    segment: u32,
-    position: u64,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct OfSequences {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sequence: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    component: Option<u16>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    all: bool,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct OfPeer {
-    peer: String,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct OfNode {
-    node: String,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct OfNodeMaybe {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    node: Option<String>,
+bodies! {
+    Create by definition;
+    Delete[name] {};
+    Pause[name] {};
+    Resume[name] {};
+    Release[name] { segment: SegmentId = "integer" };
+    Claim[name] { segment: SegmentId = "integer", node: Option<String> = "string" };
+    Unpin[name] { segment: SegmentId = "integer" };
+    SkipEvent[name] { segment: SegmentId = "integer", position: Position = "integer" };
+    Retry[name] by selection;
+    Skip[name] by selection;
+    Drop[name] by selection;
+    Join { peer: String = "string" };
+    Leave { node: String = "string" };
+    Transfer { node: Option<String> = "string" };
 }
 
 /// Reads a change.
 pub fn parse(verb: Verb, call: &Call) -> Result<Change, ApiError> {
     let mut fields: Map<String, Value> = super::json(&call.body)?;
     let common = common(&mut fields, &call.query)?;
-    let what = match verb {
-        Verb::Create => What::Create(Box::new(rest::<Fields>(fields)?.definition()?)),
-        Verb::Delete => rest::<Nothing>(fields).and_then(|_| call.name()).map(What::Delete)?,
-        Verb::Pause => rest::<Nothing>(fields).and_then(|_| call.name()).map(What::Pause)?,
-        Verb::Resume => rest::<Nothing>(fields).and_then(|_| call.name()).map(What::Resume)?,
-        Verb::Release | Verb::Claim | Verb::Unpin => of_segment(verb, call.name()?, rest(fields)?)?,
-        Verb::SkipEvent => {
-            let OfEvent { segment, position } = rest(fields)?;
-            What::SkipEvent(call.name()?, SegmentId(segment), Position(position))
-        }
-        Verb::Retry => What::Retry(call.name()?, selection(rest(fields)?)?),
-        Verb::Skip => What::Skip(call.name()?, selection(rest(fields)?)?),
-        Verb::Drop => What::Drop(call.name()?, selection(rest(fields)?)?),
-        Verb::Join => What::Join(rest::<OfPeer>(fields)?.peer),
-        Verb::Leave => What::Leave(rest::<OfNode>(fields)?.node),
-        Verb::Transfer => What::Transfer(rest::<OfNodeMaybe>(fields)?.node),
-        _ => return Err(ApiError::not_yet(verb.row().words)),
-    };
+    let what = read(verb, call, fields)?;
     let operation = common.operation.unwrap_or_else(Uuid::new_v4);
     Ok(Change { operation, principal: None, reason: common.reason, dry_run: common.dry_run, what })
 }
@@ -105,21 +108,7 @@ pub fn parse(verb: Verb, call: &Call) -> Result<Change, ApiError> {
 #[must_use]
 pub fn write(change: &Change) -> Call {
     let common = Common { operation: Some(change.operation), reason: change.reason.clone(), dry_run: change.dry_run };
-    let segment = |segment: &SegmentId, node: Option<String>| OfSegment { segment: segment.0, node };
-    let (name, fields) = match &change.what {
-        What::Create(definition) => (None, value(Fields::from(definition.as_ref()))),
-        What::Delete(name) | What::Pause(name) | What::Resume(name) => (Some(name), value(Nothing {})),
-        What::Release(name, id) | What::Unpin(name, id) => (Some(name), value(segment(id, None))),
-        What::Claim(name, id, node) => (Some(name), value(segment(id, node.clone()))),
-        What::SkipEvent(name, id, position) => (Some(name), value(OfEvent { segment: id.0, position: position.0 })),
-        What::Retry(name, which) | What::Skip(name, which) | What::Drop(name, which) => {
-            (Some(name), value(of_selection(which)))
-        }
-        What::Join(peer) => (None, value(OfPeer { peer: peer.clone() })),
-        What::Leave(node) => (None, value(OfNode { node: node.clone() })),
-        What::Transfer(node) => (None, value(OfNodeMaybe { node: node.clone() })),
-        What::NotYet(_) => (None, value(Nothing {})),
-    };
+    let (name, fields) = fields_of(&change.what);
     let mut body = value(common);
     body.extend(fields);
     let body = serde_json::to_vec(&body).expect("a map of values is JSON");
@@ -149,45 +138,21 @@ fn common(fields: &mut Map<String, Value>, query: &str) -> Result<Common, ApiErr
     Ok(common)
 }
 
-fn of_segment(verb: Verb, name: String, fields: OfSegment) -> Result<What, ApiError> {
-    let segment = SegmentId(fields.segment);
-    match (verb, fields.node) {
-        (Verb::Claim, node) => Ok(What::Claim(name, segment, node)),
-        (_, Some(_)) => Err(wrong("`node` has no meaning here: a segment is released or unpinned from whoever has it")),
-        (Verb::Release, None) => Ok(What::Release(name, segment)),
-        (_, None) => Ok(What::Unpin(name, segment)),
-    }
-}
-
-fn selection(fields: OfSequences) -> Result<Selection, ApiError> {
-    match (fields.sequence, fields.all) {
-        (Some(sequence), false) => Ok(Selection::Sequence(ComponentId(fields.component.unwrap_or(0)), sequence)),
-        (None, true) => Ok(Selection::All),
-        _ => Err(wrong("say which: either `sequence`, or `all` as true")),
-    }
-}
-
-fn of_selection(selection: &Selection) -> OfSequences {
-    match selection {
-        Selection::All => OfSequences { sequence: None, component: None, all: true },
-        Selection::Sequence(component, name) => {
-            let component = (component.0 != 0).then_some(component.0);
-            OfSequences { sequence: Some(name.clone()), component, all: false }
-        }
-    }
-}
-
-fn rest<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, ApiError> {
+pub(super) fn rest<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, ApiError> {
     serde_json::from_value(Value::Object(fields)).map_err(|error| wrong(&format!("failed to read the body: {error}")))
 }
 
-fn value(fields: impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(fields).expect("fields are plain values") {
+fn plain(field: &impl Serialize) -> Value {
+    serde_json::to_value(field).expect("fields are plain values")
+}
+
+pub(super) fn value(fields: impl Serialize) -> Map<String, Value> {
+    match plain(&fields) {
         Value::Object(map) => map,
         _ => unreachable!("fields are objects"),
     }
 }
 
-fn wrong(message: &str) -> ApiError {
+pub(super) fn wrong(message: &str) -> ApiError {
     ApiError::new(&codes::BAD_BODY, message)
 }

@@ -10,7 +10,9 @@ use evener_core::{
     sequence::Sequencing,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as JsonValue, json};
 
+use super::change::{rest, value};
 use crate::{codes, error::ApiError, settings::Value};
 
 /// Segments of a processor unless somebody says otherwise.
@@ -55,6 +57,32 @@ pub struct Fields {
     /// How failed work is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryFields>,
+}
+
+/// Reads the definition of a processor.
+///
+/// # Errors
+///
+/// A field is unknown, missing or has a value that it cannot have.
+pub fn read(fields: Map<String, JsonValue>) -> Result<Box<Definition>, ApiError> {
+    rest::<Fields>(fields)?.definition().map(Box::new)
+}
+
+/// Writes the definition of a processor.
+pub fn write(definition: &Definition) -> Map<String, JsonValue> {
+    value(Fields::from(definition))
+}
+
+/// Returns the JSON schema of each field.
+pub fn properties() -> Map<String, JsonValue> {
+    let texts = || json!({"type": "array", "items": {"type": "string"}});
+    value(json!({
+        "name": {"type": "string"}, "exec": {"type": "string"}, "segments": {"type": "integer"}, "start": {},
+        "types": texts(), "tags": texts(), "criteria": {"$ref": "#/components/schemas/Criteria"},
+        "sequencing": {"type": "string"}, "on_error": {"enum": ["set-aside", "stop", "skip"]},
+        "retry": {"type": "object", "properties": {"first": {"type": "string"}, "max": {"type": "string"},
+            "attempts": {"type": "integer"}}}, "context": {"type": "string"},
+    }))
 }
 
 /// Where a processor starts.

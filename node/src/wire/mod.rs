@@ -9,6 +9,7 @@ mod operations;
 pub mod query;
 pub mod read;
 mod reply;
+mod selection;
 
 use evener_core::id::ContextId;
 use serde::de::DeserializeOwned;
