@@ -23,9 +23,9 @@ struct Common {
     dry_run: bool,
 }
 
-/// Generates how the body of each change is read, written and described. One line a verb: `[name]` if its first argument
-/// is the name in the path; then its other arguments, each a field of the body with its type in JSON, or `by` and the
-/// module that reads, writes and describes the whole body.
+/// Generates how the body of each change is read, written and described. One line a verb: `[name]` if its first
+/// argument is the name in the path; then its other arguments, each a field of the body with its type in JSON, or `by`
+/// and the module that reads, writes and describes the whole body.
 macro_rules! bodies {
     ($($verb:ident $([$path:ident])? $({ $($field:ident: $type:ty = $schema:literal),* })? $(by $body:ident)?;)*) => {
         fn read(verb: Verb, call: &Call, fields: Map<String, Value>) -> Result<What, ApiError> {
