@@ -7,7 +7,7 @@ use evener_core::id::{Position, SegmentId};
 use evener_core::processor::OnError;
 
 use super::{
-    Format, Server,
+    Server,
     args::{Changing, GivingUp, name, number, number_from_1, sentence},
     block_on,
     fold::{folded, segments},
@@ -305,8 +305,8 @@ fn list(server: &Server) -> Result<(), ApiError> {
     let Seen { reply: Reply::Processors(processors), lone } = seen else {
         unreachable!("processors are answered with processors");
     };
-    // A table says so itself.
-    if let Some(lone) = lone.as_ref().filter(|_| server.format() != Format::Table) {
+    // Said on standard error too, as with every other answer: JSON has no footer.
+    if let Some(lone) = &lone {
         lone.tell();
     }
     server.format().show(&processors, || listed(&processors, lone.as_ref()))
