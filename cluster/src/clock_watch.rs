@@ -60,8 +60,8 @@ async fn pass_on(node: &Cluster) -> bool {
     let offsets = lately.map(|lately| node.pulses.offsets(&node.engine.standing().voters, lately)).unwrap_or_default();
     // How far it is ahead of the majority's: as far as it is ahead of this node's, and this one's of theirs.
     let right = |who| offsets.get(&who).is_some_and(|offset| !clocks::is_off(offset.saturating_add(ahead)));
-    let Some(heir) = node.heir(right) else { return false };
-    tracing::info!("{} is to lead, as the clock of this node is off", node.name_of(heir));
-    node.engine.transfer(heir).await;
+    let Some(successor) = node.successor(right) else { return false };
+    tracing::info!("{} is to lead, as the clock of this node is off", node.name_of(successor));
+    node.engine.transfer(successor).await;
     true
 }

@@ -197,7 +197,7 @@ impl Cluster {
         self.session.subscribe()
     }
 
-    /// Who leads and whether anything can be decided, and when that changes.
+    /// Returns a receiver for the leader and whether a majority is reachable.
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.subscribe()
@@ -296,7 +296,7 @@ impl Cluster {
         !self.ledger.view.state().members.is_empty()
     }
 
-    /// Returns what this node tells of itself.
+    /// Returns the status that this node reports to its peers.
     pub(crate) fn pulse(&self) -> Pulse {
         let leader = self.leadership.borrow().leader;
         let others = leader.filter(|leader| *leader != self.me());

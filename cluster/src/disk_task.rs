@@ -46,7 +46,7 @@ fn successor(node: &Cluster) -> Option<NodeId> {
     let standing = node.engine.standing();
     let has_room = |voter: NodeId| voter != node.me() && !low.contains(&voter) && !silent.contains(&voter);
     let with_room = standing.voters.iter().filter(|voter| has_room(**voter)).count();
-    (with_room * 2 > standing.voters.len()).then(|| node.heir(has_room)).flatten()
+    (with_room * 2 > standing.voters.len()).then(|| node.successor(has_room)).flatten()
 }
 
 fn measure(node: &Cluster) {

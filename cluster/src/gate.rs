@@ -60,7 +60,7 @@ pub fn member(state: &State, node: NodeId, incarnation: Incarnation) -> Result<(
         Some(member) => Err(Refused::emptied(node, member.incarnation, incarnation)),
         // A number that this node has seen given, and that is no member's: it was removed.
         None if node <= state.given.node => Err(match state.removals.get(&node) {
-            Some(removal) => Refused::removed(farewell(&removal.name, state.cluster, Some(removal))),
+            Some(removal) => Refused::removed(removal_notice(&removal.name, state.cluster, Some(removal))),
             None => Refused::stranger(node, state.cluster),
         }),
         // One that it has not seen: it is behind, and they may be newer.
@@ -68,8 +68,8 @@ pub fn member(state: &State, node: NodeId, incarnation: Incarnation) -> Result<(
     }
 }
 
-/// What is said to a node that is a member no more; when that came, where it is still known.
-pub fn farewell(name: &str, cluster: ClusterId, removal: Option<&Removal>) -> String {
+/// Returns the notice for a node that is no longer a member, with the time of its removal if that is still known.
+pub fn removal_notice(name: &str, cluster: ClusterId, removal: Option<&Removal>) -> String {
     let date = |removal: &Removal| jiff::Timestamp::from_millisecond(i64::try_from(removal.recorded.0).ok()?).ok();
     let when = removal.and_then(date).map(|date| format!(" at {date}")).unwrap_or_default();
     format!("node {name} was removed from cluster {cluster}{when}, and its directory is of no more use to it")

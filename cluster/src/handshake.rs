@@ -175,8 +175,8 @@ impl Refused {
 
     /// A member no more, as it is told itself.
     #[must_use]
-    pub const fn removed(farewell: String) -> Self {
-        Self::new(Reason::Stranger, farewell)
+    pub const fn removed(removal_notice: String) -> Self {
+        Self::new(Reason::Stranger, removal_notice)
     }
 
     /// The number is a member's, the data directory is not.

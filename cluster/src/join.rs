@@ -316,7 +316,7 @@ pub async fn announce(node: Cluster) {
             let answer = node.links.inquire(&at, Kind::JOIN, question.clone(), config.raft.election_max).await;
             match answer.ok().and_then(|answer| decode_message(&answer).ok()) {
                 Some(Joined::Welcome { .. }) => break,
-                Some(Joined::No { wrong: Wrong::Removed, why }) => return node.dismissed(why),
+                Some(Joined::No { wrong: Wrong::Removed, why }) => return node.on_removed(why),
                 Some(Joined::No { why, .. }) => return node.fail(format!("refused at {at}: {why}")),
                 // All have to hear it: without a leader none can write it down for the others.
                 Some(Joined::Later(_)) | None => {}

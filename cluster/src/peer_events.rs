@@ -50,7 +50,7 @@ pub async fn run(node: Cluster, mut events: mpsc::Receiver<PeerEvent>) {
                     peer.acting = Some(tokio::spawn(async move { work.await.unwrap_or_default() }));
                 }
             }
-            PeerEvent::Removed(words) => node.dismissed(words),
+            PeerEvent::Removed(words) => node.on_removed(words),
         }
     }
 }

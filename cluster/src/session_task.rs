@@ -65,7 +65,7 @@ async fn begin(node: &Cluster, nth: u64) -> Lease {
             // The log has judged it, and will not judge otherwise; but the first node may ask before its cluster is
             // founded.
             Ok(Outcome::Not(Why::Unknown(_))) if node.me() != NodeId(1) || node.is_founded() => {
-                node.dismissed(node.farewell());
+                node.on_removed(node.removal_notice());
             }
             Ok(Outcome::Not(why)) if node.me() != NodeId(1) || node.is_founded() => {
                 let why = (node.config.describe)(&why);

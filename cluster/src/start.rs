@@ -140,11 +140,11 @@ impl Cluster {
         }
         // If no other member answers, it may still learn later that it was removed.
         if let Some(words) = self.links.greet().await {
-            self.dismissed(words);
+            self.on_removed(words);
         }
         if self.is_removed() {
             self.kill().await;
-            return Err(StartError::Removed(self.farewell()));
+            return Err(StartError::Removed(self.removal_notice()));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::Cluster;
 use crate::{error::Error, gate};
 
 /// What a node that goes has to do in good order, it does within this time.
-const FAREWELL_WAIT: Duration = Duration::from_secs(3);
+const RESIGN_WAIT: Duration = Duration::from_secs(3);
 
 impl Cluster {
     /// This node is given nothing more, and hands over what it has: the beginning of every good end.
@@ -40,7 +40,7 @@ impl Cluster {
             Ok(()) | Err(_) => {}
         }
         // Its seat goes with it; that it is gone it hears of as long as it has one.
-        let _ = timeout(FAREWELL_WAIT, async {
+        let _ = timeout(RESIGN_WAIT, async {
             let mut applied = self.ledger.view.applied();
             let _ = applied.wait_for(|_| !member()).await;
             let mut moves = self.engine.moves();
@@ -73,19 +73,19 @@ impl Cluster {
         }
         let (mut leadership, mut gone, me) = (self.leadership(), self.links.gone(), self.me());
         let passing = async {
-            // Where all end at once, the heir may be gone before it leads.
-            while let Some(heir) = self.heir(|who| who != me) {
-                self.engine.transfer(heir).await;
+            // If all nodes stop at once, the successor may have ended before it leads.
+            while let Some(successor) = self.successor(|who| who != me) {
+                self.engine.transfer(successor).await;
                 tokio::select! {
                     _ = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me)) => return,
-                    _ = gone.wait_for(|gone| gone.contains(&heir)) => {}
+                    _ = gone.wait_for(|gone| gone.contains(&successor)) => {}
                 }
             }
         };
         let _ = timeout(self.config.raft.election_max, passing).await;
     }
 
-    /// Stops this node as if its process had been killed: nobody is told, nothing is written down.
+    /// Stops this node as if its process had been killed: no peer is notified, nothing is written to disk.
     pub async fn kill(&self) {
         self.session.send_replace(None);
         self.stop.cancel();
@@ -93,11 +93,11 @@ impl Cluster {
         self.engine.shutdown().await;
     }
 
-    /// Stops this node in good order: its session ends, leadership goes on, the state is written down.
+    /// Stops this node gracefully: ends its session, transfers leadership, and writes a checkpoint.
     pub async fn shutdown(&self) {
         let session = self.session.send_replace(None);
         if !self.stop.is_cancelled() {
-            let farewell = async {
+            let resign = async {
                 let member = self.ledger.view.state().members.contains_key(&self.me());
                 if let Some(session) = session.filter(|_| member) {
                     // Others go on with its work at once, and need not wait for its lease.
@@ -106,7 +106,7 @@ impl Cluster {
                 self.pass_on().await;
             };
             tokio::select! {
-                _ = timeout(FAREWELL_WAIT, farewell) => {}
+                _ = timeout(RESIGN_WAIT, resign) => {}
                 () = self.quorum_lost() => {}
             }
         }
@@ -135,8 +135,8 @@ impl Cluster {
         }
     }
 
-    /// Waits until so many voters' processes are gone that nothing can be decided. What a node that ends has to say
-    /// to the others then reaches nobody.
+    /// Waits until so many voters' processes have ended that no majority is left. A node that is stopping then has no
+    /// one to hand its leadership or session to.
     pub async fn quorum_lost(&self) {
         let outvoted = |gone: &BTreeSet<NodeId>| {
             let voters = self.engine.standing().voters;
@@ -147,22 +147,22 @@ impl Cluster {
         let _ = self.links.gone().wait_for(outvoted).await;
     }
 
-    /// Waits until its Raft has stopped, and tells why: the disk's own words, where it was the disk.
+    /// Waits until Raft has stopped, and returns why: the error of the disk if the disk failed.
     pub(crate) async fn ended(&self) -> String {
         let why = self.engine.ended().await;
         self.journal.stopped().unwrap_or(why)
     }
 
-    /// It learned that it is a member no more: the node takes no part any more.
-    pub(crate) fn dismissed(&self, farewell: String) {
-        let _ = self.removed.set(farewell);
-        self.fail(self.farewell());
+    /// Records that this node is no longer a member, and stops it.
+    pub(crate) fn on_removed(&self, removal_notice: String) {
+        let _ = self.removed.set(removal_notice);
+        self.fail(self.removal_notice());
     }
 
-    /// What is said to a node that is a member no more: as others told it, else as its own log does.
-    pub(crate) fn farewell(&self) -> String {
+    /// Returns the notice for a node that is no longer a member: as a peer sent it, else as its own log has it.
+    pub(crate) fn removal_notice(&self) -> String {
         let Identity { name, cluster, .. } = &self.identity;
-        let own = || gate::farewell(name, *cluster, self.ledger.view.state().removals.get(&self.me()));
+        let own = || gate::removal_notice(name, *cluster, self.ledger.view.state().removals.get(&self.me()));
         self.removed.get().cloned().unwrap_or_else(own)
     }
 

@@ -1,4 +1,4 @@
-//! Who leads, whether anything can be decided, and how leadership is passed on.
+//! The leader, whether a majority is reachable, and the transfer of leadership.
 
 use std::time::Duration;
 
@@ -50,10 +50,10 @@ impl Cluster {
         answer.map(|_| ()).map_err(|error| Error::new(Class::Refused, error.to_string()))
     }
 
-    /// Returns who should lead next, of the voters that `may_lead`: one that lives and does not lead, that stays if any
-    /// does, and whose log is known to reach farthest.
+    /// Returns the voter that should lead next, among those for which `may_lead` holds: it is alive and not the leader,
+    /// is not draining if another one is not, and has the longest log that is known.
     #[must_use]
-    pub fn heir(&self, may_lead: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+    pub fn successor(&self, may_lead: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let (standing, leader) = (self.engine.standing(), self.leadership.borrow().leader);
         let (state, gone) = (self.ledger.view.state(), self.links.gone().borrow().clone());
         let lives = |node: &NodeId| !gone.contains(node) && state.sessions.contains_key(node);

@@ -67,8 +67,8 @@ impl Cluster {
         self.leases.lock().renew(renew.node, renew.session, live, Instant::now())
     }
 
-    /// Ends the session of a node that this one, as the leader, has not heard of. Who does not lead any more has
-    /// nothing to say of that: its successor counts the leases anew.
+    /// Ends the session of a node whose renewals this leader no longer receives. A node that no longer leads does not
+    /// end sessions: the new leader grants each session a full lease.
     pub(crate) async fn expire(&self, node: NodeId, session: SessionId) -> Result<(), Error> {
         self.runs()?;
         let group = Group::new(ContextId::DEFAULT, &self.ending(node, session));

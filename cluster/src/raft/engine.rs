@@ -338,10 +338,10 @@ impl Engine {
             led.then_some((Vote { leader_id: leader, committed: true }, voters))
         };
         let Ok(Some((vote, voters))) = self.raft.with_raft_state(own).await else { return };
-        let farewell = TransferLeaderRequest::<Types>::new(vote, me, None).to_bytes();
+        let request = TransferLeaderRequest::<Types>::new(vote, me, None).to_bytes();
         let others = voters.into_iter().filter(|voter| *voter != self.me);
-        let told = others.map(|voter| self.peers.clone().ask(voter, Lane::Swift, Call::Transfer, farewell.clone()));
-        let _ = timeout(within, join_all(told)).await;
+        let asked = others.map(|voter| self.peers.clone().ask(voter, Lane::Swift, Call::Transfer, request.clone()));
+        let _ = timeout(within, join_all(asked)).await;
         let _ = self.raft.trigger().elect(true).await;
     }
 

@@ -48,7 +48,7 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
         (None, Some(name)) => member(&engine.cluster().state(), name)?,
         (None, None) => engine
             .cluster()
-            .heir(|_| true)
+            .successor(|_| true)
             .ok_or_else(|| ApiError::new(&codes::REFUSED_BY_CLUSTER, "no other voter lives that could lead"))?,
     };
     let name = engine.cluster().state().name_of(to);

@@ -52,7 +52,7 @@ pub struct Page {
 }
 
 /// A processor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Processor {
     /// Its name.
     pub name: String,
