@@ -96,7 +96,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use evener::engine::{Processor, SetAside, StateHash, Status};
+    use evener::engine::{Processor, StateHash, Status};
 
     /// A node that knows this leader, and this one processor.
     async fn server(leader: Option<&str>, processor: &str) -> String {
@@ -133,20 +133,7 @@ mod tests {
     }
 
     fn named(name: &str) -> Processor {
-        Processor {
-            name: name.into(),
-            version: 1,
-            state: "running".into(),
-            display_state: String::new(),
-            head: 0,
-            segments: Vec::new(),
-            set_aside: SetAside::default(),
-            definition: serde_json::Value::Null,
-            skipped: 0,
-            room: evener::engine::Room::default(),
-            segments_wanted: Vec::new(),
-            history: Vec::new(),
-        }
+        Processor { name: name.into(), state: "running".into(), ..Processor::default() }
     }
 
     async fn check(servers: &[String], expected: &str) {

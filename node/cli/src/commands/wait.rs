@@ -249,7 +249,7 @@ fn spread(processor: &Processor, nodes: Vec<&str>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evener::engine::{Segment, SetAside};
+    use evener::engine::Segment;
 
     fn processor(owners: &[Option<&str>]) -> Processor {
         let segment = |(id, owner): (usize, &Option<&str>)| Segment {
@@ -264,12 +264,7 @@ mod tests {
             display_state: "running".into(),
             head: 0,
             segments: owners.iter().enumerate().map(segment).collect(),
-            set_aside: SetAside::default(),
-            definition: serde_json::Value::Null,
-            skipped: 0,
-            room: evener::engine::Room::default(),
-            segments_wanted: Vec::new(),
-            history: Vec::new(),
+            ..Processor::default()
         }
     }
 

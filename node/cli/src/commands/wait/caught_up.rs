@@ -190,12 +190,7 @@ mod tests {
             display_state: state.into(),
             head: HEAD.0,
             segments: segments.iter().enumerate().map(segment).collect(),
-            set_aside: SetAside::default(),
-            definition: serde_json::Value::Null,
-            skipped: 0,
-            room: evener::engine::Room::default(),
-            segments_wanted: Vec::new(),
-            history: Vec::new(),
+            ..Processor::default()
         }
     }
 
