@@ -12,10 +12,12 @@ use std::{
 
 use evener_core::{
     command::{Entry, Outcome},
-    id::{ContextId, LogIndex},
+    id::{ClusterId, ContextId, LogIndex},
     time::Timestamp,
 };
-use evener_store::{Checkpoint, Disk, Identity, Journal, OpenError, Recovered, Verdict, index::Index};
+use evener_store::{
+    Checkpoint, Disk, Identity, Journal, OpenError, Recovered, Verdict, index::Index, recovery::Unusable,
+};
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
@@ -44,18 +46,19 @@ struct Pace {
 }
 
 impl Ledger {
-    /// Opens the journal. The ledger is what it found: the state of the newest checkpoint that can be read, and an
-    /// index of all events whose place is known. What was applied since is applied again, when Raft says that it is
-    /// committed; all of it, if no checkpoint can be read. `check_layout`: see [`View::recover`].
+    /// Opens the journal of a node of `cluster`. The ledger is what it found: the state of the newest checkpoint that
+    /// can be used, and an index of all events whose place is known. What was applied since is applied again, when Raft
+    /// says that it is committed; all of it, if no checkpoint can be used. `check_layout`: see [`View::recover`].
     pub fn open(
         disk: Arc<dyn Disk>,
         journal: evener_store::Settings,
         settings: Settings,
+        cluster: ClusterId,
         check_layout: impl Fn(&[u8]) -> io::Result<()>,
     ) -> Result<(Self, Journal, Recovered), OpenError> {
         let mut view = None;
         let mut accept = |checkpoint: &Checkpoint| {
-            view = Some(View::recover(checkpoint, &check_layout)?);
+            view = Some(state_of(cluster, checkpoint, &check_layout)?);
             Ok(())
         };
         let (journal, recovered) = Journal::open_with(disk, journal, &mut accept)?;
@@ -146,6 +149,24 @@ impl Ledger {
         self.pace.entries.fetch_sub(entries, Relaxed);
         self.pace.bytes.fetch_sub(bytes, Relaxed);
         Ok(())
+    }
+}
+
+/// Reads a checkpoint, which must be of this cluster: files are copied by hand, and the state of another cluster would
+/// be taken for this one's until the log contradicts it.
+fn state_of(
+    cluster: ClusterId,
+    checkpoint: &Checkpoint,
+    check_layout: impl Fn(&[u8]) -> io::Result<()>,
+) -> Result<View, Unusable> {
+    let view = View::recover(checkpoint, check_layout).map_err(Unusable::Unreadable)?;
+    let found = view.state().cluster;
+    if found == cluster {
+        Ok(view)
+    } else if found == ClusterId::default() {
+        Err(Unusable::Unreadable(io::Error::other("its state is older than the cluster")))
+    } else {
+        Err(Unusable::Foreign(format!("it is of cluster {found}, and this node is of cluster {cluster}")))
     }
 }
 

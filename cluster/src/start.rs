@@ -114,7 +114,8 @@ impl Cluster {
         let mut settings = config.journal;
         settings.chunk_bytes = identity.chunk_bytes;
         let begun = Instant::now();
-        let (ledger, journal, recovered) = Ledger::open(disk.clone(), settings, config.checkpoint, check_membership)?;
+        let (ledger, journal, recovered) =
+            Ledger::open(disk.clone(), settings, config.checkpoint, identity.cluster, check_membership)?;
         join::seal(&identity, new, recovered.fresh, &**disk)?;
         ledger.log_recovery(&identity, &recovered, begun.elapsed());
         let cluster = parts.into_cluster(identity, ledger, journal).await?;

@@ -8,7 +8,10 @@
 //!
 //! Then everything that will be built on is synced once: after a mere kill it may be in the page cache only.
 //!
-//! A checkpoint is never damage: whatever is wrong with one, the one before it or the whole log takes its place.
+//! A checkpoint is never damage: whatever is wrong with one, the one before it or the whole log takes its place. Only
+//! one of this log that the log contradicts is: the log has lost frames then. One of another cluster says nothing about
+//! this log. One of another node of the same cluster may be used: at a frame of the same index and term, every node has
+//! the same state.
 
 use std::io;
 
@@ -55,8 +58,17 @@ pub struct Torn {
     pub bytes: u64,
 }
 
-/// Reads the image of a checkpoint, or says why it cannot: what is in it is not this crate's.
-pub type Accept<'a> = dyn FnMut(&Checkpoint) -> io::Result<()> + 'a;
+/// Reads the image of a checkpoint, or says why it cannot be used: what is in it is not this crate's.
+pub type Accept<'a> = dyn FnMut(&Checkpoint) -> Result<(), Unusable> + 'a;
+
+/// Why the image of a checkpoint is not used.
+#[derive(Debug)]
+pub enum Unusable {
+    /// It cannot be decoded.
+    Unreadable(io::Error),
+    /// It belongs to another cluster, as described.
+    Foreign(String),
+}
 
 pub(crate) fn recover(
     disk: &dyn Disk,
@@ -311,29 +323,41 @@ impl Start<'_> {
                     continue;
                 }
             };
-            let (index, term) = (saved.checkpoint.index, saved.checkpoint.term);
-            if self.log.last().is_none_or(|(last, _)| index > last) {
-                let found = format!("it is of frame {index}, and the log ends before it");
-                return Err(Damage::new("checkpoint", 0, found).of_frame(index).into());
-            }
-            if self.log.term_at(index).is_some_and(|there| there != term) {
-                let found = format!("it is of frame {index} in term {term}, and the log has another term there");
-                return Err(Damage::new("checkpoint", 0, found).of_frame(index).into());
-            }
-            if !self.covers(&saved) {
+            let index = saved.checkpoint.index;
+            let contradiction = self.contradiction(&saved.checkpoint);
+            if contradiction.is_none() && !self.covers(&saved) {
                 tracing::warn!(
                     %index,
                     "a checkpoint lacks what became of frames before it: more of the log is replayed"
                 );
                 continue;
             }
-            match accept(&saved.checkpoint) {
-                Ok(()) => return Ok((Some(saved), exists)),
-                Err(why) => tracing::warn!(%index, %why, "a checkpoint cannot be read; replaying the log instead"),
+            match (accept(&saved.checkpoint), contradiction) {
+                (Err(Unusable::Foreign(why)), _) => {
+                    tracing::warn!(file, %index, why, "a checkpoint is of another cluster; replaying the log instead");
+                }
+                (_, Some(damage)) => return Err(damage.into()),
+                (Ok(()), None) => return Ok((Some(saved), exists)),
+                (Err(Unusable::Unreadable(why)), None) => {
+                    tracing::warn!(%index, %why, "a checkpoint cannot be read; replaying the log instead");
+                }
             }
         }
         self.check_replay()?;
         Ok((None, exists))
+    }
+
+    /// Returns how the log contradicts a checkpoint of it, if it does.
+    fn contradiction(&self, checkpoint: &Checkpoint) -> Option<Damage> {
+        let Checkpoint { index, term, .. } = *checkpoint;
+        let found = if self.log.last().is_none_or(|(last, _)| index > last) {
+            format!("it is of frame {index}, and the log ends before it")
+        } else if self.log.term_at(index).is_some_and(|there| there != term) {
+            format!("it is of frame {index} in term {term}, and the log has another term there")
+        } else {
+            return None;
+        };
+        Some(Damage::new("checkpoint", 0, found).of_frame(index))
     }
 
     /// Without a checkpoint everything is applied again, so the log must have everything.

@@ -12,6 +12,7 @@ use evener_core::id::{ClusterId, Incarnation, LogIndex, NodeId, Term};
 use evener_store::{
     Checkpoint, Identity, Journal, OpenError, Recovered, Settings,
     disk::{Disk, FaultyDisk, Image, Op},
+    recovery::Unusable,
 };
 
 const SMALL: Settings = Settings { chunk_bytes: 4096, recent_bytes_max: 0 };
@@ -190,7 +191,7 @@ fn p8_a_checkpoint_whose_image_cannot_be_read_is_passed_over() {
         let pump = Pump::default();
         let disk = FaultyDisk::new(directory(), pump.scheduler());
         let mut accept = |checkpoint: &Checkpoint| match refused.contains(&checkpoint.index.0) {
-            true => Err(io::Error::other("its image has another form")),
+            true => Err(Unusable::Unreadable(io::Error::other("its image has another form"))),
             false => Ok(()),
         };
         let (journal, recovered) = Journal::open_with(Arc::new(disk.clone()), SMALL, &mut accept).unwrap();
@@ -209,6 +210,49 @@ fn p8_a_checkpoint_whose_image_cannot_be_read_is_passed_over() {
     }
 }
 
+/// Whether it is within the log, in another term or beyond the end: it says nothing about this log.
+#[test]
+fn p8_a_checkpoint_of_another_cluster_is_passed_over_and_one_beyond_the_log_is_damage() {
+    for (index, term, of_this_log) in [(60, 1, true), (60, 2, false), (FRAMES + 9, 1, false)] {
+        let pump = Pump::default();
+        let disk = FaultyDisk::new(Image::default(), pump.scheduler());
+        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
+        let frames = (0..=index).map(|at| frame_of(at, if at == index { term } else { 1 }));
+        journal.append(frames.collect(), Box::new(Result::unwrap)).unwrap();
+        pump.run();
+        journal.applied((0..=index).map(verdict).collect());
+        pump.run();
+        let image = Bytes::from_static(b"theirs");
+        let theirs = Checkpoint { term: Term(term), image, ..checkpoint(index) };
+        journal.save_checkpoint(theirs, Box::new(Result::unwrap));
+        pump.run();
+        let theirs =
+            Bytes::from(disk.read("checkpoint", 0, disk.len("checkpoint").unwrap().unwrap() as usize).unwrap());
+
+        let mut image = directory();
+        image.perform(Op::Truncate { file: "checkpoint".into(), len: 0 }).unwrap();
+        image.perform(Op::Write { file: "checkpoint".into(), offset: 0, bytes: theirs }).unwrap();
+        let open = |accept: &mut dyn FnMut(&Checkpoint) -> Result<(), Unusable>| {
+            let disk = FaultyDisk::new(image.clone(), Pump::default().scheduler());
+            Journal::open_with(Arc::new(disk), SMALL, accept)
+        };
+        let (journal, recovered) = open(&mut |checkpoint| match &checkpoint.image[..] {
+            b"theirs" => Err(Unusable::Foreign("it is of cluster b".into())),
+            _ => Ok(()),
+        })
+        .unwrap();
+        assert_eq!(recovered.checkpoint, Some(checkpoint(20)), "the one before it is ours");
+        assert_eq!(journal.last(), Some((LogIndex(FRAMES - 1), Term(1))));
+        for unreadable in [false, true] {
+            let opened = open(&mut |_| match unreadable {
+                true => Err(Unusable::Unreadable(io::Error::other("its image has another form"))),
+                false => Ok(()),
+            });
+            assert_eq!(opened.is_ok(), of_this_log, "frame {index} in term {term}: the log has lost it");
+        }
+    }
+}
+
 #[test]
 fn p8_a_log_that_lacks_its_beginning_is_not_opened_without_a_checkpoint() {
     let pump = Pump::default();
@@ -223,7 +267,7 @@ fn p8_a_log_that_lacks_its_beginning_is_not_opened_without_a_checkpoint() {
     let (.., recovered) = open(disk.image()).unwrap();
     assert_eq!(recovered.checkpoint, Some(checkpoint(20)));
     let before = disk.image().files();
-    let refuse = &mut |_: &Checkpoint| Err(io::Error::other("its image has another form"));
+    let refuse = &mut |_: &Checkpoint| Err(Unusable::Unreadable(io::Error::other("its image has another form")));
     let error = Journal::open_with(Arc::new(disk.clone()), SMALL, refuse).err().unwrap();
     assert!(matches!(error, OpenError::Damaged(_)));
     let said = error.to_string();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use evener_core::id::ClusterId;
 use evener_store::disk::{Image, MemoryDisk};
 use openraft::{
     StorageError,
@@ -17,7 +18,9 @@ struct Builder;
 
 impl StoreBuilder<Types, Log, Machine> for Builder {
     async fn build(&self) -> Result<((), Log, Machine), StorageError<Types>> {
-        let opened = Ledger::open(Arc::new(disk()), Default::default(), Checkpoint::default(), check_membership);
+        let cluster = ClusterId::default();
+        let opened =
+            Ledger::open(Arc::new(disk()), Default::default(), Checkpoint::default(), cluster, check_membership);
         let (ledger, journal, _) = opened.unwrap();
         Ok(((), Log::new(journal), Machine::new(ledger.without_log())))
     }

@@ -58,3 +58,43 @@ async fn a_checkpoint_whose_image_cannot_be_decoded_is_replayed_over() {
     world.settle().await;
     assert_eq!(world.append(2, 300).await.unwrap(), Position(93));
 }
+
+/// Of a shorter log and of a longer one: the first would be taken for this log's, the second for frames that are lost.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_of_another_cluster_is_replayed_over() {
+    for events in [45, 150] {
+        let mut other = World::new(43);
+        let config = other.config(1);
+        let cluster = Some(ClusterId(Uuid::from_u128(7)));
+        other.start(Config { bootstrap: true, cluster, ..config }).await.unwrap();
+        other.settle().await;
+        for id in 0..events {
+            other.append(1, 1000 + id).await.unwrap();
+        }
+        other.kill(1).await;
+        let theirs = other.disks[&1].image();
+
+        let mut world = World::founded(44, 1).await;
+        for id in 0..60 {
+            world.append(1, id).await.unwrap();
+        }
+        world.kill(1).await;
+        let mut disk = world.disks[&1].image();
+        assert!(theirs.len("checkpoint").is_some());
+        for name in FILES {
+            let _ = disk.perform(Op::Remove { file: name.into() });
+            let Some(len) = theirs.len(name) else { continue };
+            let bytes = theirs.read(name, 0, len as usize).unwrap().into();
+            disk.perform(Op::Create { file: name.into(), preallocate: 0 }).unwrap();
+            disk.perform(Op::Write { file: name.into(), offset: 0, bytes }).unwrap();
+            disk.perform(Op::SyncData { file: name.into() }).unwrap();
+        }
+        disk.perform(Op::SyncDir { dir: String::new() }).unwrap();
+        world.disks.insert(1, disk_of(disk));
+        world.revive(1).await;
+        world.settle().await;
+        assert_eq!(world.append(1, 1).await.unwrap(), Position(1), "what was stored is known again");
+        assert_eq!(world.append(1, 100).await.unwrap(), Position(60), "and nothing else is");
+        assert_eq!(world.nodes[&1].state().cluster, world.nodes[&1].id());
+    }
+}
