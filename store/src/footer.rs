@@ -31,6 +31,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     chunk::CHUNK_HEADER_BYTES,
+    disk::SECTOR_BYTES,
     frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
     varint,
     verdict::{ACCEPTED_MAX, Verdict, decode_accepted, encode_accepted},
@@ -145,6 +146,20 @@ pub(crate) fn length(trailer: &[u8]) -> Option<usize> {
     let trailer: &[u8; TRAILER_BYTES] = trailer.try_into().ok()?;
     let length = u32::from_le_bytes(trailer[..4].try_into().expect("four bytes")) as usize;
     (&trailer[4..] == SEAL && length >= FOOTER_BYTES_MIN).then_some(length)
+}
+
+/// Returns whether what stands at `offset` was written to its end, though it may be bad. A crash leaves each sector
+/// written or not, and the unwritten ones are zeros, as a whole footer has no sector of.
+pub(crate) fn is_written_whole(offset: u64, bytes: &[u8]) -> bool {
+    if bytes.len() < FOOTER_BYTES_MIN {
+        return false;
+    }
+    let says = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
+    let is_as_long_as_it_says = [says(8), says(bytes.len() - TRAILER_BYTES)].contains(&bytes.len());
+    let before = (offset % SECTOR_BYTES as u64) as usize;
+    let (first, rest) = bytes.split_at(bytes.len().min(SECTOR_BYTES - before));
+    let mut sectors = [first].into_iter().chain(rest.chunks(SECTOR_BYTES));
+    is_as_long_as_it_says && sectors.all(|sector| sector.iter().any(|byte| *byte != 0))
 }
 
 /// Reads the footer that stands at `offset` of the chunk that begins with frame `first`.

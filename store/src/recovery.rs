@@ -1,8 +1,10 @@
-//! What a start makes of a data directory. Three things can be found at the log's end:
+//! What a start makes of a data directory. Four things can be found:
 //!
 //! - Nothing after the last frame: the node was stopped, or the crash tore nothing.
 //! - Rubbish beyond the watermark, at most a group long, in the last chunk: a write that a crash tore. Nobody was
 //!   told that it is there. It is cut, with a log line.
+//! - Behind the frames of a full chunk, a footer of which sectors are missing: a crash came while it was written. It is
+//!   made again from the frames.
 //! - Anything else is damage: bytes that were synced are not what they were. Nothing is changed and the directory is
 //!   not opened, for a node that forgot what it has acknowledged must not vote.
 //!
@@ -209,10 +211,8 @@ impl Start<'_> {
         let footer = match footer::decode(first, end, &bytes) {
             Ok(footer) if is_full(end, self.chunk_bytes) => footer,
             Ok(_) => return Ok(false),
-            Err(found) => {
-                tracing::warn!(file, found, "the footer of a chunk is bad: it is made again from the frames");
-                return Ok(false);
-            }
+            // The frames tell where it should stand, and whether it was written whole.
+            Err(_) => return Ok(false),
         };
         let chunk = Chunk { first, ends: footer.ends, phase: Phase::Sealed { hash: footer.hash, bytes: len } };
         self.log.restore(chunk, &footer.terms);
@@ -245,7 +245,23 @@ impl Start<'_> {
             let end = scan.last_written().map_err(doing())?.map_or(place.offset, |last| last + 1);
             return self.tear(place, index, end, is_last, damage);
         }
-        Ok(())
+        self.bad_footer(first, scan.place.offset, len)
+    }
+
+    /// Judges what follows the frames of a full chunk that has no good footer. A crash while it was written leaves
+    /// whole sectors unwritten, and it is made again from the frames; one that was written whole is damaged.
+    fn bad_footer(&self, first: LogIndex, end: u64, len: u64) -> Result<(), OpenError> {
+        let file = chunk_file(first);
+        let bytes = self.disk.read(&file, end, len.saturating_sub(end) as usize);
+        let bytes = bytes.map_err(OpenError::io(format!("read the footer of {file} in {}", self.disk.name())))?;
+        match footer::decode(first, end, &bytes) {
+            Err(found) if footer::is_written_whole(end, &bytes) => Err(Damage::new(file, end, found).into()),
+            Err(found) if !bytes.is_empty() => {
+                tracing::warn!(file, found, "the footer of a chunk was torn: it is made again from the frames");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The log ends at `place`, and bytes go on up to `end`: torn, or damaged.

@@ -11,7 +11,7 @@ use common::{Pump, frame_of, frames, verdict};
 use evener_core::id::{ClusterId, Incarnation, LogIndex, NodeId, Term};
 use evener_store::{
     Checkpoint, Identity, Journal, OpenError, Recovered, Settings,
-    disk::{Disk, FaultyDisk, Image, Op},
+    disk::{Disk, FaultyDisk, Image, Op, SECTOR_BYTES},
     recovery::Unusable,
 };
 
@@ -118,6 +118,37 @@ fn p8_a_flipped_bit_anywhere_is_found_or_harmless() {
         }
     }
     assert!(said > 10_000 && served > 1000, "{said} found, {served} harmless");
+}
+
+/// A crash leaves each sector of what was not synced written or not.
+#[test]
+fn p8_a_flipped_bit_of_a_footer_is_damage_and_a_footer_that_lacks_sectors_is_made_again() {
+    let whole = directory();
+    for (file, bytes) in whole.files() {
+        let Some(footer) = bytes.windows(8).rposition(|magic| magic == b"EVNRFOOT") else { continue };
+        for bit in footer * 8..bytes.len() * 8 {
+            let mut image = whole.clone();
+            image.flip(&file, (bit / 8) as u64, (bit % 8) as u8);
+            let disk = FaultyDisk::new(image.clone(), Pump::default().scheduler());
+            let error = Journal::open(Arc::new(disk.clone()), SMALL).err();
+            let Some(OpenError::Damaged(damage)) = error else { panic!("bit {bit} of {file}: {error:?}") };
+            assert_eq!((&damage.file, damage.offset), (&file, footer as u64), "bit {bit}: {damage}");
+            assert_eq!(disk.image().files(), image.files(), "nothing is changed");
+        }
+        let sectors = footer / SECTOR_BYTES..=(bytes.len() - 1) / SECTOR_BYTES;
+        for lost in 1..1_u32 << sectors.clone().count() {
+            let mut image = whole.clone();
+            for (nth, sector) in sectors.clone().enumerate().filter(|(nth, _)| lost >> nth & 1 == 1) {
+                let from = footer.max(sector * SECTOR_BYTES);
+                let zeros = vec![0; bytes.len().min((sector + 1) * SECTOR_BYTES) - from];
+                let op = Op::Write { file: file.clone(), offset: from as u64, bytes: zeros.into() };
+                image.perform(op).unwrap_or_else(|error| panic!("sector {nth}: {error}"));
+            }
+            let (.., recovered) = open(image.clone()).unwrap();
+            assert_eq!(recovered.torn, None, "the log has all its frames");
+            assert_eq!(live(image, &file), Found::Served, "sectors {lost:b} of {file}");
+        }
+    }
 }
 
 #[test]
