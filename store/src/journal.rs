@@ -268,7 +268,12 @@ impl Journal {
 
     /// Tells what applying frames decided, one verdict a frame, in order. Chunks that are applied and synced are
     /// sealed, off the append path: the caller reads the chunk, the disk writes the footer.
+    ///
+    /// What a start applies again must come to what the footers say: else they, or the state, are not what they were.
     pub fn applied(&self, verdicts: Vec<Verdict>) {
+        if let Err(error) = self.check_replayed(&verdicts) {
+            return self.step(Input::Failed(error.to_string()));
+        }
         let due = {
             let mut writer = self.shared.writer.lock();
             if let Err(reason) = take_verdicts(&mut writer, verdicts) {
@@ -285,6 +290,28 @@ impl Journal {
             };
             self.step(input);
         }
+    }
+
+    /// Compares the verdicts of frames in sealed chunks, which come first, with those in the footers.
+    fn check_replayed(&self, verdicts: &[Verdict]) -> io::Result<()> {
+        let mut rest = verdicts;
+        while let Some(first) = rest.first() {
+            let (chunk, next, end, bytes) = {
+                let writer = self.shared.writer.lock();
+                let Some(chunk) = writer.log.chunk_of(first.index) else { return Ok(()) };
+                let Phase::Sealed { bytes, .. } = chunk.phase else { return Ok(()) };
+                (chunk.first, chunk.next(), chunk.end(), bytes)
+            };
+            let sealed = self.shared.sealed_verdicts(chunk, end, bytes)?;
+            let (here, later) = rest.split_at(rest.partition_point(|verdict| verdict.index < next));
+            let differs = |verdict: &&Verdict| sealed.get((verdict.index.0 - chunk.0) as usize) != Some(*verdict);
+            if let Some(verdict) = here.iter().find(differs) {
+                let found = "its footer says that applying the frame came to something else";
+                return Err(Damage::new(chunk_file(chunk), end, found).of_frame(verdict.index).into());
+            }
+            rest = later;
+        }
+        Ok(())
     }
 
     /// The next frame to be applied; none if the log has none to begin with.
@@ -351,7 +378,7 @@ impl Journal {
     }
 }
 
-/// Verdicts of frames that are sealed already (a start replays them) are not needed.
+/// Verdicts of frames that are sealed already (a start replays them) are in footers.
 fn take_verdicts(writer: &mut Writer, verdicts: Vec<Verdict>) -> Result<(), String> {
     for verdict in verdicts {
         let next = writer.applied_next.or_else(|| writer.log.base()).unwrap_or_default();

@@ -8,9 +8,9 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use common::{Pump, frame_of, frames, verdict};
-use evener_core::id::{ClusterId, Incarnation, LogIndex, NodeId, Term};
+use evener_core::id::{ClusterId, ContextId, Incarnation, LogIndex, NodeId, Term};
 use evener_store::{
-    Checkpoint, Identity, Journal, OpenError, Recovered, Settings,
+    Checkpoint, Identity, Journal, OpenError, Recovered, Settings, Verdict,
     disk::{Disk, FaultyDisk, Image, Op, SECTOR_BYTES},
     recovery::Unusable,
 };
@@ -281,6 +281,40 @@ fn p8_a_checkpoint_of_another_cluster_is_passed_over_and_one_beyond_the_log_is_d
             });
             assert_eq!(opened.is_ok(), of_this_log, "frame {index} in term {term}: the log has lost it");
         }
+    }
+}
+
+#[test]
+fn p8_a_replay_that_a_footer_contradicts_is_damage() {
+    let changes: [fn(&mut Verdict); 5] = [
+        |verdict| verdict.context = ContextId(1),
+        |verdict| verdict.first.0 += 1,
+        |verdict| verdict.accepted.push(9),
+        |verdict| verdict.events += 1,
+        |verdict| verdict.recorded.0 += 1,
+    ];
+    let mut refuse = |_: &Checkpoint| Err(Unusable::Unreadable(io::Error::other("its image has another form")));
+    for (index, change) in (0..40).flat_map(|index| changes.map(|change| (index, change))) {
+        let pump = Pump::default();
+        let disk = FaultyDisk::new(directory(), pump.scheduler());
+        let (journal, _) = Journal::open_with(Arc::new(disk), SMALL, &mut refuse).unwrap();
+        let sealed = journal.chunks().into_iter().filter(|chunk| chunk.hash.is_some());
+        assert!(sealed.map(|chunk| chunk.last).max() > Some(LogIndex(index)), "the frame is in a sealed chunk");
+        let replayed = |at| {
+            let mut verdict = verdict(at);
+            if at == index {
+                change(&mut verdict);
+            }
+            verdict
+        };
+        // In batches, as they are applied.
+        for from in (0..FRAMES).step_by(7) {
+            journal.applied((from..FRAMES.min(from + 7)).map(replayed).collect());
+        }
+        pump.run();
+        let said = journal.stopped().expect("it has stopped");
+        assert!(said.contains("damage in chunks/") && said.contains(&format!("(frame {index})")), "{said}");
+        assert!(said.contains("join again"), "it says what to do: {said}");
     }
 }
 
