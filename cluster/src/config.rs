@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use evener_core::{
-    command::Why,
+    command::RefusalReason,
     id::{ClusterId, FeatureLevel},
     limits::Limits,
 };
@@ -56,7 +56,7 @@ pub struct Config {
     /// How the log is kept.
     pub journal: evener_store::journal::Settings,
     /// Puts into words why the log refused something: reasons are values, and only who embeds this words them.
-    pub describe: fn(&Why) -> String,
+    pub describe: fn(&RefusalReason) -> String,
 }
 
 /// Raft's clocks.

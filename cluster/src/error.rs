@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evener_core::{append::Refusal, command::Why, id::NodeId};
+use evener_core::{append::Refusal, command::RefusalReason, id::NodeId};
 
 use crate::leadership::Lack;
 
@@ -43,7 +43,7 @@ pub struct Error {
     /// Why an append was refused, in detail.
     pub refusal: Option<Box<Refusal>>,
     /// Why another command was refused, in detail.
-    pub why: Option<Box<Why>>,
+    pub why: Option<Box<RefusalReason>>,
 }
 
 impl Error {
@@ -112,13 +112,13 @@ impl From<Refusal> for Error {
     }
 }
 
-impl From<Why> for Error {
-    fn from(why: Why) -> Self {
+impl From<RefusalReason> for Error {
+    fn from(why: RefusalReason) -> Self {
         let class = match &why {
-            Why::Fenced | Why::Outdated => Class::Refused,
-            Why::Unknown(_) | Why::Invalid(_) | Why::Unreadable(_) => Class::Invalid,
-            Why::Exists(_) => Class::Conflict,
-            Why::Limit(_) => Class::Overloaded,
+            RefusalReason::Fenced | RefusalReason::Outdated => Class::Refused,
+            RefusalReason::NotFound(_) | RefusalReason::Invalid(_) | RefusalReason::Unreadable(_) => Class::Invalid,
+            RefusalReason::Exists(_) => Class::Conflict,
+            RefusalReason::Limit(_) => Class::Overloaded,
         };
         let message = format!("the log refused the command: {why:?}");
         Self { why: Some(Box::new(why)), ..Self::new(class, message) }

@@ -59,7 +59,7 @@ pub fn member(state: &State, node: NodeId, incarnation: Incarnation) -> Result<(
         Some(member) if member.incarnation == incarnation => Ok(()),
         Some(member) => Err(Refused::emptied(node, member.incarnation, incarnation)),
         // A number that this node has seen given, and that is no member's: it was removed.
-        None if node <= state.given.node => Err(match state.removals.get(&node) {
+        None if node <= state.issued.node => Err(match state.removals.get(&node) {
             Some(removal) => Refused::removed(removal_notice(&removal.name, state.cluster, Some(removal))),
             None => Refused::stranger(node, state.cluster),
         }),

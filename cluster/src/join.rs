@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, time::Duration};
 
 use bytes::Bytes;
 use evener_core::{
-    command::{Admit, Command, Found, Outcome, Why},
+    command::{Admit, Command, Found, Outcome, RefusalReason},
     id::{ClusterId, Incarnation, NodeId},
 };
 use evener_store::{
@@ -288,7 +288,7 @@ pub async fn found(node: &Cluster) -> Result<(), StartError> {
     };
     match founded {
         // It was done before.
-        Ok(Outcome::Admitted(_) | Outcome::Not(Why::Exists(_))) => Ok(()),
+        Ok(Outcome::Admitted(_) | Outcome::Refused(RefusalReason::Exists(_))) => Ok(()),
         Ok(other) => Err(StartError::Failed(format!("failed to found the cluster: {other:?}"))),
         Err(error) => Err(StartError::Failed(format!("failed to found the cluster: {error}"))),
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use evener_core::{
-    command::{Command, Outcome, Why},
+    command::{Command, Outcome, RefusalReason},
     id::ClusterId,
 };
 use evener_store::codec::{self, decode_message, encode_message};
@@ -180,8 +180,13 @@ async fn join(node: &Cluster, from: &PeerIdentity, join: Join) -> Joined {
             chunk_bytes: node.identity.chunk_bytes,
             members: node.ledger.view.state().members.values().cloned().collect(),
         },
-        Ok(Outcome::Not(why @ (Why::Exists(_) | Why::Invalid(_) | Why::Limit(_) | Why::Unknown(_)))) => {
-            let wrong = if matches!(why, Why::Exists(_)) { Wrong::Emptied } else { Wrong::Told };
+        Ok(Outcome::Refused(
+            why @ (RefusalReason::Exists(_)
+            | RefusalReason::Invalid(_)
+            | RefusalReason::Limit(_)
+            | RefusalReason::NotFound(_)),
+        )) => {
+            let wrong = if matches!(why, RefusalReason::Exists(_)) { Wrong::Emptied } else { Wrong::Told };
             Joined::No { wrong, why: (node.config.describe)(&why) }
         }
         Ok(other) => Joined::Later(format!("{other:?}")),

@@ -2,7 +2,7 @@
 //! time.
 
 use evener_core::{
-    command::{Begin, Command, Outcome, Why},
+    command::{Begin, Command, Outcome, RefusalReason},
     id::{LogIndex, NodeId, SessionId, Term},
 };
 use tokio::sync::watch;
@@ -64,10 +64,10 @@ async fn begin(node: &Cluster, nth: u64) -> Lease {
             Ok(Outcome::Begun(session)) => return Lease { session, sent, boot },
             // The log has judged it, and will not judge otherwise; but the first node may ask before its cluster is
             // founded.
-            Ok(Outcome::Not(Why::Unknown(_))) if node.me() != NodeId(1) || node.is_founded() => {
+            Ok(Outcome::Refused(RefusalReason::NotFound(_))) if node.me() != NodeId(1) || node.is_founded() => {
                 node.on_removed(node.removal_notice());
             }
-            Ok(Outcome::Not(why)) if node.me() != NodeId(1) || node.is_founded() => {
+            Ok(Outcome::Refused(why)) if node.me() != NodeId(1) || node.is_founded() => {
                 let why = (node.config.describe)(&why);
                 node.fail(format!("the cluster gives it no session: {why}"));
             }
@@ -162,5 +162,5 @@ async fn news(applied: &mut watch::Receiver<Applied>, seen: LogIndex) -> LogInde
 fn lives(node: &Cluster, session: SessionId) -> bool {
     let state = node.ledger.view.state();
     // One that began may not be applied here yet.
-    state.given.session < session || state.sessions.get(&node.me()).is_some_and(|live| live.session == session)
+    state.issued.session < session || state.sessions.get(&node.me()).is_some_and(|live| live.session == session)
 }

@@ -15,7 +15,7 @@ use crate::{
     criteria::{Criteria, Criterion},
     event::Event,
     id::{ContextId, Position, Revision},
-    limits::{LimitName, Limits, Measured, Passed},
+    limits::{LimitExceeded, LimitName, Limits, Measured},
     tail::Tail,
 };
 
@@ -73,7 +73,7 @@ pub enum Expected {
     /// Any revision.
     Any,
     /// The stream has no event yet.
-    Nowhere,
+    NoStream,
     /// The last event has this revision.
     At(Revision),
 }
@@ -136,7 +136,7 @@ pub enum Refusal {
     /// The check is older than the tail that `apply` keeps: the append must be checked again.
     Retry,
     /// A limit is exceeded.
-    Limit(Passed),
+    Limit(LimitExceeded),
     /// The append has two events with this id.
     SameIdTwice(Uuid),
     /// The event with this id has no type.
@@ -265,7 +265,7 @@ impl Expected {
     pub fn admits(self, actual: Option<Revision>) -> bool {
         match self {
             Self::Any => true,
-            Self::Nowhere => actual.is_none(),
+            Self::NoStream => actual.is_none(),
             Self::At(revision) => actual == Some(revision),
         }
     }
@@ -275,7 +275,7 @@ impl Expected {
     pub fn may_become(self, now: Option<Revision>) -> bool {
         match self {
             Self::Any => true,
-            Self::Nowhere => now.is_none(),
+            Self::NoStream => now.is_none(),
             Self::At(revision) => now <= Some(revision),
         }
     }
@@ -327,24 +327,24 @@ fn repetition(
     Err(Refusal::Duplicate { stored: with(true), other: with(false) })
 }
 
-impl From<Passed> for Refusal {
-    fn from(passed: Passed) -> Self {
-        Self::Limit(passed)
+impl From<LimitExceeded> for Refusal {
+    fn from(exceeded: LimitExceeded) -> Self {
+        Self::Limit(exceeded)
     }
 }
 
 /// Checks that a request keeps the limits and is consistent in itself.
 fn within(limits: &Limits, request: &Request) -> Result<(), Refusal> {
     let Request { conditions, expect, events, .. } = request;
-    Passed::check(LimitName::AppendEvents, limits.append_events_max, events.len(), || Measured::AppendEvents)?;
-    Passed::check(LimitName::Conditions, limits.conditions_max, conditions.len(), || Measured::Conditions)?;
-    Passed::check(LimitName::Conditions, limits.conditions_max, expect.len(), || Measured::Expectations)?;
+    LimitExceeded::check(LimitName::AppendEvents, limits.append_events_max, events.len(), || Measured::AppendEvents)?;
+    LimitExceeded::check(LimitName::Conditions, limits.conditions_max, conditions.len(), || Measured::Conditions)?;
+    LimitExceeded::check(LimitName::Conditions, limits.conditions_max, expect.len(), || Measured::Expectations)?;
     Criteria::together_within(conditions.iter().map(|condition| &condition.criteria), Measured::AppendCriteria)?;
     for condition in conditions {
         condition.criteria.within(limits)?;
     }
     for Expect { stream, .. } in expect {
-        Passed::check(LimitName::NameBytes, limits.name_bytes_max, stream.len(), || Measured::Stream)?;
+        LimitExceeded::check(LimitName::NameBytes, limits.name_bytes_max, stream.len(), || Measured::Stream)?;
     }
     let mut ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
     ids.sort_unstable();
@@ -358,5 +358,5 @@ fn within(limits: &Limits, request: &Request) -> Result<(), Refusal> {
         }
     }
     let size = events.iter().map(Event::size).sum();
-    Ok(Passed::check(LimitName::AppendBytes, limits.append_bytes_max, size, || Measured::AppendBytes)?)
+    Ok(LimitExceeded::check(LimitName::AppendBytes, limits.append_bytes_max, size, || Measured::AppendBytes)?)
 }

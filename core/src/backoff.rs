@@ -26,21 +26,21 @@ impl Backoff {
     /// Returns the wait after the `attempt`-th failure in a row, counting from 1. `draw`, in 1/65536, shortens it by up
     /// to a tenth, so that work that failed at the same time is not retried at the same time.
     #[must_use]
-    pub fn wait(self, attempt: u32, draw: u16) -> Duration {
+    pub fn wait(self, attempt: u32, random: u16) -> Duration {
         debug_assert!(attempt > 0, "there is no wait before the first attempt");
-        self.drawn(u64::from(self.first_ms) << attempt.saturating_sub(1).min(32), draw)
+        self.drawn(u64::from(self.first_ms) << attempt.saturating_sub(1).min(32), random)
     }
 
     /// Returns the wait after one of this length, if attempts are not counted.
     #[must_use]
-    pub fn after(self, wait: Duration, draw: u16) -> Duration {
+    pub fn after(self, wait: Duration, random: u16) -> Duration {
         let before = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.drawn(before.saturating_mul(2).max(u64::from(self.first_ms)), draw)
+        self.drawn(before.saturating_mul(2).max(u64::from(self.first_ms)), random)
     }
 
-    fn drawn(self, whole_ms: u64, draw: u16) -> Duration {
+    fn drawn(self, whole_ms: u64, random: u16) -> Duration {
         let whole = whole_ms.min(u64::from(self.max_ms));
-        Duration::from_millis(whole - (whole * u64::from(draw) / 10) / 65_536)
+        Duration::from_millis(whole - (whole * u64::from(random) / 10) / 65_536)
     }
 }
 
@@ -57,9 +57,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn dice_take_at_most_a_tenth(attempt in 1_u32.., draw: u16, first_ms: u32, max_ms: u32) {
+        fn dice_take_at_most_a_tenth(attempt in 1_u32.., random: u16, first_ms: u32, max_ms: u32) {
             let backoff = Backoff { first_ms, max_ms, attempts: 10 };
-            let (whole, wait) = (backoff.wait(attempt, 0), backoff.wait(attempt, draw));
+            let (whole, wait) = (backoff.wait(attempt, 0), backoff.wait(attempt, random));
             prop_assert!(whole <= Duration::from_millis(u64::from(max_ms)));
             prop_assert!(wait <= whole && whole - wait <= whole / 10);
             prop_assert!(wait <= backoff.wait(attempt.saturating_add(1), 0), "a later wait is no shorter");

@@ -7,7 +7,7 @@
 //!   per processor   |segments of a node - its weighted share| < 1, among nodes that can run it and are not leaving
 //!   over all        the same for the totals: the remainders of the processors are distributed evenly
 //!   pins            take precedence over both, while the pinned node is active
-//!   bars            are kept, even if a segment has no owner until they end; then `why_unowned` says so
+//!   bars            are kept, even if a segment has no owner until they end; then `unowned_segments` says so
 //! ```
 
 use alloc::{
@@ -31,17 +31,17 @@ mod targets;
 mod tests;
 mod unowned;
 
-pub use unowned::{Unowned, Why, why_unowned};
+pub use unowned::{UnownedReason, UnownedSegment, unowned_segments};
 
 /// Everything from which a plan is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct View {
+pub struct BalanceView {
     /// The time, to which the ends of bars are compared.
     pub now: Timestamp,
     /// Nodes with a session.
     pub nodes: Vec<Candidate>,
     /// The processors whose segments are distributed.
-    pub processors: Vec<Table>,
+    pub processors: Vec<ProcessorClaims>,
 }
 
 /// A node that can be given segments.
@@ -57,7 +57,7 @@ pub struct Candidate {
 
 /// The claims of one processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
+pub struct ProcessorClaims {
     /// The processor.
     pub processor: ProcessorId,
     /// Nodes that can run it.
@@ -70,7 +70,7 @@ impl State {
     /// Returns the view from which a plan is made. `now` is the planner's own clock, since the log's clock does not
     /// move while nothing happens: a bar that has ended must not wait for the next entry.
     #[must_use]
-    pub fn balance_view(&self, now: Timestamp) -> View {
+    pub fn balance_view(&self, now: Timestamp) -> BalanceView {
         let candidate = |(node, session): (&NodeId, &Session)| Candidate {
             node: *node,
             weight: session.weight,
@@ -80,12 +80,12 @@ impl State {
             let able = self.sessions.iter().filter(|(_, session)| Self::capable(session, processor));
             able.map(|(node, _)| *node).collect()
         };
-        let table = |processor: &Processor| Table {
+        let table = |processor: &Processor| ProcessorClaims {
             processor: processor.id,
             capable: capable(processor),
             claims: processor.segments.iter().map(|(id, share)| (*id, share.claim.clone())).collect(),
         };
-        View {
+        BalanceView {
             now: now.max(self.recorded),
             nodes: self.sessions.iter().map(candidate).collect(),
             processors: self.processors.values().map(table).collect(),
@@ -93,7 +93,7 @@ impl State {
     }
 }
 
-impl View {
+impl BalanceView {
     /// Returns when the next bar ends, because a plan made then may differ; `None` if there are no bars.
     #[must_use]
     pub fn next_bar_end(&self) -> Option<Timestamp> {
@@ -104,7 +104,7 @@ impl View {
 
 /// Returns the moves that distribute all segments evenly, as few as possible.
 #[must_use]
-pub fn plan(view: &View) -> Vec<Move> {
+pub fn plan(view: &BalanceView) -> Vec<Move> {
     let nodes: Vec<Candidate> = {
         let mut nodes: Vec<_> = view.nodes.iter().filter(|c| !c.draining && c.weight > 0).copied().collect();
         nodes.sort_unstable_by_key(|candidate| candidate.node);
@@ -141,7 +141,7 @@ const ROUNDS_MAX: usize = 8;
 /// Returns the node that will own a claim once its present owner has done what it was asked to do.
 fn going(claim: &Claim) -> Option<NodeId> {
     match claim.motion {
-        Motion::Rest => claim.owner,
+        Motion::Stay => claim.owner,
         Motion::To(node) => Some(node),
         Motion::Release => None,
     }

@@ -22,9 +22,9 @@ use crate::{
     criteria::{Criteria, Criterion},
     hash::Hasher,
     id::{ComponentId, ContextId, NodeId, Position, ProcessorId, SegmentId},
-    limits::{EventPart, Limits, Measured, Passed, Unfit},
+    limits::{EventPart, InvalidLimits, LimitExceeded, Limits, Measured},
     processor::{Definition, Handler, OnError, Start},
-    reason::{Existing, Invalid, Reached, Thing, Why},
+    reason::{Existing, Invalid, LimitReached, NotFound, RefusalReason},
     sequence::Sequencing,
     state::Subject,
 };
@@ -123,14 +123,14 @@ impl Canonical for Outcome {
         match self {
             Self::Done => variant!(out, 1),
             Self::Appended(Appended { first, next, repeated }) => variant!(out, 2, first, next, repeated),
-            Self::Refused(refusal) => variant!(out, 3, refusal),
+            Self::AppendRefused(refusal) => variant!(out, 3, refusal),
             Self::Admitted(node) => variant!(out, 4, node),
             Self::Begun(session) => variant!(out, 5, session),
             Self::Advanced(stale) => {
                 number(out, 6);
                 list(out, stale.iter());
             }
-            Self::Not(why) => variant!(out, 7, why),
+            Self::Refused(reason) => variant!(out, 7, reason),
             Self::Changed(count) => variant!(out, 8, count),
         }
     }
@@ -138,8 +138,8 @@ impl Canonical for Outcome {
 
 impl Canonical for Stale {
     fn write(&self, out: &mut Vec<u8>) {
-        let Self { processor, segment, why } = self;
-        variant!(out, 1, processor, segment, why);
+        let Self { processor, segment, reason } = self;
+        variant!(out, 1, processor, segment, reason);
     }
 }
 
@@ -154,7 +154,7 @@ impl Canonical for Refusal {
                 list(out, other.iter());
             }
             Self::Retry => variant!(out, 4),
-            Self::Limit(passed) => variant!(out, 5, passed),
+            Self::Limit(exceeded) => variant!(out, 5, exceeded),
             Self::SameIdTwice(id) => variant!(out, 6, id),
             Self::NoType(id) => variant!(out, 7, id),
             Self::Ahead { condition, marker, head } => variant!(out, 8, condition, marker, head),
@@ -166,27 +166,27 @@ impl Canonical for Expected {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Any => variant!(out, 1),
-            Self::Nowhere => variant!(out, 2),
+            Self::NoStream => variant!(out, 2),
             Self::At(revision) => variant!(out, 3, revision),
         }
     }
 }
 
-impl Canonical for Why {
+impl Canonical for RefusalReason {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Fenced => variant!(out, 1),
             Self::Outdated => variant!(out, 2),
-            Self::Unknown(thing) => variant!(out, 3, thing),
+            Self::NotFound(not_found) => variant!(out, 3, not_found),
             Self::Exists(existing) => variant!(out, 4, existing),
-            Self::Limit(Reached { limit, max, sequence }) => variant!(out, 5, &limit.number(), max, sequence),
+            Self::Limit(LimitReached { limit, max, sequence }) => variant!(out, 5, &limit.number(), max, sequence),
             Self::Invalid(invalid) => variant!(out, 6, invalid),
             Self::Unreadable(kind) => variant!(out, 7, kind),
         }
     }
 }
 
-impl Canonical for Thing {
+impl Canonical for NotFound {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Context(context) => variant!(out, 1, context),
@@ -233,11 +233,11 @@ impl Canonical for Invalid {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::NotFounded => variant!(out, 1),
-            Self::Passed(passed) => variant!(out, 2, passed),
-            Self::Limits(Unfit::Range { limit, value, least, most }) => {
+            Self::LimitExceeded(exceeded) => variant!(out, 2, exceeded),
+            Self::Limits(InvalidLimits::Range { limit, value, least, most }) => {
                 variant!(out, 3, &limit.number(), value, least, most);
             }
-            Self::Limits(Unfit::EventOverAppend { event, append }) => variant!(out, 4, event, append),
+            Self::Limits(InvalidLimits::EventOverAppend { event, append }) => variant!(out, 4, event, append),
             Self::ProcessorName(name) => variant!(out, 5, name),
             Self::Segments { segments, max } => variant!(out, 6, segments, max),
             Self::Backoff => variant!(out, 7),
@@ -252,7 +252,7 @@ impl Canonical for Invalid {
     }
 }
 
-impl Canonical for Passed {
+impl Canonical for LimitExceeded {
     fn write(&self, out: &mut Vec<u8>) {
         let Self { limit, max, got, of } = self;
         variant!(out, 1, &limit.number(), max, got, of);

@@ -45,7 +45,7 @@ pub struct Claim {
 pub enum Motion {
     /// Keep it.
     #[default]
-    Rest,
+    Stay,
     /// Hand it over to this node.
     To(NodeId),
     /// Give it up.
@@ -88,7 +88,7 @@ impl Claim {
     pub fn give(&mut self, owner: Option<NodeId>, epoch: Epoch, at: LogIndex) {
         self.renew(epoch, at);
         self.owner = owner;
-        self.motion = Motion::Rest;
+        self.motion = Motion::Stay;
     }
 
     /// Keeps the owner, under a new epoch: everything begun under the previous one is void. The owner treats it as a

@@ -13,7 +13,7 @@ use crate::{
         ProcessorId, SegmentId, SessionId, Term,
     },
     letter::{Failure, SequenceKey},
-    limits::{Limits, Measured, Passed},
+    limits::{LimitExceeded, Limits, Measured},
     principal::Principal,
     processor::Definition,
     time::Timestamp,
@@ -21,7 +21,7 @@ use crate::{
 
 mod size;
 
-pub use crate::reason::Why;
+pub use crate::reason::RefusalReason;
 pub use size::{LETTER_BYTES_MAX, PROGRESS_HEAD_BYTES, TOKEN_BYTES_MAX, commands_of};
 
 /// One entry of the Raft log: the commands that were waiting when it was made. Each is judged separately.
@@ -79,7 +79,7 @@ impl Command {
     /// # Errors
     ///
     /// The limit that it exceeds.
-    pub fn may_be_proposed(&self) -> Result<(), Passed> {
+    pub fn may_be_proposed(&self) -> Result<(), LimitExceeded> {
         match self {
             Self::Append(append) => {
                 let criteria = append.conditions.iter().map(|condition| &condition.criteria);
@@ -97,7 +97,7 @@ impl Change {
     /// # Errors
     ///
     /// The limit that it exceeds.
-    pub fn may_be_proposed(&self) -> Result<(), Passed> {
+    pub fn may_be_proposed(&self) -> Result<(), LimitExceeded> {
         match self {
             Self::Create(definition) => Criteria::together_within([&definition.criteria], Measured::ProcessorCriteria),
             _ => Ok(()),
@@ -449,7 +449,7 @@ pub enum Outcome {
     /// The events are stored.
     Appended(Appended),
     /// The append was refused; nothing of it is stored.
-    Refused(Refusal),
+    AppendRefused(Refusal),
     /// The node is a member.
     Admitted(NodeId),
     /// The session has begun.
@@ -457,7 +457,7 @@ pub enum Outcome {
     /// The advance was judged; these parts of it were refused.
     Advanced(Vec<Stale>),
     /// Refused, for this reason.
-    Not(Why),
+    Refused(RefusalReason),
     /// A person's change was applied to this many things.
     Changed(u64),
 }
@@ -470,5 +470,5 @@ pub struct Stale {
     /// The segment; `None` for a loan, or for the whole item.
     pub segment: Option<SegmentId>,
     /// The reason.
-    pub why: Why,
+    pub reason: RefusalReason,
 }

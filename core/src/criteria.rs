@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::Event,
-    limits::{CONDITIONS_BYTES_MAX, LimitName, Limits, Measured, Passed},
+    limits::{CONDITIONS_BYTES_MAX, LimitExceeded, LimitName, Limits, Measured},
 };
 
 /// One item: an event matches if its type is one of `types` (or there are none) and it has all `tags`.
@@ -81,9 +81,9 @@ impl Criteria {
     /// # Errors
     ///
     /// The limit, if they exceed it.
-    pub fn together_within<'c>(all: impl IntoIterator<Item = &'c Self>, of: Measured) -> Result<(), Passed> {
+    pub fn together_within<'c>(all: impl IntoIterator<Item = &'c Self>, of: Measured) -> Result<(), LimitExceeded> {
         let bytes = all.into_iter().map(Self::bytes).sum();
-        Passed::check(LimitName::ConditionsBytes, CONDITIONS_BYTES_MAX, bytes, || of)
+        LimitExceeded::check(LimitName::ConditionsBytes, CONDITIONS_BYTES_MAX, bytes, || of)
     }
 
     /// Checks that they keep the limits.
@@ -91,18 +91,20 @@ impl Criteria {
     /// # Errors
     ///
     /// The first limit that they exceed.
-    pub fn within(&self, limits: &Limits) -> Result<(), Passed> {
+    pub fn within(&self, limits: &Limits) -> Result<(), LimitExceeded> {
         let Limits { conditions_max, criteria_types_max, event_tags_max, name_bytes_max, tag_bytes_max, .. } = *limits;
         let count = self.0.len();
-        Passed::check(LimitName::Conditions, conditions_max, count, || Measured::CriteriaItems)?;
+        LimitExceeded::check(LimitName::Conditions, conditions_max, count, || Measured::CriteriaItems)?;
         for Criterion { types, tags } in &self.0 {
-            Passed::check(LimitName::CriteriaTypes, criteria_types_max, types.len(), || Measured::CriteriaTypes)?;
-            Passed::check(LimitName::EventTags, event_tags_max, tags.len(), || Measured::CriteriaTags)?;
+            LimitExceeded::check(LimitName::CriteriaTypes, criteria_types_max, types.len(), || {
+                Measured::CriteriaTypes
+            })?;
+            LimitExceeded::check(LimitName::EventTags, event_tags_max, tags.len(), || Measured::CriteriaTags)?;
             for kind in types {
-                Passed::check(LimitName::NameBytes, name_bytes_max, kind.len(), || Measured::CriteriaType)?;
+                LimitExceeded::check(LimitName::NameBytes, name_bytes_max, kind.len(), || Measured::CriteriaType)?;
             }
             for tag in tags {
-                Passed::check(LimitName::TagBytes, tag_bytes_max, tag.len(), || Measured::CriteriaTag)?;
+                LimitExceeded::check(LimitName::TagBytes, tag_bytes_max, tag.len(), || Measured::CriteriaTag)?;
             }
         }
         Ok(())

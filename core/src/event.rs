@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     hash,
-    limits::{EventPart, LimitName, Limits, Measured, Passed},
+    limits::{EventPart, LimitExceeded, LimitName, Limits, Measured},
 };
 
 /// Bytes of a UUID as text with hyphens.
@@ -141,23 +141,23 @@ impl Event {
     /// # Errors
     ///
     /// The first limit that it exceeds.
-    pub fn within(&self, limits: &Limits, nth: usize) -> Result<(), Passed> {
+    pub fn within(&self, limits: &Limits, nth: usize) -> Result<(), LimitExceeded> {
         let at = u32::try_from(nth).unwrap_or(u32::MAX);
         let of = |part| move || Measured::Event(part, at);
         let Limits { event_bytes_max, event_tags_max, tag_bytes_max, name_bytes_max, .. } = *limits;
-        Passed::check(LimitName::EventBytes, event_bytes_max, self.size(), of(EventPart::Whole))?;
-        Passed::check(LimitName::EventTags, event_tags_max, self.tags.len(), of(EventPart::Tags))?;
+        LimitExceeded::check(LimitName::EventBytes, event_bytes_max, self.size(), of(EventPart::Whole))?;
+        LimitExceeded::check(LimitName::EventTags, event_tags_max, self.tags.len(), of(EventPart::Tags))?;
         for tag in &self.tags {
-            Passed::check(LimitName::TagBytes, tag_bytes_max, tag.len(), of(EventPart::Tag))?;
+            LimitExceeded::check(LimitName::TagBytes, tag_bytes_max, tag.len(), of(EventPart::Tag))?;
         }
         for (part, text) in self.names() {
-            Passed::check(LimitName::NameBytes, name_bytes_max, text.map_or(0, String::len), of(part))?;
+            LimitExceeded::check(LimitName::NameBytes, name_bytes_max, text.map_or(0, String::len), of(part))?;
         }
         let (count_max, bytes_max) = (limits.event_extensions_max, limits.extension_bytes_max);
-        Passed::check(LimitName::EventExtensions, count_max, self.extensions.len(), of(EventPart::Extensions))?;
+        LimitExceeded::check(LimitName::EventExtensions, count_max, self.extensions.len(), of(EventPart::Extensions))?;
         for (name, value) in &self.extensions {
-            Passed::check(LimitName::NameBytes, name_bytes_max, name.len(), of(EventPart::ExtensionName))?;
-            Passed::check(LimitName::ExtensionBytes, bytes_max, value.len(), || {
+            LimitExceeded::check(LimitName::NameBytes, name_bytes_max, name.len(), of(EventPart::ExtensionName))?;
+            LimitExceeded::check(LimitName::ExtensionBytes, bytes_max, value.len(), || {
                 Measured::ExtensionValue(name.clone(), at)
             })?;
         }

@@ -40,7 +40,7 @@ pub struct Failure {
     /// The wait before the next attempt, jitter included.
     pub wait_ms: u32,
     /// The random draw for the jitter, in 1/65536, kept so that the schedule can be explained.
-    pub draw: u16,
+    pub random: u16,
     /// No further attempt is made automatically: this was the last one, or the handler returned *set aside*.
     pub last: bool,
 }
@@ -55,11 +55,11 @@ impl Failure {
 
 /// What a sequence waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Waiting {
+pub enum WaitsFor {
     /// Its first letter is tried again on its schedule.
-    ForItsTime,
+    NextTry,
     /// It is *dead*: only a person can retry, skip or drop it.
-    ForAPerson,
+    Operator,
 }
 
 /// One try of a sequence, lent to another node. The claim does not move.
@@ -86,9 +86,9 @@ pub struct SetAside {
     /// The wait from `recorded` to the next attempt.
     pub wait_ms: u32,
     /// The random draw for the jitter of that wait.
-    pub draw: u16,
+    pub random: u16,
     /// What it waits for.
-    pub waiting: Waiting,
+    pub waits_for: WaitsFor,
     /// The loan of its next try, from the fourth attempt on.
     pub loan: Option<Loan>,
     /// Grows whenever the schedule is changed by anything but an attempt. The result of a try that began under an
@@ -100,7 +100,7 @@ impl SetAside {
     /// Returns when the next attempt is due, on the log's clock; `None` if it waits for a person.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
-        (self.waiting == Waiting::ForItsTime)
+        (self.waits_for == WaitsFor::NextTry)
             .then(|| self.recorded.after(Duration::from_millis(u64::from(self.wait_ms))))
     }
 
@@ -113,7 +113,7 @@ impl SetAside {
 
 /// Returns at most `max` bytes of a text, cut at a character's end.
 #[must_use]
-pub fn cut(text: &str, max: u32) -> String {
+pub fn truncate(text: &str, max: u32) -> String {
     let mut end = text.len().min(max as usize);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -21,7 +21,7 @@ macro_rules! limits {
 
             /// The values of limits that a stored set of limits does not name, because they were added after the set
             /// was stored. These values never change, even if a default does.
-            pub const WITHOUT: Self = Self { $($name: $default),* };
+            pub const IF_NOT_STORED: Self = Self { $($name: $default),* };
 
             /// Sets the limit of this number. Returns whether there is one.
             pub fn set(&mut self, number: u16, value: u32) -> bool {
@@ -141,14 +141,14 @@ impl Limits {
     /// # Errors
     ///
     /// The limit with which it cannot, and the allowed values.
-    pub fn check(&self) -> Result<(), Unfit> {
+    pub fn check(&self) -> Result<(), InvalidLimits> {
         if let Some((limit, value, least, most)) =
             self.rows().find(|(_, value, least, most)| !(least..=most).contains(&value))
         {
-            return Err(Unfit::Range { limit, value, least, most });
+            return Err(InvalidLimits::Range { limit, value, least, most });
         }
         if self.event_bytes_max > self.append_bytes_max {
-            return Err(Unfit::EventOverAppend { event: self.event_bytes_max, append: self.append_bytes_max });
+            return Err(InvalidLimits::EventOverAppend { event: self.event_bytes_max, append: self.append_bytes_max });
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Limits {
 
 /// Why no cluster can work with some limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Unfit {
+pub enum InvalidLimits {
     /// One of them is out of its bounds.
     Range {
         /// The limit.
@@ -179,7 +179,7 @@ pub enum Unfit {
 
 /// A limit that is exceeded, and by what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Passed {
+pub struct LimitExceeded {
     /// The limit.
     pub limit: LimitName,
     /// Its value.
@@ -190,7 +190,7 @@ pub struct Passed {
     pub of: Measured,
 }
 
-impl Passed {
+impl LimitExceeded {
     /// Checks that there are no more than `max` of something.
     ///
     /// # Errors
@@ -291,7 +291,7 @@ mod tests {
     fn p10_a_cluster_can_live_with_what_it_starts_with() {
         assert_eq!(Limits::DEFAULT.check(), Ok(()));
         let more = Limits { append_bytes_max: 2_000, ..Limits::DEFAULT };
-        assert!(matches!(more.check(), Err(Unfit::EventOverAppend { append: 2_000, .. })));
+        assert!(matches!(more.check(), Err(InvalidLimits::EventOverAppend { append: 2_000, .. })));
     }
 
     proptest! {
@@ -303,7 +303,7 @@ mod tests {
             let value = if beyond { most.saturating_add(by) } else { least.saturating_sub(by) };
             let limits = with(which, value);
             let in_bounds = (least..=most).contains(&value);
-            let named = |why| matches!(why, Unfit::Range { limit, .. } if limit == name);
+            let named = |why| matches!(why, InvalidLimits::Range { limit, .. } if limit == name);
             let refused = limits.check().is_err_and(named);
             prop_assert!(in_bounds || refused);
         }

@@ -59,7 +59,7 @@ impl NaiveHistory {
             let actual = self.stream_head(request.context, &wanted.stream);
             let holds = match wanted.at {
                 Expected::Any => true,
-                Expected::Nowhere => actual.is_none(),
+                Expected::NoStream => actual.is_none(),
                 Expected::At(revision) => actual == Some(revision),
             };
             if !holds {

@@ -134,7 +134,7 @@ pub struct Stall {
 
 /// The use of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fullness {
+pub struct LimitUsage {
     /// The amount in use.
     pub used: u64,
     /// The limit.
@@ -143,7 +143,7 @@ pub struct Fullness {
 
 /// Whether the use of a limit needs attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum UsageLevel {
     /// There is room.
     #[default]
     Room,
@@ -153,28 +153,28 @@ pub enum Level {
     Full,
 }
 
-impl Fullness {
+impl LimitUsage {
     /// Returns whether the limit is near, or reached.
     #[must_use]
-    pub const fn level(self) -> Level {
+    pub const fn level(self) -> UsageLevel {
         match self {
-            Self { used, max } if used >= max => Level::Full,
-            Self { used, max } if used * 5 >= max * 4 => Level::Near,
-            _ => Level::Room,
+            Self { used, max } if used >= max => UsageLevel::Full,
+            Self { used, max } if used * 5 >= max * 4 => UsageLevel::Near,
+            _ => UsageLevel::Room,
         }
     }
 }
 
 /// Why a new processor cannot have a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum InvalidDefinition {
     /// Its name is not valid.
     Name(name::Error),
     /// Its command has a NUL in it, and arguments of programs end at one.
     Nul,
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for InvalidDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(error) => write!(f, "the name of a processor {error}"),
@@ -185,7 +185,7 @@ impl fmt::Display for Unfit {
     }
 }
 
-impl core::error::Error for Unfit {}
+impl core::error::Error for InvalidDefinition {}
 
 impl Definition {
     /// Checks that a new processor can have this definition. Existing processors, which were created under earlier
@@ -194,10 +194,10 @@ impl Definition {
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn check_new(&self) -> Result<(), Unfit> {
-        name::check(&self.name).map_err(Unfit::Name)?;
+    pub fn check_new(&self) -> Result<(), InvalidDefinition> {
+        name::check(&self.name).map_err(InvalidDefinition::Name)?;
         match &self.handler {
-            Handler::Exec(command) if command.contains('\0') => Err(Unfit::Nul),
+            Handler::Exec(command) if command.contains('\0') => Err(InvalidDefinition::Nul),
             _ => Ok(()),
         }
     }
@@ -234,16 +234,16 @@ impl Processor {
     /// Returns the sequences that wait for a person.
     #[must_use]
     pub fn dead(&self) -> usize {
-        let dead = crate::letter::Waiting::ForAPerson;
-        self.set_aside.values().filter(|set_aside| set_aside.waiting == dead).count()
+        let dead = crate::letter::WaitsFor::Operator;
+        self.set_aside.values().filter(|set_aside| set_aside.waits_for == dead).count()
     }
 
     /// Returns how full `letters_max` is for the sequence that has the most letters, and how full `sequences_max` is.
     #[must_use]
-    pub fn fullness(&self, limits: &Limits) -> (Fullness, Fullness) {
+    pub fn limit_usage(&self, limits: &Limits) -> (LimitUsage, LimitUsage) {
         let letters = self.set_aside.values().map(|set_aside| set_aside.letters.len() as u64).max().unwrap_or(0);
         let sequences = self.set_aside.len() as u64;
-        let of = |used, max: u32| Fullness { used, max: u64::from(max) };
+        let of = |used, max: u32| LimitUsage { used, max: u64::from(max) };
         (of(letters, limits.letters_max), of(sequences, limits.sequences_max))
     }
 }
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_near_from_four_fifths_on() {
-        let level = |used, max| Fullness { used, max }.level();
+        let level = |used, max| LimitUsage { used, max }.level();
         assert_eq!([level(0, 10), level(7, 10), level(8, 10), level(10, 10)].map(|level| level as u8), [0, 0, 1, 2]);
         assert_eq!(
             [level(819, 1_024), level(820, 1_024), level(0, 1), level(1, 1)].map(|level| level as u8),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     id::{ClusterId, ComponentId, ContextId, NodeId, Position, ProcessorId, SegmentId},
-    limits::{LimitName, Passed, Unfit},
+    limits::{InvalidLimits, LimitExceeded, LimitName},
     sequence::Sequencing,
     state::{ChangeKind, Subject},
     time::Timestamp,
@@ -16,17 +16,17 @@ use crate::{
 
 /// Why a command was refused. Each variant is a choice of the caller: continue, ask again, or change the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Why {
+pub enum RefusalReason {
     /// The claim, loan or session has another holder by now.
     Fenced,
     /// The table has changed since the plan was made.
     Outdated,
     /// There is no such thing.
-    Unknown(Thing),
+    NotFound(NotFound),
     /// It exists with other content.
     Exists(Existing),
     /// There is no room for more.
-    Limit(Reached),
+    Limit(LimitReached),
     /// The request is invalid.
     Invalid(Invalid),
     /// The entry cannot be read as a command of this kind.
@@ -35,7 +35,7 @@ pub enum Why {
 
 /// Something that was named and does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Thing {
+pub enum NotFound {
     /// An event store.
     Context(ContextId),
     /// A processor of this name.
@@ -99,7 +99,7 @@ pub enum Existing {
 
 /// A limit that leaves no room for more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reached {
+pub struct LimitReached {
     /// The limit.
     pub limit: LimitName,
     /// Its value.
@@ -108,7 +108,7 @@ pub struct Reached {
     pub sequence: Option<String>,
 }
 
-impl Reached {
+impl LimitReached {
     /// Makes the reason for a limit of the whole cluster, or of a whole processor.
     #[must_use]
     pub const fn new(limit: LimitName, max: u32) -> Self {
@@ -122,9 +122,9 @@ pub enum Invalid {
     /// The cluster is not founded yet.
     NotFounded,
     /// Something is larger than a limit allows.
-    Passed(Passed),
+    LimitExceeded(LimitExceeded),
     /// No cluster can work with these limits.
-    Limits(Unfit),
+    Limits(InvalidLimits),
     /// A processor cannot have this name.
     ProcessorName(String),
     /// A processor cannot have so many segments.
@@ -174,14 +174,14 @@ pub enum Invalid {
     LastMember(String),
 }
 
-impl From<Passed> for Why {
-    fn from(passed: Passed) -> Self {
-        Self::Invalid(Invalid::Passed(passed))
+impl From<LimitExceeded> for RefusalReason {
+    fn from(exceeded: LimitExceeded) -> Self {
+        Self::Invalid(Invalid::LimitExceeded(exceeded))
     }
 }
 
-impl From<Unfit> for Why {
-    fn from(unfit: Unfit) -> Self {
-        Self::Invalid(Invalid::Limits(unfit))
+impl From<InvalidLimits> for RefusalReason {
+    fn from(invalid: InvalidLimits) -> Self {
+        Self::Invalid(Invalid::Limits(invalid))
     }
 }

@@ -13,7 +13,7 @@ use alloc::{
 use crate::{
     append::{self, Append, Appended},
     canonical::Canonical,
-    command::{Command, Entry, Found, Outcome, Why},
+    command::{Command, Entry, Found, Outcome, RefusalReason},
     hash,
     id::{
         ClusterId, ContextId, Epoch, FeatureLevel, Generation, LogIndex, NodeId, Position, ProcessorId, SegmentId,
@@ -22,7 +22,7 @@ use crate::{
     limits::Limits,
     member::Member,
     processor::{Handler, Processor},
-    reason::{Existing, Invalid, Thing},
+    reason::{Existing, Invalid, NotFound},
     removal::Removal,
     session::Session,
     tail::Tail,
@@ -71,7 +71,7 @@ pub struct State {
     /// The latest operations with their outcomes, oldest first.
     pub operations: VecDeque<Operation>,
     /// Numbers that are never reused.
-    pub given: Given,
+    pub issued: IssuedIds,
     /// The digest of all entries and outcomes so far: equal on nodes that applied the same.
     pub chain: u64,
 }
@@ -95,9 +95,9 @@ impl Context {
 
 /// The goal of a change, if it is not reached by the change's own entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Aim {
+pub enum Goal {
     /// The claim of the segment is not moving.
-    Rests(ProcessorId, SegmentId),
+    Settled(ProcessorId, SegmentId),
     /// A node at this peer address is a member.
     Joined(String),
     /// This node is not a member any more.
@@ -108,7 +108,7 @@ pub enum Aim {
 
 /// The last number assigned of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Given {
+pub struct IssuedIds {
     /// Of members.
     pub node: NodeId,
     /// Of sessions.
@@ -120,7 +120,7 @@ pub struct Given {
     pub epoch: Epoch,
 }
 
-impl Given {
+impl IssuedIds {
     /// Returns an epoch above all others.
     const fn next_epoch(&mut self) -> Epoch {
         self.epoch = self.epoch.next();
@@ -145,7 +145,7 @@ impl State {
             return self.found(index, found);
         }
         if let Command::Unreadable { kind, .. } = command {
-            return Outcome::Not(Why::Unreadable(*kind));
+            return Outcome::Refused(RefusalReason::Unreadable(*kind));
         }
         if self.cluster == ClusterId::default() {
             return invalid(Invalid::NotFounded);
@@ -172,10 +172,10 @@ impl State {
             return exists(Existing::Cluster(self.cluster));
         }
         if let Err(unfit) = found.limits.check() {
-            return Outcome::Not(unfit.into());
+            return Outcome::Refused(unfit.into());
         }
         if let Err(passed) = found.first.within(&found.limits) {
-            return Outcome::Not(passed.into());
+            return Outcome::Refused(passed.into());
         }
         self.cluster = found.cluster;
         self.limits = found.limits;
@@ -189,10 +189,10 @@ impl State {
     fn append(&mut self, context: ContextId, append: &Append) -> Outcome {
         let Limits { tail_events, tail_bytes, .. } = self.limits;
         let Some(context) = self.contexts.get_mut(&context) else {
-            return unknown(Thing::Context(context));
+            return unknown(NotFound::Context(context));
         };
         match append::judge(&context.tail, append) {
-            Err(refusal) => Outcome::Refused(refusal),
+            Err(refusal) => Outcome::AppendRefused(refusal),
             Ok(Some(appended)) => Outcome::Appended(appended),
             Ok(None) => {
                 let first = context.head();
@@ -246,7 +246,7 @@ impl State {
 
     /// Returns whether `node` may be given work of `processor`: it is active, is not leaving, and can run it.
     #[must_use]
-    pub fn takes(&self, node: NodeId, processor: &Processor) -> bool {
+    pub fn can_run(&self, node: NodeId, processor: &Processor) -> bool {
         self.sessions.get(&node).is_some_and(|session| !session.draining && Self::capable(session, processor))
     }
 
@@ -258,19 +258,19 @@ impl State {
 }
 
 const fn invalid(why: Invalid) -> Outcome {
-    Outcome::Not(Why::Invalid(why))
+    Outcome::Refused(RefusalReason::Invalid(why))
 }
 
-const fn unknown(thing: Thing) -> Outcome {
-    Outcome::Not(Why::Unknown(thing))
+const fn unknown(thing: NotFound) -> Outcome {
+    Outcome::Refused(RefusalReason::NotFound(thing))
 }
 
 fn unknown_processor(name: &str) -> Outcome {
-    unknown(Thing::Processor(name.into()))
+    unknown(NotFound::Processor(name.into()))
 }
 
 const fn exists(existing: Existing) -> Outcome {
-    Outcome::Not(Why::Exists(existing))
+    Outcome::Refused(RefusalReason::Exists(existing))
 }
 
 /// Returns the digest of everything so far and this entry with its outcomes.

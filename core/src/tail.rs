@@ -24,7 +24,7 @@ const UNPREPARED_COMPARISONS_MAX: usize = 256;
 #[serde(from = "Remembered", into = "Remembered")]
 pub struct Tail {
     start: Position,
-    events: VecDeque<Trace>,
+    events: VecDeque<TailEntry>,
     /// By number: two of these are compared in two steps.
     ids: BTreeMap<u128, Position>,
     /// How many of the ids cannot be derived from a source and a given id: mostly none, and then nobody's bare UUID has
@@ -35,7 +35,7 @@ pub struct Tail {
 
 /// What is remembered of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trace {
+pub struct TailEntry {
     /// Its id.
     pub id: Uuid,
     /// The digest of its content.
@@ -48,7 +48,7 @@ pub struct Trace {
     pub tags: Vec<String>,
 }
 
-impl Trace {
+impl TailEntry {
     /// Returns the bytes that it takes in memory, as counted for the limit: the same on every node, whatever the
     /// machine.
     fn bytes(&self) -> u64 {
@@ -62,14 +62,14 @@ impl Trace {
 #[derive(Clone, Serialize, Deserialize)]
 struct Remembered {
     start: Position,
-    events: VecDeque<Trace>,
+    events: VecDeque<TailEntry>,
 }
 
 impl From<Remembered> for Tail {
     fn from(Remembered { start, events }: Remembered) -> Self {
         let ids = (start.0..).zip(&events).map(|(position, trace)| (trace.id.as_u128(), Position(position))).collect();
         let bare = events.iter().filter(|trace| !Event::may_be_derived(trace.id)).count();
-        let bytes = events.iter().map(Trace::bytes).sum();
+        let bytes = events.iter().map(TailEntry::bytes).sum();
         Self { start, events, ids, bare, bytes }
     }
 }
@@ -95,7 +95,7 @@ impl Tail {
 
     /// Remembers an event at [`head`](Self::head), and forgets the oldest beyond so many events or bytes.
     pub fn push(&mut self, event: &Event, events_max: u32, bytes_max: u32) {
-        let trace = Trace {
+        let trace = TailEntry {
             id: event.id,
             digest: event.digest(),
             stream: event.stream.clone(),
@@ -134,7 +134,7 @@ impl Tail {
 
     /// Returns the last remembered event at or after `from` that `criteria` match.
     #[must_use]
-    pub fn last_match(&self, criteria: &Criteria, from: Position) -> Option<(Position, &Trace)> {
+    pub fn last_match(&self, criteria: &Criteria, from: Position) -> Option<(Position, &TailEntry)> {
         let mut since = self.since(from).rev();
         if since.len().saturating_mul(criteria.texts()) <= UNPREPARED_COMPARISONS_MAX {
             return since.find(|(_, trace)| criteria.matches(&trace.kind, &trace.tags));
@@ -149,7 +149,7 @@ impl Tail {
         self.since(from).filter(|(_, trace)| trace.stream.as_deref() == Some(stream)).count() as u64
     }
 
-    fn since(&self, from: Position) -> impl DoubleEndedIterator<Item = (Position, &Trace)> + ExactSizeIterator {
+    fn since(&self, from: Position) -> impl DoubleEndedIterator<Item = (Position, &TailEntry)> + ExactSizeIterator {
         let skip = usize::try_from(from.0.saturating_sub(self.start.0)).unwrap_or(usize::MAX).min(self.events.len());
         let first = self.start.0 + skip as u64;
         self.events.range(skip..).enumerate().map(move |(nth, trace)| (Position(first + nth as u64), trace))
@@ -185,7 +185,7 @@ mod tests {
         let tags = alloc::vec!["t".repeat(200); 64];
         (0..1_000).for_each(|n| tail.push(&Event { tags: tags.clone(), ..event(n) }, 16_384, 1 << 20));
         assert_eq!(tail.head(), Position(1_000));
-        let kept: u64 = tail.events.iter().map(Trace::bytes).sum();
+        let kept: u64 = tail.events.iter().map(TailEntry::bytes).sum();
         assert_eq!(kept, tail.bytes, "what is counted is what is there");
         assert!((1 << 19..=1 << 20).contains(&kept), "{kept}");
         tail.push(&Event { tags, ..event(1_000) }, 16_384, 100);

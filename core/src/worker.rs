@@ -4,7 +4,7 @@
 //! handled, or become letters in the log. A sequence whose event failed is *aside* from that moment on: its later
 //! events become letters too, while other sequences continue. Letters are tried again when they are due.
 //!
-//! A worker learns from [`Input::Aside`] what the log knows: which of its sequences are set aside, as of which of its
+//! A worker learns from [`Input::SetAside`] what the log knows: which of its sequences are set aside, as of which of its
 //! own reports. A sequence that it reported itself stays aside until a later input says that it is not.
 
 mod flood;
@@ -22,12 +22,12 @@ use alloc::{
 use self::flood::Flood;
 pub use self::{
     flood::{FLOOD_REST, FLOOD_SEQUENCES_MIN, FLOOD_WINDOW},
-    message::{Effect, FLOODED, Fault, Input, Meaning, Report, Settings, Stalled, Status, Waits, Work},
+    message::{Effect, FLOODED, Fault, FaultKind, Input, Report, SetAsideSequence, Settings, Stalled, Status, Work},
 };
 use crate::{
     command::LetterMove,
     id::{Epoch, Position, SegmentId},
-    letter::{Failure, SequenceKey, cut},
+    letter::{Failure, SequenceKey, truncate},
     processor::OnError,
     time::Moment,
 };
@@ -52,7 +52,7 @@ enum Phase<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Try {
     /// The handler has it.
-    Running(Waits),
+    Running(SetAsideSequence),
     /// Reported to the log in this report.
     Reported(u64),
 }
@@ -64,7 +64,7 @@ pub struct Worker<T> {
     phase: Phase<T>,
     queue: VecDeque<Work<T>>,
     /// What the log says is set aside.
-    aside: BTreeMap<SequenceKey, Waits>,
+    aside: BTreeMap<SequenceKey, SetAsideSequence>,
     /// Sequences reported as set aside, or as queued behind, in a report that the log has not judged yet.
     unjudged: BTreeMap<SequenceKey, u64>,
     tries: BTreeMap<SequenceKey, Try>,
@@ -119,12 +119,12 @@ impl<T: Clone> Worker<T> {
             }
             Input::Ran { handled, fault } => self.ran(now, handled, fault),
             Input::Tried { sequence, fault } => self.tried(sequence, fault),
-            Input::Aside { settled, sequences } => {
+            Input::SetAside { settled, sequences } => {
                 self.unjudged.retain(|_, report| *report > settled);
                 self.tries.retain(|_, tried| !matches!(tried, Try::Reported(report) if *report <= settled));
                 self.aside = sequences;
             }
-            Input::Paused(paused) => {
+            Input::SetPaused(paused) => {
                 (self.paused, self.rest_reported) = (paused, false);
                 if paused && matches!(self.phase, Phase::Running(..)) {
                     effects.push(Effect::StopRun);
@@ -136,7 +136,7 @@ impl<T: Clone> Worker<T> {
                 }
                 self.drain();
             }
-            Input::Woke => {}
+            Input::Woken => {}
         }
         self.begin(now, &mut effects);
         self.begin_tries(now, &mut effects);
@@ -145,7 +145,7 @@ impl<T: Clone> Worker<T> {
         }
         if self.paused && !self.rest_reported && !self.runs() {
             self.rest_reported = true;
-            effects.push(Effect::Rests);
+            effects.push(Effect::ReportPaused);
         }
         effects
     }
@@ -276,10 +276,10 @@ impl<T: Clone> Worker<T> {
     /// Handles the failure of an event.
     fn failed(&mut self, now: Moment, work: Work<T>, attempt: u32, fault: Fault) {
         let Some((segment, epoch)) = self.settings.claim else { return };
-        let waits = match fault.meaning {
-            Meaning::Unable => true,
-            Meaning::SetAside | Meaning::Skip => false,
-            Meaning::Retry => self.settings.on_error == OnError::Stop,
+        let waits = match fault.kind {
+            FaultKind::Unable => true,
+            FaultKind::SetAside | FaultKind::Skip => false,
+            FaultKind::Retry => self.settings.on_error == OnError::Stop,
         };
         if waits {
             return self.stall(now, segment, epoch, work, attempt, fault);
@@ -288,7 +288,7 @@ impl<T: Clone> Worker<T> {
         if attempt > 1 {
             self.letters.push(LetterMove::Resume { segment, epoch, position: work.position });
         }
-        if fault.meaning == Meaning::Skip {
+        if fault.kind == FaultKind::Skip {
             let Work { position, sequence, .. } = work;
             return self.letters.push(LetterMove::Skipped { segment, epoch, sequence, position });
         }
@@ -309,7 +309,7 @@ impl<T: Clone> Worker<T> {
 
     /// Makes the segment wait with this event.
     fn stall(&mut self, now: Moment, segment: SegmentId, epoch: Epoch, work: Work<T>, attempt: u32, fault: Fault) {
-        let unable = fault.meaning == Meaning::Unable;
+        let unable = fault.kind == FaultKind::Unable;
         let failure = self.failure(attempt, fault);
         let (position, until, cause) = (work.position, now.after(failure.wait()), failure.cause.clone());
         self.letters.push(LetterMove::Stall { segment, epoch, position, failure, unable });
@@ -334,25 +334,25 @@ impl<T: Clone> Worker<T> {
 
     fn failure(&self, attempt: u32, fault: Fault) -> Failure {
         let backoff = self.settings.backoff;
-        let wait = fault.after.unwrap_or_else(|| backoff.wait(attempt, fault.draw));
+        let wait = fault.after.unwrap_or_else(|| backoff.wait(attempt, fault.random));
         Failure {
             attempt,
-            cause: cut(&fault.cause, self.settings.cause_bytes_max),
+            cause: truncate(&fault.cause, self.settings.cause_bytes_max),
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
-            draw: fault.draw,
-            last: match fault.meaning {
-                Meaning::SetAside | Meaning::Skip => true,
+            random: fault.random,
+            last: match fault.kind {
+                FaultKind::SetAside | FaultKind::Skip => true,
                 // A segment that stops is tried without end: only the handler can make it continue.
-                Meaning::Retry => self.settings.on_error != OnError::Stop && attempt >= backoff.attempts,
-                Meaning::Unable => false,
+                FaultKind::Retry => self.settings.on_error != OnError::Stop && attempt >= backoff.attempts,
+                FaultKind::Unable => false,
             },
         }
     }
 
     /// Returns the failure for a letter whose handler could not be called: its attempts do not change, and the waits
     /// double.
-    fn unable(&self, waits: &Waits, fault: Fault) -> Failure {
-        let wait = fault.after.unwrap_or_else(|| self.settings.backoff.after(waits.wait, fault.draw));
+    fn unable(&self, waits: &SetAsideSequence, fault: Fault) -> Failure {
+        let wait = fault.after.unwrap_or_else(|| self.settings.backoff.after(waits.wait, fault.random));
         let fault = Fault { after: Some(wait), ..fault };
         Failure { attempt: waits.attempts, ..self.failure(waits.attempts + 1, fault) }
     }
@@ -374,7 +374,7 @@ impl<T: Clone> Worker<T> {
             } else if running < TRIES_MAX {
                 running += 1;
                 self.tries.insert(sequence.clone(), Try::Running(*waits));
-                let Waits { position, attempts, mask, .. } = *waits;
+                let SetAsideSequence { position, attempts, mask, .. } = *waits;
                 effects.push(Effect::Try { sequence: sequence.clone(), position, attempt: attempts + 1, right, mask });
             }
         }
@@ -385,11 +385,11 @@ impl<T: Clone> Worker<T> {
         let Some(Try::Running(waits)) = self.tries.get(&sequence).copied() else { return };
         self.tries.insert(sequence.clone(), Try::Reported(self.reports + 1));
         let (position, Some(right)) = (waits.position, waits.right) else { return };
-        let skipped = fault.as_ref().is_some_and(|fault| fault.meaning == Meaning::Skip);
+        let skipped = fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::Skip);
         self.letters.push(match fault.filter(|_| !skipped) {
             None => LetterMove::Done { right, sequence, position, skipped },
             Some(fault) => {
-                let unable = fault.meaning == Meaning::Unable;
+                let unable = fault.kind == FaultKind::Unable;
                 let failure = if unable { self.unable(&waits, fault) } else { self.failure(waits.attempts + 1, fault) };
                 LetterMove::Tried { right, sequence, position, revision: waits.revision, failure, unable }
             }

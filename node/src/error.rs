@@ -5,11 +5,11 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use evener_core::{
     append::Refusal,
-    command::Why,
+    command::RefusalReason,
     event::Event,
     id::Position,
-    limits::Passed,
-    reason::{Existing, Thing},
+    limits::LimitExceeded,
+    reason::{Existing, NotFound},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -308,26 +308,26 @@ impl From<Refusal> for ApiError {
     }
 }
 
-impl From<Passed> for ApiError {
-    fn from(passed: Passed) -> Self {
+impl From<LimitExceeded> for ApiError {
+    fn from(passed: LimitExceeded) -> Self {
         Self::new(&codes::LIMIT, words::passed(&passed))
     }
 }
 
-impl From<Why> for ApiError {
-    fn from(why: Why) -> Self {
+impl From<RefusalReason> for ApiError {
+    fn from(why: RefusalReason) -> Self {
         let code = match &why {
-            Why::Fenced => &codes::FENCED,
-            Why::Outdated => &codes::OUTDATED,
-            Why::Unknown(Thing::Context(_)) => &codes::UNKNOWN_CONTEXT,
-            Why::Unknown(Thing::Processor(_) | Thing::ProcessorNumber(_)) => &codes::UNKNOWN_PROCESSOR,
-            Why::Unknown(Thing::Segment { .. }) => &codes::UNKNOWN_SEGMENT,
-            Why::Unknown(Thing::Sequence { .. }) => &codes::UNKNOWN_SEQUENCE,
-            Why::Unknown(Thing::Member(_)) => &codes::UNKNOWN_NODE,
-            Why::Exists(Existing::Operation { .. }) => &codes::OTHER_CHANGE,
-            Why::Exists(_) => &codes::EXISTS,
-            Why::Limit(_) => &codes::LIMIT_REACHED,
-            Why::Invalid(_) | Why::Unreadable(_) => &codes::INVALID_CHANGE,
+            RefusalReason::Fenced => &codes::FENCED,
+            RefusalReason::Outdated => &codes::OUTDATED,
+            RefusalReason::NotFound(NotFound::Context(_)) => &codes::UNKNOWN_CONTEXT,
+            RefusalReason::NotFound(NotFound::Processor(_) | NotFound::ProcessorNumber(_)) => &codes::UNKNOWN_PROCESSOR,
+            RefusalReason::NotFound(NotFound::Segment { .. }) => &codes::UNKNOWN_SEGMENT,
+            RefusalReason::NotFound(NotFound::Sequence { .. }) => &codes::UNKNOWN_SEQUENCE,
+            RefusalReason::NotFound(NotFound::Member(_)) => &codes::UNKNOWN_NODE,
+            RefusalReason::Exists(Existing::Operation { .. }) => &codes::OTHER_CHANGE,
+            RefusalReason::Exists(_) => &codes::EXISTS,
+            RefusalReason::Limit(_) => &codes::LIMIT_REACHED,
+            RefusalReason::Invalid(_) | RefusalReason::Unreadable(_) => &codes::INVALID_CHANGE,
         };
         Self::new(code, words::why(&why))
     }

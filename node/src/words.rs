@@ -3,24 +3,26 @@
 
 use evener_core::{
     append::{Expected, Refusal},
-    command::Why,
+    command::RefusalReason,
     coordinator::Halt,
-    limits::{EventPart, LimitName, Measured, Passed, Unfit},
-    reason::{Existing, Invalid, Reached, Thing},
+    limits::{EventPart, InvalidLimits, LimitExceeded, LimitName, Measured},
+    reason::{Existing, Invalid, LimitReached, NotFound},
     state::{ChangeKind, Subject},
 };
 
 /// Returns why something was refused, as a sentence without a full stop.
 #[must_use]
-pub fn why(why: &Why) -> String {
+pub fn why(why: &RefusalReason) -> String {
     match why {
-        Why::Fenced => "the claim is somebody else's by now".into(),
-        Why::Outdated => "the cluster has moved on since the request was made".into(),
-        Why::Unknown(thing) => unknown(thing),
-        Why::Exists(existing) => exists(existing),
-        Why::Limit(reached) => format!("the limit {}", full(reached)),
-        Why::Invalid(wrong) => invalid(wrong),
-        Why::Unreadable(kind) => format!("the log holds bytes there that cannot be read as a command of kind {kind}"),
+        RefusalReason::Fenced => "the claim is somebody else's by now".into(),
+        RefusalReason::Outdated => "the cluster has moved on since the request was made".into(),
+        RefusalReason::NotFound(thing) => unknown(thing),
+        RefusalReason::Exists(existing) => exists(existing),
+        RefusalReason::Limit(reached) => format!("the limit {}", full(reached)),
+        RefusalReason::Invalid(wrong) => invalid(wrong),
+        RefusalReason::Unreadable(kind) => {
+            format!("the log holds bytes there that cannot be read as a command of kind {kind}")
+        }
     }
 }
 
@@ -35,7 +37,7 @@ pub fn refusal(refusal: &Refusal) -> String {
             let stands = actual.map_or_else(|| "has no event yet".into(), |at| format!("stands at revision {at}"));
             let expected = match expected {
                 Expected::Any => "anywhere".to_owned(),
-                Expected::Nowhere => "to have no event".to_owned(),
+                Expected::NoStream => "to have no event".to_owned(),
                 Expected::At(revision) => format!("at revision {revision}"),
             };
             format!("stream '{stream}' was expected {expected} and {stands}")
@@ -64,8 +66,8 @@ pub fn refusal(refusal: &Refusal) -> String {
 
 /// Returns which limit is passed, and by what.
 #[must_use]
-pub fn passed(passed: &Passed) -> String {
-    let Passed { limit, max, got, of } = passed;
+pub fn passed(passed: &LimitExceeded) -> String {
+    let LimitExceeded { limit, max, got, of } = passed;
     format!("{} allows {max} {}, and there are {got}", limit.name(), measured(of))
 }
 
@@ -74,21 +76,21 @@ pub fn passed(passed: &Passed) -> String {
 pub fn halt(halt: &Halt) -> String {
     match halt {
         Halt::Limit(reached) => format!("a limit is reached: {}", full(reached)),
-        Halt::PutOff => "its move is put off: the handler runs too long".into(),
+        Halt::HandOverPostponed => "its move is put off: the handler runs too long".into(),
         Halt::WorkerDied(cause) => format!("its worker died: {cause}"),
     }
 }
 
-fn unknown(thing: &Thing) -> String {
+fn unknown(thing: &NotFound) -> String {
     match thing {
-        Thing::Context(context) => format!("there is no context {context}"),
-        Thing::Processor(name) => format!("there is no processor {name}"),
-        Thing::ProcessorNumber(id) => format!("the processor with number {id} was deleted"),
-        Thing::Segment { processor, segment } => format!("there is no segment {processor}/{segment}"),
-        Thing::Sequence { processor, sequence, .. } => {
+        NotFound::Context(context) => format!("there is no context {context}"),
+        NotFound::Processor(name) => format!("there is no processor {name}"),
+        NotFound::ProcessorNumber(id) => format!("the processor with number {id} was deleted"),
+        NotFound::Segment { processor, segment } => format!("there is no segment {processor}/{segment}"),
+        NotFound::Sequence { processor, sequence, .. } => {
             format!("the processor {processor} has no sequence {sequence:?} set aside")
         }
-        Thing::Member(node) => format!("there is no member {node}"),
+        NotFound::Member(node) => format!("there is no member {node}"),
     }
 }
 
@@ -167,8 +169,8 @@ pub fn subject(kind: ChangeKind, of: &Subject) -> String {
     }
 }
 
-fn full(reached: &Reached) -> String {
-    let Reached { limit, max, sequence } = reached;
+fn full(reached: &LimitReached) -> String {
+    let LimitReached { limit, max, sequence } = reached;
     let what = match (limit, sequence) {
         (_, Some(sequence)) => format!("the sequence {sequence:?} has {max} letters already"),
         (LimitName::Sequences, None) => format!("{max} sequences are set aside already"),
@@ -180,11 +182,11 @@ fn full(reached: &Reached) -> String {
 fn invalid(wrong: &Invalid) -> String {
     match wrong {
         Invalid::NotFounded => "the cluster is not founded yet".into(),
-        Invalid::Passed(limit) => passed(limit),
-        Invalid::Limits(Unfit::Range { limit, value, least, most }) => {
+        Invalid::LimitExceeded(limit) => passed(limit),
+        Invalid::Limits(InvalidLimits::Range { limit, value, least, most }) => {
             format!("{} is {least} to {most}, not {value}", limit.name())
         }
-        Invalid::Limits(Unfit::EventOverAppend { event, append }) => {
+        Invalid::Limits(InvalidLimits::EventOverAppend { event, append }) => {
             format!("event_bytes_max ({event}) is at most append_bytes_max ({append})")
         }
         Invalid::ProcessorName(_) => "a processor has a name, without a slash".into(),

@@ -103,7 +103,9 @@ impl Log {
                         let next = Position(head.0 + events.len() as u64);
                         (events, true, Outcome::Appended(Appended { first: head, next, repeated: false }))
                     }
-                    Fate::Refused(events) => (events, false, Outcome::Refused(evener_core::append::Refusal::Retry)),
+                    Fate::Refused(events) => {
+                        (events, false, Outcome::AppendRefused(evener_core::append::Refusal::Retry))
+                    }
                     Fate::Repeated(events) => {
                         let first = Position(0);
                         let next = Position(events.len() as u64);

@@ -57,14 +57,14 @@ impl Cluster {
             match outcomes.into_iter().next() {
                 Some(Outcome::Appended(appended)) => return Ok(appended),
                 // Too much came between the check and its place: check again, up to that place.
-                Some(Outcome::Refused(Refusal::Retry)) if Instant::now() < deadline => {
+                Some(Outcome::AppendRefused(Refusal::Retry)) if Instant::now() < deadline => {
                     self.ledger.view.reach(index).await;
                     if !request.conditions.is_empty() {
                         with_later_markers(request.to_mut(), &stamp);
                     }
                 }
-                Some(Outcome::Refused(refusal)) => return Err(refusal.into()),
-                Some(Outcome::Not(why)) => return Err(why.into()),
+                Some(Outcome::AppendRefused(refusal)) => return Err(refusal.into()),
+                Some(Outcome::Refused(why)) => return Err(why.into()),
                 other => return Err(Error::unknown(format!("the answer makes no sense: {other:?}"))),
             }
         }

@@ -130,7 +130,7 @@ impl Cluster {
     /// There is no such member, or it is the last one.
     pub async fn remove(&self, node: NodeId) -> Result<(), Error> {
         match self.propose(Command::Remove(node)).await? {
-            Outcome::Not(why) => Err(why.into()),
+            Outcome::Refused(why) => Err(why.into()),
             _ => Ok(()),
         }
     }
@@ -169,7 +169,7 @@ impl Cluster {
     /// Whether the log, as far as it is applied here, says that this node was removed.
     pub(crate) fn is_removed(&self) -> bool {
         let state = self.ledger.view.state();
-        let seen = state.given.node >= self.me();
+        let seen = state.issued.node >= self.me();
         self.removed.get().is_some() || (seen && !state.members.contains_key(&self.me()))
     }
 

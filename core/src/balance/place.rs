@@ -2,7 +2,7 @@
 
 use alloc::{collections::VecDeque, vec, vec::Vec};
 
-use super::{Candidate, Table, going, targets::Demand};
+use super::{Candidate, ProcessorClaims, going, targets::Demand};
 use crate::{claim::Motion, time::Timestamp};
 
 /// The segments of one processor and the nodes they are assigned to. Nodes and segments are numbered from 0.
@@ -25,7 +25,7 @@ struct Slot {
 }
 
 impl Board {
-    pub(super) fn new(table: &Table, nodes: &[Candidate], now: Timestamp) -> Self {
+    pub(super) fn new(table: &ProcessorClaims, nodes: &[Candidate], now: Timestamp) -> Self {
         let able = |candidate: &Candidate| table.capable.contains(&candidate.node);
         let weights: Vec<u64> = nodes.iter().map(|c| if able(c) { u64::from(c.weight) } else { 0 }).collect();
         let mut slots = Vec::with_capacity(table.claims.len());
@@ -45,7 +45,7 @@ impl Board {
             let home = owner.and_then(find).filter(fits);
             (slot.place, slot.home, slot.pinned) = (place, home, pin.is_some());
             match place {
-                Some(place) if claim.motion == Motion::Rest => on[place].push(slots.len()),
+                Some(place) if claim.motion == Motion::Stay => on[place].push(slots.len()),
                 Some(place) => moving.push((place, slots.len())),
                 None => {}
             }

@@ -15,8 +15,8 @@ fn node(node: u64, weight: u32) -> Candidate {
     Candidate { node: NodeId(node), weight, draining: false }
 }
 
-fn table(processor: u32, capable: &[u64], claims: Vec<Claim>) -> Table {
-    Table {
+fn table(processor: u32, capable: &[u64], claims: Vec<Claim>) -> ProcessorClaims {
+    ProcessorClaims {
         processor: ProcessorId(processor),
         capable: capable.iter().map(|n| NodeId(*n)).collect(),
         claims: claims.into_iter().enumerate().map(|(id, claim)| (SegmentId(id as u32), claim)).collect(),
@@ -24,14 +24,14 @@ fn table(processor: u32, capable: &[u64], claims: Vec<Claim>) -> Table {
 }
 
 /// Applies a plan as the state does.
-fn after(view: &View, moves: &[Move]) -> View {
+fn after(view: &BalanceView, moves: &[Move]) -> BalanceView {
     let mut view = view.clone();
     for wanted in moves {
         let table = view.processors.iter_mut().find(|t| t.processor == wanted.processor).unwrap();
         let claim = table.claims.get_mut(&wanted.segment).unwrap();
         match claim.owner {
             None => claim.owner = Some(wanted.to),
-            Some(owner) if owner == wanted.to => claim.motion = Motion::Rest,
+            Some(owner) if owner == wanted.to => claim.motion = Motion::Stay,
             Some(_) => claim.motion = Motion::To(wanted.to),
         }
     }
@@ -39,15 +39,15 @@ fn after(view: &View, moves: &[Move]) -> View {
 }
 
 /// Completes all moves, as the owners do.
-fn arrived(view: &View) -> View {
+fn arrived(view: &BalanceView) -> BalanceView {
     let mut view = view.clone();
     for claim in view.processors.iter_mut().flat_map(|table| table.claims.values_mut()) {
-        (claim.owner, claim.motion) = (going(claim), Motion::Rest);
+        (claim.owner, claim.motion) = (going(claim), Motion::Stay);
     }
     view
 }
 
-fn counts(view: &View, table: &Table) -> BTreeMap<NodeId, i128> {
+fn counts(view: &BalanceView, table: &ProcessorClaims) -> BTreeMap<NodeId, i128> {
     let mut counts: BTreeMap<NodeId, i128> = eligible(view, table).map(|c| (c.node, 0)).collect();
     for node in table.claims.values().filter_map(going) {
         *counts.entry(node).or_default() += 1;
@@ -55,12 +55,12 @@ fn counts(view: &View, table: &Table) -> BTreeMap<NodeId, i128> {
     counts
 }
 
-fn eligible<'v>(view: &'v View, table: &'v Table) -> impl Iterator<Item = &'v Candidate> {
+fn eligible<'v>(view: &'v BalanceView, table: &'v ProcessorClaims) -> impl Iterator<Item = &'v Candidate> {
     view.nodes.iter().filter(|c| !c.draining && c.weight > 0 && table.capable.contains(&c.node))
 }
 
 /// Checks P7 literally, in exact fractions.
-fn even(view: &View) -> bool {
+fn even(view: &BalanceView) -> bool {
     const COMMON: i128 = 2 * 2 * 2 * 3 * 3 * 5 * 7 * 11; // any sum of weights in these tests divides it
     let mut totals: BTreeMap<NodeId, i128> = BTreeMap::new();
     for table in &view.processors {
@@ -86,7 +86,7 @@ fn even(view: &View) -> bool {
 }
 
 /// Returns the fewest moves that make it even, by trying all placements.
-fn fewest(view: &View) -> Option<usize> {
+fn fewest(view: &BalanceView) -> Option<usize> {
     let slots: Vec<(usize, SegmentId)> =
         view.processors.iter().enumerate().flat_map(|(at, t)| t.claims.keys().map(move |id| (at, *id))).collect();
     let mut tried = view.clone();
@@ -95,7 +95,13 @@ fn fewest(view: &View) -> Option<usize> {
     best
 }
 
-fn search(view: &View, tried: &mut View, slots: &[(usize, SegmentId)], moves: usize, best: &mut Option<usize>) {
+fn search(
+    view: &BalanceView,
+    tried: &mut BalanceView,
+    slots: &[(usize, SegmentId)],
+    moves: usize,
+    best: &mut Option<usize>,
+) {
     if best.is_some_and(|best| moves >= best) {
         return;
     }
@@ -110,7 +116,7 @@ fn search(view: &View, tried: &mut View, slots: &[(usize, SegmentId)], moves: us
     let choices: Vec<Option<NodeId>> = if nodes.is_empty() { vec![was] } else { nodes.into_iter().map(Some).collect() };
     for to in choices {
         let claim = tried.processors[*at].claims.get_mut(id).unwrap();
-        (claim.owner, claim.motion) = (to, Motion::Rest);
+        (claim.owner, claim.motion) = (to, Motion::Stay);
         search(view, tried, rest, moves + usize::from(to != was), best);
     }
 }
@@ -120,12 +126,12 @@ prop_compose! {
         owner in prop::option::weighted(0.8, 1..=nodes),
         motion in prop_oneof![4 => Just(None), 1 => (1..=nodes).prop_map(Some)],
     ) -> Claim {
-        let motion = motion.filter(|to| owner.is_some_and(|o| o != *to)).map_or(Motion::Rest, |n| Motion::To(NodeId(n)));
+        let motion = motion.filter(|to| owner.is_some_and(|o| o != *to)).map_or(Motion::Stay, |n| Motion::To(NodeId(n)));
         Claim { motion, ..claim(owner) }
     }
 }
 
-fn any_view(nodes: u64, processors: usize, segments: usize) -> impl Strategy<Value = View> {
+fn any_view(nodes: u64, processors: usize, segments: usize) -> impl Strategy<Value = BalanceView> {
     let candidate = (1_u32..=3, prop::bool::weighted(0.15));
     let tables = collection::vec(
         (collection::vec(any_claim(nodes), 1..=segments), collection::vec(prop::bool::weighted(0.8), nodes as usize)),
@@ -138,11 +144,11 @@ fn any_view(nodes: u64, processors: usize, segments: usize) -> impl Strategy<Val
             .map(|((weight, draining), id)| Candidate { draining: *draining, ..node(id, *weight) });
         let capable = |can: Vec<bool>| -> Vec<u64> { can.iter().zip(1..).filter(|c| *c.0).map(|c| c.1).collect() };
         let tables = tables.into_iter().zip(0..).map(|((claims, can), id)| table(id, &capable(can), claims));
-        View { now: Timestamp(0), nodes: nodes.collect(), processors: tables.collect() }
+        BalanceView { now: Timestamp(0), nodes: nodes.collect(), processors: tables.collect() }
     })
 }
 
-fn with_bars_and_pins(nodes: u64) -> impl Strategy<Value = View> {
+fn with_bars_and_pins(nodes: u64) -> impl Strategy<Value = BalanceView> {
     let marks = collection::vec((prop::option::weighted(0.2, 1..=nodes), collection::vec(1..=nodes, 0..=2)), 12);
     (any_view(nodes, 2, 6), marks).prop_map(|(mut view, marks)| {
         let claims = view.processors.iter_mut().flat_map(|table| table.claims.values_mut());
@@ -194,13 +200,13 @@ proptest! {
     #[test]
     fn every_segment_without_an_owner_has_its_reason(view in with_bars_and_pins(3)) {
         let arrived = arrived(&after(&view, &plan(&view)));
-        for unowned in why_unowned(&arrived) {
+        for unowned in unowned_segments(&arrived) {
             let table = arrived.processors.iter().find(|t| t.processor == unowned.processor).unwrap();
             let claim = &table.claims[&unowned.segment];
             prop_assert!(claim.owner.is_none());
             let fits = |c: &&Candidate| !claim.bars(c.node, arrived.now);
             prop_assert_eq!(eligible(&arrived, table).find(fits), None, "it is unowned though it could be placed");
-            prop_assert!(!matches!(unowned.why, Why::GivenTo(_) | Why::NoWeight), "{:?}", unowned);
+            prop_assert!(!matches!(unowned.reason, UnownedReason::GivenTo(_) | UnownedReason::NoWeight), "{:?}", unowned);
         }
     }
 }
@@ -208,7 +214,7 @@ proptest! {
 #[test]
 fn the_ones_left_over_are_dealt_so_that_totals_are_even_too() {
     let claims = || vec![claim(None); 16];
-    let view = View {
+    let view = BalanceView {
         now: Timestamp(0),
         nodes: (1..=3).map(|n| node(n, 1)).collect(),
         processors: (0..3).map(|p| table(p, &[1, 2, 3], claims())).collect(),
@@ -224,7 +230,7 @@ fn the_ones_left_over_are_dealt_so_that_totals_are_even_too() {
 #[test]
 fn a_fourth_node_takes_its_share_and_nothing_else_moves() {
     let claims = (0..16).map(|id| claim(Some(id % 3 + 1))).collect();
-    let view = View {
+    let view = BalanceView {
         now: Timestamp(0),
         nodes: (1..=4).map(|n| node(n, 1)).collect(),
         processors: vec![table(0, &[1, 2, 3, 4], claims)],
@@ -240,10 +246,10 @@ fn a_released_segment_waits_for_its_bar_and_says_so() {
     released.motion = Motion::Release;
     released.bars.push(Bar { node: NodeId(1), until: Timestamp(10), cause: BarCause::Released });
     let mut view =
-        View { now: Timestamp(0), nodes: vec![node(1, 1)], processors: vec![table(0, &[1], vec![released])] };
+        BalanceView { now: Timestamp(0), nodes: vec![node(1, 1)], processors: vec![table(0, &[1], vec![released])] };
     assert_eq!(plan(&view), vec![]);
     view = arrived(&view);
-    assert_eq!(why_unowned(&view)[0].why, Why::BarredUntil(Timestamp(10)));
+    assert_eq!(unowned_segments(&view)[0].reason, UnownedReason::BarredUntil(Timestamp(10)));
     assert_eq!(view.next_bar_end(), Some(Timestamp(10)));
     view.now = Timestamp(10);
     assert_eq!(plan(&view), [Move { processor: ProcessorId(0), segment: SegmentId(0), to: NodeId(1) }]);
@@ -255,8 +261,11 @@ fn a_move_to_a_node_that_leaves_is_called_back() {
     let mut moving = claim(Some(1));
     moving.motion = Motion::To(NodeId(2));
     let leaving = Candidate { draining: true, ..node(2, 1) };
-    let view =
-        View { now: Timestamp(0), nodes: vec![node(1, 1), leaving], processors: vec![table(0, &[1, 2], vec![moving])] };
+    let view = BalanceView {
+        now: Timestamp(0),
+        nodes: vec![node(1, 1), leaving],
+        processors: vec![table(0, &[1, 2], vec![moving])],
+    };
     assert_eq!(plan(&view), [Move { processor: ProcessorId(0), segment: SegmentId(0), to: NodeId(1) }]);
 }
 
@@ -264,14 +273,14 @@ fn a_move_to_a_node_that_leaves_is_called_back() {
 fn reasons_are_told_apart() {
     let why = |nodes: Vec<Candidate>, capable: &[u64]| {
         let processors = vec![table(0, capable, vec![claim(None)])];
-        why_unowned(&View { now: Timestamp(0), nodes, processors })[0].why
+        unowned_segments(&BalanceView { now: Timestamp(0), nodes, processors })[0].reason
     };
     let leaving = Candidate { draining: true, ..node(1, 1) };
-    assert_eq!(why(vec![], &[]), Why::NobodyCan);
-    assert_eq!(why(vec![node(1, 1)], &[2]), Why::NobodyCan);
-    assert_eq!(why(vec![leaving], &[1]), Why::AllLeaving);
-    assert_eq!(why(vec![node(1, 0)], &[1]), Why::NoWeight);
-    assert_eq!(why(vec![node(1, 1)], &[1]), Why::GivenTo(NodeId(1)));
+    assert_eq!(why(vec![], &[]), UnownedReason::NoCapableNode);
+    assert_eq!(why(vec![node(1, 1)], &[2]), UnownedReason::NoCapableNode);
+    assert_eq!(why(vec![leaving], &[1]), UnownedReason::AllLeaving);
+    assert_eq!(why(vec![node(1, 0)], &[1]), UnownedReason::NoWeight);
+    assert_eq!(why(vec![node(1, 1)], &[1]), UnownedReason::GivenTo(NodeId(1)));
 }
 
 #[test]
@@ -279,7 +288,7 @@ fn ten_thousand_segments_and_a_node_that_joins() {
     let claims = (0..10_000).map(|id| claim(Some(id % 100 + 1))).collect();
     let all: Vec<u64> = (1..=101).collect();
     let nodes: Vec<Candidate> = all.iter().map(|n| node(*n, 1)).collect();
-    let view = View { now: Timestamp(0), nodes, processors: vec![table(0, &all, claims)] };
+    let view = BalanceView { now: Timestamp(0), nodes, processors: vec![table(0, &all, claims)] };
     let moves = plan(&view);
     assert_eq!(moves.len(), 99, "10,000 / 101, rounded up or down");
     assert_eq!(plan(&after(&view, &moves)), vec![]);
@@ -291,7 +300,7 @@ fn a_thousand_processors_and_a_node_that_joins() {
     let processors =
         (0..1_000).map(|p| table(p, &all, (0..16).map(|s| claim(Some((u64::from(p) * 7 + s) % 9 + 1))).collect()));
     let nodes: Vec<Candidate> = all.iter().map(|n| node(*n, 1)).collect();
-    let view = View { now: Timestamp(0), nodes, processors: processors.collect() };
+    let view = BalanceView { now: Timestamp(0), nodes, processors: processors.collect() };
     let moves = plan(&view);
     assert_eq!(moves.len(), 1_600, "a tenth of all, and nothing else");
     let planned = after(&view, &moves);

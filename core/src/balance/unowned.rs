@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::fmt;
 
-use super::{Table, View, plan};
+use super::{BalanceView, ProcessorClaims, plan};
 use crate::{
     id::{NodeId, ProcessorId, SegmentId},
     time::Timestamp,
@@ -11,22 +11,22 @@ use crate::{
 
 /// A segment without an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unowned {
+pub struct UnownedSegment {
     /// The processor.
     pub processor: ProcessorId,
     /// The segment.
     pub segment: SegmentId,
     /// The reason.
-    pub why: Why,
+    pub reason: UnownedReason,
 }
 
 /// The reason why a segment has no owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum UnownedReason {
     /// The plan gives it to this node; the entry is in flight.
     GivenTo(NodeId),
     /// No active node can run the processor.
-    NobodyCan,
+    NoCapableNode,
     /// All nodes that can run it are leaving.
     AllLeaving,
     /// All nodes that could have it are barred; the first bar ends then.
@@ -37,8 +37,8 @@ pub enum Why {
 
 /// Returns the reason for each segment that has no owner.
 #[must_use]
-pub fn why_unowned(view: &View) -> Vec<Unowned> {
-    let claims = |table: &Table| table.claims.values().any(|claim| claim.owner.is_none());
+pub fn unowned_segments(view: &BalanceView) -> Vec<UnownedSegment> {
+    let claims = |table: &ProcessorClaims| table.claims.values().any(|claim| claim.owner.is_none());
     if !view.processors.iter().any(claims) {
         return Vec::new();
     }
@@ -47,34 +47,34 @@ pub fn why_unowned(view: &View) -> Vec<Unowned> {
     for table in &view.processors {
         for (segment, claim) in table.claims.iter().filter(|(_, claim)| claim.owner.is_none()) {
             let why = match given.get(&(table.processor, *segment)) {
-                Some(node) => Why::GivenTo(*node),
+                Some(node) => UnownedReason::GivenTo(*node),
                 None => why_no_node(view, table, claim),
             };
-            reasons.push(Unowned { processor: table.processor, segment: *segment, why });
+            reasons.push(UnownedSegment { processor: table.processor, segment: *segment, reason: why });
         }
     }
     reasons
 }
 
 /// Returns why the plan has no node for a claim.
-fn why_no_node(view: &View, table: &Table, claim: &crate::claim::Claim) -> Why {
+fn why_no_node(view: &BalanceView, table: &ProcessorClaims, claim: &crate::claim::Claim) -> UnownedReason {
     let can: Vec<_> = view.nodes.iter().filter(|c| table.capable.contains(&c.node)).collect();
     if can.is_empty() {
-        return Why::NobodyCan;
+        return UnownedReason::NoCapableNode;
     }
     if can.iter().all(|c| c.draining) {
-        return Why::AllLeaving;
+        return UnownedReason::AllLeaving;
     }
     let stay = |node: NodeId| can.iter().any(|c| c.node == node && !c.draining && c.weight > 0);
     let bars = claim.bars.iter().filter(|bar| view.now < bar.until && stay(bar.node));
-    bars.map(|bar| bar.until).min().map_or(Why::NoWeight, Why::BarredUntil)
+    bars.map(|bar| bar.until).min().map_or(UnownedReason::NoWeight, UnownedReason::BarredUntil)
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for UnownedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::GivenTo(node) => write!(f, "it is being given to node {node}"),
-            Self::NobodyCan => write!(f, "no node that is there can run this processor"),
+            Self::NoCapableNode => write!(f, "no node that is there can run this processor"),
             Self::AllLeaving => write!(f, "all nodes that can run this processor are leaving"),
             Self::BarredUntil(until) => {
                 write!(f, "the nodes that can run this processor may not have it before {} ms", until.0)

@@ -72,15 +72,15 @@ fn measured() -> Vec<Measured> {
     all
 }
 
-fn things() -> Vec<Thing> {
+fn not_found() -> Vec<NotFound> {
     let processor = String::from("p");
     vec![
-        Thing::Context(ContextId(1)),
-        Thing::Processor("p".into()),
-        Thing::ProcessorNumber(ProcessorId(1)),
-        Thing::Segment { processor: processor.clone(), segment: SegmentId(1) },
-        Thing::Sequence { processor, component: ComponentId(1), sequence: "s".into() },
-        Thing::Member(NodeId(1)),
+        NotFound::Context(ContextId(1)),
+        NotFound::Processor("p".into()),
+        NotFound::ProcessorNumber(ProcessorId(1)),
+        NotFound::Segment { processor: processor.clone(), segment: SegmentId(1) },
+        NotFound::Sequence { processor, component: ComponentId(1), sequence: "s".into() },
+        NotFound::Member(NodeId(1)),
     ]
 }
 
@@ -108,8 +108,8 @@ fn existing() -> Vec<Existing> {
 fn invalid() -> Vec<Invalid> {
     vec![
         Invalid::NotFounded,
-        Invalid::Limits(Unfit::Range { limit: LimitName::Letters, value: 0, least: 1, most: 2 }),
-        Invalid::Limits(Unfit::EventOverAppend { event: 2, append: 1 }),
+        Invalid::Limits(InvalidLimits::Range { limit: LimitName::Letters, value: 0, least: 1, most: 2 }),
+        Invalid::Limits(InvalidLimits::EventOverAppend { event: 2, append: 1 }),
         Invalid::ProcessorName("a/b".into()),
         Invalid::Segments { segments: 0, max: 1 },
         Invalid::Backoff,
@@ -128,7 +128,7 @@ fn invalid() -> Vec<Invalid> {
 
 fn refusals() -> Vec<Refusal> {
     let at = |number| vec![(Uuid::from_u128(number), Position(number as u64))];
-    let expected = [Expected::Any, Expected::Nowhere, Expected::At(Revision(1))];
+    let expected = [Expected::Any, Expected::NoStream, Expected::At(Revision(1))];
     let mut all = vec![
         Refusal::Conflict { condition: 1, position: Position(2), kind: "k".into() },
         Refusal::Duplicate { stored: at(1), other: at(2) },
@@ -139,32 +139,32 @@ fn refusals() -> Vec<Refusal> {
     ];
     let actual = Some(Revision(3));
     all.extend(expected.map(|expected| Refusal::Revision { stream: "s".into(), expected, actual }));
-    let passed = |of| Refusal::Limit(Passed { limit: LimitName::EventBytes, max: 1, got: 2, of });
+    let passed = |of| Refusal::Limit(LimitExceeded { limit: LimitName::EventBytes, max: 1, got: 2, of });
     all.extend(measured().into_iter().map(passed));
     all
 }
 
-fn whys() -> Vec<Why> {
+fn refusal_reasons() -> Vec<RefusalReason> {
     let sequence = Some("s".into());
     let mut all = vec![
-        Why::Fenced,
-        Why::Outdated,
-        Why::Limit(Reached { limit: LimitName::Letters, max: 1, sequence }),
-        Why::Limit(Reached::new(LimitName::Members, 1)),
-        Why::Unreadable(2),
+        RefusalReason::Fenced,
+        RefusalReason::Outdated,
+        RefusalReason::Limit(LimitReached { limit: LimitName::Letters, max: 1, sequence }),
+        RefusalReason::Limit(LimitReached::new(LimitName::Members, 1)),
+        RefusalReason::Unreadable(2),
     ];
-    all.extend(things().into_iter().map(Why::Unknown));
-    all.extend(existing().into_iter().map(Why::Exists));
-    all.extend(invalid().into_iter().map(Why::Invalid));
+    all.extend(not_found().into_iter().map(RefusalReason::NotFound));
+    all.extend(existing().into_iter().map(RefusalReason::Exists));
+    all.extend(invalid().into_iter().map(RefusalReason::Invalid));
     let of = Measured::Reason;
-    all.push(Passed { limit: LimitName::ReasonBytes, max: 1, got: 2, of }.into());
+    all.push(LimitExceeded { limit: LimitName::ReasonBytes, max: 1, got: 2, of }.into());
     all
 }
 
 /// Returns one outcome of each form.
 #[must_use]
 pub fn outcomes() -> Vec<Outcome> {
-    let stale = |segment| Stale { processor: ProcessorId(1), segment, why: Why::Fenced };
+    let stale = |segment| Stale { processor: ProcessorId(1), segment, reason: RefusalReason::Fenced };
     let mut all = vec![
         Outcome::Done,
         Outcome::Appended(Appended { first: Position(1), next: Position(2), repeated: true }),
@@ -173,8 +173,8 @@ pub fn outcomes() -> Vec<Outcome> {
         Outcome::Advanced(vec![stale(None), stale(Some(SegmentId(1)))]),
         Outcome::Changed(1),
     ];
-    all.extend(refusals().into_iter().map(Outcome::Refused));
-    all.extend(whys().into_iter().map(Outcome::Not));
+    all.extend(refusals().into_iter().map(Outcome::AppendRefused));
+    all.extend(refusal_reasons().into_iter().map(Outcome::Refused));
     all
 }
 

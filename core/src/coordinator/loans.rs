@@ -3,12 +3,12 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::{Bounds, Effect, Table, WorkerId, outbox::Outbox};
+use super::{Bounds, Effect, ProcessorView, WorkerId, outbox::Outbox};
 use crate::{
     command::{LetterMove, Right},
     letter::SequenceKey,
     time::Moment,
-    worker::{Report, Waits},
+    worker::{Report, SetAsideSequence},
 };
 
 /// The worker for letters lent to this node.
@@ -20,7 +20,7 @@ pub(super) struct Loans {
     /// What the worker reported and the log has not acknowledged.
     pub outbox: Outbox,
     /// What the worker knows to be lent, and the last report that it knows to be settled.
-    aside: (u64, BTreeMap<SequenceKey, Waits>),
+    aside: (u64, BTreeMap<SequenceKey, SetAsideSequence>),
     /// Whether the worker was asked to end, because the node leaves, ...
     drains: bool,
     /// ... and whether it has ended.
@@ -31,8 +31,8 @@ impl Loans {
     /// Informs the worker of what is lent now; starts it, or stops it.
     pub fn tell<T>(
         &mut self,
-        lent: BTreeMap<SequenceKey, Waits>,
-        table: &Table,
+        lent: BTreeMap<SequenceKey, SetAsideSequence>,
+        table: &ProcessorView,
         bounds: Bounds,
         lives: &mut u64,
         effects: &mut Vec<Effect<T>>,
@@ -45,18 +45,18 @@ impl Loans {
             }
             Some(worker) if self.aside != (self.outbox.settled(), lent.clone()) => {
                 self.aside = (self.outbox.settled(), lent.clone());
-                effects.push(Effect::Aside(worker, self.outbox.settled(), lent));
+                effects.push(Effect::UpdateSetAside(worker, self.outbox.settled(), lent));
             }
             Some(_) => {}
             None => {
                 *lives += 1;
-                let worker = WorkerId { segment: None, life: *lives };
+                let worker = WorkerId { segment: None, number: *lives };
                 *self = Self { worker: Some(worker), aside: (0, lent.clone()), ..Self::default() };
                 effects.push(Effect::Start(worker, table.settings(None, None, bounds)));
                 if table.paused {
-                    effects.push(Effect::Paused(worker, true));
+                    effects.push(Effect::SetPaused(worker, true));
                 }
-                effects.push(Effect::Aside(worker, 0, lent));
+                effects.push(Effect::UpdateSetAside(worker, 0, lent));
             }
         }
     }

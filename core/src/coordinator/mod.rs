@@ -15,8 +15,8 @@
 mod loans;
 mod outbox;
 mod owned_segment;
+mod processor_view;
 mod room;
-mod table;
 #[cfg(test)]
 mod tests;
 
@@ -35,15 +35,15 @@ use self::{
 };
 pub use self::{
     owned_segment::{Halt, STALLED, SegmentStatus},
-    table::{Aside, Mine, Table},
+    processor_view::{ProcessorView, SegmentView, SequenceView},
 };
 use crate::{
     claim::Motion,
-    command::{Progress, Stale, TokenMove, Why},
+    command::{Progress, RefusalReason, Stale, TokenMove},
     id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
     letter::SequenceKey,
     time::Moment,
-    worker::{Report, Settings, Waits, Work},
+    worker::{Report, SetAsideSequence, Settings, Work},
 };
 
 /// The bounds of one coordinator, each with its reason.
@@ -61,16 +61,16 @@ pub struct Bounds {
     /// How long a running handler is waited for before a move is postponed.
     pub hand_over_wait: Duration,
     /// How long a worker without work is kept.
-    pub linger: Duration,
+    pub idle_timeout: Duration,
     /// How long a segment rests when its worker died, or the first time that it reaches a limit.
-    pub rest: Duration,
+    pub restart_delay: Duration,
     /// Bytes of the letters of one progress: the remainder is sent with the next one. An entry of the log has at most 1
     /// MiB.
-    pub told_bytes_max: usize,
+    pub progress_bytes_max: usize,
     /// Letters of one progress: each is judged by every node.
-    pub told_letters_max: usize,
+    pub progress_letters_max: usize,
     /// Tokens of one progress.
-    pub told_tokens_max: usize,
+    pub progress_tokens_max: usize,
 }
 
 impl Default for Bounds {
@@ -81,11 +81,11 @@ impl Default for Bounds {
             foreign_wait: Duration::from_secs(1),
             foreign_events_max: 65_536,
             hand_over_wait: Duration::from_secs(5),
-            linger: Duration::from_secs(10),
-            rest: Duration::from_secs(2),
-            told_bytes_max: 192 << 10,
-            told_letters_max: 4_096,
-            told_tokens_max: 4_096,
+            idle_timeout: Duration::from_secs(10),
+            restart_delay: Duration::from_secs(2),
+            progress_bytes_max: 192 << 10,
+            progress_letters_max: 4_096,
+            progress_tokens_max: 4_096,
         }
     }
 }
@@ -96,16 +96,16 @@ pub struct WorkerId {
     /// Its segment; `None` for the worker that tries letters lent to this node.
     pub segment: Option<SegmentId>,
     /// The number of the worker within its coordinator.
-    pub life: u64,
+    pub number: u64,
 }
 
 /// An input of a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input<T> {
     /// What the log says of the processor, as seen from this node. Sent whenever that changed.
-    Table(Table),
+    ProcessorView(ProcessorView),
     /// The session is lost: nothing may be handled until a later table.
-    Lost,
+    SessionLost,
     /// There are events before this position.
     Head(Position),
     /// The answer to [`Effect::Read`]: the events in `[from, to)` that the processor wants, in order.
@@ -120,18 +120,18 @@ pub enum Input<T> {
     /// A worker reports.
     Report(WorkerId, Report),
     /// A worker is paused, and none of its handlers runs.
-    Rests(WorkerId),
+    WorkerPaused(WorkerId),
     /// A worker died; a new one is made after a rest.
-    Died(WorkerId, String),
+    WorkerDied(WorkerId, String),
     /// The progress in flight was judged; a table that includes it was sent just before. `Err` means that it may or may
     /// not have been judged: it is sent again.
-    Told(Result<Vec<Stale>, ()>),
+    ProgressJudged(Result<Vec<Stale>, ()>),
     /// A hand-over was judged, or may have been.
-    HandedOver(SegmentId, Result<(), ()>),
+    HandOverJudged(SegmentId, Result<(), ()>),
     /// The tick: new progress may be sent now.
     Tick,
     /// A requested moment has come.
-    Woke,
+    Woken,
 }
 
 /// What a coordinator requests, in order, before the next input.
@@ -150,23 +150,23 @@ pub enum Effect<T> {
     /// Feed events to a worker.
     Feed(WorkerId, Vec<Work<T>>),
     /// Inform a worker of what is set aside.
-    Aside(WorkerId, u64, BTreeMap<SequenceKey, Waits>),
+    UpdateSetAside(WorkerId, u64, BTreeMap<SequenceKey, SetAsideSequence>),
     /// Inform a worker that the processor is paused, or resumed.
-    Paused(WorkerId, bool),
+    SetPaused(WorkerId, bool),
     /// Ask a worker to end.
     Drain(WorkerId),
     /// Stop a worker at once: its later reports are ignored.
     Stop(WorkerId),
     /// There is something to send at the next tick.
-    WantTick,
-    /// Send progress to the log. Answered by [`Input::Told`].
-    Tell {
+    RequestTick,
+    /// Send progress to the log. Answered by [`Input::ProgressJudged`].
+    SendProgress {
         /// Claims that were given later are not affected.
         as_of: LogIndex,
         /// The progress.
         progress: Progress,
     },
-    /// Hand a claim over. Answered by [`Input::HandedOver`].
+    /// Hand a claim over. Answered by [`Input::HandOverJudged`].
     HandOver {
         /// The segment.
         segment: SegmentId,
@@ -177,7 +177,7 @@ pub enum Effect<T> {
         /// The next owner; `None` releases the claim.
         to: Option<NodeId>,
     },
-    /// Send [`Input::Woke`] at that moment.
+    /// Send [`Input::Woken`] at that moment.
     WakeAt(Moment),
 }
 
@@ -186,7 +186,7 @@ pub enum Effect<T> {
 pub struct Coordinator {
     processor: ProcessorId,
     bounds: Bounds,
-    table: Option<Table>,
+    table: Option<ProcessorView>,
     head: Position,
     segments: BTreeMap<SegmentId, OwnedSegment>,
     loans: Loans,
@@ -198,7 +198,7 @@ pub struct Coordinator {
     /// The segment with which the next progress begins: the first one for which the last progress had no room.
     first_unsent: Option<SegmentId>,
     /// When each sequence that is set aside is due, kept as long as the log says the same about it.
-    due: BTreeMap<SequenceKey, (Aside, Option<Moment>)>,
+    due: BTreeMap<SequenceKey, (SequenceView, Option<Moment>)>,
 }
 
 impl Coordinator {
@@ -225,21 +225,21 @@ impl Coordinator {
         let mut effects = Vec::new();
         let mut tick = false;
         match input {
-            Input::Table(table) => self.look(now, table, &mut effects),
-            Input::Lost => self.lose(&mut effects),
+            Input::ProcessorView(table) => self.look(now, table, &mut effects),
+            Input::SessionLost => self.lose(&mut effects),
             Input::Head(head) => self.head = self.head.max(head),
             Input::Block { from, to, works } => self.block(now, from, to, works, &mut effects),
             Input::Report(worker, report) => self.report(worker, report),
-            Input::Rests(worker) => {
+            Input::WorkerPaused(worker) => {
                 if let Some(owned) = self.lane_of(worker) {
                     owned.rests = true;
                 }
             }
-            Input::Died(worker, cause) => self.died(now, worker, cause),
-            Input::Told(answer) => self.told(now, answer, &mut effects),
-            Input::HandedOver(segment, answer) => self.handed_over(now, segment, answer),
+            Input::WorkerDied(worker, cause) => self.died(now, worker, cause),
+            Input::ProgressJudged(answer) => self.told(now, answer, &mut effects),
+            Input::HandOverJudged(segment, answer) => self.handed_over(now, segment, answer),
             Input::Tick => tick = true,
-            Input::Woke => {}
+            Input::Woken => {}
         }
         self.wake(now, &mut effects);
         self.read(&mut effects);
@@ -274,11 +274,11 @@ impl Coordinator {
     }
 
     /// Takes what the log says now: segments come and go, move or stay.
-    fn look<T>(&mut self, now: Moment, table: Table, effects: &mut Vec<Effect<T>>) {
+    fn look<T>(&mut self, now: Moment, table: ProcessorView, effects: &mut Vec<Effect<T>>) {
         let gone: Vec<_> = self
             .segments
             .iter()
-            .filter(|(id, owned)| table.mine.get(id).is_none_or(|mine| mine.epoch != owned.epoch))
+            .filter(|(id, owned)| table.segments.get(id).is_none_or(|mine| mine.epoch != owned.epoch))
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
@@ -288,7 +288,7 @@ impl Coordinator {
         }
         let paused = self.table.as_ref().is_some_and(|before| before.paused != table.paused);
         self.update_due(now, &table);
-        for (id, mine) in &table.mine {
+        for (id, mine) in &table.segments {
             match self.segments.entry(*id) {
                 btree_map::Entry::Vacant(place) => {
                     place.insert(OwnedSegment::new(mine));
@@ -298,7 +298,7 @@ impl Coordinator {
         }
         if paused {
             self.segments.values_mut().for_each(|owned| owned.rests = false);
-            effects.extend(self.workers().map(|worker| Effect::Paused(worker, table.paused)));
+            effects.extend(self.workers().map(|worker| Effect::SetPaused(worker, table.paused)));
         }
         self.table = Some(table);
         self.inform_workers(now, effects);
@@ -306,9 +306,9 @@ impl Coordinator {
 
     /// Remembers when each sequence that is set aside is due. That is computed once, when the log first says so, and
     /// measured on this node's own clock from then on: the same information again does not change it.
-    fn update_due(&mut self, now: Moment, table: &Table) {
+    fn update_due(&mut self, now: Moment, table: &ProcessorView) {
         let mut due = BTreeMap::new();
-        for (sequence, aside) in &table.aside {
+        for (sequence, aside) in &table.set_aside {
             let known = self.due.remove(sequence).filter(|(known, _)| known.same_try(aside));
             let at = known.map_or_else(|| aside.remaining.map(|wait| now.after(wait)), |(_, at)| at);
             due.insert(sequence.clone(), (*aside, at));
@@ -319,22 +319,22 @@ impl Coordinator {
     /// Informs every worker of what is set aside in its segment; starts workers that only letters need.
     fn inform_workers<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         let Some(table) = &self.table else { return };
-        let mut sets = BTreeMap::<SegmentId, BTreeMap<SequenceKey, Waits>>::new();
+        let mut sets = BTreeMap::<SegmentId, BTreeMap<SequenceKey, SetAsideSequence>>::new();
         let mut lent = BTreeMap::new();
         for (sequence, (aside, due)) in &self.due {
-            let Aside { position, attempts, mask, revision, wait, .. } = *aside;
-            let waits = |right| Waits { position, attempts, due: *due, right, mask, revision, wait };
-            if let Some(right) = aside.lent_to_me {
+            let SequenceView { position, attempts, mask, revision, wait, .. } = *aside;
+            let waits = |right| SetAsideSequence { position, attempts, due: *due, right, mask, revision, wait };
+            if let Some(right) = aside.loan_right {
                 lent.insert(sequence.clone(), waits(Some(right)));
             }
-            if aside.mine {
+            if aside.is_owned {
                 sets.entry(aside.segment).or_default().insert(sequence.clone(), waits(aside.own_right));
             }
         }
         for (id, owned) in &mut self.segments {
             let mut set = sets.remove(id).unwrap_or_default();
             for (sequence, position) in owned.outbox.refused_sequences() {
-                set.entry(sequence).or_insert(Waits::untried(position));
+                set.entry(sequence).or_insert(SetAsideSequence::untried(position));
             }
             if set == owned.aside && owned.outbox.settled() == owned.known_settled {
                 continue;
@@ -344,7 +344,7 @@ impl Coordinator {
                 owned.start(now, self.lives, table, self.bounds, effects);
             }
             if let Some(worker) = owned.worker {
-                effects.push(Effect::Aside(worker, owned.outbox.settled(), set.clone()));
+                effects.push(Effect::UpdateSetAside(worker, owned.outbox.settled(), set.clone()));
                 owned.known_settled = owned.outbox.settled();
                 owned.aside = set;
             }
@@ -370,8 +370,10 @@ impl Coordinator {
         for owned in self.segments.values_mut() {
             woken |= owned.recovers(now);
             let until = match owned.phase {
-                Phase::Resting(until, _) => Some(until),
-                _ => owned.linger(now, self.bounds.linger, effects).or(owned.outbox.refusal().map(|(_, until)| until)),
+                Phase::WaitingToRestart(until, _) => Some(until),
+                _ => owned
+                    .linger(now, self.bounds.idle_timeout, effects)
+                    .or(owned.outbox.refusal().map(|(_, until)| until)),
             };
             let until = until.filter(|until| *until > now);
             next = until.into_iter().chain(next).min();
@@ -434,7 +436,7 @@ impl Coordinator {
     }
 
     fn died(&mut self, now: Moment, worker: WorkerId, cause: String) {
-        let until = now.after(self.bounds.rest);
+        let until = now.after(self.bounds.restart_delay);
         if self.loans.worker == Some(worker) {
             self.loans.died(until);
         } else if let Some(owned) = self.lane_of(worker) {
@@ -453,11 +455,11 @@ impl Coordinator {
             return self.inform_workers(now, effects);
         };
         // Any other refusal means that the log knows better by now, and the table shows it.
-        for Stale { segment, why, .. } in stale {
-            let (Some(segment), Why::Limit(limit)) = (segment, why) else { continue };
-            let low = self.table.as_ref().and_then(|table| table.mine.get(&segment)).map(|mine| mine.token.low());
+        for Stale { segment, reason, .. } in stale {
+            let (Some(segment), RefusalReason::Limit(limit)) = (segment, reason) else { continue };
+            let low = self.table.as_ref().and_then(|table| table.segments.get(&segment)).map(|mine| mine.token.low());
             if let (Some(owned), Some(low)) = (self.segments.get_mut(&segment), low) {
-                owned.outbox.refuse(now, self.bounds.rest, limit, low);
+                owned.outbox.refuse(now, self.bounds.restart_delay, limit, low);
             }
         }
         self.outboxes().for_each(Outbox::acknowledge);
@@ -482,9 +484,9 @@ impl Coordinator {
         let Some(table) = &self.table else { return };
         let (in_flight, mut stayed) = (self.is_in_flight(), false);
         for (id, owned) in &mut self.segments {
-            let Some(mine) = table.mine.get(id) else { continue };
+            let Some(mine) = table.segments.get(id) else { continue };
             let to = match mine.motion {
-                Motion::Rest => {
+                Motion::Stay => {
                     stayed |= !in_flight && owned.stay(effects);
                     continue;
                 }
@@ -505,7 +507,7 @@ impl Coordinator {
         if self.table.as_ref().is_none_or(|table| !table.draining) {
             return;
         }
-        let lent = self.due.iter().filter_map(|(sequence, (aside, _))| Some((aside.lent_to_me?, sequence)));
+        let lent = self.due.iter().filter_map(|(sequence, (aside, _))| Some((aside.loan_right?, sequence)));
         self.loans.give_back(lent, effects);
     }
 
@@ -529,19 +531,19 @@ impl Coordinator {
             return effects.push(Effect::WakeAt(until));
         }
         if !tick {
-            return effects.push(Effect::WantTick);
+            return effects.push(Effect::RequestTick);
         }
         self.foreign_since = None;
         let as_of = table.as_of;
         let progress = self.progress(now);
-        effects.push(Effect::Tell { as_of, progress });
+        effects.push(Effect::SendProgress { as_of, progress });
     }
 
     /// Returns the progress, as far as one command has room for it. A remainder holds back the token of its segment,
     /// and follows once this part is judged: sending it in parts has the same result as sending it at once.
     fn progress(&mut self, now: Moment) -> Progress {
         // If all segments might have to be named, only those that moved are, and nothing is said of the others.
-        let names_all = self.segments.len() <= self.bounds.told_tokens_max;
+        let names_all = self.segments.len() <= self.bounds.progress_tokens_max;
         let scanned = self.segments.values().map(OwnedSegment::token).max().filter(|_| names_all);
         let mut progress = Progress { processor: self.processor, scanned, tokens: Vec::new(), letters: Vec::new() };
         let (mut own, mut lent) = Room::of(self.bounds);
@@ -549,7 +551,7 @@ impl Coordinator {
         let (before, from): (Vec<_>, Vec<_>) = self.segments.iter_mut().partition(|(id, _)| **id < first);
         let mut left = None;
         for (id, owned) in from.into_iter().chain(before) {
-            if !names_all && progress.tokens.len() >= self.bounds.told_tokens_max {
+            if !names_all && progress.tokens.len() >= self.bounds.progress_tokens_max {
                 left.get_or_insert(*id);
                 break;
             }

@@ -20,7 +20,9 @@ use alloc::{collections::VecDeque, vec::Vec};
 use core::{mem, time::Duration};
 
 use super::Room;
-use crate::{command::LetterMove, id::Position, letter::SequenceKey, reason::Reached, time::Moment, worker::Report};
+use crate::{
+    command::LetterMove, id::Position, letter::SequenceKey, reason::LimitReached, time::Moment, worker::Report,
+};
 
 /// The longest wait before refused letters are sent again.
 const REFUSED_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -56,7 +58,7 @@ struct InFlight {
     /// How often these letters were refused before.
     times: u32,
     /// The limit that refused them.
-    limit: Option<Reached>,
+    limit: Option<LimitReached>,
     letters: Vec<LetterMove>,
 }
 
@@ -68,7 +70,7 @@ struct Refused {
     /// When they are sent again.
     until: Moment,
     times: u32,
-    limit: Option<Reached>,
+    limit: Option<LimitReached>,
 }
 
 impl Outbox {
@@ -170,7 +172,7 @@ impl Outbox {
     }
 
     /// Takes note that the log had no room for the letters in flight from `low` on, where it left the token.
-    pub(super) fn refuse(&mut self, now: Moment, rest: Duration, limit: Reached, low: Position) {
+    pub(super) fn refuse(&mut self, now: Moment, rest: Duration, limit: LimitReached, low: Position) {
         let Some(sent) = self.in_flight.take() else { return };
         self.acknowledged = self.acknowledged.max(low);
         self.done += sent.done;
@@ -249,7 +251,7 @@ impl Outbox {
     }
 
     /// Returns the limit that refused letters, and when they are sent again, if any are refused.
-    pub(super) fn refusal(&self) -> Option<(Option<&Reached>, Moment)> {
+    pub(super) fn refusal(&self) -> Option<(Option<&LimitReached>, Moment)> {
         self.refused.as_ref().map(|refused| (refused.limit.as_ref(), refused.until))
     }
 

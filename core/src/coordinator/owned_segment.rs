@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Bounds, Effect, Mine, Room, Table, WorkerId, outbox::Outbox};
+use super::{Bounds, Effect, ProcessorView, Room, SegmentView, WorkerId, outbox::Outbox};
 use core::time::Duration;
 
 use crate::{
@@ -14,11 +14,11 @@ use crate::{
     command::LetterMove,
     id::{Epoch, Position, SegmentId},
     letter::SequenceKey,
-    reason::Reached,
+    reason::LimitReached,
     segment::Segment,
     time::Moment,
     token::Token,
-    worker::{Report, Waits, Work},
+    worker::{Report, SetAsideSequence, Work},
 };
 
 /// One of the node's segments.
@@ -46,7 +46,7 @@ pub(super) struct OwnedSegment {
     /// The last report that the worker knows to be settled.
     pub(super) known_settled: u64,
     /// What the worker knows to be set aside.
-    pub(super) aside: BTreeMap<SequenceKey, Waits>,
+    pub(super) aside: BTreeMap<SequenceKey, SetAsideSequence>,
 }
 
 /// The wait before a hand-over that may not have been judged is sent again.
@@ -64,9 +64,9 @@ pub(super) enum Phase {
     /// The entry that hands it over is in flight.
     HandingOver,
     /// Its handler runs too long: the move is postponed until the handler ends.
-    PutOff,
+    Postponed,
     /// Its worker died: it continues at that moment, with a new one.
-    Resting(Moment, String),
+    WaitingToRestart(Moment, String),
 }
 
 /// The phase of a segment that does not proceed, because a limit is reached or its worker died.
@@ -76,9 +76,9 @@ pub const STALLED: &str = "stalled";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
     /// A limit is reached.
-    Limit(Reached),
+    Limit(LimitReached),
     /// Its move is postponed: the handler runs too long.
-    PutOff,
+    HandOverPostponed,
     /// Its worker died, for this reason.
     WorkerDied(String),
 }
@@ -97,7 +97,7 @@ pub struct SegmentStatus {
     /// Events fed and not done.
     pub open: usize,
     /// Whether it has a worker.
-    pub works: bool,
+    pub has_worker: bool,
     /// The reason why it does not proceed, if it does not, ...
     pub reason: Option<Halt>,
     /// ... and until when, if the wait ends by itself.
@@ -105,7 +105,7 @@ pub struct SegmentStatus {
 }
 
 impl OwnedSegment {
-    pub(super) fn new(mine: &Mine) -> Self {
+    pub(super) fn new(mine: &SegmentView) -> Self {
         let from = mine.token.low();
         Self {
             segment: mine.segment,
@@ -133,34 +133,34 @@ impl OwnedSegment {
             Phase::Owned if !self.aside.is_empty() => ("waiting", None, None),
             Phase::Owned => ("idle", None, None),
             Phase::Draining(_) | Phase::Drained | Phase::HandingOver => ("handing-over", None, None),
-            Phase::PutOff => ("handling", Some(Halt::PutOff), None),
-            Phase::Resting(until, why) => (STALLED, Some(Halt::WorkerDied(why.clone())), Some(*until)),
+            Phase::Postponed => ("handling", Some(Halt::HandOverPostponed), None),
+            Phase::WaitingToRestart(until, why) => (STALLED, Some(Halt::WorkerDied(why.clone())), Some(*until)),
         };
         let (segment, epoch, next) = (self.segment.name(), self.epoch, self.token());
-        let (open, works) = (self.open.len(), self.worker.is_some());
-        SegmentStatus { segment, epoch, phase, next, open, works, reason, until }
+        let (open, has_worker) = (self.open.len(), self.worker.is_some());
+        SegmentStatus { segment, epoch, phase, next, open, has_worker, reason, until }
     }
 
     /// Starts its worker.
     pub(super) fn start<T>(
         &mut self,
         now: Moment,
-        life: u64,
-        table: &Table,
+        number: u64,
+        table: &ProcessorView,
         bounds: Bounds,
         effects: &mut Vec<Effect<T>>,
     ) -> WorkerId {
-        let worker = WorkerId { segment: Some(self.segment.name()), life };
+        let worker = WorkerId { segment: Some(self.segment.name()), number };
         (self.worker, self.rests) = (Some(worker), false);
         self.outbox.restart();
         self.known_settled = 0;
         self.aside.clear();
-        let stalled = table.mine.get(&self.segment.name()).and_then(|mine| mine.stalled);
+        let stalled = table.segments.get(&self.segment.name()).and_then(|mine| mine.stalled);
         let stalled = stalled.map(|(position, attempts, wait)| (position, attempts, wait, now));
         let settings = table.settings(Some((self.segment, self.epoch)), stalled, bounds);
         effects.push(Effect::Start(worker, settings));
         if table.paused {
-            effects.push(Effect::Paused(worker, true));
+            effects.push(Effect::SetPaused(worker, true));
         }
         worker
     }
@@ -188,8 +188,8 @@ impl OwnedSegment {
     }
 
     /// Takes new information of the log about it, under the same epoch.
-    pub(super) fn looked<T>(&mut self, now: Moment, mine: &Mine, effects: &mut Vec<Effect<T>>) {
-        if self.phase == Phase::Owned && mine.motion != Motion::Rest {
+    pub(super) fn looked<T>(&mut self, now: Moment, mine: &SegmentView, effects: &mut Vec<Effect<T>>) {
+        if self.phase == Phase::Owned && mine.motion != Motion::Stay {
             self.begin_leaving(now, effects);
         }
     }
@@ -219,15 +219,16 @@ impl OwnedSegment {
     pub(super) fn died(&mut self, until: Moment, why: String) {
         self.worker = None;
         self.phase = match self.phase {
-            Phase::Owned | Phase::Resting(..) => Phase::Resting(until, why),
-            Phase::Draining(_) | Phase::PutOff | Phase::Drained => Phase::Drained,
+            Phase::Owned | Phase::WaitingToRestart(..) => Phase::WaitingToRestart(until, why),
+            Phase::Draining(_) | Phase::Postponed | Phase::Drained => Phase::Drained,
             Phase::HandingOver => Phase::HandingOver,
         };
     }
 
     /// Continues after the death of its worker, if the rest is over; returns whether it does.
     pub(super) fn recovers(&mut self, now: Moment) -> bool {
-        let recovers = matches!(self.phase, Phase::Resting(until, _) if until <= now) && self.outbox.is_acknowledged();
+        let recovers =
+            matches!(self.phase, Phase::WaitingToRestart(until, _) if until <= now) && self.outbox.is_acknowledged();
         if recovers {
             self.go_on();
         }
@@ -295,7 +296,7 @@ impl OwnedSegment {
 
     pub(super) fn reported(&mut self, report: Report) {
         self.open.drain(..report.done.min(self.open.len()));
-        if report.drained && matches!(self.phase, Phase::Draining(_) | Phase::PutOff) {
+        if report.drained && matches!(self.phase, Phase::Draining(_) | Phase::Postponed) {
             self.phase = Phase::Drained;
         }
         self.outbox.receive(report);
@@ -325,12 +326,12 @@ impl OwnedSegment {
     ) -> Option<Position> {
         match self.phase {
             Phase::Owned => self.begin_leaving(now, effects),
-            Phase::Draining(_) | Phase::PutOff if draining && self.runs_too_long(now, bounds) => {
+            Phase::Draining(_) | Phase::Postponed if draining && self.runs_too_long(now, bounds) => {
                 self.stop(effects);
                 self.phase = Phase::Drained;
             }
-            Phase::Draining(_) if self.runs_too_long(now, bounds) => self.phase = Phase::PutOff,
-            Phase::Resting(..) => self.phase = Phase::Drained,
+            Phase::Draining(_) if self.runs_too_long(now, bounds) => self.phase = Phase::Postponed,
+            Phase::WaitingToRestart(..) => self.phase = Phase::Drained,
             _ => {}
         }
         match self.phase {
@@ -349,7 +350,7 @@ impl OwnedSegment {
     fn runs_too_long(&self, now: Moment, bounds: Bounds) -> bool {
         match self.phase {
             Phase::Draining(since) => since.after(bounds.hand_over_wait) <= now,
-            _ => self.phase == Phase::PutOff,
+            _ => self.phase == Phase::Postponed,
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Room {
 impl Room {
     /// Returns the room of one progress: for the node's own segments, and for what is lent to it.
     pub(super) fn of(bounds: Bounds) -> (Self, Self) {
-        let Bounds { told_bytes_max: bytes, told_letters_max: letters, .. } = bounds;
+        let Bounds { progress_bytes_max: bytes, progress_letters_max: letters, .. } = bounds;
         let lent = Self { bytes: (bytes / LENT_SHARE).max(1), letters: (letters / LENT_SHARE).max(1) };
         (Self { bytes: bytes - bytes / LENT_SHARE, letters: letters - letters / LENT_SHARE }, lent)
     }
@@ -40,7 +40,7 @@ impl Bounds {
     /// Returns how many bytes a progress made within these bounds takes at most.
     #[must_use]
     pub const fn progress_bytes_max(&self) -> usize {
-        let tokens = self.told_tokens_max * TOKEN_BYTES_MAX;
-        PROGRESS_HEAD_BYTES + tokens + self.told_bytes_max + 2 * LETTER_BYTES_MAX
+        let tokens = self.progress_tokens_max * TOKEN_BYTES_MAX;
+        PROGRESS_HEAD_BYTES + tokens + self.progress_bytes_max + 2 * LETTER_BYTES_MAX
     }
 }

@@ -4,9 +4,9 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::State;
 use crate::{
-    command::{Advance, HandOver, LetterMove, Outcome, Progress, Stale, Why},
+    command::{Advance, HandOver, LetterMove, Outcome, Progress, RefusalReason, Stale},
     id::{LogIndex, NodeId, Position, ProcessorId, SegmentId, SessionId},
-    reason::Thing,
+    reason::NotFound,
 };
 
 /// Positions that tokens may not pass, because a letter there was refused.
@@ -16,7 +16,7 @@ impl State {
     /// Applies the progress of one node. Each item is judged separately: a stale item refuses only itself.
     pub(super) fn advance(&mut self, index: LogIndex, advance: &Advance) -> Outcome {
         if !self.is_active(advance.node, advance.session) {
-            return Outcome::Not(Why::Fenced);
+            return Outcome::Refused(RefusalReason::Fenced);
         }
         let mut stale = Vec::new();
         for item in &advance.items {
@@ -29,8 +29,8 @@ impl State {
         let id = item.processor;
         let node = advance.node;
         if !self.processors.contains_key(&id) {
-            let why = Why::Unknown(Thing::ProcessorNumber(id));
-            stale.push(Stale { processor: id, segment: None, why });
+            let why = RefusalReason::NotFound(NotFound::ProcessorNumber(id));
+            stale.push(Stale { processor: id, segment: None, reason: why });
             return;
         }
         let held = self.letters(index, node, id, &item.letters, stale);
@@ -41,7 +41,7 @@ impl State {
                 Some(share) if share.claim.admits(node, moved.epoch) => {
                     share.token.advance(bounded(moved.next, moved.segment, head, &held));
                 }
-                _ => stale.push(Stale { processor: id, segment: Some(moved.segment), why: Why::Fenced }),
+                _ => stale.push(Stale { processor: id, segment: Some(moved.segment), reason: RefusalReason::Fenced }),
             }
         }
         if let Some(scanned) = item.scanned {
@@ -65,17 +65,17 @@ impl State {
                 .and_then(|processor| processor.segments.get(segment))
                 .is_some_and(|share| share.claim.admits(*node, *epoch));
         if !admitted {
-            return Outcome::Not(Why::Fenced);
+            return Outcome::Refused(RefusalReason::Fenced);
         }
         let mut stale = Vec::new();
         let held = self.letters(index, *node, *id, letters, &mut stale);
         let head = self.processors.get(id).map_or(Position(0), |processor| self.head(processor.definition.context));
-        let to = to.filter(|to| self.processors.get(id).is_some_and(|processor| self.takes(*to, processor)));
+        let to = to.filter(|to| self.processors.get(id).is_some_and(|processor| self.can_run(*to, processor)));
         if let Some(processor) = self.processors.get_mut(id)
             && let Some(share) = processor.segments.get_mut(segment)
         {
             share.token.advance(bounded(*next, *segment, head, &held));
-            share.claim.give(to, self.given.next_epoch(), index);
+            share.claim.give(to, self.issued.next_epoch(), index);
             processor.changed = index;
         }
         self.touch(index);
@@ -96,14 +96,14 @@ impl State {
             let segment = letter.segment();
             // Once a letter of a segment is refused, later ones of the segment must not overtake it.
             let refused = match segment.and_then(|segment| held.get(&segment)) {
-                Some(_) => Err(Why::Fenced),
+                Some(_) => Err(RefusalReason::Fenced),
                 None => self.letter(index, node, id, letter),
             };
             let Err(why) = refused else { continue };
             if let (Some(segment), Some(position)) = (segment, letter.holds()) {
                 held.entry(segment).or_insert(position);
             }
-            stale.push(Stale { processor: id, segment, why });
+            stale.push(Stale { processor: id, segment, reason: why });
         }
         held
     }

@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use crate::{
     command::{Admit, Begin, Change, Operate, Selection},
-    limits::{LimitName, Limits, Measured, Passed},
+    limits::{LimitExceeded, LimitName, Limits, Measured},
     processor::{Definition, Handler},
     sequence::Sequencing,
 };
@@ -13,15 +13,15 @@ use crate::{
 const VERSIONS_MAX: u32 = 64;
 
 /// Checks that a name, described by `of`, is not too long.
-fn name(limits: &Limits, name: &str, of: Measured) -> Result<(), Passed> {
-    Passed::check(LimitName::NameBytes, limits.name_bytes_max, name.len(), || of)
+fn name(limits: &Limits, name: &str, of: Measured) -> Result<(), LimitExceeded> {
+    LimitExceeded::check(LimitName::NameBytes, limits.name_bytes_max, name.len(), || of)
 }
 
 impl Operate {
     /// Checks that all of it can be remembered.
-    pub(super) fn within(&self, limits: &Limits) -> Result<(), Passed> {
+    pub(super) fn within(&self, limits: &Limits) -> Result<(), LimitExceeded> {
         let reason = self.reason.as_deref().map_or(0, str::len);
-        Passed::check(LimitName::ReasonBytes, limits.reason_bytes_max, reason, || Measured::Reason)?;
+        LimitExceeded::check(LimitName::ReasonBytes, limits.reason_bytes_max, reason, || Measured::Reason)?;
         if let Some(principal) = &self.principal {
             name(limits, &principal.0, Measured::Principal)?;
         }
@@ -31,7 +31,7 @@ impl Operate {
 
 impl Change {
     /// Checks that all names in it can be names.
-    pub(super) fn within(&self, limits: &Limits) -> Result<(), Passed> {
+    pub(super) fn within(&self, limits: &Limits) -> Result<(), LimitExceeded> {
         match self {
             Self::Create(definition) => definition.within(limits),
             Self::Expect(peer) => name(limits, peer, Measured::PeerAddress),
@@ -41,7 +41,7 @@ impl Change {
                 // A sequence is named by a key or a stream, by a tag, or by an extension attribute.
                 let Limits { name_bytes_max, tag_bytes_max, extension_bytes_max, .. } = *limits;
                 let max = name_bytes_max.max(tag_bytes_max).max(extension_bytes_max);
-                Passed::check(LimitName::ExtensionBytes, max, sequence.len(), || Measured::SequenceName)
+                LimitExceeded::check(LimitName::ExtensionBytes, max, sequence.len(), || Measured::SequenceName)
             }
             Self::Delete(processor)
             | Self::Pause(processor, _)
@@ -55,11 +55,11 @@ impl Change {
 }
 
 impl Definition {
-    fn within(&self, limits: &Limits) -> Result<(), Passed> {
+    fn within(&self, limits: &Limits) -> Result<(), LimitExceeded> {
         name(limits, &self.name, Measured::ProcessorName)?;
         if let Handler::Exec(command) | Handler::Webhook(command) = &self.handler {
             let max = limits.exec_bytes_max;
-            Passed::check(LimitName::ExecBytes, max, command.len(), || Measured::ProcessorCommand)?;
+            LimitExceeded::check(LimitName::ExecBytes, max, command.len(), || Measured::ProcessorCommand)?;
         }
         if let Sequencing::Tag(by) | Sequencing::Extension(by) = &self.sequencing {
             name(limits, by, Measured::SequencedBy)?;
@@ -67,13 +67,15 @@ impl Definition {
         self.criteria.within(limits)?;
         let items = self.criteria.0.iter();
         let texts = items.flat_map(|item| item.types.iter().chain(&item.tags)).map(String::len).sum::<usize>();
-        Passed::check(LimitName::DefinitionBytes, limits.definition_bytes_max, texts, || Measured::ProcessorTexts)
+        LimitExceeded::check(LimitName::DefinitionBytes, limits.definition_bytes_max, texts, || {
+            Measured::ProcessorTexts
+        })
     }
 }
 
 impl Admit {
     /// Checks that it can be a member's.
-    pub(super) fn within(&self, limits: &Limits) -> Result<(), Passed> {
+    pub(super) fn within(&self, limits: &Limits) -> Result<(), LimitExceeded> {
         name(limits, &self.name, Measured::MemberName)?;
         name(limits, &self.peer, Measured::PeerAddress)?;
         name(limits, &self.http, Measured::HttpAddress)
@@ -82,14 +84,14 @@ impl Admit {
 
 impl Begin {
     /// Checks that it can be a member's.
-    pub(super) fn within(&self, limits: &Limits) -> Result<(), Passed> {
+    pub(super) fn within(&self, limits: &Limits) -> Result<(), LimitExceeded> {
         name(limits, &self.peer, Measured::PeerAddress)?;
         name(limits, &self.http, Measured::HttpAddress)?;
         let count = self.capabilities.len();
-        Passed::check(LimitName::Processors, limits.processors_max, count, || Measured::Capabilities)?;
+        LimitExceeded::check(LimitName::Processors, limits.processors_max, count, || Measured::Capabilities)?;
         for (processor, versions) in &self.capabilities {
             name(limits, processor, Measured::ProcessorName)?;
-            Passed::check(LimitName::Versions, VERSIONS_MAX, versions.len(), || Measured::Versions)?;
+            LimitExceeded::check(LimitName::Versions, VERSIONS_MAX, versions.len(), || Measured::Versions)?;
         }
         Ok(())
     }

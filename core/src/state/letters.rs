@@ -5,13 +5,13 @@ use alloc::{collections::VecDeque, string::String, vec::Vec};
 use super::State;
 use crate::{
     claim::{Bar, BarCause, Claim},
-    command::{LetterChange, LetterMove, Outcome, Right, Selection, Why},
+    command::{LetterChange, LetterMove, Outcome, RefusalReason, Right, Selection},
     hash,
     id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
-    letter::{Failure, Letter, Loan, SequenceKey, SetAside, Waiting, cut},
+    letter::{Failure, Letter, Loan, SequenceKey, SetAside, WaitsFor, truncate},
     limits::LimitName,
     processor::{OnError, Processor, Share, Stall},
-    reason::{Reached, Thing},
+    reason::{LimitReached, NotFound},
     time::Timestamp,
 };
 
@@ -61,10 +61,10 @@ impl State {
         node: NodeId,
         id: ProcessorId,
         letter: &LetterMove,
-    ) -> Result<(), Why> {
+    ) -> Result<(), RefusalReason> {
         let now = self.recorded;
         let limits = self.limits;
-        let processor = self.processors.get_mut(&id).ok_or(Why::Fenced)?;
+        let processor = self.processors.get_mut(&id).ok_or(RefusalReason::Fenced)?;
         processor.changed = index;
         match letter {
             LetterMove::SetAside { segment, epoch, sequence, position, kind, failure } => {
@@ -106,7 +106,7 @@ impl State {
                 Ok(())
             }
             LetterMove::Failed { right, sequence, position, failure } => {
-                let revision = processor.set_aside.get(sequence).ok_or(Why::Fenced)?.revision;
+                let revision = processor.set_aside.get(sequence).ok_or(RefusalReason::Fenced)?.revision;
                 let tried = Tried { right: *right, position: *position, revision, failure, unable: false };
                 self.tried(index, node, id, sequence, &tried)
             }
@@ -118,7 +118,7 @@ impl State {
             LetterMove::Stall { segment, epoch, position, failure, .. } => {
                 processor.held_by(node, *segment, *epoch, None)?;
                 let share = processor.segments.get_mut(segment).expect("its claim was looked at just now");
-                let failure = Failure { cause: cut(&failure.cause, limits.cause_bytes_max), ..failure.clone() };
+                let failure = Failure { cause: truncate(&failure.cause, limits.cause_bytes_max), ..failure.clone() };
                 share.stalled = Some(Stall { position: *position, failure, recorded: now });
                 Ok(())
             }
@@ -144,16 +144,16 @@ impl State {
         id: ProcessorId,
         sequence: &SequenceKey,
         tried: &Tried<'_>,
-    ) -> Result<(), Why> {
+    ) -> Result<(), RefusalReason> {
         let (now, cause_bytes_max) = (self.recorded, self.limits.cause_bytes_max);
-        let processor = self.processors.get_mut(&id).ok_or(Why::Fenced)?;
+        let processor = self.processors.get_mut(&id).ok_or(RefusalReason::Fenced)?;
         let is_outdated = processor.is_outdated(tried.right, sequence);
         let skips = !tried.unable && processor.skips(tried.failure);
         let set_aside = processor.may_change(node, tried.right, sequence, tried.position)?;
         if is_outdated || set_aside.revision != tried.revision {
             // The claim was renewed or changed its owner meanwhile, so that a database may have refused a valid write;
             // or a person requested a retry. That is no failure of the event; it is tried again as it is now.
-            return Err(Why::Fenced);
+            return Err(RefusalReason::Fenced);
         }
         if tried.unable {
             set_aside.wait(tried.failure, now, cause_bytes_max);
@@ -198,7 +198,7 @@ impl State {
             };
             let until = now.after(core::time::Duration::from_millis(u64::from(bar_ms)));
             share.claim.bar(now, Bar { node, until, cause });
-            share.claim.give(Some(to), self.given.next_epoch(), index);
+            share.claim.give(Some(to), self.issued.next_epoch(), index);
             self.touch(index);
         }
     }
@@ -212,7 +212,7 @@ impl State {
             return;
         }
         if let Some(share) = processor.segments.values_mut().find(|share| share.segment.holds(hash_of(sequence))) {
-            share.claim.renew(self.given.next_epoch(), index);
+            share.claim.renew(self.issued.next_epoch(), index);
         }
         processor.changed = index;
     }
@@ -226,10 +226,10 @@ impl State {
         let Some(processor) = self.processors.get_mut(&id) else { return };
         let Some(set_aside) = processor.set_aside.get_mut(sequence) else { return };
         let attempts = set_aside.first().attempts;
-        let wanted = set_aside.waiting == Waiting::ForItsTime && attempts >= own_attempts;
+        let wanted = set_aside.waits_for == WaitsFor::NextTry && attempts >= own_attempts;
         let to = (wanted && !others.is_empty()).then(|| others[attempts as usize % others.len()]);
         debug_assert!(set_aside.loan.is_none(), "a loan ends by its holder's word, or is taken back");
-        set_aside.loan = to.map(|node| Loan { node, epoch: self.given.next_epoch() });
+        set_aside.loan = to.map(|node| Loan { node, epoch: self.issued.next_epoch() });
         processor.changed = index;
     }
 
@@ -238,10 +238,10 @@ impl State {
     fn lend_on(&mut self, index: LogIndex, id: ProcessorId, sequence: &SequenceKey, node: NodeId) {
         let Some(processor) = self.processors.get(&id) else { return };
         let owner = processor.share_of(hash_of(sequence)).and_then(|(_, share)| share.claim.owner);
-        let able = || self.sessions.keys().copied().filter(|other| self.takes(*other, processor));
+        let able = || self.sessions.keys().copied().filter(|other| self.can_run(*other, processor));
         let next = able().find(|other| *other > node).or_else(|| able().next());
         let to = next.filter(|next| *next != node && Some(*next) != owner);
-        let loan = to.map(|node| Loan { node, epoch: self.given.next_epoch() });
+        let loan = to.map(|node| Loan { node, epoch: self.issued.next_epoch() });
         let Some(processor) = self.processors.get_mut(&id) else { return };
         if let Some(set_aside) = processor.set_aside.get_mut(sequence) {
             debug_assert!(set_aside.loan.is_none(), "a loan ends by its holder's word, or is taken back");
@@ -255,7 +255,7 @@ impl State {
         let Some(processor) = self.processors.get(&id) else { return Vec::new() };
         let owner = processor.segments.get(&segment).and_then(|share| share.claim.owner);
         let nodes = self.sessions.keys().copied();
-        nodes.filter(|node| Some(*node) != owner && self.takes(*node, processor)).collect()
+        nodes.filter(|node| Some(*node) != owner && self.can_run(*node, processor)).collect()
     }
 
     /// Retries, skips or drops letters for a person.
@@ -267,14 +267,16 @@ impl State {
         change: LetterChange,
     ) -> Outcome {
         let now = self.recorded;
-        let Some(processor) = self.processors.get_mut(&id) else { return super::unknown(Thing::ProcessorNumber(id)) };
+        let Some(processor) = self.processors.get_mut(&id) else {
+            return super::unknown(NotFound::ProcessorNumber(id));
+        };
         let meant: Vec<SequenceKey> = match selection {
             Selection::All => processor.set_aside.keys().cloned().collect(),
             Selection::Sequence(component, name) => {
                 let key = SequenceKey { component: *component, name: name.clone() };
                 if !processor.set_aside.contains_key(&key) {
                     let processor = processor.definition.name.clone();
-                    return super::unknown(Thing::Sequence {
+                    return super::unknown(NotFound::Sequence {
                         processor,
                         component: *component,
                         sequence: name.clone(),
@@ -318,12 +320,12 @@ impl Processor {
         segment: SegmentId,
         epoch: Epoch,
         sequence: Option<&SequenceKey>,
-    ) -> Result<&Share, Why> {
-        let share = self.segments.get(&segment).ok_or(Why::Fenced)?;
+    ) -> Result<&Share, RefusalReason> {
+        let share = self.segments.get(&segment).ok_or(RefusalReason::Fenced)?;
         let Share { claim, segment, .. } = share;
         let admits = Claim::admits(claim, node, epoch);
         let holds = sequence.is_none_or(|sequence| segment.holds(hash_of(sequence)));
-        if admits && holds { Ok(share) } else { Err(Why::Fenced) }
+        if admits && holds { Ok(share) } else { Err(RefusalReason::Fenced) }
     }
 
     /// Returns the sequence, if `node` may change its first letter by this right, and that is the event at `position`.
@@ -333,22 +335,27 @@ impl Processor {
         right: Right,
         sequence: &SequenceKey,
         position: Position,
-    ) -> Result<&mut SetAside, Why> {
+    ) -> Result<&mut SetAside, RefusalReason> {
         let set_aside = self.held_letters(node, right, sequence)?;
-        if set_aside.first().position == position { Ok(set_aside) } else { Err(Why::Fenced) }
+        if set_aside.first().position == position { Ok(set_aside) } else { Err(RefusalReason::Fenced) }
     }
 
     /// Returns the sequence, if `node` has this right to it.
-    fn held_letters(&mut self, node: NodeId, right: Right, sequence: &SequenceKey) -> Result<&mut SetAside, Why> {
+    fn held_letters(
+        &mut self,
+        node: NodeId,
+        right: Right,
+        sequence: &SequenceKey,
+    ) -> Result<&mut SetAside, RefusalReason> {
         if let Right::Claim(segment, epoch) = right {
             self.held_by(node, segment, epoch, Some(sequence))?;
         }
-        let set_aside = self.set_aside.get_mut(sequence).ok_or(Why::Fenced)?;
+        let set_aside = self.set_aside.get_mut(sequence).ok_or(RefusalReason::Fenced)?;
         let holds = match right {
             Right::Claim(..) => set_aside.loan.is_none(),
             Right::Loan { epoch, .. } => set_aside.loan == Some(Loan { node, epoch }),
         };
-        if holds { Ok(set_aside) } else { Err(Why::Fenced) }
+        if holds { Ok(set_aside) } else { Err(RefusalReason::Fenced) }
     }
 
     /// Returns whether the epoch that handlers received by this right is not the present one of the sequence's segment.
@@ -369,19 +376,19 @@ impl Processor {
         sequence: &SequenceKey,
         letter: Letter,
         now: Timestamp,
-    ) -> Result<bool, Why> {
+    ) -> Result<bool, RefusalReason> {
         let sequences = self.set_aside.len();
         match self.set_aside.get_mut(sequence) {
             Some(set_aside) if set_aside.letters.back().is_some_and(|last| last.position >= letter.position) => {
                 return Ok(false); // told before
             }
             Some(set_aside) if set_aside.letters.len() >= limits.letters_max as usize => {
-                let full = Reached::new(LimitName::Letters, limits.letters_max);
-                return Err(Why::Limit(Reached { sequence: Some(sequence.name.clone()), ..full }));
+                let full = LimitReached::new(LimitName::Letters, limits.letters_max);
+                return Err(RefusalReason::Limit(LimitReached { sequence: Some(sequence.name.clone()), ..full }));
             }
             Some(set_aside) => set_aside.letters.push_back(letter),
             None if sequences >= limits.sequences_max as usize => {
-                return Err(Why::Limit(Reached::new(LimitName::Sequences, limits.sequences_max)));
+                return Err(RefusalReason::Limit(LimitReached::new(LimitName::Sequences, limits.sequences_max)));
             }
             None => {
                 let set_aside = SetAside {
@@ -389,8 +396,8 @@ impl Processor {
                     cause: String::new(),
                     recorded: now,
                     wait_ms: 0,
-                    draw: 0,
-                    waiting: Waiting::ForItsTime,
+                    random: 0,
+                    waits_for: WaitsFor::NextTry,
                     loan: None,
                     revision: 0,
                 };
@@ -410,8 +417,8 @@ impl Processor {
             self.set_aside.remove(sequence);
         } else {
             set_aside.cause.clear();
-            set_aside.waiting = Waiting::ForItsTime;
-            (set_aside.recorded, set_aside.wait_ms, set_aside.draw) = (now, 0, 0);
+            set_aside.waits_for = WaitsFor::NextTry;
+            (set_aside.recorded, set_aside.wait_ms, set_aside.random) = (now, 0, 0);
         }
     }
 }
@@ -421,15 +428,15 @@ impl SetAside {
     fn fail(&mut self, failure: &Failure, now: Timestamp, cause_bytes_max: u32) {
         let first = self.letters.front_mut().expect("a sequence set aside has at least one letter");
         first.attempts = failure.attempt;
-        self.cause = cut(&failure.cause, cause_bytes_max);
-        (self.recorded, self.wait_ms, self.draw) = (now, failure.wait_ms, failure.draw);
-        self.waiting = if failure.last { Waiting::ForAPerson } else { Waiting::ForItsTime };
+        self.cause = truncate(&failure.cause, cause_bytes_max);
+        (self.recorded, self.wait_ms, self.random) = (now, failure.wait_ms, failure.random);
+        self.waits_for = if failure.last { WaitsFor::Operator } else { WaitsFor::NextTry };
     }
 
     /// Records that the handler could not be called: this is no attempt, and the letter is tried again after a wait.
     fn wait(&mut self, failure: &Failure, now: Timestamp, cause_bytes_max: u32) {
-        self.cause = cut(&failure.cause, cause_bytes_max);
-        (self.recorded, self.wait_ms, self.draw) = (now, failure.wait_ms, failure.draw);
+        self.cause = truncate(&failure.cause, cause_bytes_max);
+        (self.recorded, self.wait_ms, self.random) = (now, failure.wait_ms, failure.random);
         self.revision = self.revision.wrapping_add(1);
     }
 
@@ -439,8 +446,8 @@ impl SetAside {
         if let Some(first) = self.letters.front_mut() {
             first.attempts = 0;
         }
-        self.waiting = Waiting::ForItsTime;
-        (self.recorded, self.wait_ms, self.draw) = (now, 0, 0);
+        self.waits_for = WaitsFor::NextTry;
+        (self.recorded, self.wait_ms, self.random) = (now, 0, 0);
     }
 }
 

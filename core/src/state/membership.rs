@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use super::{State, exists, invalid, unknown};
 use crate::{
     claim::Motion,
-    command::{Admit, Assign, Begin, Outcome, Why},
+    command::{Admit, Assign, Begin, Outcome, RefusalReason},
     id::{FeatureLevel, LogIndex, NodeId, SessionId},
     limits::LimitName,
     member::Member,
-    reason::{Existing, Invalid, Reached, Thing},
+    reason::{Existing, Invalid, LimitReached, NotFound},
     removal::{REMOVALS_MAX, Removal},
     session::Session,
 };
@@ -20,8 +20,8 @@ const WEIGHT_MAX: u32 = 1_000;
 impl State {
     /// Admits a node as a member.
     pub(super) fn admit(&mut self, index: LogIndex, admit: &Admit) -> Outcome {
-        if let Err(passed) = admit.within(&self.limits) {
-            return Outcome::Not(passed.into());
+        if let Err(exceeded) = admit.within(&self.limits) {
+            return Outcome::Refused(exceeded.into());
         }
         let Admit { name, incarnation, peer, http, level } = admit.clone();
         if let Some(member) = self.members.values_mut().find(|member| member.incarnation == incarnation) {
@@ -36,10 +36,10 @@ impl State {
         }
         let members_max = self.limits.members_max;
         if self.members.len() >= members_max as usize {
-            return Outcome::Not(Why::Limit(Reached::new(LimitName::Members, members_max)));
+            return Outcome::Refused(RefusalReason::Limit(LimitReached::new(LimitName::Members, members_max)));
         }
-        let node = self.given.node.next();
-        self.given.node = node;
+        let node = self.issued.node.next();
+        self.issued.node = node;
         self.members.insert(node, Member { node, name, incarnation, peer, http, level, leaving: false });
         self.touch(index);
         Outcome::Admitted(node)
@@ -47,7 +47,7 @@ impl State {
 
     /// Removes a member permanently; its number is never reused.
     pub(super) fn remove(&mut self, index: LogIndex, node: NodeId) -> Outcome {
-        let Some(member) = self.members.get(&node) else { return unknown(Thing::Member(node)) };
+        let Some(member) = self.members.get(&node) else { return unknown(NotFound::Member(node)) };
         if self.members.len() == 1 {
             return invalid(Invalid::LastMember(member.name.clone()));
         }
@@ -73,7 +73,7 @@ impl State {
     /// Asks a member to leave. An active one is given no more work, and ends when it has handed over.
     pub(super) fn leave(&mut self, index: LogIndex, node: NodeId) -> Outcome {
         let others_stay = self.members.values().any(|other| other.node != node && !other.leaving);
-        let Some(member) = self.members.get_mut(&node) else { return unknown(Thing::Member(node)) };
+        let Some(member) = self.members.get_mut(&node) else { return unknown(NotFound::Member(node)) };
         if !others_stay {
             return invalid(Invalid::LastMember(member.name.clone()));
         }
@@ -89,11 +89,11 @@ impl State {
 
     /// Begins a session of a member's process.
     pub(super) fn begin(&mut self, index: LogIndex, begin: &Begin) -> Outcome {
-        if let Err(passed) = begin.within(&self.limits) {
-            return Outcome::Not(passed.into());
+        if let Err(exceeded) = begin.within(&self.limits) {
+            return Outcome::Refused(exceeded.into());
         }
         let Begin { node, incarnation, peer, http, level, capabilities, weight, nonce } = begin.clone();
-        let Some(member) = self.members.get_mut(&node) else { return unknown(Thing::Member(node)) };
+        let Some(member) = self.members.get_mut(&node) else { return unknown(NotFound::Member(node)) };
         if member.incarnation != incarnation {
             return exists(Existing::Incarnation(member.name.clone()));
         }
@@ -103,8 +103,8 @@ impl State {
         (member.peer, member.http, member.level) = (peer, http, level);
         let draining = member.leaving;
         self.end_session(index, node);
-        let session = self.given.session.next();
-        self.given.session = session;
+        let session = self.issued.session.next();
+        self.issued.session = session;
         let weight = weight.clamp(1, WEIGHT_MAX);
         self.sessions.insert(node, Session { node, session, since: index, capabilities, weight, nonce, draining });
         self.touch(index);
@@ -121,14 +121,14 @@ impl State {
                 }
                 Outcome::Done
             }
-            _ => Outcome::Not(Why::Fenced),
+            _ => Outcome::Refused(RefusalReason::Fenced),
         }
     }
 
     /// Ends the session of a member's process. It is named, so that a later session is not affected.
     pub(super) fn expire(&mut self, index: LogIndex, node: NodeId, session: SessionId) -> Outcome {
         if self.sessions.get(&node).is_none_or(|live| live.session != session) {
-            return Outcome::Not(Why::Fenced);
+            return Outcome::Refused(RefusalReason::Fenced);
         }
         self.end_session(index, node);
         // It was asked to leave, and has ended.
@@ -148,10 +148,10 @@ impl State {
         for processor in self.processors.values_mut() {
             for share in processor.segments.values_mut() {
                 if share.claim.owner == Some(node) {
-                    share.claim.give(None, self.given.next_epoch(), index);
+                    share.claim.give(None, self.issued.next_epoch(), index);
                     processor.changed = index;
                 } else if share.claim.motion == Motion::To(node) {
-                    share.claim.motion = Motion::Rest;
+                    share.claim.motion = Motion::Stay;
                     processor.changed = index;
                 }
             }
@@ -170,19 +170,19 @@ impl State {
     /// Applies the balancer's plan.
     pub(super) fn assign(&mut self, index: LogIndex, assign: &Assign) -> Outcome {
         if assign.generation != self.generation {
-            return Outcome::Not(Why::Outdated);
+            return Outcome::Refused(RefusalReason::Outdated);
         }
         let mut given = 0;
         for wanted in &assign.moves {
             let Some(processor) = self.processors.get(&wanted.processor) else { continue };
-            if !self.takes(wanted.to, processor) {
+            if !self.can_run(wanted.to, processor) {
                 continue;
             }
             let processor = self.processors.get_mut(&wanted.processor).expect("it was found above");
             let Some(share) = processor.segments.get_mut(&wanted.segment) else { continue };
             match share.claim.owner {
-                None => share.claim.give(Some(wanted.to), self.given.next_epoch(), index),
-                Some(owner) if owner == wanted.to => share.claim.motion = Motion::Rest,
+                None => share.claim.give(Some(wanted.to), self.issued.next_epoch(), index),
+                Some(owner) if owner == wanted.to => share.claim.motion = Motion::Stay,
                 Some(_) => share.claim.motion = Motion::To(wanted.to),
             }
             processor.changed = index;
@@ -197,7 +197,7 @@ impl State {
     /// Raises the level that all members understand.
     pub(super) fn raise_level(&mut self, index: LogIndex, level: FeatureLevel) -> Outcome {
         if self.members.values().any(|member| member.level < level) {
-            return Outcome::Not(Why::Outdated);
+            return Outcome::Refused(RefusalReason::Outdated);
         }
         if self.level < level {
             self.level = level;

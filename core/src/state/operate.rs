@@ -5,15 +5,15 @@ use core::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Aim, Given, Operation, State, exists, invalid, unknown, unknown_processor};
+use super::{Goal, IssuedIds, Operation, State, exists, invalid, unknown, unknown_processor};
 use crate::{
     canonical::Canonical,
     claim::{Bar, BarCause, Claim, Motion, Pin},
-    command::{Change, Operate, Outcome, Why},
+    command::{Change, Operate, Outcome, RefusalReason},
     id::{Generation, LogIndex, Position, ProcessorId, SegmentId},
     limits::LimitName,
     processor::{Definition, Handler, Processor, Share, Start},
-    reason::{Existing, Invalid, Reached, Thing},
+    reason::{Existing, Invalid, LimitReached, NotFound},
     segment::Segment,
     token::Token,
 };
@@ -25,8 +25,8 @@ impl State {
             return outcome;
         }
         // If anything in it is too long, nothing is remembered, not even the refusal.
-        if let Err(passed) = operate.within(&self.limits) {
-            return Outcome::Not(passed.into());
+        if let Err(exceeded) = operate.within(&self.limits) {
+            return Outcome::Refused(exceeded.into());
         }
         let Operate { operation, principal, reason, change } = operate;
         let (subject, digest) = (change.subject(self), change.canonical_digest());
@@ -41,7 +41,7 @@ impl State {
             subject,
             digest,
             outcome: outcome.clone(),
-            aim: self.aim(change),
+            goal: self.goal(change),
         };
         self.operations.push_back(known);
         while self.operations.len() > self.limits.operations_max as usize {
@@ -60,8 +60,8 @@ impl State {
     /// What a change under a new id would come to, without doing it: `dry_run`.
     #[must_use]
     pub fn try_change(&self, change: &Change) -> Outcome {
-        if let Err(passed) = change.within(&self.limits) {
-            return Outcome::Not(passed.into());
+        if let Err(exceeded) = change.within(&self.limits) {
+            return Outcome::Refused(exceeded.into());
         }
         self.clone().change(self.changed, change, None)
     }
@@ -81,7 +81,7 @@ impl State {
                 None => unknown_processor(name),
             },
             Change::SetLimits(limits) => match limits.check() {
-                Err(unfit) => Outcome::Not(unfit.into()),
+                Err(unfit) => Outcome::Refused(unfit.into()),
                 Ok(()) => {
                     self.limits = *limits;
                     self.touch(index);
@@ -91,35 +91,35 @@ impl State {
             Change::Expect(_) => Outcome::Done,
             Change::Leave(node) => self.leave(index, *node),
             Change::Lead(node, _) if self.members.contains_key(node) => Outcome::Done,
-            Change::Lead(node, _) => unknown(Thing::Member(*node)),
+            Change::Lead(node, _) => unknown(NotFound::Member(*node)),
             Change::SkipEvent(name, segment, position) => self.skip_event(index, name, *segment, *position),
         }
     }
 
     /// Returns the goal of a change that its entry does not reach.
-    fn aim(&self, change: &Change) -> Option<Aim> {
+    fn goal(&self, change: &Change) -> Option<Goal> {
         match change {
             Change::Release(name, segment) | Change::Claim(name, segment, _) => {
-                self.names.get(name).map(|id| Aim::Rests(*id, *segment))
+                self.names.get(name).map(|id| Goal::Settled(*id, *segment))
             }
-            Change::Expect(peer) => Some(Aim::Joined(peer.clone())),
-            Change::Leave(node) => Some(Aim::Left(*node)),
-            Change::Lead(node, term) => Some(Aim::Leads(*node, *term)),
+            Change::Expect(peer) => Some(Goal::Joined(peer.clone())),
+            Change::Leave(node) => Some(Goal::Left(*node)),
+            Change::Lead(node, term) => Some(Goal::Leads(*node, *term)),
             _ => None,
         }
     }
 
     /// Returns whether the goal is reached, as far as the state shows; the state does not contain the leader.
     #[must_use]
-    pub fn reached(&self, aim: &Aim) -> bool {
-        match aim {
-            Aim::Rests(id, segment) => {
+    pub fn reached(&self, goal: &Goal) -> bool {
+        match goal {
+            Goal::Settled(id, segment) => {
                 let share = self.processors.get(id).and_then(|processor| processor.segments.get(segment));
-                share.is_none_or(|share| share.claim.motion == Motion::Rest)
+                share.is_none_or(|share| share.claim.motion == Motion::Stay)
             }
-            Aim::Joined(peer) => self.members.values().any(|member| member.peer == *peer),
-            Aim::Left(node) => !self.members.contains_key(node),
-            Aim::Leads(..) => true,
+            Goal::Joined(peer) => self.members.values().any(|member| member.peer == *peer),
+            Goal::Left(node) => !self.members.contains_key(node),
+            Goal::Leads(..) => true,
         }
     }
 
@@ -138,7 +138,10 @@ impl State {
             return invalid(Invalid::ProcessorName(name.clone()));
         }
         if self.processors.len() >= limits.processors_max as usize {
-            return Outcome::Not(Why::Limit(Reached::new(LimitName::Processors, limits.processors_max)));
+            return Outcome::Refused(RefusalReason::Limit(LimitReached::new(
+                LimitName::Processors,
+                limits.processors_max,
+            )));
         }
         if definition.segments == 0 || definition.segments > limits.segments_max {
             return invalid(Invalid::Segments { segments: definition.segments, max: limits.segments_max });
@@ -147,7 +150,7 @@ impl State {
             return invalid(Invalid::Backoff);
         }
         let Some(context) = self.contexts.get(&definition.context) else {
-            return unknown(Thing::Context(definition.context));
+            return unknown(NotFound::Context(definition.context));
         };
         let start = match definition.start {
             Start::Beginning => Position(0),
@@ -157,8 +160,8 @@ impl State {
             }
             Start::At(position) => position,
         };
-        let id = self.given.processor.next();
-        self.given.processor = id;
+        let id = self.issued.processor.next();
+        self.issued.processor = id;
         self.names.insert(name.clone(), id);
         self.processors.insert(id, fresh(id, definition, start, self.recorded, index));
         self.touch(index);
@@ -201,18 +204,18 @@ impl State {
     fn claim(&mut self, index: LogIndex, name: &str, segment: SegmentId, pin: Pin) -> Outcome {
         let node = pin.node;
         let Some(processor) = self.processor(name) else { return unknown_processor(name) };
-        if !self.takes(node, processor) {
+        if !self.can_run(node, processor) {
             return invalid(Invalid::CannotRun { node, processor: name.into() });
         }
-        self.with_claim(index, name, segment, |claim, given| {
+        self.with_claim(index, name, segment, |claim, issued| {
             claim.bars.retain(|bar| bar.node != node);
             let bound = claim.pin.as_ref() == Some(&pin);
             claim.pin = Some(pin);
             let Some(owner) = claim.owner else {
-                claim.give(Some(node), given.next_epoch(), index);
+                claim.give(Some(node), issued.next_epoch(), index);
                 return true;
             };
-            let motion = if owner == node { Motion::Rest } else { Motion::To(node) };
+            let motion = if owner == node { Motion::Stay } else { Motion::To(node) };
             let goes = core::mem::replace(&mut claim.motion, motion) == motion;
             !(goes && bound)
         })
@@ -225,7 +228,7 @@ impl State {
             return unknown_processor(name);
         };
         let Some(share) = processor.segments.get_mut(&segment) else {
-            return unknown(Thing::Segment { processor: name.into(), segment });
+            return unknown(NotFound::Segment { processor: name.into(), segment });
         };
         let waits_with = share.stalled.as_ref().map(|stall| stall.position);
         if waits_with != Some(position) {
@@ -237,7 +240,7 @@ impl State {
         }
         share.token.advance(position.next());
         share.stalled = None;
-        share.claim.renew(self.given.next_epoch(), index);
+        share.claim.renew(self.issued.next_epoch(), index);
         processor.skipped += 1;
         processor.changed = index;
         self.touch(index);
@@ -253,15 +256,15 @@ impl State {
         index: LogIndex,
         name: &str,
         segment: SegmentId,
-        change: impl FnOnce(&mut Claim, &mut Given) -> bool,
+        change: impl FnOnce(&mut Claim, &mut IssuedIds) -> bool,
     ) -> Outcome {
         let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
             return unknown_processor(name);
         };
         let Some(share) = processor.segments.get_mut(&segment) else {
-            return unknown(Thing::Segment { processor: name.into(), segment });
+            return unknown(NotFound::Segment { processor: name.into(), segment });
         };
-        if !change(&mut share.claim, &mut self.given) {
+        if !change(&mut share.claim, &mut self.issued) {
             return Outcome::Changed(0);
         }
         processor.changed = index;

@@ -5,7 +5,7 @@ use alloc::string::String;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Aim, State, exists};
+use super::{Goal, State, exists};
 use crate::{
     canonical::Canonical,
     command::{Change, LetterChange, Outcome, Selection},
@@ -38,7 +38,7 @@ pub struct Operation {
     /// The outcome.
     pub outcome: Outcome,
     /// The goal that the outcome has not reached yet, if any.
-    pub aim: Option<Aim>,
+    pub goal: Option<Goal>,
 }
 
 /// The kind of a change.

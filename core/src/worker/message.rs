@@ -59,7 +59,7 @@ pub struct Stalled {
 
 /// A sequence set aside, as the log knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waits {
+pub struct SetAsideSequence {
     /// The position of its first letter.
     pub position: Position,
     /// How often the first letter was tried.
@@ -76,7 +76,7 @@ pub struct Waits {
     pub wait: Duration,
 }
 
-impl Waits {
+impl SetAsideSequence {
     /// Returns a sequence that no worker tries: the log has had no room for it yet.
     #[must_use]
     pub const fn untried(position: Position) -> Self {
@@ -90,16 +90,16 @@ pub struct Fault {
     /// The cause, in the handler's words.
     pub cause: String,
     /// What it means for the event.
-    pub meaning: Meaning,
+    pub kind: FaultKind,
     /// The handler's own wait before the next attempt.
     pub after: Option<Duration>,
     /// A random draw for jitter, made by the caller.
-    pub draw: u16,
+    pub random: u16,
 }
 
 /// What a failure means for the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub enum FaultKind {
     /// Another attempt may help.
     Retry,
     /// No further attempt is made automatically.
@@ -133,18 +133,18 @@ pub enum Input<T> {
     },
     /// The sequences of its segment that are set aside, in a state of the log that includes its reports up to
     /// `settled`.
-    Aside {
+    SetAside {
         /// The last of its reports that the log has judged.
         settled: u64,
         /// All sequences that are set aside.
-        sequences: BTreeMap<SequenceKey, Waits>,
+        sequences: BTreeMap<SequenceKey, SetAsideSequence>,
     },
     /// A person paused or resumed the processor.
-    Paused(bool),
+    SetPaused(bool),
     /// The claim is to be handed over: running handlers end, all other events are dropped.
     Drain,
     /// A requested moment has come.
-    Woke,
+    Woken,
 }
 
 /// What a worker requests, in order, before the next input.
@@ -176,8 +176,8 @@ pub enum Effect<T> {
     /// Send a report to the coordinator.
     Report(Report),
     /// Inform the coordinator that the worker is paused and no handler runs any more. After the last report of the run.
-    Rests,
-    /// Send [`Input::Woke`] at that moment.
+    ReportPaused,
+    /// Send [`Input::Woken`] at that moment.
     WakeAt(Moment),
 }
 

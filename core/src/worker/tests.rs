@@ -31,19 +31,19 @@ fn worker(on_error: OnError) -> Worker<()> {
 }
 
 fn fault() -> Option<Fault> {
-    Some(Fault { cause: String::from("no"), meaning: Meaning::Retry, after: None, draw: 0 })
+    Some(Fault { cause: String::from("no"), kind: FaultKind::Retry, after: None, random: 0 })
 }
 
 fn set_aside() -> Option<Fault> {
-    fault().map(|fault| Fault { meaning: Meaning::SetAside, ..fault })
+    fault().map(|fault| Fault { kind: FaultKind::SetAside, ..fault })
 }
 
 fn skip() -> Option<Fault> {
-    fault().map(|fault| Fault { meaning: Meaning::Skip, ..fault })
+    fault().map(|fault| Fault { kind: FaultKind::Skip, ..fault })
 }
 
 fn unable() -> Option<Fault> {
-    fault().map(|fault| Fault { meaning: Meaning::Unable, ..fault })
+    fault().map(|fault| Fault { kind: FaultKind::Unable, ..fault })
 }
 
 fn runs(effects: &[Effect<()>]) -> Vec<(Vec<u64>, u32)> {
@@ -103,11 +103,11 @@ fn a_sequence_it_told_of_stays_aside_until_the_log_has_judged_that() {
     worker.step(T0, Input::Feed(vec![work(0, "a")]));
     let number = report(&worker.step(T0, Input::Ran { handled: 0, fault: fault() })).number;
     // An older state of the log does not include it yet.
-    worker.step(T0, Input::Aside { settled: number - 1, sequences: BTreeMap::new() });
+    worker.step(T0, Input::SetAside { settled: number - 1, sequences: BTreeMap::new() });
     let effects = worker.step(T0, Input::Feed(vec![work(1, "a")]));
     assert_eq!((runs(&effects), told(&report(&effects))), (vec![], vec![String::from("queue 1")]));
     // It was reported, tried and done: the sequence is like any other.
-    worker.step(T0, Input::Aside { settled: report(&effects).number, sequences: BTreeMap::new() });
+    worker.step(T0, Input::SetAside { settled: report(&effects).number, sequences: BTreeMap::new() });
     assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(2, "a")]))), [(vec![2], 1)]);
 }
 
@@ -141,8 +141,8 @@ fn what_a_handler_skips_is_told_and_nothing_waits_behind_it() {
 fn a_letter_that_its_handler_skips_is_done_and_counted() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
-    let waits = Waits { attempts: 1, due: Some(T0), right, ..Waits::untried(Position(0)) };
-    worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
+    let waits = SetAsideSequence { attempts: 1, due: Some(T0), right, ..SetAsideSequence::untried(Position(0)) };
+    worker.step(T0, Input::SetAside { settled: 0, sequences: [(key("a"), waits)].into() });
     let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: skip() }));
     assert_eq!(told(&report), ["done 0 skipped"]);
 }
@@ -153,16 +153,16 @@ fn a_segment_that_stops_waits_with_its_event_and_keeps_the_count_of_attempts() {
     worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")]));
     let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
     assert_eq!((told(&report(&effects)), runs(&effects)), (vec![String::from("stall 0 1 1000")], vec![]));
-    assert_eq!(runs(&worker.step(Moment(T0.0 + 999), Input::Woke)), []);
+    assert_eq!(runs(&worker.step(Moment(T0.0 + 999), Input::Woken)), []);
     let due = Moment(T0.0 + 1_000);
-    assert_eq!(runs(&worker.step(due, Input::Woke)), [(vec![0], 2)]);
+    assert_eq!(runs(&worker.step(due, Input::Woken)), [(vec![0], 2)]);
     // A person pauses the processor and the run ends before the event was begun: nothing was tried.
-    worker.step(due, Input::Paused(true));
+    worker.step(due, Input::SetPaused(true));
     assert_eq!(runs(&worker.step(due, Input::Ran { handled: 0, fault: None })), []);
-    assert_eq!(runs(&worker.step(due, Input::Paused(false))), [(vec![0], 2)]);
+    assert_eq!(runs(&worker.step(due, Input::SetPaused(false))), [(vec![0], 2)]);
     let effects = worker.step(due, Input::Ran { handled: 0, fault: fault() });
     assert_eq!(told(&report(&effects)), ["stall 0 2 2000"]);
-    let effects = worker.step(Moment(due.0 + 2_000), Input::Woke);
+    let effects = worker.step(Moment(due.0 + 2_000), Input::Woken);
     assert_eq!(runs(&effects), [(vec![0], 3)]);
     let effects = worker.step(Moment(due.0 + 2_000), Input::Ran { handled: 1, fault: None });
     assert_eq!((told(&report(&effects)), runs(&effects)), (vec![String::from("resume 0")], vec![(vec![1], 1)]));
@@ -180,7 +180,7 @@ fn p6_a_handler_that_cannot_be_asked_makes_no_letter_of_an_event() {
             assert_eq!((told(&report(&effects)), runs(&effects)), (vec![format!("stall 0 {attempt} {wait}")], vec![]));
             now = now.after(Duration::from_millis(wait));
             let seen = if on_error == OnError::Stop { attempt + 1 } else { 1 };
-            assert_eq!(runs(&worker.step(now, Input::Woke)), [(vec![0], seen)], "{on_error:?}");
+            assert_eq!(runs(&worker.step(now, Input::Woken)), [(vec![0], seen)], "{on_error:?}");
         }
         let effects = worker.step(now, Input::Ran { handled: 1, fault: None });
         assert_eq!((told(&report(&effects)), runs(&effects)), (vec!["resume 0".into()], vec![(vec![1], 1)]));
@@ -204,8 +204,14 @@ fn attempts_at_which_nobody_was_asked_do_not_count_when_the_event_fails() {
 fn a_letter_is_not_given_up_while_nobody_can_be_asked() {
     let mut worker = worker(OnError::SetAside);
     let right = Right::Claim(SegmentId(0), Epoch(7));
-    let waits = Waits { attempts: 50, due: Some(T0), right: Some(right), wait: WAIT, ..Waits::untried(Position(0)) };
-    worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
+    let waits = SetAsideSequence {
+        attempts: 50,
+        due: Some(T0),
+        right: Some(right),
+        wait: WAIT,
+        ..SetAsideSequence::untried(Position(0))
+    };
+    worker.step(T0, Input::SetAside { settled: 0, sequences: [(key("a"), waits)].into() });
     let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: unable() }));
     let [LetterMove::Tried { failure, unable: true, .. }] = report.letters.as_slice() else { panic!("{report:?}") };
     assert_eq!((failure.attempt, failure.last, failure.wait_ms), (50, false, 16_000), "no attempt; the waits double");
@@ -216,9 +222,14 @@ fn the_handlers_own_wait_is_taken_and_the_last_attempt_says_so() {
     let mut worker = worker(OnError::SetAside);
     let right = Right::Claim(SegmentId(0), Epoch(7));
     let attempts = Backoff::default().attempts;
-    let waits =
-        Waits { attempts: attempts - 1, due: Some(T0), right: Some(right), wait: WAIT, ..Waits::untried(Position(0)) };
-    let effects = worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
+    let waits = SetAsideSequence {
+        attempts: attempts - 1,
+        due: Some(T0),
+        right: Some(right),
+        wait: WAIT,
+        ..SetAsideSequence::untried(Position(0))
+    };
+    let effects = worker.step(T0, Input::SetAside { settled: 0, sequences: [(key("a"), waits)].into() });
     let tried = Effect::Try { sequence: key("a"), position: Position(0), attempt: attempts, right, mask: 0 };
     assert_eq!(effects, [tried]);
     let after = Some(Duration::from_secs(30));
@@ -232,8 +243,8 @@ fn the_handlers_own_wait_is_taken_and_the_last_attempt_says_so() {
 fn a_letter_is_tried_once_until_the_log_has_judged_how_that_went() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
-    let waits = Waits { attempts: 1, due: Some(T0), right, ..Waits::untried(Position(0)) };
-    let aside = |settled| Input::Aside { settled, sequences: [(key("a"), waits)].into() };
+    let waits = SetAsideSequence { attempts: 1, due: Some(T0), right, ..SetAsideSequence::untried(Position(0)) };
+    let aside = |settled| Input::SetAside { settled, sequences: [(key("a"), waits)].into() };
     assert_eq!(worker.step(T0, aside(0)).len(), 1);
     assert_eq!(worker.step(T0, aside(0)), []);
     let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: None }));
@@ -246,10 +257,10 @@ fn a_letter_is_tried_once_until_the_log_has_judged_how_that_went() {
 fn p5_what_comes_behind_a_dropped_letter_waits_for_the_end_of_its_try() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
-    let waits = Waits { attempts: 1, due: Some(T0), right, ..Waits::untried(Position(0)) };
-    worker.step(T0, Input::Aside { settled: 0, sequences: [(key("a"), waits)].into() });
+    let waits = SetAsideSequence { attempts: 1, due: Some(T0), right, ..SetAsideSequence::untried(Position(0)) };
+    worker.step(T0, Input::SetAside { settled: 0, sequences: [(key("a"), waits)].into() });
     // A person drops it, while the handler has it.
-    worker.step(T0, Input::Aside { settled: 0, sequences: BTreeMap::new() });
+    worker.step(T0, Input::SetAside { settled: 0, sequences: BTreeMap::new() });
     assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(1, "b"), work(2, "a")]))), [(vec![1], 1)]);
     assert_eq!(runs(&worker.step(T0, Input::Ran { handled: 1, fault: None })), []);
     let effects = worker.step(T0, Input::Tried { sequence: key("a"), fault: None });
@@ -260,9 +271,9 @@ fn p5_what_comes_behind_a_dropped_letter_waits_for_the_end_of_its_try() {
 fn p10_tries_that_run_at_once_are_bounded() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Loan { epoch: Epoch(8), segment: SegmentId(0), claim: Epoch(7) });
-    let waits = Waits { attempts: 4, due: Some(T0), right, ..Waits::untried(Position(0)) };
+    let waits = SetAsideSequence { attempts: 4, due: Some(T0), right, ..SetAsideSequence::untried(Position(0)) };
     let sequences = (0..3 * TRIES_MAX).map(|nth| (key(&format!("s{nth}")), waits)).collect();
-    assert_eq!(worker.step(T0, Input::Aside { settled: 0, sequences }).len(), TRIES_MAX);
+    assert_eq!(worker.step(T0, Input::SetAside { settled: 0, sequences }).len(), TRIES_MAX);
     let effects = worker.step(T0, Input::Tried { sequence: key("s0"), fault: None });
     assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Try { .. })).count(), 1);
 }
@@ -270,12 +281,12 @@ fn p10_tries_that_run_at_once_are_bounded() {
 #[test]
 fn a_worker_that_is_paused_says_when_nothing_runs_any_more() {
     let mut worker = worker(OnError::SetAside);
-    assert_eq!(worker.step(T0, Input::Paused(true)), [Effect::Rests]);
+    assert_eq!(worker.step(T0, Input::SetPaused(true)), [Effect::ReportPaused]);
     assert_eq!(worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")])), [], "once");
-    assert_eq!(runs(&worker.step(T0, Input::Paused(false))), [(vec![0, 1], 1)]);
-    assert_eq!(worker.step(T0, Input::Paused(true)), [Effect::StopRun]);
+    assert_eq!(runs(&worker.step(T0, Input::SetPaused(false))), [(vec![0, 1], 1)]);
+    assert_eq!(worker.step(T0, Input::SetPaused(true)), [Effect::StopRun]);
     let effects = worker.step(T0, Input::Ran { handled: 1, fault: None });
-    assert!(matches!(effects.as_slice(), [Effect::Report(_), Effect::Rests]), "after its report: {effects:?}");
+    assert!(matches!(effects.as_slice(), [Effect::Report(_), Effect::ReportPaused]), "after its report: {effects:?}");
 }
 
 #[test]
@@ -288,7 +299,7 @@ fn a_worker_that_drains_ends_what_runs_and_takes_nothing_more() {
     assert_eq!(runs(&effects), []);
     let report = report(&effects);
     assert_eq!((report.done, report.drained), (1, true));
-    assert_eq!(worker.step(T0, Input::Woke), [], "it has said its last");
+    assert_eq!(worker.step(T0, Input::Woken), [], "it has said its last");
 }
 
 #[test]
@@ -307,7 +318,7 @@ fn p6_a_flood_pauses_the_segment_and_says_so() {
     assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(99, "other")]))), []);
     let over = T0.after(FLOOD_REST);
     assert_eq!(worker.status().retry_at, Some(over));
-    assert_eq!(runs(&worker.step(over, Input::Woke)), [(vec![99], 1)]);
+    assert_eq!(runs(&worker.step(over, Input::Woken)), [(vec![99], 1)]);
 }
 
 #[test]

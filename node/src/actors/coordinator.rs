@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use evener_core::{
     command::{Command, HandOver, Outcome, Progress},
-    coordinator::{Coordinator, Effect, Input, STALLED, SegmentStatus, Table, WorkerId},
+    coordinator::{Coordinator, Effect, Input, ProcessorView, STALLED, SegmentStatus, WorkerId},
     criteria::Matcher,
     hash,
     id::{ComponentId, LogIndex, NodeId, Position, ProcessorId, SessionId},
@@ -119,7 +119,7 @@ impl Actor for CoordinatorActor {
             Message::Told(answer) => state.told(&me, answer).await,
             Message::TellAgain => {
                 state.look(&me).await;
-                state.step(&me, Input::Told(Err(()))).await;
+                state.step(&me, Input::ProgressJudged(Err(()))).await;
             }
             Message::Input(input) => {
                 if input == Input::Tick {
@@ -144,7 +144,7 @@ impl Actor for CoordinatorActor {
             if let Some((id, _)) = died.map(|(id, worker)| (*id, worker.clone())) {
                 state.workers.remove(&id);
                 tracing::error!(processor = %state.arguments.name, %error, "a worker died; it is started again");
-                state.step(&me, Input::Died(id, error.to_string())).await;
+                state.step(&me, Input::WorkerDied(id, error.to_string())).await;
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ impl State {
         let session = *world.session().borrow();
         let Some(session) = session else {
             if self.seen.take().is_some() {
-                self.step(me, Input::Lost).await;
+                self.step(me, Input::SessionLost).await;
             }
             return;
         };
@@ -187,11 +187,11 @@ impl State {
             let draining = state.sessions.get(&node).is_some_and(|session| session.draining);
             let same_life = state.sessions.get(&node).is_some_and(|live| live.session == session);
             let news = same_life && (seen != Some(now) || draining);
-            let table = news.then(|| Table::of(state, index, id, node)).flatten();
+            let table = news.then(|| ProcessorView::of(state, index, id, node)).flatten();
             let lost = if news { taken_over(owners, state, processor, node) } else { Vec::new() };
             // One node says so: whoever owns the first segment.
             let says = news && processor.segments.values().next().is_some_and(|share| share.claim.owner == Some(node));
-            let full = says.then(|| processor.fullness(&state.limits));
+            let full = says.then(|| processor.limit_usage(&state.limits));
             (table.map(|table| (now, table)), lost, state.head(processor.definition.context), full)
         });
         if let Some((letters, sequences)) = full {
@@ -199,14 +199,14 @@ impl State {
         }
         if let Some((now, mut table)) = table {
             if seen.is_some_and(|(_, before, _)| before != session) {
-                self.step(me, Input::Lost).await;
+                self.step(me, Input::SessionLost).await;
             }
             self.seen = Some(now);
             table.paused |= quiet;
             if self.definition.as_deref() != Some(&table.definition) {
                 self.definition = Some(Arc::new(table.definition.clone()));
             }
-            self.step(me, Input::Table(table)).await;
+            self.step(me, Input::ProcessorView(table)).await;
         }
         for owner in lost {
             world.metrics.takeover.observe(world.missed(owner).as_secs_f64());
@@ -223,7 +223,7 @@ impl State {
                     tracing::info!(%processor, "the log takes the progress of a processor again");
                 }
                 self.look(me).await;
-                return self.step(me, Input::Told(Ok(stale))).await;
+                return self.step(me, Input::ProgressJudged(Ok(stale))).await;
             }
             Err(teller::Untold::Unknown) => TELL_AGAIN,
             Err(teller::Untold::Refused(cause)) => {
@@ -253,8 +253,10 @@ impl State {
             Effect::Read { from, events_max } => self.read(me.clone(), from, events_max),
             Effect::Start(id, settings) => self.start(me, id, settings).await,
             Effect::Feed(id, works) => self.cast(id, worker::Input::Feed(works)),
-            Effect::Aside(id, settled, sequences) => self.cast(id, worker::Input::Aside { settled, sequences }),
-            Effect::Paused(id, paused) => self.cast(id, worker::Input::Paused(paused)),
+            Effect::UpdateSetAside(id, settled, sequences) => {
+                self.cast(id, worker::Input::SetAside { settled, sequences })
+            }
+            Effect::SetPaused(id, paused) => self.cast(id, worker::Input::SetPaused(paused)),
             Effect::Drain(id) => self.cast(id, worker::Input::Drain),
             Effect::Stop(id) => {
                 if let Some(worker) = self.workers.remove(&id) {
@@ -262,12 +264,12 @@ impl State {
                     worker.stop(None);
                 }
             }
-            Effect::WantTick if self.ticking => {}
-            Effect::WantTick => {
+            Effect::RequestTick if self.ticking => {}
+            Effect::RequestTick => {
                 self.ticking = true;
                 me.send_after(TICK, || Message::Input(Input::Tick));
             }
-            Effect::Tell { as_of, progress } => self.tell(me, as_of, progress),
+            Effect::SendProgress { as_of, progress } => self.tell(me, as_of, progress),
             Effect::HandOver { segment, epoch, next, to } => {
                 let hand_over = (segment, epoch, next, to);
                 self.hand_over(me.clone(), hand_over);
@@ -275,7 +277,7 @@ impl State {
             Effect::WakeAt(at) => {
                 let me = me.clone();
                 self.timer.wake_at(self.arguments.world.now(), at, move || {
-                    let _ = me.cast(Message::Input(Input::Woke));
+                    let _ = me.cast(Message::Input(Input::Woken));
                 });
             }
         }
@@ -323,7 +325,7 @@ impl State {
                 self.workers.insert(id, worker);
             }
             Err(error) => {
-                let died = Message::Input(Input::Died(id, format!("a worker could not be started: {error}")));
+                let died = Message::Input(Input::WorkerDied(id, format!("a worker could not be started: {error}")));
                 let _ = me.cast(died);
             }
         }
@@ -347,10 +349,10 @@ impl State {
             let hand_over = HandOver { node, session, processor, segment, epoch, next, to, letters };
             let answer = match world.propose(Command::HandOver(hand_over)).await {
                 // Fenced: the table says by now whose it is.
-                Ok(Outcome::Advanced(_) | Outcome::Not(_)) => Ok(()),
+                Ok(Outcome::Advanced(_) | Outcome::Refused(_)) => Ok(()),
                 Ok(_) | Err(_) => Err(()),
             };
-            let _ = me.cast(Message::Input(Input::HandedOver(segment, answer)));
+            let _ = me.cast(Message::Input(Input::HandOverJudged(segment, answer)));
         });
     }
 

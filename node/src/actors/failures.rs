@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn failure(attempt: u32, last: bool) -> Failure {
-        Failure { attempt, cause: "boom".into(), wait_ms: 0, draw: 0, last }
+        Failure { attempt, cause: "boom".into(), wait_ms: 0, random: 0, last }
     }
 
     fn aside(position: u64, last: bool) -> LetterMove {

@@ -95,7 +95,7 @@ mod tests {
     fn report(position: u64, last: bool) -> Report {
         let (segment, epoch, position) = (SegmentId(0), Epoch(1), Position(position));
         let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
-        let failure = Failure { attempt: 3, cause: "boom".into(), wait_ms: 0, draw: 0, last };
+        let failure = Failure { attempt: 3, cause: "boom".into(), wait_ms: 0, random: 0, last };
         let letters = vec![LetterMove::SetAside { segment, epoch, sequence, position, kind: "k".into(), failure }];
         Report { number: 1, done: 1, letters, drained: false }
     }

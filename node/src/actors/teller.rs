@@ -179,7 +179,7 @@ mod tests {
     use std::sync::Mutex;
 
     use evener_core::{
-        command::{LetterMove, Why},
+        command::{LetterMove, RefusalReason},
         id::{ComponentId, Epoch, Position, ProcessorId, SegmentId},
         letter::SequenceKey,
     };
@@ -207,7 +207,11 @@ mod tests {
             let bytes: usize = items.iter().map(Progress::bytes).sum();
             assert!(bytes <= ADVANCE_BYTES_MAX || items.len() == 1, "{bytes} bytes");
             told.lock().unwrap().push(processors(&items));
-            let stale = items.iter().map(|item| Stale { processor: item.processor, segment: None, why: Why::Fenced });
+            let stale = items.iter().map(|item| Stale {
+                processor: item.processor,
+                segment: None,
+                reason: RefusalReason::Fenced,
+            });
             ready(Ok(Outcome::Advanced(stale.collect()))).boxed()
         };
         let items = [100_000, 100_000, 100_000, 500_000, 10].into_iter().zip(1..).map(|(bytes, id)| item(id, bytes));

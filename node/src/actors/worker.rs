@@ -11,7 +11,7 @@ use evener_core::{
     id::{ContextId, Position},
     letter::SequenceKey,
     time::Moment,
-    worker::{Effect, FLOODED, Fault, Input, Meaning, Settings, Work, Worker},
+    worker::{Effect, FLOODED, Fault, FaultKind, Input, Settings, Work, Worker},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{task::JoinSet, time::Instant};
@@ -86,7 +86,7 @@ impl Actor for WorkerActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = state.arguments.world.now();
         if let Input::Ran { fault: Some(fault), .. } | Input::Tried { fault: Some(fault), .. } = &input
-            && fault.meaning == Meaning::Skip
+            && fault.kind == FaultKind::Skip
         {
             state.skips.said(&fault.cause);
         }
@@ -126,15 +126,15 @@ impl State {
                 self.failures.add(&self.arguments.settings, &report);
                 self.tell(coordinator::Input::Report(self.arguments.id, report));
             }
-            Effect::Rests => {
+            Effect::ReportPaused => {
                 // A program that is paused is ended: whoever lets it go on may have another in its place.
                 self.close();
-                self.tell(coordinator::Input::Rests(self.arguments.id));
+                self.tell(coordinator::Input::WorkerPaused(self.arguments.id));
             }
             Effect::WakeAt(at) => {
                 let me = me.clone();
                 self.timer.wake_at(self.arguments.world.now(), at, move || {
-                    let _ = me.cast(Input::Woke);
+                    let _ = me.cast(Input::Woken);
                 });
             }
         }
@@ -153,7 +153,7 @@ impl State {
         self.log_all(lines);
         if self.failures.is_waiting() && self.log_at.is_none() {
             self.log_at = Some(now.after(failures::LINE_WAIT));
-            me.send_after(failures::LINE_WAIT, || Input::Woke);
+            me.send_after(failures::LINE_WAIT, || Input::Woken);
         }
     }
 
@@ -229,7 +229,7 @@ impl State {
                     fault_of(&world, &tally, verdict)
                 }
                 // The event was not read, so that its handler was not asked.
-                Err(cause) => Some(Fault { cause, meaning: Meaning::Unable, after: None, draw: world.draw() }),
+                Err(cause) => Some(Fault { cause, kind: FaultKind::Unable, after: None, random: world.draw() }),
             };
             let _ = me.cast(Input::Tried { sequence, fault });
         });
@@ -277,7 +277,7 @@ impl State {
 /// What a verdict means to the machine; none means that the event is done. It is counted.
 fn fault_of(world: &World, tally: &Tally, verdict: Verdict) -> Option<Fault> {
     let draw = world.draw();
-    let fault = |cause, meaning, after| Some(Fault { cause, meaning, after, draw });
+    let fault = |cause, kind, after| Some(Fault { cause, kind, after, random: draw });
     match verdict {
         Verdict::Handled => {
             tally.handled();
@@ -285,19 +285,19 @@ fn fault_of(world: &World, tally: &Tally, verdict: Verdict) -> Option<Fault> {
         }
         Verdict::Retry { cause, after } => {
             tally.failed("retry");
-            fault(cause, Meaning::Retry, after)
+            fault(cause, FaultKind::Retry, after)
         }
         Verdict::SetAside { cause } => {
             tally.failed("set-aside");
-            fault(cause, Meaning::SetAside, None)
+            fault(cause, FaultKind::SetAside, None)
         }
         Verdict::Skip { cause } => {
             tally.failed("skip");
-            fault(cause, Meaning::Skip, None)
+            fault(cause, FaultKind::Skip, None)
         }
         Verdict::Unable { cause } => {
             tally.failed("unable");
-            fault(cause, Meaning::Unable, None)
+            fault(cause, FaultKind::Unable, None)
         }
     }
 }

@@ -205,7 +205,7 @@ pub fn told(error: &dyn std::error::Error) -> String {
 fn nothing_left(state: &State, node: NodeId) -> bool {
     state.processors.values().all(|processor| {
         let is_lent = processor.set_aside.values().any(|aside| aside.loan.is_some_and(|loan| loan.node == node));
-        let others = state.sessions.keys().any(|other| *other != node && state.takes(*other, processor));
+        let others = state.sessions.keys().any(|other| *other != node && state.can_run(*other, processor));
         !is_lent && (!others || processor.segments.values().all(|share| share.claim.owner != Some(node)))
     })
 }

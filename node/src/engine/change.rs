@@ -2,11 +2,11 @@
 //! waits for.
 
 use evener_core::{
-    command::{self, Command, LetterChange, Operate, Outcome, Why},
+    command::{self, Command, LetterChange, Operate, Outcome, RefusalReason},
     id::NodeId,
     processor::Handler,
     reason::Existing,
-    state::{Aim, ChangeKind, State},
+    state::{ChangeKind, Goal, State},
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -135,7 +135,9 @@ fn decided(outcome: Outcome, said: Option<String>) -> Result<Done, ApiError> {
 
 /// Returns the node that was chosen when a change that leaves it open was made first, where this repeats it.
 pub fn first_choice(what: &What, outcome: &Outcome) -> Option<NodeId> {
-    let Outcome::Not(Why::Exists(Existing::Operation { kind, subject, .. })) = outcome else { return None };
+    let Outcome::Refused(RefusalReason::Exists(Existing::Operation { kind, subject, .. })) = outcome else {
+        return None;
+    };
     match (what, kind) {
         (What::Claim(_, _, None), ChangeKind::Claim) | (What::Transfer(None), ChangeKind::Lead) => subject.node,
         _ => None,
@@ -167,15 +169,15 @@ pub fn first_node(state: &State, change: &Change, kind: ChangeKind, name: Option
 }
 
 /// What a remembered operation is still to come to.
-pub fn aim_of(engine: &Engine, operation: Uuid) -> Option<Aim> {
+pub fn goal_of(engine: &Engine, operation: Uuid) -> Option<Goal> {
     let state = engine.cluster().state();
     let known = state.operations.iter().find(|known| known.operation == operation)?;
-    known.aim.clone().filter(|aim| waits_for(engine, &state, aim).is_some())
+    known.goal.clone().filter(|goal| waits_for(engine, &state, goal).is_some())
 }
 
 /// Waits a while for what an operation is to come to. Answers what it waits for then, if for anything.
 pub async fn reached(engine: &Engine, operation: Uuid) -> Option<String> {
-    let waits = || aim_of(engine, operation);
+    let waits = || goal_of(engine, operation);
     let (mut applied, mut leadership) = (engine.cluster().applied(), engine.cluster().leadership());
     let rests = async {
         while waits().is_some() {
@@ -189,27 +191,27 @@ pub async fn reached(engine: &Engine, operation: Uuid) -> Option<String> {
         }
     };
     timeout(ANSWER_WAIT, rests).await.err()?;
-    let aim = waits()?;
-    waits_for(engine, &engine.cluster().state(), &aim)
+    let goal = waits()?;
+    waits_for(engine, &engine.cluster().state(), &goal)
 }
 
-/// What an aim waits for; none where it is reached.
-pub fn waits_for(engine: &Engine, state: &State, aim: &Aim) -> Option<String> {
-    if let Aim::Leads(node, term) = aim {
+/// What a goal waits for; none where it is reached.
+pub fn waits_for(engine: &Engine, state: &State, goal: &Goal) -> Option<String> {
+    if let Goal::Leads(node, term) = goal {
         let (leadership, name) = (engine.cluster().leadership().borrow().clone(), state.name_of(*node));
         let over = leadership.term > *term || leadership.leader == Some(*node);
         return (!over).then(|| format!("{name} was asked to lead and does not yet: it may lack a part of the log"));
     }
-    (!state.reached(aim)).then(|| match aim {
-        Aim::Rests(id, segment) => {
+    (!state.reached(goal)).then(|| match goal {
+        Goal::Settled(id, segment) => {
             let share = state.processors.get(id).and_then(|processor| processor.segments.get(segment));
             let owner = share.and_then(|share| share.claim.owner);
             let owner = owner.map_or_else(|| "its owner".to_owned(), |owner| state.name_of(owner));
             format!("{owner} first finishes what it handles there")
         }
-        Aim::Joined(peer) => members::how_to_join(engine, peer),
-        Aim::Left(node) => format!("{} hands over what it has, then leaves and ends", state.name_of(*node)),
-        Aim::Leads(..) => unreachable!("it was answered above"),
+        Goal::Joined(peer) => members::how_to_join(engine, peer),
+        Goal::Left(node) => format!("{} hands over what it has, then leaves and ends", state.name_of(*node)),
+        Goal::Leads(..) => unreachable!("it was answered above"),
     })
 }
 
@@ -252,7 +254,7 @@ fn command(engine: &Engine, what: &What, change: &Change) -> Result<command::Cha
 
 fn judged(outcome: Outcome, why: impl FnOnce(u64) -> Option<String>) -> Result<Done, ApiError> {
     match outcome {
-        Outcome::Not(why) => Err(why.into()),
+        Outcome::Refused(why) => Err(why.into()),
         Outcome::Changed(changed) => Ok(Done { changed: Some(changed), ..Done::so(why(changed)) }),
         _ => Ok(Done::so(None)),
     }

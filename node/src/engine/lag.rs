@@ -8,7 +8,7 @@ use evener_core::{
     hash,
     id::{Position, SegmentId},
     letter::SequenceKey,
-    processor::{self, Fullness, Level, OnError, Share},
+    processor::{self, LimitUsage, OnError, Share, UsageLevel},
     state::State,
     time::Timestamp,
 };
@@ -64,8 +64,8 @@ pub(super) fn processor(engine: &Engine, name: &str, told: &OfProcessors) -> Res
         };
         let aside =
             SetAside { sequences: known.set_aside.len() as u64, letters: known.letters, dead: known.dead() as u64 };
-        let (letters, sequences) = known.fullness(&state.limits);
-        let used = |Fullness { used, max }| Used { used, max };
+        let (letters, sequences) = known.limit_usage(&state.limits);
+        let used = |LimitUsage { used, max }| Used { used, max };
         let room = Room { sequences: used(sequences), letters: used(letters) };
         ((light, aside, room), segments, state.head(known.definition.context))
     };
@@ -226,16 +226,16 @@ fn tell_aside(segment: &mut Segment, state: &State, processor: &processor::Proce
 /// Says so if what is set aside of a segment is near a limit.
 fn near_limit(state: &State, processor: &processor::Processor, share: &Share) -> Option<String> {
     let fullest = processor.set_aside_in(share.segment).max_by_key(|(_, aside)| aside.letters.len());
-    let (letters, sequences) = processor.fullness(&state.limits);
+    let (letters, sequences) = processor.limit_usage(&state.limits);
     let called = |key: &SequenceKey| letters::called(&processor.definition.sequencing, &key.name);
-    let letters = fullest.map(|(key, aside)| (key, Fullness { used: aside.letters.len() as u64, ..letters }));
-    letters.filter(|(_, letters)| letters.level() > Level::Room).map_or_else(
+    let letters = fullest.map(|(key, aside)| (key, LimitUsage { used: aside.letters.len() as u64, ..letters }));
+    letters.filter(|(_, letters)| letters.level() > UsageLevel::Room).map_or_else(
         || {
-            let Fullness { used, max } = sequences;
+            let LimitUsage { used, max } = sequences;
             let near = format!("{used} of {max} sequences (sequences_max) are set aside: if all are, segments stall");
-            (sequences.level() > Level::Room).then_some(near)
+            (sequences.level() > UsageLevel::Room).then_some(near)
         },
-        |(key, Fullness { used, max })| {
+        |(key, LimitUsage { used, max })| {
             let key = called(key);
             Some(format!("{key} has {used} of {max} letters (letters_max): if it has all, its segment stalls"))
         },
@@ -244,7 +244,7 @@ fn near_limit(state: &State, processor: &processor::Processor, share: &Share) ->
 
 fn moving(state: &State, motion: &Motion) -> Option<String> {
     match motion {
-        Motion::Rest => None,
+        Motion::Stay => None,
         Motion::To(node) => Some(format!("it goes to {} once what is being handled is done", state.name_of(*node))),
         Motion::Release => Some("it is given up once what is being handled is done".to_owned()),
     }

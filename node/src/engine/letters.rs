@@ -3,7 +3,7 @@
 use evener_core::{
     command::Selection,
     hash,
-    letter::{SetAside, Waiting},
+    letter::{SetAside, WaitsFor},
     sequence::Sequencing,
     state::State,
 };
@@ -24,9 +24,9 @@ pub fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
     let letters = processor.set_aside.iter().map(|(key, aside)| DeadLetter {
         sequence: key.name.clone(),
         unnamed: key.name.is_empty().then(|| unnamed(&processor.definition.sequencing)),
-        state: match aside.waiting {
-            Waiting::ForItsTime => "waiting",
-            Waiting::ForAPerson => "dead",
+        state: match aside.waits_for {
+            WaitsFor::NextTry => "waiting",
+            WaitsFor::Operator => "dead",
         }
         .to_owned(),
         letters: aside

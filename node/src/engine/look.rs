@@ -137,7 +137,7 @@ pub fn unowned(state: &State) -> Vec<Unowned> {
 
 /// Why nobody owns a segment.
 pub fn why_unowned(state: &State, processor: &Processor, share: &Share) -> String {
-    let able: Vec<NodeId> = state.sessions.keys().copied().filter(|node| state.takes(*node, processor)).collect();
+    let able: Vec<NodeId> = state.sessions.keys().copied().filter(|node| state.can_run(*node, processor)).collect();
     if able.is_empty() {
         return match processor.definition.handler {
             Handler::Embedded => "no node that lives and stays has its handlers in its program".to_owned(),

@@ -2,12 +2,12 @@
 
 use evener_core::{
     command::Change as To,
-    state::{Aim, ChangeKind},
+    state::{ChangeKind, Goal},
 };
 
 use super::{
     Change,
-    change::{Done, aim_of, decide, first_node, member, perform, reached, repeated},
+    change::{Done, decide, first_node, goal_of, member, perform, reached, repeated},
     local::Engine,
     votes,
 };
@@ -71,7 +71,7 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
     let decided = first_node(&engine.cluster().state(), change, ChangeKind::Lead, None).unwrap_or(to);
     let name = engine.cluster().state().name_of(decided);
     // Told twice it may be that one has led since, and that it was another.
-    if let Some(Aim::Leads(to, _)) = aim_of(engine, change.operation).filter(|_| !change.dry_run) {
+    if let Some(Goal::Leads(to, _)) = goal_of(engine, change.operation).filter(|_| !change.dry_run) {
         engine.cluster().transfer(to).await.map_err(|error| engine.told(error))?;
     }
     Ok(reached(engine, change.operation).await.map_or_else(|| Done::so(Some(format!("{name} leads"))), Done::waiting))

@@ -90,10 +90,10 @@ fn matches(state: &State, known: &state::Operation, filter: &OperationFilter) ->
 }
 
 fn shown(engine: &Engine, state: &State, known: &state::Operation) -> Operation {
-    let waits = || known.aim.as_ref().and_then(|aim| waits_for(engine, state, aim));
+    let waits = || known.goal.as_ref().and_then(|goal| waits_for(engine, state, goal));
     let (mut code, mut changed) = (None, None);
     let (reached, why) = match &known.outcome {
-        Outcome::Not(why) => {
+        Outcome::Refused(why) => {
             let error = ApiError::from(why.clone());
             code = Some(error.code.into_owned());
             (OperationState::Refused, Some(error.message))

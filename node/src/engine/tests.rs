@@ -351,7 +351,7 @@ async fn what_is_set_aside_is_listed_tried_again_and_dropped() {
     own_all(&engine).await;
     let (segment, epoch) = (SegmentId(0), Epoch(processor(&engine, "p").await.segments[0].epoch));
     let sequence = SequenceKey { component: ComponentId(0), name: "case-3".into() };
-    let failure = Failure { attempt: 1, cause: "boom".into(), wait_ms: 60_000, draw: 0, last: false };
+    let failure = Failure { attempt: 1, cause: "boom".into(), wait_ms: 60_000, random: 0, last: false };
     let letters = vec![
         LetterMove::SetAside {
             segment,
@@ -417,7 +417,7 @@ async fn a_segment_that_stands_still_says_why_and_what_to_do() {
     // What the log knows counts more.
     fill(&engine, 0..1).await;
     let (segment, epoch) = (SegmentId(1), Epoch(segment.epoch));
-    let failure = Failure { attempt: 4, cause: "boom".into(), wait_ms: 60_000, draw: 0, last: false };
+    let failure = Failure { attempt: 4, cause: "boom".into(), wait_ms: 60_000, random: 0, last: false };
     progress(
         &engine,
         vec![],

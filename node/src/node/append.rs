@@ -47,7 +47,7 @@ pub trait Expecting {
 
 impl Expecting for NoStream {
     fn expected(self) -> Expected {
-        Expected::Nowhere
+        Expected::NoStream
     }
 }
 

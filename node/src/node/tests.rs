@@ -94,7 +94,7 @@ async fn an_append_says_what_was_said() {
     assert_eq!((event.stream.as_deref(), event.key.as_deref()), (Some("account-7"), Some("7")));
     assert_eq!((event.source.as_str(), event.tags.as_slice()), ("/evener/a", ["tenant=blue".to_owned()].as_slice()));
     let expected: Vec<_> = request.expect.iter().map(|expect| (expect.stream.as_str(), expect.at)).collect();
-    assert_eq!(expected, [("account-7", Expected::Nowhere), ("other", Expected::At(Revision(3)))]);
+    assert_eq!(expected, [("account-7", Expected::NoStream), ("other", Expected::At(Revision(3)))]);
     assert_eq!(request.conditions, [append::Condition { criteria, marker: Position(9) }]);
 }
 

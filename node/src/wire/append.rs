@@ -109,7 +109,7 @@ impl From<At> for Expected {
     fn from(at: At) -> Self {
         match at {
             At::Number(revision) => Self::At(Revision(revision)),
-            At::Word(Word::None) => Self::Nowhere,
+            At::Word(Word::None) => Self::NoStream,
             At::Word(Word::Any) => Self::Any,
         }
     }
@@ -119,7 +119,7 @@ impl From<&Expect> for Expectation {
     fn from(expect: &Expect) -> Self {
         let revision = match expect.at {
             Expected::At(revision) => At::Number(revision.0),
-            Expected::Nowhere => At::Word(Word::None),
+            Expected::NoStream => At::Word(Word::None),
             Expected::Any => At::Word(Word::Any),
         };
         Self { stream: expect.stream.clone(), revision }

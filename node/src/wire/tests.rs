@@ -21,7 +21,7 @@ fn append() -> append::Request {
         request: Uuid::from_u128(9),
         conditions: vec![Condition { criteria, marker: Position(4) }],
         expect: vec![
-            expect("a", Expected::Nowhere),
+            expect("a", Expected::NoStream),
             expect("b", Expected::At(Revision(7))),
             expect("c", Expected::Any),
         ],

@@ -11,7 +11,7 @@ use evener_core::{
     canonical::samples::outcomes,
     command::{
         Admit, Advance, Assign, Begin, Change, Command, Entry, Found, LetterMove, Move, Operate, Outcome, Progress,
-        Right, TokenMove, Why,
+        RefusalReason, Right, TokenMove,
     },
     criteria::{Criteria, Criterion},
     event::Event,
@@ -23,7 +23,7 @@ use evener_core::{
     limits::{LimitName, Limits},
     principal::Principal,
     processor::{Definition, Handler, OnError, Start},
-    reason::Reached,
+    reason::LimitReached,
     sequence::Sequencing,
     state::{ChangeKind, Operation, State, Subject},
     token::Item,
@@ -121,13 +121,13 @@ fn definition(name: &str, handler: Handler, sequencing: Sequencing, on_error: On
 }
 
 fn failure(attempt: u32, last: bool) -> Failure {
-    Failure { attempt, cause: "it fails".into(), wait_ms: 1_000, draw: 7, last }
+    Failure { attempt, cause: "it fails".into(), wait_ms: 1_000, random: 7, last }
 }
 
 /// Members, sessions, events and processors.
 fn members_and_processors(built: &mut Built) {
     let cluster = ClusterId(Uuid::from_u128(77));
-    built.apply(Command::Found(Found { cluster, limits: Limits::WITHOUT, first: admit(1) }));
+    built.apply(Command::Found(Found { cluster, limits: Limits::IF_NOT_STORED, first: admit(1) }));
     (2..=5).for_each(|node| assert_eq!(built.apply(Command::Admit(admit(node))), Outcome::Admitted(NodeId(node))));
     (1..=4).for_each(|node| assert_eq!(built.apply(Command::Begin(begin(node))), Outcome::Begun(SessionId(node))));
     built.apply(Command::RaiseLevel(FeatureLevel(2)));
@@ -173,7 +173,7 @@ fn progress_and_letters(built: &mut Built) {
     };
     let (segment, epoch) = built.claim_of(1, &sequence("a"));
     let queued = LetterMove::Queue { segment, epoch, sequence: sequence("a"), position: Position(3), kind: "k".into() };
-    let lent = failure(Limits::WITHOUT.own_attempts, false);
+    let lent = failure(Limits::IF_NOT_STORED.own_attempts, false);
     let letters = vec![
         set_aside(built, "a", 1, failure(1, false)),
         queued,
@@ -198,7 +198,7 @@ fn progress_and_letters(built: &mut Built) {
     for (node, segment, unable) in [(1, 0, true), (2, 1, false), (2, 2, false)] {
         let (segment, position) = (SegmentId(segment), Position(6));
         let epoch = built.epoch(2, segment);
-        let failure = failure(if segment.0 == 1 { Limits::WITHOUT.own_attempts } else { 1 }, segment.0 == 0);
+        let failure = failure(if segment.0 == 1 { Limits::IF_NOT_STORED.own_attempts } else { 1 }, segment.0 == 0);
         built.advance(node, 2, vec![], vec![LetterMove::Stall { segment, epoch, position, failure, unable }]);
     }
 }
@@ -231,10 +231,10 @@ fn what_no_command_sets(built: &mut Built) {
     share.token = codec::decode_image(&codec::encode_image(&items.to_vec())).unwrap();
     let limits = (1..=1_002).filter_map(|number| {
         let named = |name: &LimitName| name.number() == number;
-        let all = Limits::WITHOUT.rows().map(|(name, ..)| name);
+        let all = Limits::IF_NOT_STORED.rows().map(|(name, ..)| name);
         all.chain([LimitName::Versions, LimitName::ConditionsBytes]).find(named)
     });
-    let limits = limits.map(|limit| Outcome::Not(Why::Limit(Reached::new(limit, 5))));
+    let limits = limits.map(|limit| Outcome::Refused(RefusalReason::Limit(LimitReached::new(limit, 5))));
     let subject = Subject {
         processor: Some("p".into()),
         segment: Some(SegmentId(1)),
@@ -255,7 +255,7 @@ fn what_no_command_sets(built: &mut Built) {
             subject: if number == 1 { subject.clone() } else { Subject::default() },
             digest: 8,
             outcome,
-            aim: None,
+            goal: None,
         });
     }
 }

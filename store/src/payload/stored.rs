@@ -147,7 +147,7 @@ fn limits_0(limits: &Limits) -> [u32; LIMITS_0] {
 }
 
 fn of_limits_0(values: [u32; LIMITS_0]) -> Limits {
-    let mut limits = Limits::WITHOUT;
+    let mut limits = Limits::IF_NOT_STORED;
     for (number, value) in (1..).zip(values) {
         limits.set(number, value);
     }
@@ -157,7 +157,7 @@ fn of_limits_0(values: [u32; LIMITS_0]) -> Limits {
 /// Adds the limits beyond the first `base`, without those that have the value that stands for an absent one.
 fn put_limits(fields: &mut Fields, tag: u32, limits: &Limits, base: usize) {
     let mut bytes = Vec::new();
-    for ((limit, value, ..), (_, absent, ..)) in limits.rows().zip(Limits::WITHOUT.rows()).skip(base) {
+    for ((limit, value, ..), (_, absent, ..)) in limits.rows().zip(Limits::IF_NOT_STORED.rows()).skip(base) {
         if value != absent {
             varint::encode(u64::from(limit.number()), &mut bytes);
             varint::encode(u64::from(value), &mut bytes);
@@ -244,7 +244,7 @@ mod tests {
         for base in [0, 20, LIMITS_0] {
             let mut fields = Fields::default();
             put_limits(&mut fields, 1, &limits, base);
-            let mut known = Limits::WITHOUT;
+            let mut known = Limits::IF_NOT_STORED;
             for (limit, value, ..) in limits.rows().take(base) {
                 assert!(known.set(limit.number(), value));
             }

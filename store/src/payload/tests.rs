@@ -133,7 +133,7 @@ fn definition(handler: Handler, sequencing: Sequencing, on_error: OnError) -> De
 fn letters() -> Vec<LetterMove> {
     let (segment, epoch, position) = (SegmentId(5), Epoch(6), Position(7));
     let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
-    let failure = Failure { attempt: 1, cause: "c".into(), wait_ms: 1_000, draw: 3, last: false };
+    let failure = Failure { attempt: 1, cause: "c".into(), wait_ms: 1_000, random: 3, last: false };
     let kind = "k".to_owned();
     let lent = Right::Loan { epoch, segment, claim: Epoch(2) };
     vec![
@@ -158,7 +158,7 @@ fn letters() -> Vec<LetterMove> {
 fn tried() -> LetterMove {
     let (segment, epoch, position) = (SegmentId(5), Epoch(6), Position(7));
     let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
-    let failure = Failure { attempt: 1, cause: "c".into(), wait_ms: 1_000, draw: 3, last: false };
+    let failure = Failure { attempt: 1, cause: "c".into(), wait_ms: 1_000, random: 3, last: false };
     let right = Right::Loan { epoch, segment, claim: Epoch(2) };
     LetterMove::Tried { right, sequence, position, revision: 9, failure, unable: true }
 }
@@ -191,7 +191,7 @@ fn full_append() -> Append {
         }],
         expect: vec![
             (expect(Expected::Any), None),
-            (expect(Expected::Nowhere), None),
+            (expect(Expected::NoStream), None),
             (expect(Expected::At(Revision(2))), Some(Revision(2))),
         ],
         events: vec![full, Event::default(), binary],

@@ -13,7 +13,7 @@ pub fn check(state: &State) -> Vec<Broken> {
     for processor in state.processors.values() {
         let name = &processor.definition.name;
         let mut owned: BTreeMap<NodeId, usize> =
-            state.sessions.keys().filter(|node| state.takes(**node, processor)).map(|node| (*node, 0)).collect();
+            state.sessions.keys().filter(|node| state.can_run(**node, processor)).map(|node| (*node, 0)).collect();
         for (segment, share) in &processor.segments {
             match share.claim.owner.and_then(|owner| owned.get_mut(&owner)) {
                 Some(count) => *count += 1,

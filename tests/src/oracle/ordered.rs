@@ -112,7 +112,7 @@ fn conditions(call: &Call, log: &[Fact]) -> Vec<String> {
         let stands = before.iter().filter(|fact| fact.event.stream.as_ref() == Some(stream)).count() as u64;
         let holds = match at {
             Expected::Any => true,
-            Expected::Nowhere => stands == 0,
+            Expected::NoStream => stands == 0,
             Expected::At(revision) => stands == revision.0 + 1,
         };
         if !holds {
@@ -207,7 +207,7 @@ mod tests {
         sample.history.calls[1].request.conditions.push(any(1));
         assert_eq!(check(&sample.history, &sample.log), []);
         let expect = |at| Expect { stream: "s".into(), at };
-        finds(|sample| sample.history.calls[1].request.expect.push(expect(Expected::Nowhere)), "expects s");
+        finds(|sample| sample.history.calls[1].request.expect.push(expect(Expected::NoStream)), "expects s");
         sample.history.calls[1].request.expect.push(expect(Expected::At(Revision(0))));
         assert_eq!(check(&sample.history, &sample.log), []);
     }

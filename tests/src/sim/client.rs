@@ -122,7 +122,7 @@ impl Writer {
 
     /// Nobody else writes to its own stream, so what it expects of it holds.
     fn expect(&mut self, stream: &str, request: &mut Request) {
-        let at = self.length.checked_sub(1).map_or(Expected::Nowhere, |last| Expected::At(Revision(last)));
+        let at = self.length.checked_sub(1).map_or(Expected::NoStream, |last| Expected::At(Revision(last)));
         match self.dice.between(1, 3) {
             1 => request.expect.push(Expect { stream: stream.into(), at }),
             2 => request.conditions.push(Condition { criteria: only(stream), marker: self.marker }),

@@ -2,7 +2,7 @@
 
 use evener_core::{
     append::{Append, Condition, Refusal},
-    command::{Outcome, Why},
+    command::{Outcome, RefusalReason},
     criteria::{Criteria, Criterion},
     id::FeatureLevel,
 };
@@ -64,10 +64,10 @@ async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
     let whole = Payload { context: ContextId::DEFAULT, count: 2, bytes };
     let torn = Payload { bytes: whole.bytes.slice(..20), ..whole.clone() };
     let (_, outcomes) = node.engine.submit(whole).await.unwrap().applied().await.unwrap();
-    assert_eq!(outcomes[0], Outcome::Not(Why::Unreadable(2)));
+    assert_eq!(outcomes[0], Outcome::Refused(RefusalReason::Unreadable(2)));
     assert!(matches!(outcomes[1], Outcome::Appended(_)), "what stands beside it is judged: {outcomes:?}");
     let (_, outcomes) = node.engine.submit(torn).await.unwrap().applied().await.unwrap();
-    assert_eq!(outcomes, [Outcome::Not(Why::Unreadable(0))]);
+    assert_eq!(outcomes, [Outcome::Refused(RefusalReason::Unreadable(0))]);
     drop(node);
     assert_eq!(world.append(leader, 4).await.unwrap(), Position(2));
     world.settle().await;

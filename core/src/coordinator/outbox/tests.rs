@@ -173,7 +173,7 @@ impl Setup {
         if self.sent.is_some() {
             return;
         }
-        let bounds = Bounds { told_letters_max: letters_max, ..Bounds::default() };
+        let bounds = Bounds { progress_letters_max: letters_max, ..Bounds::default() };
         let ((mut room, _), mut letters) = (Room::of(bounds), Vec::new());
         let next = Position(self.events);
         let sent = self.outbox.send(Moment(self.now), next, &mut room, &mut letters);
@@ -189,7 +189,7 @@ impl Setup {
             return self.outbox.take_back(Moment(self.now));
         }
         if is_refused {
-            let limit = Reached::new(LimitName::Letters, 1);
+            let limit = LimitReached::new(LimitName::Letters, 1);
             self.outbox.refuse(Moment(self.now), REST, limit, Position(self.log.token));
         } else {
             self.outbox.acknowledge();
@@ -271,7 +271,7 @@ fn sequence(position: u64) -> SequenceKey {
 }
 
 fn failure() -> Failure {
-    Failure { attempt: 1, cause: "cause".into(), wait_ms: 1_000, draw: 0, last: false }
+    Failure { attempt: 1, cause: "cause".into(), wait_ms: 1_000, random: 0, last: false }
 }
 
 proptest! {

@@ -45,10 +45,10 @@ fn tell_all(cluster: &mut TestCluster) -> usize {
 }
 
 type Share = (SegmentId, Position, Option<NodeId>, Option<Position>);
-type Aside = (String, Vec<Letter>, String, u32, Option<NodeId>);
+type SetAsideContent = (String, Vec<Letter>, String, u32, Option<NodeId>);
 
 /// Returns what the log knows, without its times.
-fn known(cluster: &TestCluster) -> (Vec<Share>, Vec<Aside>, u64) {
+fn known(cluster: &TestCluster) -> (Vec<Share>, Vec<SetAsideContent>, u64) {
     let processor = cluster.processor();
     let shares = processor.segments.iter().map(|(id, share)| {
         (*id, share.token.low(), share.claim.owner, share.stalled.as_ref().map(|stall| stall.position))

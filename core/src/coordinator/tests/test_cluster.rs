@@ -22,7 +22,7 @@ use crate::{
         Admit, Advance, Assign, Begin, Change, Command, Entry, Found, HandOver, LetterChange, Operate, Outcome, Right,
         Selection,
     },
-    coordinator::{Bounds, Coordinator, Effect, Input, Table, WorkerId},
+    coordinator::{Bounds, Coordinator, Effect, Input, ProcessorView, WorkerId},
     criteria::Criteria,
     event::Event,
     hash,
@@ -220,7 +220,8 @@ impl TestCluster {
         let Outcome::Begun(session) = self.apply(Command::Begin(begin)) else { panic!("a process begins") };
         let mut bounds = Bounds { batch_events_max: BATCH, block_events_max: 3, ..Bounds::default() };
         if let Some(room) = self.faults.room {
-            (bounds.told_letters_max, bounds.told_tokens_max, bounds.told_bytes_max) = (room, room, room * 300);
+            (bounds.progress_letters_max, bounds.progress_tokens_max, bounds.progress_bytes_max) =
+                (room, room, room * 300);
         }
         let coordinator = Coordinator::new(ProcessorId(1), bounds);
         self.nodes.insert(
@@ -254,7 +255,7 @@ impl TestCluster {
         let Some(fenced) = self.nodes.get_mut(&node) else { return };
         self.kills += 1;
         let session = fenced.session;
-        fenced.mail.push_back(Input::Lost);
+        fenced.mail.push_back(Input::SessionLost);
         self.read_mail(node);
         self.apply(Command::Expire(node, session));
         let Admit { incarnation, peer, http, level, .. } = admit(node.0);
@@ -270,7 +271,7 @@ impl TestCluster {
         let Some(node) = self.nodes.get_mut(&node) else { return };
         if let Some((worker, _)) = node.workers.pop_first() {
             self.kills += 1;
-            node.mail.push_back(Input::Died(worker, "planned".to_string()));
+            node.mail.push_back(Input::WorkerDied(worker, "planned".to_string()));
         }
     }
 
@@ -358,12 +359,12 @@ impl TestCluster {
     fn look(&mut self, id: NodeId) {
         let draining = self.state.sessions.get(&id).is_some_and(|session| session.draining);
         let seen = Some((self.processor().changed, draining));
-        let table = Table::of(&self.state, LogIndex(self.index), ProcessorId(1), id);
+        let table = ProcessorView::of(&self.state, LogIndex(self.index), ProcessorId(1), id);
         let head = self.head();
         let node = self.node(id);
         if node.seen != seen {
             node.seen = seen;
-            node.mail.extend(table.map(Input::Table));
+            node.mail.extend(table.map(Input::ProcessorView));
         }
         node.mail.push_back(Input::Head(head));
         // The node reads its own state at once: nothing can come in between.
@@ -399,7 +400,7 @@ impl TestCluster {
             Outcome::Advanced(stale) if heard => Ok(stale),
             _ => Err(()),
         };
-        self.node(id).mail.push_back(Input::Told(answer));
+        self.node(id).mail.push_back(Input::ProgressJudged(answer));
         self.mail(id);
     }
 
@@ -410,7 +411,7 @@ impl TestCluster {
         if judged {
             self.apply(Command::HandOver(command));
         }
-        self.node(id).mail.push_back(Input::HandedOver(segment, if heard { Ok(()) } else { Err(()) }));
+        self.node(id).mail.push_back(Input::HandOverJudged(segment, if heard { Ok(()) } else { Err(()) }));
     }
 
     fn mail(&mut self, id: NodeId) {
@@ -429,17 +430,17 @@ impl TestCluster {
                     node.workers.insert(worker, crew);
                 }
                 Effect::Feed(worker, works) => node.tell_worker(worker, worker::Input::Feed(works)),
-                Effect::Aside(worker, settled, sequences) => {
-                    node.tell_worker(worker, worker::Input::Aside { settled, sequences });
+                Effect::UpdateSetAside(worker, settled, sequences) => {
+                    node.tell_worker(worker, worker::Input::SetAside { settled, sequences });
                 }
-                Effect::Paused(worker, paused) => node.tell_worker(worker, worker::Input::Paused(paused)),
+                Effect::SetPaused(worker, paused) => node.tell_worker(worker, worker::Input::SetPaused(paused)),
                 Effect::Drain(worker) => node.tell_worker(worker, worker::Input::Drain),
                 // The worker may have died, and the message about that may be in flight.
                 Effect::Stop(worker) => {
                     late.extend(node.workers.remove(&worker).iter().flat_map(|crew| crew.writes(id)))
                 }
-                Effect::WantTick => node.wants_tick = true,
-                Effect::Tell { as_of, progress } => {
+                Effect::RequestTick => node.wants_tick = true,
+                Effect::SendProgress { as_of, progress } => {
                     assert!(progress.bytes() <= bounds.progress_bytes_max(), "{} bytes", progress.bytes());
                     assert!(node.tell.replace((as_of, progress)).is_none());
                 }
@@ -473,7 +474,7 @@ impl TestCluster {
                     crew.tries.push_back((sequence, position, attempt, right, mask));
                 }
                 worker::Effect::Report(report) => node.mail.push_back(Input::Report(worker, report)),
-                worker::Effect::Rests => node.mail.push_back(Input::Rests(worker)),
+                worker::Effect::ReportPaused => node.mail.push_back(Input::WorkerPaused(worker)),
                 worker::Effect::WakeAt(at) => {
                     assert!(at > now, "a worker wakes later, not at once");
                     crew.wake = Some(crew.wake.map_or(at.0, |wake| wake.min(at.0)));
@@ -494,11 +495,11 @@ impl TestCluster {
         let now = self.now;
         for node in self.nodes.values_mut() {
             if node.wake.take_if(|wake| *wake <= now).is_some() {
-                node.mail.push_back(Input::Woke);
+                node.mail.push_back(Input::Woken);
             }
             for crew in node.workers.values_mut() {
                 if crew.wake.take_if(|wake| *wake <= now).is_some() {
-                    crew.mail.push_back(worker::Input::Woke);
+                    crew.mail.push_back(worker::Input::Woken);
                 }
             }
         }

@@ -44,7 +44,7 @@ prop_compose! {
         });
         let expect = expect.map(|(stream, at)| Expect {
             stream: format!("stream-{stream}"),
-            at: at.map_or(Expected::Nowhere, |at| Expected::At(Revision(at))),
+            at: at.map_or(Expected::NoStream, |at| Expected::At(Revision(at))),
         });
         Request {
             context: ContextId::DEFAULT,
@@ -79,12 +79,12 @@ proptest! {
             while flight.len() > in_flight_max {
                 let (request, append) = flight.pop_front().expect("there is one more than allowed");
                 let outcome = log.apply(Command::Append(append));
-                if outcome == Outcome::Refused(Refusal::Retry) {
+                if outcome == Outcome::AppendRefused(Refusal::Retry) {
                     continue;
                 }
                 let expected = match history.append(&request) {
                     Ok(appended) => Outcome::Appended(appended),
-                    Err(refusal) => Outcome::Refused(refusal),
+                    Err(refusal) => Outcome::AppendRefused(refusal),
                 };
                 prop_assert_eq!(outcome, expected);
                 prop_assert_eq!(log.state.head(ContextId::DEFAULT).0, history.0.len() as u64);
@@ -104,7 +104,7 @@ fn append_now(log: &mut Log, history: &mut NaiveHistory, events: Vec<Event>) -> 
             outcome
         }
         Checked::Answered(appended) => Outcome::Appended(appended),
-        Checked::Refused(refusal) => Outcome::Refused(refusal),
+        Checked::Refused(refusal) => Outcome::AppendRefused(refusal),
     }
 }
 
@@ -124,8 +124,8 @@ fn p3_a_part_or_other_content_is_a_conflict_that_names_them() {
     append_now(&mut log, &mut history, vec![event(1, 0), event(2, 0)]);
     let part = append_now(&mut log, &mut history, vec![event(2, 0), event(3, 0)]);
     let stored = vec![(Uuid::from_u128(2), Position(1))];
-    assert_eq!(part, Outcome::Refused(Refusal::Duplicate { stored, other: vec![] }));
+    assert_eq!(part, Outcome::AppendRefused(Refusal::Duplicate { stored, other: vec![] }));
     let other = append_now(&mut log, &mut history, vec![event(1, 9)]);
     let differs = vec![(Uuid::from_u128(1), Position(0))];
-    assert_eq!(other, Outcome::Refused(Refusal::Duplicate { stored: vec![], other: differs }));
+    assert_eq!(other, Outcome::AppendRefused(Refusal::Duplicate { stored: vec![], other: differs }));
 }

@@ -5,7 +5,7 @@ use std::string::ToString;
 use super::*;
 use crate::{
     append::{Checked, Condition, Expect, Expected, Refusal, Request, check},
-    command::{LetterChange, Selection, Why},
+    command::{LetterChange, RefusalReason, Selection},
     criteria::Criterion,
     event::Event,
     id::{ComponentId, Position, SegmentId},
@@ -169,7 +169,7 @@ fn p10_criteria_are_bounded_together_whatever_they_consist_of() {
     let create = operate(None, Change::Create(wide.into()));
     assert_eq!(create.may_be_proposed().map_err(|passed| passed.limit), Err(LimitName::ConditionsBytes));
     let mut log = Log::of(1);
-    assert!(!matches!(log.apply(create), Outcome::Not(_)), "what stands in the log is judged as it was");
+    assert!(!matches!(log.apply(create), Outcome::Refused(_)), "what stands in the log is judged as it was");
 }
 
 #[test]
@@ -194,13 +194,13 @@ fn what_cannot_be_read_is_refused_and_counted_in_the_chain() {
     let unreadable = |kind| Command::Unreadable { kind, body: vec![1, 2, 3] };
     let (mut log, mut other) = (Log::of(1), Log::of(1));
     let before = log.state.clone();
-    assert_eq!(log.apply(unreadable(2)), Outcome::Not(Why::Unreadable(2)));
+    assert_eq!(log.apply(unreadable(2)), Outcome::Refused(RefusalReason::Unreadable(2)));
     let after = State { recorded: before.recorded, chain: before.chain, ..log.state.clone() };
     assert_eq!(after, before, "nothing changes");
     other.apply(unreadable(3));
     assert_ne!(log.state.chain, other.state.chain);
     let mut new = Log { state: State::default(), index: 0 };
-    assert_eq!(new.apply(unreadable(0)), Outcome::Not(Why::Unreadable(0)));
+    assert_eq!(new.apply(unreadable(0)), Outcome::Refused(RefusalReason::Unreadable(0)));
 }
 
 /// Returns a cluster of one member with small limits.
@@ -213,8 +213,8 @@ fn small() -> Log {
 /// Returns the limit for which something was refused.
 fn limit_of(outcome: &Outcome) -> Option<&'static str> {
     match outcome {
-        Outcome::Not(Why::Invalid(Invalid::Passed(passed))) => Some(passed.limit.name()),
-        Outcome::Not(Why::Limit(reached)) => Some(reached.limit.name()),
+        Outcome::Refused(RefusalReason::Invalid(Invalid::LimitExceeded(passed))) => Some(passed.limit.name()),
+        Outcome::Refused(RefusalReason::Limit(reached)) => Some(reached.limit.name()),
         _ => None,
     }
 }
@@ -308,7 +308,7 @@ fn p10_no_limits_make_a_cluster_useless() {
         Limits { operations_max: u32::MAX, ..Limits::DEFAULT },
     ];
     for limits in useless {
-        let why = Outcome::Not(limits.check().unwrap_err().into());
+        let why = Outcome::Refused(limits.check().unwrap_err().into());
         let mut log = Log::of(1);
         assert_eq!(log.change(Change::SetLimits(limits)), why);
         assert_eq!(log.state.limits, Limits::DEFAULT);

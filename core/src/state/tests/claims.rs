@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{Log, OnError};
 use crate::{
     claim::Motion,
-    command::{Advance, Assign, Change, Command, HandOver, Move, Outcome, Progress, TokenMove, Why},
+    command::{Advance, Assign, Change, Command, HandOver, Move, Outcome, Progress, RefusalReason, TokenMove},
     event::Event,
     id::{Epoch, LogIndex, NodeId, Position, SegmentId, SessionId},
 };
@@ -78,10 +78,10 @@ fn p4_an_old_epoch_moves_nothing() {
     assign(&mut log, &[(0, 2)]);
     let progress = moved(&log, 0, old, 9);
     let as_of = log.index;
-    assert_eq!(advance(&mut log, 1, session, as_of, progress), Outcome::Not(Why::Fenced));
+    assert_eq!(advance(&mut log, 1, session, as_of, progress), Outcome::Refused(RefusalReason::Fenced));
     let (again, progress) = (log.begin(1), moved(&log, 0, old, 9));
     let stale = advance(&mut log, 1, again, as_of, progress);
-    assert!(matches!(stale, Outcome::Advanced(stale) if stale[0].why == Why::Fenced));
+    assert!(matches!(stale, Outcome::Advanced(stale) if stale[0].reason == RefusalReason::Fenced));
     assert_eq!(token(&log, 0), Position(0));
 }
 
@@ -107,7 +107,7 @@ fn p4_an_owner_that_has_its_claim_again_moves_nothing_under_the_epoch_of_before(
     }
     let progress = moved(&log, 0, old, 9);
     let stale = advance(&mut log, 1, session, as_of, progress);
-    assert!(matches!(stale, Outcome::Advanced(stale) if stale[0].why == Why::Fenced));
+    assert!(matches!(stale, Outcome::Advanced(stale) if stale[0].reason == RefusalReason::Fenced));
     assert_eq!(token(&log, 0), Position(0));
 }
 
@@ -144,7 +144,7 @@ fn a_hand_over_gives_token_and_claim_in_one_entry() {
     assert_eq!(log.apply(Command::HandOver(hand_over.clone())), Outcome::Advanced(vec![]));
     let share = &log.processor().segments[&SegmentId(0)];
     assert_eq!((share.claim.owner, share.token.low()), (Some(NodeId(2)), Position(6)));
-    assert_eq!(log.apply(Command::HandOver(hand_over)), Outcome::Not(Why::Fenced));
+    assert_eq!(log.apply(Command::HandOver(hand_over)), Outcome::Refused(RefusalReason::Fenced));
 }
 
 #[test]
@@ -154,7 +154,10 @@ fn a_plan_made_from_an_older_table_is_refused() {
     let old = log.state.generation;
     assign(&mut log, &[(0, 1)]);
     let moves = vec![];
-    assert_eq!(log.apply(Command::Assign(Assign { generation: old, moves })), Outcome::Not(Why::Outdated));
+    assert_eq!(
+        log.apply(Command::Assign(Assign { generation: old, moves })),
+        Outcome::Refused(RefusalReason::Outdated)
+    );
 }
 
 /// A random step.
@@ -279,7 +282,7 @@ fn an_expiry_of_an_earlier_life_means_nothing() {
     let mut log = Log::of(1);
     let old = log.session(1).unwrap();
     let new = log.begin(1);
-    assert_eq!(log.apply(Command::Expire(NodeId(1), old)), Outcome::Not(Why::Fenced));
+    assert_eq!(log.apply(Command::Expire(NodeId(1), old)), Outcome::Refused(RefusalReason::Fenced));
     assert_eq!(log.session(1), Some(new));
 }
 

@@ -6,13 +6,13 @@ use super::{Log, OnError, names};
 use crate::{
     append::Append,
     command::{
-        Advance, Assign, Change, Command, LetterChange, LetterMove, Move, Outcome, Progress, Right, Selection,
-        TokenMove, Why,
+        Advance, Assign, Change, Command, LetterChange, LetterMove, Move, Outcome, Progress, RefusalReason, Right,
+        Selection, TokenMove,
     },
     event::Event,
     hash,
     id::{ComponentId, ContextId, Epoch, LogIndex, NodeId, Position, SegmentId},
-    letter::{Failure, Loan, SequenceKey, Waiting},
+    letter::{Failure, Loan, SequenceKey, WaitsFor},
     limits::LimitName,
 };
 
@@ -21,7 +21,7 @@ pub(super) fn key(name: &str) -> SequenceKey {
 }
 
 fn failure(attempt: u32, last: bool) -> Failure {
-    Failure { attempt, cause: format!("attempt {attempt} failed"), wait_ms: 1_000, draw: 0, last }
+    Failure { attempt, cause: format!("attempt {attempt} failed"), wait_ms: 1_000, random: 0, last }
 }
 
 /// Returns three nodes, of which node 1 owns everything, and `n` events of the streams `s0..`.
@@ -50,12 +50,12 @@ pub(super) fn place(log: &Log, name: &str) -> (SegmentId, Epoch) {
     (*id, share.claim.epoch)
 }
 
-pub(super) fn tell(log: &mut Log, node: u64, letters: Vec<LetterMove>, tokens: Vec<TokenMove>) -> Vec<Why> {
+pub(super) fn tell(log: &mut Log, node: u64, letters: Vec<LetterMove>, tokens: Vec<TokenMove>) -> Vec<RefusalReason> {
     let (processor, session) = (log.processor().id, log.session(node).unwrap());
     let items = vec![Progress { processor, scanned: None, tokens, letters }];
     let advance = Advance { node: NodeId(node), session, as_of: LogIndex(log.index), items };
     match log.apply(Command::Advance(advance)) {
-        Outcome::Advanced(stale) => stale.into_iter().map(|stale| stale.why).collect(),
+        Outcome::Advanced(stale) => stale.into_iter().map(|stale| stale.reason).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -85,7 +85,11 @@ fn from_the_fourth_attempt_on_a_sequence_is_lent_to_other_nodes() {
     let first = log.processor().set_aside[&key("s0")].loan.expect("three attempts were the owner's");
     assert_ne!(first.node, NodeId(1));
     let told = failed(&log, "s0", 0, 4, false);
-    assert_eq!(tell(&mut log, 1, vec![told.clone()], vec![]), [Why::Fenced], "the owner has no right while it is lent");
+    assert_eq!(
+        tell(&mut log, 1, vec![told.clone()], vec![]),
+        [RefusalReason::Fenced],
+        "the owner has no right while it is lent"
+    );
     let (segment, claim) = place(&log, "s0");
     let lent = |loan: Loan, attempt| LetterMove::Failed {
         right: Right::Loan { epoch: loan.epoch, segment, claim },
@@ -96,7 +100,7 @@ fn from_the_fourth_attempt_on_a_sequence_is_lent_to_other_nodes() {
     assert!(tell(&mut log, first.node.0, vec![lent(first, 4)], vec![]).is_empty());
     let second = log.processor().set_aside[&key("s0")].loan.expect("it is lent again");
     assert_ne!(second.node, first.node, "another one tries where there are several");
-    assert_eq!(tell(&mut log, first.node.0, vec![lent(first, 5)], vec![]), [Why::Fenced], "its loan is over");
+    assert_eq!(tell(&mut log, first.node.0, vec![lent(first, 5)], vec![]), [RefusalReason::Fenced], "its loan is over");
 }
 
 #[test]
@@ -125,7 +129,7 @@ fn p6_a_full_limit_holds_the_token_back_and_loses_nothing() {
     let (segment, epoch) = place(&log, &other);
     let told = set_aside(&log, &other, position, 1);
     let why = tell(&mut log, 1, vec![told], vec![TokenMove { segment, epoch, next: Position(8) }]);
-    assert!(matches!(&why[..], [Why::Limit(limit)] if limit.limit == LimitName::Sequences), "{why:?}");
+    assert!(matches!(&why[..], [RefusalReason::Limit(limit)] if limit.limit == LimitName::Sequences), "{why:?}");
     assert_eq!(log.processor().segments[&segment].token.low(), Position(position));
 }
 
@@ -149,7 +153,7 @@ fn letters_leave_in_order_and_the_sequence_with_the_last() {
         position: Position(position),
         skipped: false,
     };
-    assert_eq!(tell(&mut log, 1, vec![done(1)], vec![]), [Why::Fenced], "not the first");
+    assert_eq!(tell(&mut log, 1, vec![done(1)], vec![]), [RefusalReason::Fenced], "not the first");
     assert!(tell(&mut log, 1, vec![done(0), done(1), done(2)], vec![]).is_empty());
     assert!(log.processor().set_aside.is_empty() && log.processor().letters == 0);
 }
@@ -178,13 +182,13 @@ fn a_person_retries_skips_and_drops() {
     let (told, dead) = (set_aside(&log, "s0", 0, 1), failed(&log, "s0", 0, 2, true));
     let behind = LetterMove::Queue { segment, epoch, sequence: key("s0"), position: Position(1), kind: "t".into() };
     tell(&mut log, 1, vec![told, dead, behind], vec![]);
-    assert_eq!(log.processor().set_aside[&key("s0")].waiting, Waiting::ForAPerson);
+    assert_eq!(log.processor().set_aside[&key("s0")].waits_for, WaitsFor::Operator);
     let meant = || Selection::Sequence(ComponentId(0), "s0".into());
     let unknown = Change::Letters("p".into(), Selection::Sequence(ComponentId(0), "none".into()), LetterChange::Drop);
-    assert!(matches!(log.change(unknown), Outcome::Not(Why::Unknown(_))));
+    assert!(matches!(log.change(unknown), Outcome::Refused(RefusalReason::NotFound(_))));
     log.change(Change::Letters("p".into(), meant(), LetterChange::Retry));
     let retried = log.processor().set_aside[&key("s0")].clone();
-    assert_eq!((retried.waiting, retried.first().attempts), (Waiting::ForItsTime, 0));
+    assert_eq!((retried.waits_for, retried.first().attempts), (WaitsFor::NextTry, 0));
     log.change(Change::Letters("p".into(), meant(), LetterChange::Skip));
     assert_eq!(log.processor().set_aside[&key("s0")].first().position, Position(1));
     log.change(Change::Letters("p".into(), meant(), LetterChange::Drop));
@@ -226,7 +230,10 @@ fn p3_what_a_handler_skips_is_counted_once_and_by_its_owner_only() {
     let skipped = |epoch| LetterMove::Skipped { segment, epoch, sequence: key("s0"), position: Position(0) };
     let moved = |epoch| TokenMove { segment, epoch, next: Position(1) };
     let stale = Epoch(epoch.0 - 1);
-    assert_eq!(tell(&mut log, 1, vec![skipped(stale)], vec![moved(stale)]), [Why::Fenced, Why::Fenced]);
+    assert_eq!(
+        tell(&mut log, 1, vec![skipped(stale)], vec![moved(stale)]),
+        [RefusalReason::Fenced, RefusalReason::Fenced]
+    );
     for _ in 0..2 {
         assert_eq!(tell(&mut log, 1, vec![skipped(epoch)], vec![moved(epoch)]), []);
         assert_eq!((log.processor().skipped, log.processor().set_aside.len()), (1, 0));
@@ -294,7 +301,7 @@ fn p5_once_a_letter_is_refused_those_of_its_segment_that_follow_are_refused_with
     };
     let stale = Epoch(epoch.0 - 1);
     let told = tell(&mut log, 1, vec![letter(3, stale), letter(4, epoch)], vec![]);
-    assert_eq!(told, [Why::Fenced, Why::Fenced], "the second would overtake the first");
+    assert_eq!(told, [RefusalReason::Fenced, RefusalReason::Fenced], "the second would overtake the first");
     assert!(log.processor().set_aside.is_empty());
 }
 
@@ -368,8 +375,8 @@ fn a_retry_is_not_undone_by_the_try_that_was_running() {
         let retry = Change::Letters("p".into(), Selection::All, LetterChange::Retry);
         assert_eq!(log.change(retry), Outcome::Changed(1));
         let anew = log.processor().set_aside[&key("s0")].clone();
-        assert_eq!((anew.first().attempts, anew.wait_ms, anew.waiting), (0, 0, Waiting::ForItsTime));
-        assert_eq!(tell(&mut log, 1, vec![runs], vec![]), [Why::Fenced]);
+        assert_eq!((anew.first().attempts, anew.wait_ms, anew.waits_for), (0, 0, WaitsFor::NextTry));
+        assert_eq!(tell(&mut log, 1, vec![runs], vec![]), [RefusalReason::Fenced]);
         assert_eq!(log.processor().set_aside[&key("s0")], anew, "what was asked for stays as it is");
         let next = tried(&log, "s0", 1, false);
         assert_eq!(tell(&mut log, 1, vec![next], vec![]), []);
@@ -389,9 +396,9 @@ fn a_try_at_which_nobody_could_be_asked_is_no_attempt_and_another_node_is_asked(
         turns.push(node);
         let told = tried(&log, "s0", 1, true);
         assert_eq!(tell(&mut log, node, vec![told.clone()], vec![]), []);
-        assert_eq!(tell(&mut log, node, vec![told], vec![]), [Why::Fenced], "told again it changes nothing");
+        assert_eq!(tell(&mut log, node, vec![told], vec![]), [RefusalReason::Fenced], "told again it changes nothing");
         let known = &log.processor().set_aside[&key("s0")];
-        assert_eq!((known.first().attempts, known.waiting), (1, Waiting::ForItsTime));
+        assert_eq!((known.first().attempts, known.waits_for), (1, WaitsFor::NextTry));
         assert_eq!(known.cause, "attempt 1 failed", "the cause says why nobody could be asked");
     }
     assert_eq!(turns, [1, 2, 3, 1, 2, 3], "all that can run the processor take turns");
@@ -423,7 +430,7 @@ fn a_person_skips_the_event_that_a_segment_waits_with_and_no_other() {
     let before = log.state.clone();
     for (wrong, says) in [(skip(segment, 1), "waits_with: Some(Position(0))"), (skip(SegmentId(9), 0), "")] {
         let outcome = log.change(wrong);
-        assert!(matches!(&outcome, Outcome::Not(why) if format!("{why:?}").contains(says)), "{outcome:?}");
+        assert!(matches!(&outcome, Outcome::Refused(why) if format!("{why:?}").contains(says)), "{outcome:?}");
     }
     assert_eq!(log.state.processors, before.processors);
     let epoch = place(&log, "s0").1;
@@ -434,7 +441,7 @@ fn a_person_skips_the_event_that_a_segment_waits_with_and_no_other() {
     assert_eq!((share.token.low(), &share.stalled, processor.skipped), (Position(1), &None, 1));
     assert_eq!((share.claim.owner, share.claim.epoch > epoch), (Some(NodeId(1)), true), "its running try is fenced");
     let late = LetterMove::Stall { segment, epoch, position: Position(0), failure: failure(2, false), unable: false };
-    assert_eq!(tell(&mut log, 1, vec![late], vec![]), [Why::Fenced]);
+    assert_eq!(tell(&mut log, 1, vec![late], vec![]), [RefusalReason::Fenced]);
     let again = log.change(skip(segment, 0));
-    assert!(matches!(&again, Outcome::Not(why) if format!("{why:?}").contains("waits_with: None")), "{again:?}");
+    assert!(matches!(&again, Outcome::Refused(why) if format!("{why:?}").contains("waits_with: None")), "{again:?}");
 }

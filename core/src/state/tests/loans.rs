@@ -7,7 +7,7 @@ use super::{
     letters::{failed, key, place, set_aside, set_up, tell},
 };
 use crate::{
-    command::{Change, Command, LetterChange, LetterMove, Outcome, Right, Selection, Why},
+    command::{Change, Command, LetterChange, LetterMove, Outcome, RefusalReason, Right, Selection},
     id::{Epoch, NodeId, Position},
     letter::Loan,
 };
@@ -92,7 +92,7 @@ fn p4_a_failure_under_an_epoch_that_is_no_more_does_not_count_but_what_is_done_i
     let session = log.session(1).unwrap();
     log.apply(Command::Expire(NodeId(1), session));
     assert_eq!(loan_of(&log), Some(loan), "the borrower has it still");
-    assert_eq!(tell(&mut log, loan.node.0, vec![failed], vec![]), [Why::Fenced]);
+    assert_eq!(tell(&mut log, loan.node.0, vec![failed], vec![]), [RefusalReason::Fenced]);
     assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 3);
     assert_eq!(tell(&mut log, loan.node.0, vec![done], vec![]), []);
     assert_eq!(log.processor().set_aside[&key("s0")].first().position, Position(1));
@@ -129,6 +129,6 @@ fn p4_who_is_lent_a_sequence_again_does_nothing_by_the_loan_of_before() {
     }
     assert_eq!((now.node, now.epoch > first.epoch), (first.node, true), "of two others each has its turn");
     let late = done(right(&log, first));
-    assert_eq!(tell(&mut log, first.node.0, vec![late], vec![]), [Why::Fenced]);
+    assert_eq!(tell(&mut log, first.node.0, vec![late], vec![]), [RefusalReason::Fenced]);
     assert_eq!(loan_of(&log), Some(now));
 }

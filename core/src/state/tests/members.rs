@@ -5,11 +5,11 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     claim::Motion,
-    command::{Assign, Move, Why},
+    command::{Assign, Move, RefusalReason},
     id::{SegmentId, Term},
     reason::Invalid,
     removal::REMOVALS_MAX,
-    state::Aim,
+    state::Goal,
 };
 
 fn leave(log: &mut Log, operation: u128, node: u64) -> Outcome {
@@ -19,7 +19,7 @@ fn leave(log: &mut Log, operation: u128, node: u64) -> Outcome {
 
 fn waits(log: &Log, operation: u128) -> bool {
     let known = log.state.operations.iter().find(|known| known.operation == Uuid::from_u128(operation)).unwrap();
-    known.aim.as_ref().is_some_and(|aim| !log.state.reached(aim))
+    known.goal.as_ref().is_some_and(|goal| !log.state.reached(goal))
 }
 
 #[test]
@@ -52,9 +52,9 @@ fn one_that_dies_on_its_way_out_is_gone_and_a_dead_one_at_once() {
 fn one_stays_whoever_is_asked() {
     let mut log = Log::of(2);
     leave(&mut log, 7, 1);
-    assert!(matches!(leave(&mut log, 8, 2), Outcome::Not(Why::Invalid(Invalid::LastMember(_)))));
+    assert!(matches!(leave(&mut log, 8, 2), Outcome::Refused(RefusalReason::Invalid(Invalid::LastMember(_)))));
     assert!(!log.state.members[&NodeId(2)].leaving);
-    assert!(matches!(leave(&mut log, 9, 5), Outcome::Not(Why::Unknown(_))));
+    assert!(matches!(leave(&mut log, 9, 5), Outcome::Refused(RefusalReason::NotFound(_))));
 }
 
 #[test]
@@ -70,9 +70,9 @@ fn what_is_expected_and_who_leads_is_remembered_by_name() {
     };
     assert_eq!(operate(7, Change::Expect("h:2".into())), Outcome::Done);
     assert_eq!(operate(8, Change::Lead(NodeId(1), Term(4))), Outcome::Done);
-    assert!(matches!(operate(9, Change::Lead(NodeId(2), Term(4))), Outcome::Not(Why::Unknown(_))));
+    assert!(matches!(operate(9, Change::Lead(NodeId(2), Term(4))), Outcome::Refused(RefusalReason::NotFound(_))));
     assert!(waits(&log, 7));
-    assert_eq!(log.state.operations[1].aim, Some(Aim::Leads(NodeId(1), Term(4))));
+    assert_eq!(log.state.operations[1].goal, Some(Goal::Leads(NodeId(1), Term(4))));
     let peer = String::from("h:2");
     log.apply(Command::Admit(Admit { peer, ..admit(2) }));
     assert!(!waits(&log, 7));
@@ -82,11 +82,11 @@ fn what_is_expected_and_who_leads_is_remembered_by_name() {
 fn a_directory_is_one_member_and_speaks_for_no_other() {
     let mut log = Log::of(2);
     let renamed = Admit { name: "other".into(), ..admit(2) };
-    assert!(matches!(log.apply(Command::Admit(renamed)), Outcome::Not(Why::Exists(_))));
+    assert!(matches!(log.apply(Command::Admit(renamed)), Outcome::Refused(RefusalReason::Exists(_))));
     let Admit { incarnation, peer, http, level, .. } = admit(1);
     let (node, session, nonce) = (NodeId(2), log.session(2), Uuid::from_u128(5));
     let begin = Begin { node, incarnation, peer, http, level, capabilities: [].into(), weight: 1, nonce };
-    assert!(matches!(log.apply(Command::Begin(begin.clone())), Outcome::Not(Why::Exists(_))));
+    assert!(matches!(log.apply(Command::Begin(begin.clone())), Outcome::Refused(RefusalReason::Exists(_))));
     assert_eq!(log.session(2), session);
 
     // Proposed again, because the answer was lost, it is the same session.
@@ -104,7 +104,7 @@ fn motion(log: &Log) -> Motion {
 #[test]
 fn the_last_member_cannot_be_removed() {
     let mut log = Log::of(1);
-    assert!(matches!(log.apply(Command::Remove(NodeId(1))), Outcome::Not(Why::Invalid(_))));
+    assert!(matches!(log.apply(Command::Remove(NodeId(1))), Outcome::Refused(RefusalReason::Invalid(_))));
     assert!(log.state.members.contains_key(&NodeId(1)) && log.session(1).is_some());
 }
 
@@ -128,12 +128,12 @@ fn a_claim_on_its_way_to_one_that_dies_rests_where_it_is() {
     log.create(OnError::SetAside);
     let processor = log.processor().id;
     // The plan changes: node 1 keeps it, then not.
-    for (to, meant) in [(1, Motion::Rest), (2, Motion::To(NodeId(2))), (1, Motion::Rest), (2, Motion::To(NodeId(2)))] {
+    for (to, meant) in [(1, Motion::Stay), (2, Motion::To(NodeId(2))), (1, Motion::Stay), (2, Motion::To(NodeId(2)))] {
         let moves = vec![Move { processor, segment: SegmentId(0), to: NodeId(to) }];
         log.apply(Command::Assign(Assign { generation: log.state.generation, moves }));
         assert_eq!(motion(&log), meant);
     }
     let session = log.session(2).unwrap();
     log.apply(Command::Expire(NodeId(2), session));
-    assert_eq!(motion(&log), Motion::Rest);
+    assert_eq!(motion(&log), Motion::Stay);
 }

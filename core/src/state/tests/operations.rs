@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     canonical::samples,
-    command::Why,
+    command::RefusalReason,
     id::SegmentId,
     principal::Principal,
     reason::Existing,
@@ -49,7 +49,8 @@ fn an_operation_id_that_made_another_change_is_refused() {
         Change::SetLimits(Limits::DEFAULT),
     ] {
         let outcome = log.apply(operate(other));
-        let Outcome::Not(Why::Exists(Existing::Operation { kind, subject, recorded: at, .. })) = outcome else {
+        let Outcome::Refused(RefusalReason::Exists(Existing::Operation { kind, subject, recorded: at, .. })) = outcome
+        else {
             panic!("{outcome:?}");
         };
         assert_eq!((kind, subject.processor.as_deref(), at), (ChangeKind::Pause, Some("p"), recorded));

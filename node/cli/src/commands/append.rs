@@ -152,7 +152,7 @@ impl Args {
             return Err(ApiError::new(&codes::USAGE, "--expect is about a stream, and none is named"));
         };
         let at = match (word, word.parse()) {
-            ("none", _) => Expected::Nowhere,
+            ("none", _) => Expected::NoStream,
             ("any", _) => Expected::Any,
             (_, Ok(revision)) => Expected::At(Revision(revision)),
             _ => {

@@ -147,7 +147,7 @@ fn a_choice_that_was_made_where_it_is_not_seen_yet_is_kept() {
     let known = |kind| {
         let subject = subject.clone();
         let known = Existing::Operation { operation: Uuid::nil(), kind, subject, recorded: Timestamp(0) };
-        Outcome::Not(evener_core::command::Why::Exists(known))
+        Outcome::Refused(evener_core::command::RefusalReason::Exists(known))
     };
     let claim = |node: Option<&str>| What::Claim("p".into(), SegmentId(0), node.map(str::to_owned));
     let first = crate::engine::change::first_choice;
@@ -226,7 +226,7 @@ async fn the_log_line_of_a_skipped_event_has_its_position() {
     own_all(&engine).await;
     let (segment, epoch) = (SegmentId(0), processor(&engine, "p").await.segments[0].epoch);
     let sequence = SequenceKey { component: ComponentId(0), name: "s".into() };
-    let failure = Failure { attempt: 1, cause: "boom".into(), wait_ms: 1_000, draw: 0, last: false };
+    let failure = Failure { attempt: 1, cause: "boom".into(), wait_ms: 1_000, random: 0, last: false };
     let (epoch, position, kind) = (Epoch(epoch), Position(3), "k".to_owned());
     let aside = LetterMove::SetAside { segment, epoch, sequence, position, kind, failure };
     progress(&engine, vec![TokenMove { segment, epoch, next: Position(10) }], vec![aside]).await;

@@ -18,7 +18,7 @@ proptest! {
                 attempt: big(3) as u32,
                 cause: "c".repeat(cause),
                 wait_ms: u32::MAX,
-                draw: u16::MAX,
+                random: u16::MAX,
                 last: true,
             };
             let right = Right::Loan { epoch, segment, claim: Epoch(u64::MAX) };

@@ -6,7 +6,7 @@ use super::{Call, Crew, TestCluster};
 use crate::{
     coordinator::{WorkerId, tests::database::Write},
     id::{NodeId, Position},
-    worker::{self, Fault, Meaning, Work},
+    worker::{self, Fault, FaultKind, Work},
 };
 
 impl TestCluster {
@@ -54,7 +54,7 @@ impl TestCluster {
     fn call(&mut self, position: Position, attempt: u32, write: Write) -> Option<Fault> {
         if let Some(left) = self.faults.unable.get_mut(&position.0).filter(|left| **left > 0) {
             *left -= 1;
-            return self.fault("nobody can be asked", Meaning::Unable);
+            return self.fault("nobody can be asked", FaultKind::Unable);
         }
         let left = self.faults.fail.get_mut(&position.0).filter(|left| **left > 0);
         let (planned, node) = (left.is_some(), write.node);
@@ -65,18 +65,18 @@ impl TestCluster {
         let ok = skips || !planned && self.database.write(write);
         self.calls.push(Call { position: position.0, node, attempt, at: self.now, ok });
         if skips {
-            return self.fault("planned", Meaning::Skip);
+            return self.fault("planned", FaultKind::Skip);
         }
         if ok {
             return None;
         }
         let last = planned && self.faults.refuse.contains(&position.0);
-        self.fault("planned or refused", if last { Meaning::SetAside } else { Meaning::Retry })
+        self.fault("planned or refused", if last { FaultKind::SetAside } else { FaultKind::Retry })
     }
 
-    fn fault(&self, cause: &str, meaning: Meaning) -> Option<Fault> {
+    fn fault(&self, cause: &str, kind: FaultKind) -> Option<Fault> {
         let cause = cause.to_string() + &".".repeat(self.faults.cause_bytes);
-        Some(Fault { cause, meaning, after: None, draw: 0 })
+        Some(Fault { cause, kind, after: None, random: 0 })
     }
 
     /// Returns whether a handler of the node has a letter.

@@ -59,9 +59,9 @@ impl TestCluster {
         let processor = self.state.processors.get_mut(&ProcessorId(1)).expect("it was created");
         gone.iter().for_each(|id| drop(processor.segments.remove(id)));
         for (segment, token, owner) in new {
-            self.state.given.epoch = self.state.given.epoch.next();
+            self.state.issued.epoch = self.state.issued.epoch.next();
             let mut claim = Claim::default();
-            claim.give(owner, self.state.given.epoch, index);
+            claim.give(owner, self.state.issued.epoch, index);
             let stalled = waits.clone().filter(|(hash, _)| segment.holds(*hash)).map(|(_, stall)| stall);
             processor.segments.insert(segment.name(), Share { segment, token, claim, stalled });
         }

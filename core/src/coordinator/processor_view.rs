@@ -8,7 +8,7 @@ use crate::{
     claim::Motion,
     command::Right,
     id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
-    letter::{Loan, SequenceKey, Waiting},
+    letter::{Loan, SequenceKey, WaitsFor},
     processor::{Definition, Processor},
     segment::Segment,
     state::State,
@@ -19,7 +19,7 @@ use crate::{
 
 /// What the log says of a processor, seen from one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
+pub struct ProcessorView {
     /// The index up to which the node had applied the log.
     pub as_of: LogIndex,
     /// The definition of the processor.
@@ -31,14 +31,14 @@ pub struct Table {
     /// Whether the node is leaving: handlers that run longer than the bound are then stopped, not waited for.
     pub draining: bool,
     /// The node's segments.
-    pub mine: BTreeMap<SegmentId, Mine>,
+    pub segments: BTreeMap<SegmentId, SegmentView>,
     /// Sequences set aside in the node's segments, or lent to the node.
-    pub aside: BTreeMap<SequenceKey, Aside>,
+    pub set_aside: BTreeMap<SequenceKey, SequenceView>,
 }
 
 /// A segment of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mine {
+pub struct SegmentView {
     /// The hashes that it covers.
     pub segment: Segment,
     /// The epoch of its claim.
@@ -53,15 +53,15 @@ pub struct Mine {
 
 /// A sequence set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Aside {
+pub struct SequenceView {
     /// Its segment.
     pub segment: SegmentId,
     /// Whether the node owns that segment.
-    pub mine: bool,
+    pub is_owned: bool,
     /// The right of the segment's owner to try it; `None` if it is lent.
     pub own_right: Option<Right>,
     /// The right of this node to try it by a loan. Its claim's epoch is from the same state as the loan.
-    pub lent_to_me: Option<Right>,
+    pub loan_right: Option<Right>,
     /// The position of its first letter.
     pub position: Position,
     /// How often the first letter was tried.
@@ -78,7 +78,7 @@ pub struct Aside {
     pub remaining: Option<Duration>,
 }
 
-impl Aside {
+impl SequenceView {
     /// Returns whether both are about the same wait for the same attempt.
     pub(super) fn same_try(&self, other: &Self) -> bool {
         let of =
@@ -87,13 +87,13 @@ impl Aside {
     }
 }
 
-impl Table {
+impl ProcessorView {
     /// Takes what the state says to `node`; `None` if the processor or the node's session does not exist.
     #[must_use]
     pub fn of(state: &State, as_of: LogIndex, id: ProcessorId, node: NodeId) -> Option<Self> {
         let processor = state.processors.get(&id)?;
         let session = state.sessions.get(&node)?;
-        let mut mine = BTreeMap::new();
+        let mut segments = BTreeMap::new();
         for (id, share) in processor.segments.iter().filter(|(_, share)| share.claim.owner == Some(node)) {
             let stalled = share.stalled.as_ref().map(|stall| {
                 let wait = stall.failure.wait().saturating_sub(state.recorded.since(stall.recorded));
@@ -101,12 +101,12 @@ impl Table {
             });
             let (segment, epoch) = (share.segment, share.claim.epoch);
             let (token, motion) = (share.token.clone(), share.claim.motion);
-            mine.insert(*id, Mine { segment, epoch, token, motion, stalled });
+            segments.insert(*id, SegmentView { segment, epoch, token, motion, stalled });
         }
-        let aside = asides(processor, node, &mine, state.recorded);
+        let set_aside = asides(processor, node, &segments, state.recorded);
         let definition = processor.definition.clone();
         let (paused, draining, cause_bytes_max) = (processor.paused, session.draining, state.limits.cause_bytes_max);
-        Some(Self { as_of, definition, paused, cause_bytes_max, draining, mine, aside })
+        Some(Self { as_of, definition, paused, cause_bytes_max, draining, segments, set_aside })
     }
 
     /// Returns the settings of a new worker.
@@ -129,14 +129,14 @@ impl Table {
 fn asides(
     processor: &Processor,
     node: NodeId,
-    mine: &BTreeMap<SegmentId, Mine>,
+    segments: &BTreeMap<SegmentId, SegmentView>,
     now: Timestamp,
-) -> BTreeMap<SequenceKey, Aside> {
+) -> BTreeMap<SequenceKey, SequenceView> {
     let mut asides = BTreeMap::new();
     for (sequence, set_aside) in &processor.set_aside {
         let hash = crate::hash::sequence(sequence.name.as_bytes());
         let Some((segment, share)) = processor.share_of(hash) else { continue };
-        let owned = mine.get(segment);
+        let owned = segments.get(segment);
         let lent = set_aside.loan.filter(|loan| loan.node == node);
         if owned.is_none() && lent.is_none() {
             continue;
@@ -144,11 +144,11 @@ fn asides(
         let own_right = owned.filter(|_| set_aside.loan.is_none()).map(|mine| Right::Claim(*segment, mine.epoch));
         let wait = Duration::from_millis(u64::from(set_aside.wait_ms));
         let remaining = wait.saturating_sub(now.since(set_aside.recorded));
-        let aside = Aside {
+        let aside = SequenceView {
             segment: *segment,
-            mine: owned.is_some(),
+            is_owned: owned.is_some(),
             own_right,
-            lent_to_me: lent.map(|Loan { epoch, .. }| Right::Loan {
+            loan_right: lent.map(|Loan { epoch, .. }| Right::Loan {
                 epoch,
                 segment: *segment,
                 claim: share.claim.epoch,
@@ -159,7 +159,7 @@ fn asides(
             revision: set_aside.revision,
             wait,
             recorded: set_aside.recorded,
-            remaining: (set_aside.waiting == Waiting::ForItsTime).then_some(remaining),
+            remaining: (set_aside.waits_for == WaitsFor::NextTry).then_some(remaining),
         };
         asides.insert(sequence.clone(), aside);
     }
