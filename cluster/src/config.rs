@@ -54,7 +54,7 @@ pub struct Config {
     /// system, the latter at most 4 GiB; 0 refuses nothing.
     pub disk_reserve: Option<u64>,
     /// How the log is kept.
-    pub journal: evener_store::journal::Settings,
+    pub journal: evener_store::JournalSettings,
     /// Puts into words why the log refused something: reasons are values, and only who embeds this words them.
     pub describe: fn(&RefusalReason) -> String,
 }
@@ -179,7 +179,7 @@ impl Config {
             searches: Searches::default(),
             checkpoint: Checkpoint::default(),
             disk_reserve: None,
-            journal: evener_store::journal::Settings::default(),
+            journal: evener_store::JournalSettings::default(),
             describe: |why| format!("{why:?}"),
         }
     }

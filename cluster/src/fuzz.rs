@@ -12,7 +12,7 @@ use evener_core::{
     time::Timestamp,
 };
 use evener_store::{
-    codec::{self, Encoded},
+    codec::{self, EncodedCommand},
     fuzz::commands,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -233,7 +233,7 @@ fn proposal_samples() -> Vec<Vec<u8>> {
         context: ContextId(3),
         events: 2,
         repeatable: true,
-        commands: vec![Encoded::from_parts(7, Bytes::from_static(b"ab"))],
+        commands: vec![EncodedCommand::from_parts(7, Bytes::from_static(b"ab"))],
     };
     let one = groups.iter().map(|group| proposal::encode([group].into_iter()).to_vec());
     one.chain([proposal::encode(groups.iter().take(3)).to_vec(), proposal::encode([&raw].into_iter()).to_vec()])

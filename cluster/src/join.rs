@@ -84,7 +84,7 @@ pub fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
     let removed = disk.perform(vec![Op::Remove { file }]);
     tried.and(removed).map_err(|source| {
         let doing = format!("write {START_BYTES} bytes into {}, as every start does", disk.name());
-        OpenError::Io { doing, source }.into()
+        OpenError::Io { action: doing, source }.into()
     })
 }
 

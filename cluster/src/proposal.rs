@@ -11,7 +11,7 @@ use evener_core::{
     command::{Command, Outcome},
     id::{ContextId, LogIndex, NodeId},
 };
-use evener_store::codec::Encoded;
+use evener_store::codec::EncodedCommand;
 use tokio::sync::oneshot;
 
 /// What became of a proposal that is in the log: where, and how each of its commands was judged.
@@ -27,7 +27,7 @@ pub struct Group {
     /// Proposed twice it does no harm, and the second answer is as good as the first.
     pub repeatable: bool,
     /// Encoded where they were made.
-    pub commands: Vec<Encoded>,
+    pub commands: Vec<EncodedCommand>,
 }
 
 impl Group {
@@ -41,20 +41,20 @@ impl Group {
             context,
             events: u32::try_from(events.sum::<usize>()).unwrap_or(u32::MAX),
             repeatable: commands.iter().all(repeatable),
-            commands: commands.iter().map(Encoded::new).collect(),
+            commands: commands.iter().map(EncodedCommand::new).collect(),
         }
     }
 
     /// One append.
     pub fn append(request: &Request, stamp: &Stamp) -> Self {
         let events = u32::try_from(request.events.len()).unwrap_or(u32::MAX);
-        let commands = vec![Encoded::append(request, stamp)];
+        let commands = vec![EncodedCommand::append(request, stamp)];
         Self { context: request.context, events, repeatable: true, commands }
     }
 
     /// Bytes that it takes of an entry.
     pub fn bytes(&self) -> usize {
-        self.commands.iter().map(Encoded::bytes).sum()
+        self.commands.iter().map(EncodedCommand::bytes).sum()
     }
 }
 
@@ -235,7 +235,7 @@ fn decode_group(from: &mut Bytes) -> Option<Group> {
     let commands = (0..commands).map(|_| {
         let kind = cut(from, 2)?.get_u16_le();
         let length = u32_of(from)?;
-        Some(Encoded::from_parts(kind, cut(from, length as usize)?))
+        Some(EncodedCommand::from_parts(kind, cut(from, length as usize)?))
     });
     let commands = commands.collect::<Option<Vec<_>>>()?;
     (!commands.is_empty()).then_some(Group { context, events, repeatable, commands })
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     fn group() -> Group {
-        let commands = vec![Encoded::from_parts(7, Bytes::from_static(b"ab"))];
+        let commands = vec![EncodedCommand::from_parts(7, Bytes::from_static(b"ab"))];
         Group { context: ContextId(3), events: 2, repeatable: true, commands }
     }
 

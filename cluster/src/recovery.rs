@@ -16,7 +16,7 @@ use evener_core::{
     time::Timestamp,
 };
 use evener_store::{
-    Checkpoint, Disk, Identity, Journal, OpenError, Recovered, Verdict, index::Index, recovery::Unusable,
+    Checkpoint, Disk, Identity, Journal, OpenError, Recovered, Verdict, index::Index, recovery::UnusableCheckpoint,
 };
 use tokio::{
     sync::oneshot,
@@ -51,7 +51,7 @@ impl Ledger {
     /// says that it is committed; all of it, if no checkpoint can be used. `check_layout`: see [`View::recover`].
     pub fn open(
         disk: Arc<dyn Disk>,
-        journal: evener_store::Settings,
+        journal: evener_store::JournalSettings,
         settings: Settings,
         cluster: ClusterId,
         check_layout: impl Fn(&[u8]) -> io::Result<()>,
@@ -158,15 +158,15 @@ fn state_of(
     cluster: ClusterId,
     checkpoint: &Checkpoint,
     check_layout: impl Fn(&[u8]) -> io::Result<()>,
-) -> Result<View, Unusable> {
-    let view = View::recover(checkpoint, check_layout).map_err(Unusable::Unreadable)?;
+) -> Result<View, UnusableCheckpoint> {
+    let view = View::recover(checkpoint, check_layout).map_err(UnusableCheckpoint::Unreadable)?;
     let found = view.state().cluster;
     if found == cluster {
         Ok(view)
     } else if found == ClusterId::default() {
-        Err(Unusable::Unreadable(io::Error::other("its state is older than the cluster")))
+        Err(UnusableCheckpoint::Unreadable(io::Error::other("its state is older than the cluster")))
     } else {
-        Err(Unusable::Foreign(format!("it is of cluster {found}, and this node is of cluster {cluster}")))
+        Err(UnusableCheckpoint::Foreign(format!("it is of cluster {found}, and this node is of cluster {cluster}")))
     }
 }
 

@@ -12,7 +12,7 @@ use evener_core::{
     id::Position,
 };
 use evener_store::{
-    codec::Encoded,
+    codec::EncodedCommand,
     fields::{Fields, fields_of},
 };
 use uuid::Uuid;
@@ -26,13 +26,13 @@ fn main() {
     let append = Request { events: (0..EVENTS).map(event).collect(), ..Request::default() };
     let stamp = Stamp { checked_to: Position(1_000), heads: vec![] };
     let version_0 = || {
-        let encoded = Encoded::append(&append, &stamp);
+        let encoded = EncodedCommand::append(&append, &stamp);
         assert!(black_box(encoded.decode()).is_ok());
         encoded.bytes()
     };
     let version_1 = || {
         let (kind, body) = in_version_1(&append, &stamp);
-        let encoded = Encoded::from_parts(kind, body.into());
+        let encoded = EncodedCommand::from_parts(kind, body.into());
         assert!(black_box(encoded.decode()).is_ok());
         encoded.bytes()
     };
@@ -82,7 +82,7 @@ fn event(number: u128) -> Event {
 
 /// As a command is written that has a field: the body is moved behind it.
 fn in_version_1(append: &Request, stamp: &Stamp) -> (u16, Vec<u8>) {
-    let encoded = Encoded::append(append, stamp);
+    let encoded = EncodedCommand::append(append, stamp);
     let (kind, body) = encoded.parts();
     let mut out = Vec::with_capacity(body.len() + 1);
     out.push(0);

@@ -15,7 +15,7 @@ use evener_core::{
     time::Timestamp,
 };
 use evener_store::{
-    Disk, EventReader, FileDisk, Frame, FrameKind, Journal, Settings, Verdict,
+    Disk, EventReader, FileDisk, Frame, FrameKind, Journal, JournalSettings, Verdict,
     codec::{Payload, decode_entry, encode_entry},
     events::Query,
     index::Index,
@@ -37,7 +37,7 @@ fn main() {
     let index = Index::default();
     let directory = tempfile::tempdir().expect("a directory for the log");
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory.path()).expect("an empty directory"));
-    let settings = Settings { recent_bytes_max: 1 << 20, ..Settings::default() };
+    let settings = JournalSettings { recent_bytes_max: 1 << 20, ..JournalSettings::default() };
     let (journal, _) = Journal::open(Arc::clone(&disk), settings).expect("an empty journal");
     let mut payloads: Vec<Bytes> = Vec::new();
     let mut pushed: Vec<u64> = Vec::new();

@@ -20,14 +20,14 @@ pub const BLOCKS_BYTES_MAX: usize = 32 << 20;
 /// Consecutive events, shared with whoever else reads them. A clone is the same block.
 #[derive(Clone)]
 pub struct Block {
-    shared: Arc<Shared>,
+    shared: Arc<BlockEvents>,
     start: usize,
     end: usize,
 }
 
 impl Block {
     /// The part of `shared` from `from` on, within these bounds; one event always fits.
-    pub(crate) fn new(shared: Arc<Shared>, from: Position, events_max: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(shared: Arc<BlockEvents>, from: Position, events_max: usize, bytes_max: usize) -> Self {
         let skip = usize::try_from(from.0 - shared.first.0).unwrap_or(usize::MAX);
         let start = skip.min(shared.events.len());
         let mut bytes = 0;
@@ -68,13 +68,13 @@ impl fmt::Debug for Block {
 
 /// What is kept of a block.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct BlockEvents {
     first: Position,
     events: Vec<Arc<Stored>>,
     bytes: usize,
 }
 
-impl Shared {
+impl BlockEvents {
     /// The events from `first` on.
     pub fn new(first: Position, events: Vec<Stored>) -> Self {
         let held = |stored: &Stored| size_of::<Stored>() + 24 + stored.event.size() + 24 * stored.event.tags.len();
@@ -82,7 +82,7 @@ impl Shared {
         Self { first, events: events.into_iter().map(Arc::new).collect(), bytes }
     }
 
-    fn holds(&self, position: Position) -> bool {
+    fn contains(&self, position: Position) -> bool {
         self.first <= position && position.0 - self.first.0 < self.events.len() as u64
     }
 }
@@ -91,15 +91,15 @@ type Key = (ContextId, Position);
 
 /// The blocks that are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Blocks {
-    kept: Mutex<Kept>,
+pub(crate) struct BlockCache {
+    state: Mutex<CacheState>,
     /// Somebody has finished decoding.
     decoded: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    blocks: BTreeMap<Key, Kind>,
+struct CacheState {
+    blocks: BTreeMap<Key, Slot>,
     /// Which block was asked for when: the first one is the one to go.
     uses: BTreeMap<u64, Key>,
     clock: u64,
@@ -108,79 +108,79 @@ struct Kept {
 
 /// A block, or that somebody is at it.
 #[derive(Debug)]
-enum Kind {
-    Here(Arc<Shared>, u64),
-    Coming,
+enum Slot {
+    Decoded(Arc<BlockEvents>, u64),
+    Decoding,
 }
 
-impl Blocks {
+impl BlockCache {
     /// The block that holds `from`; if there is none, the one that `decode` makes of at most so many events. Whoever
     /// asks for the same meanwhile waits for it; others do not. An empty block is not kept.
-    pub fn get_or<E>(
+    pub fn get_or_decode<E>(
         &self,
         context: ContextId,
         from: Position,
-        decode: impl FnOnce(usize) -> Result<Shared, E>,
-    ) -> Result<Arc<Shared>, E> {
+        decode: impl FnOnce(usize) -> Result<BlockEvents, E>,
+    ) -> Result<Arc<BlockEvents>, E> {
         let key = (context, from);
-        let mut kept = self.kept.lock();
+        let mut state = self.state.lock();
         loop {
-            if let Some(found) = kept.find(key) {
+            if let Some(found) = state.find(key) {
                 return Ok(found);
             }
-            if !kept.blocks.contains_key(&key) {
+            if !state.blocks.contains_key(&key) {
                 break;
             }
-            self.decoded.wait(&mut kept);
+            self.decoded.wait(&mut state);
         }
         // What follows is decoded already, maybe: the block ends where the next one begins.
-        let following = kept.blocks.range(key..).next().filter(|((other, _), _)| *other == context);
+        let following = state.blocks.range(key..).next().filter(|((other, _), _)| *other == context);
         let room = following.map_or(u64::MAX, |((_, next), _)| next.0 - from.0);
-        kept.blocks.insert(key, Kind::Coming);
-        drop(kept);
-        let promise = Promise { blocks: self, key };
+        state.blocks.insert(key, Slot::Decoding);
+        drop(state);
+        let guard = DecodeGuard { blocks: self, key };
         let max = BLOCK_EVENTS_MAX.min(usize::try_from(room).unwrap_or(usize::MAX));
         let shared = Arc::new(decode(max)?);
         if !shared.events.is_empty() {
-            self.kept.lock().keep(key, &shared);
+            self.state.lock().insert(key, &shared);
         }
-        drop(promise);
+        drop(guard);
         Ok(shared)
     }
 }
 
-impl Blocks {
+impl BlockCache {
     /// Bytes of all that is kept.
     pub fn bytes(&self) -> usize {
-        self.kept.lock().bytes
+        self.state.lock().bytes
     }
 }
 
 /// Whatever becomes of the decoding, nobody waits for it in vain.
-struct Promise<'b> {
-    blocks: &'b Blocks,
+struct DecodeGuard<'b> {
+    blocks: &'b BlockCache,
     key: Key,
 }
 
-impl Drop for Promise<'_> {
+impl Drop for DecodeGuard<'_> {
     fn drop(&mut self) {
-        let mut kept = self.blocks.kept.lock();
-        if matches!(kept.blocks.get(&self.key), Some(Kind::Coming)) {
-            kept.blocks.remove(&self.key);
+        let mut state = self.blocks.state.lock();
+        if matches!(state.blocks.get(&self.key), Some(Slot::Decoding)) {
+            state.blocks.remove(&self.key);
         }
         self.blocks.decoded.notify_all();
     }
 }
 
-impl Kept {
+impl CacheState {
     /// The block that holds the place, which is now the last one that was used.
-    fn find(&mut self, (context, from): Key) -> Option<Arc<Shared>> {
+    fn find(&mut self, (context, from): Key) -> Option<Arc<BlockEvents>> {
         let before = self.blocks.range_mut((context, Position(0))..=(context, from));
         let (key, shared, used) = before.rev().find_map(|(key, kind)| match kind {
-            Kind::Here(shared, used) => Some((*key, shared, used)),
-            Kind::Coming => None,
+            Slot::Decoded(shared, used) => Some((*key, shared, used)),
+            Slot::Decoding => None,
         })?;
-        if !shared.holds(from) {
+        if !shared.contains(from) {
             return None;
         }
         self.clock += 1;
@@ -190,15 +190,15 @@ impl Kept {
         Some(Arc::clone(shared))
     }
 
-    fn keep(&mut self, key: Key, shared: &Arc<Shared>) {
+    fn insert(&mut self, key: Key, shared: &Arc<BlockEvents>) {
         self.clock += 1;
         self.bytes += shared.bytes;
-        self.blocks.insert(key, Kind::Here(Arc::clone(shared), self.clock));
+        self.blocks.insert(key, Slot::Decoded(Arc::clone(shared), self.clock));
         self.uses.insert(self.clock, key);
         while self.bytes > BLOCKS_BYTES_MAX {
             let Some((_, oldest)) = self.uses.pop_first() else { break };
-            if let Some(Kind::Here(gone, _)) = self.blocks.remove(&oldest) {
-                self.bytes -= gone.bytes;
+            if let Some(Slot::Decoded(evicted, _)) = self.blocks.remove(&oldest) {
+                self.bytes -= evicted.bytes;
             }
         }
     }
@@ -212,43 +212,45 @@ mod tests {
 
     use super::*;
 
-    fn shared(first: u64, count: u64) -> Shared {
+    fn shared(first: u64, count: u64) -> BlockEvents {
         let stored = |position| Stored {
             position: Position(position),
             revision: None,
             recorded: Timestamp(0),
             event: Event::default(),
         };
-        Shared::new(Position(first), (first..first + count).map(stored).collect())
+        BlockEvents::new(Position(first), (first..first + count).map(stored).collect())
     }
 
     #[test]
-    fn who_asks_while_it_is_decoded_waits_and_others_do_not() {
-        let blocks = Blocks::default();
-        let get = |from, count| blocks.get_or::<()>(ContextId(0), Position(from), |_| Ok(shared(from, count)));
-        let (begun, begins) = mpsc::channel();
-        let (go, goes) = mpsc::channel::<()>();
+    fn a_reader_of_a_block_being_decoded_waits_and_others_do_not() {
+        let blocks = BlockCache::default();
+        let get = |from, count| blocks.get_or_decode::<()>(ContextId(0), Position(from), |_| Ok(shared(from, count)));
+        let (started, wait_started) = mpsc::channel();
+        let (release, wait_released) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let first = scope.spawn(|| {
-                blocks.get_or::<()>(ContextId(0), Position(0), move |_| {
-                    begun.send(()).unwrap();
-                    goes.recv().unwrap();
+                blocks.get_or_decode::<()>(ContextId(0), Position(0), move |_| {
+                    started.send(()).unwrap();
+                    wait_released.recv().unwrap();
                     Ok(shared(0, 10))
                 })
             });
-            begins.recv().unwrap();
+            wait_started.recv().unwrap();
             assert_eq!(get(50, 5).unwrap().events.len(), 5, "another place waits for nobody");
-            let second = scope.spawn(|| blocks.get_or::<()>(ContextId(0), Position(0), |_| panic!("decoded twice")));
-            go.send(()).unwrap();
+            let second =
+                scope.spawn(|| blocks.get_or_decode::<()>(ContextId(0), Position(0), |_| panic!("decoded twice")));
+            release.send(()).unwrap();
             let (first, second) = (first.join().unwrap().unwrap(), second.join().unwrap().unwrap());
             assert!(Arc::ptr_eq(&first, &second));
         });
     }
 
     #[test]
-    fn what_fails_or_is_empty_is_asked_for_again() {
-        let blocks = Blocks::default();
-        let at = |decode: Result<Shared, &'static str>| blocks.get_or(ContextId(0), Position(7), |_| decode);
+    fn failed_and_empty_blocks_are_not_cached() {
+        let blocks = BlockCache::default();
+        let at =
+            |decode: Result<BlockEvents, &'static str>| blocks.get_or_decode(ContextId(0), Position(7), |_| decode);
         assert_eq!(at(Err("no disk")).unwrap_err(), "no disk");
         assert!(at(Ok(shared(7, 0))).unwrap().events.is_empty());
         assert_eq!(at(Ok(shared(7, 2))).unwrap().events.len(), 2);

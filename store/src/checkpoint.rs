@@ -15,7 +15,7 @@ use evener_core::{
 use crate::{
     disk::{Disk, Op},
     frame::PAYLOAD_BYTES_MAX,
-    small::{Body, Small, put_sized},
+    small::{BodyReader, SmallFile, put_sized},
     varint,
     verdict::{ACCEPTED_MAX, Verdict, decode_accepted, encode_accepted},
 };
@@ -29,8 +29,8 @@ pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 /// texts as reasons.
 const VERSION: u16 = 2;
 
-const FILE: Small =
-    Small { file: "checkpoint", magic: b"EVNRSTAT", version: VERSION, body_bytes_max: CHECKPOINT_BYTES_MAX };
+const FILE: SmallFile =
+    SmallFile { file: "checkpoint", magic: b"EVNRSTAT", version: VERSION, body_bytes_max: CHECKPOINT_BYTES_MAX };
 const PREVIOUS: &str = "checkpoint.previous";
 
 /// An image of the replicated state.
@@ -48,17 +48,17 @@ pub struct Checkpoint {
 
 /// A checkpoint, and what the chunks that are not sealed came to up to there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Saved {
+pub(crate) struct SavedCheckpoint {
     pub checkpoint: Checkpoint,
     /// Of consecutive frames, the last with the checkpoint's index.
     pub open: Vec<Verdict>,
 }
 
-impl Saved {
+impl SavedCheckpoint {
     /// Where checkpoints are, the newest first.
     pub const FILES: [&str; 2] = [FILE.file, PREVIOUS];
 
-    /// Reads the checkpoint in one of [`Saved::FILES`]; none if there is none.
+    /// Reads the checkpoint in one of [`SavedCheckpoint::FILES`]; none if there is none.
     pub fn read_from(disk: &dyn Disk, file: &str) -> io::Result<Option<Self>> {
         let Some(body) = FILE.read_as(disk, file)? else { return Ok(None) };
         let contradicts = || io::Error::other(format!("{file} contradicts itself"));
@@ -115,7 +115,7 @@ impl Saved {
     }
 
     fn decode(body: &[u8]) -> Option<Self> {
-        let mut body = Body(body);
+        let mut body = BodyReader(body);
         let checkpoint = Checkpoint {
             index: LogIndex(body.u64()?),
             term: Term(body.u64()?),
@@ -152,7 +152,7 @@ impl Saved {
 #[must_use]
 pub fn with_image(file: &[u8], image: impl FnOnce(&Bytes) -> Bytes) -> Bytes {
     let body = FILE.decode(file).expect("the file of a checkpoint");
-    let mut saved = Saved::decode(&body).expect("a checkpoint");
+    let mut saved = SavedCheckpoint::decode(&body).expect("a checkpoint");
     saved.checkpoint.image = image(&saved.checkpoint.image);
     FILE.encode(&saved.encode())
 }
@@ -162,22 +162,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_of_another_version_is_passed_over() {
+    fn a_checkpoint_of_another_version_is_skipped() {
         let empty = Bytes::new;
         let checkpoint = Checkpoint { index: LogIndex(9), term: Term(1), membership: empty(), image: empty() };
         for version in [1, VERSION + 1] {
             let disk = crate::disk::MemoryDisk::new();
-            disk.perform(Small { version, ..FILE }.replace(b"another form")).unwrap();
-            let (saved, failed) = Saved::read(&disk);
+            disk.perform(SmallFile { version, ..FILE }.replace(b"another form")).unwrap();
+            let (saved, failed) = SavedCheckpoint::read(&disk);
             assert!(saved.is_empty() && failed.len() == 1, "{version}");
-            let next = Saved { checkpoint: checkpoint.clone(), open: vec![] };
+            let next = SavedCheckpoint { checkpoint: checkpoint.clone(), open: vec![] };
             disk.perform(next.replace(true)).unwrap();
-            assert_eq!(Saved::read(&disk).0, [next], "the next one is written beside it, and read");
+            assert_eq!(SavedCheckpoint::read(&disk).0, [next], "the next one is written beside it, and read");
         }
     }
 
     #[test]
-    fn it_is_read_as_written() {
+    fn a_checkpoint_round_trips() {
         let checkpoint = Checkpoint {
             index: LogIndex(9),
             term: Term(2),
@@ -193,11 +193,11 @@ mod tests {
             recorded: Timestamp(5),
         };
         for open in [vec![], vec![verdict(8), verdict(9)]] {
-            let saved = Saved { checkpoint: checkpoint.clone(), open };
+            let saved = SavedCheckpoint { checkpoint: checkpoint.clone(), open };
             let body = saved.encode();
-            assert_eq!(Saved::decode(&body), Some(saved));
+            assert_eq!(SavedCheckpoint::decode(&body), Some(saved));
             for short in 0..body.len() {
-                assert_eq!(Saved::decode(&body[..short]), None);
+                assert_eq!(SavedCheckpoint::decode(&body[..short]), None);
             }
         }
     }

@@ -78,23 +78,23 @@ pub(crate) fn encode_header(first: LogIndex, chunk_bytes: u64) -> [u8; CHUNK_HEA
 
 /// What a chunk's header says of `chunk_bytes`.
 pub(crate) fn decode_header(first: LogIndex, header: &[u8]) -> Result<u64, Damage> {
-    let wrong = |found: String| Err(Damage::new(chunk_file(first), 0, found));
+    let damage = |found: String| Err(Damage::new(chunk_file(first), 0, found));
     let Ok(header) = <&[u8; CHUNK_HEADER_BYTES]>::try_from(header) else {
-        return wrong("the file ends within its header".into());
+        return damage("the file ends within its header".into());
     };
     if &header[..8] != MAGIC {
-        return wrong("it does not begin as a chunk does".into());
+        return damage("it does not begin as a chunk does".into());
     }
     if header[12..16] != header_checksum(header).to_le_bytes() {
-        return wrong("the checksum of its header does not fit".into());
+        return damage("the checksum of its header does not fit".into());
     }
     let version = u16::from_le_bytes([header[8], header[9]]);
     if version != VERSION || header[10..12] != [0; 2] {
-        return wrong(format!("it has format {version}, which this build does not know; start a newer one"));
+        return damage(format!("it has format {version}, which this build does not know; start a newer one"));
     }
-    let says = LogIndex(u64::from_le_bytes(header[24..].try_into().expect("eight bytes")));
-    if says != first {
-        return wrong(format!("its header says that it begins with frame {says}: it is another chunk's file"));
+    let found_first = LogIndex(u64::from_le_bytes(header[24..].try_into().expect("eight bytes")));
+    if found_first != first {
+        return damage(format!("its header says that it begins with frame {found_first}: it is another chunk's file"));
     }
     Ok(u64::from_le_bytes(header[16..24].try_into().expect("eight bytes")))
 }
@@ -110,7 +110,7 @@ pub(crate) fn create(first: LogIndex, chunk_bytes: u64) -> Op {
 
 /// A frame that is not what was written.
 pub(crate) fn damaged_frame(first: LogIndex, offset: u64, index: LogIndex, error: &FrameError) -> Damage {
-    Damage::new(chunk_file(first), offset, format!("the frame is bad: {error}")).of_frame(index)
+    Damage::new(chunk_file(first), offset, format!("the frame is bad: {error}")).with_frame(index)
 }
 
 /// A frame with an index that does not belong here.
@@ -119,7 +119,7 @@ pub(crate) fn check_index(first: LogIndex, offset: u64, index: LogIndex, frame: 
         return Ok(());
     }
     let found = format!("a frame with index {} stands here", frame.index);
-    Err(Damage::new(chunk_file(first), offset, found).of_frame(index))
+    Err(Damage::new(chunk_file(first), offset, found).with_frame(index))
 }
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_is_as_drawn() {
+    fn the_header_has_the_documented_layout() {
         let golden = [
             b'E', b'V', b'N', b'R', b'C', b'H', b'N', b'K', 1, 0, 0, 0, 53, 153, 207, 227, // checksum
             0, 16, 0, 0, 0, 0, 0, 0, // chunk_bytes
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_chunks_only() {
+    fn a_file_name_identifies_one_chunk() {
         assert_eq!(chunk_file(LogIndex(17)), "chunks/00000000000000000017.chunk");
         assert_eq!(chunk_first("00000000000000000017.chunk"), Some(LogIndex(17)));
         for other in ["17.chunk", "00000000000000000017.tmp", "+0000000000000000017.chunk", "", "x"] {

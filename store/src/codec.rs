@@ -24,14 +24,16 @@ use bincode::{
     config::{Configuration, Limit, LittleEndian, Varint},
     de::{BorrowDecoder, Decode, read::Reader},
     enc::{Encode, Encoder, write::Writer},
-    error::{DecodeError as Broken, EncodeError},
+    error::{DecodeError as BincodeError, EncodeError},
 };
 use bytes::Bytes;
 use evener_core::event::{DataKind, Event};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-pub use crate::payload::{Encoded, EntryBuilder, Payload, decode_entry, decode_event_at, encode_entry, read_entry};
+pub use crate::payload::{
+    EncodedCommand, EntryBuilder, Payload, decode_entry, decode_event_at, encode_entry, read_entry,
+};
 
 /// Bytes of an encoded entry of the log. Whoever makes one refuses more, before it is proposed.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
@@ -116,7 +118,7 @@ pub enum DecodeError {
     },
     /// The values do not make sense.
     #[error("failed to decode {what}: {cause}")]
-    Broken {
+    Invalid {
         /// What was decoded.
         what: &'static str,
         /// In bincode's words.
@@ -143,27 +145,27 @@ pub fn encode_image<T: Serialize>(value: &T) -> Bytes {
 /// The value of an image.
 pub fn decode_image<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     const WHAT: &str = "a checkpoint image";
-    within(WHAT, "image_bytes_max", IMAGE_BYTES_MAX, bytes)?;
+    check_limit(WHAT, "image_bytes_max", IMAGE_BYTES_MAX, bytes)?;
     // A length in hostile bytes takes memory up to the limit, so the limit follows the size of the image. What is
     // decoded is at most eight times as large: a number takes one byte and counts as eight.
-    let decoded = if bytes.len() <= LITTLE_IMAGE {
-        bincode::serde::decode_from_slice(bytes, limited::<{ 8 * LITTLE_IMAGE }>())
-    } else if bytes.len() <= LARGE_IMAGE {
-        bincode::serde::decode_from_slice(bytes, limited::<{ 8 * LARGE_IMAGE }>())
+    let decoded = if bytes.len() <= SMALL_IMAGE_BYTES {
+        bincode::serde::decode_from_slice(bytes, limited::<{ 8 * SMALL_IMAGE_BYTES }>())
+    } else if bytes.len() <= LARGE_IMAGE_BYTES {
+        bincode::serde::decode_from_slice(bytes, limited::<{ 8 * LARGE_IMAGE_BYTES }>())
     } else {
         bincode::serde::decode_from_slice(bytes, limited::<{ 8 * IMAGE_BYTES_MAX }>())
     };
-    whole(WHAT, bytes, decoded)
+    check_whole(WHAT, bytes, decoded)
 }
 
-const LITTLE_IMAGE: usize = 64 << 10;
-const LARGE_IMAGE: usize = 8 << 20;
+const SMALL_IMAGE_BYTES: usize = 64 << 10;
+const LARGE_IMAGE_BYTES: usize = 8 << 20;
 
 /// A message to a peer. One longer than [`MESSAGE_BYTES_MAX`] is the sender's mistake, told there.
 pub fn encode_message<T: Serialize>(value: &T) -> Result<Bytes, DecodeError> {
     let mut out = Vec::new();
     put(&mut out, value);
-    within("a peer message", "message_bytes_max", MESSAGE_BYTES_MAX, &out)?;
+    check_limit("a peer message", "message_bytes_max", MESSAGE_BYTES_MAX, &out)?;
     Ok(out.into())
 }
 
@@ -174,42 +176,43 @@ pub fn decode_message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeErro
 
 /// Writes a value behind what is there.
 pub(crate) fn put<T: Serialize>(out: &mut Vec<u8>, value: &T) {
-    bincode::serde::encode_into_writer(value, Out(out), limited::<MESSAGE_BYTES_MAX>())
+    bincode::serde::encode_into_writer(value, VecWriter(out), limited::<MESSAGE_BYTES_MAX>())
         .expect("our types know how many items they have, and a vector takes all bytes");
 }
 
 /// Reads a value that fills `bytes`.
 pub(crate) fn take<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
-    within(what, "message_bytes_max", MESSAGE_BYTES_MAX, bytes)?;
-    whole(what, bytes, bincode::serde::decode_from_slice(bytes, limited::<MESSAGE_BYTES_MAX>()))
+    check_limit(what, "message_bytes_max", MESSAGE_BYTES_MAX, bytes)?;
+    check_whole(what, bytes, bincode::serde::decode_from_slice(bytes, limited::<MESSAGE_BYTES_MAX>()))
 }
 
 /// Reads the value that is the body of a command.
 pub(crate) fn take_body<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
-    within(what, "entry_bytes_max", ENTRY_BYTES_MAX, bytes)?;
-    whole(what, bytes, bincode::serde::decode_from_slice(bytes, limited::<BODY_BYTES_MAX>()))
+    check_limit(what, "entry_bytes_max", ENTRY_BYTES_MAX, bytes)?;
+    check_whole(what, bytes, bincode::serde::decode_from_slice(bytes, limited::<BODY_BYTES_MAX>()))
 }
 
 /// Writes an event behind what is there.
 pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
-    bincode::encode_into_writer(Told(event), Out(out), limited::<MESSAGE_BYTES_MAX>()).expect("a vector takes all");
+    bincode::encode_into_writer(EventEncoder(event), VecWriter(out), limited::<MESSAGE_BYTES_MAX>())
+        .expect("a vector takes all");
     out.extend_from_slice(&event.data);
 }
 
 /// Reads the event that `bytes` are.
 pub(crate) fn take_event(bytes: &[u8]) -> Result<Event, DecodeError> {
-    let (Read(event), used) = borrow::<Read>(bytes)?;
+    let (DecodedEvent(event), used) = borrow::<DecodedEvent>(bytes)?;
     Ok(Event { data: bytes[used..].to_vec(), ..event })
 }
 
 /// Checks that [`take_event`] reads `bytes`, and takes no memory for it.
 pub(crate) fn check_event(bytes: &[u8]) -> Result<(), DecodeError> {
-    borrow::<Checked>(bytes).map(drop)
+    borrow::<CheckedEvent>(bytes).map(drop)
 }
 
 fn borrow<'b, T: BorrowDecode<'b, ()>>(bytes: &'b [u8]) -> Result<(T, usize), DecodeError> {
     const WHAT: &str = "an event";
-    within(WHAT, "message_bytes_max", MESSAGE_BYTES_MAX, bytes)?;
+    check_limit(WHAT, "message_bytes_max", MESSAGE_BYTES_MAX, bytes)?;
     // What stands first tells which build wrote the rest.
     if let Some(Ok(flags)) = bytes.get(16..18).map(<[u8; 2]>::try_from)
         && !is_known(u16::from_le_bytes(flags))
@@ -218,17 +221,17 @@ fn borrow<'b, T: BorrowDecode<'b, ()>>(bytes: &'b [u8]) -> Result<(T, usize), De
         return Err(DecodeError::Newer { what: WHAT, how });
     }
     let decoded = bincode::borrow_decode_from_slice(bytes, limited::<MESSAGE_BYTES_MAX>());
-    decoded.map_err(|broken| refused(WHAT, bytes, broken))
+    decoded.map_err(|error| decode_error(WHAT, bytes, error))
 }
 
 /// An event about to be written, all but its data.
-struct Told<'e>(&'e Event);
+struct EventEncoder<'e>(&'e Event);
 
-impl Encode for Told<'_> {
+impl Encode for EventEncoder<'_> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let Self(event) = self;
         let given = event.given_id.as_deref();
-        let given_uuid = given.and_then(canonical);
+        let given_uuid = given.and_then(canonical_uuid);
         let given = given.filter(|_| given_uuid.is_none());
         let [stream, key, time, content_type, schema] =
             [&event.stream, &event.key, &event.time, &event.content_type, &event.schema].map(Option::as_deref);
@@ -274,19 +277,19 @@ const DATA_KIND: u16 = 8;
 const GIVEN_UUID: u16 = 10;
 
 /// The UUID that `text` is in its canonical form.
-fn canonical(text: &str) -> Option<Uuid> {
+fn canonical_uuid(text: &str) -> Option<Uuid> {
     let id = Uuid::try_parse(text).ok()?;
     (*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(id)
 }
 
 /// An event that was read, all but its data.
-struct Read(Event);
+struct DecodedEvent(Event);
 
-impl<'de, C> BorrowDecode<'de, C> for Read {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, Broken> {
+impl<'de, C> BorrowDecode<'de, C> for DecodedEvent {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, BincodeError> {
         let id = Uuid::from_bytes(<[u8; 16]>::decode(decoder)?);
         let flags = u16::from_le_bytes(<[u8; 2]>::decode(decoder)?);
-        let data_kind = data_kind_of(flags).ok_or(Broken::Other("its flags are unknown"))?;
+        let data_kind = data_kind_of(flags).ok_or(BincodeError::Other("its flags are unknown"))?;
         let set = |bit: u16| flags >> bit & 1 == 1;
         let text = |decoder: &mut D| Text::borrow_decode(decoder).map(|text| text.0);
         let optional = |bit, decoder: &mut D| set(bit).then(|| text(decoder)).transpose();
@@ -299,7 +302,7 @@ impl<'de, C> BorrowDecode<'de, C> for Read {
             source: text(decoder)?,
             given_id: match optional(2, decoder)? {
                 None if set(GIVEN_UUID) => Some(Uuid::from_bytes(<[u8; 16]>::decode(decoder)?).to_string()),
-                Some(_) if set(GIVEN_UUID) => return Err(Broken::Other("it has two given ids")),
+                Some(_) if set(GIVEN_UUID) => return Err(BincodeError::Other("it has two given ids")),
                 given => given,
             },
             time: optional(3, decoder)?,
@@ -319,19 +322,19 @@ impl<'de, C> BorrowDecode<'de, C> for Read {
 }
 
 /// An event that was looked at: what [`Read`] reads, in the same order, and nothing of it is kept.
-struct Checked;
+struct CheckedEvent;
 
-impl<'de, C> BorrowDecode<'de, C> for Checked {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, Broken> {
+impl<'de, C> BorrowDecode<'de, C> for CheckedEvent {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, BincodeError> {
         <[u8; 16]>::decode(decoder)?;
         let flags = u16::from_le_bytes(<[u8; 2]>::decode(decoder)?);
-        data_kind_of(flags).ok_or(Broken::Other("its flags are unknown"))?;
+        data_kind_of(flags).ok_or(BincodeError::Other("its flags are unknown"))?;
         let set = |bit: u16| flags >> bit & 1 == 1;
         let text = |decoder: &mut D| <&str>::borrow_decode(decoder).map(drop);
         let optional = |bit, decoder: &mut D| if set(bit) { text(decoder) } else { Ok(()) };
         text(decoder)?;
         optional(0, decoder)?;
-        for _ in 0..count(decoder)? {
+        for _ in 0..bounded_count(decoder)? {
             text(decoder)?;
         }
         optional(1, decoder)?;
@@ -339,13 +342,13 @@ impl<'de, C> BorrowDecode<'de, C> for Checked {
         optional(2, decoder)?;
         if set(GIVEN_UUID) {
             if set(2) {
-                return Err(Broken::Other("it has two given ids"));
+                return Err(BincodeError::Other("it has two given ids"));
             }
             <[u8; 16]>::decode(decoder)?;
         }
         (3..EXTENSIONS).try_for_each(|bit| optional(bit, decoder))?;
         if set(EXTENSIONS) {
-            for _ in 0..count(decoder)? {
+            for _ in 0..bounded_count(decoder)? {
                 text(decoder)?;
                 text(decoder)?;
             }
@@ -383,33 +386,37 @@ const fn limited<const MAX: usize>() -> Configuration<LittleEndian, Varint, Limi
     bincode::config::standard().with_limit::<MAX>()
 }
 
-fn within(what: &'static str, limit: &'static str, max: usize, bytes: &[u8]) -> Result<(), DecodeError> {
+fn check_limit(what: &'static str, limit: &'static str, max: usize, bytes: &[u8]) -> Result<(), DecodeError> {
     let got = bytes.len();
     if got <= max { Ok(()) } else { Err(DecodeError::Limit { what, limit, max, got }) }
 }
 
-fn whole<T>(what: &'static str, bytes: &[u8], decoded: Result<(T, usize), Broken>) -> Result<T, DecodeError> {
+fn check_whole<T>(
+    what: &'static str,
+    bytes: &[u8],
+    decoded: Result<(T, usize), BincodeError>,
+) -> Result<T, DecodeError> {
     match decoded {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(DecodeError::Trailing { what, extra: bytes.len() - used }),
-        Err(broken) => Err(refused(what, bytes, broken)),
+        Err(error) => Err(decode_error(what, bytes, error)),
     }
 }
 
-fn refused(what: &'static str, bytes: &[u8], broken: Broken) -> DecodeError {
-    match broken {
-        Broken::UnexpectedEnd { additional } => {
+fn decode_error(what: &'static str, bytes: &[u8], error: BincodeError) -> DecodeError {
+    match error {
+        BincodeError::UnexpectedEnd { additional } => {
             DecodeError::Short { what, need: bytes.len().saturating_add(additional), have: bytes.len() }
         }
-        Broken::OtherString(cause) => DecodeError::Broken { what, cause },
-        broken => DecodeError::Broken { what, cause: broken.to_string() },
+        BincodeError::OtherString(cause) => DecodeError::Invalid { what, cause },
+        error => DecodeError::Invalid { what, cause: error.to_string() },
     }
 }
 
 /// Writes behind what is there.
-struct Out<'v>(&'v mut Vec<u8>);
+struct VecWriter<'v>(&'v mut Vec<u8>);
 
-impl Writer for Out<'_> {
+impl Writer for VecWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.0.extend_from_slice(bytes);
         Ok(())
@@ -420,17 +427,17 @@ impl Writer for Out<'_> {
 struct Text(String);
 
 impl<'de, C> BorrowDecode<'de, C> for Text {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, Broken> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, BincodeError> {
         Ok(Self(<&str>::borrow_decode(decoder)?.to_owned()))
     }
 }
 
 /// The count of a list, held against the bytes that are left: no item is shorter than one byte.
-fn count<'de, D: BorrowDecoder<'de>>(decoder: &mut D) -> Result<usize, Broken> {
+fn bounded_count<'de, D: BorrowDecoder<'de>>(decoder: &mut D) -> Result<usize, BincodeError> {
     let count = usize::decode(decoder)?;
     match decoder.reader().peek_read(count) {
         Some(_) => Ok(count),
-        None => Err(Broken::UnexpectedEnd { additional: count }),
+        None => Err(BincodeError::UnexpectedEnd { additional: count }),
     }
 }
 
@@ -438,8 +445,8 @@ fn count<'de, D: BorrowDecoder<'de>>(decoder: &mut D) -> Result<usize, Broken> {
 struct List<T>(Vec<T>);
 
 impl<'de, C, T: BorrowDecode<'de, C>> BorrowDecode<'de, C> for List<T> {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, Broken> {
-        let count = count(decoder)?;
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, BincodeError> {
+        let count = bounded_count(decoder)?;
         let mut items = Vec::with_capacity(count);
         for _ in 0..count {
             items.push(T::borrow_decode(decoder)?);

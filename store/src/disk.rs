@@ -9,7 +9,7 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 
 mod file;
-mod lane;
+mod job_queue;
 
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
@@ -21,7 +21,7 @@ mod memory;
 pub use file::FileDisk;
 
 #[cfg(any(test, feature = "testing"))]
-pub use self::{faulty::FaultyDisk, image::Image, memory::MemoryDisk};
+pub use self::{faulty::FaultyDisk, image::DiskImage, memory::MemoryDisk};
 
 /// Told once how it went.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;

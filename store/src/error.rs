@@ -13,7 +13,7 @@ pub enum OpenError {
         "the data directory {directory} is held by another process; stop that one, or give this node a directory \
          of its own"
     )]
-    Held {
+    Locked {
         /// Which.
         directory: String,
     },
@@ -37,10 +37,10 @@ pub enum OpenError {
     #[error("{0}")]
     Setting(String),
     /// The disk refused.
-    #[error("failed to {doing}: {source}")]
+    #[error("failed to {action}: {source}")]
     Io {
         /// What.
-        doing: String,
+        action: String,
         /// Why.
         source: io::Error,
     },
@@ -48,11 +48,11 @@ pub enum OpenError {
 
 impl OpenError {
     /// Says what the disk refused; damage stays damage.
-    pub fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let doing = doing.into();
+    pub fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
         move |source| match source.downcast::<Damage>() {
             Ok(damage) => Self::Damaged(damage),
-            Err(source) => Self::Io { doing, source },
+            Err(source) => Self::Io { action, source },
         }
     }
 }
@@ -75,7 +75,7 @@ impl Damage {
         Self { file: file.into(), offset, frame: None, found: found.into() }
     }
 
-    pub(crate) fn of_frame(mut self, index: LogIndex) -> Self {
+    pub(crate) fn with_frame(mut self, index: LogIndex) -> Self {
         self.frame = Some(index);
         self
     }
@@ -111,7 +111,7 @@ impl From<Damage> for io::Error {
 
 /// After a write or a sync that failed nobody knows what the disk holds (a second sync may lie), so nothing more
 /// is written, and the node stops.
-pub(crate) fn stopped(reason: &str) -> io::Error {
+pub(crate) fn stopped_error(reason: &str) -> io::Error {
     io::Error::other(format!("the journal has stopped, and this node must stop and start again: {reason}"))
 }
 
@@ -120,12 +120,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_told_to_bring_an_old_vote_back() {
+    fn the_hint_never_suggests_restoring_an_old_vote() {
         for file in ["vote", "watermark"] {
-            let told = Damage::new(file, 0, "it is bad").to_string();
-            assert!(told.contains("no copy of the file will do: move the directory away"), "{told}");
+            let text = Damage::new(file, 0, "it is bad").to_string();
+            assert!(text.contains("no copy of the file will do: move the directory away"), "{text}");
         }
-        let told = Damage::new("chunks/00.chunk", 0, "it is bad").to_string();
-        assert!(told.contains("from a copy, or move the directory away"), "{told}");
+        let text = Damage::new("chunks/00.chunk", 0, "it is bad").to_string();
+        assert!(text.contains("from a copy, or move the directory away"), "{text}");
     }
 }

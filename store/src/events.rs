@@ -18,9 +18,9 @@ use evener_core::{
 };
 
 use crate::{
-    blocks::{Blocks, Shared},
+    blocks::{BlockCache, BlockEvents},
     codec::{DecodeError, Payload},
-    index::{Index, PROBES_MAX, Place, View, Wanted},
+    index::{EventLocation, Index, IndexView, PROBES_MAX, Wanted},
     journal::Journal,
 };
 
@@ -34,11 +34,11 @@ pub const PAGE_BYTES_MAX: usize = 4 << 20;
 /// without an event, and the next one goes on from there, so that others have their turn in between.
 pub const PAGE_PROBES_MAX: usize = 16 * PROBES_MAX;
 /// Places looked up at a time.
-const LOOK_EVENTS: usize = 512;
+const SELECT_EVENTS_MAX: usize = 512;
 /// Bytes of frames fetched at a time, where many lie next to each other.
-const FETCH_BYTES: usize = 1 << 20;
+const FETCH_BYTES_MAX: usize = 1 << 20;
 /// Frames between two wanted ones that are fetched along rather than fetching twice.
-const FETCH_GAP: u64 = 4;
+const FETCH_GAP_MAX: u64 = 4;
 
 /// Which events to read.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,7 @@ pub enum ReadError {
 pub struct EventReader {
     journal: Journal,
     index: Index,
-    blocks: Arc<Blocks>,
+    blocks: Arc<BlockCache>,
 }
 
 impl EventReader {
@@ -147,7 +147,7 @@ impl EventReader {
 
     /// The index as it is now.
     #[must_use]
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> IndexView {
         self.index.view()
     }
 
@@ -177,13 +177,13 @@ impl EventReader {
             backwards: query.backwards,
         };
         let (mut low, mut high) = (from, to);
-        let mut page = Pages::default();
+        let mut page = PageBuilder::default();
         let mut probes = 0;
         while low < high && page.events.len() < limit && page.bytes < bytes_max && probes < PAGE_PROBES_MAX {
-            let max = (limit - page.events.len()).min(LOOK_EVENTS);
+            let max = (limit - page.events.len()).min(SELECT_EVENTS_MAX);
             let found = self.index.select(&wanted, low, high, max);
             probes += found.probes;
-            let rest = self.fetch(&found.places, &mut page, bytes_max)?;
+            let rest = self.fetch(&found.locations, &mut page, bytes_max)?;
             let reached = match (rest, page.events.last()) {
                 (0, _) | (_, None) => found.reached,
                 (_, Some(last)) if query.backwards => last.position,
@@ -195,7 +195,7 @@ impl EventReader {
                 low = reached;
             }
         }
-        self.number(query.context, &mut page.events);
+        self.assign_revisions(query.context, &mut page.events);
         let (next, marker) = if query.backwards { (high, to) } else { (low, low.min(head)) };
         Ok(Page { events: page.events, next, marker, head, more: low < high })
     }
@@ -206,10 +206,10 @@ impl EventReader {
     ///
     /// The disk fails, or does not hold what it should.
     pub fn get(&self, context: ContextId, position: Position) -> Result<Option<Stored>, ReadError> {
-        let places = self.index.run(context, position, 1);
-        let mut page = Pages::default();
-        self.fetch(&places, &mut page, PAGE_BYTES_MAX)?;
-        self.number(context, &mut page.events);
+        let locations = self.index.run(context, position, 1);
+        let mut page = PageBuilder::default();
+        self.fetch(&locations, &mut page, PAGE_BYTES_MAX)?;
+        self.assign_revisions(context, &mut page.events);
         Ok(page.events.pop())
     }
 
@@ -226,46 +226,46 @@ impl EventReader {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Block, ReadError> {
-        let shared = self.blocks.get_or(context, from, |max| self.decode(context, from, max))?;
+        let shared = self.blocks.get_or_decode(context, from, |max| self.decode(context, from, max))?;
         Ok(Block::new(shared, from, events_max, bytes_max))
     }
 
     /// Bytes of the blocks that are kept: never more than [`BLOCKS_BYTES_MAX`].
     #[must_use]
-    pub fn kept_bytes(&self) -> usize {
+    pub fn cached_bytes(&self) -> usize {
         self.blocks.bytes()
     }
 
     /// Decodes at most `max` events from `from` on, as many as make a block.
-    fn decode(&self, context: ContextId, from: Position, max: usize) -> Result<Shared, ReadError> {
-        let places = self.index.run(context, from, max);
-        let mut page = Pages::default();
-        self.fetch(&places, &mut page, BLOCK_BYTES_MAX)?;
-        self.number(context, &mut page.events);
-        Ok(Shared::new(from, page.events))
+    fn decode(&self, context: ContextId, from: Position, max: usize) -> Result<BlockEvents, ReadError> {
+        let locations = self.index.run(context, from, max);
+        let mut page = PageBuilder::default();
+        self.fetch(&locations, &mut page, BLOCK_BYTES_MAX)?;
+        self.assign_revisions(context, &mut page.events);
+        Ok(BlockEvents::new(from, page.events))
     }
 
     /// Fetches and decodes the events at `places` until the page has `bytes_max`; says how many are left.
-    fn fetch(&self, places: &[Place], page: &mut Pages, bytes_max: usize) -> Result<usize, ReadError> {
-        let mut rest = places;
+    fn fetch(&self, locations: &[EventLocation], page: &mut PageBuilder, bytes_max: usize) -> Result<usize, ReadError> {
+        let mut rest = locations;
         while let Some(first) = rest.first() {
-            for (index, payload) in self.payloads(rest)? {
+            for (index, payload) in self.read_payloads(rest)? {
                 let broken = |position, source| ReadError::Decode { position, index, source };
-                let here = rest.iter().take_while(|place| place.index == index).count();
+                let here = rest.iter().take_while(|location| location.index == index).count();
                 let (wanted, others) = rest.split_at(here);
                 let Some(some) = wanted.first() else { continue };
                 let payload = Payload::parse(&payload).map_err(|source| broken(some.position, source))?;
-                for (nth, place) in wanted.iter().enumerate() {
+                for (nth, location) in wanted.iter().enumerate() {
                     let decode = || -> Result<_, DecodeError> {
-                        let number = place.command as usize;
+                        let number = location.command as usize;
                         let events = payload.events(number)?;
                         let events = events.ok_or(DecodeError::Missing { what: "append", number, count: 0 })?;
-                        let bytes = events.bytes(place.nth as usize)?;
-                        Ok((events.decode(place.nth as usize)?, bytes.len()))
+                        let bytes = events.bytes(location.nth as usize)?;
+                        Ok((events.decode(location.nth as usize)?, bytes.len()))
                     };
-                    let (event, bytes) = decode().map_err(|source| broken(place.position, source))?;
+                    let (event, bytes) = decode().map_err(|source| broken(location.position, source))?;
                     page.bytes += bytes;
-                    let (position, recorded) = (place.position, place.recorded);
+                    let (position, recorded) = (location.position, location.recorded);
                     page.events.push(Stored { position, revision: None, recorded, event });
                     if page.bytes >= bytes_max {
                         return Ok(rest.len() - nth - 1);
@@ -273,7 +273,7 @@ impl EventReader {
                 }
                 rest = others;
             }
-            if rest.first().map(|place| place.index) == Some(first.index) {
+            if rest.first().map(|location| location.index) == Some(first.index) {
                 return Err(ReadError::Missing { position: first.position, index: first.index });
             }
         }
@@ -281,23 +281,23 @@ impl EventReader {
     }
 
     /// The payload of the first place's entry, and those of the entries after it where they lie close.
-    fn payloads(&self, places: &[Place]) -> Result<Vec<(LogIndex, Bytes)>, ReadError> {
-        let Some(first) = places.first() else { return Ok(Vec::new()) };
+    fn read_payloads(&self, locations: &[EventLocation]) -> Result<Vec<(LogIndex, Bytes)>, ReadError> {
+        let Some(first) = locations.first() else { return Ok(Vec::new()) };
         let mut last = first.index;
         // Downwards nothing is fetched ahead: each entry comes alone.
-        for place in places {
-            if place.index < last || place.index.0 - last.0 > FETCH_GAP {
+        for location in locations {
+            if location.index < last || location.index.0 - last.0 > FETCH_GAP_MAX {
                 break;
             }
-            last = place.index;
+            last = location.index;
         }
         let failed = |source| ReadError::Io { index: first.index, source };
-        let frames = self.journal.read(first.index, last.next(), FETCH_BYTES).map_err(failed)?;
+        let frames = self.journal.read(first.index, last.next(), FETCH_BYTES_MAX).map_err(failed)?;
         Ok(frames.into_iter().map(|frame| (frame.index, frame.payload)).collect())
     }
 
     /// Gives the events their revisions.
-    fn number(&self, context: ContextId, events: &mut [Stored]) {
+    fn assign_revisions(&self, context: ContextId, events: &mut [Stored]) {
         let named = events.iter().map(|stored| Some((stored.event.stream.as_deref()?, stored.position)));
         let revisions = self.index.revisions(context, named);
         for (stored, revision) in events.iter_mut().zip(revisions) {
@@ -308,7 +308,7 @@ impl EventReader {
 
 /// A page as it fills.
 #[derive(Debug, Default)]
-struct Pages {
+struct PageBuilder {
     events: Vec<Stored>,
     bytes: usize,
 }

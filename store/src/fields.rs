@@ -9,7 +9,7 @@
 
 use crate::{
     codec::DecodeError,
-    varint::{self, Short},
+    varint::{self, InvalidVarint},
 };
 
 /// Fields about to be written.
@@ -46,29 +46,31 @@ pub fn fields_of<'b>(
     what: &'static str,
     mut bytes: &'b [u8],
 ) -> impl Iterator<Item = Result<(u32, &'b [u8]), DecodeError>> {
-    let mut least = 0_u64;
+    let mut tag_min = 0_u64;
     core::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;
         }
-        let field = take_field(&mut bytes, &mut least);
+        let field = take_field(&mut bytes, &mut tag_min);
         if field.is_err() {
             bytes = &[];
         }
-        Some(field.map_err(|_| DecodeError::Broken { what, cause: "its fields end too early, or out of order".into() }))
+        Some(
+            field.map_err(|_| DecodeError::Invalid { what, cause: "its fields end too early, or out of order".into() }),
+        )
     })
 }
 
-fn take_field<'b>(bytes: &mut &'b [u8], least: &mut u64) -> Result<(u32, &'b [u8]), Short> {
+fn take_field<'b>(bytes: &mut &'b [u8], tag_min: &mut u64) -> Result<(u32, &'b [u8]), InvalidVarint> {
     let tag = varint::decode(bytes)?;
-    if tag < *least {
-        return Err(Short);
+    if tag < *tag_min {
+        return Err(InvalidVarint);
     }
-    *least = tag + 1;
-    let len = usize::try_from(varint::decode(bytes)?).map_err(|_| Short)?;
-    let (field, rest) = bytes.split_at_checked(len).ok_or(Short)?;
+    *tag_min = tag + 1;
+    let len = usize::try_from(varint::decode(bytes)?).map_err(|_| InvalidVarint)?;
+    let (field, rest) = bytes.split_at_checked(len).ok_or(InvalidVarint)?;
     *bytes = rest;
-    Ok((u32::try_from(tag).map_err(|_| Short)?, field))
+    Ok((u32::try_from(tag).map_err(|_| InvalidVarint)?, field))
 }
 
 #[cfg(test)]
@@ -88,13 +90,13 @@ mod tests {
         }
 
         #[test]
-        fn rubbish_ends(bytes: Vec<u8>) {
+        fn malformed_fields_end_the_iteration(bytes: Vec<u8>) {
             prop_assert!(fields_of("fields", &bytes).count() <= bytes.len() / 2 + 1);
         }
     }
 
     #[test]
-    fn fields_out_of_order_are_refused() {
+    fn fields_out_of_order_are_rejected() {
         for bytes in [&[2, 0, 1, 0][..], &[1, 0, 1, 0], &[1, 9], &[255, 255, 255, 255, 255, 1, 0]] {
             assert!(fields_of("fields", bytes).any(|field| field.is_err()), "{bytes:?}");
         }

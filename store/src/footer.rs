@@ -60,7 +60,7 @@ pub(crate) struct Footer {
     pub hash: u128,
 }
 
-struct Row {
+struct ContextRow {
     context: ContextId,
     first: Position,
     events: u64,
@@ -77,12 +77,12 @@ pub(crate) fn encode(
 ) -> Result<(Vec<u8>, u128), String> {
     assert_eq!(ends.len(), verdicts.len(), "a chunk is sealed when all of it is applied");
     let mut out = vec![0; FIXED_BYTES];
-    let mut contexts: Vec<Row> = Vec::new();
+    let mut contexts: Vec<ContextRow> = Vec::new();
     let mut rows = Vec::new();
     let (mut start, mut recorded) = (CHUNK_HEADER_BYTES as u32, verdicts[0].recorded);
     for (end, verdict) in ends.iter().zip(verdicts) {
         let row = contexts.iter().position(|row| row.context == verdict.context).unwrap_or_else(|| {
-            contexts.push(Row { context: verdict.context, first: verdict.first, events: 0 });
+            contexts.push(ContextRow { context: verdict.context, first: verdict.first, events: 0 });
             contexts.len() - 1
         });
         contexts[row].take(verdict)?;
@@ -123,7 +123,7 @@ pub(crate) fn encode(
     Ok((out, hash))
 }
 
-impl Row {
+impl ContextRow {
     fn take(&mut self, verdict: &Verdict) -> Result<(), String> {
         if verdict.events == 0 {
             return Ok(());
@@ -150,12 +150,12 @@ pub(crate) fn length(trailer: &[u8]) -> Option<usize> {
 
 /// Returns whether what stands at `offset` was written to its end, though it may be bad. A crash leaves each sector
 /// written or not, and the unwritten ones are zeros, as a whole footer has no sector of.
-pub(crate) fn is_written_whole(offset: u64, bytes: &[u8]) -> bool {
+pub(crate) fn is_fully_written(offset: u64, bytes: &[u8]) -> bool {
     if bytes.len() < FOOTER_BYTES_MIN {
         return false;
     }
-    let says = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
-    let is_as_long_as_it_says = [says(8), says(bytes.len() - TRAILER_BYTES)].contains(&bytes.len());
+    let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
+    let is_as_long_as_it_says = [u32_at(8), u32_at(bytes.len() - TRAILER_BYTES)].contains(&bytes.len());
     let before = (offset % SECTOR_BYTES as u64) as usize;
     let (first, rest) = bytes.split_at(bytes.len().min(SECTOR_BYTES - before));
     let mut sectors = [first].into_iter().chain(rest.chunks(SECTOR_BYTES));
@@ -164,12 +164,12 @@ pub(crate) fn is_written_whole(offset: u64, bytes: &[u8]) -> bool {
 
 /// Reads the footer that stands at `offset` of the chunk that begins with frame `first`.
 pub(crate) fn decode(first: LogIndex, offset: u64, bytes: &[u8]) -> Result<Footer, String> {
-    let says = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-    if bytes.len() < FOOTER_BYTES_MIN || &bytes[..8] != MAGIC || says(8) as usize != bytes.len() {
+    let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    if bytes.len() < FOOTER_BYTES_MIN || &bytes[..8] != MAGIC || u32_at(8) as usize != bytes.len() {
         return Err("no footer stands here".into());
     }
     let offset = u32::try_from(offset).map_err(|_| "its footer stands beyond what a chunk can hold")?;
-    if says(12) != checksum(first, offset, bytes) {
+    if u32_at(12) != checksum(first, offset, bytes) {
         return Err("the checksum of its footer does not fit".into());
     }
     let version = u16::from_le_bytes([bytes[16], bytes[17]]);
@@ -197,7 +197,7 @@ fn parse(first: LogIndex, offset: u32, bytes: &[u8]) -> Option<Footer> {
         return None;
     }
     let (mut ends, mut verdicts) = (Vec::with_capacity(frames), Vec::with_capacity(frames));
-    let (mut end, mut recorded, mut most) = (CHUNK_HEADER_BYTES as u64, u64_at(32)?, ACCEPTED_MAX);
+    let (mut end, mut recorded, mut accepted_left) = (CHUNK_HEADER_BYTES as u64, u64_at(32)?, ACCEPTED_MAX);
     for number in 0..frames {
         let length = varint::decode(&mut rest).ok()?;
         if !(FRAME_HEADER_BYTES as u64..=FRAME_BYTES_MAX as u64).contains(&length) {
@@ -210,8 +210,8 @@ fn parse(first: LogIndex, offset: u32, bytes: &[u8]) -> Option<Footer> {
         let events = u32::try_from(varint::decode(&mut rest).ok()?).ok()?;
         *left = left.checked_sub(u64::from(events))?;
         // A command that is stored takes at least a byte of the payload.
-        let accepted = decode_accepted(&mut rest, most.min(length as usize)).ok()?;
-        most -= accepted.len();
+        let accepted = decode_accepted(&mut rest, accepted_left.min(length as usize)).ok()?;
+        accepted_left -= accepted.len();
         ends.push(u32::try_from(end).ok()?);
         verdicts.push(Verdict {
             index: LogIndex(first.0.checked_add(number as u64)?),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_as_written_and_a_frame_without_events_stands_at_the_head() {
+    fn a_footer_round_trips_and_a_frame_without_events_has_the_position_of_the_head() {
         let (ends, terms, mut verdicts) = sample();
         verdicts[2].first = Position(109);
         let (bytes, hash) = encoded();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_as_drawn() {
+    fn the_format_has_the_documented_layout() {
         let (bytes, hash) = encoded();
         let mut whole = [&[9; 240], &bytes[..bytes.len() - HASH_AND_TRAILER_BYTES]].concat();
         whole[240 + 12..240 + 16].fill(0);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn p8_a_footer_is_good_only_whole_and_where_it_was_written() {
+    fn p8_a_footer_is_valid_only_whole_and_where_it_was_written() {
         let (bytes, _) = encoded();
         for at in 0..bytes.len() * 8 {
             let mut bytes = bytes.clone();
@@ -328,7 +328,7 @@ mod tests {
 
     /// The commands of a frame have no kind here: what a later build stores events by needs no other footer.
     #[test]
-    fn positions_are_given_to_commands_of_any_number() {
+    fn positions_are_assigned_to_commands_of_any_number() {
         let verdicts: Vec<_> = vec![verdict(7, 0, 100, &[0, 3, 4, 70_000], 9), verdict(8, 0, 109, &[2], 1)];
         let (ends, terms) = ([72, 122], [(LogIndex(7), Term(1))]);
         let mut hash = Xxh3::new();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_in_the_positions_is_refused() {
+    fn a_gap_in_the_positions_is_rejected() {
         let (ends, terms, mut verdicts) = sample();
         verdicts[4].first = Position(110);
         let error = encode(LogIndex(7), &ends, &terms, &verdicts, Xxh3::new()).unwrap_err();
@@ -348,7 +348,7 @@ mod tests {
     proptest! {
         /// Rubbish with a good checksum: from a build with a fault.
         #[test]
-        fn rubbish_takes_no_memory_and_does_not_panic(at in 16..200_usize, rubbish: Vec<u8>) {
+        fn malformed_bytes_allocate_no_memory_and_do_not_panic(at in 16..200_usize, rubbish: Vec<u8>) {
             let (mut bytes, _) = encoded();
             let end = bytes.len().min(at + rubbish.len());
             if at < end {

@@ -61,7 +61,7 @@ pub enum FrameKind {
 
 /// Where a frame stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct FrameLocation {
     /// The first index of its chunk.
     pub chunk: LogIndex,
     /// The frame's first byte in the chunk's file.
@@ -113,7 +113,7 @@ impl Frame {
     }
 
     /// Writes it as it stands at `place`. The payload must be within [`PAYLOAD_BYTES_MAX`].
-    pub fn encode(&self, place: Place, out: &mut Vec<u8>) {
+    pub fn encode(&self, location: FrameLocation, out: &mut Vec<u8>) {
         debug_assert!(self.payload.len() <= PAYLOAD_BYTES_MAX);
         let length = u32::try_from(self.bytes()).expect("a frame is at most 1 MiB and a header");
         let start = out.len();
@@ -127,15 +127,15 @@ impl Frame {
         out.extend_from_slice(&self.term.0.to_le_bytes());
         out.extend_from_slice(&self.count.to_le_bytes());
         out.extend_from_slice(&self.payload);
-        let sum = checksum(place, &out[start..]);
+        let sum = checksum(location, &out[start..]);
         out[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
     }
 
     /// Reads the frame that `bytes` begin with. Its payload is a slice of them.
-    pub fn decode(place: Place, bytes: &Bytes) -> Result<Self, FrameError> {
+    pub fn decode(location: FrameLocation, bytes: &Bytes) -> Result<Self, FrameError> {
         let length = Self::length(bytes)?;
         let frame = bytes.get(..length).ok_or_else(|| FrameError::Short { missing: length - bytes.len() })?;
-        let (found, expected) = (u32_at(frame, 4), checksum(place, frame));
+        let (found, expected) = (u32_at(frame, 4), checksum(location, frame));
         if found != expected {
             return Err(FrameError::Checksum { found, expected });
         }
@@ -178,10 +178,10 @@ impl FrameKind {
 }
 
 /// `frame` is at least a header.
-fn checksum(place: Place, frame: &[u8]) -> u32 {
+fn checksum(location: FrameLocation, frame: &[u8]) -> u32 {
     let mut head = [0; 20];
-    head[..8].copy_from_slice(&place.chunk.0.to_le_bytes());
-    head[8..16].copy_from_slice(&place.offset.to_le_bytes());
+    head[..8].copy_from_slice(&location.chunk.0.to_le_bytes());
+    head[8..16].copy_from_slice(&location.offset.to_le_bytes());
     head[16..].copy_from_slice(&frame[..4]);
     crc32c::crc32c_append(crc32c::crc32c(&head), &frame[8..])
 }
@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    const PLACE: Place = Place { chunk: LogIndex(7), offset: 32 };
+    const LOCATION: FrameLocation = FrameLocation { chunk: LogIndex(7), offset: 32 };
 
     fn frame(payload: &[u8]) -> Frame {
         Frame {
@@ -215,12 +215,12 @@ mod tests {
 
     fn encoded(frame: &Frame) -> Vec<u8> {
         let mut out = Vec::new();
-        frame.encode(PLACE, &mut out);
+        frame.encode(LOCATION, &mut out);
         out
     }
 
     #[test]
-    fn the_format_is_as_drawn() {
+    fn the_format_has_the_documented_layout() {
         let golden = [
             41, 0, 0, 0, // length
             198, 102, 9, 84, // checksum
@@ -235,23 +235,23 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_checked_before_memory_is_taken() {
+    fn lengths_are_checked_before_memory_is_allocated() {
         for length in [1, 35, FRAME_BYTES_MAX as u32 + 1, u32::MAX] {
             let bytes = Bytes::copy_from_slice(&length.to_le_bytes());
-            assert_eq!(Frame::decode(PLACE, &bytes), Err(FrameError::Length { length: length as usize }));
+            assert_eq!(Frame::decode(LOCATION, &bytes), Err(FrameError::Length { length: length as usize }));
         }
-        assert_eq!(Frame::decode(PLACE, &Bytes::from_static(&[0; 100])), Err(FrameError::Empty));
-        assert!(matches!(Frame::decode(PLACE, &Bytes::from_static(&[36])), Err(FrameError::Short { .. })));
+        assert_eq!(Frame::decode(LOCATION, &Bytes::from_static(&[0; 100])), Err(FrameError::Empty));
+        assert!(matches!(Frame::decode(LOCATION, &Bytes::from_static(&[36])), Err(FrameError::Short { .. })));
     }
 
     #[test]
-    fn what_a_later_build_wrote_is_named() {
+    fn frames_of_a_newer_build_are_reported() {
         let check = |at: usize, byte: u8, expect: FrameError| {
             let mut bytes = encoded(&frame(b"x"));
             bytes[at] = byte;
-            let sum = checksum(PLACE, &bytes);
+            let sum = checksum(LOCATION, &bytes);
             bytes[4..8].copy_from_slice(&sum.to_le_bytes());
-            assert_eq!(Frame::decode(PLACE, &bytes.into()), Err(expect));
+            assert_eq!(Frame::decode(LOCATION, &bytes.into()), Err(expect));
         };
         check(8, 4, FrameError::Kind(4));
         check(9, 2, FrameError::Version(2));
@@ -259,10 +259,10 @@ mod tests {
     }
 
     #[test]
-    fn p8_a_frame_is_good_only_where_it_was_written() {
+    fn p8_a_frame_is_valid_only_where_it_was_written() {
         let bytes = Bytes::from(encoded(&frame(b"x")));
-        for place in [Place { chunk: LogIndex(8), ..PLACE }, Place { offset: 33, ..PLACE }] {
-            assert!(matches!(Frame::decode(place, &bytes), Err(FrameError::Checksum { .. })));
+        for location in [FrameLocation { chunk: LogIndex(8), ..LOCATION }, FrameLocation { offset: 33, ..LOCATION }] {
+            assert!(matches!(Frame::decode(location, &bytes), Err(FrameError::Checksum { .. })));
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
             };
             let mut bytes = encoded(&frame);
             bytes.extend(more);
-            prop_assert_eq!(Frame::decode(PLACE, &bytes.into()), Ok(frame));
+            prop_assert_eq!(Frame::decode(LOCATION, &bytes.into()), Ok(frame));
         }
 
         #[test]
@@ -283,12 +283,12 @@ mod tests {
             let mut bytes = encoded(&frame(&payload));
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
-            prop_assert!(Frame::decode(PLACE, &bytes.into()).is_err());
+            prop_assert!(Frame::decode(LOCATION, &bytes.into()).is_err());
         }
 
         #[test]
-        fn rubbish_is_no_frame_and_no_panic(bytes: Vec<u8>) {
-            prop_assert!(Frame::decode(PLACE, &bytes.into()).is_err());
+        fn malformed_bytes_are_no_frame_and_do_not_panic(bytes: Vec<u8>) {
+            prop_assert!(Frame::decode(LOCATION, &bytes.into()).is_err());
         }
     }
 }

@@ -13,15 +13,15 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    checkpoint::{Checkpoint, Saved},
+    checkpoint::{Checkpoint, SavedCheckpoint},
     chunk,
-    codec::{self, Encoded},
+    codec::{self, EncodedCommand},
     disk::{Disk, MemoryDisk, Op},
     footer,
-    frame::{Frame, FrameKind, Place},
+    frame::{Frame, FrameKind, FrameLocation},
     identity::Identity,
     verdict::{ACCEPTED_MAX, Verdict},
-    vote::Promise,
+    vote::VoteRecord,
     watermark::Watermark,
 };
 
@@ -39,8 +39,8 @@ pub fn decoders() -> Vec<Decoder> {
         Decoder { memory: 4 * ACCEPTED_MAX, ..Decoder::new("state", state, states) },
         Decoder { memory: 8 * ACCEPTED_MAX, ..Decoder::new("checkpoint", checkpoint, saved) },
         Decoder::new("identity", |bytes| _ = Identity::read(&disk("identity", bytes)), identities),
-        Decoder::new("vote", |bytes| _ = Promise::read(&disk("vote", bytes)), votes),
-        Decoder::new("watermark", |bytes| _ = Watermark::read(&disk("watermark", bytes)), marks),
+        Decoder::new("vote", |bytes| _ = VoteRecord::read(&disk("vote", bytes)), votes),
+        Decoder::new("watermark", |bytes| _ = Watermark::read(&disk("watermark", bytes)), watermarks),
     ]
 }
 
@@ -53,27 +53,27 @@ pub fn commands() -> Vec<Command> {
         let body: Vec<u8> = (0..body.len() / 2)
             .map(|at| u8::from_str_radix(&body[2 * at..2 * at + 2], 16).expect("the golden file is in hex"))
             .collect();
-        Encoded::from_parts(kind.parse().expect("a kind is a number"), body.into())
+        EncodedCommand::from_parts(kind.parse().expect("a kind is a number"), body.into())
             .decode()
             .expect("the golden file can be read")
     });
     commands.collect()
 }
 
-const PLACE: Place = Place { chunk: LogIndex(0), offset: 32 };
+const LOCATION: FrameLocation = FrameLocation { chunk: LogIndex(0), offset: 32 };
 
 fn frame(bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     if bytes.len() >= 8 {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         bytes[..4].copy_from_slice(&length);
-        let sum = crc32c::crc32c(&[&[0; 8], &PLACE.offset.to_le_bytes()[..], &bytes[..4], &bytes[8..]].concat());
+        let sum = crc32c::crc32c(&[&[0; 8], &LOCATION.offset.to_le_bytes()[..], &bytes[..4], &bytes[8..]].concat());
         bytes[4..8].copy_from_slice(&sum.to_le_bytes());
     }
     let bytes = Bytes::from(bytes);
-    if let Ok(frame) = Frame::decode(PLACE, &bytes) {
+    if let Ok(frame) = Frame::decode(LOCATION, &bytes) {
         let mut again = Vec::new();
-        frame.encode(PLACE, &mut again);
+        frame.encode(LOCATION, &mut again);
         assert_eq!(again, bytes, "a frame is encoded as it was read");
     }
 }
@@ -90,7 +90,7 @@ fn frames() -> Vec<Vec<u8>> {
             count: 1,
             payload: payload.into(),
         };
-        frame.encode(PLACE, &mut out);
+        frame.encode(LOCATION, &mut out);
         out
     });
     frames.collect()
@@ -156,8 +156,8 @@ fn footer(bytes: &[u8]) {
     if bytes.len() >= 16 {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         bytes[8..12].copy_from_slice(&length);
-        let place = [&FIRST.0.to_le_bytes()[..], &OFFSET.to_le_bytes()[..]].concat();
-        let sum = crc32c::crc32c(&[&place, &bytes[..12], &bytes[16..]].concat());
+        let location = [&FIRST.0.to_le_bytes()[..], &OFFSET.to_le_bytes()[..]].concat();
+        let sum = crc32c::crc32c(&[&location, &bytes[..12], &bytes[16..]].concat());
         bytes[12..16].copy_from_slice(&sum.to_le_bytes());
     }
     _ = footer::decode(FIRST, OFFSET, &bytes);
@@ -202,14 +202,14 @@ fn verdicts() -> Vec<Verdict> {
 }
 
 fn checkpoint(bytes: &[u8]) {
-    _ = Saved::read(&disk("checkpoint", bytes));
+    _ = SavedCheckpoint::read(&disk("checkpoint", bytes));
 }
 
 fn saved() -> Vec<Vec<u8>> {
     let images = states().into_iter().map(|image| {
         let membership = Bytes::from_static(&[1, 0, 0, 0]);
         let checkpoint = Checkpoint { index: LogIndex(7), term: Term(2), membership, image: image.into() };
-        file(Saved { checkpoint, open: verdicts() }.replace(false))
+        file(SavedCheckpoint { checkpoint, open: verdicts() }.replace(false))
     });
     images.collect()
 }
@@ -229,13 +229,15 @@ fn identities() -> Vec<Vec<u8>> {
 
 fn votes() -> Vec<Vec<u8>> {
     let vote = Some(Bytes::from_static(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1]));
-    let promises = [Promise { vote, hidden: Some((LogIndex(3), Term(2))) }, Promise { vote: None, hidden: None }];
-    promises.iter().map(|promise| file(promise.replace())).collect()
+    let vote_records =
+        [VoteRecord { vote, hidden: Some((LogIndex(3), Term(2))) }, VoteRecord { vote: None, hidden: None }];
+    vote_records.iter().map(|vote_record| file(vote_record.replace())).collect()
 }
 
-fn marks() -> Vec<Vec<u8>> {
-    let mark = Watermark { base: Some(LogIndex(0)), end: Some((PLACE, LogIndex(9))), committed: Some(LogIndex(4)) };
-    [mark, Watermark::default()].iter().map(|mark| file(mark.write_and_sync())).collect()
+fn watermarks() -> Vec<Vec<u8>> {
+    let watermark =
+        Watermark { base: Some(LogIndex(0)), end: Some((LOCATION, LogIndex(9))), committed: Some(LogIndex(4)) };
+    [watermark, Watermark::default()].iter().map(|watermark| file(watermark.write_and_sync())).collect()
 }
 
 /// What these operations write into a file.

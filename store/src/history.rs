@@ -20,20 +20,20 @@ use evener_core::{
 };
 use uuid::Uuid;
 
-use crate::{events::EventReader, index::View};
+use crate::{events::EventReader, index::IndexView};
 
 /// Probes of a check that runs where other requests wait for it: about a millisecond.
 pub const SHORT_CHECK_PROBES_MAX: usize = 8_192;
 
 /// The history of an index up to where its heads stood when this was made. What is added meanwhile does not show.
-pub struct Past {
-    view: View,
+pub struct HistorySearch {
+    view: IndexView,
     reader: EventReader,
     probes_left: Cell<usize>,
     cancelled: Option<Arc<AtomicBool>>,
 }
 
-impl Past {
+impl HistorySearch {
     /// The history as it is now, for a search of at most so many probes.
     #[must_use]
     pub fn new(reader: EventReader, probes_max: usize) -> Self {
@@ -53,7 +53,7 @@ impl Past {
     }
 }
 
-impl History for Past {
+impl History for HistorySearch {
     fn head(&self, context: ContextId) -> Position {
         self.view.head(context)
     }
@@ -65,13 +65,13 @@ impl History for Past {
     fn last_match(&self, context: ContextId, item: &Criterion, from: Position) -> Option<(Position, String)> {
         let mut to = self.head(context);
         while from < to && !self.is_exhausted() {
-            let look = self.view.look_back(context, item, from, to);
-            self.probes_left.set(self.probes_left.get().saturating_sub(look.probes));
-            if look.found.is_some() {
-                return look.found;
+            let step = self.view.search_backward(context, item, from, to);
+            self.probes_left.set(self.probes_left.get().saturating_sub(step.probes));
+            if step.found.is_some() {
+                return step.found;
             }
-            debug_assert!(look.reached < to, "every look moves on");
-            to = look.reached;
+            debug_assert!(step.reached < to, "every look moves on");
+            to = step.reached;
         }
         None
     }
@@ -95,8 +95,8 @@ mod tests {
     use crate::{
         disk::MemoryDisk,
         index::PROBES_MAX,
-        journal::{Journal, Settings},
-        samples::{Fate, Log},
+        journal::{Journal, JournalSettings},
+        samples::{Log, SampleCommand},
     };
 
     /// So many events, of which every other one has the tag `even` and the others `odd`.
@@ -104,8 +104,8 @@ mod tests {
         let tags = |nth: usize| vec![if nth.is_multiple_of(2) { "even" } else { "odd" }.to_owned()];
         let event = |nth| Event { kind: "k".into(), tags: tags(nth), ..Event::default() };
         let events: Vec<Event> = (0..count).map(event).collect();
-        let log = Log::new(vec![(0, vec![Fate::Stored(events)])]);
-        let (journal, _) = Journal::open(Arc::new(MemoryDisk::new()), Settings::default()).unwrap();
+        let log = Log::new(vec![(0, vec![SampleCommand::Stored(events)])]);
+        let (journal, _) = Journal::open(Arc::new(MemoryDisk::new()), JournalSettings::default()).unwrap();
         EventReader::new(journal, log.index())
     }
 
@@ -114,18 +114,19 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_short_check_ends_early_and_says_so() {
+    fn p10_a_short_check_ends_early_and_reports_it() {
         let reader = reader(8 * PROBES_MAX);
-        let search = |past: &Past, tags: &[&str]| past.last_match(ContextId::DEFAULT, &item(tags), Position(0));
+        let search =
+            |past: &HistorySearch, tags: &[&str]| past.last_match(ContextId::DEFAULT, &item(tags), Position(0));
         let last = Position(8 * PROBES_MAX as u64 - 1);
 
-        let short = Past::new(reader.clone(), PROBES_MAX);
+        let short = HistorySearch::new(reader.clone(), PROBES_MAX);
         assert_eq!((search(&short, &["odd"]), short.is_exhausted()), (Some((last, "k".into())), false));
         assert_eq!((search(&short, &["odd", "even"]), short.is_exhausted()), (None, true));
         assert_eq!(search(&short, &["odd"]), None, "it searches no more");
 
         let cancelled = Arc::new(AtomicBool::new(false));
-        let long = Past::unlimited(reader, cancelled.clone());
+        let long = HistorySearch::unlimited(reader, cancelled.clone());
         assert_eq!((search(&long, &["odd", "even"]), long.is_exhausted()), (None, false));
         cancelled.store(true, Relaxed);
         assert_eq!((search(&long, &["odd"]), long.is_exhausted()), (None, true));

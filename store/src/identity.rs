@@ -10,14 +10,14 @@ use crate::{
     chunk::CHUNK_DIR,
     disk::Disk,
     error::{Damage, OpenError},
-    small::{Body, Small, put_sized},
+    small::{BodyReader, SmallFile, put_sized},
 };
 
 /// The longest name of a node.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
 
-const FILE: Small =
-    Small { file: "identity", magic: b"EVNRNODE", version: 1, body_bytes_max: 64 + NODE_NAME_BYTES_MAX };
+const FILE: SmallFile =
+    SmallFile { file: "identity", magic: b"EVNRNODE", version: 1, body_bytes_max: 64 + NODE_NAME_BYTES_MAX };
 
 /// Who a data directory belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +38,9 @@ impl Identity {
     /// Reads it; none if the directory has none yet. It must be written before the first frame is: a log without an
     /// identity has lost it.
     pub fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
-        let doing = || OpenError::io(format!("read the identity in {}", disk.name()));
-        let Some(body) = FILE.read(disk).map_err(doing())? else {
-            if disk.list(CHUNK_DIR).map_err(doing())?.is_empty() {
+        let action = || OpenError::io(format!("read the identity in {}", disk.name()));
+        let Some(body) = FILE.read(disk).map_err(action())? else {
+            if disk.list(CHUNK_DIR).map_err(action())?.is_empty() {
                 return Ok(None);
             }
             return Err(Damage::new(FILE.file, 0, "the file is missing").into());
@@ -51,7 +51,7 @@ impl Identity {
 
     /// Writes it, once: the same again changes nothing, another one is refused.
     pub fn write(&self, disk: &dyn Disk) -> Result<(), OpenError> {
-        let doing = format!("write the identity in {}", disk.name());
+        let action = format!("write the identity in {}", disk.name());
         if self.name.len() > NODE_NAME_BYTES_MAX {
             let length = self.name.len();
             return Err(OpenError::Setting(format!(
@@ -59,11 +59,11 @@ impl Identity {
             )));
         }
         match Self::read(disk)? {
-            None => disk.perform(FILE.replace(&self.encode())).map_err(OpenError::io(doing)),
+            None => disk.perform(FILE.replace(&self.encode())).map_err(OpenError::io(action)),
             Some(there) if there == *self => Ok(()),
             Some(there) => {
-                let told = format!("the directory belongs to node '{}' of cluster {}", there.name, there.cluster);
-                Err(OpenError::Io { doing, source: io::Error::new(io::ErrorKind::AlreadyExists, told) })
+                let message = format!("the directory belongs to node '{}' of cluster {}", there.name, there.cluster);
+                Err(OpenError::Io { action, source: io::Error::new(io::ErrorKind::AlreadyExists, message) })
             }
         }
     }
@@ -79,7 +79,7 @@ impl Identity {
     }
 
     fn decode(body: &[u8]) -> Option<Self> {
-        let mut body = Body(body);
+        let mut body = BodyReader(body);
         let identity = Self {
             cluster: ClusterId(Uuid::from_slice(body.bytes(16)?).ok()?),
             incarnation: Incarnation(Uuid::from_slice(body.bytes(16)?).ok()?),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_once() {
+    fn an_identity_is_written_once() {
         let disk = MemoryDisk::new();
         assert_eq!(Identity::read(&disk).unwrap(), None);
         identity("a").write(&disk).unwrap();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn p8_a_log_without_an_identity_has_lost_it() {
+    fn p8_a_log_without_an_identity_is_damage() {
         let disk = MemoryDisk::new();
         disk.perform(vec![Op::Create { file: crate::chunk::chunk_file(LogIndex(0)), preallocate: 0 }]).unwrap();
         let error = Identity::read(&disk).unwrap_err().to_string();

@@ -3,7 +3,7 @@
 //! The index is what [`History`](crate::history::Past) and every read stand on. It holds nothing that
 //! the log does not tell: it is built anew from verdicts and payloads when a node starts, and grows by what
 //! `apply` decided. It is shared; whoever reads it looks at it for a moment at a time, so that no long look back
-//! keeps the log waiting. What stands in it never changes, therefore a [`View`] that remembers where the heads
+//! keeps the log waiting. What stands in it never changes, therefore a [`IndexView`] that remembers where the heads
 //! stood sees one and the same history for as long as it likes.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -18,20 +18,20 @@ use parking_lot::RwLock;
 
 use crate::{
     codec::{DecodeError, Payload},
-    index::context::{Added, Context, Known},
+    index::context::{ContextIndex, IndexedAppend, IndexedEvent},
 };
 
 pub use self::{
-    places::Place,
+    locations::EventLocation,
     select::{PROBES_MAX, Selected, Wanted},
-    view::{LookBack, View},
+    view::{BackwardSearch, IndexView},
 };
 
 mod context;
-mod names;
-mod places;
+mod locations;
 mod postings;
 mod select;
+mod sharded_map;
 mod view;
 
 #[cfg(test)]
@@ -39,7 +39,7 @@ mod tests;
 
 /// The index of all contexts. Clones are the same index.
 #[derive(Clone, Debug, Default)]
-pub struct Index(Arc<RwLock<BTreeMap<ContextId, Context>>>);
+pub struct Index(Arc<RwLock<BTreeMap<ContextId, ContextIndex>>>);
 
 /// Why a verdict cannot be indexed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +61,7 @@ pub enum ApplyError {
     },
     /// The verdict speaks of a command that is no append.
     #[error("failed to index entry {index}: its verdict accepts command {command}, which is no append")]
-    NoAppend {
+    NotAnAppend {
         /// Which entry.
         index: LogIndex,
         /// Which command.
@@ -103,8 +103,8 @@ impl Index {
             {
                 debug_assert_eq!(at.next.0 - first.0, append.events.len() as u64, "an append is all or nothing");
                 let events = (first.0..).zip(&append.events);
-                let events = events.map(|(at, event)| Known::new(event, digest(Position(at)))).collect();
-                stored.push(Added { first: *first, command: number, events });
+                let events = events.map(|(at, event)| IndexedEvent::new(event, digest(Position(at)))).collect();
+                stored.push(IndexedAppend { first: *first, command: number, events });
             }
         }
         self.add(index, recorded, entry.context, stored).expect("entries are applied in the order of the log");
@@ -129,7 +129,7 @@ impl Index {
         let mut events = Vec::with_capacity(accepted.len());
         for &command in accepted {
             let found = payload.events(command as usize).map_err(broken)?;
-            let found = found.ok_or(ApplyError::NoAppend { index, command })?;
+            let found = found.ok_or(ApplyError::NotAnAppend { index, command })?;
             if found.is_empty() {
                 continue;
             }
@@ -138,7 +138,11 @@ impl Index {
         let stored = events.iter().map(|(command, events)| {
             let first = next;
             next = Position(first.0 + events.len() as u64);
-            Added { first, command: *command, events: events.iter().map(|event| Known::new(event, None)).collect() }
+            IndexedAppend {
+                first,
+                command: *command,
+                events: events.iter().map(|event| IndexedEvent::new(event, None)).collect(),
+            }
         });
         let stored = stored.collect();
         self.add(index, recorded, payload.context, stored)
@@ -147,14 +151,14 @@ impl Index {
     /// Where the next event of a context will stand.
     #[must_use]
     pub fn head(&self, context: ContextId) -> Position {
-        self.0.read().get(&context).map_or(Position(0), Context::head)
+        self.0.read().get(&context).map_or(Position(0), ContextIndex::head)
     }
 
     /// The history as it is now. It stays as it is, whatever is added.
     #[must_use]
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> IndexView {
         let heads = self.0.read().iter().map(|(id, context)| (*id, context.head())).collect();
-        View::new(self.clone(), heads)
+        IndexView::new(self.clone(), heads)
     }
 
     /// Which events are meant, from one end of the range on, as far as one brief look goes.
@@ -168,7 +172,7 @@ impl Index {
 
     /// Where consecutive events are, beginning with `from`; at most `max` of them.
     #[must_use]
-    pub fn run(&self, context: ContextId, from: Position, max: usize) -> Vec<Place> {
+    pub fn run(&self, context: ContextId, from: Position, max: usize) -> Vec<EventLocation> {
         self.0.read().get(&context).map_or_else(Vec::new, |context| context.run(from, max))
     }
 
@@ -189,7 +193,7 @@ impl Index {
         index: LogIndex,
         recorded: Timestamp,
         context: ContextId,
-        stored: Vec<Added<'_>>,
+        stored: Vec<IndexedAppend<'_>>,
     ) -> Result<(), ApplyError> {
         let Some(first) = stored.first().map(|added| added.first) else { return Ok(()) };
         let mut contexts = self.0.write();
@@ -201,7 +205,11 @@ impl Index {
         if first == head {
             known.add(index, recorded, &stored);
         } else {
-            debug_assert_eq!(known.place(first).map(|place| place.index), Some(index), "the same entry as before");
+            debug_assert_eq!(
+                known.location(first).map(|location| location.index),
+                Some(index),
+                "the same entry as before"
+            );
         }
         Ok(())
     }

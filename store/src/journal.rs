@@ -13,34 +13,34 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, Saved},
+    checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, SavedCheckpoint},
     chunk::{CHUNK_BYTES_DEFAULT, CHUNK_HEADER_BYTES, chunk_file, damaged_frame, is_full},
     disk::{Disk, Done, Space},
-    error::{Damage, OpenError, stopped},
+    error::{Damage, OpenError, stopped_error},
     footer,
-    frame::{FRAME_BYTES_MAX, Frame, FrameError, Place},
-    log::{Chunk, Phase, Source},
-    recovery::{self, Accept, Recovered},
-    scan::{Found, Scan},
+    frame::{FRAME_BYTES_MAX, Frame, FrameError, FrameLocation},
+    log::{Chunk, FrameSource, Phase},
+    recovery::{self, AcceptCheckpoint, Recovered},
+    scan::{Scan, ScanStep},
     verdict::Verdict,
     writer::{Effects, Input, Writer},
 };
 
 /// How a journal is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct JournalSettings {
     /// Where chunks end. A constant of the cluster: chunks are compared between nodes.
     pub chunk_bytes: u64,
     /// Frames kept in memory for those who follow closely. Frames that are not synced are kept beyond it.
     pub recent_bytes_max: usize,
 }
 
-impl Settings {
+impl JournalSettings {
     /// Frames kept in memory: some seconds of a busy log.
     pub const RECENT_BYTES_MAX: usize = 32 << 20;
 }
 
-impl Default for Settings {
+impl Default for JournalSettings {
     fn default() -> Self {
         Self { chunk_bytes: CHUNK_BYTES_DEFAULT, recent_bytes_max: Self::RECENT_BYTES_MAX }
     }
@@ -62,10 +62,10 @@ pub struct ChunkInfo {
 /// The Raft log, the vote and the checkpoint of one node.
 #[derive(Clone)]
 pub struct Journal {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
-struct Shared {
+struct Inner {
     disk: Arc<dyn Disk>,
     chunk_bytes: u64,
     writer: Mutex<Writer>,
@@ -75,7 +75,7 @@ struct Shared {
 
 impl Journal {
     /// Opens the journal in a data directory: made if it is empty, else checked and mended after a crash.
-    pub fn open(disk: Arc<dyn Disk>, settings: Settings) -> Result<(Self, Recovered), OpenError> {
+    pub fn open(disk: Arc<dyn Disk>, settings: JournalSettings) -> Result<(Self, Recovered), OpenError> {
         Self::open_with(disk, settings, &mut |_| Ok(()))
     }
 
@@ -83,23 +83,23 @@ impl Journal {
     /// one that it accepts is the one that is used.
     pub fn open_with(
         disk: Arc<dyn Disk>,
-        settings: Settings,
-        accept: &mut Accept<'_>,
+        settings: JournalSettings,
+        accept: &mut AcceptCheckpoint<'_>,
     ) -> Result<(Self, Recovered), OpenError> {
         let (writer, recovered) = recovery::recover(&*disk, settings, accept)?;
-        let shared =
-            Shared { disk, chunk_bytes: settings.chunk_bytes, writer: Mutex::new(writer), footer: Mutex::default() };
-        Ok((Self { shared: Arc::new(shared) }, recovered))
+        let inner =
+            Inner { disk, chunk_bytes: settings.chunk_bytes, writer: Mutex::new(writer), footer: Mutex::default() };
+        Ok((Self { inner: Arc::new(inner) }, recovered))
     }
 
     /// Adds frames after the last one. They can be read when this returns, and are on the disk when `done` is called.
     /// An error means that nothing was added, and `done` will not be called.
     pub fn append(&self, frames: Vec<Frame>, done: Done) -> io::Result<()> {
-        let mut writer = self.shared.writer.lock();
+        let mut writer = self.inner.writer.lock();
         writer.check_append(&frames)?;
-        let tell = self.shared.take(&mut writer, Input::Append(frames, done));
+        let completions = self.inner.step_locked(&mut writer, Input::Append(frames, done));
         drop(writer);
-        tell.all();
+        completions.call_all();
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Journal {
 
     /// The vote saved last.
     pub fn vote(&self) -> Option<Bytes> {
-        self.shared.writer.lock().promise.vote.clone()
+        self.inner.writer.lock().vote_record.vote.clone()
     }
 
     /// Notes up to where the cluster has committed. Not synced by itself: after a crash an earlier one may be found.
@@ -127,12 +127,12 @@ impl Journal {
     /// Syncs the watermark, if it has moved since it was last synced: to be asked for once a second. What was appended
     /// before that is damaged, not torn, if a later start cannot read it, even after a power cut.
     pub fn sync_watermark(&self) {
-        self.step(Input::SyncMark);
+        self.step(Input::SyncWatermark);
     }
 
     /// Up to where the cluster has committed, as far as it was noted.
     pub fn committed(&self) -> Option<LogIndex> {
-        self.shared.writer.lock().committed()
+        self.inner.writer.lock().committed()
     }
 
     /// From now on nothing up to this frame is shown. Nothing is purged; but where the log ends before it, it begins
@@ -143,32 +143,32 @@ impl Journal {
 
     /// Up to which frame nothing is shown.
     pub fn hidden(&self) -> Option<(LogIndex, Term)> {
-        self.shared.writer.lock().log.hidden
+        self.inner.writer.lock().log.hidden
     }
 
     /// The first frame shown.
     pub fn first(&self) -> Option<(LogIndex, Term)> {
-        self.shared.writer.lock().log.first()
+        self.inner.writer.lock().log.first()
     }
 
     /// The last frame; where there is none, the one hidden last.
     pub fn last(&self) -> Option<(LogIndex, Term)> {
-        self.shared.writer.lock().log.last()
+        self.inner.writer.lock().log.last()
     }
 
     /// The last frame that is on the disk.
     pub fn durable(&self) -> Option<LogIndex> {
-        self.shared.writer.lock().log.durable
+        self.inner.writer.lock().log.durable
     }
 
     /// The term of a frame, without reading it.
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
-        self.shared.writer.lock().log.term_at(index)
+        self.inner.writer.lock().log.term_at(index)
     }
 
     /// The chunks, in order.
     pub fn chunks(&self) -> Vec<ChunkInfo> {
-        let writer = self.shared.writer.lock();
+        let writer = self.inner.writer.lock();
         let info = |chunk: &Chunk| {
             let (bytes, hash) = match chunk.phase {
                 Phase::Sealed { hash, bytes } => (bytes, Some(hash)),
@@ -186,7 +186,7 @@ impl Journal {
             Phase::Sealed { bytes, .. } => bytes,
             Phase::Open | Phase::Sealing => chunk.end(),
         };
-        self.shared.writer.lock().log.chunks.iter().map(bytes).sum()
+        self.inner.writer.lock().log.chunks.iter().map(bytes).sum()
     }
 
     /// Frames of `[from, to)` that are shown, in order and without gaps: at least one if there is any, then as many
@@ -223,17 +223,17 @@ impl Journal {
     fn read_some(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> io::Result<Vec<Frame>> {
         loop {
             let (source, truncations) = {
-                let writer = self.shared.writer.lock();
+                let writer = self.inner.writer.lock();
                 (writer.log.source(from, to, bytes_max), writer.log.truncations)
             };
-            let (place, len, first) = match source {
-                Source::Nowhere => return Ok(Vec::new()),
-                Source::Memory(frames) => return Ok(frames),
-                Source::Chunk { place, len, first } => (place, len, first),
+            let (location, len, first) = match source {
+                FrameSource::Empty => return Ok(Vec::new()),
+                FrameSource::Memory(frames) => return Ok(frames),
+                FrameSource::Chunk { location, len, first } => (location, len, first),
             };
-            let frames = self.shared.read_frames(place, len, first);
+            let frames = self.inner.read_frames(location, len, first);
             // Who reads what is being cut may find rubbish: the answer is then in what the log has become.
-            if frames.is_ok() || self.shared.writer.lock().log.truncations == truncations {
+            if frames.is_ok() || self.inner.writer.lock().log.truncations == truncations {
                 return frames;
             }
         }
@@ -253,7 +253,7 @@ impl Journal {
     /// What became of a frame; none if it is not applied.
     pub fn verdict(&self, index: LogIndex) -> io::Result<Option<Verdict>> {
         let (chunk, end, bytes) = {
-            let writer = self.shared.writer.lock();
+            let writer = self.inner.writer.lock();
             let Some(chunk) = writer.log.chunk_of(index) else { return Ok(None) };
             let Phase::Sealed { bytes, .. } = chunk.phase else {
                 let first = writer.verdicts.front().map_or(LogIndex(u64::MAX), |verdict| verdict.index);
@@ -262,7 +262,7 @@ impl Journal {
             };
             (chunk.first, chunk.end(), bytes)
         };
-        let verdicts = self.shared.sealed_verdicts(chunk, end, bytes)?;
+        let verdicts = self.inner.sealed_verdicts(chunk, end, bytes)?;
         Ok(verdicts.get((index.0 - chunk.0) as usize).cloned())
     }
 
@@ -275,16 +275,16 @@ impl Journal {
             return self.step(Input::Failed(error.to_string()));
         }
         let due = {
-            let mut writer = self.shared.writer.lock();
-            if let Err(reason) = take_verdicts(&mut writer, verdicts) {
-                let tell = self.shared.take(&mut writer, Input::Failed(reason));
+            let mut writer = self.inner.writer.lock();
+            if let Err(reason) = record_verdicts(&mut writer, verdicts) {
+                let completions = self.inner.step_locked(&mut writer, Input::Failed(reason));
                 drop(writer);
-                return tell.all();
+                return completions.call_all();
             }
-            chunks_to_seal(&mut writer, self.shared.chunk_bytes)
+            chunks_to_seal(&mut writer, self.inner.chunk_bytes)
         };
         for sealing in due {
-            let input = match self.shared.footer_of(&sealing) {
+            let input = match self.inner.footer_of(&sealing) {
                 Ok((footer, hash)) => Input::Seal { chunk: sealing.first, footer, hash },
                 Err(error) => Input::Failed(format!("failed to seal {}: {error}", chunk_file(sealing.first))),
             };
@@ -297,17 +297,17 @@ impl Journal {
         let mut rest = verdicts;
         while let Some(first) = rest.first() {
             let (chunk, next, end, bytes) = {
-                let writer = self.shared.writer.lock();
+                let writer = self.inner.writer.lock();
                 let Some(chunk) = writer.log.chunk_of(first.index) else { return Ok(()) };
                 let Phase::Sealed { bytes, .. } = chunk.phase else { return Ok(()) };
                 (chunk.first, chunk.next(), chunk.end(), bytes)
             };
-            let sealed = self.shared.sealed_verdicts(chunk, end, bytes)?;
+            let sealed = self.inner.sealed_verdicts(chunk, end, bytes)?;
             let (here, later) = rest.split_at(rest.partition_point(|verdict| verdict.index < next));
             let differs = |verdict: &&Verdict| sealed.get((verdict.index.0 - chunk.0) as usize) != Some(*verdict);
             if let Some(verdict) = here.iter().find(differs) {
                 let found = "its footer says that applying the frame came to something else";
-                return Err(Damage::new(chunk_file(chunk), end, found).of_frame(verdict.index).into());
+                return Err(Damage::new(chunk_file(chunk), end, found).with_frame(verdict.index).into());
             }
             rest = later;
         }
@@ -316,16 +316,16 @@ impl Journal {
 
     /// The next frame to be applied; none if the log has none to begin with.
     pub fn applied_next(&self) -> Option<LogIndex> {
-        self.shared.writer.lock().applied_next
+        self.inner.writer.lock().applied_next
     }
 
     /// Saves an image of the replicated state. It must not pass what was told to [`Journal::applied`]; it is written
     /// after all that was appended before it, so it never passes what is synced.
     pub fn save_checkpoint(&self, checkpoint: Checkpoint, done: Done) {
-        let writer = self.shared.writer.lock();
+        let writer = self.inner.writer.lock();
         let index = checkpoint.index;
         let open: Vec<_> = writer.verdicts.iter().take_while(|verdict| verdict.index <= index).cloned().collect();
-        let saved = Saved { checkpoint, open };
+        let saved = SavedCheckpoint { checkpoint, open };
         let refused = if writer.applied_next.is_none_or(|next| index >= next) {
             Some(format!("a checkpoint of frame {index} cannot be saved before the frame is applied"))
         } else if saved.bytes() > CHECKPOINT_BYTES_MAX {
@@ -335,17 +335,17 @@ impl Journal {
         };
         drop(writer);
         match refused {
-            Some(told) => done(Err(io::Error::new(io::ErrorKind::InvalidInput, told))),
+            Some(reason) => done(Err(io::Error::new(io::ErrorKind::InvalidInput, reason))),
             None => self.step(Input::Checkpoint(Box::new(saved), done)),
         }
     }
 
     /// Reads every byte of the chunks, and tells the first that is not what was written.
     pub fn verify(&self) -> io::Result<()> {
-        let chunks = self.shared.writer.lock().log.chunks.clone();
+        let chunks = self.inner.writer.lock().log.chunks.clone();
         for chunk in chunks {
             match chunk.phase {
-                Phase::Sealed { bytes, .. } => self.shared.verify_sealed(chunk, bytes)?,
+                Phase::Sealed { bytes, .. } => self.inner.verify_sealed(chunk, bytes)?,
                 Phase::Open | Phase::Sealing => {
                     let mut from = chunk.first;
                     while let Some(last) = self.read(from, chunk.next(), FRAME_BYTES_MAX)?.last() {
@@ -359,27 +359,27 @@ impl Journal {
 
     /// The room on the file system that holds it.
     pub fn space(&self) -> io::Result<Space> {
-        self.shared.disk.space()
+        self.inner.disk.space()
     }
 
     /// How long a chunk is.
     #[must_use]
     pub fn chunk_bytes(&self) -> u64 {
-        self.shared.chunk_bytes
+        self.inner.chunk_bytes
     }
 
     /// Why the journal has stopped; none while it has not.
     pub fn stopped(&self) -> Option<String> {
-        self.shared.writer.lock().failed.clone()
+        self.inner.writer.lock().failed.clone()
     }
 
     fn step(&self, input: Input) {
-        Shared::step(self.shared.clone(), input);
+        Inner::step(self.inner.clone(), input);
     }
 }
 
 /// Verdicts of frames that are sealed already (a start replays them) are in footers.
-fn take_verdicts(writer: &mut Writer, verdicts: Vec<Verdict>) -> Result<(), String> {
+fn record_verdicts(writer: &mut Writer, verdicts: Vec<Verdict>) -> Result<(), String> {
     for verdict in verdicts {
         let next = writer.applied_next.or_else(|| writer.log.base()).unwrap_or_default();
         if verdict.index < next {
@@ -401,14 +401,14 @@ fn take_verdicts(writer: &mut Writer, verdicts: Vec<Verdict>) -> Result<(), Stri
 }
 
 /// What goes into a footer.
-struct Sealing {
+struct SealInput {
     first: LogIndex,
     ends: Vec<u32>,
     terms: Vec<(LogIndex, Term)>,
     verdicts: Vec<Verdict>,
 }
 
-fn chunks_to_seal(writer: &mut Writer, chunk_bytes: u64) -> Vec<Sealing> {
+fn chunks_to_seal(writer: &mut Writer, chunk_bytes: u64) -> Vec<SealInput> {
     let Writer { log, verdicts, applied_next, .. } = writer;
     let ready = (*applied_next).min(log.durable.map(LogIndex::next)).unwrap_or_default();
     let mut due = Vec::new();
@@ -428,56 +428,56 @@ fn chunks_to_seal(writer: &mut Writer, chunk_bytes: u64) -> Vec<Sealing> {
         let oldest = verdicts.front().map_or(first, |verdict| verdict.index);
         let skip = (first.0 - oldest.0) as usize;
         let verdicts = verdicts.iter().skip(skip).take(ends.len()).cloned().collect();
-        due.push(Sealing { first, ends, terms: log.terms_in(first, next), verdicts });
+        due.push(SealInput { first, ends, terms: log.terms_in(first, next), verdicts });
     }
     due
 }
 
 /// Who is to be told how it went, once the writer is not held any more.
 #[must_use]
-struct Tell(Vec<(Done, io::Result<()>)>);
+struct Completions(Vec<(Done, io::Result<()>)>);
 
-impl Tell {
-    fn all(self) {
+impl Completions {
+    fn call_all(self) {
         self.0.into_iter().for_each(|(done, result)| done(result));
     }
 }
 
-impl Shared {
+impl Inner {
     /// Takes one input. Whoever is told afterwards finds that the journal is not held here any more: the last handle
     /// dropped after the last answer gives the directory up at once.
-    fn step(shared: Arc<Self>, input: Input) {
-        let tell = shared.take(&mut shared.writer.lock(), input);
-        drop(shared);
-        tell.all();
+    fn step(inner: Arc<Self>, input: Input) {
+        let completions = inner.step_locked(&mut inner.writer.lock(), input);
+        drop(inner);
+        completions.call_all();
     }
 
     /// Takes one input. The disk is given its work while the writer is held, so that it comes in order.
-    fn take(self: &Arc<Self>, writer: &mut Writer, input: Input) -> Tell {
-        let Effects { mark, group, tell } = writer.step(input);
-        if let Some(mark) = mark {
-            let back = Arc::downgrade(self);
+    fn step_locked(self: &Arc<Self>, writer: &mut Writer, input: Input) -> Completions {
+        let Effects { watermark, group, completions } = writer.step(input);
+        if let Some(watermark) = watermark {
+            let journal = Arc::downgrade(self);
             let report = move |result: io::Result<()>| {
-                if let (Err(error), Some(back)) = (result, back.upgrade()) {
-                    Self::step(back, Input::Failed(error.to_string()));
+                if let (Err(error), Some(journal)) = (result, journal.upgrade()) {
+                    Self::step(journal, Input::Failed(error.to_string()));
                 }
             };
-            self.disk.submit(vec![mark], Box::new(report));
+            self.disk.submit(vec![watermark], Box::new(report));
         }
         if let Some(group) = group {
-            let back = self.clone();
-            self.disk.submit(group, Box::new(move |result| Self::step(back, Input::Finished(result))));
+            let journal = self.clone();
+            self.disk.submit(group, Box::new(move |result| Self::step(journal, Input::Finished(result))));
         }
-        Tell(tell)
+        Completions(completions)
     }
 
     /// Frames that stand next to each other, each checked.
-    fn read_frames(&self, place: Place, len: usize, first: LogIndex) -> io::Result<Vec<Frame>> {
-        let file = chunk_file(place.chunk);
-        let bytes = self.disk.read(&file, place.offset, len).map_err(|error| match error.kind() {
+    fn read_frames(&self, location: FrameLocation, len: usize, first: LogIndex) -> io::Result<Vec<Frame>> {
+        let file = chunk_file(location.chunk);
+        let bytes = self.disk.read(&file, location.offset, len).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
-                Damage::new(&file, place.offset, format!("the file ends before this place: {error}"))
-                    .of_frame(first)
+                Damage::new(&file, location.offset, format!("the file ends before this place: {error}"))
+                    .with_frame(first)
                     .into()
             }
             _ => error,
@@ -486,10 +486,10 @@ impl Shared {
         let mut frames = Vec::new();
         let (mut at, mut index) = (0, first);
         while at < bytes.len() {
-            let here = Place { offset: place.offset + at as u64, ..place };
+            let here = FrameLocation { offset: location.offset + at as u64, ..location };
             let frame = Frame::decode(here, &bytes.slice(at..))
-                .map_err(|error| damaged_frame(place.chunk, here.offset, index, &error))?;
-            crate::chunk::check_index(place.chunk, here.offset, index, &frame)?;
+                .map_err(|error| damaged_frame(location.chunk, here.offset, index, &error))?;
+            crate::chunk::check_index(location.chunk, here.offset, index, &frame)?;
             at += frame.bytes();
             index = index.next();
             frames.push(frame);
@@ -514,7 +514,7 @@ impl Shared {
         let (first, end, file) = (chunk.first, chunk.end(), chunk_file(chunk.first));
         let read = self.disk.read(&file, end, (bytes - end) as usize)?;
         let footer = footer::decode(first, end, &read).map_err(|found| Damage::new(&file, end, found))?;
-        let sealing = Sealing { first, ends: chunk.ends, terms: footer.terms, verdicts: footer.verdicts };
+        let sealing = SealInput { first, ends: chunk.ends, terms: footer.terms, verdicts: footer.verdicts };
         let (made, _) = self.footer_of(&sealing)?;
         if made != read {
             return Err(Damage::new(&file, end, "its footer is not what its frames make").into());
@@ -523,7 +523,7 @@ impl Shared {
     }
 
     /// Reads a chunk back, each frame checked, and makes its footer.
-    fn footer_of(&self, sealing: &Sealing) -> io::Result<(Vec<u8>, u128)> {
+    fn footer_of(&self, sealing: &SealInput) -> io::Result<(Vec<u8>, u128)> {
         let end = u64::from(*sealing.ends.last().expect("a full chunk has a frame"));
         let header = self.disk.read(&chunk_file(sealing.first), 0, CHUNK_HEADER_BYTES)?;
         crate::chunk::decode_header(sealing.first, &header)?;
@@ -531,15 +531,15 @@ impl Shared {
         hash.update(&header);
         let mut scan = Scan::new(&*self.disk, sealing.first, end);
         for frame_end in &sealing.ends {
-            let (place, index) = (scan.place, scan.next);
-            let damage = |error| Err(damaged_frame(sealing.first, place.offset, index, &error).into());
+            let (location, index) = (scan.location, scan.next);
+            let damage = |error| Err(damaged_frame(sealing.first, location.offset, index, &error).into());
             match scan.step()? {
-                Found::Frame(_, bytes) => hash.update(&bytes),
-                Found::Bad(error) => return damage(error),
-                Found::Stranger(_) => return damage(FrameError::Empty),
+                ScanStep::Frame(_, bytes) => hash.update(&bytes),
+                ScanStep::Invalid(error) => return damage(error),
+                ScanStep::WrongIndex(_) => return damage(FrameError::Empty),
             }
-            if scan.place.offset != u64::from(*frame_end) {
-                return Err(stopped("a frame ends elsewhere on the disk than in memory"));
+            if scan.location.offset != u64::from(*frame_end) {
+                return Err(stopped_error("a frame ends elsewhere on the disk than in memory"));
             }
         }
         footer::encode(sealing.first, &sealing.ends, &sealing.terms, &sealing.verdicts, hash).map_err(io::Error::other)

@@ -48,8 +48,8 @@ pub use self::{
     events::{EventReader, Stored},
     frame::{Frame, FrameKind},
     identity::Identity,
-    journal::{ChunkInfo, Journal, Settings},
-    recovery::{Recovered, Torn},
+    journal::{ChunkInfo, Journal, JournalSettings},
+    recovery::{Recovered, TornWrite},
     verdict::Verdict,
     writer::GROUP_BYTES_MAX,
 };

@@ -7,7 +7,7 @@ use evener_core::id::{LogIndex, Term};
 
 use crate::{
     chunk::{CHUNK_HEADER_BYTES, is_full},
-    frame::{Frame, Place},
+    frame::{Frame, FrameLocation},
 };
 
 /// The table of one chunk: four bytes a frame.
@@ -54,8 +54,8 @@ impl Chunk {
     }
 
     /// The place after its last frame.
-    pub fn end_place(&self) -> Place {
-        Place { chunk: self.first, offset: self.end() }
+    pub fn end_location(&self) -> FrameLocation {
+        FrameLocation { chunk: self.first, offset: self.end() }
     }
 
     pub fn is_sealed(&self) -> bool {
@@ -85,22 +85,22 @@ pub(crate) struct Log {
 
 /// What a truncation takes from the disk.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub(crate) struct Truncation {
     /// Chunks that are gone, the last one first.
     pub removed: Vec<LogIndex>,
     /// Where the last chunk that stays ends now, if it held more.
-    pub shortened: Option<Place>,
+    pub shortened: Option<FrameLocation>,
 }
 
 /// Where frames are to be had.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum FrameSource {
     /// Here they are.
     Memory(Vec<Frame>),
     /// In a chunk, one after the other.
-    Chunk { place: Place, len: usize, first: LogIndex },
+    Chunk { location: FrameLocation, len: usize, first: LogIndex },
     /// There are none.
-    Nowhere,
+    Empty,
 }
 
 impl Log {
@@ -166,7 +166,7 @@ impl Log {
     /// A sealed chunk is there.
     pub fn restore(&mut self, chunk: Chunk, terms: &[(LogIndex, Term)]) {
         for (index, term) in terms {
-            self.note_term(*index, *term);
+            self.record_term(*index, *term);
         }
         // Memory holds the newest frames without gaps, and this chunk's are not in it.
         (self.recent, self.recent_bytes) = (VecDeque::new(), 0);
@@ -174,20 +174,20 @@ impl Log {
     }
 
     /// A frame is there; tells where it stands and whether a chunk begins with it.
-    pub fn push(&mut self, frame: Frame) -> (Place, bool) {
+    pub fn push(&mut self, frame: Frame) -> (FrameLocation, bool) {
         debug_assert!(self.next().is_none_or(|next| next == frame.index));
-        let fresh = self.chunks.last().is_none_or(|chunk| is_full(chunk.end(), self.chunk_bytes));
-        if fresh {
+        let is_new = self.chunks.last().is_none_or(|chunk| is_full(chunk.end(), self.chunk_bytes));
+        if is_new {
             self.chunks.push(Chunk::new(frame.index));
         }
         let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
-        let place = chunk.end_place();
-        let end = place.offset + frame.bytes() as u64;
+        let location = chunk.end_location();
+        let end = location.offset + frame.bytes() as u64;
         chunk.ends.push(u32::try_from(end).expect("a chunk is at most 1 GiB and a frame"));
-        self.note_term(frame.index, frame.term);
+        self.record_term(frame.index, frame.term);
         self.recent_bytes += frame.bytes();
         self.recent.push_back(frame);
-        (place, fresh)
+        (location, is_new)
     }
 
     /// All before `index` is synced: it may leave memory.
@@ -209,17 +209,17 @@ impl Log {
     }
 
     /// Everything after `last` is gone.
-    pub fn truncate(&mut self, last: Option<LogIndex>) -> Cut {
+    pub fn truncate(&mut self, last: Option<LogIndex>) -> Truncation {
         let next = last.map_or(LogIndex(0), LogIndex::next);
-        let mut cut = Cut { removed: Vec::new(), shortened: None };
+        let mut truncation = Truncation { removed: Vec::new(), shortened: None };
         while let Some(chunk) = self.chunks.last_mut().filter(|chunk| chunk.next() > next) {
             debug_assert!(!chunk.is_sealed(), "what is applied stays");
             if chunk.first >= next {
-                cut.removed.push(chunk.first);
+                truncation.removed.push(chunk.first);
                 self.chunks.pop();
             } else {
                 chunk.ends.truncate((next.0 - chunk.first.0) as usize);
-                cut.shortened = Some(chunk.end_place());
+                truncation.shortened = Some(chunk.end_location());
             }
         }
         while self.terms.last().is_some_and(|(first, _)| *first >= next) {
@@ -230,15 +230,15 @@ impl Log {
         }
         self.durable = if self.chunks.is_empty() { None } else { self.durable.min(last) };
         self.truncations += 1;
-        cut
+        truncation
     }
 
     /// Where the first frames of `[from, to)` are to be had: at least one, then as many as `bytes_max` allows.
-    pub fn source(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Source {
-        let Some((first, _)) = self.first() else { return Source::Nowhere };
+    pub fn source(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> FrameSource {
+        let Some((first, _)) = self.first() else { return FrameSource::Empty };
         let (from, to) = (from.max(first), to.min(self.next().unwrap_or_default()));
         if from >= to {
-            return Source::Nowhere;
+            return FrameSource::Empty;
         }
         if let Some(oldest) = self.recent.front().filter(|oldest| from >= oldest.index) {
             let skip = (from.0 - oldest.index.0) as usize;
@@ -249,7 +249,7 @@ impl Log {
                 fits
             };
             let frames = self.recent.iter().skip(skip).take((to.0 - from.0) as usize).enumerate();
-            return Source::Memory(frames.take_while(fits).map(|(_, frame)| frame.clone()).collect());
+            return FrameSource::Memory(frames.take_while(fits).map(|(_, frame)| frame.clone()).collect());
         }
         let chunk = self.chunk_of(from).expect("a frame between the first and the last is in a chunk");
         let start = chunk.start_of(from);
@@ -260,7 +260,7 @@ impl Log {
         let ends = &chunk.ends[number..number + most];
         let taken = ends.partition_point(|end| u64::from(*end) - start <= bytes_max as u64).max(1);
         let len = (u64::from(ends[taken - 1]) - start) as usize;
-        Source::Chunk { place: Place { chunk: chunk.first, offset: start }, len, first: from }
+        FrameSource::Chunk { location: FrameLocation { chunk: chunk.first, offset: start }, len, first: from }
     }
 
     /// The chunk that holds a frame.
@@ -274,7 +274,7 @@ impl Log {
         Some(&mut self.chunks[at])
     }
 
-    fn note_term(&mut self, index: LogIndex, term: Term) {
+    fn record_term(&mut self, index: LogIndex, term: Term) {
         if self.terms.last().is_none_or(|(_, last)| *last != term) {
             self.terms.push((index, term));
         }

@@ -30,13 +30,13 @@ use crate::{
 };
 
 mod kinds;
-mod stored;
 #[cfg(test)]
 mod tests;
+mod versioned;
 
 const ENTRY: &str = "an entry";
 const APPEND: &str = "an append";
-const TERMS: &str = "the conditions of an append";
+const PRECONDITIONS: &str = "the conditions of an append";
 const EVENT: &str = "event";
 
 /// Bytes before an entry's table.
@@ -113,12 +113,12 @@ pub fn decode_event_at(payload: &[u8], number: usize, nth: usize) -> Result<Even
 
 /// A command as it will stand in a payload: made where its bytes are at hand, joined with others later.
 #[derive(Clone, Debug)]
-pub struct Encoded {
+pub struct EncodedCommand {
     kind: u16,
     body: Bytes,
 }
 
-impl Encoded {
+impl EncodedCommand {
     /// Encodes `command`.
     #[must_use]
     pub fn new(command: &Command) -> Self {
@@ -175,7 +175,7 @@ pub struct EntryBuilder {
 
 impl EntryBuilder {
     /// Adds an encoded command.
-    pub fn push(&mut self, command: &Encoded) {
+    pub fn push(&mut self, command: &EncodedCommand) {
         self.bodies.extend_from_slice(&command.body);
         self.row(command.kind);
     }
@@ -242,10 +242,10 @@ impl<'p> Payload<'p> {
             let (limit, max) = ("message_bytes_max", MESSAGE_BYTES_MAX);
             return Err(DecodeError::Limit { what: ENTRY, limit, max, got: bytes.len() });
         }
-        let (head, rest) = cut(ENTRY, bytes, ENTRY_HEAD)?;
-        let (rows, bodies) = cut(ENTRY, rest, number(head, 12).saturating_mul(ENTRY_ROW))?;
+        let (head, rest) = split(ENTRY, bytes, ENTRY_HEAD)?;
+        let (rows, bodies) = split(ENTRY, rest, number(head, 12).saturating_mul(ENTRY_ROW))?;
         let payload = Self { proposed: Timestamp(u64_at(head, 0)), context: ContextId(u32_at(head, 8)), rows, bodies };
-        ends_at(ENTRY, payload.end(payload.len()), bodies)?;
+        check_end(ENTRY, payload.end(payload.len()), bodies)?;
         Ok(payload)
     }
 
@@ -268,7 +268,7 @@ impl<'p> Payload<'p> {
     }
 
     /// The events of one command, undecoded; none if it is no append.
-    pub fn events(&self, number: usize) -> Result<Option<Events<'p>>, DecodeError> {
+    pub fn events(&self, number: usize) -> Result<Option<EncodedEvents<'p>>, DecodeError> {
         let (row, body) = self.body(number)?;
         if kind_of(row) != KIND_APPEND {
             return Ok(None);
@@ -278,7 +278,7 @@ impl<'p> Payload<'p> {
     }
 
     /// All appends: the number of the command and its events, undecoded.
-    pub fn appends(self) -> impl Iterator<Item = Result<(usize, Events<'p>), DecodeError>> {
+    pub fn appends(self) -> impl Iterator<Item = Result<(usize, EncodedEvents<'p>), DecodeError>> {
         (0..self.len()).filter_map(move |number| Some(self.events(number).transpose()?.map(|events| (number, events))))
     }
 
@@ -299,14 +299,14 @@ impl<'p> Payload<'p> {
 
 /// The events of one append, undecoded.
 #[derive(Clone, Copy, Debug)]
-pub struct Events<'p> {
+pub struct EncodedEvents<'p> {
     count: usize,
     /// Of all but the last.
     ends: &'p [u8],
     bytes: &'p [u8],
 }
 
-impl<'p> Events<'p> {
+impl<'p> EncodedEvents<'p> {
     /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -352,27 +352,32 @@ impl<'p> Events<'p> {
 struct AppendBody<'p> {
     request: Uuid,
     checked_to: Position,
-    terms: &'p [u8],
-    events: Events<'p>,
+    preconditions: &'p [u8],
+    events: EncodedEvents<'p>,
 }
 
 impl<'p> AppendBody<'p> {
     fn parse(body: &'p [u8]) -> Result<Self, DecodeError> {
-        let (request, mut rest) = cut(APPEND, body, REQUEST)?;
+        let (request, mut rest) = split(APPEND, body, REQUEST)?;
         let mut number = || varint::decode(&mut rest).map_err(|_| short(APPEND, body, body.len() + 1));
-        let (checked_to, terms, count) = (number()?, number()?, number()?);
-        let [terms, count] = [terms, count].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-        let (ends, rest) = cut(APPEND, rest, count.saturating_sub(1).saturating_mul(APPEND_ROW))?;
-        let (terms, bytes) = cut(APPEND, rest, terms)?;
+        let (checked_to, preconditions, count) = (number()?, number()?, number()?);
+        let [preconditions, count] = [preconditions, count].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        let (ends, rest) = split(APPEND, rest, count.saturating_sub(1).saturating_mul(APPEND_ROW))?;
+        let (preconditions, bytes) = split(APPEND, rest, preconditions)?;
         if count == 0 {
-            ends_at(APPEND, 0, bytes)?;
+            check_end(APPEND, 0, bytes)?;
         }
         let request = Uuid::from_slice(request).expect("sixteen bytes make an id");
-        Ok(Self { request, checked_to: Position(checked_to), terms, events: Events { count, ends, bytes } })
+        Ok(Self {
+            request,
+            checked_to: Position(checked_to),
+            preconditions,
+            events: EncodedEvents { count, ends, bytes },
+        })
     }
 }
 
-type Terms = (Vec<Condition>, Vec<(Expect, Option<Revision>)>);
+type Preconditions = (Vec<Condition>, Vec<(Expect, Option<Revision>)>);
 
 fn put_append(
     out: &mut Vec<u8>,
@@ -384,17 +389,17 @@ fn put_append(
 ) {
     // What attributes take beside their bytes is a guess; the vector grows where it is wrong.
     out.reserve(REQUEST + 16 + events.iter().map(|event| event.size() + 24).sum::<usize>());
-    let mut terms = Vec::new();
+    let mut preconditions = Vec::new();
     if !conditions.is_empty() || !expect.is_empty() {
-        put(&mut terms, &(conditions, expect));
+        put(&mut preconditions, &(conditions, expect));
     }
     out.extend_from_slice(request.as_bytes());
-    for number in [checked_to.0, terms.len() as u64, events.len() as u64] {
+    for number in [checked_to.0, preconditions.len() as u64, events.len() as u64] {
         varint::encode(number, out);
     }
     let ends_at = out.len();
     out.resize(ends_at + events.len().saturating_sub(1) * APPEND_ROW, 0);
-    out.extend_from_slice(&terms);
+    out.extend_from_slice(&preconditions);
     let from = out.len();
     for (nth, event) in events.iter().enumerate() {
         put_event(out, event);
@@ -406,22 +411,23 @@ fn put_append(
 }
 
 fn take_append(body: &[u8]) -> Result<Append, DecodeError> {
-    let AppendBody { request, checked_to, terms, events } = AppendBody::parse(body)?;
-    let (conditions, expect) = if terms.is_empty() { Terms::default() } else { take(TERMS, terms)? };
+    let AppendBody { request, checked_to, preconditions, events } = AppendBody::parse(body)?;
+    let (conditions, expect) =
+        if preconditions.is_empty() { Preconditions::default() } else { take(PRECONDITIONS, preconditions)? };
     let events = events.iter().collect::<Result<_, _>>()?;
     Ok(Append { request, checked_to, conditions, expect, events })
 }
 
 /// Checks that [`take_append`] reads `body`. Its events, of which there may be many, are only looked at.
 fn check_append(body: &[u8]) -> Result<(), DecodeError> {
-    let AppendBody { terms, events, .. } = AppendBody::parse(body)?;
-    if !terms.is_empty() {
-        take::<Terms>(TERMS, terms)?;
+    let AppendBody { preconditions, events, .. } = AppendBody::parse(body)?;
+    if !preconditions.is_empty() {
+        take::<Preconditions>(PRECONDITIONS, preconditions)?;
     }
     (0..events.len()).try_for_each(|nth| check_event(events.bytes(nth)?))
 }
 
-fn cut<'b>(what: &'static str, bytes: &'b [u8], at: usize) -> Result<(&'b [u8], &'b [u8]), DecodeError> {
+fn split<'b>(what: &'static str, bytes: &'b [u8], at: usize) -> Result<(&'b [u8], &'b [u8]), DecodeError> {
     bytes.split_at_checked(at).ok_or_else(|| short(what, bytes, at))
 }
 
@@ -429,7 +435,7 @@ fn short(what: &'static str, bytes: &[u8], need: usize) -> DecodeError {
     DecodeError::Short { what, need, have: bytes.len() }
 }
 
-fn ends_at(what: &'static str, end: usize, bytes: &[u8]) -> Result<(), DecodeError> {
+fn check_end(what: &'static str, end: usize, bytes: &[u8]) -> Result<(), DecodeError> {
     let have = bytes.len();
     match have.checked_sub(end) {
         Some(0) => Ok(()),

@@ -20,7 +20,7 @@ use std::io;
 use evener_core::id::LogIndex;
 
 use crate::{
-    checkpoint::{Checkpoint, Saved},
+    checkpoint::{Checkpoint, SavedCheckpoint},
     chunk::{
         CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNK_DIR, CHUNK_HEADER_BYTES, chunk_file, chunk_file_bytes_max, chunk_first,
         create, damaged_frame, decode_header, is_full,
@@ -28,14 +28,14 @@ use crate::{
     disk::{Disk, Op},
     error::{Damage, OpenError},
     footer::{self, TRAILER_BYTES},
-    frame::{FrameError, Place},
-    journal::Settings,
+    frame::{FrameError, FrameLocation},
+    journal::JournalSettings,
     log::{Chunk, Log, Phase},
-    scan::{Found, Scan},
+    scan::{Scan, ScanStep},
     verdict::Verdict,
-    vote::Promise,
+    vote::VoteRecord,
     watermark::Watermark,
-    writer::{GROUP_BYTES_MAX, Writer, truncation},
+    writer::{GROUP_BYTES_MAX, Writer, truncation_ops},
 };
 
 /// What was found at a start.
@@ -46,26 +46,26 @@ pub struct Recovered {
     /// The newest image of the state that can be used; none if all of the log is to be replayed.
     pub checkpoint: Option<Checkpoint>,
     /// What the end of the log had to lose.
-    pub torn: Option<Torn>,
+    pub torn: Option<TornWrite>,
 }
 
 /// A write that a crash tore, now cut. Nobody was told that it was there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
+pub struct TornWrite {
     /// The first frame of it.
     pub frame: LogIndex,
     /// Where it stood.
-    pub place: Place,
+    pub location: FrameLocation,
     /// How many bytes were there.
     pub bytes: u64,
 }
 
 /// Reads the image of a checkpoint, or says why it cannot be used: what is in it is not this crate's.
-pub type Accept<'a> = dyn FnMut(&Checkpoint) -> Result<(), Unusable> + 'a;
+pub type AcceptCheckpoint<'a> = dyn FnMut(&Checkpoint) -> Result<(), UnusableCheckpoint> + 'a;
 
 /// Why the image of a checkpoint is not used.
 #[derive(Debug)]
-pub enum Unusable {
+pub enum UnusableCheckpoint {
     /// It cannot be decoded.
     Unreadable(io::Error),
     /// It belongs to another cluster, as described.
@@ -74,29 +74,29 @@ pub enum Unusable {
 
 pub(crate) fn recover(
     disk: &dyn Disk,
-    settings: Settings,
-    accept: &mut Accept<'_>,
+    settings: JournalSettings,
+    accept: &mut AcceptCheckpoint<'_>,
 ) -> Result<(Writer, Recovered), OpenError> {
-    let Settings { chunk_bytes, recent_bytes_max } = settings;
+    let JournalSettings { chunk_bytes, recent_bytes_max } = settings;
     if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes) {
         return Err(OpenError::Setting(format!(
             "chunk_bytes is {chunk_bytes}, and may be {CHUNK_BYTES_MIN} to {CHUNK_BYTES_MAX}"
         )));
     }
     let firsts = chunk_files(disk)?;
-    let (promise, mark, fresh) = first_files(disk, &firsts)?;
+    let (vote_record, watermark, fresh) = vote_and_watermark(disk, &firsts)?;
     let log = Log::new(chunk_bytes, recent_bytes_max);
-    let mut start = Start { disk, chunk_bytes, mark, log, mend: Vec::new(), torn: None };
-    start.chunks(&firsts)?;
-    start.check_mark()?;
-    start.log.hidden = promise.hidden;
-    start.finish_hiding();
-    let (saved, has_checkpoint) = start.checkpoint(accept)?;
-    let mark = start.sync()?;
-    let Start { log, torn, .. } = start;
-    let mut writer = Writer::new(log, chunk_bytes, promise, mark, has_checkpoint);
+    let mut recovery = Recovery { disk, chunk_bytes, watermark, log, repairs: Vec::new(), torn: None };
+    recovery.chunks(&firsts)?;
+    recovery.check_watermark()?;
+    recovery.log.hidden = vote_record.hidden;
+    recovery.finish_hiding();
+    let (saved, has_checkpoint) = recovery.checkpoint(accept)?;
+    let watermark = recovery.sync()?;
+    let Recovery { log, torn, .. } = recovery;
+    let mut writer = Writer::new(log, chunk_bytes, vote_record, watermark, has_checkpoint);
     let mut recovered = Recovered { fresh, checkpoint: None, torn };
-    if let Some(Saved { checkpoint, open }) = saved {
+    if let Some(SavedCheckpoint { checkpoint, open }) = saved {
         writer.applied_next = Some(checkpoint.index.next());
         let unsealed = |verdict: &Verdict| writer.log.chunk_of(verdict.index).is_some_and(|chunk| !chunk.is_sealed());
         writer.verdicts = open.into_iter().filter(unsealed).collect();
@@ -119,25 +119,25 @@ fn chunk_files(disk: &dyn Disk) -> Result<Vec<LogIndex>, OpenError> {
 }
 
 /// The vote and the watermark. Both are there from the first start on, the vote last, so that they can be missed.
-fn first_files(disk: &dyn Disk, firsts: &[LogIndex]) -> Result<(Promise, Watermark, bool), OpenError> {
+fn vote_and_watermark(disk: &dyn Disk, firsts: &[LogIndex]) -> Result<(VoteRecord, Watermark, bool), OpenError> {
     let doing = |file: &str| format!("read the {file} in {}", disk.name());
-    let promise = Promise::read(disk).map_err(OpenError::io(doing("vote")))?;
-    if let Some(promise) = promise {
-        let mark = Watermark::read(disk).map_err(OpenError::io(doing("watermark")))?;
-        let mark = mark.ok_or_else(|| Damage::new("watermark", 0, "the file is missing"))?;
-        return Ok((promise, mark, false));
+    let vote_record = VoteRecord::read(disk).map_err(OpenError::io(doing("vote")))?;
+    if let Some(vote_record) = vote_record {
+        let watermark = Watermark::read(disk).map_err(OpenError::io(doing("watermark")))?;
+        let watermark = watermark.ok_or_else(|| Damage::new("watermark", 0, "the file is missing"))?;
+        return Ok((vote_record, watermark, false));
     }
-    let (saved, failed) = Saved::read(disk);
+    let (saved, failed) = SavedCheckpoint::read(disk);
     if !firsts.is_empty() || !saved.is_empty() || !failed.is_empty() {
         return Err(Damage::new("vote", 0, "the file is missing").into());
     }
-    let (promise, mark) = (Promise::default(), Watermark::default());
-    let mut ops = mark.write_and_sync();
+    let (vote_record, watermark) = (VoteRecord::default(), Watermark::default());
+    let mut ops = watermark.write_and_sync();
     // Its name must be there before the vote's is: a vote without a watermark is damage.
     ops.push(Op::SyncDir { dir: String::new() });
-    ops.extend(promise.replace());
+    ops.extend(vote_record.replace());
     disk.perform(ops).map_err(OpenError::io(format!("begin the data directory {}", disk.name())))?;
-    Ok((promise, mark, true))
+    Ok((vote_record, watermark, true))
 }
 
 /// What is wrong with a checkpoint. The advice of a damage is for files that nothing else replaces; this one the log
@@ -149,22 +149,22 @@ fn unreadable(error: &io::Error) -> String {
     }
 }
 
-struct Start<'a> {
+struct Recovery<'a> {
     disk: &'a dyn Disk,
     chunk_bytes: u64,
-    mark: Watermark,
+    watermark: Watermark,
     log: Log,
     /// What is to be done once nothing was found damaged.
-    mend: Vec<Op>,
-    torn: Option<Torn>,
+    repairs: Vec<Op>,
+    torn: Option<TornWrite>,
 }
 
-impl Start<'_> {
+impl Recovery<'_> {
     fn chunks(&mut self, firsts: &[LogIndex]) -> Result<(), OpenError> {
         for (number, &first) in firsts.iter().enumerate() {
             if let Some(next) = self.log.chunks.last().map(Chunk::next).filter(|next| *next != first) {
                 let found = format!("the chunk with frame {next} is missing: this one follows");
-                return Err(Damage::new(chunk_file(first), 0, found).of_frame(next).into());
+                return Err(Damage::new(chunk_file(first), 0, found).with_frame(next).into());
             }
             self.chunk(first, number + 1 == firsts.len())?;
         }
@@ -188,9 +188,9 @@ impl Start<'_> {
                 return Err(OpenError::ChunkBytes { directory, found, asked });
             }
             Err(damage) => {
-                let scan = Scan::new(self.disk, first, len).and_header();
+                let scan = Scan::new(self.disk, first, len).from_header();
                 let end = scan.last_written().map_err(doing())?.map_or(0, |last| last + 1);
-                return self.tear(scan.place, first, end, is_last, damage);
+                return self.end_of_log(scan.location, first, end, is_last, damage);
             }
         }
         if self.sealed(first, len)? {
@@ -224,28 +224,28 @@ impl Start<'_> {
         let file = chunk_file(first);
         let doing = || OpenError::io(format!("read {file} in {}", self.disk.name()));
         let mut scan = Scan::new(self.disk, first, len);
-        while !is_full(scan.place.offset, self.chunk_bytes) {
-            let (place, index) = (scan.place, scan.next);
+        while !is_full(scan.location.offset, self.chunk_bytes) {
+            let (location, index) = (scan.location, scan.next);
             let error = match scan.step().map_err(doing())? {
-                Found::Frame(frame, _) => {
+                ScanStep::Frame(frame, _) => {
                     self.log.push(frame);
                     self.log.synced(index);
                     continue;
                 }
-                Found::Stranger(other) => {
+                ScanStep::WrongIndex(other) => {
                     let found = format!("a frame with index {other} stands here");
-                    return Err(Damage::new(file, place.offset, found).of_frame(index).into());
+                    return Err(Damage::new(file, location.offset, found).with_frame(index).into());
                 }
-                Found::Bad(error) => error,
+                ScanStep::Invalid(error) => error,
             };
-            let damage = damaged_frame(first, place.offset, index, &error);
+            let damage = damaged_frame(first, location.offset, index, &error);
             if let FrameError::Version(_) | FrameError::Kind(_) | FrameError::Flags(_) = error {
                 return Err(damage.into());
             }
-            let end = scan.last_written().map_err(doing())?.map_or(place.offset, |last| last + 1);
-            return self.tear(place, index, end, is_last, damage);
+            let end = scan.last_written().map_err(doing())?.map_or(location.offset, |last| last + 1);
+            return self.end_of_log(location, index, end, is_last, damage);
         }
-        self.bad_footer(first, scan.place.offset, len)
+        self.bad_footer(first, scan.location.offset, len)
     }
 
     /// Judges what follows the frames of a full chunk that has no good footer. A crash while it was written leaves
@@ -255,7 +255,7 @@ impl Start<'_> {
         let bytes = self.disk.read(&file, end, len.saturating_sub(end) as usize);
         let bytes = bytes.map_err(OpenError::io(format!("read the footer of {file} in {}", self.disk.name())))?;
         match footer::decode(first, end, &bytes) {
-            Err(found) if footer::is_written_whole(end, &bytes) => Err(Damage::new(file, end, found).into()),
+            Err(found) if footer::is_fully_written(end, &bytes) => Err(Damage::new(file, end, found).into()),
             Err(found) if !bytes.is_empty() => {
                 tracing::warn!(file, found, "the footer of a chunk was torn: it is made again from the frames");
                 Ok(())
@@ -265,72 +265,73 @@ impl Start<'_> {
     }
 
     /// The log ends at `place`, and bytes go on up to `end`: torn, or damaged.
-    fn tear(
+    fn end_of_log(
         &mut self,
-        place: Place,
+        location: FrameLocation,
         frame: LogIndex,
         end: u64,
         is_last: bool,
         damage: Damage,
     ) -> Result<(), OpenError> {
-        let synced = self.mark.end.is_some_and(|(synced, _)| synced > place);
-        let bytes = end - place.offset;
+        let synced = self.watermark.end.is_some_and(|(synced, _)| synced > location);
+        let bytes = end - location.offset;
         if synced || !is_last || bytes > GROUP_BYTES_MAX as u64 {
             return Err(damage.into());
         }
-        let whole_file = self.log.chunks.last().is_none_or(|chunk| chunk.first != place.chunk);
+        let whole_file = self.log.chunks.last().is_none_or(|chunk| chunk.first != location.chunk);
         if bytes > 0 || whole_file {
             tracing::warn!(
-                chunk = %place.chunk, offset = place.offset, %frame, bytes,
+                chunk = %location.chunk, offset = location.offset, %frame, bytes,
                 "the end of the log was torn by a crash, and nobody was told of it: it is cut"
             );
-            self.torn = Some(Torn { frame, place, bytes });
+            self.torn = Some(TornWrite { frame, location, bytes });
         }
-        let file = chunk_file(place.chunk);
+        let file = chunk_file(location.chunk);
         if whole_file {
-            self.mend.push(Op::Remove { file });
-            self.mend.push(Op::SyncDir { dir: CHUNK_DIR.into() });
+            self.repairs.push(Op::Remove { file });
+            self.repairs.push(Op::SyncDir { dir: CHUNK_DIR.into() });
         } else if bytes > 0 {
-            self.mend.push(Op::Truncate { file: file.clone(), len: place.offset });
-            self.mend.push(create(place.chunk, self.chunk_bytes));
-            self.mend.push(Op::SyncData { file });
+            self.repairs.push(Op::Truncate { file: file.clone(), len: location.offset });
+            self.repairs.push(create(location.chunk, self.chunk_bytes));
+            self.repairs.push(Op::SyncData { file });
         }
         Ok(())
     }
 
     /// What was known to be synced must be there.
-    fn check_mark(&self) -> Result<(), OpenError> {
-        if let Some(base) = self.mark.base.filter(|base| self.log.base() != Some(*base)) {
+    fn check_watermark(&self) -> Result<(), OpenError> {
+        if let Some(base) = self.watermark.base.filter(|base| self.log.base() != Some(*base)) {
             let found = "the file is missing, and the log began with it";
-            return Err(Damage::new(chunk_file(base), 0, found).of_frame(base).into());
+            return Err(Damage::new(chunk_file(base), 0, found).with_frame(base).into());
         }
-        let Some((place, next)) = self.mark.end else { return Ok(()) };
-        let chunk = self.log.chunks.iter().find(|chunk| chunk.first == place.chunk);
-        let holds = chunk
-            .is_some_and(|chunk| (chunk.first..=chunk.next()).contains(&next) && chunk.start_of(next) == place.offset);
+        let Some((location, next)) = self.watermark.end else { return Ok(()) };
+        let chunk = self.log.chunks.iter().find(|chunk| chunk.first == location.chunk);
+        let holds = chunk.is_some_and(|chunk| {
+            (chunk.first..=chunk.next()).contains(&next) && chunk.start_of(next) == location.offset
+        });
         if holds {
             return Ok(());
         }
         let found = format!("frames up to {next} were synced, and here is not where they end");
-        Err(Damage::new(chunk_file(place.chunk), place.offset, found).into())
+        Err(Damage::new(chunk_file(location.chunk), location.offset, found).into())
     }
 
     /// A crash came between the mark that hides all of the log and its end.
     fn finish_hiding(&mut self) {
         let Some(hidden) = self.log.hidden.map(|(index, _)| index) else { return };
         if self.log.chunks.last().is_some_and(|chunk| chunk.next() <= hidden) {
-            let cut = self.log.truncate(None);
-            let lowered = Watermark { base: None, end: None, committed: self.mark.committed };
-            self.mend.extend(truncation(lowered, &cut, self.chunk_bytes));
+            let truncation = self.log.truncate(None);
+            let lowered = Watermark { base: None, end: None, committed: self.watermark.committed };
+            self.repairs.extend(truncation_ops(lowered, &truncation, self.chunk_bytes));
         }
     }
 
     /// The newest checkpoint that can be used: it is in the log, and what it does not say of its frames, footers do.
     /// The one before it is looked at only if that cannot be used.
-    fn checkpoint(&self, accept: &mut Accept<'_>) -> Result<(Option<Saved>, bool), OpenError> {
-        let exists = Saved::exists(self.disk).map_err(OpenError::io("look for a checkpoint"))?;
-        for file in Saved::FILES {
-            let saved = match Saved::read_from(self.disk, file) {
+    fn checkpoint(&self, accept: &mut AcceptCheckpoint<'_>) -> Result<(Option<SavedCheckpoint>, bool), OpenError> {
+        let exists = SavedCheckpoint::exists(self.disk).map_err(OpenError::io("look for a checkpoint"))?;
+        for file in SavedCheckpoint::FILES {
+            let saved = match SavedCheckpoint::read_from(self.disk, file) {
                 Ok(None) => continue,
                 Ok(Some(saved)) => saved,
                 Err(error) => {
@@ -349,12 +350,12 @@ impl Start<'_> {
                 continue;
             }
             match (accept(&saved.checkpoint), contradiction) {
-                (Err(Unusable::Foreign(why)), _) => {
+                (Err(UnusableCheckpoint::Foreign(why)), _) => {
                     tracing::warn!(file, %index, why, "a checkpoint is of another cluster; replaying the log instead");
                 }
                 (_, Some(damage)) => return Err(damage.into()),
                 (Ok(()), None) => return Ok((Some(saved), exists)),
-                (Err(Unusable::Unreadable(why)), None) => {
+                (Err(UnusableCheckpoint::Unreadable(why)), None) => {
                     tracing::warn!(%index, %why, "a checkpoint cannot be read; replaying the log instead");
                 }
             }
@@ -373,7 +374,7 @@ impl Start<'_> {
         } else {
             return None;
         };
-        Some(Damage::new("checkpoint", 0, found).of_frame(index))
+        Some(Damage::new("checkpoint", 0, found).with_frame(index))
     }
 
     /// Without a checkpoint everything is applied again, so the log must have everything.
@@ -381,38 +382,38 @@ impl Start<'_> {
         match self.log.base() {
             Some(base) if base > LogIndex(0) && self.log.hidden.is_none() => {
                 let found = format!("no checkpoint can be read, and the log lacks the frames before {base}");
-                Err(Damage::new("checkpoint", 0, found).of_frame(base).into())
+                Err(Damage::new("checkpoint", 0, found).with_frame(base).into())
             }
             _ => Ok(()),
         }
     }
 
-    fn covers(&self, saved: &Saved) -> bool {
+    fn covers(&self, saved: &SavedCheckpoint) -> bool {
         let index = saved.checkpoint.index;
-        let told_from = saved.open.first().map_or(index.next(), |verdict| verdict.index);
+        let covered_from = saved.open.first().map_or(index.next(), |verdict| verdict.index);
         let mut open = self.log.chunks.iter().filter(|chunk| chunk.first <= index && !chunk.is_sealed());
-        open.next().is_none_or(|chunk| chunk.first >= told_from)
+        open.next().is_none_or(|chunk| chunk.first >= covered_from)
     }
 
     /// Mends, and puts on the disk what may be in the page cache only.
     fn sync(&mut self) -> Result<Watermark, OpenError> {
-        let mut ops = std::mem::take(&mut self.mend);
+        let mut ops = std::mem::take(&mut self.repairs);
         for chunk in self.log.chunks.iter().filter(|chunk| !chunk.is_sealed()) {
             ops.push(Op::SyncData { file: chunk_file(chunk.first) });
         }
         for dir in ["", CHUNK_DIR] {
             ops.push(Op::SyncDir { dir: dir.into() });
         }
-        let mark = Watermark {
+        let watermark = Watermark {
             base: self.log.base(),
-            end: self.log.chunks.last().map(|chunk| (chunk.end_place(), chunk.next())),
-            committed: self.mark.committed,
+            end: self.log.chunks.last().map(|chunk| (chunk.end_location(), chunk.next())),
+            committed: self.watermark.committed,
         };
-        ops.extend(mark.write_and_sync());
+        ops.extend(watermark.write_and_sync());
         self.disk.perform(ops).map_err(OpenError::io(format!("mend and sync the log in {}", self.disk.name())))?;
         if let Some(next) = self.log.chunks.last().map(Chunk::next) {
             self.log.synced(LogIndex(next.0 - 1));
         }
-        Ok(mark)
+        Ok(watermark)
     }
 }

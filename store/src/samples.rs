@@ -53,28 +53,28 @@ pub fn stream() -> impl Strategy<Value = Option<&'static str>> {
 
 /// What becomes of a command of a random entry.
 #[derive(Clone, Debug)]
-pub enum Fate {
+pub enum SampleCommand {
     Stored(Vec<Event>),
     Refused(Vec<Event>),
     Repeated(Vec<Event>),
-    NoAppend,
+    NotAnAppend,
 }
 
 /// Entries: of each the context and its commands.
-pub fn entries() -> impl Strategy<Value = Vec<(u32, Vec<Fate>)>> {
+pub fn entries() -> impl Strategy<Value = Vec<(u32, Vec<SampleCommand>)>> {
     let events = || vec(event(), 1..5);
-    let fate = prop_oneof![
-        6 => events().prop_map(Fate::Stored),
-        1 => events().prop_map(Fate::Refused),
-        1 => events().prop_map(Fate::Repeated),
-        1 => Just(Fate::NoAppend),
+    let sample = prop_oneof![
+        6 => events().prop_map(SampleCommand::Stored),
+        1 => events().prop_map(SampleCommand::Refused),
+        1 => events().prop_map(SampleCommand::Repeated),
+        1 => Just(SampleCommand::NotAnAppend),
     ];
-    vec((0..2_u32, vec(fate, 0..5)), 0..40)
+    vec((0..2_u32, vec(sample, 0..5)), 0..40)
 }
 
 /// One stored event, as a naive log remembers it.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct LoggedEvent {
     pub index: LogIndex,
     pub recorded: Timestamp,
     pub event: Event,
@@ -84,34 +84,34 @@ pub struct Told {
 #[derive(Debug, Default)]
 pub struct Log {
     pub entries: Vec<(LogIndex, Timestamp, Entry, Vec<Outcome>)>,
-    pub told: [Vec<Told>; 2],
+    pub history: [Vec<LoggedEvent>; 2],
 }
 
 impl Log {
     /// The log of these entries. Every third log index holds nothing of ours.
-    pub fn new(entries: Vec<(u32, Vec<Fate>)>) -> Self {
+    pub fn new(entries: Vec<(u32, Vec<SampleCommand>)>) -> Self {
         let mut log = Self::default();
         let mut ids = 0;
-        for (number, (context, fates)) in (1..).zip(entries) {
+        for (number, (context, samples)) in (1..).zip(entries) {
             let (index, recorded) = (LogIndex(number * 3 / 2), Timestamp(1_000 + number / 4));
-            let told = &mut log.told[context as usize];
+            let history = &mut log.history[context as usize];
             let (mut commands, mut outcomes) = (Vec::new(), Vec::new());
-            for fate in fates {
-                let head = Position(told.len() as u64);
-                let (mut events, stored, outcome) = match fate {
-                    Fate::Stored(events) => {
+            for sample in samples {
+                let head = Position(history.len() as u64);
+                let (mut events, stored, outcome) = match sample {
+                    SampleCommand::Stored(events) => {
                         let next = Position(head.0 + events.len() as u64);
                         (events, true, Outcome::Appended(Appended { first: head, next, repeated: false }))
                     }
-                    Fate::Refused(events) => {
+                    SampleCommand::Refused(events) => {
                         (events, false, Outcome::AppendRefused(evener_core::append::Refusal::Retry))
                     }
-                    Fate::Repeated(events) => {
+                    SampleCommand::Repeated(events) => {
                         let first = Position(0);
                         let next = Position(events.len() as u64);
                         (events, false, Outcome::Appended(Appended { first, next, repeated: true }))
                     }
-                    Fate::NoAppend => {
+                    SampleCommand::NotAnAppend => {
                         commands.push(Command::Remove(NodeId(7)));
                         outcomes.push(Outcome::Done);
                         continue;
@@ -121,7 +121,7 @@ impl Log {
                     ids += 1;
                     event.id = Uuid::from_u128(ids << 64 | ids);
                     if stored {
-                        told.push(Told { index, recorded, event: event.clone() });
+                        history.push(LoggedEvent { index, recorded, event: event.clone() });
                     }
                 }
                 commands.push(Command::Append(Append { events, ..Append::default() }));
@@ -150,9 +150,9 @@ impl Log {
 
     /// The revision of the event at a position of a context.
     pub fn revision(&self, context: u32, position: usize) -> Option<u64> {
-        let told = &self.told[context as usize];
-        let stream = told[position].event.stream.as_ref()?;
-        Some(told[..position].iter().filter(|other| other.event.stream.as_ref() == Some(stream)).count() as u64)
+        let history = &self.history[context as usize];
+        let stream = history[position].event.stream.as_ref()?;
+        Some(history[..position].iter().filter(|other| other.event.stream.as_ref() == Some(stream)).count() as u64)
     }
 }
 

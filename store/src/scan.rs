@@ -8,7 +8,7 @@ use evener_core::id::LogIndex;
 use crate::{
     chunk::{CHUNK_HEADER_BYTES, chunk_file},
     disk::Disk,
-    frame::{FRAME_BYTES_MAX, Frame, FrameError, Place},
+    frame::{FRAME_BYTES_MAX, Frame, FrameError, FrameLocation},
 };
 
 /// Read at once: enough for the longest frame, and few calls for short ones.
@@ -19,7 +19,7 @@ pub(crate) struct Scan<'a> {
     disk: &'a dyn Disk,
     file: String,
     /// Where the next frame stands.
-    pub place: Place,
+    pub location: FrameLocation,
     /// The index it should have.
     pub next: LogIndex,
     len: u64,
@@ -28,53 +28,53 @@ pub(crate) struct Scan<'a> {
 }
 
 /// What stands there.
-pub(crate) enum Found {
+pub(crate) enum ScanStep {
     /// A frame, and its bytes.
     Frame(Frame, Bytes),
     /// A good frame that does not belong here.
-    Stranger(LogIndex),
+    WrongIndex(LogIndex),
     /// No frame.
-    Bad(FrameError),
+    Invalid(FrameError),
 }
 
 impl<'a> Scan<'a> {
     /// Begins after the header of the chunk, whose file is `len` bytes long.
     pub fn new(disk: &'a dyn Disk, first: LogIndex, len: u64) -> Self {
-        let place = Place { chunk: first, offset: CHUNK_HEADER_BYTES as u64 };
-        Self { disk, file: chunk_file(first), place, next: first, len, window: Bytes::new(), window_at: 0 }
+        let location = FrameLocation { chunk: first, offset: CHUNK_HEADER_BYTES as u64 };
+        Self { disk, file: chunk_file(first), location, next: first, len, window: Bytes::new(), window_at: 0 }
     }
 
     /// The same with the header before it, for a file whose header is bad.
-    pub fn and_header(self) -> Self {
-        Self { place: Place { offset: 0, ..self.place }, ..self }
+    pub fn from_header(self) -> Self {
+        Self { location: FrameLocation { offset: 0, ..self.location }, ..self }
     }
 
     /// Takes the next frame; stays where it is if there is none.
-    pub fn step(&mut self) -> io::Result<Found> {
+    pub fn step(&mut self) -> io::Result<ScanStep> {
         let mut bytes = self.window_here(4)?;
         if let Ok(length) = Frame::length(&bytes) {
             bytes = self.window_here(length)?;
         }
-        match Frame::decode(self.place, &bytes) {
-            Err(error) => Ok(Found::Bad(error)),
-            Ok(frame) if frame.index != self.next => Ok(Found::Stranger(frame.index)),
+        match Frame::decode(self.location, &bytes) {
+            Err(error) => Ok(ScanStep::Invalid(error)),
+            Ok(frame) if frame.index != self.next => Ok(ScanStep::WrongIndex(frame.index)),
             Ok(frame) => {
                 let bytes = bytes.slice(..frame.bytes());
-                self.place.offset += bytes.len() as u64;
+                self.location.offset += bytes.len() as u64;
                 self.next = self.next.next();
-                Ok(Found::Frame(frame, bytes))
+                Ok(ScanStep::Frame(frame, bytes))
             }
         }
     }
 
     /// At least `need` bytes from here on, or all there are.
     fn window_here(&mut self, need: usize) -> io::Result<Bytes> {
-        let skip = usize::try_from(self.place.offset - self.window_at).unwrap_or(usize::MAX);
+        let skip = usize::try_from(self.location.offset - self.window_at).unwrap_or(usize::MAX);
         if self.window.len() < skip || self.window.len() - skip < need {
-            let left = self.len.saturating_sub(self.place.offset);
+            let left = self.len.saturating_sub(self.location.offset);
             let take = usize::try_from(left).unwrap_or(usize::MAX).min(WINDOW_BYTES.max(need));
-            self.window = self.disk.read(&self.file, self.place.offset, take)?.into();
-            self.window_at = self.place.offset;
+            self.window = self.disk.read(&self.file, self.location.offset, take)?.into();
+            self.window_at = self.location.offset;
             return Ok(self.window.clone());
         }
         Ok(self.window.slice(skip..))
@@ -83,8 +83,8 @@ impl<'a> Scan<'a> {
     /// Where the last byte stands, from here on, that is not 0; none if all are.
     pub fn last_written(&self) -> io::Result<Option<u64>> {
         let mut end = self.len;
-        while end > self.place.offset {
-            let start = end.saturating_sub(WINDOW_BYTES as u64).max(self.place.offset);
+        while end > self.location.offset {
+            let start = end.saturating_sub(WINDOW_BYTES as u64).max(self.location.offset);
             let bytes = self.disk.read(&self.file, start, (end - start) as usize)?;
             if let Some(at) = bytes.iter().rposition(|byte| *byte != 0) {
                 return Ok(Some(start + at as u64));

@@ -22,7 +22,7 @@ use crate::{
 const HEADER_BYTES: usize = 20;
 
 /// A kind of small file.
-pub(crate) struct Small {
+pub(crate) struct SmallFile {
     /// Its name.
     pub file: &'static str,
     /// What it begins with.
@@ -33,7 +33,7 @@ pub(crate) struct Small {
     pub body_bytes_max: usize,
 }
 
-impl Small {
+impl SmallFile {
     /// The whole file.
     pub fn encode(&self, body: &[u8]) -> Bytes {
         assert!(body.len() <= self.body_bytes_max, "{} is at most {} bytes", self.file, self.body_bytes_max);
@@ -111,9 +111,9 @@ impl Small {
 }
 
 /// Takes numbers off the front of a body.
-pub(crate) struct Body<'a>(pub &'a [u8]);
+pub(crate) struct BodyReader<'a>(pub &'a [u8]);
 
-impl<'a> Body<'a> {
+impl<'a> BodyReader<'a> {
     pub fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
@@ -133,7 +133,7 @@ impl<'a> Body<'a> {
     }
 
     /// A byte that says whether a number follows, and the number, or zeros.
-    pub fn option(&mut self) -> Option<Option<u64>> {
+    pub fn optional(&mut self) -> Option<Option<u64>> {
         match (self.u8()?, self.u64()?) {
             (0, 0) => Some(None),
             (1, number) => Some(Some(number)),
@@ -148,7 +148,7 @@ impl<'a> Body<'a> {
     }
 }
 
-pub(crate) fn put_option(number: Option<u64>, out: &mut Vec<u8>) {
+pub(crate) fn put_optional(number: Option<u64>, out: &mut Vec<u8>) {
     out.push(u8::from(number.is_some()));
     out.extend_from_slice(&number.unwrap_or(0).to_le_bytes());
 }
@@ -165,7 +165,7 @@ mod golden {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{disk::MemoryDisk, frame::Place, identity::Identity, vote::Promise, watermark::Watermark};
+    use crate::{disk::MemoryDisk, frame::FrameLocation, identity::Identity, vote::VoteRecord, watermark::Watermark};
 
     /// The bytes of a file, of hex between which spaces may stand.
     fn bytes_of(hex: &str) -> Bytes {
@@ -229,20 +229,21 @@ mod golden {
     #[test]
     fn golden_votes() {
         let vote = Bytes::from_static(&[1, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1]);
-        let promises = [
-            Promise::default(),
-            Promise { vote: Some(vote.clone()), hidden: None },
-            Promise { vote: Some(vote), hidden: Some((LogIndex(3), Term(2))) },
+        let vote_records = [
+            VoteRecord::default(),
+            VoteRecord { vote: Some(vote.clone()), hidden: None },
+            VoteRecord { vote: Some(vote), hidden: Some((LogIndex(3), Term(2))) },
         ];
-        let read = |disk: &dyn Disk| Promise::read(disk).unwrap();
-        check("vote", &promises, read, |promise, disk| disk.perform(promise.replace()).unwrap());
+        let read = |disk: &dyn Disk| VoteRecord::read(disk).unwrap();
+        check("vote", &vote_records, read, |vote_record, disk| disk.perform(vote_record.replace()).unwrap());
     }
 
     #[test]
     fn golden_watermarks() {
-        let end = Some((Place { chunk: LogIndex(5), offset: 0x1234 }, LogIndex(9)));
-        let marks = [Watermark::default(), Watermark { base: Some(LogIndex(0)), end, committed: Some(LogIndex(8)) }];
+        let end = Some((FrameLocation { chunk: LogIndex(5), offset: 0x1234 }, LogIndex(9)));
+        let watermarks =
+            [Watermark::default(), Watermark { base: Some(LogIndex(0)), end, committed: Some(LogIndex(8)) }];
         let read = |disk: &dyn Disk| Watermark::read(disk).unwrap();
-        check("watermark", &marks, read, |mark, disk| disk.perform(mark.write_and_sync()).unwrap());
+        check("watermark", &watermarks, read, |watermark, disk| disk.perform(watermark.write_and_sync()).unwrap());
     }
 }

@@ -2,7 +2,7 @@
 
 /// The bytes end too early, or say what cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Short;
+pub struct InvalidVarint;
 
 pub fn encode(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
@@ -13,21 +13,21 @@ pub fn encode(mut number: u64, out: &mut Vec<u8>) {
 }
 
 /// Takes a number off the front.
-pub fn decode(bytes: &mut &[u8]) -> Result<u64, Short> {
+pub fn decode(bytes: &mut &[u8]) -> Result<u64, InvalidVarint> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first().ok_or(Short)?;
+        let (&byte, rest) = bytes.split_first().ok_or(InvalidVarint)?;
         *bytes = rest;
         let part = u64::from(byte & 0x7f);
         if shift == 63 && part > 1 {
-            return Err(Short);
+            return Err(InvalidVarint);
         }
         number |= part << shift;
         if byte < 0x80 {
             return Ok(number);
         }
     }
-    Err(Short)
+    Err(InvalidVarint)
 }
 
 #[cfg(test)]
@@ -48,15 +48,15 @@ mod tests {
         }
 
         #[test]
-        fn rubbish_does_not_panic(bytes: Vec<u8>) {
+        fn malformed_bytes_do_not_panic(bytes: Vec<u8>) {
             let _ = decode(&mut &bytes[..]);
         }
     }
 
     #[test]
-    fn what_is_too_long_is_refused() {
-        assert_eq!(decode(&mut &[0xff; 11][..]), Err(Short));
-        assert_eq!(decode(&mut &[0x80][..]), Err(Short));
-        assert_eq!(decode(&mut &[][..]), Err(Short));
+    fn overlong_and_truncated_numbers_are_rejected() {
+        assert_eq!(decode(&mut &[0xff; 11][..]), Err(InvalidVarint));
+        assert_eq!(decode(&mut &[0x80][..]), Err(InvalidVarint));
+        assert_eq!(decode(&mut &[][..]), Err(InvalidVarint));
     }
 }

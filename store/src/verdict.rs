@@ -5,7 +5,7 @@ use evener_core::{
     time::Timestamp,
 };
 
-use crate::varint::{self, Short};
+use crate::varint::{self, InvalidVarint};
 
 /// What applying one frame decided. Every frame has one, blank ones too: it is how the journal learns that a frame
 /// will not be truncated any more.
@@ -49,14 +49,14 @@ pub(crate) fn encode_accepted(accepted: &[u32], out: &mut Vec<u8>) {
 }
 
 /// Reads them back; `most` bounds what hostile bytes can ask for.
-pub(crate) fn decode_accepted(bytes: &mut &[u8], most: usize) -> Result<Vec<u32>, Short> {
+pub(crate) fn decode_accepted(bytes: &mut &[u8], max: usize) -> Result<Vec<u32>, InvalidVarint> {
     let mut accepted = Vec::new();
     let mut end = 0_u64;
     for _ in 0..varint::decode(bytes)? {
-        let start = end.checked_add(varint::decode(bytes)?).ok_or(Short)?;
-        end = start.checked_add(varint::decode(bytes)?).ok_or(Short)?;
-        if end > u64::from(u32::MAX) || end - start > most.saturating_sub(accepted.len()) as u64 {
-            return Err(Short);
+        let start = end.checked_add(varint::decode(bytes)?).ok_or(InvalidVarint)?;
+        end = start.checked_add(varint::decode(bytes)?).ok_or(InvalidVarint)?;
+        if end > u64::from(u32::MAX) || end - start > max.saturating_sub(accepted.len()) as u64 {
+            return Err(InvalidVarint);
         }
         accepted.extend((start..end).map(|number| number as u32));
     }
@@ -79,7 +79,7 @@ mod tests {
         }
 
         #[test]
-        fn rubbish_takes_no_memory_and_does_not_panic(bytes: Vec<u8>) {
+        fn malformed_bytes_allocate_no_memory_and_do_not_panic(bytes: Vec<u8>) {
             if let Ok(accepted) = decode_accepted(&mut &bytes[..], 10) {
                 prop_assert!(accepted.len() <= 10);
             }

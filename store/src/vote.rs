@@ -9,24 +9,24 @@ use evener_core::id::{LogIndex, Term};
 use crate::{
     disk::{Disk, Op},
     error::Damage,
-    small::{Body, Small, put_option, put_sized},
+    small::{BodyReader, SmallFile, put_optional, put_sized},
 };
 
 /// The longest vote.
 pub const VOTE_BYTES_MAX: usize = 1024;
 
-const FILE: Small = Small { file: "vote", magic: b"EVNRVOTE", version: 1, body_bytes_max: VOTE_BYTES_MAX + 64 };
+const FILE: SmallFile = SmallFile { file: "vote", magic: b"EVNRVOTE", version: 1, body_bytes_max: VOTE_BYTES_MAX + 64 };
 
 /// The content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Promise {
+pub(crate) struct VoteRecord {
     /// Opaque here; none before the first vote.
     pub vote: Option<Bytes>,
     /// Frames up to this one are not shown.
     pub hidden: Option<(LogIndex, Term)>,
 }
 
-impl Promise {
+impl VoteRecord {
     pub fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
         let Some(body) = FILE.read(disk)? else { return Ok(None) };
         Self::decode(&body).map(Some).ok_or_else(|| Damage::new(FILE.file, 0, "it contradicts itself").into())
@@ -38,16 +38,16 @@ impl Promise {
 
     fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
-        put_option(self.hidden.map(|(index, _)| index.0), &mut body);
-        put_option(self.hidden.map(|(_, term)| term.0), &mut body);
+        put_optional(self.hidden.map(|(index, _)| index.0), &mut body);
+        put_optional(self.hidden.map(|(_, term)| term.0), &mut body);
         body.push(u8::from(self.vote.is_some()));
         put_sized(self.vote.as_deref().unwrap_or_default(), &mut body);
         body
     }
 
     fn decode(body: &[u8]) -> Option<Self> {
-        let mut body = Body(body);
-        let hidden = match (body.option()?, body.option()?) {
+        let mut body = BodyReader(body);
+        let hidden = match (body.optional()?, body.optional()?) {
             (None, None) => None,
             (Some(index), Some(term)) => Some((LogIndex(index), Term(term))),
             _ => return None,
@@ -66,14 +66,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_as_written() {
-        let promises = [
-            Promise::default(),
-            Promise { vote: Some(Bytes::new()), hidden: None },
-            Promise { vote: Some(Bytes::from_static(b"me")), hidden: Some((LogIndex(3), Term(2))) },
+    fn a_vote_record_round_trips() {
+        let vote_records = [
+            VoteRecord::default(),
+            VoteRecord { vote: Some(Bytes::new()), hidden: None },
+            VoteRecord { vote: Some(Bytes::from_static(b"me")), hidden: Some((LogIndex(3), Term(2))) },
         ];
-        for promise in promises {
-            assert_eq!(Promise::decode(&promise.encode()), Some(promise));
+        for vote_record in vote_records {
+            assert_eq!(VoteRecord::decode(&vote_record.encode()), Some(vote_record));
         }
     }
 }

@@ -15,11 +15,11 @@ use evener_core::id::LogIndex;
 use crate::{
     disk::{Disk, Op},
     error::Damage,
-    frame::Place,
-    small::{Body, Small, put_option},
+    frame::FrameLocation,
+    small::{BodyReader, SmallFile, put_optional},
 };
 
-const FILE: Small = Small { file: "watermark", magic: b"EVNRMARK", version: 1, body_bytes_max: 64 };
+const FILE: SmallFile = SmallFile { file: "watermark", magic: b"EVNRMARK", version: 1, body_bytes_max: 64 };
 
 /// What is known to be on the disk. Its file is one sector, so that it is always an old one or a new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) struct Watermark {
     /// The first index of the first chunk.
     pub base: Option<LogIndex>,
     /// The end of the last synced frame: its chunk, the offset after it, the index after it.
-    pub end: Option<(Place, LogIndex)>,
+    pub end: Option<(FrameLocation, LogIndex)>,
     /// Up to where the cluster had committed, as far as this node knew.
     pub committed: Option<LogIndex>,
 }
@@ -54,23 +54,25 @@ impl Watermark {
 
     fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
-        put_option(self.base.map(|index| index.0), &mut body);
-        put_option(self.end.map(|(place, _)| place.chunk.0), &mut body);
-        put_option(self.end.map(|(place, _)| place.offset), &mut body);
-        put_option(self.end.map(|(_, next)| next.0), &mut body);
-        put_option(self.committed.map(|index| index.0), &mut body);
+        put_optional(self.base.map(|index| index.0), &mut body);
+        put_optional(self.end.map(|(location, _)| location.chunk.0), &mut body);
+        put_optional(self.end.map(|(location, _)| location.offset), &mut body);
+        put_optional(self.end.map(|(_, next)| next.0), &mut body);
+        put_optional(self.committed.map(|index| index.0), &mut body);
         body
     }
 
     fn decode(body: &[u8]) -> Option<Self> {
-        let mut body = Body(body);
-        let base = body.option()?.map(LogIndex);
-        let end = match (body.option()?, body.option()?, body.option()?) {
+        let mut body = BodyReader(body);
+        let base = body.optional()?.map(LogIndex);
+        let end = match (body.optional()?, body.optional()?, body.optional()?) {
             (None, None, None) => None,
-            (Some(chunk), Some(offset), Some(next)) => Some((Place { chunk: LogIndex(chunk), offset }, LogIndex(next))),
+            (Some(chunk), Some(offset), Some(next)) => {
+                Some((FrameLocation { chunk: LogIndex(chunk), offset }, LogIndex(next)))
+            }
             _ => return None,
         };
-        let committed = body.option()?.map(LogIndex);
+        let committed = body.optional()?.map(LogIndex);
         body.0.is_empty().then_some(Self { base, end, committed })
     }
 }
@@ -81,20 +83,20 @@ mod tests {
     use crate::disk::SECTOR_BYTES;
 
     #[test]
-    fn it_is_one_sector_and_read_as_written() {
-        let marks = [
+    fn a_watermark_fits_a_sector_and_round_trips() {
+        let watermarks = [
             Watermark::default(),
             Watermark {
                 base: Some(LogIndex(0)),
-                end: Some((Place { chunk: LogIndex(3), offset: 9 }, LogIndex(u64::MAX))),
+                end: Some((FrameLocation { chunk: LogIndex(3), offset: 9 }, LogIndex(u64::MAX))),
                 committed: Some(LogIndex(4)),
             },
         ];
-        for mark in marks {
-            let body = mark.encode();
+        for watermark in watermarks {
+            let body = watermark.encode();
             assert_eq!(body.len(), Watermark::default().encode().len(), "overwritten in place");
             assert!(FILE.encode(&body).len() <= SECTOR_BYTES);
-            assert_eq!(Watermark::decode(&body), Some(mark));
+            assert_eq!(Watermark::decode(&body), Some(watermark));
         }
     }
 }

@@ -8,7 +8,7 @@
 //! - A group of frames is one write and one sync per chunk. The next chunk's file is made only after the full one is
 //!   synced, and its name is synced before anybody is told. So only the last chunk can end in a torn write.
 //! - The watermark goes ahead of a group, without a sync: it tells what the group before has synced. So it is exact
-//!   after the process dies. After the machine dies it may be as old as its last sync, see [`Input::SyncMark`].
+//!   after the process dies. After the machine dies it may be as old as its last sync, see [`Input::SyncWatermark`].
 //! - A truncation first lowers the watermark and syncs it, then deletes the later chunks from the last one on, each
 //!   deletion synced, so that no gap can be left; then shortens the chunk that stays, and syncs that before a frame
 //!   can be written over it.
@@ -24,14 +24,14 @@ use bytes::Bytes;
 use evener_core::id::{LogIndex, Term};
 
 use crate::{
-    checkpoint::Saved,
+    checkpoint::SavedCheckpoint,
     chunk::{CHUNK_DIR, chunk_file, create, encode_header},
     disk::{Done, Op},
-    error::stopped,
-    frame::{Frame, PAYLOAD_BYTES_MAX, Place},
+    error::stopped_error,
+    frame::{Frame, FrameLocation, PAYLOAD_BYTES_MAX},
     log::{Log, Phase},
     verdict::Verdict,
-    vote::{Promise, VOTE_BYTES_MAX},
+    vote::{VOTE_BYTES_MAX, VoteRecord},
     watermark::Watermark,
 };
 
@@ -52,11 +52,11 @@ pub(crate) enum Input {
     /// The cluster has committed up to here.
     Committed(LogIndex),
     /// The watermark goes to the disk, if it has moved since it last did.
-    SyncMark,
+    SyncWatermark,
     /// A chunk is sealed with this footer.
     Seal { chunk: LogIndex, footer: Vec<u8>, hash: u128 },
     /// A checkpoint is saved.
-    Checkpoint(Box<Saved>, Done),
+    Checkpoint(Box<SavedCheckpoint>, Done),
     /// The group in flight is on the disk, or could not be written.
     Finished(io::Result<()>),
     /// A watermark could not be written, or something else that must stop the node.
@@ -68,11 +68,11 @@ pub(crate) enum Input {
 #[must_use]
 pub(crate) struct Effects {
     /// Submitted; nobody waits for it.
-    pub mark: Option<Op>,
+    pub watermark: Option<Op>,
     /// Submitted; how it went comes back as [`Input::Finished`].
     pub group: Option<Vec<Op>>,
     /// Told, after the disk has been given its work.
-    pub tell: Vec<(Done, io::Result<()>)>,
+    pub completions: Vec<(Done, io::Result<()>)>,
 }
 
 /// The machine.
@@ -80,7 +80,7 @@ pub(crate) struct Writer {
     /// What readers see.
     pub log: Log,
     /// The vote and the hidden mark, as they will be once all is written.
-    pub promise: Promise,
+    pub vote_record: VoteRecord,
     /// Verdicts of consecutive frames: all that are in chunks not sealed yet.
     pub verdicts: VecDeque<Verdict>,
     /// The next frame to be applied; none while the log was always empty.
@@ -89,11 +89,11 @@ pub(crate) struct Writer {
     pub failed: Option<String>,
     chunk_bytes: u64,
     queue: VecDeque<Group>,
-    flying: Option<Group>,
-    mark: Watermark,
-    marked: Watermark,
+    in_flight: Option<Group>,
+    watermark: Watermark,
+    written_watermark: Watermark,
     /// As it was last given to the disk with a sync.
-    synced_mark: Watermark,
+    synced_watermark: Watermark,
     has_checkpoint: bool,
 }
 
@@ -104,31 +104,31 @@ struct Group {
 
 enum Work {
     Append(Append),
-    Ops(Vec<Op>, Then),
+    Ops(Vec<Op>, OnDone),
 }
 
 struct Append {
-    pieces: Vec<Piece>,
+    writes: Vec<ChunkWrite>,
     bytes: usize,
     /// The last of its frames that has not been truncated since.
     last: Option<LogIndex>,
     base: LogIndex,
-    end: (Place, LogIndex),
+    end: (FrameLocation, LogIndex),
 }
 
 /// Bytes in a row of one chunk.
-struct Piece {
-    place: Place,
+struct ChunkWrite {
+    location: FrameLocation,
     bytes: Vec<u8>,
 }
 
 /// What holds once the group is on the disk.
-enum Then {
+enum OnDone {
     Nothing,
     /// The watermark is synced.
-    Marked,
+    WatermarkSynced,
     /// The watermark was lowered.
-    Lowered(Watermark),
+    WatermarkLowered(Watermark),
     /// The chunk has its footer.
     Sealed {
         chunk: LogIndex,
@@ -138,36 +138,42 @@ enum Then {
 }
 
 impl Writer {
-    pub fn new(log: Log, chunk_bytes: u64, promise: Promise, mark: Watermark, has_checkpoint: bool) -> Self {
+    pub fn new(
+        log: Log,
+        chunk_bytes: u64,
+        vote_record: VoteRecord,
+        watermark: Watermark,
+        has_checkpoint: bool,
+    ) -> Self {
         Self {
             log,
-            promise,
+            vote_record,
             verdicts: VecDeque::new(),
             applied_next: None,
             failed: None,
             chunk_bytes,
             queue: VecDeque::new(),
-            flying: None,
-            mark,
-            marked: mark,
-            synced_mark: mark,
+            in_flight: None,
+            watermark,
+            written_watermark: watermark,
+            synced_watermark: watermark,
             has_checkpoint,
         }
     }
 
     pub fn committed(&self) -> Option<LogIndex> {
-        self.mark.committed
+        self.watermark.committed
     }
 
     /// Whether something can still be asked for.
     pub fn check(&self) -> io::Result<()> {
-        self.failed.as_ref().map_or(Ok(()), |reason| Err(stopped(reason)))
+        self.failed.as_ref().map_or(Ok(()), |reason| Err(stopped_error(reason)))
     }
 
     /// Whether these frames can follow: asked before [`Input::Append`].
     pub fn check_append(&self, frames: &[Frame]) -> io::Result<()> {
         self.check()?;
-        let invalid = |told: String| Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+        let invalid = |message: String| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         let mut next = self.log.next();
         for frame in frames {
             if next.is_some_and(|next| next != frame.index) {
@@ -194,8 +200,8 @@ impl Writer {
                 Err(error) => self.fail(error.to_string(), &mut effects),
             },
             Input::Failed(reason) => self.fail(reason, &mut effects),
-            Input::SyncMark => self.sync_mark(),
-            Input::Committed(index) => self.mark.committed = self.mark.committed.max(Some(index)),
+            Input::SyncWatermark => self.sync_watermark(),
+            Input::Committed(index) => self.watermark.committed = self.watermark.committed.max(Some(index)),
             Input::Append(_, done)
             | Input::Truncate(_, done)
             | Input::Vote(_, done)
@@ -203,7 +209,7 @@ impl Writer {
             | Input::Checkpoint(_, done)
                 if self.failed.is_some() =>
             {
-                effects.tell.push((done, self.check()));
+                effects.completions.push((done, self.check()));
             }
             Input::Append(frames, done) => self.append(frames, done),
             Input::Truncate(last, done) => self.truncate(last, done, &mut effects),
@@ -213,7 +219,7 @@ impl Writer {
             Input::Checkpoint(saved, done) => {
                 let ops = saved.replace(self.has_checkpoint);
                 self.has_checkpoint = true;
-                self.enqueue(ops, Then::Nothing, Some(done));
+                self.enqueue(ops, OnDone::Nothing, Some(done));
             }
         }
         self.start(&mut effects);
@@ -223,26 +229,26 @@ impl Writer {
     fn append(&mut self, frames: Vec<Frame>, done: Done) {
         for frame in frames {
             let bytes = frame.bytes();
-            let (place, _) = self.log.push(frame.clone());
+            let (location, _) = self.log.push(frame.clone());
             let (base, chunk_bytes) = (self.log.base().expect("a frame was pushed"), self.chunk_bytes);
-            let group = self.open_append(bytes, base, (place, frame.index));
-            group.write(&frame, place, chunk_bytes);
+            let group = self.open_append(bytes, base, (location, frame.index));
+            group.write(&frame, location, chunk_bytes);
         }
         match self.queue.back_mut() {
             Some(group @ Group { work: Work::Append(_), .. }) => group.done.push(done),
             // There were no frames: told once all before is done.
-            _ => self.enqueue(Vec::new(), Then::Nothing, Some(done)),
+            _ => self.enqueue(Vec::new(), OnDone::Nothing, Some(done)),
         }
     }
 
     /// The group of frames at the end of the queue, made if there is none, or none that takes so many more.
-    fn open_append(&mut self, bytes: usize, base: LogIndex, end: (Place, LogIndex)) -> &mut Append {
+    fn open_append(&mut self, bytes: usize, base: LogIndex, end: (FrameLocation, LogIndex)) -> &mut Append {
         let fits = match self.queue.back() {
             Some(Group { work: Work::Append(append), .. }) => append.bytes + bytes <= GROUP_BYTES_MAX,
             _ => false,
         };
         if !fits {
-            let work = Work::Append(Append { pieces: Vec::new(), bytes: 0, last: None, base, end });
+            let work = Work::Append(Append { writes: Vec::new(), bytes: 0, last: None, base, end });
             self.queue.push_back(Group { work, done: Vec::new() });
         }
         match self.queue.back_mut() {
@@ -255,49 +261,49 @@ impl Writer {
         let next = last.map_or(LogIndex(0), LogIndex::next);
         let sealed = self.log.chunks.iter().any(|chunk| chunk.phase != Phase::Open && chunk.next() > next);
         if sealed || self.applied_next.is_some_and(|applied| next < applied) {
-            let told = last.map_or_else(|| "the beginning".to_owned(), |last| format!("frame {last}"));
+            let kept = last.map_or_else(|| "the beginning".to_owned(), |last| format!("frame {last}"));
             let reason = format!(
-                "asked to cut the log after {told}, and more than that is applied: the other nodes have lost what was \
+                "asked to cut the log after {kept}, and more than that is applied: the other nodes have lost what was \
                  acknowledged, as where an older copy of a data directory was put back; keep this directory, it may \
                  be the last that has all"
             );
             self.fail(reason, effects);
-            effects.tell.push((done, self.check()));
+            effects.completions.push((done, self.check()));
             return;
         }
-        let (ops, then) = self.cut(last);
+        let (ops, then) = self.truncate_log(last);
         self.enqueue(ops, then, Some(done));
     }
 
     /// Cuts the log in memory; tells what the disk must do for it.
-    fn cut(&mut self, last: Option<LogIndex>) -> (Vec<Op>, Then) {
+    fn truncate_log(&mut self, last: Option<LogIndex>) -> (Vec<Op>, OnDone) {
         let next = last.map_or(LogIndex(0), LogIndex::next);
         if self.log.chunks.last().is_none_or(|chunk| chunk.next() <= next) {
-            return (Vec::new(), Then::Nothing);
+            return (Vec::new(), OnDone::Nothing);
         }
-        for group in self.queue.iter_mut().chain(&mut self.flying) {
+        for group in self.queue.iter_mut().chain(&mut self.in_flight) {
             if let Work::Append(append) = &mut group.work {
                 append.last = append.last.min(last);
             }
         }
-        let cut = self.log.truncate(last);
+        let truncation = self.log.truncate(last);
         let lowered = Watermark {
             base: self.log.base(),
-            end: self.log.chunks.last().map(|chunk| (chunk.end_place(), chunk.next())),
-            committed: self.mark.committed,
+            end: self.log.chunks.last().map(|chunk| (chunk.end_location(), chunk.next())),
+            committed: self.watermark.committed,
         };
-        (truncation(lowered, &cut, self.chunk_bytes), Then::Lowered(lowered))
+        (truncation_ops(lowered, &truncation, self.chunk_bytes), OnDone::WatermarkLowered(lowered))
     }
 
     fn vote(&mut self, vote: Bytes, done: Done, effects: &mut Effects) {
         if vote.len() > VOTE_BYTES_MAX {
-            let told = format!("a vote has at most {VOTE_BYTES_MAX} bytes, and this one has {}", vote.len());
-            effects.tell.push((done, Err(io::Error::new(io::ErrorKind::InvalidInput, told))));
+            let message = format!("a vote has at most {VOTE_BYTES_MAX} bytes, and this one has {}", vote.len());
+            effects.completions.push((done, Err(io::Error::new(io::ErrorKind::InvalidInput, message))));
             return;
         }
-        self.promise.vote = Some(vote);
-        let ops = self.promise.replace();
-        self.enqueue(ops, Then::Nothing, Some(done));
+        self.vote_record.vote = Some(vote);
+        let ops = self.vote_record.replace();
+        self.enqueue(ops, OnDone::Nothing, Some(done));
     }
 
     fn hide(&mut self, hidden: Option<(LogIndex, Term)>, done: Done, effects: &mut Effects) {
@@ -307,15 +313,15 @@ impl Writer {
         };
         if beyond && self.log.chunks.iter().any(|chunk| chunk.phase != Phase::Open) {
             self.fail("asked to begin the log anew, and some of it is sealed".into(), effects);
-            effects.tell.push((done, self.check()));
+            effects.completions.push((done, self.check()));
             return;
         }
-        self.promise.hidden = hidden;
+        self.vote_record.hidden = hidden;
         self.log.hidden = hidden;
-        let mut ops = self.promise.replace();
-        let mut then = Then::Nothing;
+        let mut ops = self.vote_record.replace();
+        let mut then = OnDone::Nothing;
         if beyond {
-            let (more, lowered) = self.cut(None);
+            let (more, lowered) = self.truncate_log(None);
             ops.extend(more);
             then = lowered;
             self.applied_next = None;
@@ -334,77 +340,78 @@ impl Writer {
             Op::Truncate { file: file.clone(), len: bytes },
             Op::SyncData { file },
         ];
-        self.enqueue(ops, Then::Sealed { chunk, hash, bytes }, None);
+        self.enqueue(ops, OnDone::Sealed { chunk, hash, bytes }, None);
     }
 
     /// Behind the groups that wait: the last of them is then covered, too.
-    fn sync_mark(&mut self) {
-        let moved = self.mark.end != self.synced_mark.end || self.mark.base != self.synced_mark.base;
-        if self.failed.is_none() && moved && !self.queue.iter().any(Group::syncs_mark) {
-            self.enqueue(Vec::new(), Then::Marked, None);
+    fn sync_watermark(&mut self) {
+        let moved =
+            self.watermark.end != self.synced_watermark.end || self.watermark.base != self.synced_watermark.base;
+        if self.failed.is_none() && moved && !self.queue.iter().any(Group::syncs_watermark) {
+            self.enqueue(Vec::new(), OnDone::WatermarkSynced, None);
         }
     }
 
-    fn enqueue(&mut self, ops: Vec<Op>, then: Then, done: Option<Done>) {
+    fn enqueue(&mut self, ops: Vec<Op>, then: OnDone, done: Option<Done>) {
         self.queue.push_back(Group { work: Work::Ops(ops, then), done: done.into_iter().collect() });
     }
 
     /// Gives the disk the next group if it has none.
     fn start(&mut self, effects: &mut Effects) {
-        if self.flying.is_some() || self.failed.is_some() {
+        if self.in_flight.is_some() || self.failed.is_some() {
             return;
         }
         let Some(mut group) = self.queue.pop_front() else {
-            if self.mark != self.marked {
-                effects.mark = Some(self.mark.write());
-                self.marked = self.mark;
+            if self.watermark != self.written_watermark {
+                effects.watermark = Some(self.watermark.write());
+                self.written_watermark = self.watermark;
             }
             return;
         };
         let mut ops = Vec::new();
         match &mut group.work {
             Work::Append(append) => {
-                if self.mark != self.marked {
-                    ops.push(self.mark.write());
-                    self.marked = self.mark;
+                if self.watermark != self.written_watermark {
+                    ops.push(self.watermark.write());
+                    self.written_watermark = self.watermark;
                 }
-                append.pieces.drain(..).for_each(|piece| piece.ops(self.chunk_bytes, &mut ops));
+                append.writes.drain(..).for_each(|chunk_write| chunk_write.ops(self.chunk_bytes, &mut ops));
             }
             // What it says is what is synced now.
-            Work::Ops(_, Then::Marked) => {
-                ops = self.mark.write_and_sync();
-                self.marked = self.mark;
-                self.synced_mark = self.mark;
+            Work::Ops(_, OnDone::WatermarkSynced) => {
+                ops = self.watermark.write_and_sync();
+                self.written_watermark = self.watermark;
+                self.synced_watermark = self.watermark;
             }
-            Work::Ops(given, _) => ops = mem::take(given),
+            Work::Ops(group_ops, _) => ops = mem::take(group_ops),
         }
-        self.flying = Some(group);
+        self.in_flight = Some(group);
         effects.group = Some(ops);
     }
 
     fn finish(&mut self, effects: &mut Effects) {
-        let group = self.flying.take().expect("the disk reports once for each group");
+        let group = self.in_flight.take().expect("the disk reports once for each group");
         match group.work {
             Work::Append(append) => {
-                self.mark.base = Some(append.base);
-                self.mark.end = Some((append.end.0, append.end.1.next()));
+                self.watermark.base = Some(append.base);
+                self.watermark.end = Some((append.end.0, append.end.1.next()));
                 if let Some(last) = append.last {
                     self.log.synced(last);
                 }
             }
-            Work::Ops(_, Then::Nothing | Then::Marked) => {}
-            Work::Ops(_, Then::Lowered(lowered)) => {
-                self.mark = Watermark { committed: self.mark.committed, ..lowered };
-                self.marked = lowered;
-                self.synced_mark = lowered;
+            Work::Ops(_, OnDone::Nothing | OnDone::WatermarkSynced) => {}
+            Work::Ops(_, OnDone::WatermarkLowered(lowered)) => {
+                self.watermark = Watermark { committed: self.watermark.committed, ..lowered };
+                self.written_watermark = lowered;
+                self.synced_watermark = lowered;
             }
-            Work::Ops(_, Then::Sealed { chunk, hash, bytes }) => {
+            Work::Ops(_, OnDone::Sealed { chunk, hash, bytes }) => {
                 let sealed = self.log.chunk_mut(chunk).expect("a sealed chunk stays");
                 sealed.phase = Phase::Sealed { hash, bytes };
                 self.forget_verdicts();
             }
         }
-        effects.tell.extend(group.done.into_iter().map(|done| (done, Ok(()))));
+        effects.completions.extend(group.done.into_iter().map(|done| (done, Ok(()))));
     }
 
     /// Verdicts are kept in memory until the chunk that holds their frames tells them.
@@ -419,49 +426,49 @@ impl Writer {
             tracing::error!(reason, "the journal has stopped, and this node must stop");
             self.failed = Some(reason);
         }
-        let waiting = self.flying.take().into_iter().chain(mem::take(&mut self.queue));
-        for done in waiting.flat_map(|group| group.done) {
-            effects.tell.push((done, self.check()));
+        let groups = self.in_flight.take().into_iter().chain(mem::take(&mut self.queue));
+        for done in groups.flat_map(|group| group.done) {
+            effects.completions.push((done, self.check()));
         }
     }
 }
 
 impl Group {
-    fn syncs_mark(&self) -> bool {
-        matches!(self.work, Work::Ops(_, Then::Marked))
+    fn syncs_watermark(&self) -> bool {
+        matches!(self.work, Work::Ops(_, OnDone::WatermarkSynced))
     }
 }
 
 impl Append {
-    fn write(&mut self, frame: &Frame, place: Place, chunk_bytes: u64) {
-        let follows = self.pieces.last().is_some_and(|piece| piece.place.chunk == place.chunk);
+    fn write(&mut self, frame: &Frame, location: FrameLocation, chunk_bytes: u64) {
+        let follows = self.writes.last().is_some_and(|chunk_write| chunk_write.location.chunk == location.chunk);
         if !follows {
-            let fresh = place.chunk == frame.index;
-            let header = encode_header(place.chunk, chunk_bytes);
-            let (offset, bytes) = if fresh { (0, header.to_vec()) } else { (place.offset, Vec::new()) };
-            self.pieces.push(Piece { place: Place { offset, ..place }, bytes });
+            let fresh = location.chunk == frame.index;
+            let header = encode_header(location.chunk, chunk_bytes);
+            let (offset, bytes) = if fresh { (0, header.to_vec()) } else { (location.offset, Vec::new()) };
+            self.writes.push(ChunkWrite { location: FrameLocation { offset, ..location }, bytes });
         }
-        let piece = self.pieces.last_mut().expect("one was pushed if there was none");
-        frame.encode(place, &mut piece.bytes);
-        let end = place.offset + frame.bytes() as u64;
-        debug_assert_eq!(piece.place.offset + piece.bytes.len() as u64, end, "bytes in a row");
+        let chunk_write = self.writes.last_mut().expect("one was pushed if there was none");
+        frame.encode(location, &mut chunk_write.bytes);
+        let end = location.offset + frame.bytes() as u64;
+        debug_assert_eq!(chunk_write.location.offset + chunk_write.bytes.len() as u64, end, "bytes in a row");
         self.bytes += frame.bytes();
         self.last = Some(frame.index);
-        self.end = (Place { offset: end, ..place }, frame.index);
+        self.end = (FrameLocation { offset: end, ..location }, frame.index);
     }
 }
 
-impl Piece {
+impl ChunkWrite {
     fn ops(self, chunk_bytes: u64, ops: &mut Vec<Op>) {
-        let Self { place, bytes } = self;
-        let file = chunk_file(place.chunk);
-        let (fresh, end) = (place.offset == 0, place.offset + bytes.len() as u64);
+        let Self { location, bytes } = self;
+        let file = chunk_file(location.chunk);
+        let (fresh, end) = (location.offset == 0, location.offset + bytes.len() as u64);
         // Room is taken before bytes are written, also for a last frame that ends beyond the size of a chunk: what
         // waits for space is then never a write in place.
         if fresh || end > chunk_bytes {
-            ops.push(create(place.chunk, chunk_bytes.max(end)));
+            ops.push(create(location.chunk, chunk_bytes.max(end)));
         }
-        ops.push(Op::Write { file: file.clone(), offset: place.offset, bytes: bytes.into() });
+        ops.push(Op::Write { file: file.clone(), offset: location.offset, bytes: bytes.into() });
         ops.push(Op::SyncData { file });
         if fresh {
             ops.push(Op::SyncDir { dir: CHUNK_DIR.into() });
@@ -470,13 +477,13 @@ impl Piece {
 }
 
 /// What the disk must do so that the log ends at `lowered`.
-pub(crate) fn truncation(lowered: Watermark, cut: &crate::log::Cut, chunk_bytes: u64) -> Vec<Op> {
+pub(crate) fn truncation_ops(lowered: Watermark, truncation: &crate::log::Truncation, chunk_bytes: u64) -> Vec<Op> {
     let mut ops = lowered.write_and_sync();
-    for chunk in &cut.removed {
+    for chunk in &truncation.removed {
         ops.push(Op::Remove { file: chunk_file(*chunk) });
         ops.push(Op::SyncDir { dir: CHUNK_DIR.into() });
     }
-    if let Some(Place { chunk, offset }) = cut.shortened {
+    if let Some(FrameLocation { chunk, offset }) = truncation.shortened {
         ops.push(Op::Truncate { file: chunk_file(chunk), len: offset });
         ops.push(create(chunk, chunk_bytes));
         ops.push(Op::SyncData { file: chunk_file(chunk) });

@@ -7,26 +7,26 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use common::{Dice, Pump, frame_of, verdict};
+use common::{ManualScheduler, Rng, frame_of, verdict};
 use evener_core::id::{LogIndex, Term};
 use evener_store::{
-    Checkpoint, Done, Frame, Journal, Recovered, Settings,
-    disk::{FaultyDisk, Image, Op},
+    Checkpoint, Done, Frame, Journal, JournalSettings, Recovered,
+    disk::{DiskImage, FaultyDisk, Op},
 };
 
-const SMALL: Settings = Settings { chunk_bytes: 4096, recent_bytes_max: 3000 };
+const SMALL_CHUNKS: JournalSettings = JournalSettings { chunk_bytes: 4096, recent_bytes_max: 3000 };
 
 /// What was asked for, in order, and what the log is afterwards: the term of each frame.
 #[derive(Clone, Debug)]
-struct Asked {
-    what: What,
+struct Request {
+    kind: RequestKind,
     /// Operations performed before it was asked for.
     at: u64,
     log: Vec<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum What {
+enum RequestKind {
     Append,
     Truncate,
     Vote(u64),
@@ -35,56 +35,57 @@ enum What {
 
 /// A run, and what is known of it.
 #[derive(Default)]
-struct Story {
-    asked: Vec<Asked>,
+struct Scenario {
+    requests: Vec<Request>,
     /// How many operations were performed when each was acknowledged, in order.
     acknowledged: Arc<Mutex<Vec<u64>>>,
     ops: Vec<Op>,
 }
 
 struct Run {
-    pump: Pump,
+    scheduler: ManualScheduler,
     disk: FaultyDisk,
     journal: Journal,
-    story: Story,
+    scenario: Scenario,
     log: Vec<u64>,
     term: u64,
     applied: u64,
 }
 
 impl Run {
-    fn start(seed: u64) -> Story {
-        let pump = Pump::default();
-        let disk = FaultyDisk::new(Image::default(), pump.scheduler());
+    fn start(seed: u64) -> Scenario {
+        let scheduler = ManualScheduler::default();
+        let disk = FaultyDisk::new(DiskImage::default(), scheduler.handle());
         disk.record();
-        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
-        let mut run = Self { pump, disk, journal, story: Story::default(), log: vec![], term: 1, applied: 0 };
-        let mut dice = Dice(seed);
+        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS).unwrap();
+        let mut run =
+            Self { scheduler, disk, journal, scenario: Scenario::default(), log: vec![], term: 1, applied: 0 };
+        let mut rng = Rng(seed);
         for _ in 0..120 {
-            run.act(&mut dice);
+            run.act(&mut rng);
         }
-        run.pump.run();
-        run.story.ops = run.disk.recorded();
-        assert_eq!(run.story.acknowledged.lock().unwrap().len(), run.story.asked.len(), "all is acknowledged");
-        run.story
+        run.scheduler.run();
+        run.scenario.ops = run.disk.recorded();
+        assert_eq!(run.scenario.acknowledged.lock().unwrap().len(), run.scenario.requests.len(), "all is acknowledged");
+        run.scenario
     }
 
-    fn act(&mut self, dice: &mut Dice) {
-        match dice.below(20) {
-            0..8 => self.append(1 + dice.below(12)),
-            8..14 => _ = (0..dice.below(12)).all(|_| self.pump.step()),
-            14 => self.truncate(dice),
+    fn act(&mut self, rng: &mut Rng) {
+        match rng.below(20) {
+            0..8 => self.append(1 + rng.below(12)),
+            8..14 => _ = (0..rng.below(12)).all(|_| self.scheduler.step()),
+            14 => self.truncate(rng),
             15 => self.vote(),
-            16..18 => self.apply(dice),
+            16..18 => self.apply(rng),
             18 => self.checkpoint(),
             _ => self.journal.save_committed(LogIndex(self.applied)),
         }
     }
 
-    fn ask(&mut self, what: What) -> Done {
-        self.story.asked.push(Asked { what, at: self.disk.performed(), log: self.log.clone() });
-        let (disk, acknowledged) = (self.disk.clone(), self.story.acknowledged.clone());
-        let number = self.story.asked.len() - 1;
+    fn ask(&mut self, kind: RequestKind) -> Done {
+        self.scenario.requests.push(Request { kind, at: self.disk.performed(), log: self.log.clone() });
+        let (disk, acknowledged) = (self.disk.clone(), self.scenario.acknowledged.clone());
+        let number = self.scenario.requests.len() - 1;
         Box::new(move |result| {
             result.unwrap();
             let mut acknowledged = acknowledged.lock().unwrap();
@@ -97,36 +98,36 @@ impl Run {
         let first = self.log.len() as u64;
         self.log.extend((0..count).map(|_| self.term));
         let frames = (first..first + count).map(|index| frame_of(index, self.term)).collect();
-        let done = self.ask(What::Append);
+        let done = self.ask(RequestKind::Append);
         self.journal.append(frames, done).unwrap();
         assert_eq!(logged(&self.journal), self.log, "readable at return");
     }
 
-    fn truncate(&mut self, dice: &mut Dice) {
-        let keep = self.applied + dice.below(self.log.len() as u64 - self.applied + 1);
+    fn truncate(&mut self, rng: &mut Rng) {
+        let keep = self.applied + rng.below(self.log.len() as u64 - self.applied + 1);
         self.log.truncate(keep as usize);
         self.term += 1;
-        let done = self.ask(What::Truncate);
+        let done = self.ask(RequestKind::Truncate);
         self.journal.truncate_after(keep.checked_sub(1).map(LogIndex), done);
         assert_eq!(logged(&self.journal), self.log, "gone at return");
     }
 
     fn vote(&mut self) {
         self.term += 1;
-        let done = self.ask(What::Vote(self.term));
+        let done = self.ask(RequestKind::Vote(self.term));
         self.journal.save_vote(Bytes::from(self.term.to_string()), done);
     }
 
-    fn apply(&mut self, dice: &mut Dice) {
+    fn apply(&mut self, rng: &mut Rng) {
         let durable = self.journal.durable().map_or(0, |index| index.0 + 1);
-        let to = self.applied + dice.below(durable.saturating_sub(self.applied) + 1);
+        let to = self.applied + rng.below(durable.saturating_sub(self.applied) + 1);
         self.journal.applied((self.applied..to).map(verdict).collect());
         self.applied = to;
     }
 
     fn checkpoint(&mut self) {
         let Some(index) = self.applied.checked_sub(1) else { return };
-        let done = self.ask(What::Checkpoint(index));
+        let done = self.ask(RequestKind::Checkpoint(index));
         self.journal.save_checkpoint(checkpoint(index, self.log[index as usize]), done);
     }
 }
@@ -147,14 +148,14 @@ fn check_frame(index: u64, frame: &Frame) {
     assert_eq!(*frame, frame_of(index, frame.term.0));
 }
 
-impl Story {
+impl Scenario {
     /// What may be found after a crash at the moment when `performed` operations were.
-    fn check(&self, performed: u64, journal: &Journal, recovered: &Recovered, told: &str) {
+    fn check(&self, performed: u64, journal: &Journal, recovered: &Recovered, case: &str) {
         let acknowledged = self.acknowledged.lock().unwrap().iter().filter(|at| **at <= performed).count();
-        let asked = self.asked.iter().filter(|asked| asked.at <= performed).count();
+        let asked = self.requests.iter().filter(|asked| asked.at <= performed).count();
         let found = logged(journal);
         let empty = Vec::new();
-        let log = |number: usize| if number == 0 { &empty } else { &self.asked[number - 1].log };
+        let log = |number: usize| if number == 0 { &empty } else { &self.requests[number - 1].log };
         // A prefix of what one of them left, and no shorter than the next, half done, could have made it.
         let mut least = usize::MAX;
         let fits = (acknowledged..=asked).any(|number| {
@@ -163,23 +164,23 @@ impl Story {
         });
         assert!(
             fits,
-            "{told}: found {found:?}, acknowledged {:?}, asked for {:?}",
+            "{case}: found {found:?}, acknowledged {:?}, asked for {:?}",
             log(acknowledged),
             (acknowledged..=asked).map(log).collect::<Vec<_>>()
         );
-        self.check_vote(acknowledged, asked, journal, told);
-        self.check_checkpoint(acknowledged, asked, journal, recovered, told);
+        self.check_vote(acknowledged, asked, journal, case);
+        self.check_checkpoint(acknowledged, asked, journal, recovered, case);
     }
 
-    fn check_vote(&self, acknowledged: usize, asked: usize, journal: &Journal, told: &str) {
-        let vote = |asked: &Asked| match asked.what {
-            What::Vote(term) => Some(Bytes::from(term.to_string())),
+    fn check_vote(&self, acknowledged: usize, asked: usize, journal: &Journal, case: &str) {
+        let vote = |request: &Request| match request.kind {
+            RequestKind::Vote(term) => Some(Bytes::from(term.to_string())),
             _ => None,
         };
-        let least = self.asked[..acknowledged].iter().rev().find_map(vote);
-        let mut may_be = self.asked[acknowledged..asked].iter().map(vote);
+        let least = self.requests[..acknowledged].iter().rev().find_map(vote);
+        let mut may_be = self.requests[acknowledged..asked].iter().map(vote);
         let found = journal.vote();
-        assert!(found == least || may_be.any(|vote| vote == found), "{told}: vote {found:?}, least {least:?}");
+        assert!(found == least || may_be.any(|vote| vote == found), "{case}: vote {found:?}, least {least:?}");
     }
 
     fn check_checkpoint(
@@ -188,37 +189,43 @@ impl Story {
         asked: usize,
         journal: &Journal,
         recovered: &Recovered,
-        told: &str,
+        case: &str,
     ) {
-        let index = |asked: &Asked| match asked.what {
-            What::Checkpoint(index) => Some(index),
+        let index = |request: &Request| match request.kind {
+            RequestKind::Checkpoint(index) => Some(index),
             _ => None,
         };
-        let least = self.asked[..acknowledged].iter().rev().find_map(index);
-        let most = self.asked[..asked].iter().rev().find_map(index);
+        let least = self.requests[..acknowledged].iter().rev().find_map(index);
+        let most = self.requests[..asked].iter().rev().find_map(index);
         let found = recovered.checkpoint.as_ref().map(|found| found.index.0);
-        assert!(found >= least && found <= most, "{told}: checkpoint {found:?}, {least:?} to {most:?}");
+        assert!(found >= least && found <= most, "{case}: checkpoint {found:?}, {least:?} to {most:?}");
         let Some(found) = &recovered.checkpoint else { return };
-        assert_eq!(*found, checkpoint(found.index.0, found.term.0), "{told}");
+        assert_eq!(*found, checkpoint(found.index.0, found.term.0), "{case}");
         for index in 0..=found.index.0 {
-            assert_eq!(journal.verdict(LogIndex(index)).unwrap(), Some(verdict(index)), "{told}: verdict {index}");
+            assert_eq!(journal.verdict(LogIndex(index)).unwrap(), Some(verdict(index)), "{case}: verdict {index}");
         }
     }
 }
 
 /// A start on what a crash left, and a little more of life.
-fn start(image: Image, told: &str) -> (Pump, FaultyDisk, Journal, Recovered) {
-    let pump = Pump::default();
-    let disk = FaultyDisk::new(image, pump.scheduler());
+fn start(image: DiskImage, case: &str) -> (ManualScheduler, FaultyDisk, Journal, Recovered) {
+    let scheduler = ManualScheduler::default();
+    let disk = FaultyDisk::new(image, scheduler.handle());
     disk.record();
-    let opened = Journal::open(Arc::new(disk.clone()), SMALL);
-    let (journal, recovered) = opened.unwrap_or_else(|error| panic!("{told}: {error}"));
-    (pump, disk, journal, recovered)
+    let opened = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS);
+    let (journal, recovered) = opened.unwrap_or_else(|error| panic!("{case}: {error}"));
+    (scheduler, disk, journal, recovered)
 }
 
 /// The node goes on: it applies again what came after its checkpoint, and appends, first one frame, then many; a
 /// power cut loses nothing of it, and brings nothing back.
-fn go_on(pump: &Pump, disk: &FaultyDisk, journal: &Journal, recovered: &Recovered, told: &str) {
+fn continue_running(
+    scheduler: &ManualScheduler,
+    disk: &FaultyDisk,
+    journal: &Journal,
+    recovered: &Recovered,
+    case: &str,
+) {
     let mut log = logged(journal);
     let from = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index.0 + 1);
     journal.applied((from..log.len() as u64).map(verdict).collect());
@@ -227,9 +234,9 @@ fn go_on(pump: &Pump, disk: &FaultyDisk, journal: &Journal, recovered: &Recovere
         log.resize(log.len() + count, 99);
         let frames = (next..log.len() as u64).map(|index| frame_of(index, 99)).collect();
         journal.append(frames, Box::new(Result::unwrap)).unwrap();
-        pump.run();
-        let (.., again, _) = start(disk.image().crash(0), told);
-        assert_eq!(logged(&again), log, "{told}: after going on");
+        scheduler.run();
+        let (.., again, _) = start(disk.image().crash(0), case);
+        assert_eq!(logged(&again), log, "{case}: after going on");
     }
 }
 
@@ -237,67 +244,67 @@ fn go_on(pump: &Pump, disk: &FaultyDisk, journal: &Journal, recovered: &Recovere
 fn p1_every_acknowledged_frame_is_found_after_a_crash_at_any_operation() {
     let (mut torn, mut sealed, mut lowered) = (0, 0, 0);
     for seed in 1..=16 {
-        let story = Run::start(seed);
-        let mut image = Image::default();
-        for performed in 0..=story.ops.len() {
-            if let Some(op) = performed.checked_sub(1).map(|last| &story.ops[last]) {
+        let scenario = Run::start(seed);
+        let mut image = DiskImage::default();
+        for performed in 0..=scenario.ops.len() {
+            if let Some(op) = performed.checked_sub(1).map(|last| &scenario.ops[last]) {
                 image.perform(op.clone()).unwrap();
             }
             // Losing all, losing nothing, and some of what is between.
             for crash in [0, 1, 2, 3 + performed as u64, 1000 + performed as u64 * 7] {
-                let told = format!("run {seed} cut after {performed} operations, crash {crash}");
-                let (pump, disk, journal, recovered) = start(image.crash(crash), &told);
-                story.check(performed as u64, &journal, &recovered, &told);
+                let case = format!("run {seed} cut after {performed} operations, crash {crash}");
+                let (scheduler, disk, journal, recovered) = start(image.crash(crash), &case);
+                scenario.check(performed as u64, &journal, &recovered, &case);
                 torn += usize::from(recovered.torn.is_some());
                 sealed += usize::from(journal.chunks().iter().any(|chunk| chunk.hash.is_some()));
                 if (performed + crash as usize).is_multiple_of(5) {
-                    go_on(&pump, &disk, &journal, &recovered, &told);
+                    continue_running(&scheduler, &disk, &journal, &recovered, &case);
                 }
             }
         }
-        lowered += story.ops.iter().filter(|op| matches!(op, Op::Remove { .. })).count();
+        lowered += scenario.ops.iter().filter(|op| matches!(op, Op::Remove { .. })).count();
     }
     // A run that the faults did not bite proves nothing.
     assert!(torn > 500 && sealed > 500 && lowered > 50, "{torn} torn tails, {sealed} seals, {lowered} deletions");
 }
 
 #[test]
-fn p1_what_a_start_found_after_a_mere_kill_survives_the_next_power_cut() {
-    let story = Run::start(5);
-    let mut image = Image::default();
-    for (performed, op) in story.ops.iter().enumerate() {
+fn p1_frames_found_after_a_kill_survive_the_next_power_cut() {
+    let scenario = Run::start(5);
+    let mut image = DiskImage::default();
+    for (performed, op) in scenario.ops.iter().enumerate() {
         image.perform(op.clone()).unwrap();
-        let told = format!("killed after {performed} operations");
-        let (_, disk, journal, recovered) = start(image.clone(), &told);
-        story.check(performed as u64 + 1, &journal, &recovered, &told);
+        let case = format!("killed after {performed} operations");
+        let (_, disk, journal, recovered) = start(image.clone(), &case);
+        scenario.check(performed as u64 + 1, &journal, &recovered, &case);
         for crash in [0, 2 + performed as u64] {
-            let (.., after, _) = start(disk.image().crash(crash), &told);
-            assert_eq!((logged(&after), after.vote()), (logged(&journal), journal.vote()), "{told}, crash {crash}");
+            let (.., after, _) = start(disk.image().crash(crash), &case);
+            assert_eq!((logged(&after), after.vote()), (logged(&journal), journal.vote()), "{case}, crash {crash}");
         }
     }
 }
 
 #[test]
-fn p1_a_crash_within_a_start_loses_nothing_either() {
-    let story = Run::start(9);
-    let mut image = Image::default();
-    for performed in 0..=story.ops.len() {
-        if let Some(op) = performed.checked_sub(1).map(|last| &story.ops[last]) {
+fn p1_a_crash_during_a_start_loses_nothing() {
+    let scenario = Run::start(9);
+    let mut image = DiskImage::default();
+    for performed in 0..=scenario.ops.len() {
+        if let Some(op) = performed.checked_sub(1).map(|last| &scenario.ops[last]) {
             image.perform(op.clone()).unwrap();
         }
         if !performed.is_multiple_of(3) {
             continue;
         }
         let crashed = image.crash(2 + performed as u64);
-        let told = format!("cut after {performed} operations");
-        let (_, disk, ..) = start(crashed.clone(), &told);
+        let case = format!("cut after {performed} operations");
+        let (_, disk, ..) = start(crashed.clone(), &case);
         let mut mended = crashed;
         for (again, op) in disk.recorded().into_iter().enumerate() {
             mended.perform(op).unwrap();
             for crash in [0, 5 + again as u64] {
-                let told = format!("{told}, then after {again} of the start, crash {crash}");
-                let (.., journal, recovered) = start(mended.crash(crash), &told);
-                story.check(performed as u64, &journal, &recovered, &told);
+                let case = format!("{case}, then after {again} of the start, crash {crash}");
+                let (.., journal, recovered) = start(mended.crash(crash), &case);
+                scenario.check(performed as u64, &journal, &recovered, &case);
             }
         }
     }
@@ -306,21 +313,21 @@ fn p1_a_crash_within_a_start_loses_nothing_either() {
 #[test]
 fn p1_a_failed_write_or_sync_stops_the_node_and_nothing_is_acknowledged_after_it() {
     let whole = {
-        let pump = Pump::default();
-        let disk = FaultyDisk::new(Image::default(), pump.scheduler());
-        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
+        let scheduler = ManualScheduler::default();
+        let disk = FaultyDisk::new(DiskImage::default(), scheduler.handle());
+        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS).unwrap();
         let before = disk.performed();
-        few_appends(&journal, &pump);
+        few_appends(&journal, &scheduler);
         disk.performed() - before
     };
     for at in 0..whole {
-        let pump = Pump::default();
-        let disk = FaultyDisk::new(Image::default(), pump.scheduler());
-        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
+        let scheduler = ManualScheduler::default();
+        let disk = FaultyDisk::new(DiskImage::default(), scheduler.handle());
+        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS).unwrap();
         disk.fail_after(at);
-        let told = few_appends(&journal, &pump);
-        let good = told.iter().take_while(|told| told.is_ok()).count();
-        assert!(told[good..].iter().all(Result::is_err), "after operation {at} failed: {told:?}");
+        let results = few_appends(&journal, &scheduler);
+        let good = results.iter().take_while(|results| results.is_ok()).count();
+        assert!(results[good..].iter().all(Result::is_err), "after operation {at} failed: {results:?}");
         let reason = journal.stopped().unwrap_or_else(|| panic!("operation {at} failed and nobody noticed"));
         assert!(reason.contains("the disk failed"), "{reason}");
         let refused = journal.append(vec![], Box::new(|_| ())).unwrap_err().to_string();
@@ -334,31 +341,33 @@ fn p1_a_failed_write_or_sync_stops_the_node_and_nothing_is_acknowledged_after_it
 
 /// The watermark is written while nobody waits for it; a group may be right behind it.
 #[test]
-fn p1_a_failed_watermark_stops_the_node_and_the_group_behind_it_is_told_once() {
-    let pump = Pump::default();
-    let disk = FaultyDisk::new(Image::default(), pump.scheduler());
-    let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
-    let told = Arc::new(Mutex::new(Vec::new()));
+fn p1_a_failed_watermark_stops_the_node_and_the_group_behind_it_completes_once() {
+    let scheduler = ManualScheduler::default();
+    let disk = FaultyDisk::new(DiskImage::default(), scheduler.handle());
+    let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS).unwrap();
+    let results = Arc::new(Mutex::new(Vec::new()));
     let append = |index| {
-        let told = told.clone();
-        journal.append(vec![frame_of(index, 1)], Box::new(move |how| told.lock().unwrap().push(how.is_ok()))).unwrap();
+        let results = results.clone();
+        journal
+            .append(vec![frame_of(index, 1)], Box::new(move |result| results.lock().unwrap().push(result.is_ok())))
+            .unwrap();
     };
     append(0);
-    while told.lock().unwrap().is_empty() {
-        assert!(pump.step());
+    while results.lock().unwrap().is_empty() {
+        assert!(scheduler.step());
     }
     disk.fail_after(0);
     append(1);
-    pump.run();
-    assert_eq!(*told.lock().unwrap(), [true, false]);
+    scheduler.run();
+    assert_eq!(*results.lock().unwrap(), [true, false]);
     assert!(journal.stopped().is_some());
 }
 
 /// Ten groups of ten frames; tells how each went.
-fn few_appends(journal: &Journal, pump: &Pump) -> Vec<Result<(), String>> {
-    let told = Arc::new(Mutex::new(vec![Err("not told".to_owned()); 10]));
+fn few_appends(journal: &Journal, scheduler: &ManualScheduler) -> Vec<Result<(), String>> {
+    let results = Arc::new(Mutex::new(vec![Err("not told".to_owned()); 10]));
     for group in 0..10 {
-        let answers = told.clone();
+        let answers = results.clone();
         let done: Done = Box::new(move |result| {
             answers.lock().unwrap()[group] = result.map_err(|error| error.to_string());
         });
@@ -366,8 +375,8 @@ fn few_appends(journal: &Journal, pump: &Pump) -> Vec<Result<(), String>> {
         if journal.append((first..first + 10).map(|index| frame_of(index, 1)).collect(), done).is_err() {
             continue;
         }
-        pump.run();
+        scheduler.run();
     }
-    let told = told.lock().unwrap();
-    told.clone()
+    let results = results.lock().unwrap();
+    results.clone()
 }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use evener_store::{
-    Journal, Settings,
-    disk::{FaultyDisk, Image, Scheduler},
+    Journal, JournalSettings,
+    disk::{DiskImage, FaultyDisk, Scheduler},
 };
 
 /// A start asks for nothing that is done later.
@@ -15,16 +15,16 @@ fn at_once() -> Scheduler {
 }
 
 #[test]
-fn a_first_start_that_is_cut_anywhere_can_be_made_again() {
-    let disk = FaultyDisk::new(Image::default(), at_once());
+fn a_first_start_interrupted_anywhere_can_be_repeated() {
+    let disk = FaultyDisk::new(DiskImage::default(), at_once());
     disk.record();
-    Journal::open(Arc::new(disk.clone()), Settings::default()).unwrap();
+    Journal::open(Arc::new(disk.clone()), JournalSettings::default()).unwrap();
     let ops = disk.recorded();
-    let mut image = Image::default();
+    let mut image = DiskImage::default();
     for cut in 0..=ops.len() {
         for seed in 0..100 {
             let left = FaultyDisk::new(image.crash(seed), at_once());
-            let opened = Journal::open(Arc::new(left), Settings::default());
+            let opened = Journal::open(Arc::new(left), JournalSettings::default());
             assert!(opened.is_ok(), "after {:?}, seed {seed}: {:?}", &ops[..cut], opened.err());
         }
         if let Some(op) = ops.get(cut) {

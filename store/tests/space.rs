@@ -9,33 +9,33 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use common::{Pump, frame, frames, verdict};
+use common::{ManualScheduler, frame, frames, verdict};
 use evener_core::id::{LogIndex, Term};
 use evener_store::{
-    Checkpoint, Journal, Settings,
-    disk::{Disk, FaultyDisk, Image},
+    Checkpoint, Journal, JournalSettings,
+    disk::{Disk, DiskImage, FaultyDisk},
 };
 
-const SMALL: Settings = Settings { chunk_bytes: 4096, recent_bytes_max: 0 };
+const SMALL_CHUNKS: JournalSettings = JournalSettings { chunk_bytes: 4096, recent_bytes_max: 0 };
 const FRAMES: u64 = 200;
 
 #[test]
 fn a_full_disk_makes_the_writer_wait_and_nothing_is_lost() {
     // At whatever operation the space ends.
     for capacity in (500..40_000).step_by(331) {
-        let pump = Pump::default();
-        let disk = FaultyDisk::new(Image::default(), pump.scheduler());
-        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL).unwrap();
+        let scheduler = ManualScheduler::default();
+        let disk = FaultyDisk::new(DiskImage::default(), scheduler.handle());
+        let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS).unwrap();
         disk.set_capacity(Some(capacity));
         let acknowledged = Arc::new(AtomicU64::new(0));
         for index in 0..FRAMES {
-            let told = acknowledged.clone();
-            let done = Box::new(move |how: std::io::Result<()>| {
-                how.unwrap();
-                told.store(index + 1, Relaxed);
+            let counter = acknowledged.clone();
+            let done = Box::new(move |result: std::io::Result<()>| {
+                result.unwrap();
+                counter.store(index + 1, Relaxed);
             });
             journal.append(vec![frame(index)], done).unwrap();
-            pump.run();
+            scheduler.run();
             let next = acknowledged.load(Relaxed);
             journal.applied((0..next).map(verdict).collect());
             if index == 20 && next > 0 {
@@ -47,18 +47,19 @@ fn a_full_disk_makes_the_writer_wait_and_nothing_is_lost() {
             }
         }
         journal.sync_watermark();
-        pump.run();
+        scheduler.run();
         assert_eq!(journal.stopped(), None, "capacity {capacity}");
         assert!(disk.space().unwrap().free < capacity);
         let kept = acknowledged.load(Relaxed);
         // The power is cut while it waits.
-        let (again, _) = Journal::open(Arc::new(FaultyDisk::new(disk.image().crash(0), pump.scheduler())), SMALL)
-            .unwrap_or_else(|error| panic!("capacity {capacity}: {error}"));
+        let (again, _) =
+            Journal::open(Arc::new(FaultyDisk::new(disk.image().crash(0), scheduler.handle())), SMALL_CHUNKS)
+                .unwrap_or_else(|error| panic!("capacity {capacity}: {error}"));
         let found = again.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap();
         assert!(found.len() as u64 >= kept, "capacity {capacity}: {} of {kept}", found.len());
 
         disk.set_capacity(None);
-        pump.run();
+        scheduler.run();
         assert_eq!(acknowledged.load(Relaxed), FRAMES, "capacity {capacity}: it goes on");
         assert!(journal.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap() == frames(0..FRAMES));
     }

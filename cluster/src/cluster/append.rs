@@ -8,7 +8,7 @@ use evener_core::{
     event::Event,
     id::FeatureLevel,
 };
-use evener_store::history::{Past, SHORT_CHECK_PROBES_MAX};
+use evener_store::history::{HistorySearch, SHORT_CHECK_PROBES_MAX};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Cluster, propose::ASK_AGAIN_WAIT};
@@ -74,14 +74,15 @@ impl Cluster {
     async fn check(&self, request: &Request) -> Result<Checked, Error> {
         let limits = self.ledger.view.state().limits;
         let (checked, exhausted) = {
-            let past = Past::new(self.events.clone(), SHORT_CHECK_PROBES_MAX);
+            let past = HistorySearch::new(self.events.clone(), SHORT_CHECK_PROBES_MAX);
             let checked = append::check(&past, &limits, request);
             (checked, past.is_exhausted())
         };
         match checked {
             Checked::Passed(_) if exhausted => {
                 let (events, request) = (self.events.clone(), request.clone());
-                let check = move |cancelled| append::check(&Past::unlimited(events, cancelled), &limits, &request);
+                let check =
+                    move |cancelled| append::check(&HistorySearch::unlimited(events, cancelled), &limits, &request);
                 self.searches.run(Turn::First, check).await
             }
             // A reason against it stays one, however much more there is to look at.

@@ -19,7 +19,7 @@ use evener_core::{
 use evener_store::{
     Disk,
     chunk::CHUNK_BYTES_MIN,
-    disk::{FaultyDisk, Image},
+    disk::{DiskImage, FaultyDisk},
 };
 use tokio::{
     io::AsyncReadExt,
@@ -177,10 +177,10 @@ async fn pass(time: Duration) {
 
 /// A disk whose work is done by a task, in virtual time.
 fn disk() -> FaultyDisk {
-    disk_of(Image::default())
+    disk_of(DiskImage::default())
 }
 
-fn disk_of(image: Image) -> FaultyDisk {
+fn disk_of(image: DiskImage) -> FaultyDisk {
     let (jobs, mut queue) = mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
     tokio::spawn(async move {
         while let Some(job) = queue.recv().await {

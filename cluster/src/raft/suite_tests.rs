@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use evener_core::id::ClusterId;
-use evener_store::disk::{Image, MemoryDisk};
+use evener_store::disk::{DiskImage, MemoryDisk};
 use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
@@ -37,7 +37,7 @@ fn disk() -> MemoryDisk {
     let scheduler = move |job| {
         let _ = jobs.send(job);
     };
-    MemoryDisk::with(Image::default(), Arc::new(scheduler))
+    MemoryDisk::with(DiskImage::default(), Arc::new(scheduler))
 }
 
 // Paused: the suite waits for some things that must not happen.

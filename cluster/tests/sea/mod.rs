@@ -12,7 +12,7 @@ use evener_core::{
     event::Event,
     time::Timestamp,
 };
-use evener_store::disk::{FaultyDisk, Image, Scheduler};
+use evener_store::disk::{DiskImage, FaultyDisk, Scheduler};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -95,7 +95,7 @@ impl Sea {
         config.seed = self.lives as u64;
         config.draw = Uuid::from_u128(self.lives);
         change(&mut config);
-        let disk = self.disks.entry(nth).or_insert_with(|| FaultyDisk::new(Image::default(), scheduler())).clone();
+        let disk = self.disks.entry(nth).or_insert_with(|| FaultyDisk::new(DiskImage::default(), scheduler())).clone();
         let dead = CancellationToken::new();
         let wire = Arc::new(Mortal(self.net.host(&host(nth)), dead.clone()));
         let starting = Cluster::start(config, Arc::new(disk), wire, Arc::new(self.clock.clone()));

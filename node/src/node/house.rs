@@ -230,7 +230,7 @@ fn died(error: tokio::task::JoinError) -> ApiError {
 /// Why a data directory was not opened, as people are told.
 pub(super) fn not_opened(error: OpenError) -> ApiError {
     let code = match &error {
-        OpenError::Held { .. } => &codes::DATA_LOCKED,
+        OpenError::Locked { .. } => &codes::DATA_LOCKED,
         OpenError::Damaged(_) => &codes::DAMAGED,
         OpenError::ChunkBytes { .. } | OpenError::Setting(_) => &codes::BAD_SETTING,
         OpenError::Io { .. } => &codes::START,

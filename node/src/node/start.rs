@@ -132,7 +132,7 @@ impl Node {
     #[cfg(any(test, feature = "testing"))]
     pub fn ephemeral() -> NodeBuilder {
         use evener_cluster::{sim_wire, transport::PausableClock};
-        use evener_store::disk::{Image, MemoryDisk};
+        use evener_store::disk::{DiskImage, MemoryDisk};
 
         let threads = tokio::runtime::Handle::current();
         let scheduler = Arc::new(move |job: Box<dyn FnOnce() + Send>| {
@@ -141,7 +141,7 @@ impl Node {
         let seed = rand::random();
         let wire = sim_wire::SimNet::new(sim_wire::Settings::seeded(seed));
         let outside = Outside {
-            disk: Arc::new(MemoryDisk::with(Image::default(), scheduler)),
+            disk: Arc::new(MemoryDisk::with(DiskImage::default(), scheduler)),
             transport: Arc::new(wire.host("127.0.0.1")),
             clock: Arc::new(PausableClock::start()),
             seed,

@@ -218,7 +218,7 @@ fn operations(built: &mut Built) {
 }
 
 /// What no command sets yet, and an outcome of each form.
-fn what_no_command_sets(built: &mut Built) {
+fn fields_that_no_command_sets(built: &mut Built) {
     let processor = built.state.processors.get_mut(&ProcessorId(4)).unwrap();
     processor.generation = Generation(3);
     let share = processor.segments.get_mut(&SegmentId(0)).unwrap();
@@ -271,11 +271,11 @@ fn rich() -> State {
     members_and_processors(&mut built);
     progress_and_letters(&mut built);
     operations(&mut built);
-    what_no_command_sets(&mut built);
+    fields_that_no_command_sets(&mut built);
     built.state
 }
 
-fn saved() -> Saved {
+fn saved() -> SavedCheckpoint {
     let verdict = |index, accepted: &[u32]| Verdict {
         index: LogIndex(index),
         context: ContextId::DEFAULT,
@@ -290,7 +290,7 @@ fn saved() -> Saved {
         membership: Bytes::from_static(b"\x01\x03\x27\x02ab"),
         image: codec::encode_image(&rich()),
     };
-    Saved { checkpoint, open: vec![verdict(39, &[]), verdict(40, &[0, 1, 4])] }
+    SavedCheckpoint { checkpoint, open: vec![verdict(39, &[]), verdict(40, &[0, 1, 4])] }
 }
 
 fn bytes_of(hex: &str) -> Bytes {
@@ -313,7 +313,7 @@ fn disk_with(file: Bytes) -> MemoryDisk {
 }
 
 #[test]
-fn the_golden_checkpoint_of_this_version_is_read_as_it_was_made() {
+fn the_golden_checkpoint_of_this_version_round_trips() {
     let made = FILE.encode(&saved().encode());
     if std::env::var_os("EVENER_GOLDEN").is_some() {
         let path = format!("{}/src/checkpoint/golden/{VERSION}.hex", env!("CARGO_MANIFEST_DIR"));
@@ -321,7 +321,7 @@ fn the_golden_checkpoint_of_this_version_is_read_as_it_was_made() {
         let _ = std::fs::File::create_new(path).map(|mut file| file.write_all(hex_of(&made).as_bytes()).unwrap());
     }
     let (_, golden) = GOLDEN.iter().find(|(version, _)| *version == VERSION).expect(RAISE);
-    let (read, failed) = Saved::read(&disk_with(bytes_of(golden)));
+    let (read, failed) = SavedCheckpoint::read(&disk_with(bytes_of(golden)));
     assert!(failed.is_empty(), "{OTHER}: {failed:?}");
     let read = read.into_iter().next().expect("one was written");
     let state = codec::decode_image::<State>(&read.checkpoint.image);
@@ -336,11 +336,11 @@ fn the_golden_checkpoint_of_this_version_is_read_as_it_was_made() {
 }
 
 #[test]
-fn golden_checkpoints_of_other_versions_are_passed_over() {
+fn golden_checkpoints_of_other_versions_are_skipped() {
     let older = GOLDEN.iter().filter(|(version, _)| *version != VERSION);
     // The one of version 1 that a data directory of that time has is read with the whole directory.
     for (version, golden) in older {
-        let (read, failed) = Saved::read(&disk_with(bytes_of(golden)));
+        let (read, failed) = SavedCheckpoint::read(&disk_with(bytes_of(golden)));
         assert!(read.is_empty() && failed.len() == 1, "version {version}");
     }
 }

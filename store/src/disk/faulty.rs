@@ -5,18 +5,18 @@ use std::{io, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::{Disk, Done, Image, MemoryDisk, Op, Scheduler, Space};
+use super::{Disk, DiskImage, Done, MemoryDisk, Op, Scheduler, Space};
 
 /// A disk that breaks on demand. Clones are the same disk.
 #[derive(Clone)]
 pub struct FaultyDisk {
     disk: MemoryDisk,
     scheduler: Scheduler,
-    plan: Arc<Mutex<Plan>>,
+    plan: Arc<Mutex<FaultPlan>>,
 }
 
 #[derive(Default)]
-struct Plan {
+struct FaultPlan {
     performed: Vec<Op>,
     recording: bool,
     count: u64,
@@ -25,11 +25,11 @@ struct Plan {
 
 impl FaultyDisk {
     /// One that holds `image`; each operation is a job for `scheduler`, which may hold it back as long as it likes.
-    pub fn new(image: Image, scheduler: Scheduler) -> Self {
+    pub fn new(image: DiskImage, scheduler: Scheduler) -> Self {
         let disk = MemoryDisk::with(image, scheduler.clone());
-        let plan = Arc::new(Mutex::new(Plan::default()));
-        let asked = plan.clone();
-        disk.set_gate(Box::new(move |op| asked.lock().perform(op)));
+        let plan = Arc::new(Mutex::new(FaultPlan::default()));
+        let hook_plan = plan.clone();
+        disk.set_fault_hook(Box::new(move |op| hook_plan.lock().perform(op)));
         Self { disk, scheduler, plan }
     }
 
@@ -56,21 +56,21 @@ impl FaultyDisk {
     }
 
     /// The power is cut: this disk does nothing more and tells nobody, not even those who wait; the disk given back
-    /// holds what is left. See [`Image::crash`] for the seed.
+    /// holds what is left. See [`DiskImage::crash`] for the seed.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         self.disk.kill();
-        self.followed_by(self.image().crash(seed))
+        self.successor(self.image().crash(seed))
     }
 
     /// The process is killed, the machine goes on: nothing that was performed is lost.
     #[must_use]
     pub fn kill(&self) -> Self {
         self.disk.kill();
-        self.followed_by(self.image())
+        self.successor(self.image())
     }
 
-    fn followed_by(&self, image: Image) -> Self {
+    fn successor(&self, image: DiskImage) -> Self {
         let next = Self::new(image, self.scheduler.clone());
         next.disk.set_capacity(self.disk.capacity());
         next
@@ -82,12 +82,12 @@ impl FaultyDisk {
     }
 
     /// What it holds now.
-    pub fn image(&self) -> Image {
+    pub fn image(&self) -> DiskImage {
         self.disk.image()
     }
 }
 
-impl Plan {
+impl FaultPlan {
     fn perform(&mut self, op: &Op) -> io::Result<()> {
         let number = self.count;
         self.count += 1;

@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Disk, Done, Op, Space, lane::Lane};
+use super::{Disk, Done, Op, Space, job_queue::JobQueue};
 use crate::error::OpenError;
 
 /// Files kept open. A chunk is one, so this is far more than are written; old ones being read come and go.
@@ -32,7 +32,7 @@ const SPACE_WAIT: Duration = Duration::from_millis(200);
 /// A directory of files, held by this process until it is dropped.
 pub struct FileDisk {
     // Dropped first: it waits for what was submitted, then the lock is given up.
-    lane: Lane,
+    job_queue: JobQueue,
     directory: Arc<Directory>,
 }
 
@@ -48,13 +48,13 @@ impl FileDisk {
         let path = path.into();
         let failed = |doing: &str| {
             let doing = format!("{doing} {}", path.display());
-            move |source| OpenError::Io { doing, source }
+            move |source| OpenError::Io { action: doing, source }
         };
         // Events are nobody else's to read, whatever the umask of the process is.
         let mut private = fs::DirBuilder::new();
         private.recursive(true).mode(DIRECTORY_MODE);
         private.create(path.join("chunks")).map_err(failed("create the data directory"))?;
-        [path.clone(), path.join("chunks")].iter().for_each(|directory| close_to_others(directory));
+        [path.clone(), path.join("chunks")].iter().for_each(|directory| restrict_permissions(directory));
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -65,7 +65,7 @@ impl FileDisk {
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(OpenError::Held { directory: path.display().to_string() });
+                return Err(OpenError::Locked { directory: path.display().to_string() });
             }
             Err(error) => return Err(failed("lock the data directory")(error.into())),
         }
@@ -76,8 +76,8 @@ impl FileDisk {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed("sync the parent of"))?;
         }
-        let lane = Lane::start("evener-disk").map_err(failed("start the disk thread for"))?;
-        Ok(Self { lane, directory })
+        let job_queue = JobQueue::start("evener-disk").map_err(failed("start the disk thread for"))?;
+        Ok(Self { job_queue, directory })
     }
 
     /// Where it is.
@@ -88,7 +88,7 @@ impl FileDisk {
 
 /// Takes the rights of others from a directory that was made with them. One that belongs to another user (the root of a
 /// mounted volume, say) stays as it is, and is reported.
-fn close_to_others(directory: &Path) {
+fn restrict_permissions(directory: &Path) {
     let open = |metadata: &fs::Metadata| metadata.permissions().mode() & 0o077 != 0;
     if fs::metadata(directory).is_ok_and(|metadata| open(&metadata))
         && let Err(error) = fs::set_permissions(directory, fs::Permissions::from_mode(DIRECTORY_MODE))
@@ -101,7 +101,7 @@ fn close_to_others(directory: &Path) {
 impl Disk for FileDisk {
     fn submit(&self, ops: Vec<Op>, done: Done) {
         let directory = self.directory.clone();
-        self.lane.run(Box::new(move || {
+        self.job_queue.run(Box::new(move || {
             let result = ops.into_iter().try_for_each(|op| directory.perform_with_space(op));
             drop(directory);
             done(result);
@@ -113,7 +113,7 @@ impl Disk for FileDisk {
     }
 
     fn read(&self, file: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let opened = self.directory.opened(file)?;
+        let opened = self.directory.open_file(file)?;
         // The length is asked first: a hostile one takes no memory.
         let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidInput)?;
         if opened.metadata()?.len() < end {
@@ -165,7 +165,7 @@ impl Directory {
     fn perform_with_space(&self, op: Op) -> io::Result<()> {
         let mut waited = false;
         loop {
-            match self.do_it(op.clone()) {
+            match self.perform_once(op.clone()) {
                 Err(error) if op.waits_for_space(&error) || is_out_of_files(&error) => {
                     if !waited {
                         tracing::error!(%error, "no space or no open file is left; nothing is written until there is");
@@ -177,30 +177,30 @@ impl Directory {
                     if waited {
                         tracing::warn!("this node goes on writing to the disk");
                     }
-                    return result.map_err(|error| failed_to(&op, error));
+                    return result.map_err(|error| with_operation(&op, error));
                 }
             }
         }
     }
 
     fn perform(&self, op: Op) -> io::Result<()> {
-        self.do_it(op.clone()).map_err(|error| failed_to(&op, error))
+        self.perform_once(op.clone()).map_err(|error| with_operation(&op, error))
     }
 
-    fn do_it(&self, op: Op) -> io::Result<()> {
+    fn perform_once(&self, op: Op) -> io::Result<()> {
         match op {
             Op::Create { file, preallocate } => self.create(&file, preallocate),
-            Op::Write { file, offset, bytes } => self.opened(&file)?.write_all_at(&bytes, offset),
-            Op::SyncData { file } => self.opened(&file)?.sync_data(),
+            Op::Write { file, offset, bytes } => self.open_file(&file)?.write_all_at(&bytes, offset),
+            Op::SyncData { file } => self.open_file(&file)?.sync_data(),
             Op::SyncDir { dir } => self.sync_dir(&dir),
-            Op::Truncate { file, len } => self.opened(&file)?.set_len(len),
+            Op::Truncate { file, len } => self.open_file(&file)?.set_len(len),
             Op::Rename { from, to } => {
-                self.forget(&from);
-                self.forget(&to);
+                self.close_file(&from);
+                self.close_file(&to);
                 fs::rename(self.path.join(from), self.path.join(to))
             }
             Op::Remove { file } => {
-                self.forget(&file);
+                self.close_file(&file);
                 match fs::remove_file(self.path.join(file)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                     _ => Ok(()),
@@ -222,11 +222,11 @@ impl Directory {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.keep(file, Arc::new(created));
+        self.cache_file(file, Arc::new(created));
         Ok(())
     }
 
-    fn opened(&self, file: &str) -> io::Result<Arc<File>> {
+    fn open_file(&self, file: &str) -> io::Result<Arc<File>> {
         if let Some(opened) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(file) {
             return Ok(opened.clone());
         }
@@ -238,11 +238,11 @@ impl Directory {
             }
             opened => opened?,
         });
-        self.keep(file, opened.clone());
+        self.cache_file(file, opened.clone());
         Ok(opened)
     }
 
-    fn keep(&self, file: &str, opened: Arc<File>) {
+    fn cache_file(&self, file: &str, opened: Arc<File>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= OPEN_FILES_MAX {
             open.clear();
@@ -250,7 +250,7 @@ impl Directory {
         open.insert(file.to_owned(), opened);
     }
 
-    fn forget(&self, file: &str) {
+    fn close_file(&self, file: &str) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(file);
     }
 
@@ -265,11 +265,11 @@ fn is_out_of_files(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
 }
 
-fn failed_to(op: &Op, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("failed to {}: {error}", told(op)))
+fn with_operation(op: &Op, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("failed to {}: {error}", describe(op)))
 }
 
-fn told(op: &Op) -> String {
+fn describe(op: &Op) -> String {
     match op {
         Op::Create { file, .. } => format!("create {file}"),
         Op::Write { file, offset, bytes } => format!("write {} bytes at {offset} of {file}", bytes.len()),
@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_is_held_by_one() {
+    fn a_directory_is_locked_by_one_process() {
         let home = tempfile::tempdir().unwrap();
         let first = FileDisk::open(home.path()).unwrap();
         let error = FileDisk::open(home.path()).err().unwrap().to_string();
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_nobody_elses_to_read() {
+    fn stored_files_are_readable_by_the_owner_only() {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -317,7 +317,7 @@ mod tests {
     fn operations_happen_in_order_and_the_first_failure_ends_the_list() {
         let home = tempfile::tempdir().unwrap();
         let disk = FileDisk::open(home.path()).unwrap();
-        let (told, results) = channel();
+        let (done, results) = channel();
         let file = "chunks/a".to_owned();
         let ops = vec![
             Op::Create { file: file.clone(), preallocate: 8192 },
@@ -328,8 +328,8 @@ mod tests {
             Op::Rename { from: file, to: "chunks/b".into() },
             Op::Remove { file: "chunks/none".into() },
         ];
-        let tell = told.clone();
-        disk.submit(ops, Box::new(move |result| tell.send(result).unwrap()));
+        let report = done.clone();
+        disk.submit(ops, Box::new(move |result| report.send(result).unwrap()));
         results.recv().unwrap().unwrap();
         assert_eq!(disk.read("chunks/b", 0, 6).unwrap(), b"\0\0\0\0ab");
         assert_eq!(disk.read("chunks/b", 0, usize::MAX).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!((disk.len("chunks/b").unwrap(), disk.len("chunks/a").unwrap()), (Some(6), None));
 
         let ops = vec![Op::SyncData { file: "chunks/a".into() }, Op::Remove { file: "chunks/b".into() }];
-        disk.submit(ops, Box::new(move |result| told.send(result).unwrap()));
+        disk.submit(ops, Box::new(move |result| done.send(result).unwrap()));
         let error = results.recv().unwrap().unwrap_err();
         assert!(error.to_string().starts_with("failed to sync chunks/a"), "{error}");
         assert_eq!(disk.list("chunks").unwrap(), ["b"]);

@@ -14,17 +14,17 @@ const PENDING_MAX: usize = 4096;
 
 /// A disk, with what is on it and what is only on its way.
 #[derive(Clone, Debug, Default)]
-pub struct Image {
+pub struct DiskImage {
     live: BTreeMap<String, u64>,
     durable: BTreeMap<String, u64>,
-    entries: Vec<Entry>,
+    dir_changes: Vec<DirChange>,
     files: BTreeMap<u64, File>,
     next_file: u64,
 }
 
 /// A change of a directory that is not synced.
 #[derive(Clone, Debug)]
-enum Entry {
+enum DirChange {
     Link { name: String, file: u64 },
     Unlink { name: String },
     Rename { from: String, to: String, file: u64 },
@@ -34,12 +34,12 @@ enum Entry {
 struct File {
     live: Content,
     durable: Content,
-    pending: Vec<Pending>,
+    pending: Vec<FileChange>,
 }
 
 /// A change of a file that is not synced.
 #[derive(Clone, Debug)]
-enum Pending {
+enum FileChange {
     Sector(u64, Sector),
     Len(u64),
 }
@@ -50,7 +50,7 @@ struct Content {
     len: u64,
 }
 
-impl Image {
+impl DiskImage {
     /// Performs one operation.
     pub fn perform(&mut self, op: Op) -> io::Result<()> {
         match op {
@@ -59,25 +59,25 @@ impl Image {
                     self.next_file += 1;
                     self.files.insert(self.next_file, File::default());
                     self.live.insert(file.clone(), self.next_file);
-                    self.entries.push(Entry::Link { name: file.clone(), file: self.next_file });
+                    self.dir_changes.push(DirChange::Link { name: file.clone(), file: self.next_file });
                 }
                 let file = self.file(&file)?;
                 if file.live.len < preallocate {
-                    file.change(Pending::Len(preallocate));
+                    file.change(FileChange::Len(preallocate));
                 }
             }
             Op::Write { file, offset, bytes } => self.file(&file)?.write(offset, &bytes),
             Op::SyncData { file } => self.file(&file)?.sync(),
             Op::SyncDir { dir } => self.sync_dir(&dir),
-            Op::Truncate { file, len } => self.file(&file)?.change(Pending::Len(len)),
+            Op::Truncate { file, len } => self.file(&file)?.change(FileChange::Len(len)),
             Op::Rename { from, to } => {
                 let file = self.live.remove(&from).ok_or(io::ErrorKind::NotFound)?;
                 self.live.insert(to.clone(), file);
-                self.entries.push(Entry::Rename { from, to, file });
+                self.dir_changes.push(DirChange::Rename { from, to, file });
             }
             Op::Remove { file } => {
                 if self.live.remove(&file).is_some() {
-                    self.entries.push(Entry::Unlink { name: file });
+                    self.dir_changes.push(DirChange::Unlink { name: file });
                 }
             }
         }
@@ -142,18 +142,18 @@ impl Image {
     /// What a power cut leaves. Seed 0 loses all that is not synced, seed 1 loses nothing, any other one draws.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let mut image = Self { live: self.durable.clone(), next_file: self.next_file, ..Self::default() };
-        for entry in &self.entries {
-            if dice.keeps() {
-                entry.apply(&mut image.live);
+        for change in &self.dir_changes {
+            if rng.survives() {
+                change.apply(&mut image.live);
             }
         }
         image.durable = image.live.clone();
         for id in image.live.values() {
             let file = &self.files[id];
             let mut content = file.durable.clone();
-            file.pending.iter().filter(|_| dice.keeps()).for_each(|change| content.apply(change));
+            file.pending.iter().filter(|_| rng.survives()).for_each(|change| content.apply(change));
             image.files.insert(*id, File { live: content.clone(), durable: content, pending: Vec::new() });
         }
         image
@@ -165,27 +165,27 @@ impl Image {
     }
 
     fn sync_dir(&mut self, dir: &str) {
-        let Self { durable, entries, .. } = self;
-        entries.retain(|entry| {
-            let here = in_dir(entry.name(), dir).is_some();
+        let Self { durable, dir_changes, .. } = self;
+        dir_changes.retain(|change| {
+            let here = in_dir(change.name(), dir).is_some();
             if here {
-                entry.apply(durable);
+                change.apply(durable);
             }
             !here
         });
-        let entries = &self.entries;
+        let dir_changes = &self.dir_changes;
         let named = |id: &u64, names: &BTreeMap<String, u64>| names.values().any(|file| file == id);
         let awaited = |id: &u64| {
-            entries
-                .iter()
-                .any(|entry| matches!(entry, Entry::Link { file, .. } | Entry::Rename { file, .. } if file == id))
+            dir_changes.iter().any(
+                |change| matches!(change, DirChange::Link { file, .. } | DirChange::Rename { file, .. } if file == id),
+            )
         };
         let (live, durable) = (&self.live, &self.durable);
         self.files.retain(|id, _| named(id, live) || named(id, durable) || awaited(id));
     }
 }
 
-impl Entry {
+impl DirChange {
     fn name(&self) -> &str {
         match self {
             Self::Link { name, .. } | Self::Unlink { name } | Self::Rename { from: name, .. } => name,
@@ -212,7 +212,7 @@ impl File {
     fn write(&mut self, offset: u64, bytes: &[u8]) {
         let end = offset + bytes.len() as u64;
         if end > self.live.len {
-            self.change(Pending::Len(end));
+            self.change(FileChange::Len(end));
         }
         let (mut at, mut rest) = (offset, bytes);
         while !rest.is_empty() {
@@ -221,13 +221,13 @@ impl File {
             let (now, later) = rest.split_at(rest.len().min(SECTOR_BYTES - within));
             let mut sector = self.live.sectors.get(&number).map_or([0; SECTOR_BYTES], |sector| **sector);
             sector[within..within + now.len()].copy_from_slice(now);
-            self.change(Pending::Sector(number, Arc::new(sector)));
+            self.change(FileChange::Sector(number, Arc::new(sector)));
             at += now.len() as u64;
             rest = later;
         }
     }
 
-    fn change(&mut self, change: Pending) {
+    fn change(&mut self, change: FileChange) {
         self.live.apply(&change);
         self.pending.push(change);
         if self.pending.len() > PENDING_MAX {
@@ -241,12 +241,12 @@ impl File {
 }
 
 impl Content {
-    fn apply(&mut self, change: &Pending) {
+    fn apply(&mut self, change: &FileChange) {
         match change {
-            Pending::Sector(number, sector) => {
+            FileChange::Sector(number, sector) => {
                 self.sectors.insert(*number, sector.clone());
             }
-            Pending::Len(len) => {
+            FileChange::Len(len) => {
                 if *len < self.len {
                     let (whole, within) = (len / SECTOR_BYTES as u64, (len % SECTOR_BYTES as u64) as usize);
                     drop(self.sectors.split_off(&(whole + u64::from(within > 0))));
@@ -280,28 +280,28 @@ fn in_dir<'a>(name: &'a str, dir: &str) -> Option<&'a str> {
 }
 
 /// Drawn from a seed, so that a crash can be repeated.
-struct Dice {
+struct Rng {
     seed: u64,
     state: u64,
 }
 
-impl Dice {
+impl Rng {
     fn new(seed: u64) -> Self {
         Self { seed, state: seed }
     }
 
-    fn keeps(&mut self) -> bool {
+    fn survives(&mut self) -> bool {
         if self.seed < 2 {
             return self.seed == 1;
         }
         // splitmix64
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut drawn = self.state;
-        drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        drawn ^= drawn >> 31;
+        let mut random = self.state;
+        random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        random ^= random >> 31;
         // Some seeds keep little, some much.
-        drawn % 8 < 1 + self.seed % 7
+        random % 8 < 1 + self.seed % 7
     }
 }
 
@@ -311,8 +311,8 @@ mod tests {
 
     use super::*;
 
-    fn image(ops: &[Op]) -> Image {
-        let mut image = Image::default();
+    fn image(ops: &[Op]) -> DiskImage {
+        let mut image = DiskImage::default();
         ops.iter().for_each(|op| image.perform(op.clone()).unwrap());
         image
     }
@@ -324,7 +324,7 @@ mod tests {
     const SYNC: fn() -> [Op; 2] = || [Op::SyncData { file: "d/a".into() }, Op::SyncDir { dir: "d".into() }];
 
     #[test]
-    fn a_crash_keeps_what_is_synced_and_some_of_the_rest() {
+    fn a_crash_keeps_synced_writes_and_some_of_the_others() {
         let create = Op::Create { file: "d/a".into(), preallocate: 2000 };
         let [data, dir] = SYNC();
         let ops = [create, write(510, b"abcd"), data, dir, write(510, b"ABCD"), write(1999, b"xy")];
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_there_after_a_crash_only_once_its_directory_is_synced() {
+    fn a_file_name_survives_a_crash_only_once_its_directory_is_synced() {
         let [data, dir] = SYNC();
         let create = Op::Create { file: "d/a".into(), preallocate: 0 };
         let before = image(&[create, write(0, b"x"), data]);
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_file_has_zeros_where_it_grows_again() {
+    fn a_truncated_file_has_zeros_where_it_grows_again() {
         let cut = Op::Truncate { file: "d/a".into(), len: 2 };
         let grow = Op::Create { file: "d/a".into(), preallocate: 1000 };
         let image = image(&[grow.clone(), write(0, b"abcd"), write(600, b"z"), cut, grow]);

@@ -11,10 +11,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Disk, Done, Image, Op, Scheduler, Space, lane::Lane};
+use super::{Disk, DiskImage, Done, Op, Scheduler, Space, job_queue::JobQueue};
 
 /// Asked before each operation is performed; an error is the operation's.
-pub(super) type Gate = Box<dyn FnMut(&Op) -> io::Result<()> + Send>;
+pub(super) type FaultHook = Box<dyn FnMut(&Op) -> io::Result<()> + Send>;
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone)]
@@ -23,10 +23,10 @@ pub struct MemoryDisk {
 }
 
 struct Shared {
-    image: Mutex<Image>,
+    image: Mutex<DiskImage>,
     queue: Mutex<Queue>,
     scheduler: Scheduler,
-    gate: Mutex<Option<Gate>>,
+    fault_hook: Mutex<Option<FaultHook>>,
     /// How many bytes fit; none if all do.
     capacity: Mutex<Option<u64>>,
     writes: AtomicU64,
@@ -39,7 +39,7 @@ struct Queue {
     running: bool,
     /// The first operation waits for space.
     stalled: bool,
-    dead: bool,
+    killed: bool,
 }
 
 impl Default for MemoryDisk {
@@ -51,17 +51,17 @@ impl Default for MemoryDisk {
 impl MemoryDisk {
     /// An empty one, with a thread of its own.
     pub fn new() -> Self {
-        let lane = Lane::start("evener-memory-disk").expect("a thread for a test");
-        Self::with(Image::default(), Arc::new(move |job| lane.run(job)))
+        let job_queue = JobQueue::start("evener-memory-disk").expect("a thread for a test");
+        Self::with(DiskImage::default(), Arc::new(move |job| job_queue.run(job)))
     }
 
     /// One that holds this already and whose every operation is a job for `scheduler`.
-    pub fn with(image: Image, scheduler: Scheduler) -> Self {
+    pub fn with(image: DiskImage, scheduler: Scheduler) -> Self {
         let shared = Shared {
             image: Mutex::new(image),
             queue: Mutex::default(),
             scheduler,
-            gate: Mutex::default(),
+            fault_hook: Mutex::default(),
             capacity: Mutex::default(),
             writes: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -69,8 +69,8 @@ impl MemoryDisk {
         Self { shared: Arc::new(shared) }
     }
 
-    pub(super) fn set_gate(&self, gate: Gate) {
-        *self.shared.gate.lock() = Some(gate);
+    pub(super) fn set_fault_hook(&self, fault_hook: FaultHook) {
+        *self.shared.fault_hook.lock() = Some(fault_hook);
     }
 
     /// Files have at most so many bytes together from now on. What waited for space goes on if there is enough.
@@ -87,7 +87,7 @@ impl MemoryDisk {
     }
 
     /// What it holds now.
-    pub fn image(&self) -> Image {
+    pub fn image(&self) -> DiskImage {
         self.shared.image.lock().clone()
     }
 
@@ -105,7 +105,7 @@ impl MemoryDisk {
     pub(super) fn kill(&self) {
         let dropped = {
             let mut queue = self.shared.queue.lock();
-            queue.dead = true;
+            queue.killed = true;
             std::mem::take(&mut queue.waiting)
         };
         // What waited may hold this disk: dropped outside the lock.
@@ -113,14 +113,14 @@ impl MemoryDisk {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.shared.queue.lock().dead { Err(io::Error::other("the power is cut")) } else { Ok(()) }
+        if self.shared.queue.lock().killed { Err(io::Error::other("the power is cut")) } else { Ok(()) }
     }
 }
 
 impl Shared {
     fn perform(&self, op: Op) -> io::Result<()> {
-        if let Some(gate) = &mut *self.gate.lock() {
-            gate(&op)?;
+        if let Some(fault_hook) = &mut *self.fault_hook.lock() {
+            fault_hook(&op)?;
         }
         if let Some(capacity) = *self.capacity.lock() {
             let image = self.image.lock();
@@ -153,12 +153,12 @@ impl Shared {
             queue.stalled = true;
             return;
         }
-        let told = match ops.is_empty() || result.is_err() {
+        let finished = match ops.is_empty() || result.is_err() {
             true => queue.waiting.pop_front().map(|(_, done)| done),
             false => None,
         };
         drop(queue);
-        if let Some(done) = told {
+        if let Some(done) = finished {
             done(result);
         }
         self.schedule();
@@ -173,7 +173,7 @@ impl Shared {
 impl Disk for MemoryDisk {
     fn submit(&self, ops: Vec<Op>, done: Done) {
         let mut queue = self.shared.queue.lock();
-        if queue.dead {
+        if queue.killed {
             return;
         }
         queue.waiting.push_back((ops.into(), done));

@@ -6,8 +6,8 @@ use crate::{
     chunk::CHUNK_BYTES_MIN,
     disk::MemoryDisk,
     frame::{Frame, FrameKind},
-    journal::Settings,
-    samples::{self, Fate, Log},
+    journal::JournalSettings,
+    samples::{self, Log, SampleCommand},
     verdict::Verdict,
 };
 
@@ -18,7 +18,7 @@ fn reader(log: &Log) -> EventReader {
 
 /// A journal that holds the log: some of it sealed, some of it in memory, with blank frames between its entries.
 fn journal(log: &Log) -> Journal {
-    let settings = Settings { chunk_bytes: CHUNK_BYTES_MIN, recent_bytes_max: 4_096 };
+    let settings = JournalSettings { chunk_bytes: CHUNK_BYTES_MIN, recent_bytes_max: 4_096 };
     let (journal, _) = Journal::open(Arc::new(MemoryDisk::new()), settings).unwrap();
     let mut next = LogIndex(1);
     for (index, recorded, entry, outcomes) in &log.entries {
@@ -52,14 +52,14 @@ fn journal(log: &Log) -> Journal {
 }
 
 /// What the log tells of the event at a position.
-fn told(log: &Log, context: u32, position: u64) -> Stored {
+fn expected_event(log: &Log, context: u32, position: u64) -> Stored {
     let nth = usize::try_from(position).unwrap();
-    let told = &log.told[context as usize][nth];
+    let logged = &log.history[context as usize][nth];
     Stored {
         position: Position(position),
         revision: log.revision(context, nth).map(Revision),
-        recorded: told.recorded,
-        event: told.event.clone(),
+        recorded: logged.recorded,
+        event: logged.event.clone(),
     }
 }
 
@@ -80,18 +80,18 @@ fn all(context: u32) -> Query<'static> {
 fn large(count: usize, each: usize, bytes: usize) -> Log {
     let data = vec![7; bytes];
     let event = Event { kind: "it".into(), data_kind: DataKind::Binary, data, ..Event::default() };
-    Log::new((0..count / each).map(|_| (0, vec![Fate::Stored(vec![event.clone(); each])])).collect())
+    Log::new((0..count / each).map(|_| (0, vec![SampleCommand::Stored(vec![event.clone(); each])])).collect())
 }
 
 /// So many events, each with one of two tags in turn.
 fn in_turn(count: usize) -> Log {
     let tags = |nth: usize| vec![if nth.is_multiple_of(2) { "even" } else { "odd" }.to_owned()];
     let event = |nth| Event { kind: "it".into(), tags: tags(nth), ..Event::default() };
-    Log::new(vec![(0, vec![Fate::Stored((0..count).map(event).collect())])])
+    Log::new(vec![(0, vec![SampleCommand::Stored((0..count).map(event).collect())])])
 }
 
 #[test]
-fn p10_a_page_that_finds_nothing_ends_after_some_time_and_goes_on() {
+fn p10_a_page_without_matches_ends_after_a_bounded_search_and_can_be_continued() {
     // Nothing matches, so nothing is fetched.
     let reader = EventReader::new(journal(&in_turn(2)), in_turn(2 * PAGE_PROBES_MAX).index());
     let item = evener_core::criteria::Criterion { types: vec![], tags: vec!["even".into(), "odd".into()] };
@@ -120,7 +120,7 @@ fn p10_a_page_that_finds_nothing_ends_after_some_time_and_goes_on() {
 
 proptest! {
     #[test]
-    fn pages_are_what_a_naive_filter_finds(
+    fn pages_equal_a_naive_filter(
         entries in samples::entries(),
         criteria in samples::criteria(),
         stream in samples::stream(),
@@ -129,10 +129,10 @@ proptest! {
     ) {
         let log = Log::new(entries);
         let reader = reader(&log);
-        let known = log.told[context as usize].len() as u64;
+        let known = log.history[context as usize].len() as u64;
         let end = to.unwrap_or(known).min(known);
         let mut expected: Vec<Stored> = (from..end)
-            .map(|position| told(&log, context, position))
+            .map(|position| expected_event(&log, context, position))
             .filter(|stored| criteria.matches_event(&stored.event))
             .filter(|stored| stream.is_none() || stored.event.stream.as_deref() == stream)
             .collect();
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn blocks_are_the_log_wherever_one_begins(
+    fn blocks_equal_the_log_from_any_start(
         entries in samples::entries(),
         asked in proptest::collection::vec((0..2_u32, 0..60_u64, 1..9_usize, 1..300_usize), 1..20),
     ) {
@@ -175,12 +175,12 @@ proptest! {
         let reader = reader(&log);
         for (context, from, events_max, bytes_max) in asked {
             let block = reader.block(ContextId(context), Position(from), events_max, bytes_max).unwrap();
-            let known = log.told[context as usize].len() as u64;
+            let known = log.history[context as usize].len() as u64;
             prop_assert_eq!(block.is_empty(), from >= known);
             prop_assert!(block.len() <= events_max);
             let bytes: usize = block.iter().map(|stored| stored.event.size()).sum();
             prop_assert!(block.len() <= 1 || bytes <= bytes_max);
-            let expected: Vec<_> = (from..from + block.len() as u64).map(|at| told(&log, context, at)).collect();
+            let expected: Vec<_> = (from..from + block.len() as u64).map(|at| expected_event(&log, context, at)).collect();
             let found: Vec<_> = block.iter().map(|stored| Stored::clone(stored)).collect();
             prop_assert_eq!(found, expected);
             prop_assert_eq!(block.next(), Position(from + block.len() as u64));
@@ -190,13 +190,13 @@ proptest! {
     #[test]
     fn one_event_is_found_by_its_position(entries in samples::entries(), position in 0..60_u64) {
         let log = Log::new(entries);
-        let expected = (position < log.told[0].len() as u64).then(|| told(&log, 0, position));
+        let expected = (position < log.history[0].len() as u64).then(|| expected_event(&log, 0, position));
         prop_assert_eq!(reader(&log).get(ContextId(0), Position(position)).unwrap(), expected);
     }
 }
 
 #[test]
-fn a_read_of_nothing_ends_with_its_marker() {
+fn a_read_without_matches_returns_a_marker() {
     let reader = reader(&large(6, 2, 1));
     let page = |query: Query<'_>| reader.read(&query).unwrap();
     let nothing = Criteria(vec![evener_core::criteria::Criterion { types: vec!["never".into()], tags: vec![] }]);
@@ -231,7 +231,7 @@ fn a_page_has_bounded_bytes_and_events() {
 }
 
 #[test]
-fn a_block_has_bounded_bytes_and_events_and_one_always_fits() {
+fn a_block_has_bounded_bytes_and_events_and_one_event_always_fits() {
     let reader = reader(&large(6, 3, 300_000));
     let block = reader.block(ContextId(0), Position(1), 1_000, 1_000).unwrap();
     assert_eq!((block.len(), block.next()), (1, Position(2)));
@@ -241,7 +241,7 @@ fn a_block_has_bounded_bytes_and_events_and_one_always_fits() {
 }
 
 #[test]
-fn a_block_is_decoded_once_for_all_who_ask() {
+fn a_block_is_decoded_once_for_all_readers() {
     let log = large(3_000, 100, 10);
     let reader = reader(&log);
     let first = |from| reader.block(ContextId(0), Position(from), 1_000, 1_000_000).unwrap().as_ptr();
@@ -259,7 +259,7 @@ fn a_block_is_decoded_once_for_all_who_ask() {
 }
 
 #[test]
-fn kept_blocks_have_bounded_bytes_and_the_latest_used_stay() {
+fn cached_blocks_have_bounded_bytes_and_the_last_used_stay() {
     let log = large(200, 1, 250_000);
     let reader = reader(&log);
     let at = |from| reader.block(ContextId(0), Position(from), 1, 1).unwrap().as_ptr();
@@ -267,13 +267,13 @@ fn kept_blocks_have_bounded_bytes_and_the_latest_used_stay() {
     for from in 0..200 {
         at(from);
         assert_eq!(at(0), kept, "used all the time");
-        assert!(reader.kept_bytes() <= BLOCKS_BYTES_MAX);
+        assert!(reader.cached_bytes() <= BLOCKS_BYTES_MAX);
     }
-    assert!(reader.kept_bytes() > BLOCKS_BYTES_MAX / 2);
+    assert!(reader.cached_bytes() > BLOCKS_BYTES_MAX / 2);
 }
 
 #[test]
-fn an_entry_that_the_journal_lacks_is_named() {
+fn an_entry_missing_from_the_journal_is_reported() {
     let log = large(3, 1, 1);
     let reader = EventReader::new(journal(&Log::default()), log.index());
     let error = reader.read(&all(0)).unwrap_err();

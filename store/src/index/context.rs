@@ -10,30 +10,30 @@ use evener_core::{
 use uuid::Uuid;
 
 use super::{
-    names::Names,
-    places::{Place, Places},
-    postings::{Postings, Spot, rank, spot},
+    locations::{EventLocation, EventLocations},
+    postings::{Ordinal, Postings, ordinal, rank},
+    sharded_map::ShardedMap,
 };
 
 /// One append to be added.
 #[derive(Debug)]
-pub struct Added<'e> {
+pub struct IndexedAppend<'e> {
     /// The position of its first event.
     pub first: Position,
     /// Which command of the entry it is.
     pub command: u32,
     /// Its events.
-    pub events: Vec<Known<'e>>,
+    pub events: Vec<IndexedEvent<'e>>,
 }
 
 /// An event and its digest, taken before the index is locked.
 #[derive(Debug)]
-pub struct Known<'e> {
+pub struct IndexedEvent<'e> {
     event: &'e Event,
     digest: u64,
 }
 
-impl<'e> Known<'e> {
+impl<'e> IndexedEvent<'e> {
     /// Takes the digest of the event if it is not known.
     pub fn new(event: &'e Event, digest: Option<u64>) -> Self {
         debug_assert!(digest.is_none_or(|digest| digest == event.digest()), "a digest is of the event's content");
@@ -43,15 +43,15 @@ impl<'e> Known<'e> {
 
 /// All that is known of one context's events.
 #[derive(Debug, Default)]
-pub struct Context {
-    places: Places,
-    streams: Names<Box<str>, Postings>,
-    tags: Names<Box<str>, Postings>,
-    kinds: Names<Box<str>, Kind>,
+pub struct ContextIndex {
+    locations: EventLocations,
+    streams: ShardedMap<Box<str>, Postings>,
+    tags: ShardedMap<Box<str>, Postings>,
+    kinds: ShardedMap<Box<str>, EventType>,
     kind_names: Vec<Arc<str>>,
-    ids: Names<Id, Spot>,
+    ids: ShardedMap<IdBytes, Ordinal>,
     /// Whether one of the ids cannot be derived from a source and a given id.
-    has_bare_ids: bool,
+    has_underived_ids: bool,
     /// Of each event: the number of its type.
     kind_of: Vec<u32>,
     /// Of each event: the digest of its content.
@@ -60,36 +60,36 @@ pub struct Context {
 
 /// An event type.
 #[derive(Debug)]
-struct Kind {
+struct EventType {
     number: u32,
     postings: Postings,
 }
 
 /// A UUID as bytes: no gaps in the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Id([u8; 16]);
+pub struct IdBytes([u8; 16]);
 
-impl AsRef<[u8]> for Id {
+impl AsRef<[u8]> for IdBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl From<&Self> for Id {
+impl From<&Self> for IdBytes {
     fn from(id: &Self) -> Self {
         *id
     }
 }
 
-impl Context {
+impl ContextIndex {
     /// Where the next event will stand.
     pub fn head(&self) -> Position {
         Position(self.kind_of.len() as u64)
     }
 
     /// Adds the appends of one entry. The first one begins at the head.
-    pub fn add(&mut self, index: LogIndex, recorded: Timestamp, appends: &[Added<'_>]) {
-        self.places.add(index, recorded, appends.iter().map(|added| (added.first, added.command)));
+    pub fn add(&mut self, index: LogIndex, recorded: Timestamp, appends: &[IndexedAppend<'_>]) {
+        self.locations.add(index, recorded, appends.iter().map(|added| (added.first, added.command)));
         for added in appends {
             assert_eq!(added.first, self.head(), "positions have no gaps");
             for known in &added.events {
@@ -98,8 +98,8 @@ impl Context {
         }
     }
 
-    fn add_event(&mut self, known: &Known<'_>) {
-        let (event, at) = (known.event, spot(self.kind_of.len() as u64));
+    fn add_event(&mut self, known: &IndexedEvent<'_>) {
+        let (event, at) = (known.event, ordinal(self.kind_of.len() as u64));
         if let Some(stream) = &event.stream {
             self.streams.upsert(stream.as_str(), |postings| postings.push(at), || (Postings::new(at), ()));
         }
@@ -107,44 +107,44 @@ impl Context {
             self.tags.upsert(tag.as_str(), |postings| postings.push(at), || (Postings::new(at), ()));
         }
         let kind_names = &mut self.kind_names;
-        let known_kind = |kind: &mut Kind| {
+        let known_kind = |kind: &mut EventType| {
             kind.postings.push(at);
             kind.number
         };
         let new_kind = || {
             let number = u32::try_from(kind_names.len()).expect("there are not more types than events");
             kind_names.push(event.kind.as_str().into());
-            (Kind { number, postings: Postings::new(at) }, number)
+            (EventType { number, postings: Postings::new(at) }, number)
         };
         let number = self.kinds.upsert(event.kind.as_str(), known_kind, new_kind);
-        self.has_bare_ids |= !Event::may_be_derived(event.id);
-        self.ids.upsert(&Id(event.id.into_bytes()), |_| debug_assert!(false, "ids are unique (P3)"), || (at, ()));
+        self.has_underived_ids |= !Event::may_be_derived(event.id);
+        self.ids.upsert(&IdBytes(event.id.into_bytes()), |_| debug_assert!(false, "ids are unique (P3)"), || (at, ()));
         self.kind_of.push(number);
         self.digest_of.push(known.digest);
     }
 
     /// Where an event lies; none at or beyond the head.
-    pub fn place(&self, position: Position) -> Option<Place> {
+    pub fn location(&self, position: Position) -> Option<EventLocation> {
         self.run(position, 1).pop()
     }
 
     /// Where at most `max` consecutive events lie.
-    pub fn run(&self, from: Position, max: usize) -> Vec<Place> {
+    pub fn run(&self, from: Position, max: usize) -> Vec<EventLocation> {
         let head = self.head().0;
         let to = head.min(from.0.saturating_add(max as u64));
-        if from.0 < to { self.places.of(spot(from.0)..spot(to)) } else { Vec::new() }
+        if from.0 < to { self.locations.of(ordinal(from.0)..ordinal(to)) } else { Vec::new() }
     }
 
     /// Where these events lie. They exist.
-    pub fn places_of(&self, spots: &[Spot]) -> Vec<Place> {
-        self.places.of(spots.iter().copied())
+    pub fn locations_of(&self, ordinals: &[Ordinal]) -> Vec<EventLocation> {
+        self.locations.of(ordinals.iter().copied())
     }
 
     /// How many events of the stream stand before `at`, which is the revision of the one there.
     pub fn revision(&self, stream: &str, at: Position) -> Option<Revision> {
-        let spots = self.streams.get(stream)?.as_slice();
-        let before = rank(spots, at.0);
-        (spots.get(before).map(|spot| u64::from(*spot)) == Some(at.0)).then_some(Revision(before as u64))
+        let ordinals = self.streams.get(stream)?.as_slice();
+        let before = rank(ordinals, at.0);
+        (ordinals.get(before).map(|ordinal| u64::from(*ordinal)) == Some(at.0)).then_some(Revision(before as u64))
     }
 
     /// The revision of the stream's last event before `head`.
@@ -155,30 +155,30 @@ impl Context {
 
     /// Where an id stands, and the digest of what bears it.
     pub fn event_id(&self, id: Uuid) -> Option<(Position, u64)> {
-        if !self.has_bare_ids && !Event::may_be_derived(id) {
+        if !self.has_underived_ids && !Event::may_be_derived(id) {
             return None;
         }
-        let at = *self.ids.get(&Id(id.into_bytes()))?;
+        let at = *self.ids.get(&IdBytes(id.into_bytes()))?;
         Some((Position(u64::from(at)), self.digest_of[at as usize]))
     }
 
     /// The type of the event at a spot.
-    pub fn kind_at(&self, at: Spot) -> Arc<str> {
+    pub fn kind_at(&self, at: Ordinal) -> Arc<str> {
         Arc::clone(&self.kind_names[self.kind_of[at as usize] as usize])
     }
 
     /// The events of a stream.
-    pub fn of_stream(&self, stream: &str) -> &[Spot] {
+    pub fn of_stream(&self, stream: &str) -> &[Ordinal] {
         self.streams.get(stream).map_or(&[], Postings::as_slice)
     }
 
     /// The events with a tag.
-    pub fn of_tag(&self, tag: &str) -> &[Spot] {
+    pub fn of_tag(&self, tag: &str) -> &[Ordinal] {
         self.tags.get(tag).map_or(&[], Postings::as_slice)
     }
 
     /// The events of a type.
-    pub fn of_kind(&self, kind: &str) -> &[Spot] {
+    pub fn of_kind(&self, kind: &str) -> &[Ordinal] {
         self.kinds.get(kind).map_or(&[], |kind| kind.postings.as_slice())
     }
 }

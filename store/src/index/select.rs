@@ -10,10 +10,10 @@ use evener_core::{
 };
 
 use super::{
-    context::Context,
-    places::Place,
-    postings::{Spot, rank},
-    view::LookBack,
+    context::ContextIndex,
+    locations::EventLocation,
+    postings::{Ordinal, rank},
+    view::BackwardSearch,
 };
 
 /// Searches in postings during one look at the index: well under a millisecond.
@@ -36,7 +36,7 @@ pub struct Wanted<'q> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
     /// Where the events lie, in the order asked for.
-    pub places: Vec<Place>,
+    pub locations: Vec<EventLocation>,
     /// All matching events on this side of it are in `places`: forwards those before it, backwards those at or
     /// after it.
     pub reached: Position,
@@ -48,107 +48,114 @@ impl Selected {
     /// Nothing, all the way to `reached`.
     #[must_use]
     pub const fn nothing(reached: Position) -> Self {
-        Self { places: Vec::new(), reached, probes: 0 }
+        Self { locations: Vec::new(), reached, probes: 0 }
     }
 }
 
-impl Context {
+impl ContextIndex {
     /// At most `max` of the meant events in `[from, to)`, from one end on, within one brief look.
     pub fn select(&self, wanted: &Wanted<'_>, from: Position, to: Position, max: usize) -> Selected {
         let to = to.min(self.head());
         if from >= to || max == 0 {
             return Selected::nothing(if wanted.backwards { to } else { from });
         }
-        let way = if wanted.backwards { Way::Down } else { Way::Up };
-        let (start, end) = way.range(from.0, to.0);
-        let Collected { keys, reached, probes } = collect(self.items(wanted, way, start), start, end, max);
-        let spots: Vec<Spot> = keys.into_iter().map(|key| way.spot(key)).collect();
-        Selected { places: self.places_of(&spots), reached: way.boundary(reached), probes }
+        let direction = if wanted.backwards { Direction::Backward } else { Direction::Forward };
+        let (start, end) = direction.range(from.0, to.0);
+        let Collected { keys, reached, probes } = collect(self.items(wanted, direction, start), start, end, max);
+        let ordinals: Vec<Ordinal> = keys.into_iter().map(|key| direction.ordinal(key)).collect();
+        Selected { locations: self.locations_of(&ordinals), reached: direction.boundary(reached), probes }
     }
 
     /// Searches for the last event in `[from, to)` that `item` matches, as far as one brief look goes. The range is not
     /// empty and ends at the head or before.
-    pub fn look_back(&self, item: &Criterion, from: Position, to: Position) -> LookBack {
-        let (start, end) = Way::Down.range(from.0, to.0);
-        let Collected { keys, reached, probes } = collect(vec![self.item(item, None, Way::Down, start)], start, end, 1);
-        let found = keys.first().map(|key| Way::Down.spot(*key));
+    pub fn search_backward(&self, item: &Criterion, from: Position, to: Position) -> BackwardSearch {
+        let (start, end) = Direction::Backward.range(from.0, to.0);
+        let Collected { keys, reached, probes } =
+            collect(vec![self.item(item, None, Direction::Backward, start)], start, end, 1);
+        let found = keys.first().map(|key| Direction::Backward.ordinal(*key));
         let found = found.map(|at| (Position(u64::from(at)), self.kind_at(at).to_string()));
-        LookBack { found, reached: Way::Down.boundary(reached), probes }
+        BackwardSearch { found, reached: Direction::Backward.boundary(reached), probes }
     }
 
-    fn items<'i>(&'i self, wanted: &Wanted<'_>, way: Way, start: u64) -> Vec<Item<'i>> {
+    fn items<'i>(&'i self, wanted: &Wanted<'_>, direction: Direction, start: u64) -> Vec<CriterionCursor<'i>> {
         let items = &wanted.criteria.0;
         if wanted.criteria.is_any() {
-            return vec![self.item(&Criterion::default(), wanted.stream, way, start)];
+            return vec![self.item(&Criterion::default(), wanted.stream, direction, start)];
         }
-        items.iter().map(|item| self.item(item, wanted.stream, way, start)).collect()
+        items.iter().map(|item| self.item(item, wanted.stream, direction, start)).collect()
     }
 
-    fn item<'i>(&'i self, item: &Criterion, stream: Option<&str>, way: Way, start: u64) -> Item<'i> {
-        let one = |list: &'i [Spot]| Source(vec![Cursor::new(list, way, start)]);
-        let mut sources: Vec<Source<'i>> = item.tags.iter().map(|tag| one(self.of_tag(tag))).collect();
-        sources.extend(stream.map(|stream| one(self.of_stream(stream))));
+    fn item<'i>(
+        &'i self,
+        item: &Criterion,
+        stream: Option<&str>,
+        direction: Direction,
+        start: u64,
+    ) -> CriterionCursor<'i> {
+        let one = |list: &'i [Ordinal]| UnionCursor(vec![PostingsCursor::new(list, direction, start)]);
+        let mut unions: Vec<UnionCursor<'i>> = item.tags.iter().map(|tag| one(self.of_tag(tag))).collect();
+        unions.extend(stream.map(|stream| one(self.of_stream(stream))));
         if !item.types.is_empty() {
-            let lists = item.types.iter().map(|kind| Cursor::new(self.of_kind(kind), way, start));
-            sources.push(Source(lists.collect()));
+            let lists = item.types.iter().map(|kind| PostingsCursor::new(self.of_kind(kind), direction, start));
+            unions.push(UnionCursor(lists.collect()));
         }
-        sources.sort_by_key(Source::len);
-        Item { sources, next: Next::NotBefore(0) }
+        unions.sort_by_key(UnionCursor::len);
+        CriterionCursor { unions, next: NextMatch::NotBefore(0) }
     }
 }
 
 /// Which way one walks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Up,
-    Down,
+enum Direction {
+    Forward,
+    Backward,
 }
 
 /// The key of the spot 0 on the way down.
-const TOP: u64 = u32::MAX as u64;
+const KEY_MAX: u64 = u32::MAX as u64;
 
-impl Way {
+impl Direction {
     /// The keys of the positions `[from, to)`.
     fn range(self, from: u64, to: u64) -> (u64, u64) {
         match self {
-            Self::Up => (from, to),
-            Self::Down => (TOP + 1 - to, TOP + 1 - from),
+            Self::Forward => (from, to),
+            Self::Backward => (KEY_MAX + 1 - to, KEY_MAX + 1 - from),
         }
     }
 
-    fn spot(self, key: u64) -> Spot {
-        let spot = if self == Self::Up { key } else { TOP - key };
-        Spot::try_from(spot).expect("a key within the range is that of a spot")
+    fn ordinal(self, key: u64) -> Ordinal {
+        let ordinal = if self == Self::Forward { key } else { KEY_MAX - key };
+        Ordinal::try_from(ordinal).expect("a key within the range is that of a spot")
     }
 
     /// The position that stands between what is before this key and the rest.
     fn boundary(self, key: u64) -> Position {
-        Position(if self == Self::Up { key } else { TOP + 1 - key })
+        Position(if self == Self::Forward { key } else { KEY_MAX + 1 - key })
     }
 }
 
 /// A list of postings, walked one way.
 #[derive(Debug)]
-struct Cursor<'i> {
-    list: &'i [Spot],
-    way: Way,
+struct PostingsCursor<'i> {
+    list: &'i [Ordinal],
+    direction: Direction,
     /// What stands before this was passed.
     at: usize,
 }
 
-impl<'i> Cursor<'i> {
-    fn new(list: &'i [Spot], way: Way, start: u64) -> Self {
-        let at = match way {
-            Way::Up => rank(list, start),
-            Way::Down => list.len() - rank(list, TOP + 1 - start),
+impl<'i> PostingsCursor<'i> {
+    fn new(list: &'i [Ordinal], direction: Direction, start: u64) -> Self {
+        let at = match direction {
+            Direction::Forward => rank(list, start),
+            Direction::Backward => list.len() - rank(list, KEY_MAX + 1 - start),
         };
-        Self { list, way, at }
+        Self { list, direction, at }
     }
 
     fn key(&self, nth: usize) -> Option<u64> {
-        match self.way {
-            Way::Up => self.list.get(nth).map(|spot| u64::from(*spot)),
-            Way::Down => self.list.len().checked_sub(nth + 1).map(|nth| TOP - u64::from(self.list[nth])),
+        match self.direction {
+            Direction::Forward => self.list.get(nth).map(|ordinal| u64::from(*ordinal)),
+            Direction::Backward => self.list.len().checked_sub(nth + 1).map(|nth| KEY_MAX - u64::from(self.list[nth])),
         }
     }
 
@@ -178,9 +185,9 @@ impl<'i> Cursor<'i> {
 
 /// Lists of which any will do: the types of an item, or one tag alone.
 #[derive(Debug)]
-struct Source<'i>(Vec<Cursor<'i>>);
+struct UnionCursor<'i>(Vec<PostingsCursor<'i>>);
 
-impl Source<'_> {
+impl UnionCursor<'_> {
     fn len(&self) -> usize {
         self.0.iter().map(|cursor| cursor.list.len()).sum()
     }
@@ -192,60 +199,60 @@ impl Source<'_> {
 
 /// What one criterion means: what is in all of its sources, the rarest first. No source at all means everything.
 #[derive(Debug)]
-struct Item<'i> {
-    sources: Vec<Source<'i>>,
+struct CriterionCursor<'i> {
+    unions: Vec<UnionCursor<'i>>,
     /// The last answer. It holds for every key up to its own.
-    next: Next,
+    next: NextMatch,
 }
 
 /// Where the next match is.
 #[derive(Clone, Copy, Debug)]
-enum Next {
+enum NextMatch {
     /// Here.
     At(u64),
     /// Not before this; further nobody has looked.
     NotBefore(u64),
 }
 
-impl Item<'_> {
+impl CriterionCursor<'_> {
     /// How many lists a probe of it looks into.
     fn lists(&self) -> usize {
-        self.sources.iter().map(|source| source.0.len()).sum::<usize>().max(1)
+        self.unions.iter().map(|source| source.0.len()).sum::<usize>().max(1)
     }
 
-    /// The first match at or after `key` and before `end`. Looks until it has spent `patience`, and moves on by
+    /// The first match at or after `key` and before `end`. Looks until it has spent `probes_max`, and moves on by
     /// one step at least.
-    fn next(&mut self, key: u64, end: u64, patience: usize) -> (Next, usize) {
+    fn next(&mut self, key: u64, end: u64, probes_max: usize) -> (NextMatch, usize) {
         let key = match self.next {
-            Next::At(at) if at >= key => return (self.next, 0),
-            Next::NotBefore(place) => key.max(place),
-            Next::At(_) => key,
+            NextMatch::At(at) if at >= key => return (self.next, 0),
+            NextMatch::NotBefore(bound) => key.max(bound),
+            NextMatch::At(_) => key,
         };
-        let (next, spent) = self.look(key, end, patience);
+        let (next, spent) = self.search(key, end, probes_max);
         self.next = next;
         (next, spent)
     }
 
-    fn look(&mut self, mut key: u64, end: u64, patience: usize) -> (Next, usize) {
+    fn search(&mut self, mut key: u64, end: u64, probes_max: usize) -> (NextMatch, usize) {
         let lists = self.lists();
         let mut spent = 0;
         while key < end {
-            let asked = key;
-            for source in &mut self.sources {
+            let start_key = key;
+            for source in &mut self.unions {
                 match source.seek(key) {
                     Some(found) if found < end => key = found,
-                    _ => return (Next::NotBefore(end), spent + lists),
+                    _ => return (NextMatch::NotBefore(end), spent + lists),
                 }
             }
             spent += lists;
-            if key == asked {
-                return (Next::At(key), spent);
+            if key == start_key {
+                return (NextMatch::At(key), spent);
             }
-            if spent >= patience {
-                return (Next::NotBefore(key), spent);
+            if spent >= probes_max {
+                return (NextMatch::NotBefore(key), spent);
             }
         }
-        (Next::NotBefore(end), spent)
+        (NextMatch::NotBefore(end), spent)
     }
 }
 
@@ -260,19 +267,19 @@ struct Collected {
 }
 
 /// Returns the keys in `[start, end)` that any item means, and up to where that is all of them.
-fn collect(mut items: Vec<Item<'_>>, start: u64, end: u64, max: usize) -> Collected {
+fn collect(mut items: Vec<CriterionCursor<'_>>, start: u64, end: u64, max: usize) -> Collected {
     // Every item may look a while, however long the others took, so that every look moves on.
-    let patience = PROBES_MAX / items.len().max(1);
-    let lists: usize = items.iter().map(Item::lists).sum();
+    let probes_max = PROBES_MAX / items.len().max(1);
+    let lists: usize = items.iter().map(CriterionCursor::lists).sum();
     let (mut keys, mut key, mut probes) = (Vec::new(), start, 0);
     while key < end && keys.len() < max && probes < PROBES_MAX {
         let (mut nearest, mut known) = (None, end);
         for item in &mut items {
-            let (next, spent) = item.next(key, end, patience);
+            let (next, spent) = item.next(key, end, probes_max);
             probes += spent;
             match next {
-                Next::At(at) => nearest = Some(nearest.map_or(at, |nearest: u64| nearest.min(at))),
-                Next::NotBefore(place) => known = known.min(place),
+                NextMatch::At(at) => nearest = Some(nearest.map_or(at, |nearest: u64| nearest.min(at))),
+                NextMatch::NotBefore(bound) => known = known.min(bound),
             }
         }
         key = match nearest.filter(|nearest| *nearest < known) {

@@ -12,40 +12,40 @@ use crate::{
 };
 
 /// All places of what is wanted, asked for in looks of `max`.
-fn selected(index: &Index, wanted: &Wanted<'_>, from: u64, to: u64, max: usize) -> Vec<Place> {
-    let (mut from, mut to, mut places) = (Position(from), Position(to).min(index.head(wanted.context)), Vec::new());
+fn selected(index: &Index, wanted: &Wanted<'_>, from: u64, to: u64, max: usize) -> Vec<EventLocation> {
+    let (mut from, mut to, mut locations) = (Position(from), Position(to).min(index.head(wanted.context)), Vec::new());
     while from < to {
         let found = index.select(wanted, from, to, max);
         let moved = if wanted.backwards { found.reached < to } else { found.reached > from };
         assert!(moved, "a look that moves on");
-        assert!(found.places.len() <= max);
+        assert!(found.locations.len() <= max);
         if wanted.backwards {
             to = found.reached;
         } else {
             from = found.reached;
         }
-        places.extend(found.places);
+        locations.extend(found.locations);
     }
-    places
+    locations
 }
 
 /// The last match at or after `from`, searched for in as many looks as it takes.
-fn last_match(view: &View, context: ContextId, item: &Criterion, from: Position) -> Option<(Position, String)> {
+fn last_match(view: &IndexView, context: ContextId, item: &Criterion, from: Position) -> Option<(Position, String)> {
     let mut to = view.head(context);
     while from < to {
-        let look = view.look_back(context, item, from, to);
-        if look.found.is_some() {
-            return look.found;
+        let step = view.search_backward(context, item, from, to);
+        if step.found.is_some() {
+            return step.found;
         }
-        assert!(look.reached < to && look.probes > 0, "a look that moves on");
-        to = look.reached;
+        assert!(step.reached < to && step.probes > 0, "a look that moves on");
+        to = step.reached;
     }
     None
 }
 
 proptest! {
     #[test]
-    fn what_is_selected_is_what_a_naive_filter_finds(
+    fn the_selection_equals_a_naive_filter(
         entries in samples::entries(),
         criteria in samples::criteria(),
         stream in samples::stream(),
@@ -56,13 +56,13 @@ proptest! {
         let index = log.index();
         let wanted = Wanted { context: ContextId(context), criteria: &criteria, stream, backwards };
         let found: Vec<u64> =
-            selected(&index, &wanted, from, to, max).iter().map(|place| place.position.0).collect();
-        let told = log.told[context as usize].iter().zip(0..);
-        let mut expected: Vec<u64> = told
-            .filter(|(told, at)| {
+            selected(&index, &wanted, from, to, max).iter().map(|location| location.position.0).collect();
+        let history = log.history[context as usize].iter().zip(0..);
+        let mut expected: Vec<u64> = history
+            .filter(|(logged, at)| {
                 (from..to).contains(at)
-                    && criteria.matches_event(&told.event)
-                    && stream.is_none_or(|stream| told.event.stream.as_deref() == Some(stream))
+                    && criteria.matches_event(&logged.event)
+                    && stream.is_none_or(|stream| logged.event.stream.as_deref() == Some(stream))
             })
             .map(|(_, at)| at)
             .collect();
@@ -73,18 +73,18 @@ proptest! {
     }
 
     #[test]
-    fn a_place_leads_to_the_event(entries in samples::entries(), context in 0..2_u32, from in 0..50_u64) {
+    fn an_event_is_found_at_its_location(entries in samples::entries(), context in 0..2_u32, from in 0..50_u64) {
         let log = Log::new(entries);
         let index = log.index();
-        let told = &log.told[context as usize];
+        let history = &log.history[context as usize];
         let run = index.run(ContextId(context), Position(from), usize::MAX);
-        prop_assert_eq!(run.len(), told.len().saturating_sub(usize::try_from(from).unwrap()));
-        for (at, place) in (from..).zip(run) {
-            let told = &told[usize::try_from(at).unwrap()];
-            let payload = log.payload(place.index);
-            let event = crate::codec::decode_event_at(&payload, place.command as usize, place.nth as usize).unwrap();
-            prop_assert_eq!(&event, &told.event);
-            prop_assert_eq!((place.position.0, place.index, place.recorded), (at, told.index, told.recorded));
+        prop_assert_eq!(run.len(), history.len().saturating_sub(usize::try_from(from).unwrap()));
+        for (at, location) in (from..).zip(run) {
+            let logged = &history[usize::try_from(at).unwrap()];
+            let payload = log.payload(location.index);
+            let event = crate::codec::decode_event_at(&payload, location.command as usize, location.nth as usize).unwrap();
+            prop_assert_eq!(&event, &logged.event);
+            prop_assert_eq!((location.position.0, location.index, location.recorded), (at, logged.index, logged.recorded));
             let named = event.stream.as_deref().map(|stream| (stream, Position(at)));
             let revision = index.revisions(ContextId(context), [named])[0];
             prop_assert_eq!(revision, log.revision(context, usize::try_from(at).unwrap()).map(Revision));
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn a_view_answers_like_a_naive_history_as_of_its_moment(
+    fn a_view_answers_like_a_naive_history_of_its_moment(
         entries in samples::entries(),
         moment in 0..40_usize,
         item in samples::criterion(),
@@ -109,20 +109,20 @@ proptest! {
             }
         }
         let seen: u64 = log.entries.iter().take(moment).map(|(.., entry, outcomes)| stored(entry, outcomes, context)).sum();
-        let told = &log.told[context as usize][..usize::try_from(seen).unwrap()];
+        let history = &log.history[context as usize][..usize::try_from(seen).unwrap()];
         let context = ContextId(context);
         prop_assert_eq!(view.head(context), Position(seen));
-        let last = told.iter().zip(0..).filter(|(told, at)| *at >= from && item.matches(&told.event.kind, &told.event.tags)).last();
+        let last = history.iter().zip(0..).filter(|(logged, at)| *at >= from && item.matches(&logged.event.kind, &logged.event.tags)).last();
         prop_assert_eq!(
             last_match(&view, context, &item, Position(from)),
-            last.map(|(told, at)| (Position(at), told.event.kind.clone()))
+            last.map(|(logged, at)| (Position(at), logged.event.kind.clone()))
         );
         let stream = stream.unwrap_or("order-1");
-        let events = told.iter().filter(|told| told.event.stream.as_deref() == Some(stream)).count() as u64;
+        let events = history.iter().filter(|logged| logged.event.stream.as_deref() == Some(stream)).count() as u64;
         prop_assert_eq!(view.stream_head(context, stream), events.checked_sub(1).map(Revision));
-        for (told, at) in log.told[context.0 as usize].iter().zip(0..) {
-            let expected = (at < seen).then(|| (Position(at), told.event.digest()));
-            prop_assert_eq!(view.event_id(context, told.event.id), expected);
+        for (logged, at) in log.history[context.0 as usize].iter().zip(0..) {
+            let expected = (at < seen).then(|| (Position(at), logged.event.digest()));
+            prop_assert_eq!(view.event_id(context, logged.event.id), expected);
         }
         prop_assert_eq!(view.event_id(context, Uuid::from_u128(5)), None);
     }
@@ -138,8 +138,8 @@ proptest! {
         for context in [ContextId(0), ContextId(1)] {
             let run = |index: &Index| index.run(context, Position(0), usize::MAX);
             prop_assert_eq!(run(&rebuilt), run(&applied));
-            for told in &log.told[context.0 as usize] {
-                let id = told.event.id;
+            for logged in &log.history[context.0 as usize] {
+                let id = logged.event.id;
                 prop_assert_eq!(rebuilt.view().event_id(context, id), applied.view().event_id(context, id));
             }
         }
@@ -162,28 +162,28 @@ fn stored(entry: &Entry, outcomes: &[Outcome], context: u32) -> u64 {
 /// A log of `count` events, each in an entry of its own, with the tags that `tags` says.
 fn one_by_one(count: u64, tags: impl Fn(u64) -> Vec<String>) -> Log {
     let event = |nth| evener_core::event::Event { kind: "it".into(), tags: tags(nth), ..Default::default() };
-    Log::new((0..count).map(|nth| (0, vec![samples::Fate::Stored(vec![event(nth)])])).collect())
+    Log::new((0..count).map(|nth| (0, vec![samples::SampleCommand::Stored(vec![event(nth)])])).collect())
 }
 
 #[test]
-fn tags_that_never_meet_cost_many_looks_and_no_long_one() {
+fn tags_that_never_coincide_cost_many_short_searches() {
     let log = one_by_one(3 * PROBES_MAX as u64, |nth| vec![if nth % 2 == 0 { "even" } else { "odd" }.to_owned()]);
     let index = log.index();
     let item = Criterion { types: vec![], tags: vec!["even".into(), "odd".into()] };
     let criteria = evener_core::criteria::Criteria(vec![item.clone()]);
     for backwards in [false, true] {
         let wanted = Wanted { context: ContextId::DEFAULT, criteria: &criteria, stream: None, backwards };
-        let look = index.select(&wanted, Position(0), Position(u64::MAX), 10);
+        let step = index.select(&wanted, Position(0), Position(u64::MAX), 10);
         let head = index.head(ContextId::DEFAULT);
-        assert!(look.places.is_empty());
-        assert!(Position(0) < look.reached && look.reached < head, "a brief look ends on the way: {look:?}");
+        assert!(step.locations.is_empty());
+        assert!(Position(0) < step.reached && step.reached < head, "a brief look ends on the way: {step:?}");
         assert_eq!(selected(&index, &wanted, 0, u64::MAX, 10), []);
     }
     assert_eq!(last_match(&index.view(), ContextId::DEFAULT, &item, Position(0)), None);
 }
 
 #[test]
-fn events_missing_before_a_verdict_are_named() {
+fn events_missing_before_a_verdict_are_reported() {
     let log = one_by_one(3, |_| vec![]);
     let index = Index::default();
     let (at, recorded, entry, _) = &log.entries[2];

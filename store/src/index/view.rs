@@ -13,12 +13,12 @@ use super::Index;
 /// An index up to where its heads stood when the view was taken. It can be asked for as long as one likes: what
 /// is added meanwhile does not show, and each question locks the index for moments only.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct IndexView {
     index: Index,
     heads: BTreeMap<ContextId, Position>,
 }
 
-impl View {
+impl IndexView {
     pub(super) const fn new(index: Index, heads: BTreeMap<ContextId, Position>) -> Self {
         Self { index, heads }
     }
@@ -26,7 +26,7 @@ impl View {
 
 /// What one brief look back found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LookBack {
+pub struct BackwardSearch {
     /// The last match and its type.
     pub found: Option<(Position, String)>,
     /// If there is none: nothing at or after this position matches.
@@ -35,7 +35,7 @@ pub struct LookBack {
     pub probes: usize,
 }
 
-impl View {
+impl IndexView {
     /// The next position to be given.
     #[must_use]
     pub fn head(&self, context: ContextId) -> Position {
@@ -50,12 +50,18 @@ impl View {
 
     /// Searches for the last event in `[from, to)` that `item` matches, as far as one brief look goes.
     #[must_use]
-    pub fn look_back(&self, context: ContextId, item: &Criterion, from: Position, to: Position) -> LookBack {
+    pub fn search_backward(
+        &self,
+        context: ContextId,
+        item: &Criterion,
+        from: Position,
+        to: Position,
+    ) -> BackwardSearch {
         let contexts = self.index.0.read();
         let to = to.min(self.head(context));
         match contexts.get(&context) {
-            Some(known) if from < to => known.look_back(item, from, to),
-            _ => LookBack { found: None, reached: from, probes: 0 },
+            Some(known) if from < to => known.search_backward(item, from, to),
+            _ => BackwardSearch { found: None, reached: from, probes: 0 },
         }
     }
 

@@ -46,9 +46,8 @@ use evener_core::{
 };
 
 use super::{
-    KIND_APPEND, check_append, kind_of, put_append,
-    stored::{put_found, put_operate, take_found, take_operate, unknown_field},
-    take_append, version_of,
+    KIND_APPEND, check_append, kind_of, put_append, take_append, version_of,
+    versioned::{put_found, put_operate, take_found, take_operate, unknown_field},
 };
 use crate::{
     codec::{DecodeError, put, take_body},

@@ -207,7 +207,7 @@ fn entry(commands: Vec<Command>) -> Entry {
 fn golden_bytes_of_every_command() {
     let mut found = String::new();
     for command in all_commands() {
-        let encoded = Encoded::new(&command);
+        let encoded = EncodedCommand::new(&command);
         writeln!(found, "{} {}", encoded.kind, hex(&encoded.body)).unwrap();
     }
     writeln!(
@@ -224,12 +224,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_command_comes_back_alone_and_joined() {
+fn every_command_round_trips_alone_and_joined() {
     let entry = entry(all_commands());
     assert_eq!(decode_entry(&encode_entry(&entry)).unwrap(), entry);
     let mut builder = EntryBuilder::default();
     for command in &entry.commands {
-        let encoded = Encoded::new(command);
+        let encoded = EncodedCommand::new(command);
         assert_eq!(&encoded.decode().unwrap(), command);
         let before = builder.bytes();
         builder.push(&encoded);
@@ -241,7 +241,7 @@ fn every_command_comes_back_alone_and_joined() {
 }
 
 #[test]
-fn one_event_is_read_where_the_others_are_broken() {
+fn one_event_is_read_if_the_others_are_malformed() {
     let append = full_append();
     let whole = entry(vec![Command::Remove(NodeId(1)), Command::Append(append.clone())]);
     let mut bytes = encode_entry(&whole).to_vec();
@@ -257,7 +257,7 @@ fn one_event_is_read_where_the_others_are_broken() {
 }
 
 #[test]
-fn a_kind_from_the_future_is_named() {
+fn an_unknown_command_kind_is_reported() {
     let mut bytes = encode_entry(&entry(vec![Command::Remove(NodeId(1)), Command::Remove(NodeId(3))])).to_vec();
     bytes[ENTRY_HEAD + ENTRY_ROW] = 99;
     assert_eq!(
@@ -268,7 +268,7 @@ fn a_kind_from_the_future_is_named() {
 }
 
 #[test]
-fn flags_from_the_future_are_named() {
+fn unknown_event_flags_are_reported() {
     let mut bytes = Vec::new();
     put_event(&mut bytes, &Event::default());
     bytes[17] = 8;
@@ -279,7 +279,7 @@ fn flags_from_the_future_are_named() {
 }
 
 #[test]
-fn a_given_id_comes_back_as_it_was_and_a_uuid_takes_sixteen_bytes() {
+fn a_given_id_round_trips_and_a_uuid_takes_sixteen_bytes() {
     let id = "0192f0c1-0000-7000-8000-00000000000a";
     for (given, bytes) in [(None, 0), (Some(id), 16), (Some(&id.to_uppercase()), 37), (Some(&id.replace('-', "")), 33)]
     {
@@ -297,17 +297,17 @@ fn a_given_id_comes_back_as_it_was_and_a_uuid_takes_sixteen_bytes() {
 }
 
 #[test]
-fn an_event_alone_costs_few_bytes() {
+fn a_single_event_has_a_small_overhead() {
     let event = Event { kind: "k".into(), source: "s".into(), data: vec![1; 200], ..Event::default() };
     let request = Request { events: vec![event.clone()], ..Request::default() };
     let stamp = Stamp { checked_to: Position(100_000_000), heads: vec![] };
-    let encoded = Encoded::append(&request, &stamp);
-    assert_eq!(encoded.parts(), Encoded::new(&Command::Append(Append::new(request, stamp))).parts());
+    let encoded = EncodedCommand::append(&request, &stamp);
+    assert_eq!(encoded.parts(), EncodedCommand::new(&Command::Append(Append::new(request, stamp))).parts());
     assert_eq!(encoded.bytes() - event.size(), 33, "what an event costs beside its own bytes");
 }
 
 #[test]
-fn what_is_left_over_or_missing_is_refused() {
+fn trailing_and_missing_bytes_are_rejected() {
     let bytes = encode_entry(&entry(vec![Command::Append(full_append())])).to_vec();
     for end in 0..bytes.len() {
         assert!(decode_entry(&bytes[..end]).is_err(), "cut at {end}");
@@ -319,7 +319,7 @@ fn what_is_left_over_or_missing_is_refused() {
 }
 
 #[test]
-fn lengths_are_checked_before_memory_is_taken() {
+fn lengths_are_checked_before_memory_is_allocated() {
     // Counts of commands and of events, as large as they get.
     let mut commands = encode_entry(&entry(vec![])).to_vec();
     commands[12..16].fill(0xff);
@@ -339,7 +339,7 @@ fn lengths_are_checked_before_memory_is_taken() {
 }
 
 #[test]
-fn a_message_over_its_limit_is_refused_by_both_sides() {
+fn a_message_over_its_limit_is_rejected_by_both_sides() {
     let text = "x".repeat(MESSAGE_BYTES_MAX);
     let error = encode_message(&text).unwrap_err();
     assert!(error.to_string().contains("the limit message_bytes_max allows 4194304"), "{error}");
@@ -434,12 +434,12 @@ fn read_all(bytes: &[u8]) {
 
 proptest! {
     #[test]
-    fn an_entry_comes_back(entry in any_entry()) {
+    fn an_entry_round_trips(entry in any_entry()) {
         let bytes = encode_entry(&entry);
         prop_assert_eq!(&decode_entry(&bytes).unwrap(), &entry);
         let payload = Payload::parse(&bytes).unwrap();
         for (number, command) in entry.commands.iter().enumerate() {
-            prop_assert_eq!(Encoded::new(command).check(), Ok(()));
+            prop_assert_eq!(EncodedCommand::new(command).check(), Ok(()));
             let Command::Append(append) = command else {
                 prop_assert!(payload.events(number).unwrap().is_none());
                 continue;
@@ -482,7 +482,7 @@ proptest! {
     }
 
     #[test]
-    fn a_log_of_samples_comes_back(entries in samples::entries()) {
+    fn a_sample_log_round_trips(entries in samples::entries()) {
         for (.., entry, _) in &Log::new(entries).entries {
             prop_assert_eq!(&decode_entry(&encode_entry(entry)).unwrap(), entry);
         }

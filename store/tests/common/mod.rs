@@ -51,9 +51,9 @@ pub fn verdict(index: u64) -> Verdict {
 }
 
 /// Waits for what `ask` asks for.
-pub fn settled(ask: impl FnOnce(Done)) {
-    let (told, result) = channel();
-    ask(Box::new(move |how| told.send(how).unwrap()));
+pub fn wait_for(ask: impl FnOnce(Done)) {
+    let (sender, result) = channel();
+    ask(Box::new(move |result| sender.send(result).unwrap()));
     result.recv().unwrap().unwrap();
 }
 
@@ -61,12 +61,12 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs the jobs of disks when a test says so.
 #[derive(Clone, Default)]
-pub struct Pump {
+pub struct ManualScheduler {
     jobs: Arc<Mutex<VecDeque<Job>>>,
 }
 
-impl Pump {
-    pub fn scheduler(&self) -> Scheduler {
+impl ManualScheduler {
+    pub fn handle(&self) -> Scheduler {
         let jobs = self.jobs.clone();
         Arc::new(move |job| jobs.lock().unwrap().push_back(job))
     }
@@ -83,9 +83,9 @@ impl Pump {
 }
 
 /// Draws from a seed.
-pub struct Dice(pub u64);
+pub struct Rng(pub u64);
 
-impl Dice {
+impl Rng {
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

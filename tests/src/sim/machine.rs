@@ -21,7 +21,7 @@ use evener_cluster::{
     transport::{BoxFuture, BoxedStream, Listener, Transport},
 };
 use evener_core::time::Timestamp;
-use evener_store::disk::{FaultyDisk, Image, Scheduler};
+use evener_store::disk::{DiskImage, FaultyDisk, Scheduler};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -106,7 +106,7 @@ impl Machine {
     pub fn new(name: &str, hosts: &[String], net: &SimNet, trace: &Trace, dice: &Dice) -> Arc<Self> {
         let mut dice = dice.of(name);
         let slow = Arc::new(AtomicU64::new(1));
-        let disk = FaultyDisk::new(Image::default(), scheduler(dice.of("disk"), slow.clone()));
+        let disk = FaultyDisk::new(DiskImage::default(), scheduler(dice.of("disk"), slow.clone()));
         let clock = SimClock::new(EPOCH);
         let most = i64::try_from(CLOCK_OFF_MAX.as_millis()).expect("a small number");
         let off_ms = i64::try_from(dice.between(0, 10_000)).expect("a small number") - most;
@@ -180,7 +180,7 @@ impl Machine {
         self.kill();
         let mut inner = self.inner.lock();
         let disk = scheduler(inner.dice.of("another disk"), self.slow.clone());
-        inner.disk = FaultyDisk::new(Image::default(), disk);
+        inner.disk = FaultyDisk::new(DiskImage::default(), disk);
     }
 
     /// Its process leaves the cluster for ever, in good order. False where there is none, or it could not.

@@ -6,7 +6,7 @@ use evener_core::{
     criteria::{Criteria, Criterion},
     id::FeatureLevel,
 };
-use evener_store::codec::{self, Encoded, EntryBuilder};
+use evener_store::codec::{self, EncodedCommand, EntryBuilder};
 
 use super::*;
 use crate::{
@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// A command that no node can decode, although it is small: the decoder of conditions counts what they become.
-fn unreadable() -> Encoded {
+fn unreadable() -> EncodedCommand {
     let item = Criterion { types: vec![String::new(); 256], tags: vec![] };
     let condition = Condition { criteria: Criteria(vec![item; 33]), marker: Position(0) };
     let Request { events, .. } = event(1);
     let encoded =
-        Encoded::new(&Command::Append(Append { conditions: vec![condition; 64], events, ..Append::default() }));
+        EncodedCommand::new(&Command::Append(Append { conditions: vec![condition; 64], events, ..Append::default() }));
     assert!(encoded.decode().is_err() && encoded.bytes() < codec::ENTRY_BYTES_MAX);
     encoded
 }
@@ -59,7 +59,7 @@ async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
     let readable = Request { request: Uuid::nil(), ..event(3) };
     let readable = Append { events: readable.events, checked_to: Position(1), ..Append::default() };
     entry.push(&unreadable());
-    entry.push(&Encoded::new(&Command::Append(readable.clone())));
+    entry.push(&EncodedCommand::new(&Command::Append(readable.clone())));
     let bytes = entry.finish(node.clock.wall(), ContextId::DEFAULT);
     let whole = Payload { context: ContextId::DEFAULT, count: 2, bytes };
     let torn = Payload { bytes: whole.bytes.slice(..20), ..whole.clone() };

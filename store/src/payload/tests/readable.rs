@@ -5,24 +5,24 @@ use crate::fields::Fields;
 
 /// An append as a client could send it to the version before criteria were bounded: small in bytes, and more than the
 /// decoder of its conditions reads.
-fn poisonous_append() -> Append {
+fn undecodable_append() -> Append {
     let item = Criterion { types: vec![String::new(); 256], tags: vec![] };
     let condition = Condition { criteria: Criteria(vec![item; 33]), marker: Position(9_000_000_000_000_000) };
     Append { conditions: vec![condition; 64], events: vec![Event::default()], ..Append::default() }
 }
 
 #[test]
-fn an_append_that_no_node_can_decode_is_found_before_it_is_proposed() {
-    let encoded = Encoded::new(&Command::Append(poisonous_append()));
+fn an_append_that_no_node_can_decode_is_rejected_before_it_is_proposed() {
+    let encoded = EncodedCommand::new(&Command::Append(undecodable_append()));
     assert!(encoded.bytes() < ENTRY_BYTES_MAX, "its bytes alone do not show it");
     assert_eq!(encoded.check(), encoded.decode().map(drop));
     assert!(encoded.check().is_err());
 }
 
 #[test]
-fn what_cannot_be_read_in_the_log_is_passed_over() {
+fn unreadable_commands_in_the_log_are_skipped() {
     let whole =
-        entry(vec![Command::Remove(NodeId(1)), Command::Append(poisonous_append()), Command::Append(full_append())]);
+        entry(vec![Command::Remove(NodeId(1)), Command::Append(undecodable_append()), Command::Append(full_append())]);
     let bytes = encode_entry(&whole);
     assert!(decode_entry(&bytes).is_err());
     let read = read_entry(&bytes).unwrap();
@@ -89,7 +89,7 @@ fn p10_every_command_that_fits_an_entry_can_be_read_and_applied() {
     let mut index = 1;
     for count in [1, 20_000, 60_000, 100_000, 170_000, 250_000, 340_000] {
         for command in commands_of(count) {
-            let encoded = Encoded::new(&command);
+            let encoded = EncodedCommand::new(&command);
             assert_eq!(encoded.check(), encoded.decode().map(drop));
             if encoded.bytes() + ENTRY_HEAD > ENTRY_BYTES_MAX {
                 continue;
@@ -108,18 +108,18 @@ fn p10_every_command_that_fits_an_entry_can_be_read_and_applied() {
 }
 
 /// A command with these bytes of fields, in a version of its kind's body.
-fn with_fields(command: &Command, version: u16, fields: &[u8]) -> Encoded {
-    let encoded = Encoded::new(command);
+fn with_fields(command: &Command, version: u16, fields: &[u8]) -> EncodedCommand {
+    let encoded = EncodedCommand::new(command);
     let (known, body) = kinds::fields_and_body(encoded.kind, &encoded.body).unwrap();
     let fields = [known, fields].concat();
     let mut out = Vec::new();
     varint::encode(fields.len() as u64, &mut out);
     out.extend_from_slice(&fields);
     out.extend_from_slice(body);
-    Encoded { kind: kind_of(encoded.kind) | version << 8, body: out.into() }
+    EncodedCommand { kind: kind_of(encoded.kind) | version << 8, body: out.into() }
 }
 
-fn entry_of(encoded: &Encoded) -> Bytes {
+fn entry_of(encoded: &EncodedCommand) -> Bytes {
     let mut builder = EntryBuilder::default();
     builder.push(encoded);
     builder.finish(Timestamp(1), ContextId(0))
@@ -127,10 +127,10 @@ fn entry_of(encoded: &Encoded) -> Bytes {
 
 /// The room that is kept: events that an `Advance` emits, the generation of tokens, and whatever any kind gains.
 #[test]
-fn what_a_later_build_adds_to_a_command_is_named_and_not_guessed() {
+fn additions_of_a_newer_build_are_reported_and_not_guessed() {
     let mut seen = std::collections::BTreeSet::new();
     for command in all_commands() {
-        seen.insert(kind_of(Encoded::new(&command).kind));
+        seen.insert(kind_of(EncodedCommand::new(&command).kind));
         for tag in [1_u32, 2, 3, 200].into_iter().filter(|tag| *tag > 2 || !matches!(command, Command::Operate(_))) {
             if tag == 1 && matches!(command, Command::Found(_)) {
                 continue;
@@ -157,7 +157,7 @@ fn what_a_later_build_adds_to_a_command_is_named_and_not_guessed() {
 }
 
 #[test]
-fn a_command_without_new_fields_reads_alike_in_both_versions() {
+fn a_command_without_new_fields_decodes_equally_in_both_versions() {
     for command in all_commands() {
         let encoded = with_fields(&command, 1, &[]);
         assert_eq!(encoded.decode(), Ok(command.clone()));

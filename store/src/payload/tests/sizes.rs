@@ -5,7 +5,7 @@ use super::*;
 proptest! {
     /// Whoever bounds a progress by these sizes, where it is made, bounds what is written of it.
     #[test]
-    fn p10_a_progress_takes_no_more_bytes_than_it_says(
+    fn p10_an_encoded_progress_is_no_larger_than_its_stated_size(
         texts in vec((0_usize..300, 0_usize..300), 0..4),
         numbers in vec(any::<u64>(), 0..6),
     ) {
@@ -41,7 +41,7 @@ proptest! {
         let (says, empty) = (progress.bytes(), Vec::new());
         let advance = |items| {
             let (node, session) = (NodeId(u64::MAX), SessionId(u64::MAX));
-            Encoded::new(&Command::Advance(Advance { node, session, as_of: LogIndex(u64::MAX), items })).bytes()
+            EncodedCommand::new(&Command::Advance(Advance { node, session, as_of: LogIndex(u64::MAX), items })).bytes()
         };
         prop_assert!(advance(vec![progress]) - advance(empty) <= says);
     }

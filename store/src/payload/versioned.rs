@@ -136,7 +136,7 @@ pub(super) fn unknown_field(what: &'static str, tag: u32) -> DecodeError {
 
 fn text(what: &'static str, bytes: &[u8]) -> Result<String, DecodeError> {
     let text = std::str::from_utf8(bytes);
-    text.map(str::to_owned).map_err(|_| DecodeError::Broken { what, cause: "a text in it is not UTF-8".into() })
+    text.map(str::to_owned).map_err(|_| DecodeError::Invalid { what, cause: "a text in it is not UTF-8".into() })
 }
 
 /// The limits that version 0 has.
@@ -169,7 +169,7 @@ fn put_limits(fields: &mut Fields, tag: u32, limits: &Limits, base: usize) {
 }
 
 fn take_limits(what: &'static str, mut limits: Limits, mut bytes: &[u8]) -> Result<Limits, DecodeError> {
-    let broken = || DecodeError::Broken { what, cause: "its limits end too early".into() };
+    let broken = || DecodeError::Invalid { what, cause: "its limits end too early".into() };
     while !bytes.is_empty() {
         let mut number = || varint::decode(&mut bytes).map_err(|_| broken());
         let (number, value) = (number()?, u32::try_from(number()?).map_err(|_| broken())?);
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_that_a_version_has_no_place_for_are_kept_in_a_field() {
+    fn limits_missing_from_a_version_are_kept_in_a_field() {
         let limits = Limits { own_attempts: 7, token_items_max: 9, ..Limits::DEFAULT };
         for base in [0, 20, LIMITS_0] {
             let mut fields = Fields::default();

@@ -11,12 +11,12 @@ use std::{
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Jobs given to it run one after the other. Dropped, it waits until the last one has.
-pub struct Lane {
+pub struct JobQueue {
     jobs: Option<Mutex<Sender<Job>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Lane {
+impl JobQueue {
     pub fn start(name: &str) -> std::io::Result<Self> {
         let (jobs, inbox) = channel::<Job>();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -34,7 +34,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for JobQueue {
     fn drop(&mut self) {
         self.jobs = None;
         let thread = self.thread.take().expect("taken only here");

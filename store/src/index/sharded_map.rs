@@ -10,15 +10,15 @@ const SHARDS: usize = 256;
 
 /// Items by name. Nothing ever walks over them, so their order in the map shows nowhere.
 #[derive(Debug)]
-pub struct Names<K, V>(Vec<HashMap<K, V>>);
+pub struct ShardedMap<K, V>(Vec<HashMap<K, V>>);
 
-impl<K, V> Default for Names<K, V> {
+impl<K, V> Default for ShardedMap<K, V> {
     fn default() -> Self {
         Self((0..SHARDS).map(|_| HashMap::new()).collect())
     }
 }
 
-impl<K: Eq + Hash, V> Names<K, V> {
+impl<K: Eq + Hash, V> ShardedMap<K, V> {
     /// What has this name.
     pub fn get<Q>(&self, name: &Q) -> Option<&V>
     where

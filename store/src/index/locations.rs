@@ -6,11 +6,11 @@ use evener_core::{
     time::Timestamp,
 };
 
-use super::postings::{Spot, spot};
+use super::postings::{Ordinal, ordinal};
 
 /// Where an event lies in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct EventLocation {
     /// Its position.
     pub position: Position,
     /// The entry that holds it.
@@ -29,41 +29,41 @@ struct EntryAt {
     recorded: Timestamp,
     /// The first of its appends.
     append: u32,
-    first: Spot,
+    first: Ordinal,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct AppendAt {
-    first: Spot,
+    first: Ordinal,
     command: u32,
 }
 
 /// The places of all events of one context.
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct EventLocations {
     entries: Vec<EntryAt>,
     appends: Vec<AppendAt>,
 }
 
-impl Places {
+impl EventLocations {
     /// An entry with these appends: the position of the first event of each, and the command.
     pub fn add(&mut self, index: LogIndex, recorded: Timestamp, appends: impl Iterator<Item = (Position, u32)>) {
         let append = u32::try_from(self.appends.len()).expect("there are not more appends than events");
-        self.appends.extend(appends.map(|(first, command)| AppendAt { first: spot(first.0), command }));
+        self.appends.extend(appends.map(|(first, command)| AppendAt { first: ordinal(first.0), command }));
         let first = self.appends[append as usize].first;
         debug_assert!(self.entries.last().is_none_or(|last| last.index < index && last.recorded <= recorded));
         self.entries.push(EntryAt { index, recorded, append, first });
     }
 
     /// The places of events that exist, in the order asked for. Neighbours are found without a search.
-    pub fn of(&self, spots: impl Iterator<Item = Spot>) -> Vec<Place> {
+    pub fn of(&self, ordinals: impl Iterator<Item = Ordinal>) -> Vec<EventLocation> {
         let mut near = None;
-        spots
+        ordinals
             .map(|at| {
                 let (entry, append) = self.find(at, near);
                 near = Some((entry, append));
                 let (entry, append) = (&self.entries[entry], &self.appends[append]);
-                Place {
+                EventLocation {
                     position: Position(u64::from(at)),
                     index: entry.index,
                     command: append.command,
@@ -74,7 +74,7 @@ impl Places {
             .collect()
     }
 
-    fn find(&self, at: Spot, near: Option<(usize, usize)>) -> (usize, usize) {
+    fn find(&self, at: Ordinal, near: Option<(usize, usize)>) -> (usize, usize) {
         let append = near
             .and_then(|(_, append)| (append..append + 2).find(|append| holds(&self.appends, *append, at, |a| a.first)))
             .unwrap_or_else(|| self.appends.partition_point(|append| append.first <= at) - 1);
@@ -86,6 +86,6 @@ impl Places {
     }
 }
 
-fn holds<T>(items: &[T], nth: usize, at: Spot, first: impl Fn(&T) -> Spot) -> bool {
+fn holds<T>(items: &[T], nth: usize, at: Ordinal, first: impl Fn(&T) -> Ordinal) -> bool {
     items.get(nth).is_some_and(|item| first(item) <= at) && items.get(nth + 1).is_none_or(|next| at < first(next))
 }
