@@ -1,6 +1,6 @@
-//! What room for later fields costs an append of 64 events: encoding and decoding it, as it is stored without fields
-//! (version 0), with a block of fields before it (version 1), and with every value of every event as a tagged field.
-//! All three take turns, so that whatever else the machine does falls on all of them.
+//! The cost of extensible fields for an append of 64 events: encoding and decoding it without fields (version 0), with
+//! a block of fields before it (version 1), and with every value of every event as a tagged field. The three forms
+//! alternate, so that other load on the machine affects all of them.
 //!
 //! `cargo run --release -p evener-store --example append_fields_rate [ROUNDS]`
 
@@ -80,7 +80,7 @@ fn event(number: u128) -> Event {
     }
 }
 
-/// As a command is written that has a field: the body is moved behind it.
+/// Encodes an append in version 1, with an empty block of fields before the body.
 fn in_version_1(append: &Request, stamp: &Stamp) -> (u16, Vec<u8>) {
     let encoded = EncodedCommand::append(append, stamp);
     let (kind, body) = encoded.parts();
@@ -146,7 +146,7 @@ fn read_event(bytes: &[u8]) -> Event {
     event
 }
 
-/// Ticks of all processors since the machine started: (idle, all).
+/// Returns the ticks of all CPUs since the machine started: (idle, all).
 fn ticks() -> Option<(u64, u64)> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let ticks: Vec<u64> = stat.lines().next()?.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();

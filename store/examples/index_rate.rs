@@ -1,5 +1,5 @@
-//! How fast one core encodes, decodes, indexes, finds and reads events, each beside a baseline on the same bytes.
-//! What is read comes from files, through the page cache: the journal keeps hardly anything in memory here.
+//! The rates at which one core encodes, decodes, indexes, finds and reads events, with baselines on the same bytes.
+//! Reads come from files, through the page cache: the journal keeps hardly any frames in memory here.
 //!
 //! `cargo run --release -p evener-store --example index_rate [EVENTS]`
 
@@ -22,7 +22,7 @@ use evener_store::{
 };
 use uuid::Uuid;
 
-/// Appends of one event in an entry: what 64 writers give.
+/// Appends of one event per entry, as from 64 concurrent writers.
 const ENTRY_APPENDS: u64 = 64;
 /// Events with the rare tag.
 const RARE: u64 = 1_000;
@@ -119,7 +119,7 @@ fn main() {
     ids.show("look up an id");
 }
 
-/// Appends an entry and waits for nothing.
+/// Appends an entry without waiting for it.
 fn write(journal: &Journal, number: u64, payload: Bytes) {
     let (index, count) = (LogIndex(number + 1), ENTRY_APPENDS as u32);
     let kind = FrameKind::Commands;
@@ -136,7 +136,7 @@ fn write(journal: &Journal, number: u64, payload: Bytes) {
     journal.applied(vec![verdict]);
 }
 
-/// Time spent on so many events.
+/// The time spent on a number of events.
 #[derive(Default)]
 struct Rate {
     events: u64,
@@ -181,7 +181,7 @@ fn tags(tags: &[&str]) -> Criteria {
 }
 
 fn id(position: u64) -> Uuid {
-    // Mixed, as random ids are: the maps must not find them in order.
+    // Mixed like random ids, so that the maps do not see them in order.
     let mixed = position.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     Uuid::from_u128(u128::from(mixed) << 64 | u128::from(position))
 }

@@ -1,7 +1,7 @@
 //! Blocks of consecutive events, decoded once per node however many processors read them.
 //!
-//! Processors that follow the head ask for the same places within moments. The newest blocks they asked for are
-//! kept, within a bound of bytes; whoever asks for a place inside a kept block gets the rest of it.
+//! Processors that follow the head read the same positions within moments. The most recently used blocks are cached,
+//! within a bound of bytes. A read that starts inside a cached block returns the rest of that block.
 
 use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 
@@ -10,14 +10,14 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::events::Stored;
 
-/// Events of a block: a worker takes a batch of them.
+/// Events in a block: one batch of a worker.
 pub const BLOCK_EVENTS_MAX: usize = 1_024;
-/// Bytes of a block's events.
+/// Bytes of the events in a block.
 pub const BLOCK_BYTES_MAX: usize = 256 << 10;
-/// Bytes of all kept blocks together: some dozens of full ones, for the head and a few that catch up.
+/// Bytes of all cached blocks: some dozens of full blocks, for the head and a few processors that catch up.
 pub const BLOCKS_BYTES_MAX: usize = 32 << 20;
 
-/// Consecutive events, shared with whoever else reads them. A clone is the same block.
+/// Consecutive events, shared between readers. A clone refers to the same block.
 #[derive(Clone)]
 pub struct Block {
     shared: Arc<BlockEvents>,
@@ -26,7 +26,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// The part of `shared` from `from` on, within these bounds; one event always fits.
+    /// Returns the part of `shared` that starts at `from`, within these bounds; one event always fits.
     pub(crate) fn new(shared: Arc<BlockEvents>, from: Position, events_max: usize, bytes_max: usize) -> Self {
         let skip = usize::try_from(from.0 - shared.first.0).unwrap_or(usize::MAX);
         let start = skip.min(shared.events.len());
@@ -39,13 +39,13 @@ impl Block {
         Self { shared, start, end }
     }
 
-    /// The events, each of which can be taken along without the others.
+    /// Returns the events; each can be kept without the others.
     #[must_use]
     pub fn events(&self) -> &[Arc<Stored>] {
         &self.shared.events[self.start..self.end]
     }
 
-    /// The position after them: where to read next.
+    /// Returns the position after the last event: where to read next.
     #[must_use]
     pub fn next(&self) -> Position {
         Position(self.shared.first.0 + self.end as u64)
@@ -66,7 +66,7 @@ impl fmt::Debug for Block {
     }
 }
 
-/// What is kept of a block.
+/// The events of a cached block.
 #[derive(Debug)]
 pub(crate) struct BlockEvents {
     first: Position,
@@ -75,7 +75,7 @@ pub(crate) struct BlockEvents {
 }
 
 impl BlockEvents {
-    /// The events from `first` on.
+    /// Creates a block of consecutive events, the first at position `first`.
     pub fn new(first: Position, events: Vec<Stored>) -> Self {
         let held = |stored: &Stored| size_of::<Stored>() + 24 + stored.event.size() + 24 * stored.event.tags.len();
         let bytes = size_of::<Self>() + events.iter().map(held).sum::<usize>();
@@ -89,24 +89,24 @@ impl BlockEvents {
 
 type Key = (ContextId, Position);
 
-/// The blocks that are kept.
+/// The cached blocks.
 #[derive(Debug, Default)]
 pub(crate) struct BlockCache {
     state: Mutex<CacheState>,
-    /// Somebody has finished decoding.
+    /// Notified when a block was decoded, or decoding it failed.
     decoded: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct CacheState {
     blocks: BTreeMap<Key, Slot>,
-    /// Which block was asked for when: the first one is the one to go.
+    /// The blocks by the time of their last use; the first is evicted first.
     uses: BTreeMap<u64, Key>,
     clock: u64,
     bytes: usize,
 }
 
-/// A block, or that somebody is at it.
+/// A block, or a mark that a reader is decoding it.
 #[derive(Debug)]
 enum Slot {
     Decoded(Arc<BlockEvents>, u64),
@@ -114,8 +114,9 @@ enum Slot {
 }
 
 impl BlockCache {
-    /// The block that holds `from`; if there is none, the one that `decode` makes of at most so many events. Whoever
-    /// asks for the same meanwhile waits for it; others do not. An empty block is not kept.
+    /// Returns the block that contains `from`. If there is none, calls `decode` with the maximum number of events and
+    /// caches the result, unless it is empty. Other readers of the same position wait meanwhile; readers of other
+    /// positions do not.
     pub fn get_or_decode<E>(
         &self,
         context: ContextId,
@@ -133,7 +134,7 @@ impl BlockCache {
             }
             self.decoded.wait(&mut state);
         }
-        // What follows is decoded already, maybe: the block ends where the next one begins.
+        // The events after this block may be cached already: end it where the next block begins.
         let following = state.blocks.range(key..).next().filter(|((other, _), _)| *other == context);
         let room = following.map_or(u64::MAX, |((_, next), _)| next.0 - from.0);
         state.blocks.insert(key, Slot::Decoding);
@@ -150,13 +151,13 @@ impl BlockCache {
 }
 
 impl BlockCache {
-    /// Bytes of all that is kept.
+    /// Returns the bytes of all cached blocks.
     pub fn bytes(&self) -> usize {
         self.state.lock().bytes
     }
 }
 
-/// Whatever becomes of the decoding, nobody waits for it in vain.
+/// Wakes waiting readers when decoding ends, even if it fails or panics.
 struct DecodeGuard<'b> {
     blocks: &'b BlockCache,
     key: Key,
@@ -173,7 +174,7 @@ impl Drop for DecodeGuard<'_> {
 }
 
 impl CacheState {
-    /// The block that holds the place, which is now the last one that was used.
+    /// Returns the block that contains a position, and marks it as the most recently used.
     fn find(&mut self, (context, from): Key) -> Option<Arc<BlockEvents>> {
         let before = self.blocks.range_mut((context, Position(0))..=(context, from));
         let (key, shared, used) = before.rev().find_map(|(key, kind)| match kind {
@@ -237,7 +238,7 @@ mod tests {
                 })
             });
             wait_started.recv().unwrap();
-            assert_eq!(get(50, 5).unwrap().events.len(), 5, "another place waits for nobody");
+            assert_eq!(get(50, 5).unwrap().events.len(), 5, "a read of another position does not wait");
             let second =
                 scope.spawn(|| blocks.get_or_decode::<()>(ContextId(0), Position(0), |_| panic!("decoded twice")));
             release.send(()).unwrap();
@@ -254,6 +255,6 @@ mod tests {
         assert_eq!(at(Err("no disk")).unwrap_err(), "no disk");
         assert!(at(Ok(shared(7, 0))).unwrap().events.is_empty());
         assert_eq!(at(Ok(shared(7, 2))).unwrap().events.len(), 2);
-        assert_eq!(at(Err("not asked")).unwrap().events.len(), 2);
+        assert_eq!(at(Err("not called")).unwrap().events.len(), 2);
     }
 }

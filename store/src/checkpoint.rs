@@ -1,5 +1,5 @@
-//! The checkpoint: an image of the replicated state at one place of the log, so that a start replays only what
-//! came after. The one before is kept: where the newer cannot be read, more is replayed.
+//! The checkpoint: an image of the replicated state at one index of the log, so that a start replays only later
+//! entries. The previous checkpoint is kept: if the newer one cannot be read, more entries are replayed.
 
 #[cfg(test)]
 mod golden;
@@ -20,13 +20,12 @@ use crate::{
     verdict::{ACCEPTED_MAX, Verdict, decode_accepted, encode_accepted},
 };
 
-/// The largest checkpoint, images and all.
+/// The largest checkpoint, including the image.
 pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 
-/// The version of the file and of the image in it. It is raised whenever the replicated state changes its form. A
+/// The version of the file and of the image in it. It is raised whenever the layout of the replicated state changes. A
 /// checkpoint of another version is not converted: the log is replayed instead, so that every node computes the same
-/// state from the same entries, whatever build wrote the checkpoint. Version 1 was that of builds whose state held
-/// texts as reasons.
+/// state from the same entries, whatever build wrote the checkpoint. In version 1, reasons in the state were texts.
 const VERSION: u16 = 2;
 
 const FILE: SmallFile =
@@ -36,36 +35,36 @@ const PREVIOUS: &str = "checkpoint.previous";
 /// An image of the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The last frame it has applied.
+    /// The index of the last applied frame.
     pub index: LogIndex,
-    /// That frame's term.
+    /// The term of that frame.
     pub term: Term,
-    /// The last membership in the log up to there. Opaque here.
+    /// The last membership in the log up to that frame. Opaque to this crate.
     pub membership: Bytes,
-    /// The state. Opaque here.
+    /// The state. Opaque to this crate.
     pub image: Bytes,
 }
 
-/// A checkpoint, and what the chunks that are not sealed came to up to there.
+/// A checkpoint, and the verdicts up to it of frames in chunks that are not sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SavedCheckpoint {
     pub checkpoint: Checkpoint,
-    /// Of consecutive frames, the last with the checkpoint's index.
+    /// The verdicts of consecutive frames; the last has the checkpoint's index.
     pub open: Vec<Verdict>,
 }
 
 impl SavedCheckpoint {
-    /// Where checkpoints are, the newest first.
+    /// The files of checkpoints, the newest first.
     pub const FILES: [&str; 2] = [FILE.file, PREVIOUS];
 
-    /// Reads the checkpoint in one of [`SavedCheckpoint::FILES`]; none if there is none.
+    /// Reads the checkpoint in one of [`SavedCheckpoint::FILES`]; returns `None` if the file does not exist.
     pub fn read_from(disk: &dyn Disk, file: &str) -> io::Result<Option<Self>> {
         let Some(body) = FILE.read_as(disk, file)? else { return Ok(None) };
-        let contradicts = || io::Error::other(format!("{file} contradicts itself"));
+        let contradicts = || io::Error::other(format!("the content of {file} is inconsistent"));
         Self::decode(&body).map(Some).ok_or_else(contradicts)
     }
 
-    /// The checkpoints that can be read, the newest first, and what is wrong with those that cannot.
+    /// Returns the readable checkpoints, the newest first, and the errors of the others.
     pub fn read(disk: &dyn Disk) -> (Vec<Self>, Vec<io::Error>) {
         let (mut saved, mut failed) = (Vec::new(), Vec::new());
         for file in Self::FILES {
@@ -77,12 +76,12 @@ impl SavedCheckpoint {
         (saved, failed)
     }
 
-    /// Bytes of its body.
+    /// Returns the upper bound of the bytes of its body.
     pub fn bytes(&self) -> usize {
         64 + self.checkpoint.membership.len() + self.checkpoint.image.len() + 32 * self.open.len()
     }
 
-    /// Puts it in the place of the one before, which is kept. `previous`: whether there is one.
+    /// Returns the operations that replace the last checkpoint; if `previous`, there is one, and it is kept.
     pub fn replace(&self, previous: bool) -> Vec<Op> {
         let mut ops = FILE.replace(&self.encode());
         if previous {
@@ -92,7 +91,7 @@ impl SavedCheckpoint {
         ops
     }
 
-    /// Whether there is one to be kept.
+    /// Returns whether there is a checkpoint to keep as the previous one.
     pub fn exists(disk: &dyn Disk) -> io::Result<bool> {
         Ok(disk.len(FILE.file)?.is_some())
     }
@@ -125,7 +124,7 @@ impl SavedCheckpoint {
         let count = body.u64()?;
         let first = checkpoint.index.0.checked_add(1)?.checked_sub(count)?;
         let mut rest = body.0;
-        // Five bytes are the least that a row has.
+        // A row has at least five bytes.
         if count > (rest.len() / 5) as u64 {
             return None;
         }
@@ -147,7 +146,7 @@ impl SavedCheckpoint {
     }
 }
 
-/// Returns the file of a checkpoint with another image in it, whole in every other way: for tests.
+/// Returns the file of a checkpoint with its image replaced and otherwise valid, for tests.
 #[cfg(any(test, feature = "testing"))]
 #[must_use]
 pub fn with_image(file: &[u8], image: impl FnOnce(&Bytes) -> Bytes) -> Bytes {
@@ -167,7 +166,7 @@ mod tests {
         let checkpoint = Checkpoint { index: LogIndex(9), term: Term(1), membership: empty(), image: empty() };
         for version in [1, VERSION + 1] {
             let disk = crate::disk::MemoryDisk::new();
-            disk.perform(SmallFile { version, ..FILE }.replace(b"another form")).unwrap();
+            disk.perform(SmallFile { version, ..FILE }.replace(b"another layout")).unwrap();
             let (saved, failed) = SavedCheckpoint::read(&disk);
             assert!(saved.is_empty() && failed.len() == 1, "{version}");
             let next = SavedCheckpoint { checkpoint: checkpoint.clone(), open: vec![] };

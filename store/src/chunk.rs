@@ -1,4 +1,4 @@
-//! A chunk: a file of frames. This file holds its name, its header and the rule where it ends.
+//! A chunk: a file of frames. This module defines its file name, its header and where it ends.
 //!
 //! ```text
 //!  offset  bytes
@@ -6,15 +6,15 @@
 //!       8      2  version of the format, 1
 //!      10      2  0
 //!      12      4  crc32c of bytes 0..12 and 16..32
-//!      16      8  chunk_bytes, the constant of the cluster
-//!      24      8  Raft index of its first frame; the file's name says the same
-//!      32         frames, one after the other, the first with that index, each with the index after the last
-//!                 one's, up to the first frame that ends at or beyond `chunk_bytes`; then, once the chunk is
-//!                 sealed, the footer (see `footer.rs`)
+//!      16      8  chunk_bytes, a constant of the cluster
+//!      24      8  Raft index of its first frame, as in the file name
+//!      32         frames without gaps, the first with that index, the indexes consecutive, up to the first frame
+//!                 that ends at or beyond `chunk_bytes`; then, once the chunk is sealed, the footer (see
+//!                 `footer.rs`)
 //! ```
-//! So a chunk ends with the frame that fills it: this follows from its frames alone, whatever groups they were
-//! written in, and a chunk that is full stays full. Until it is sealed, the file is longer than its frames: the
-//! rest is zeros, taken from the file system beforehand. Nothing in a chunk is made by one node alone.
+//! So a chunk ends with the frame that fills it. This follows from its frames alone, however they were grouped in
+//! writes, and a full chunk stays full. Until the chunk is sealed, the file is longer than its frames: the rest is
+//! preallocated zeros. Nothing in a chunk is produced by one node alone.
 
 use evener_core::id::LogIndex;
 
@@ -28,23 +28,23 @@ use crate::{
 pub const CHUNK_DIR: &str = "chunks";
 /// Bytes before the first frame.
 pub const CHUNK_HEADER_BYTES: usize = 32;
-/// The default: sealed often enough to be shipped and compared, rarely enough that there are few.
+/// The default: large enough that there are few files, small enough that chunks are sealed and compared often.
 pub const CHUNK_BYTES_DEFAULT: u64 = 64 << 20;
-/// The least: small chunks are for tests.
+/// The minimum: small chunks are for tests.
 pub const CHUNK_BYTES_MIN: u64 = 4 << 10;
-/// The most: offsets in a chunk are kept as 32 bits.
+/// The maximum: offsets in a chunk are stored in 32 bits.
 pub const CHUNK_BYTES_MAX: u64 = 1 << 30;
 
 const MAGIC: &[u8; 8] = b"EVNRCHNK";
 const VERSION: u16 = 1;
 
-/// The file of the chunk whose first frame has this index.
+/// Returns the file of the chunk whose first frame has this index.
 #[must_use]
 pub fn chunk_file(first: LogIndex) -> String {
     format!("{CHUNK_DIR}/{:020}.chunk", first.0)
 }
 
-/// The index that a file's name says; none if no chunk is named so.
+/// Returns the first index in a chunk's file name, or `None` if it is not the name of a chunk.
 #[must_use]
 pub fn chunk_first(name: &str) -> Option<LogIndex> {
     let digits = name.strip_suffix(".chunk")?;
@@ -52,14 +52,14 @@ pub fn chunk_first(name: &str) -> Option<LogIndex> {
     (format!("{:020}", first.0) == digits).then_some(first)
 }
 
-/// Whether a chunk whose frames end at `end` takes no more.
+/// Returns whether a chunk whose frames end at `end` accepts no more frames.
 #[must_use]
 pub const fn is_full(end: u64, chunk_bytes: u64) -> bool {
     end >= chunk_bytes
 }
 
-/// The longest a chunk's file can be: its frames, the last running over by at most a frame, and a footer, which
-/// takes less than the frames it tells of.
+/// Returns the upper bound of a chunk's file: the frames, of which the last exceeds `chunk_bytes` by at most a frame,
+/// and a footer, which is smaller than its frames.
 #[must_use]
 pub const fn chunk_file_bytes_max(chunk_bytes: u64) -> u64 {
     2 * (chunk_bytes + FRAME_BYTES_MAX as u64)
@@ -76,25 +76,25 @@ pub(crate) fn encode_header(first: LogIndex, chunk_bytes: u64) -> [u8; CHUNK_HEA
     header
 }
 
-/// What a chunk's header says of `chunk_bytes`.
+/// Reads the header of a chunk and returns `chunk_bytes`.
 pub(crate) fn decode_header(first: LogIndex, header: &[u8]) -> Result<u64, Damage> {
     let damage = |found: String| Err(Damage::new(chunk_file(first), 0, found));
     let Ok(header) = <&[u8; CHUNK_HEADER_BYTES]>::try_from(header) else {
         return damage("the file ends within its header".into());
     };
     if &header[..8] != MAGIC {
-        return damage("it does not begin as a chunk does".into());
+        return damage("its magic bytes are not those of a chunk".into());
     }
     if header[12..16] != header_checksum(header).to_le_bytes() {
-        return damage("the checksum of its header does not fit".into());
+        return damage("the checksum of its header does not match".into());
     }
     let version = u16::from_le_bytes([header[8], header[9]]);
     if version != VERSION || header[10..12] != [0; 2] {
-        return damage(format!("it has format {version}, which this build does not know; start a newer one"));
+        return damage(format!("its format {version} is unknown to this build; start a newer build"));
     }
     let found_first = LogIndex(u64::from_le_bytes(header[24..].try_into().expect("eight bytes")));
     if found_first != first {
-        return damage(format!("its header says that it begins with frame {found_first}: it is another chunk's file"));
+        return damage(format!("its header names frame {found_first} as its first: the file belongs to another chunk"));
     }
     Ok(u64::from_le_bytes(header[16..24].try_into().expect("eight bytes")))
 }
@@ -103,22 +103,22 @@ fn header_checksum(header: &[u8; CHUNK_HEADER_BYTES]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..])
 }
 
-/// A chunk's file is made, with room for its frames.
+/// Returns the operation that creates the file of a chunk, preallocated for its frames.
 pub(crate) fn create(first: LogIndex, chunk_bytes: u64) -> Op {
     Op::Create { file: chunk_file(first), preallocate: chunk_bytes }
 }
 
-/// A frame that is not what was written.
+/// Returns the damage of an invalid frame.
 pub(crate) fn damaged_frame(first: LogIndex, offset: u64, index: LogIndex, error: &FrameError) -> Damage {
-    Damage::new(chunk_file(first), offset, format!("the frame is bad: {error}")).with_frame(index)
+    Damage::new(chunk_file(first), offset, format!("the frame is invalid: {error}")).with_frame(index)
 }
 
-/// A frame with an index that does not belong here.
+/// Checks that a frame has the index that belongs at its offset.
 pub(crate) fn check_index(first: LogIndex, offset: u64, index: LogIndex, frame: &Frame) -> Result<(), Damage> {
     if frame.index == index {
         return Ok(());
     }
-    let found = format!("a frame with index {} stands here", frame.index);
+    let found = format!("found a frame with index {} here", frame.index);
     Err(Damage::new(chunk_file(first), offset, found).with_frame(index))
 }
 

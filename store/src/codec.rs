@@ -1,12 +1,12 @@
-//! How values become bytes. The one module that names bincode, and never without a limit: eleven hostile bytes
-//! make it ask for 790 GB otherwise.
+//! Encoding of values. The only module that uses bincode, and always with a limit: without one, eleven hostile bytes
+//! make it allocate 790 GB.
 //!
-//! What may be read for ever (entries of the log, and the events in them) is framed by hand in
-//! [`payload`](crate::payload); here are the values inside those frames, the images of checkpoints, and the
-//! messages between peers. All of it is bincode's standard configuration: little-endian, lengths and numbers as
-//! varints. The golden bytes in the tests hold it.
+//! Data that must stay readable for ever (entries of the log, and the events in them) has a layout of its own in
+//! [`payload`](crate::payload). This module encodes the values inside that layout, the images of checkpoints, and the
+//! messages between peers, with bincode's standard configuration: little-endian, lengths and numbers as varints. The
+//! golden bytes in the tests pin it.
 //!
-//! An event is written as these values, one after the other; what is looked for stands first:
+//! An event is written as these values, one after the other; those that searches need come first:
 //!
 //! ```text
 //! id [u8; 16] | flags u16 | type text | stream text? | tags [text] | key text? | source text | given_id text?
@@ -14,10 +14,10 @@
 //! | data: the rest
 //! ```
 //!
-//! A `text` is its length and its UTF-8 bytes, `[…]` is a count and the values. What has a `?` is there if its bit
-//! of the flags is set: 0 stream, 1 key, 2 given_id, 3 time, 4 content_type, 5 schema, 6 extensions, 7 key_id. Bits
-//! 8 and 9 are the kind of data: 0 none, 1 JSON, 2 bytes. Bit 10 is given_uuid: a given_id that is a UUID in its
-//! canonical form, lower case with hyphens, stands there in 16 bytes. The others are 0.
+//! A `text` is its length and its UTF-8 bytes, `[…]` is a count and the values. A value with a `?` is present if its
+//! bit of the flags is set: 0 stream, 1 key, 2 given_id, 3 time, 4 content_type, 5 schema, 6 extensions, 7 key_id.
+//! Bits 8 and 9 are the kind of data: 0 none, 1 JSON, 2 bytes. Bit 10 is given_uuid: a given_id that is a UUID in its
+//! canonical form, lower case with hyphens, stored in 16 bytes. The other bits are 0.
 
 use bincode::{
     BorrowDecode,
@@ -35,106 +35,106 @@ pub use crate::payload::{
     EncodedCommand, EntryBuilder, Payload, decode_entry, decode_event_at, encode_entry, read_entry,
 };
 
-/// Bytes of an encoded entry of the log. Whoever makes one refuses more, before it is proposed.
+/// Bytes of an encoded entry of the log, checked before an entry is proposed.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a message between peers. No decoder reads a longer entry either, so that what a stricter or a laxer
-/// build proposed is still read by all.
+/// Bytes of a message between peers. This is also the limit of decoders of entries, so that every build reads entries
+/// of builds with another `ENTRY_BYTES_MAX`.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// Bytes that the values of a command's body may become: a number takes eight where one byte tells it, so every body
+/// Bytes that the decoded values of a command's body may have: a number of one byte decodes to eight, so every body
 /// that fits an entry can be read.
 const BODY_BYTES_MAX: usize = 8 * ENTRY_BYTES_MAX;
-/// Bytes of the image of a replicated state: what its own limits allow stays far below.
+/// Bytes of the image of a replicated state, far above what the limits of the state allow.
 pub const IMAGE_BYTES_MAX: usize = 1 << 30;
 
-/// Why bytes are not what they should be.
+/// Why bytes could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// There is less than the lengths in it say.
+    /// The bytes are shorter than the lengths in them.
     #[error("failed to decode {what}: it ends after {have} of {need} bytes")]
     Short {
-        /// What was decoded.
+        /// The value that was decoded.
         what: &'static str,
-        /// What the lengths say.
+        /// The bytes needed according to the lengths.
         need: usize,
-        /// What there is.
+        /// The bytes given.
         have: usize,
     },
-    /// There is more than the lengths in it say.
-    #[error("failed to decode {what}: {extra} bytes are left over")]
+    /// The bytes are longer than the lengths in them.
+    #[error("failed to decode {what}: it has {extra} trailing bytes")]
     Trailing {
-        /// What was decoded.
+        /// The value that was decoded.
         what: &'static str,
-        /// How much more.
+        /// The number of trailing bytes.
         extra: usize,
     },
     /// Longer than allowed.
     #[error("failed to decode {what}: it has {got} bytes and the limit {limit} allows {max}")]
     Limit {
-        /// What was decoded.
+        /// The value that was decoded.
         what: &'static str,
         /// The limit's name.
         limit: &'static str,
-        /// What it allows.
+        /// Its value.
         max: usize,
-        /// What there is.
+        /// The bytes given.
         got: usize,
     },
-    /// A command that this build has never heard of.
+    /// A command of an unknown kind.
     #[error(
-        "failed to decode command {number} of an entry: its kind {kind} is unknown here; \
+        "failed to decode command {number} of an entry: its kind {kind} is unknown to this build; \
          this node is older than the feature level of the log: start a newer build of evener on it"
     )]
     UnknownKind {
-        /// Its place in the entry.
+        /// The number of the command in the entry.
         number: usize,
-        /// What it says it is.
+        /// The kind.
         kind: u16,
     },
-    /// A newer build wrote it.
-    #[error("failed to decode {what}: {how} unknown here: start a newer build of evener")]
+    /// The value was written by a newer build.
+    #[error("failed to decode {what}: {how} unknown to this build; start a newer build of evener")]
     Newer {
-        /// What was decoded.
+        /// The value that was decoded.
         what: &'static str,
-        /// What shows it: `its flags 0x0400 are`.
+        /// The unknown part with its verb: `its flags 0x0400 are`.
         how: String,
     },
-    /// A table of ends goes backwards or beyond the bytes.
-    #[error("failed to decode {what}: part {number} does not lie within it")]
+    /// A table of ends is not ascending or exceeds the bytes.
+    #[error("failed to decode {what}: part {number} is out of bounds")]
     Misplaced {
-        /// What was decoded.
+        /// The value that was decoded.
         what: &'static str,
-        /// Which part.
+        /// The number of the part.
         number: usize,
     },
-    /// There is no such part.
+    /// The part does not exist.
     #[error("failed to read {what} {number}: there are only {count}")]
     Missing {
-        /// What was looked for.
+        /// The kind of part.
         what: &'static str,
-        /// Which.
+        /// Its number.
         number: usize,
-        /// How many there are.
+        /// The number of such parts.
         count: usize,
     },
-    /// The values do not make sense.
+    /// The values are invalid.
     #[error("failed to decode {what}: {cause}")]
     Invalid {
-        /// What was decoded.
+        /// The value that was decoded.
         what: &'static str,
-        /// In bincode's words.
+        /// The cause, as bincode states it.
         cause: String,
     },
 }
 
 impl DecodeError {
-    /// Whether the bytes are not broken, but beyond what this build knows: whoever goes on must be a newer one.
+    /// Returns whether the bytes are valid but written by a newer build, which is needed to read them.
     #[must_use]
     pub const fn is_from_a_newer_build(&self) -> bool {
         matches!(self, Self::UnknownKind { .. } | Self::Newer { .. })
     }
 }
 
-/// The image of a value for a checkpoint.
+/// Encodes a value as the image of a checkpoint.
 #[must_use]
 pub fn encode_image<T: Serialize>(value: &T) -> Bytes {
     let mut out = Vec::new();
@@ -142,12 +142,12 @@ pub fn encode_image<T: Serialize>(value: &T) -> Bytes {
     out.into()
 }
 
-/// The value of an image.
+/// Decodes the value of an image.
 pub fn decode_image<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     const WHAT: &str = "a checkpoint image";
     check_limit(WHAT, "image_bytes_max", IMAGE_BYTES_MAX, bytes)?;
-    // A length in hostile bytes takes memory up to the limit, so the limit follows the size of the image. What is
-    // decoded is at most eight times as large: a number takes one byte and counts as eight.
+    // A length in hostile bytes allocates memory up to the limit, so the limit follows the size of the image. The
+    // decoded value is at most eight times as large: a number of one byte counts as eight.
     let decoded = if bytes.len() <= SMALL_IMAGE_BYTES {
         bincode::serde::decode_from_slice(bytes, limited::<{ 8 * SMALL_IMAGE_BYTES }>())
     } else if bytes.len() <= LARGE_IMAGE_BYTES {
@@ -161,7 +161,11 @@ pub fn decode_image<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError>
 const SMALL_IMAGE_BYTES: usize = 64 << 10;
 const LARGE_IMAGE_BYTES: usize = 8 << 20;
 
-/// A message to a peer. One longer than [`MESSAGE_BYTES_MAX`] is the sender's mistake, told there.
+/// Encodes a message to a peer.
+///
+/// # Errors
+///
+/// The message exceeds [`MESSAGE_BYTES_MAX`].
 pub fn encode_message<T: Serialize>(value: &T) -> Result<Bytes, DecodeError> {
     let mut out = Vec::new();
     put(&mut out, value);
@@ -169,12 +173,12 @@ pub fn encode_message<T: Serialize>(value: &T) -> Result<Bytes, DecodeError> {
     Ok(out.into())
 }
 
-/// A message from a peer.
+/// Decodes a message from a peer.
 pub fn decode_message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     take("a peer message", bytes)
 }
 
-/// Writes a value behind what is there.
+/// Appends an encoded value to `out`.
 pub(crate) fn put<T: Serialize>(out: &mut Vec<u8>, value: &T) {
     bincode::serde::encode_into_writer(value, VecWriter(out), limited::<MESSAGE_BYTES_MAX>())
         .expect("our types know how many items they have, and a vector takes all bytes");
@@ -192,20 +196,20 @@ pub(crate) fn take_body<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -
     check_whole(what, bytes, bincode::serde::decode_from_slice(bytes, limited::<BODY_BYTES_MAX>()))
 }
 
-/// Writes an event behind what is there.
+/// Appends an encoded event to `out`.
 pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
     bincode::encode_into_writer(EventEncoder(event), VecWriter(out), limited::<MESSAGE_BYTES_MAX>())
         .expect("a vector takes all");
     out.extend_from_slice(&event.data);
 }
 
-/// Reads the event that `bytes` are.
+/// Decodes the event in `bytes`.
 pub(crate) fn take_event(bytes: &[u8]) -> Result<Event, DecodeError> {
     let (DecodedEvent(event), used) = borrow::<DecodedEvent>(bytes)?;
     Ok(Event { data: bytes[used..].to_vec(), ..event })
 }
 
-/// Checks that [`take_event`] reads `bytes`, and takes no memory for it.
+/// Checks that [`take_event`] can read `bytes`, without allocating memory.
 pub(crate) fn check_event(bytes: &[u8]) -> Result<(), DecodeError> {
     borrow::<CheckedEvent>(bytes).map(drop)
 }
@@ -213,7 +217,7 @@ pub(crate) fn check_event(bytes: &[u8]) -> Result<(), DecodeError> {
 fn borrow<'b, T: BorrowDecode<'b, ()>>(bytes: &'b [u8]) -> Result<(T, usize), DecodeError> {
     const WHAT: &str = "an event";
     check_limit(WHAT, "message_bytes_max", MESSAGE_BYTES_MAX, bytes)?;
-    // What stands first tells which build wrote the rest.
+    // The flags show whether a newer build wrote the event.
     if let Some(Ok(flags)) = bytes.get(16..18).map(<[u8; 2]>::try_from)
         && !is_known(u16::from_le_bytes(flags))
     {
@@ -224,7 +228,7 @@ fn borrow<'b, T: BorrowDecode<'b, ()>>(bytes: &'b [u8]) -> Result<(T, usize), De
     decoded.map_err(|error| decode_error(WHAT, bytes, error))
 }
 
-/// An event about to be written, all but its data.
+/// Encodes an event without its data.
 struct EventEncoder<'e>(&'e Event);
 
 impl Encode for EventEncoder<'_> {
@@ -276,13 +280,13 @@ const KEY_ID: u16 = 7;
 const DATA_KIND: u16 = 8;
 const GIVEN_UUID: u16 = 10;
 
-/// The UUID that `text` is in its canonical form.
+/// Returns the UUID whose canonical form is `text`, if any.
 fn canonical_uuid(text: &str) -> Option<Uuid> {
     let id = Uuid::try_parse(text).ok()?;
     (*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(id)
 }
 
-/// An event that was read, all but its data.
+/// A decoded event without its data.
 struct DecodedEvent(Event);
 
 impl<'de, C> BorrowDecode<'de, C> for DecodedEvent {
@@ -321,7 +325,7 @@ impl<'de, C> BorrowDecode<'de, C> for DecodedEvent {
     }
 }
 
-/// An event that was looked at: what [`Read`] reads, in the same order, and nothing of it is kept.
+/// A checked event: reads the same values as [`DecodedEvent`] in the same order and keeps none of them.
 struct CheckedEvent;
 
 impl<'de, C> BorrowDecode<'de, C> for CheckedEvent {
@@ -368,7 +372,7 @@ const fn number_of(kind: DataKind) -> u8 {
     }
 }
 
-/// Whether this build knows what these flags of an event mean.
+/// Returns whether this build knows these flags of an event.
 const fn is_known(flags: u16) -> bool {
     data_kind_of(flags).is_some()
 }
@@ -413,7 +417,7 @@ fn decode_error(what: &'static str, bytes: &[u8], error: BincodeError) -> Decode
     }
 }
 
-/// Writes behind what is there.
+/// Appends to a vector.
 struct VecWriter<'v>(&'v mut Vec<u8>);
 
 impl Writer for VecWriter<'_> {
@@ -423,7 +427,7 @@ impl Writer for VecWriter<'_> {
     }
 }
 
-/// An owned text that is copied out of the bytes: `String` would take its memory before it looks at them.
+/// An owned text, copied from the bytes: decoding a `String` would allocate its memory before it checks the length.
 struct Text(String);
 
 impl<'de, C> BorrowDecode<'de, C> for Text {
@@ -432,7 +436,7 @@ impl<'de, C> BorrowDecode<'de, C> for Text {
     }
 }
 
-/// The count of a list, held against the bytes that are left: no item is shorter than one byte.
+/// Reads the count of a list and checks it against the remaining bytes: an item has at least one byte.
 fn bounded_count<'de, D: BorrowDecoder<'de>>(decoder: &mut D) -> Result<usize, BincodeError> {
     let count = usize::decode(decoder)?;
     match decoder.reader().peek_read(count) {
@@ -441,7 +445,7 @@ fn bounded_count<'de, D: BorrowDecoder<'de>>(decoder: &mut D) -> Result<usize, B
     }
 }
 
-/// A list whose count is held against the bytes that are left before memory is taken for it.
+/// A list whose count is checked against the remaining bytes before its memory is allocated.
 struct List<T>(Vec<T>);
 
 impl<'de, C, T: BorrowDecode<'de, C>> BorrowDecode<'de, C> for List<T> {

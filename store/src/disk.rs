@@ -1,8 +1,8 @@
-//! The mouth of the store: everything Evener asks of a disk, and nothing else.
+//! The interface to the disk: every operation that Evener performs on files, and no other.
 //!
-//! Completion-based: what is to be done is submitted now and reported later, so that writes in flight, slow
-//! disks and what a crash leaves of them exist in virtual time too. Files are named relative to the data
-//! directory (`chunks/00000000000000000000.chunk`, `vote`).
+//! It is completion-based: operations are submitted now and their results are reported later, so that writes in
+//! flight, slow disks and the effects of a crash on them exist in virtual time too. File names are relative to the
+//! data directory (`chunks/00000000000000000000.chunk`, `vote`).
 
 use std::{io, sync::Arc};
 
@@ -23,100 +23,100 @@ pub use file::FileDisk;
 #[cfg(any(test, feature = "testing"))]
 pub use self::{faulty::FaultyDisk, image::DiskImage, memory::MemoryDisk};
 
-/// Told once how it went.
+/// Called once with the result.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// Runs a job later, after the jobs given to it before. A simulator gives one that waits in virtual time.
+/// Runs a job later, after the jobs passed to it before. A simulator passes one that waits in virtual time.
 pub type Scheduler = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
-/// A file smaller than this is written whole or not at all where it stands at its file's begin.
+/// Bytes of a sector. A write within the first sector of a file is atomic.
 pub const SECTOR_BYTES: usize = 512;
 
-/// One thing done to the disk.
+/// One operation on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// The file exists afterwards and is at least `preallocate` bytes long, zeros where nothing was written.
+    /// Creates the file unless it exists, and extends it with zeros to at least `preallocate` bytes.
     Create {
-        /// Which.
+        /// The file.
         file: String,
-        /// How long at least.
+        /// The minimum length.
         preallocate: u64,
     },
-    /// Bytes are written in place. The file must exist; it grows where they reach beyond its end.
+    /// Writes bytes in place. The file must exist; it grows if they exceed its end.
     Write {
-        /// Which.
+        /// The file.
         file: String,
-        /// Where.
+        /// The offset of the first byte.
         offset: u64,
-        /// What.
+        /// The bytes.
         bytes: Bytes,
     },
-    /// What was written to the file, and its length, survive a power cut from now on.
+    /// Makes the file's content and length durable.
     SyncData {
-        /// Which.
+        /// The file.
         file: String,
     },
-    /// Which names the directory holds (`""` is the data directory) survives a power cut from now on.
+    /// Makes the names in the directory durable (`""` is the data directory).
     SyncDir {
-        /// Which.
+        /// The directory.
         dir: String,
     },
-    /// The file is cut to this length, or grown to it by zeros.
+    /// Truncates the file to this length, or extends it with zeros.
     Truncate {
-        /// Which.
+        /// The file.
         file: String,
-        /// How long it is afterwards.
+        /// The new length.
         len: u64,
     },
-    /// The file has another name, in the place of the file that bore it.
+    /// Renames a file and replaces the file that has the new name.
     Rename {
-        /// The name it had.
+        /// The old name.
         from: String,
-        /// The name it has.
+        /// The new name.
         to: String,
     },
-    /// The file is gone. One that is not there is no error.
+    /// Removes the file. A file that does not exist is no error.
     Remove {
-        /// Which.
+        /// The file.
         file: String,
     },
 }
 
-/// The room on a file system.
+/// The space of a file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
-    /// Bytes that are free.
+    /// Free bytes.
     pub free: u64,
-    /// Bytes in all.
+    /// Total bytes.
     pub total: u64,
 }
 
 impl Op {
-    /// Whether this operation, having failed like this, is tried again once there is space. A sync never is: nobody
-    /// knows what the disk holds after one that failed.
+    /// Returns whether this operation, after this error, is repeated once there is space. A sync never is: after a
+    /// failed sync the content of the disk is unknown.
     pub(crate) fn waits_for_space(&self, error: &io::Error) -> bool {
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         full && !matches!(self, Self::SyncData { .. } | Self::SyncDir { .. })
     }
 }
 
-/// A directory on a disk, held by one process.
+/// A directory on a disk, locked by one process.
 pub trait Disk: Send + Sync + 'static {
-    /// Performs `ops` in order, after everything submitted before; the first that fails ends the list. `done` is
-    /// called later, never before this returns, and one `done` after the other. An operation for which there is no
-    /// space does not fail: it waits until there is, and all that was submitted after it waits too.
+    /// Performs `ops` in order, after all operations submitted before; the first failure ends the list. Calls `done`
+    /// later, never before this returns, and in the order of submission. An operation without space does not fail: it
+    /// and all operations submitted after it wait until there is space.
     fn submit(&self, ops: Vec<Op>, done: Done);
-    /// Performs `ops` before it returns. For the time before the first [`Disk::submit`]: a start must not wait
-    /// for a clock that stands still while it waits.
+    /// Performs `ops` before it returns. Only for the time before the first [`Disk::submit`]: a start must not wait
+    /// for a virtual clock that does not advance meanwhile.
     fn perform(&self, ops: Vec<Op>) -> io::Result<()>;
-    /// Exactly `len` bytes, as the operations performed so far left them.
+    /// Reads exactly `len` bytes, as written by the operations performed so far.
     fn read(&self, file: &str, offset: u64, len: usize) -> io::Result<Vec<u8>>;
-    /// How long a file is; none if there is none.
+    /// Returns the length of a file, or `None` if it does not exist.
     fn len(&self, file: &str) -> io::Result<Option<u64>>;
-    /// The names of the files in a directory, sorted; none if there is no such directory.
+    /// Returns the sorted names of the files in a directory; no names if it does not exist.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
-    /// The room on its file system.
+    /// Returns the space of its file system.
     fn space(&self) -> io::Result<Space>;
-    /// What to call it in a message: the path of the directory.
+    /// Returns its name for messages: the path of the directory.
     fn name(&self) -> String;
 }

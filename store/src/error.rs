@@ -1,4 +1,4 @@
-//! What can be wrong with a data directory, and what to do about it.
+//! Errors of a data directory, with hints.
 
 use std::{fmt, io};
 
@@ -8,46 +8,46 @@ use thiserror::Error;
 /// Why a data directory was not opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process has locked it.
     #[error(
-        "the data directory {directory} is held by another process; stop that one, or give this node a directory \
-         of its own"
+        "the data directory {directory} is in use by another process; stop that process, or give this node its own \
+         directory"
     )]
     Locked {
-        /// Which.
+        /// The directory.
         directory: String,
     },
-    /// Bytes that were synced are not what they were. Nothing was changed.
+    /// Synced bytes have changed. Nothing was modified.
     #[error("{0}")]
     Damaged(#[from] Damage),
-    /// The chunk size is chosen once for a cluster.
+    /// The chunk size differs from that of the cluster, which is fixed.
     #[error(
-        "the data directory {directory} has chunks of {found} bytes, and {asked} were asked for; the size is \
-         chosen when a cluster is founded, so start with {found}"
+        "the data directory {directory} has chunks of {found} bytes, but the settings ask for {asked}; the size is \
+         chosen when a cluster is founded: start with {found}"
     )]
     ChunkBytes {
-        /// Which.
+        /// The directory.
         directory: String,
-        /// What its chunks say.
+        /// The size in the headers of its chunks.
         found: u64,
-        /// What was asked for.
+        /// The size in the settings.
         asked: u64,
     },
-    /// A setting that cannot be.
+    /// An invalid setting.
     #[error("{0}")]
     Setting(String),
-    /// The disk refused.
+    /// An error of the disk.
     #[error("failed to {action}: {source}")]
     Io {
-        /// What.
+        /// What was being done.
         action: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl OpenError {
-    /// Says what the disk refused; damage stays damage.
+    /// Returns a function that adds the action to an error of the disk; damage stays damage.
     pub fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         move |source| match source.downcast::<Damage>() {
@@ -57,16 +57,16 @@ impl OpenError {
     }
 }
 
-/// Bytes that are not what was written (P8).
+/// Bytes that differ from what was written (P8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The file, relative to the data directory.
     pub file: String,
-    /// Where in it.
+    /// The offset in the file.
     pub offset: u64,
-    /// Which frame, where it is known.
+    /// The index of the frame, if known.
     pub frame: Option<LogIndex>,
-    /// What is wrong there.
+    /// What is wrong.
     pub found: String,
 }
 
@@ -87,10 +87,10 @@ impl fmt::Display for Damage {
         if let Some(index) = self.frame {
             write!(f, " (frame {index})")?;
         }
-        // An older one of these would pass, and the node would vote twice or forget what it has acknowledged.
+        // An older copy of these would be accepted, and the node could vote twice or lose acknowledged entries.
         let copy = match self.file.as_str() {
-            "vote" | "watermark" => "no copy of the file will do:",
-            _ => "put the file back from a copy, or",
+            "vote" | "watermark" => "do not restore the file from a copy;",
+            _ => "restore the file from a copy, or",
         };
         write!(
             f,
@@ -109,10 +109,10 @@ impl From<Damage> for io::Error {
     }
 }
 
-/// After a write or a sync that failed nobody knows what the disk holds (a second sync may lie), so nothing more
-/// is written, and the node stops.
+/// Returns the error of a stopped journal. After a failed write or sync the content of the disk is unknown (a second
+/// sync may falsely succeed), so nothing more is written, and the node stops.
 pub(crate) fn stopped_error(reason: &str) -> io::Error {
-    io::Error::other(format!("the journal has stopped, and this node must stop and start again: {reason}"))
+    io::Error::other(format!("the journal has stopped; restart this node: {reason}"))
 }
 
 #[cfg(test)]
@@ -122,10 +122,10 @@ mod tests {
     #[test]
     fn the_hint_never_suggests_restoring_an_old_vote() {
         for file in ["vote", "watermark"] {
-            let text = Damage::new(file, 0, "it is bad").to_string();
-            assert!(text.contains("no copy of the file will do: move the directory away"), "{text}");
+            let text = Damage::new(file, 0, "it is invalid").to_string();
+            assert!(text.contains("do not restore the file from a copy; move the directory away"), "{text}");
         }
-        let text = Damage::new("chunks/00.chunk", 0, "it is bad").to_string();
-        assert!(text.contains("from a copy, or move the directory away"), "{text}");
+        let text = Damage::new("chunks/00.chunk", 0, "it is invalid").to_string();
+        assert!(text.contains("restore the file from a copy, or move the directory away"), "{text}");
     }
 }

@@ -1,11 +1,10 @@
-//! Reading events: the index says where they are, the journal has them, and here they are decoded.
+//! Reading events: the index locates them, the journal holds them, and this module decodes them.
 //!
-//! A read asks for the events of a range that match, from either end on, and is answered page by page. Whatever
-//! it finds, its page ends with the place to go on from and a *marker*: the position up to which the reader has
-//! now seen all there is, to be put into the condition of an append. Frames are fetched only where the index
-//! says so, next to each other in one go.
+//! A read returns the matching events of a range, from either end, page by page. Each page has the position to
+//! continue from and a *marker*: the position up to which the reader has seen all matching events, to be used in the
+//! condition of an append. Only frames with matching events are read, adjacent ones together.
 //!
-//! Processors read everything: they take [`Block`]s, which are decoded once per node and shared.
+//! Processors read all events, as [`Block`]s, which are decoded once per node and shared.
 
 use std::{io, sync::Arc};
 
@@ -26,77 +25,77 @@ use crate::{
 
 pub use crate::blocks::{BLOCK_BYTES_MAX, BLOCK_EVENTS_MAX, BLOCKS_BYTES_MAX, Block};
 
-/// Events of one page: what a client handles in one go.
+/// Events in one page.
 pub const PAGE_EVENTS_MAX: usize = 8_192;
-/// Bytes of the events of one page: what one request may hold in memory. One event always fits.
+/// Bytes of the events in one page: what one request may hold in memory. One event always fits.
 pub const PAGE_BYTES_MAX: usize = 4 << 20;
-/// Searches in postings for one page: some ten milliseconds. A page that has taken so many ends where it is, perhaps
-/// without an event, and the next one goes on from there, so that others have their turn in between.
+/// Probes of postings for one page: some ten milliseconds. A page ends after this many, perhaps without an event, and
+/// the next one continues from there, so that other requests can run in between.
 pub const PAGE_PROBES_MAX: usize = 16 * PROBES_MAX;
-/// Places looked up at a time.
+/// Locations selected at a time.
 const SELECT_EVENTS_MAX: usize = 512;
-/// Bytes of frames fetched at a time, where many lie next to each other.
+/// Bytes of adjacent frames fetched at a time.
 const FETCH_BYTES_MAX: usize = 1 << 20;
-/// Frames between two wanted ones that are fetched along rather than fetching twice.
+/// Unwanted frames between two wanted ones that are fetched too, to save a second fetch.
 const FETCH_GAP_MAX: u64 = 4;
 
 /// Which events to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'q> {
-    /// Of which context.
+    /// The context.
     pub context: ContextId,
-    /// The first position that is meant.
+    /// The first position (inclusive).
     pub from: Position,
-    /// The position after the last one that is meant; none means the head.
+    /// The end position (exclusive); `None` means the head.
     pub to: Option<Position>,
-    /// How many events at most. A page has never more than [`PAGE_EVENTS_MAX`].
+    /// The maximum number of events. A page never has more than [`PAGE_EVENTS_MAX`].
     pub limit: usize,
-    /// Which ones.
+    /// The criteria that events must match.
     pub criteria: &'q Criteria,
-    /// Of this stream only.
+    /// The stream to read, or `None` for all events.
     pub stream: Option<&'q str>,
-    /// The last first. The range is the same.
+    /// Whether the last event comes first. The range is the same.
     pub backwards: bool,
 }
 
-/// An event as it stands in the log.
+/// An event in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Its place in its context.
+    /// Its position in its context.
     pub position: Position,
     /// Its number within its stream, if it has one.
     pub revision: Option<Revision>,
     /// When the log recorded it.
     pub recorded: Timestamp,
-    /// What was told.
+    /// The event.
     pub event: Event,
 }
 
-/// What a read answers with.
+/// The result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// In the order asked for.
+    /// The events in the requested order.
     pub events: Vec<Stored>,
-    /// Where to go on: the next `from`, or the next `to` when reading backwards.
+    /// Where to continue: the next `from`, or the next `to` when reading backwards.
     pub next: Position,
-    /// For conditions: no matching event of the range that stands before it is unknown to whoever has read from
-    /// the range's beginning to here (backwards: from its end to here).
+    /// The marker for conditions: a reader that has read the range from its start to here (backwards: from its end to
+    /// here) has seen all matching events of the range before this position.
     pub marker: Position,
-    /// Where the context's head stood.
+    /// The head of the context at the time of the read.
     pub head: Position,
-    /// Whether the range goes on beyond `next`.
+    /// Whether the range continues beyond `next`.
     pub more: bool,
 }
 
 /// Why events could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The disk.
+    /// The disk failed.
     #[error("failed to read the events of entry {index}")]
     Io {
-        /// Which entry.
+        /// The index of the entry.
         index: LogIndex,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -106,25 +105,25 @@ pub enum ReadError {
          restart this node: it checks its log and rebuilds its index when it starts"
     )]
     Missing {
-        /// Which event.
+        /// The position of the event.
         position: Position,
-        /// Where the index says it is.
+        /// The entry that should hold it.
         index: LogIndex,
     },
-    /// The entry is not what the index says.
+    /// The entry cannot be decoded or differs from the index.
     #[error("failed to read the event at position {position} from entry {index}")]
     Decode {
-        /// Which event.
+        /// The position of the event.
         position: Position,
-        /// Where the index says it is.
+        /// The entry that should hold it.
         index: LogIndex,
-        /// Why.
+        /// The cause.
         #[source]
         source: DecodeError,
     },
 }
 
-/// Reads events. Clones share what was decoded.
+/// Reads events. Clones share the decoded blocks.
 #[derive(Clone)]
 pub struct EventReader {
     journal: Journal,
@@ -133,38 +132,38 @@ pub struct EventReader {
 }
 
 impl EventReader {
-    /// Reads what `index` knows and `journal` holds.
+    /// Creates a reader of the events in `journal` that `index` locates.
     #[must_use]
     pub fn new(journal: Journal, index: Index) -> Self {
         Self { journal, index, blocks: Arc::default() }
     }
 
-    /// Where the next event of a context will stand.
+    /// Returns the head of a context: the position of its next event.
     #[must_use]
     pub fn head(&self, context: ContextId) -> Position {
         self.index.head(context)
     }
 
-    /// The index as it is now.
+    /// Returns the current state of the index.
     #[must_use]
     pub fn view(&self) -> IndexView {
         self.index.view()
     }
 
-    /// One page of what is asked for. It may be empty although more is to come: see [`PAGE_PROBES_MAX`].
+    /// Reads one page. It may be empty although more events follow: see [`PAGE_PROBES_MAX`].
     ///
     /// # Errors
     ///
-    /// The disk fails, or does not hold what it should.
+    /// The disk fails, or the entry of an event is missing or cannot be decoded.
     pub fn read(&self, query: &Query<'_>) -> Result<Page, ReadError> {
         self.read_within(query, PAGE_BYTES_MAX)
     }
 
-    /// As [`read`](Self::read), with a page that ends once its events have so many bytes, if that is less.
+    /// Reads one page as [`read`](Self::read) does, with a lower limit of bytes.
     ///
     /// # Errors
     ///
-    /// The disk fails, or does not hold what it should.
+    /// The disk fails, or the entry of an event is missing or cannot be decoded.
     pub fn read_within(&self, query: &Query<'_>, bytes_max: usize) -> Result<Page, ReadError> {
         let bytes_max = bytes_max.min(PAGE_BYTES_MAX);
         let head = self.head(query.context);
@@ -200,11 +199,11 @@ impl EventReader {
         Ok(Page { events: page.events, next, marker, head, more: low < high })
     }
 
-    /// The event at a position; none at or beyond the head.
+    /// Returns the event at a position, or `None` at or beyond the head.
     ///
     /// # Errors
     ///
-    /// The disk fails, or does not hold what it should.
+    /// The disk fails, or the entry of an event is missing or cannot be decoded.
     pub fn get(&self, context: ContextId, position: Position) -> Result<Option<Stored>, ReadError> {
         let locations = self.index.run(context, position, 1);
         let mut page = PageBuilder::default();
@@ -213,12 +212,12 @@ impl EventReader {
         Ok(page.events.pop())
     }
 
-    /// Consecutive events from `from` on, whatever they are: none at the head, else at least one, and no more
-    /// than `events_max` in `bytes_max`. They are decoded once, however many ask for them.
+    /// Returns consecutive events from position `from`: none at the head, otherwise at least one and at most
+    /// `events_max` in `bytes_max`. They are decoded once for all readers.
     ///
     /// # Errors
     ///
-    /// The disk fails, or does not hold what it should.
+    /// The disk fails, or the entry of an event is missing or cannot be decoded.
     pub fn block(
         &self,
         context: ContextId,
@@ -230,13 +229,13 @@ impl EventReader {
         Ok(Block::new(shared, from, events_max, bytes_max))
     }
 
-    /// Bytes of the blocks that are kept: never more than [`BLOCKS_BYTES_MAX`].
+    /// Returns the bytes of the cached blocks, at most [`BLOCKS_BYTES_MAX`].
     #[must_use]
     pub fn cached_bytes(&self) -> usize {
         self.blocks.bytes()
     }
 
-    /// Decodes at most `max` events from `from` on, as many as make a block.
+    /// Decodes at most `max` events from `from`, at most a block.
     fn decode(&self, context: ContextId, from: Position, max: usize) -> Result<BlockEvents, ReadError> {
         let locations = self.index.run(context, from, max);
         let mut page = PageBuilder::default();
@@ -245,7 +244,7 @@ impl EventReader {
         Ok(BlockEvents::new(from, page.events))
     }
 
-    /// Fetches and decodes the events at `places` until the page has `bytes_max`; says how many are left.
+    /// Fetches and decodes the events at `locations` until the page has `bytes_max`; returns how many are left.
     fn fetch(&self, locations: &[EventLocation], page: &mut PageBuilder, bytes_max: usize) -> Result<usize, ReadError> {
         let mut rest = locations;
         while let Some(first) = rest.first() {
@@ -280,11 +279,11 @@ impl EventReader {
         Ok(0)
     }
 
-    /// The payload of the first place's entry, and those of the entries after it where they lie close.
+    /// Reads the payload of the first location's entry, and those of the following locations that are close.
     fn read_payloads(&self, locations: &[EventLocation]) -> Result<Vec<(LogIndex, Bytes)>, ReadError> {
         let Some(first) = locations.first() else { return Ok(Vec::new()) };
         let mut last = first.index;
-        // Downwards nothing is fetched ahead: each entry comes alone.
+        // Backwards, each entry is read alone.
         for location in locations {
             if location.index < last || location.index.0 - last.0 > FETCH_GAP_MAX {
                 break;
@@ -296,7 +295,7 @@ impl EventReader {
         Ok(frames.into_iter().map(|frame| (frame.index, frame.payload)).collect())
     }
 
-    /// Gives the events their revisions.
+    /// Sets the revisions of the events.
     fn assign_revisions(&self, context: ContextId, events: &mut [Stored]) {
         let named = events.iter().map(|stored| Some((stored.event.stream.as_deref()?, stored.position)));
         let revisions = self.index.revisions(context, named);
@@ -306,7 +305,7 @@ impl EventReader {
     }
 }
 
-/// A page as it fills.
+/// A page that is being filled.
 #[derive(Debug, Default)]
 struct PageBuilder {
     events: Vec<Stored>,

@@ -1,47 +1,47 @@
-//! Tagged fields: what a stored value or a message can gain without a new format.
+//! Tagged fields: additions to a stored value or a message without a new format.
 //!
 //! ```text
 //! field    [tag v][len v][len bytes]
 //! ```
 //!
-//! A `v` is a varint. Fields stand in the order of their tags, each tag at most once, and fill the bytes that they are
-//! given. A tag has its meaning for all time; a field that is no longer written keeps its tag.
+//! A `v` is a varint. Fields are in the order of their tags, each tag at most once, without trailing bytes. A tag
+//! keeps its meaning for all time, even when its field is no longer written.
 
 use crate::{
     codec::DecodeError,
     varint::{self, InvalidVarint},
 };
 
-/// Fields about to be written.
+/// Fields to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields(Vec<u8>);
 
 impl Fields {
-    /// Adds a field behind those with lower tags.
+    /// Appends a field; its tag must be higher than those before.
     pub fn put(&mut self, tag: u32, bytes: &[u8]) {
         varint::encode(u64::from(tag), &mut self.0);
         varint::encode(bytes.len() as u64, &mut self.0);
         self.0.extend_from_slice(bytes);
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no fields.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Their bytes.
+    /// Returns the encoded fields.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Returns the fields that `bytes` are, with their tags. No memory is taken for them.
+/// Returns the fields in `bytes` with their tags. Allocates no memory.
 ///
 /// # Errors
 ///
-/// Each item tells it where the bytes are not fields in order; nothing follows then.
+/// An item is an error if the bytes are not fields in order; it is the last item.
 pub fn fields_of<'b>(
     what: &'static str,
     mut bytes: &'b [u8],

@@ -1,5 +1,5 @@
-//! The footer that seals a chunk: what its frames came to when they were applied, and the hash of it all. The same
-//! frames have the same footer on every node, so sealed chunks can be compared, repaired and shipped as files.
+//! The footer that seals a chunk: the verdicts of its frames, and the hash of the whole file. The same frames have the
+//! same footer on every node, so sealed chunks can be compared, repaired and shipped as files.
 //!
 //! ```text
 //!  offset  bytes
@@ -9,14 +9,14 @@
 //!                 bytes 0..12 and 16.. of the footer
 //!      16      2  version of the format, 1
 //!      18      2  0
-//!      20      4  frames: how many
-//!      24      4  contexts: how many rows
-//!      28      4  terms: how many rows
-//!      32      8  when the first frame was recorded
-//!      40      8  when the last was
-//!      48         contexts, each: context (4), position of its first event here (8), stored events of it here (8)
+//!      20      4  number of frames
+//!      24      4  number of rows of contexts
+//!      28      4  number of rows of terms
+//!      32      8  time of the first frame
+//!      40      8  time of the last frame
+//!      48         contexts, each: context (4), position of its first event in the chunk (8), stored events (8)
 //!                 terms, each: index of its first frame (8), term (8)
-//!                 frames, each: bytes, milliseconds after the one before, row of its context, stored events,
+//!                 frames, each: bytes, milliseconds after the previous one, row of its context, stored events,
 //!                 accepted: runs, each: commands after the last run, commands in it (all as in `varint.rs`)
 //!     -24     16  xxh3-128 of every byte of the file before this one, with bytes 12..16 of the footer as 0
 //!      -8      4  length again, so that the footer is found from the file's end
@@ -42,19 +42,19 @@ const SEAL: &[u8; 4] = b"SEAL";
 const VERSION: u16 = 1;
 const FIXED_BYTES: usize = 48;
 const HASH_AND_TRAILER_BYTES: usize = 24;
-/// Bytes at the end of a sealed file that tell where its footer begins.
+/// Bytes at the end of a sealed file that locate the start of its footer.
 pub(crate) const TRAILER_BYTES: usize = 8;
 /// The shortest footer.
 pub(crate) const FOOTER_BYTES_MIN: usize = FIXED_BYTES + HASH_AND_TRAILER_BYTES;
 
-/// What a sealed chunk says of itself.
+/// The footer of a sealed chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
-    /// Where each frame ends in the file.
+    /// The end offset of each frame.
     pub ends: Vec<u32>,
-    /// Where each term begins.
+    /// The first index of each term.
     pub terms: Vec<(LogIndex, Term)>,
-    /// What became of each frame.
+    /// The verdict of each frame.
     pub verdicts: Vec<Verdict>,
     /// xxh3-128 of the file up to the hash.
     pub hash: u128,
@@ -66,8 +66,8 @@ struct ContextRow {
     events: u64,
 }
 
-/// Makes the footer of the chunk whose frames end at `ends`, and tells the hash in it. `hash` has taken the file's
-/// bytes up to there. Refused where the verdicts leave a gap in the positions of a context.
+/// Encodes the footer of the chunk whose frames end at `ends`, and returns it with its hash. `hash` has consumed the
+/// bytes of the file before it. Fails if the verdicts leave a gap in the positions of a context.
 pub(crate) fn encode(
     first: LogIndex,
     ends: &[u32],
@@ -112,7 +112,7 @@ pub(crate) fn encode(
     out[28..32].copy_from_slice(&(terms.len() as u32).to_le_bytes());
     out[32..40].copy_from_slice(&verdicts[0].recorded.0.to_le_bytes());
     out[40..48].copy_from_slice(&recorded.0.to_le_bytes());
-    // The checksum covers the hash, and the hash what is before it but for the checksum: taken as 0 there.
+    // The checksum covers the hash, and the hash all bytes before it, with the checksum as 0.
     hash.update(&out);
     let hash = hash.digest128();
     out.extend_from_slice(&hash.to_le_bytes());
@@ -134,22 +134,22 @@ impl ContextRow {
         let next = self.first.0 + self.events;
         if verdict.first.0 != next {
             let Verdict { index, first, .. } = verdict;
-            return Err(format!("frame {index} was applied at position {first}, and the next was {next}"));
+            return Err(format!("frame {index} was applied at position {first}, but the next position was {next}"));
         }
         self.events += u64::from(verdict.events);
         Ok(())
     }
 }
 
-/// How long the footer is that these last bytes of a file belong to; none if the file is not sealed.
+/// Returns the length of the footer from the trailer of a file, or `None` if the file is not sealed.
 pub(crate) fn length(trailer: &[u8]) -> Option<usize> {
     let trailer: &[u8; TRAILER_BYTES] = trailer.try_into().ok()?;
     let length = u32::from_le_bytes(trailer[..4].try_into().expect("four bytes")) as usize;
     (&trailer[4..] == SEAL && length >= FOOTER_BYTES_MIN).then_some(length)
 }
 
-/// Returns whether what stands at `offset` was written to its end, though it may be bad. A crash leaves each sector
-/// written or not, and the unwritten ones are zeros, as a whole footer has no sector of.
+/// Returns whether the footer at `offset` was written completely, though it may be invalid. A crash leaves each sector
+/// written or all zeros, and no sector of a complete footer is all zeros.
 pub(crate) fn is_fully_written(offset: u64, bytes: &[u8]) -> bool {
     if bytes.len() < FOOTER_BYTES_MIN {
         return false;
@@ -162,21 +162,21 @@ pub(crate) fn is_fully_written(offset: u64, bytes: &[u8]) -> bool {
     is_as_long_as_it_says && sectors.all(|sector| sector.iter().any(|byte| *byte != 0))
 }
 
-/// Reads the footer that stands at `offset` of the chunk that begins with frame `first`.
+/// Decodes the footer at `offset` of the chunk whose first frame is `first`.
 pub(crate) fn decode(first: LogIndex, offset: u64, bytes: &[u8]) -> Result<Footer, String> {
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     if bytes.len() < FOOTER_BYTES_MIN || &bytes[..8] != MAGIC || u32_at(8) as usize != bytes.len() {
-        return Err("no footer stands here".into());
+        return Err("there is no footer here".into());
     }
-    let offset = u32::try_from(offset).map_err(|_| "its footer stands beyond what a chunk can hold")?;
+    let offset = u32::try_from(offset).map_err(|_| "its footer is beyond the end of the largest chunk")?;
     if u32_at(12) != checksum(first, offset, bytes) {
-        return Err("the checksum of its footer does not fit".into());
+        return Err("the checksum of its footer does not match".into());
     }
     let version = u16::from_le_bytes([bytes[16], bytes[17]]);
     if version != VERSION || bytes[18..20] != [0; 2] {
-        return Err(format!("its footer has format {version}, which this build does not know; start a newer one"));
+        return Err(format!("the format {version} of its footer is unknown to this build; start a newer build"));
     }
-    parse(first, offset, bytes).ok_or_else(|| "its footer contradicts itself".into())
+    parse(first, offset, bytes).ok_or_else(|| "its footer is inconsistent".into())
 }
 
 fn parse(first: LogIndex, offset: u32, bytes: &[u8]) -> Option<Footer> {
@@ -192,7 +192,7 @@ fn parse(first: LogIndex, offset: u32, bytes: &[u8]) -> Option<Footer> {
         .map(|at| Some((ContextId(u32_at(at)?), Position(u64_at(at + 4)?), u64_at(at + 12)?)))
         .collect::<Option<Vec<_>>>()?;
     let mut rest = &bytes[terms.end..body];
-    // Five bytes are the least that a row has.
+    // A row has at least five bytes.
     if frames > rest.len() / 5 {
         return None;
     }
@@ -209,7 +209,7 @@ fn parse(first: LogIndex, offset: u32, bytes: &[u8]) -> Option<Footer> {
         let (context, head, left) = heads.get_mut(row)?;
         let events = u32::try_from(varint::decode(&mut rest).ok()?).ok()?;
         *left = left.checked_sub(u64::from(events))?;
-        // A command that is stored takes at least a byte of the payload.
+        // A stored command takes at least one byte of the payload.
         let accepted = decode_accepted(&mut rest, accepted_left.min(length as usize)).ok()?;
         accepted_left -= accepted.len();
         ends.push(u32::try_from(end).ok()?);
@@ -262,7 +262,7 @@ mod tests {
         }
     }
 
-    /// Frames of 40 and 50 bytes of one context, then a blank one and one of another context.
+    /// Returns frames of 40 and 50 bytes of one context, then a blank frame and a frame of another context.
     fn sample() -> (Vec<u32>, Vec<(LogIndex, Term)>, Vec<Verdict>) {
         let verdicts = vec![
             verdict(7, 0, 100, &[0, 1, 2, 5], 9),
@@ -295,7 +295,7 @@ mod tests {
         let (bytes, hash) = encoded();
         let mut whole = [&[9; 240], &bytes[..bytes.len() - HASH_AND_TRAILER_BYTES]].concat();
         whole[240 + 12..240 + 16].fill(0);
-        assert_eq!(hash, xxh3_128(&whole), "the hash is of all before it");
+        assert_eq!(hash, xxh3_128(&whole), "the hash covers all bytes before it");
         let length = bytes.len() as u8;
         #[rustfmt::skip]
         let golden = [
@@ -326,7 +326,7 @@ mod tests {
         (0..bytes.len()).for_each(|short| assert!(decode(LogIndex(7), 240, &bytes[..short]).is_err()));
     }
 
-    /// The commands of a frame have no kind here: what a later build stores events by needs no other footer.
+    /// The footer does not record the kinds of commands, so new kinds that store events need no new footer.
     #[test]
     fn positions_are_assigned_to_commands_of_any_number() {
         let verdicts: Vec<_> = vec![verdict(7, 0, 100, &[0, 3, 4, 70_000], 9), verdict(8, 0, 109, &[2], 1)];
@@ -342,17 +342,17 @@ mod tests {
         let (ends, terms, mut verdicts) = sample();
         verdicts[4].first = Position(110);
         let error = encode(LogIndex(7), &ends, &terms, &verdicts, Xxh3::new()).unwrap_err();
-        assert_eq!(error, "frame 11 was applied at position 110, and the next was 109");
+        assert_eq!(error, "frame 11 was applied at position 110, but the next position was 109");
     }
 
     proptest! {
-        /// Rubbish with a good checksum: from a build with a fault.
+        /// Malformed bytes with a valid checksum, as from a faulty build.
         #[test]
-        fn malformed_bytes_allocate_no_memory_and_do_not_panic(at in 16..200_usize, rubbish: Vec<u8>) {
+        fn malformed_bytes_allocate_no_memory_and_do_not_panic(at in 16..200_usize, malformed: Vec<u8>) {
             let (mut bytes, _) = encoded();
-            let end = bytes.len().min(at + rubbish.len());
+            let end = bytes.len().min(at + malformed.len());
             if at < end {
-                bytes[at..end].copy_from_slice(&rubbish[..end - at]);
+                bytes[at..end].copy_from_slice(&malformed[..end - at]);
             }
             let sum = checksum(LogIndex(7), 240, &bytes);
             bytes[12..16].copy_from_slice(&sum.to_le_bytes());

@@ -1,5 +1,5 @@
-//! A frame: one entry of the Raft log as it stands in a chunk. It holds no position: which of its appends were
-//! stored, and where, is decided when it is applied.
+//! A frame: one entry of the Raft log in a chunk. It holds no position: which of its appends are stored, and at which
+//! positions, is decided when it is applied.
 //!
 //! ```text
 //!  offset  bytes
@@ -15,15 +15,15 @@
 //!      32      4  count of the events in it, stored or not
 //!      36         payload
 //! ```
-//! All numbers are little endian. A length of 0 stands where nothing was written yet. The checksum covers the
-//! place, so that a frame that was written elsewhere, or is left from another life of the file, is found (P8).
+//! All numbers are little-endian. A length of 0 means that nothing was written here yet. The checksum covers the
+//! location, so that a frame written elsewhere, or left from an earlier use of the file, is detected (P8).
 
 use bytes::Bytes;
 use evener_core::id::{ContextId, LogIndex, Term};
 
 /// Bytes before the payload.
 pub const FRAME_HEADER_BYTES: usize = 36;
-/// An entry is at most 1 MiB: it must travel in one peer frame, and be held in memory whole.
+/// Bytes of the payload: an entry must fit one peer message and be held in memory.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// The longest frame.
 pub const FRAME_BYTES_MAX: usize = FRAME_HEADER_BYTES + PAYLOAD_BYTES_MAX;
@@ -33,38 +33,38 @@ const VERSION: u8 = 1;
 /// One entry of the Raft log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Its place in the Raft log.
+    /// Its index in the Raft log.
     pub index: LogIndex,
-    /// The term it was proposed in.
+    /// The term in which it was proposed.
     pub term: Term,
-    /// What the payload is.
+    /// The kind of its payload.
     pub kind: FrameKind,
-    /// Where its events go.
+    /// The context of its events.
     pub context: ContextId,
-    /// Events in it, whether they will be stored or not.
+    /// The number of its events, stored or not.
     pub count: u32,
-    /// Opaque here.
+    /// The payload, opaque to this module.
     pub payload: Bytes,
 }
 
-/// What the payload of a frame is.
+/// The kind of a frame's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FrameKind {
-    /// Nothing: a new leader's first entry.
+    /// An empty payload: the first entry of a new leader.
     Blank = 1,
-    /// Who votes.
+    /// The membership of the Raft group.
     Membership = 2,
     /// An encoded [`evener_core::command::Entry`].
     Commands = 3,
 }
 
-/// Where a frame stands.
+/// The location of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FrameLocation {
     /// The first index of its chunk.
     pub chunk: LogIndex,
-    /// The frame's first byte in the chunk's file.
+    /// The offset of the frame in the chunk's file.
     pub offset: u64,
 }
 
@@ -77,42 +77,42 @@ pub enum FrameError {
     /// The bytes end within the frame.
     #[error("the file ends {missing} bytes before the frame does")]
     Short {
-        /// How many are missing.
+        /// The number of missing bytes.
         missing: usize,
     },
-    /// The length cannot be.
-    #[error("its length says {length}, and a frame has {FRAME_HEADER_BYTES} to {FRAME_BYTES_MAX} bytes")]
+    /// The length is invalid.
+    #[error("its length is {length}, but a frame has {FRAME_HEADER_BYTES} to {FRAME_BYTES_MAX} bytes")]
     Length {
-        /// What it says.
+        /// The length in its header.
         length: usize,
     },
-    /// The bytes are not what was written, or not here.
-    #[error("its checksum is {found:08x} and should be {expected:08x}")]
+    /// The bytes differ from what was written, or were written at another location.
+    #[error("its checksum is {found:08x} instead of {expected:08x}")]
     Checksum {
-        /// What it says.
+        /// The checksum in its header.
         found: u32,
-        /// What the bytes give.
+        /// The checksum of its bytes.
         expected: u32,
     },
-    /// Written by a later build.
-    #[error("it has version {0}, which this build does not know; start a newer one")]
+    /// Written by a newer build.
+    #[error("its version {0} is unknown to this build; start a newer build")]
     Version(u8),
-    /// Written by a later build.
-    #[error("it is of kind {0}, which this build does not know; start a newer one")]
+    /// Written by a newer build.
+    #[error("its kind {0} is unknown to this build; start a newer build")]
     Kind(u8),
-    /// Written by a later build.
-    #[error("it has flags {0:#06x}, which this build does not know; start a newer one")]
+    /// Written by a newer build.
+    #[error("its flags {0:#06x} are unknown to this build; start a newer build")]
     Flags(u16),
 }
 
 impl Frame {
-    /// Bytes it takes in a chunk.
+    /// Returns its length in a chunk.
     #[must_use]
     pub fn bytes(&self) -> usize {
         FRAME_HEADER_BYTES + self.payload.len()
     }
 
-    /// Writes it as it stands at `place`. The payload must be within [`PAYLOAD_BYTES_MAX`].
+    /// Encodes it for `location`. The payload must be within [`PAYLOAD_BYTES_MAX`].
     pub fn encode(&self, location: FrameLocation, out: &mut Vec<u8>) {
         debug_assert!(self.payload.len() <= PAYLOAD_BYTES_MAX);
         let length = u32::try_from(self.bytes()).expect("a frame is at most 1 MiB and a header");
@@ -131,7 +131,7 @@ impl Frame {
         out[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
     }
 
-    /// Reads the frame that `bytes` begin with. Its payload is a slice of them.
+    /// Decodes the frame at the start of `bytes`. Its payload is a slice of them.
     pub fn decode(location: FrameLocation, bytes: &Bytes) -> Result<Self, FrameError> {
         let length = Self::length(bytes)?;
         let frame = bytes.get(..length).ok_or_else(|| FrameError::Short { missing: length - bytes.len() })?;
@@ -155,7 +155,7 @@ impl Frame {
         })
     }
 
-    /// How long the frame is that `bytes` begin with, checked before anybody takes memory for it.
+    /// Returns the length of the frame at the start of `bytes`, checked before memory is allocated for it.
     pub fn length(bytes: &[u8]) -> Result<usize, FrameError> {
         let head = bytes.get(..4).ok_or_else(|| FrameError::Short { missing: 4 - bytes.len() })?;
         match u32_at(head, 0) as usize {
@@ -177,7 +177,7 @@ impl FrameKind {
     }
 }
 
-/// `frame` is at least a header.
+/// Returns the checksum of a frame, which has at least a header.
 fn checksum(location: FrameLocation, frame: &[u8]) -> u32 {
     let mut head = [0; 20];
     head[..8].copy_from_slice(&location.chunk.0.to_le_bytes());

@@ -1,5 +1,5 @@
-//! The decoders of this crate, for fuzz tests. Where a checksum guards a format it is made to fit first: random bytes
-//! would never get past it.
+//! The decoders of this crate, for fuzz tests. If a format has a checksum, it is corrected first, because random bytes
+//! would never pass it.
 
 use bytes::Bytes;
 use evener_core::{
@@ -25,7 +25,7 @@ use crate::{
     watermark::Watermark,
 };
 
-/// Every decoder of bytes on disk, and of the values in them.
+/// Returns every decoder of bytes on disk and of the values in them.
 #[must_use]
 pub fn decoders() -> Vec<Decoder> {
     vec![
@@ -34,8 +34,8 @@ pub fn decoders() -> Vec<Decoder> {
         Decoder::new("event", event, events),
         Decoder::new("chunk-header", chunk_header, chunk_headers),
         Decoder { memory: 8 * ACCEPTED_MAX, ..Decoder::new("footer", footer, footers) },
-        // An element of a list takes up to 200 bytes in memory where it takes one here, and a list that grows holds
-        // twice as much for a moment.
+        // An encoded element of one byte takes up to 200 bytes in memory, and a growing list needs twice as much for a
+        // moment.
         Decoder { memory: 4 * ACCEPTED_MAX, ..Decoder::new("state", state, states) },
         Decoder { memory: 8 * ACCEPTED_MAX, ..Decoder::new("checkpoint", checkpoint, saved) },
         Decoder::new("identity", |bytes| _ = Identity::read(&disk("identity", bytes)), identities),
@@ -44,7 +44,7 @@ pub fn decoders() -> Vec<Decoder> {
     ]
 }
 
-/// One command of each form that is written, as the golden file holds them.
+/// Returns one command of each form, from the golden file.
 #[must_use]
 pub fn commands() -> Vec<Command> {
     let lines = include_str!("payload/golden.txt").lines().filter(|line| !line.starts_with("entry "));
@@ -74,7 +74,7 @@ fn frame(bytes: &[u8]) {
     if let Ok(frame) = Frame::decode(LOCATION, &bytes) {
         let mut again = Vec::new();
         frame.encode(LOCATION, &mut again);
-        assert_eq!(again, bytes, "a frame is encoded as it was read");
+        assert_eq!(again, bytes, "a frame round-trips");
     }
 }
 
@@ -99,7 +99,7 @@ fn frames() -> Vec<Vec<u8>> {
 fn entry(bytes: &[u8]) {
     if let Ok(entry) = codec::decode_entry(bytes) {
         let again = codec::encode_entry(&entry);
-        assert_eq!(codec::decode_entry(&again).as_ref(), Ok(&entry), "an entry is encoded as it was read");
+        assert_eq!(codec::decode_entry(&again).as_ref(), Ok(&entry), "an entry round-trips");
     }
     if let Ok(payload) = codec::Payload::parse(bytes) {
         for number in 0..payload.len() {
@@ -121,7 +121,7 @@ fn event(bytes: &[u8]) {
     if let Ok(event) = codec::take_event(bytes) {
         let mut again = Vec::new();
         codec::put_event(&mut again, &event);
-        assert_eq!(codec::take_event(&again).as_ref(), Ok(&event), "an event is encoded as it was read");
+        assert_eq!(codec::take_event(&again).as_ref(), Ok(&event), "an event round-trips");
     }
 }
 
@@ -174,7 +174,7 @@ const OFFSET: u64 = 332;
 fn state(bytes: &[u8]) {
     if let Ok(state) = codec::decode_image::<State>(bytes) {
         let again = codec::encode_image(&state);
-        assert_eq!(codec::decode_image::<State>(&again).as_ref(), Ok(&state), "a state is encoded as it was read");
+        assert_eq!(codec::decode_image::<State>(&again).as_ref(), Ok(&state), "a state round-trips");
     }
 }
 
@@ -240,7 +240,7 @@ fn watermarks() -> Vec<Vec<u8>> {
     [watermark, Watermark::default()].iter().map(|watermark| file(watermark.write_and_sync())).collect()
 }
 
-/// What these operations write into a file.
+/// Returns the bytes that these operations write to a file.
 fn file(ops: Vec<Op>) -> Vec<u8> {
     let written = ops.into_iter().find_map(|op| match op {
         Op::Write { bytes, .. } => Some(bytes.to_vec()),
@@ -254,7 +254,7 @@ fn whole(disk: &MemoryDisk, name: &str) -> Vec<u8> {
     disk.read(name, 0, usize::try_from(len).expect("it is small")).expect("the file is there")
 }
 
-/// A disk with one small file, whose header is made to fit its body: length at 12, crc32c of all else at 16.
+/// Returns a disk with one small file whose header is corrected: the body's length at 12, crc32c of the rest at 16.
 fn disk(name: &str, bytes: &[u8]) -> MemoryDisk {
     let mut bytes = bytes.to_vec();
     if let Some((header, body)) = bytes.split_at_mut_checked(20) {

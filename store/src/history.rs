@@ -1,8 +1,8 @@
-//! The history as it was at one moment: what the check of an append asks.
+//! The history at one moment, which conditions of appends are checked against.
 //!
-//! A condition may look back over the whole history. The search goes in brief looks, and counts them: a search that has
-//! used up its allowance answers nothing any more and says so, so that the caller can run it again where it may take
-//! longer, or drop it.
+//! A condition may refer to the whole history. The search runs in short steps and counts their probes. A search that
+//! has exhausted its probes finds nothing more and reports this, so that the caller can repeat it without a limit off
+//! the append path, or drop it.
 
 use std::{
     cell::Cell,
@@ -22,10 +22,10 @@ use uuid::Uuid;
 
 use crate::{events::EventReader, index::IndexView};
 
-/// Probes of a check that runs where other requests wait for it: about a millisecond.
+/// Probes of a check that other requests wait for: about a millisecond.
 pub const SHORT_CHECK_PROBES_MAX: usize = 8_192;
 
-/// The history of an index up to where its heads stood when this was made. What is added meanwhile does not show.
+/// A bounded search in the history up to the heads at its creation. Events added later are not visible.
 pub struct HistorySearch {
     view: IndexView,
     reader: EventReader,
@@ -34,19 +34,19 @@ pub struct HistorySearch {
 }
 
 impl HistorySearch {
-    /// The history as it is now, for a search of at most so many probes.
+    /// Creates a search of the current history with at most `probes_max` probes.
     #[must_use]
     pub fn new(reader: EventReader, probes_max: usize) -> Self {
         Self { view: reader.view(), reader, probes_left: Cell::new(probes_max), cancelled: None }
     }
 
-    /// The history as it is now, for a search that takes as long as it takes, unless it is cancelled.
+    /// Creates a search of the current history without a limit, until it is cancelled.
     #[must_use]
     pub fn unlimited(reader: EventReader, cancelled: Arc<AtomicBool>) -> Self {
         Self { cancelled: Some(cancelled), ..Self::new(reader, usize::MAX) }
     }
 
-    /// Whether the search ended early: that nothing was found means nothing then.
+    /// Returns whether the search ended early, so that it may have missed matches.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.probes_left.get() == 0 || self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Relaxed))
@@ -70,7 +70,7 @@ impl History for HistorySearch {
             if step.found.is_some() {
                 return step.found;
             }
-            debug_assert!(step.reached < to, "every look moves on");
+            debug_assert!(step.reached < to, "every step makes progress");
             to = step.reached;
         }
         None
@@ -99,7 +99,7 @@ mod tests {
         samples::{Log, SampleCommand},
     };
 
-    /// So many events, of which every other one has the tag `even` and the others `odd`.
+    /// Returns a reader of `count` events, alternately with the tags `even` and `odd`.
     fn reader(count: usize) -> EventReader {
         let tags = |nth: usize| vec![if nth.is_multiple_of(2) { "even" } else { "odd" }.to_owned()];
         let event = |nth| Event { kind: "k".into(), tags: tags(nth), ..Event::default() };
@@ -123,7 +123,7 @@ mod tests {
         let short = HistorySearch::new(reader.clone(), PROBES_MAX);
         assert_eq!((search(&short, &["odd"]), short.is_exhausted()), (Some((last, "k".into())), false));
         assert_eq!((search(&short, &["odd", "even"]), short.is_exhausted()), (None, true));
-        assert_eq!(search(&short, &["odd"]), None, "it searches no more");
+        assert_eq!(search(&short, &["odd"]), None, "an exhausted search finds nothing more");
 
         let cancelled = Arc::new(AtomicBool::new(false));
         let long = HistorySearch::unlimited(reader, cancelled.clone());

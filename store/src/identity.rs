@@ -1,5 +1,5 @@
-//! Who a data directory belongs to. Written once; a directory that was emptied has none, and so can never speak
-//! for the node it was.
+//! The identity of a data directory: its node and cluster. Written once; an emptied directory has no identity and so
+//! can never act as its former node.
 
 use std::io;
 
@@ -19,24 +19,24 @@ pub const NODE_NAME_BYTES_MAX: usize = 255;
 const FILE: SmallFile =
     SmallFile { file: "identity", magic: b"EVNRNODE", version: 1, body_bytes_max: 64 + NODE_NAME_BYTES_MAX };
 
-/// Who a data directory belongs to.
+/// The identity of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Of which cluster.
+    /// The cluster.
     pub cluster: ClusterId,
-    /// Which member.
+    /// The id of the node.
     pub node: NodeId,
-    /// Its name.
+    /// The name of the node.
     pub name: String,
-    /// The life of this directory.
+    /// The incarnation of this directory.
     pub incarnation: Incarnation,
-    /// The cluster's constant.
+    /// The size of chunks, a constant of the cluster.
     pub chunk_bytes: u64,
 }
 
 impl Identity {
-    /// Reads it; none if the directory has none yet. It must be written before the first frame is: a log without an
-    /// identity has lost it.
+    /// Reads the identity; returns `None` if the directory has none yet. It is written before the first frame, so a log
+    /// without an identity is damaged.
     pub fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
         let action = || OpenError::io(format!("read the identity in {}", disk.name()));
         let Some(body) = FILE.read(disk).map_err(action())? else {
@@ -45,17 +45,17 @@ impl Identity {
             }
             return Err(Damage::new(FILE.file, 0, "the file is missing").into());
         };
-        let identity = Self::decode(&body).ok_or_else(|| Damage::new(FILE.file, 0, "it contradicts itself"))?;
+        let identity = Self::decode(&body).ok_or_else(|| Damage::new(FILE.file, 0, "its content is inconsistent"))?;
         Ok(Some(identity))
     }
 
-    /// Writes it, once: the same again changes nothing, another one is refused.
+    /// Writes the identity once: writing it again changes nothing, writing another one fails.
     pub fn write(&self, disk: &dyn Disk) -> Result<(), OpenError> {
         let action = format!("write the identity in {}", disk.name());
         if self.name.len() > NODE_NAME_BYTES_MAX {
             let length = self.name.len();
             return Err(OpenError::Setting(format!(
-                "a node's name has at most {NODE_NAME_BYTES_MAX} bytes, and this one has {length}; choose a shorter one"
+                "a node's name has at most {NODE_NAME_BYTES_MAX} bytes, but this one has {length}; choose a shorter one"
             )));
         }
         match Self::read(disk)? {

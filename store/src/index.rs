@@ -1,10 +1,9 @@
-//! Where every event is: by stream, tag, type, id and position, for all chunks, in memory.
+//! The index of all events in memory: by stream, tag, type, id and position, over all chunks.
 //!
-//! The index is what [`History`](crate::history::Past) and every read stand on. It holds nothing that
-//! the log does not tell: it is built anew from verdicts and payloads when a node starts, and grows by what
-//! `apply` decided. It is shared; whoever reads it looks at it for a moment at a time, so that no long look back
-//! keeps the log waiting. What stands in it never changes, therefore a [`IndexView`] that remembers where the heads
-//! stood sees one and the same history for as long as it likes.
+//! Reads and [`HistorySearch`](crate::history::HistorySearch) use it. It is derived from the log alone: it is rebuilt
+//! from verdicts and payloads when a node starts, and extended by what `apply` decides. Readers lock it for short steps
+//! only, so that no long search delays the log. Entries in it never change, so an [`IndexView`], which stores the heads
+//! at one moment, always sees the same history.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -37,55 +36,55 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-/// The index of all contexts. Clones are the same index.
+/// The index of all contexts. Clones refer to the same index.
 #[derive(Clone, Debug, Default)]
 pub struct Index(Arc<RwLock<BTreeMap<ContextId, ContextIndex>>>);
 
 /// Why a verdict cannot be indexed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// Events are missing before it.
+    /// Events before it are missing.
     #[error(
         "failed to index entry {index}: its events begin at position {first} of context {context}, \
-         and the index stands at {head}: what lies between is missing"
+         but the index ends at {head}: the events between are missing"
     )]
     Gap {
-        /// Which entry.
+        /// The index of the entry.
         index: LogIndex,
-        /// Of which context.
+        /// The context.
         context: ContextId,
-        /// Where its events begin.
+        /// The position of its first event.
         first: Position,
-        /// Where the index stands.
+        /// The head of the index.
         head: Position,
     },
-    /// The verdict speaks of a command that is no append.
-    #[error("failed to index entry {index}: its verdict accepts command {command}, which is no append")]
+    /// The verdict accepts a command that is not an append.
+    #[error("failed to index entry {index}: its verdict accepts command {command}, which is not an append")]
     NotAnAppend {
-        /// Which entry.
+        /// The index of the entry.
         index: LogIndex,
-        /// Which command.
+        /// The number of the command.
         command: u32,
     },
     /// The payload cannot be read.
     #[error("failed to index entry {index}")]
     Payload {
-        /// Which entry.
+        /// The index of the entry.
         index: LogIndex,
-        /// Why.
+        /// The cause.
         #[source]
         source: DecodeError,
     },
 }
 
 impl Index {
-    /// Adds what `apply` stored of the entry. `recorded` is the state's time after it; `digest` returns the digest of
-    /// an event at its position where the state still knows it. An entry that is indexed already changes nothing, so
-    /// that a log may be applied again from an older checkpoint.
+    /// Adds the events of the entry that `apply` stored. `recorded` is the state's time after it; `digest` returns the
+    /// digest of the event at a position if the state still knows it. An entry that is already indexed changes nothing,
+    /// so that a log can be replayed from an older checkpoint.
     ///
     /// # Panics
     ///
-    /// If events are missing before it: then the caller applied entries out of order.
+    /// If events before it are missing, because the caller applied entries out of order.
     pub fn apply(
         &self,
         index: LogIndex,
@@ -110,11 +109,11 @@ impl Index {
         self.add(index, recorded, entry.context, stored).expect("entries are applied in the order of the log");
     }
 
-    /// Adds what a verdict says was stored of a payload, without judging it again.
+    /// Adds the events of a payload that a verdict accepts, without evaluating the conditions again.
     ///
     /// # Errors
     ///
-    /// The payload cannot be read or is not what the verdict speaks of, or events are missing before it.
+    /// The payload cannot be decoded or does not match the verdict, or events before it are missing.
     pub fn apply_accepted(
         &self,
         index: LogIndex,
@@ -148,20 +147,20 @@ impl Index {
         self.add(index, recorded, payload.context, stored)
     }
 
-    /// Where the next event of a context will stand.
+    /// Returns the head of a context: the position of its next event.
     #[must_use]
     pub fn head(&self, context: ContextId) -> Position {
         self.0.read().get(&context).map_or(Position(0), ContextIndex::head)
     }
 
-    /// The history as it is now. It stays as it is, whatever is added.
+    /// Returns a view of the current history. Later additions are not visible in it.
     #[must_use]
     pub fn view(&self) -> IndexView {
         let heads = self.0.read().iter().map(|(id, context)| (*id, context.head())).collect();
         IndexView::new(self.clone(), heads)
     }
 
-    /// Which events are meant, from one end of the range on, as far as one brief look goes.
+    /// Selects matching events from one end of the range, as far as one search step goes.
     #[must_use]
     pub fn select(&self, wanted: &Wanted<'_>, from: Position, to: Position, max: usize) -> Selected {
         match self.0.read().get(&wanted.context) {
@@ -170,13 +169,13 @@ impl Index {
         }
     }
 
-    /// Where consecutive events are, beginning with `from`; at most `max` of them.
+    /// Returns the locations of at most `max` consecutive events from `from`.
     #[must_use]
     pub fn run(&self, context: ContextId, from: Position, max: usize) -> Vec<EventLocation> {
         self.0.read().get(&context).map_or_else(Vec::new, |context| context.run(from, max))
     }
 
-    /// The revisions of events: of each `(stream, position)`, how many events of the stream stand before it.
+    /// Returns the revision of each `(stream, position)`: the number of earlier events of the stream.
     #[must_use]
     pub fn revisions<'s>(
         &self,
@@ -208,7 +207,7 @@ impl Index {
             debug_assert_eq!(
                 known.location(first).map(|location| location.index),
                 Some(index),
-                "the same entry as before"
+                "the entry was indexed before"
             );
         }
         Ok(())

@@ -1,9 +1,8 @@
-//! The journal: the Raft log, the vote and the checkpoint of one node. The Raft log *is* the event log: what stands
-//! here is written once.
+//! The journal: the Raft log, the vote and the checkpoint of one node. The Raft log *is* the event log, so every event
+//! is written once.
 //!
-//! A [`Journal`] is a handle; clones are the same journal. What is appended can be read at once; it is on the disk
-//! when its `done` is called. `crate::writer` tells the order of writes, [`crate::recovery`] what a start makes of
-//! what it finds.
+//! A [`Journal`] is a handle; clones refer to the same journal. Appended frames can be read at once; they are durable
+//! when `done` is called. `crate::writer` documents the order of writes, [`crate::recovery`] the recovery at a start.
 
 use std::{io, sync::Arc};
 
@@ -26,17 +25,17 @@ use crate::{
     writer::{Effects, Input, Writer},
 };
 
-/// How a journal is kept.
+/// The settings of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalSettings {
-    /// Where chunks end. A constant of the cluster: chunks are compared between nodes.
+    /// The size of chunks. A constant of the cluster, because nodes compare chunks.
     pub chunk_bytes: u64,
-    /// Frames kept in memory for those who follow closely. Frames that are not synced are kept beyond it.
+    /// Bytes of recent frames kept in memory for readers near the end. Unsynced frames are kept beyond this limit.
     pub recent_bytes_max: usize,
 }
 
 impl JournalSettings {
-    /// Frames kept in memory: some seconds of a busy log.
+    /// Bytes of recent frames kept in memory: some seconds of a busy log.
     pub const RECENT_BYTES_MAX: usize = 32 << 20;
 }
 
@@ -46,16 +45,16 @@ impl Default for JournalSettings {
     }
 }
 
-/// A chunk as others may see it.
+/// A description of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkInfo {
-    /// Its first frame.
+    /// The index of its first frame.
     pub first: LogIndex,
-    /// Its last frame.
+    /// The index of its last frame.
     pub last: LogIndex,
-    /// How long its file is once it is sealed, or its frames take by now.
+    /// The length of its file if it is sealed, otherwise of its header and frames.
     pub bytes: u64,
-    /// Its hash, the same on every node; none while it is not sealed.
+    /// Its hash, the same on every node; `None` until it is sealed.
     pub hash: Option<u128>,
 }
 
@@ -69,18 +68,18 @@ struct Inner {
     disk: Arc<dyn Disk>,
     chunk_bytes: u64,
     writer: Mutex<Writer>,
-    /// The verdicts of the sealed chunk that was read last.
+    /// The verdicts of the sealed chunk that was read last, by its first index.
     footer: Mutex<Option<(LogIndex, Arc<Vec<Verdict>>)>>,
 }
 
 impl Journal {
-    /// Opens the journal in a data directory: made if it is empty, else checked and mended after a crash.
+    /// Opens the journal in a data directory: creates it if the directory is empty, otherwise checks and recovers it.
     pub fn open(disk: Arc<dyn Disk>, settings: JournalSettings) -> Result<(Self, Recovered), OpenError> {
         Self::open_with(disk, settings, &mut |_| Ok(()))
     }
 
-    /// Opens the journal, and passes over each checkpoint that `accept` cannot read, like one whose file is bad. The
-    /// one that it accepts is the one that is used.
+    /// Opens the journal, and uses the first checkpoint that `accept` accepts. A rejected checkpoint is skipped, as is
+    /// one whose file is invalid.
     pub fn open_with(
         disk: Arc<dyn Disk>,
         settings: JournalSettings,
@@ -92,8 +91,8 @@ impl Journal {
         Ok((Self { inner: Arc::new(inner) }, recovered))
     }
 
-    /// Adds frames after the last one. They can be read when this returns, and are on the disk when `done` is called.
-    /// An error means that nothing was added, and `done` will not be called.
+    /// Appends frames. They can be read when this returns, and are durable when `done` is called. An error means that
+    /// nothing was appended, and `done` will not be called.
     pub fn append(&self, frames: Vec<Frame>, done: Done) -> io::Result<()> {
         let mut writer = self.inner.writer.lock();
         writer.check_append(&frames)?;
@@ -103,8 +102,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Takes away every frame after `last`; all of them for none. A frame that is applied stays: asked to take one,
-    /// the journal stops.
+    /// Removes every frame after `last`, or all frames for `None`. Applied frames cannot be removed: the journal stops
+    /// on such a request.
     pub fn truncate_after(&self, last: Option<LogIndex>, done: Done) {
         self.step(Input::Truncate(last, done));
     }
@@ -114,59 +113,59 @@ impl Journal {
         self.step(Input::Vote(vote, done));
     }
 
-    /// The vote saved last.
+    /// Returns the vote saved last.
     pub fn vote(&self) -> Option<Bytes> {
         self.inner.writer.lock().vote_record.vote.clone()
     }
 
-    /// Notes up to where the cluster has committed. Not synced by itself: after a crash an earlier one may be found.
+    /// Records the committed index. It is not synced: after a crash an earlier index may be found.
     pub fn save_committed(&self, index: LogIndex) {
         self.step(Input::Committed(index));
     }
 
-    /// Syncs the watermark, if it has moved since it was last synced: to be asked for once a second. What was appended
-    /// before that is damaged, not torn, if a later start cannot read it, even after a power cut.
+    /// Syncs the watermark if it has moved since the last sync; to be called once a second. If a later start cannot
+    /// read a frame appended before that, it is damage and not a torn write, even after a power cut.
     pub fn sync_watermark(&self) {
         self.step(Input::SyncWatermark);
     }
 
-    /// Up to where the cluster has committed, as far as it was noted.
+    /// Returns the last recorded committed index.
     pub fn committed(&self) -> Option<LogIndex> {
         self.inner.writer.lock().committed()
     }
 
-    /// From now on nothing up to this frame is shown. Nothing is purged; but where the log ends before it, it begins
-    /// anew after it, and what it held is gone.
+    /// Hides all frames up to this one. They stay on disk; but if the log ends before this frame, it is removed and
+    /// starts over after it.
     pub fn hide_below(&self, hidden: Option<(LogIndex, Term)>, done: Done) {
         self.step(Input::Hide(hidden, done));
     }
 
-    /// Up to which frame nothing is shown.
+    /// Returns the last hidden frame.
     pub fn hidden(&self) -> Option<(LogIndex, Term)> {
         self.inner.writer.lock().log.hidden
     }
 
-    /// The first frame shown.
+    /// Returns the first visible frame.
     pub fn first(&self) -> Option<(LogIndex, Term)> {
         self.inner.writer.lock().log.first()
     }
 
-    /// The last frame; where there is none, the one hidden last.
+    /// Returns the last frame; if there is none, the last hidden frame.
     pub fn last(&self) -> Option<(LogIndex, Term)> {
         self.inner.writer.lock().log.last()
     }
 
-    /// The last frame that is on the disk.
+    /// Returns the last durable frame.
     pub fn durable(&self) -> Option<LogIndex> {
         self.inner.writer.lock().log.durable
     }
 
-    /// The term of a frame, without reading it.
+    /// Returns the term of a frame without reading it.
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
         self.inner.writer.lock().log.term_at(index)
     }
 
-    /// The chunks, in order.
+    /// Returns the chunks in order.
     pub fn chunks(&self) -> Vec<ChunkInfo> {
         let writer = self.inner.writer.lock();
         let info = |chunk: &Chunk| {
@@ -189,8 +188,8 @@ impl Journal {
         self.inner.writer.lock().log.chunks.iter().map(bytes).sum()
     }
 
-    /// Frames of `[from, to)` that are shown, in order and without gaps: at least one if there is any, then as many
-    /// as `bytes_max` allows. Recent ones come from memory, older ones from the disk, each checked.
+    /// Reads the visible frames of `[from, to)` in order and without gaps: at least one if there is any, then as many
+    /// as `bytes_max` allows. Recent frames come from memory, older ones from the disk, with their checksums verified.
     pub fn read(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> io::Result<Vec<Frame>> {
         let mut frames: Vec<Frame> = Vec::new();
         let (mut from, mut left) = (from, bytes_max);
@@ -214,12 +213,12 @@ impl Journal {
         Ok(frames)
     }
 
-    /// One frame; none if it is not in the log, or hidden.
+    /// Reads one frame; returns `None` if it is not in the log or hidden.
     pub fn get(&self, index: LogIndex) -> io::Result<Option<Frame>> {
         Ok(self.read_some(index, index.next(), 0)?.pop().filter(|frame| frame.index == index))
     }
 
-    /// As [`Journal::read`], from one source.
+    /// Reads frames as [`Journal::read`] does, from memory or from one chunk.
     fn read_some(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> io::Result<Vec<Frame>> {
         loop {
             let (source, truncations) = {
@@ -232,14 +231,14 @@ impl Journal {
                 FrameSource::Chunk { location, len, first } => (location, len, first),
             };
             let frames = self.inner.read_frames(location, len, first);
-            // Who reads what is being cut may find rubbish: the answer is then in what the log has become.
+            // A concurrent truncation may have changed the bytes that were read: then the read is repeated.
             if frames.is_ok() || self.inner.writer.lock().log.truncations == truncations {
                 return frames;
             }
         }
     }
 
-    /// Frames of `[from, to)` that are applied, as [`Journal::read`] gives them, with what became of them.
+    /// Reads the applied frames of `[from, to)` as [`Journal::read`] does, with their verdicts.
     pub fn read_applied(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> io::Result<Vec<(Frame, Verdict)>> {
         let frames = self.read(from, to, bytes_max)?;
         let mut judged = Vec::with_capacity(frames.len());
@@ -250,7 +249,7 @@ impl Journal {
         Ok(judged)
     }
 
-    /// What became of a frame; none if it is not applied.
+    /// Returns the verdict of a frame, or `None` if it is not applied.
     pub fn verdict(&self, index: LogIndex) -> io::Result<Option<Verdict>> {
         let (chunk, end, bytes) = {
             let writer = self.inner.writer.lock();
@@ -266,10 +265,11 @@ impl Journal {
         Ok(verdicts.get((index.0 - chunk.0) as usize).cloned())
     }
 
-    /// Tells what applying frames decided, one verdict a frame, in order. Chunks that are applied and synced are
-    /// sealed, off the append path: the caller reads the chunk, the disk writes the footer.
+    /// Records the verdicts of applied frames, one per frame, in order. Seals chunks that are fully applied and synced,
+    /// off the append path: the caller reads the chunk, the disk thread writes the footer.
     ///
-    /// What a start applies again must come to what the footers say: else they, or the state, are not what they were.
+    /// The verdicts of frames that a start replays must equal those in the footers: otherwise the footers or the state
+    /// are damaged, and the journal stops.
     pub fn applied(&self, verdicts: Vec<Verdict>) {
         if let Err(error) = self.check_replayed(&verdicts) {
             return self.step(Input::Failed(error.to_string()));
@@ -292,7 +292,7 @@ impl Journal {
         }
     }
 
-    /// Compares the verdicts of frames in sealed chunks, which come first, with those in the footers.
+    /// Compares the verdicts of frames in sealed chunks, which are the first ones, with those in the footers.
     fn check_replayed(&self, verdicts: &[Verdict]) -> io::Result<()> {
         let mut rest = verdicts;
         while let Some(first) = rest.first() {
@@ -306,7 +306,7 @@ impl Journal {
             let (here, later) = rest.split_at(rest.partition_point(|verdict| verdict.index < next));
             let differs = |verdict: &&Verdict| sealed.get((verdict.index.0 - chunk.0) as usize) != Some(*verdict);
             if let Some(verdict) = here.iter().find(differs) {
-                let found = "its footer says that applying the frame came to something else";
+                let found = "its footer records another result of applying the frame";
                 return Err(Damage::new(chunk_file(chunk), end, found).with_frame(verdict.index).into());
             }
             rest = later;
@@ -314,13 +314,13 @@ impl Journal {
         Ok(())
     }
 
-    /// The next frame to be applied; none if the log has none to begin with.
+    /// Returns the next frame to apply, or `None` if the log was always empty.
     pub fn applied_next(&self) -> Option<LogIndex> {
         self.inner.writer.lock().applied_next
     }
 
-    /// Saves an image of the replicated state. It must not pass what was told to [`Journal::applied`]; it is written
-    /// after all that was appended before it, so it never passes what is synced.
+    /// Saves an image of the replicated state. It must not be newer than the verdicts passed to [`Journal::applied`].
+    /// It is written after all frames appended before it, so it is never newer than the synced log.
     pub fn save_checkpoint(&self, checkpoint: Checkpoint, done: Done) {
         let writer = self.inner.writer.lock();
         let index = checkpoint.index;
@@ -329,7 +329,7 @@ impl Journal {
         let refused = if writer.applied_next.is_none_or(|next| index >= next) {
             Some(format!("a checkpoint of frame {index} cannot be saved before the frame is applied"))
         } else if saved.bytes() > CHECKPOINT_BYTES_MAX {
-            Some(format!("a checkpoint has at most {CHECKPOINT_BYTES_MAX} bytes, and this one more"))
+            Some(format!("the checkpoint exceeds the limit of {CHECKPOINT_BYTES_MAX} bytes"))
         } else {
             None
         };
@@ -340,7 +340,7 @@ impl Journal {
         }
     }
 
-    /// Reads every byte of the chunks, and tells the first that is not what was written.
+    /// Reads and checks every byte of the chunks, and returns the first damage as an error.
     pub fn verify(&self) -> io::Result<()> {
         let chunks = self.inner.writer.lock().log.chunks.clone();
         for chunk in chunks {
@@ -357,18 +357,18 @@ impl Journal {
         Ok(())
     }
 
-    /// The room on the file system that holds it.
+    /// Returns the space of its file system.
     pub fn space(&self) -> io::Result<Space> {
         self.inner.disk.space()
     }
 
-    /// How long a chunk is.
+    /// Returns the size of chunks.
     #[must_use]
     pub fn chunk_bytes(&self) -> u64 {
         self.inner.chunk_bytes
     }
 
-    /// Why the journal has stopped; none while it has not.
+    /// Returns why the journal has stopped, or `None` while it runs.
     pub fn stopped(&self) -> Option<String> {
         self.inner.writer.lock().failed.clone()
     }
@@ -378,7 +378,7 @@ impl Journal {
     }
 }
 
-/// Verdicts of frames that are sealed already (a start replays them) are in footers.
+/// Records verdicts in memory, except those of frames in sealed chunks, whose footers hold them.
 fn record_verdicts(writer: &mut Writer, verdicts: Vec<Verdict>) -> Result<(), String> {
     for verdict in verdicts {
         let next = writer.applied_next.or_else(|| writer.log.base()).unwrap_or_default();
@@ -386,10 +386,10 @@ fn record_verdicts(writer: &mut Writer, verdicts: Vec<Verdict>) -> Result<(), St
             continue;
         }
         if verdict.index > next {
-            return Err(format!("frame {} was applied, and the next one is {next}", verdict.index));
+            return Err(format!("frame {} was applied, but the next frame is {next}", verdict.index));
         }
         let Some(chunk) = writer.log.chunk_of(verdict.index) else {
-            return Err(format!("frame {next} was applied, and is not in the log"));
+            return Err(format!("frame {next} was applied, but is not in the log"));
         };
         let sealed = chunk.is_sealed();
         writer.applied_next = Some(next.next());
@@ -400,7 +400,7 @@ fn record_verdicts(writer: &mut Writer, verdicts: Vec<Verdict>) -> Result<(), St
     Ok(())
 }
 
-/// What goes into a footer.
+/// The input of a footer.
 struct SealInput {
     first: LogIndex,
     ends: Vec<u32>,
@@ -433,7 +433,7 @@ fn chunks_to_seal(writer: &mut Writer, chunk_bytes: u64) -> Vec<SealInput> {
     due
 }
 
-/// Who is to be told how it went, once the writer is not held any more.
+/// Callbacks with their results, to be called once the writer is unlocked.
 #[must_use]
 struct Completions(Vec<(Done, io::Result<()>)>);
 
@@ -444,15 +444,15 @@ impl Completions {
 }
 
 impl Inner {
-    /// Takes one input. Whoever is told afterwards finds that the journal is not held here any more: the last handle
-    /// dropped after the last answer gives the directory up at once.
+    /// Processes one input. Drops its own handle before it calls the callbacks, so that a caller that drops the last
+    /// handle in a callback unlocks the directory at once.
     fn step(inner: Arc<Self>, input: Input) {
         let completions = inner.step_locked(&mut inner.writer.lock(), input);
         drop(inner);
         completions.call_all();
     }
 
-    /// Takes one input. The disk is given its work while the writer is held, so that it comes in order.
+    /// Processes one input. Submits to the disk while the writer is locked, to keep the order.
     fn step_locked(self: &Arc<Self>, writer: &mut Writer, input: Input) -> Completions {
         let Effects { watermark, group, completions } = writer.step(input);
         if let Some(watermark) = watermark {
@@ -471,12 +471,12 @@ impl Inner {
         Completions(completions)
     }
 
-    /// Frames that stand next to each other, each checked.
+    /// Reads adjacent frames from a chunk and checks each.
     fn read_frames(&self, location: FrameLocation, len: usize, first: LogIndex) -> io::Result<Vec<Frame>> {
         let file = chunk_file(location.chunk);
         let bytes = self.disk.read(&file, location.offset, len).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
-                Damage::new(&file, location.offset, format!("the file ends before this place: {error}"))
+                Damage::new(&file, location.offset, format!("the file ends before this offset: {error}"))
                     .with_frame(first)
                     .into()
             }
@@ -509,7 +509,7 @@ impl Inner {
         Ok(verdicts)
     }
 
-    /// A sealed chunk has exactly the footer that its frames and what became of them make.
+    /// Checks that a sealed chunk has exactly the footer that follows from its frames and verdicts.
     fn verify_sealed(&self, chunk: Chunk, bytes: u64) -> io::Result<()> {
         let (first, end, file) = (chunk.first, chunk.end(), chunk_file(chunk.first));
         let read = self.disk.read(&file, end, (bytes - end) as usize)?;
@@ -517,12 +517,12 @@ impl Inner {
         let sealing = SealInput { first, ends: chunk.ends, terms: footer.terms, verdicts: footer.verdicts };
         let (made, _) = self.footer_of(&sealing)?;
         if made != read {
-            return Err(Damage::new(&file, end, "its footer is not what its frames make").into());
+            return Err(Damage::new(&file, end, "its footer does not match its frames").into());
         }
         Ok(())
     }
 
-    /// Reads a chunk back, each frame checked, and makes its footer.
+    /// Reads a chunk, checks each frame, and encodes its footer.
     fn footer_of(&self, sealing: &SealInput) -> io::Result<(Vec<u8>, u128)> {
         let end = u64::from(*sealing.ends.last().expect("a full chunk has a frame"));
         let header = self.disk.read(&chunk_file(sealing.first), 0, CHUNK_HEADER_BYTES)?;
@@ -539,7 +539,7 @@ impl Inner {
                 ScanStep::WrongIndex(_) => return damage(FrameError::Empty),
             }
             if scan.location.offset != u64::from(*frame_end) {
-                return Err(stopped_error("a frame ends elsewhere on the disk than in memory"));
+                return Err(stopped_error("a frame ends at another offset on the disk than in memory"));
             }
         }
         footer::encode(sealing.first, &sealing.ends, &sealing.terms, &sealing.verdicts, hash).map_err(io::Error::other)

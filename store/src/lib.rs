@@ -1,10 +1,10 @@
-//! Bytes on disk: the Raft log that is the event log, what a node has promised, and the images a start begins with.
+//! Bytes on disk: the Raft log, which is also the event log, the vote of a node, and the checkpoints of its state.
 //!
-//! Read in this order: the mouth ([`disk`]), the formats ([`frame`], [`chunk`], `footer`, and the small files
-//! `watermark`, `vote`, [`identity`], [`checkpoint`]), what readers see (`log`), the order of writes (`writer`), what
-//! a start makes of it all ([`recovery`]), and the handle on it ([`journal`]); then what an entry looks like in a
-//! frame ([`payload`], [`codec`]), what is found in them ([`index`]), how they are read ([`events`]), and what
-//! appends are checked against ([`history`]).
+//! Read in this order: the interface to the disk ([`disk`]); the formats ([`frame`], [`chunk`], `footer`, and the
+//! small files `watermark`, `vote`, [`identity`], [`checkpoint`]); the log in memory (`log`); the order of writes
+//! (`writer`); recovery at a start ([`recovery`]); the handle for users ([`journal`]). Then the encoding of an entry
+//! ([`payload`], [`codec`]), the index of events ([`index`]), reading events ([`events`]), and the history that
+//! conditions of appends are checked against ([`history`]).
 
 pub mod disk;
 pub mod error;

@@ -1,5 +1,5 @@
-//! The log as its readers see it: where each frame stands, which are still in memory, what is hidden. It changes at
-//! once; the disk follows.
+//! The log in memory: the location of each frame, the recent frames, and which frames are hidden. It changes at once;
+//! the disk follows.
 
 use std::collections::VecDeque;
 
@@ -10,24 +10,24 @@ use crate::{
     frame::{Frame, FrameLocation},
 };
 
-/// The table of one chunk: four bytes a frame.
+/// The table of one chunk: four bytes per frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
-    /// Its first frame.
+    /// The index of its first frame.
     pub first: LogIndex,
-    /// Where each frame ends.
+    /// The end offset of each frame.
     pub ends: Vec<u32>,
-    /// How far it has come.
+    /// Its phase.
     pub phase: Phase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Takes frames, or waits until all of them are applied and synced.
+    /// It accepts frames, or waits until all of them are applied and synced.
     Open,
     /// Its footer is being written.
     Sealing,
-    /// Never changes again.
+    /// It never changes again.
     Sealed { hash: u128, bytes: u64 },
 }
 
@@ -40,12 +40,12 @@ impl Chunk {
         self.ends.last().map_or(CHUNK_HEADER_BYTES as u64, |end| u64::from(*end))
     }
 
-    /// The index after its last frame.
+    /// Returns the index after its last frame.
     pub fn next(&self) -> LogIndex {
         LogIndex(self.first.0 + self.ends.len() as u64)
     }
 
-    /// Where frame `index` begins, which it holds, or would hold next.
+    /// Returns the start offset of frame `index`, which must be in the chunk or its next frame.
     pub fn start_of(&self, index: LogIndex) -> u64 {
         match (index.0 - self.first.0) as usize {
             0 => CHUNK_HEADER_BYTES as u64,
@@ -53,7 +53,7 @@ impl Chunk {
         }
     }
 
-    /// The place after its last frame.
+    /// Returns the location after its last frame.
     pub fn end_location(&self) -> FrameLocation {
         FrameLocation { chunk: self.first, offset: self.end() }
     }
@@ -68,38 +68,38 @@ impl Chunk {
 pub(crate) struct Log {
     chunk_bytes: u64,
     recent_bytes_max: usize,
-    /// In order, none empty.
+    /// The chunks in order, none empty.
     pub chunks: Vec<Chunk>,
-    /// Where each term begins.
+    /// The first index of each term.
     terms: Vec<(LogIndex, Term)>,
-    /// The newest frames, without gaps: all that are not synced, and as many more as fit.
+    /// The newest frames without gaps: all unsynced ones, and as many more as fit.
     recent: VecDeque<Frame>,
     recent_bytes: usize,
-    /// Frames up to this one are not shown.
+    /// The last hidden frame.
     pub hidden: Option<(LogIndex, Term)>,
-    /// The last frame that is synced.
+    /// The last synced frame.
     pub durable: Option<LogIndex>,
-    /// How often it was cut: a reader of the disk that finds rubbish looks whether this has changed.
+    /// The number of truncations: a failed read from the disk is repeated if it has changed.
     pub truncations: u64,
 }
 
-/// What a truncation takes from the disk.
+/// The effect of a truncation on the disk.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Truncation {
-    /// Chunks that are gone, the last one first.
+    /// The removed chunks, the last one first.
     pub removed: Vec<LogIndex>,
-    /// Where the last chunk that stays ends now, if it held more.
+    /// The new end of the last remaining chunk, if it was shortened.
     pub shortened: Option<FrameLocation>,
 }
 
-/// Where frames are to be had.
+/// The source of frames to read.
 #[derive(Debug)]
 pub(crate) enum FrameSource {
-    /// Here they are.
+    /// The frames, from memory.
     Memory(Vec<Frame>),
-    /// In a chunk, one after the other.
+    /// Adjacent frames in a chunk.
     Chunk { location: FrameLocation, len: usize, first: LogIndex },
-    /// There are none.
+    /// No frames.
     Empty,
 }
 
@@ -118,30 +118,30 @@ impl Log {
         }
     }
 
-    /// The index that the next frame must have; none if any will do: the log is empty.
+    /// Returns the index of the next frame, or `None` if the log is empty and accepts any index.
     pub fn next(&self) -> Option<LogIndex> {
         self.chunks.last().map(Chunk::next).or_else(|| self.hidden.map(|(index, _)| index.next()))
     }
 
-    /// The first index held, hidden or not.
+    /// Returns the first index, hidden or not.
     pub fn base(&self) -> Option<LogIndex> {
         self.chunks.first().map(|chunk| chunk.first)
     }
 
-    /// The first frame shown.
+    /// Returns the first visible frame.
     pub fn first(&self) -> Option<(LogIndex, Term)> {
         let first = self.base()?.max(self.hidden.map_or(LogIndex(0), |(index, _)| index.next()));
         Some((first, self.term_at(first)?))
     }
 
-    /// The last frame; the hidden mark where there is none.
+    /// Returns the last frame; if there is none, the last hidden frame.
     pub fn last(&self) -> Option<(LogIndex, Term)> {
         let Some(next) = self.chunks.last().map(Chunk::next) else { return self.hidden };
         let (_, term) = self.terms.last().expect("a frame has a term");
         Some((LogIndex(next.0 - 1), *term))
     }
 
-    /// The term of a frame; also of the hidden mark.
+    /// Returns the term of a frame; also of the last hidden frame.
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
         match self.hidden {
             Some((hidden, term)) if index == hidden => return Some(term),
@@ -155,7 +155,7 @@ impl Log {
         Some(self.terms[after - 1].1)
     }
 
-    /// Where terms begin within `[from, to)`, the one that reigns at `from` first.
+    /// Returns the first index of each term within `[from, to)`, starting with the term of `from`.
     pub fn terms_in(&self, from: LogIndex, to: LogIndex) -> Vec<(LogIndex, Term)> {
         let after = self.terms.partition_point(|(first, _)| *first <= from);
         let mut terms = vec![(from, self.terms[after - 1].1)];
@@ -163,17 +163,17 @@ impl Log {
         terms
     }
 
-    /// A sealed chunk is there.
+    /// Adds a sealed chunk.
     pub fn restore(&mut self, chunk: Chunk, terms: &[(LogIndex, Term)]) {
         for (index, term) in terms {
             self.record_term(*index, *term);
         }
-        // Memory holds the newest frames without gaps, and this chunk's are not in it.
+        // The recent frames have no gaps, and the frames of this chunk are not among them.
         (self.recent, self.recent_bytes) = (VecDeque::new(), 0);
         self.chunks.push(chunk);
     }
 
-    /// A frame is there; tells where it stands and whether a chunk begins with it.
+    /// Appends a frame; returns its location and whether it starts a chunk.
     pub fn push(&mut self, frame: Frame) -> (FrameLocation, bool) {
         debug_assert!(self.next().is_none_or(|next| next == frame.index));
         let is_new = self.chunks.last().is_none_or(|chunk| is_full(chunk.end(), self.chunk_bytes));
@@ -190,7 +190,7 @@ impl Log {
         (location, is_new)
     }
 
-    /// All before `index` is synced: it may leave memory.
+    /// Records that frames up to `last` are synced, and evicts old frames.
     pub fn synced(&mut self, last: LogIndex) {
         debug_assert!(self.next().is_some_and(|next| last < next));
         self.durable = self.durable.max(Some(last));
@@ -208,12 +208,12 @@ impl Log {
         }
     }
 
-    /// Everything after `last` is gone.
+    /// Removes all frames after `last`.
     pub fn truncate(&mut self, last: Option<LogIndex>) -> Truncation {
         let next = last.map_or(LogIndex(0), LogIndex::next);
         let mut truncation = Truncation { removed: Vec::new(), shortened: None };
         while let Some(chunk) = self.chunks.last_mut().filter(|chunk| chunk.next() > next) {
-            debug_assert!(!chunk.is_sealed(), "what is applied stays");
+            debug_assert!(!chunk.is_sealed(), "applied frames are not removed");
             if chunk.first >= next {
                 truncation.removed.push(chunk.first);
                 self.chunks.pop();
@@ -233,7 +233,7 @@ impl Log {
         truncation
     }
 
-    /// Where the first frames of `[from, to)` are to be had: at least one, then as many as `bytes_max` allows.
+    /// Returns the source of the first frames of `[from, to)`: at least one, then as many as `bytes_max` allows.
     pub fn source(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> FrameSource {
         let Some((first, _)) = self.first() else { return FrameSource::Empty };
         let (from, to) = (from.max(first), to.min(self.next().unwrap_or_default()));
@@ -254,7 +254,7 @@ impl Log {
         let chunk = self.chunk_of(from).expect("a frame between the first and the last is in a chunk");
         let start = chunk.start_of(from);
         let number = (from.0 - chunk.first.0) as usize;
-        // What memory holds may not be on the disk yet, and another frame in its place.
+        // Recent frames may not be on the disk yet, where a truncated frame may still be in their place.
         let to = to.min(chunk.next()).min(self.recent.front().map_or(to, |oldest| oldest.index));
         let most = (to.0 - from.0) as usize;
         let ends = &chunk.ends[number..number + most];
@@ -263,7 +263,7 @@ impl Log {
         FrameSource::Chunk { location: FrameLocation { chunk: chunk.first, offset: start }, len, first: from }
     }
 
-    /// The chunk that holds a frame.
+    /// Returns the chunk of a frame.
     pub fn chunk_of(&self, index: LogIndex) -> Option<&Chunk> {
         let after = self.chunks.partition_point(|chunk| chunk.first <= index);
         self.chunks[..after].last().filter(|chunk| index < chunk.next())

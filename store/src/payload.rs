@@ -1,17 +1,17 @@
-//! The payload of an entry, byte by byte: so framed that any event can be cut out of it without a look at the
-//! others, and that it is read for ever.
+//! The payload of an entry, byte by byte. Any event can be read without decoding the others, and the layout stays
+//! readable for ever.
 //!
 //! ```text
 //! entry    [proposed u64][context u32][n u32]  n × [kind u8][version u8][end u32]            n bodies
-//! append   [request 16][checked_to v][terms v][n v]  (n - 1) × [end u32]  terms bytes        n events
+//! append   [request 16][checked_to v][len v][n v]  (n - 1) × [end u32]  len bytes: preconditions   n events
 //! ```
 //!
-//! Numbers are little-endian, a `v` is a varint of 7 bits a byte, the lowest first. An `end` is where its body or
-//! event ends, counted from the first byte of the first one, so that each lies between the end before and its own.
-//! The last event of an append ends where its body does; the last body ends where the payload does: trailing bytes
-//! are refused. `terms` are the append's conditions and expectations, no bytes where there are none: most events
-//! come alone and without any, and cost 22 bytes here. What a command's body is, `kinds` tells,
-//! and what its versions are.
+//! Numbers are little-endian, a `v` is a varint of 7 bits a byte, the lowest first. An `end` is the end of its body or
+//! event, counted from the first byte of the first one, so that each is between the previous end and its own. The last
+//! event of an append ends with its body, the last body with the payload: trailing bytes are rejected. The
+//! preconditions are the append's conditions and expected revisions, no bytes if there are none: most events are
+//! appended alone and without any, and have an overhead of 22 bytes here. `kinds` documents the bodies of commands and
+//! their versions.
 
 use bytes::Bytes;
 use evener_core::{
@@ -43,7 +43,7 @@ const EVENT: &str = "event";
 const ENTRY_HEAD: usize = 16;
 /// Bytes of one row of an entry's table.
 const ENTRY_ROW: usize = 6;
-/// Bytes of an append's request, with which it begins.
+/// Bytes of an append's request id, its first value.
 const REQUEST: usize = 16;
 /// Bytes of one row of an append's table.
 const APPEND_ROW: usize = 4;
@@ -51,17 +51,17 @@ const APPEND_ROW: usize = 4;
 /// The kind number of an append: the only command that holds events.
 pub const KIND_APPEND: u16 = 2;
 
-/// The kind of a command, of what its row says.
+/// Returns the kind of a command from its row.
 const fn kind_of(row: u16) -> u16 {
     row & 0xff
 }
 
-/// The version of its body.
+/// Returns the version of a command's body from its row.
 const fn version_of(row: u16) -> u16 {
     row >> 8
 }
 
-/// The payload of `entry`.
+/// Encodes `entry` as a payload.
 #[must_use]
 pub fn encode_entry(entry: &Entry) -> Bytes {
     let mut builder = EntryBuilder::default();
@@ -71,19 +71,19 @@ pub fn encode_entry(entry: &Entry) -> Bytes {
     builder.finish(entry.proposed, entry.context)
 }
 
-/// The entry of a payload.
+/// Decodes the entry of a payload.
 pub fn decode_entry(payload: &[u8]) -> Result<Entry, DecodeError> {
     let payload = Payload::parse(payload)?;
     let commands = (0..payload.len()).map(|number| payload.command(number)).collect::<Result<_, _>>()?;
     Ok(Entry { proposed: payload.proposed, context: payload.context, commands })
 }
 
-/// Returns the entry of a payload that is in the log, as every node applies it: a command that cannot be read stands in
-/// it as [`Command::Unreadable`], so that the log goes on behind it.
+/// Returns the entry of a payload in the log, as every node applies it. A command that cannot be decoded becomes
+/// [`Command::Unreadable`], so that later entries can be applied.
 ///
 /// # Errors
 ///
-/// Only if a newer build wrote it: then this one must not guess what it means.
+/// Only if a newer build wrote it: this build must not guess its meaning.
 pub fn read_entry(payload: &[u8]) -> Result<Entry, DecodeError> {
     let unreadable = |kind, body: &[u8]| Command::Unreadable { kind, body: body.to_vec() };
     let parsed = match Payload::parse(payload) {
@@ -104,14 +104,14 @@ pub fn read_entry(payload: &[u8]) -> Result<Entry, DecodeError> {
     Ok(Entry { proposed: parsed.proposed, context: parsed.context, commands })
 }
 
-/// The `nth` event of the append that is command `number` of the entry; no other is decoded.
+/// Decodes the `nth` event of the append that is command `number` of the entry, and no other.
 pub fn decode_event_at(payload: &[u8], number: usize, nth: usize) -> Result<Event, DecodeError> {
     let payload = Payload::parse(payload)?;
     let events = payload.events(number)?.ok_or(DecodeError::Missing { what: "append", number, count: 0 })?;
     events.decode(nth)
 }
 
-/// A command as it will stand in a payload: made where its bytes are at hand, joined with others later.
+/// An encoded command, to be joined with others into a payload.
 #[derive(Clone, Debug)]
 pub struct EncodedCommand {
     kind: u16,
@@ -127,7 +127,7 @@ impl EncodedCommand {
         Self { kind, body: body.into() }
     }
 
-    /// Encodes the append of a request that was checked, without a copy of it.
+    /// Encodes the append of a checked request without copying it.
     #[must_use]
     pub fn append(request: &Request, stamp: &Stamp) -> Self {
         let Request { request, conditions, expect, events, .. } = request;
@@ -137,30 +137,30 @@ impl EncodedCommand {
         Self { kind: KIND_APPEND, body: body.into() }
     }
 
-    /// From its number and body, as they came from a peer. What they are is seen when they are decoded.
+    /// Creates a command from the row and body that a peer sent. They are validated when they are decoded.
     #[must_use]
     pub const fn from_parts(kind: u16, body: Bytes) -> Self {
         Self { kind, body }
     }
 
-    /// Its number and body.
+    /// Returns its row and body.
     #[must_use]
     pub const fn parts(&self) -> (u16, &Bytes) {
         (self.kind, &self.body)
     }
 
-    /// Bytes that it takes of an entry.
+    /// Returns its bytes in an entry.
     #[must_use]
     pub fn bytes(&self) -> usize {
         ENTRY_ROW + self.body.len()
     }
 
-    /// The command.
+    /// Decodes the command.
     pub fn decode(&self) -> Result<Command, DecodeError> {
         take_command(0, self.kind, &self.body)
     }
 
-    /// Checks that it can be decoded. Whatever is to go into the log is checked before: every node must read it there.
+    /// Checks that it can be decoded. Every command is checked before it is proposed, because every node must read it.
     pub fn check(&self) -> Result<(), DecodeError> {
         check_command(0, self.kind, &self.body)
     }
@@ -186,25 +186,25 @@ impl EntryBuilder {
         self.row(kind);
     }
 
-    /// Commands in it.
+    /// Returns the number of commands.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is no command in it.
+    /// Returns whether there are no commands.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Bytes that the payload would have now.
+    /// Returns the bytes of the payload so far.
     #[must_use]
     pub fn bytes(&self) -> usize {
         ENTRY_HEAD + self.rows.len() * ENTRY_ROW + self.bodies.len()
     }
 
-    /// The payload.
+    /// Returns the payload.
     #[must_use]
     pub fn finish(self, proposed: Timestamp, context: ContextId) -> Bytes {
         let mut out = Vec::with_capacity(self.bytes());
@@ -224,19 +224,19 @@ impl EntryBuilder {
     }
 }
 
-/// A payload whose commands are decoded one by one, where they are asked for.
+/// A payload whose commands are decoded one by one, on demand.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload<'p> {
     /// The leader's wall clock when the entry was made.
     pub proposed: Timestamp,
-    /// Where its appends go.
+    /// The context of its appends.
     pub context: ContextId,
     rows: &'p [u8],
     bodies: &'p [u8],
 }
 
 impl<'p> Payload<'p> {
-    /// Looks at the head and the outer bounds only.
+    /// Parses only the head and the outer bounds.
     pub fn parse(bytes: &'p [u8]) -> Result<Self, DecodeError> {
         if bytes.len() > MESSAGE_BYTES_MAX {
             let (limit, max) = ("message_bytes_max", MESSAGE_BYTES_MAX);
@@ -249,13 +249,13 @@ impl<'p> Payload<'p> {
         Ok(payload)
     }
 
-    /// How many commands there are.
+    /// Returns the number of commands.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.rows.len() / ENTRY_ROW
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no commands.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.rows.is_empty()
@@ -267,7 +267,7 @@ impl<'p> Payload<'p> {
         take_command(number, kind, body)
     }
 
-    /// The events of one command, undecoded; none if it is no append.
+    /// Returns the undecoded events of one command, or `None` if it is not an append.
     pub fn events(&self, number: usize) -> Result<Option<EncodedEvents<'p>>, DecodeError> {
         let (row, body) = self.body(number)?;
         if kind_of(row) != KIND_APPEND {
@@ -277,7 +277,7 @@ impl<'p> Payload<'p> {
         Ok(Some(AppendBody::parse(body)?.events))
     }
 
-    /// All appends: the number of the command and its events, undecoded.
+    /// Returns all appends: the number of each command and its undecoded events.
     pub fn appends(self) -> impl Iterator<Item = Result<(usize, EncodedEvents<'p>), DecodeError>> {
         (0..self.len()).filter_map(move |number| Some(self.events(number).transpose()?.map(|events| (number, events))))
     }
@@ -291,35 +291,35 @@ impl<'p> Payload<'p> {
         Ok((kind, body.ok_or(DecodeError::Misplaced { what: ENTRY, number })?))
     }
 
-    /// The end of the first `count` bodies.
+    /// Returns the end of the first `count` bodies.
     fn end(&self, count: usize) -> usize {
         if count == 0 { 0 } else { number(self.rows, count * ENTRY_ROW - 4) }
     }
 }
 
-/// The events of one append, undecoded.
+/// The undecoded events of one append.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodedEvents<'p> {
     count: usize,
-    /// Of all but the last.
+    /// The ends of all events but the last.
     ends: &'p [u8],
     bytes: &'p [u8],
 }
 
 impl<'p> EncodedEvents<'p> {
-    /// How many there are.
+    /// Returns the number of events.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no events.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The bytes of one event.
+    /// Returns the bytes of one event.
     pub fn bytes(&self, nth: usize) -> Result<&'p [u8], DecodeError> {
         if nth >= self.count {
             return Err(DecodeError::Missing { what: EVENT, number: nth, count: self.count });
@@ -333,12 +333,12 @@ impl<'p> EncodedEvents<'p> {
         take_event(self.bytes(nth)?)
     }
 
-    /// Decodes all of them, one by one.
+    /// Decodes all events, one by one.
     pub fn iter(self) -> impl ExactSizeIterator<Item = Result<Event, DecodeError>> {
         (0..self.count).map(move |nth| self.decode(nth))
     }
 
-    /// The end of the first `count` events.
+    /// Returns the end of the first `count` events.
     fn end(&self, count: usize) -> usize {
         match count {
             0 => 0,
@@ -348,7 +348,7 @@ impl<'p> EncodedEvents<'p> {
     }
 }
 
-/// The body of an append, its parts undecoded.
+/// The body of an append with undecoded parts.
 struct AppendBody<'p> {
     request: Uuid,
     checked_to: Position,
@@ -387,7 +387,7 @@ fn put_append(
     expect: &[(&Expect, Option<Revision>)],
     events: &[Event],
 ) {
-    // What attributes take beside their bytes is a guess; the vector grows where it is wrong.
+    // The overhead of attributes is an estimate; the vector grows if it is too low.
     out.reserve(REQUEST + 16 + events.iter().map(|event| event.size() + 24).sum::<usize>());
     let mut preconditions = Vec::new();
     if !conditions.is_empty() || !expect.is_empty() {
@@ -418,7 +418,7 @@ fn take_append(body: &[u8]) -> Result<Append, DecodeError> {
     Ok(Append { request, checked_to, conditions, expect, events })
 }
 
-/// Checks that [`take_append`] reads `body`. Its events, of which there may be many, are only looked at.
+/// Checks that [`take_append`] can read `body`, without keeping its events, of which there may be many.
 fn check_append(body: &[u8]) -> Result<(), DecodeError> {
     let AppendBody { preconditions, events, .. } = AppendBody::parse(body)?;
     if !preconditions.is_empty() {
@@ -444,7 +444,7 @@ fn check_end(what: &'static str, end: usize, bytes: &[u8]) -> Result<(), DecodeE
     }
 }
 
-/// A count or a length in a payload. What is larger than 4 GiB was refused by a limit long before.
+/// Returns a count or a length in a payload, which limits keep far below 4 GiB.
 fn count32(count: usize) -> u32 {
     u32::try_from(count).expect("an entry is far below 4 GiB")
 }

@@ -1,19 +1,19 @@
-//! What a start makes of a data directory. Four things can be found:
+//! Recovery of a data directory at a start. It distinguishes four cases:
 //!
-//! - Nothing after the last frame: the node was stopped, or the crash tore nothing.
-//! - Rubbish beyond the watermark, at most a group long, in the last chunk: a write that a crash tore. Nobody was
-//!   told that it is there. It is cut, with a log line.
-//! - Behind the frames of a full chunk, a footer of which sectors are missing: a crash came while it was written. It is
-//!   made again from the frames.
-//! - Anything else is damage: bytes that were synced are not what they were. Nothing is changed and the directory is
-//!   not opened, for a node that forgot what it has acknowledged must not vote.
+//! - Nothing after the last frame: the node was stopped, or a crash tore no write.
+//! - Invalid bytes after the watermark, at most a group long, in the last chunk: a torn write, which was never
+//!   acknowledged. It is truncated, with a log line.
+//! - After the frames of a full chunk, a footer with missing sectors: a crash occurred while it was written. It is
+//!   rebuilt from the frames.
+//! - Anything else is damage: synced bytes have changed. Nothing is modified and the directory is not opened, because a
+//!   node that lost acknowledged entries must not vote.
 //!
-//! Then everything that will be built on is synced once: after a mere kill it may be in the page cache only.
+//! Then the log is synced once: after a kill of the process it may be in the page cache only.
 //!
-//! A checkpoint is never damage: whatever is wrong with one, the one before it or the whole log takes its place. Only
-//! one of this log that the log contradicts is: the log has lost frames then. One of another cluster says nothing about
-//! this log. One of another node of the same cluster may be used: at a frame of the same index and term, every node has
-//! the same state.
+//! An invalid checkpoint is not damage: the previous one or a replay of the whole log replaces it. Only a checkpoint of
+//! this log that contradicts it is damage, because then the log has lost frames. A checkpoint of another cluster proves
+//! nothing about this log. A checkpoint of another node of this cluster may be used: at a frame of the same index and
+//! term, every node has the same state.
 
 use std::io;
 
@@ -38,37 +38,37 @@ use crate::{
     writer::{GROUP_BYTES_MAX, Writer, truncation_ops},
 };
 
-/// What was found at a start.
+/// The result of a recovery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// The directory had nothing in it: this is its first start.
+    /// Whether the directory was empty: this is its first start.
     pub fresh: bool,
-    /// The newest image of the state that can be used; none if all of the log is to be replayed.
+    /// The newest usable checkpoint; `None` if the whole log must be replayed.
     pub checkpoint: Option<Checkpoint>,
-    /// What the end of the log had to lose.
+    /// The torn write that was truncated, if any.
     pub torn: Option<TornWrite>,
 }
 
-/// A write that a crash tore, now cut. Nobody was told that it was there.
+/// A torn write, which was truncated. It was never acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TornWrite {
-    /// The first frame of it.
+    /// Its first frame.
     pub frame: LogIndex,
-    /// Where it stood.
+    /// Its location.
     pub location: FrameLocation,
-    /// How many bytes were there.
+    /// The number of its bytes.
     pub bytes: u64,
 }
 
-/// Reads the image of a checkpoint, or says why it cannot be used: what is in it is not this crate's.
+/// Reads the image of a checkpoint, which is opaque to this crate, or returns why it cannot be used.
 pub type AcceptCheckpoint<'a> = dyn FnMut(&Checkpoint) -> Result<(), UnusableCheckpoint> + 'a;
 
-/// Why the image of a checkpoint is not used.
+/// Why the image of a checkpoint cannot be used.
 #[derive(Debug)]
 pub enum UnusableCheckpoint {
     /// It cannot be decoded.
     Unreadable(io::Error),
-    /// It belongs to another cluster, as described.
+    /// It belongs to another cluster; the text describes both.
     Foreign(String),
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn recover(
     let JournalSettings { chunk_bytes, recent_bytes_max } = settings;
     if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes) {
         return Err(OpenError::Setting(format!(
-            "chunk_bytes is {chunk_bytes}, and may be {CHUNK_BYTES_MIN} to {CHUNK_BYTES_MAX}"
+            "chunk_bytes is {chunk_bytes}, but must be {CHUNK_BYTES_MIN} to {CHUNK_BYTES_MAX}"
         )));
     }
     let firsts = chunk_files(disk)?;
@@ -105,20 +105,21 @@ pub(crate) fn recover(
     Ok((writer, recovered))
 }
 
-/// The chunks that have a file.
+/// Returns the first indexes of the chunks that have a file.
 fn chunk_files(disk: &dyn Disk) -> Result<Vec<LogIndex>, OpenError> {
     let names = disk.list(CHUNK_DIR).map_err(OpenError::io(format!("list the chunks in {}", disk.name())))?;
     let mut firsts = Vec::new();
     for name in names {
         match chunk_first(&name) {
             Some(first) => firsts.push(first),
-            None => tracing::warn!(name, "a file that is no chunk stands among the chunks"),
+            None => tracing::warn!(name, "unexpected file in the directory of chunks"),
         }
     }
     Ok(firsts)
 }
 
-/// The vote and the watermark. Both are there from the first start on, the vote last, so that they can be missed.
+/// Returns the vote, the watermark and whether this is the first start. A first start writes both files, the vote last,
+/// so that a later start detects a missing one.
 fn vote_and_watermark(disk: &dyn Disk, firsts: &[LogIndex]) -> Result<(VoteRecord, Watermark, bool), OpenError> {
     let doing = |file: &str| format!("read the {file} in {}", disk.name());
     let vote_record = VoteRecord::read(disk).map_err(OpenError::io(doing("vote")))?;
@@ -133,15 +134,14 @@ fn vote_and_watermark(disk: &dyn Disk, firsts: &[LogIndex]) -> Result<(VoteRecor
     }
     let (vote_record, watermark) = (VoteRecord::default(), Watermark::default());
     let mut ops = watermark.write_and_sync();
-    // Its name must be there before the vote's is: a vote without a watermark is damage.
+    // The watermark's name is synced before the vote is written: a vote without a watermark is damage.
     ops.push(Op::SyncDir { dir: String::new() });
     ops.extend(vote_record.replace());
-    disk.perform(ops).map_err(OpenError::io(format!("begin the data directory {}", disk.name())))?;
+    disk.perform(ops).map_err(OpenError::io(format!("initialize the data directory {}", disk.name())))?;
     Ok((vote_record, watermark, true))
 }
 
-/// What is wrong with a checkpoint. The advice of a damage is for files that nothing else replaces; this one the log
-/// does.
+/// Describes what is wrong with a checkpoint, without the hint of a damage: the log replaces the file.
 fn unreadable(error: &io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()) {
         Some(Damage { file, found, .. }) => format!("{file}: {found}"),
@@ -154,7 +154,7 @@ struct Recovery<'a> {
     chunk_bytes: u64,
     watermark: Watermark,
     log: Log,
-    /// What is to be done once nothing was found damaged.
+    /// The repairs to perform if there is no damage.
     repairs: Vec<Op>,
     torn: Option<TornWrite>,
 }
@@ -163,7 +163,7 @@ impl Recovery<'_> {
     fn chunks(&mut self, firsts: &[LogIndex]) -> Result<(), OpenError> {
         for (number, &first) in firsts.iter().enumerate() {
             if let Some(next) = self.log.chunks.last().map(Chunk::next).filter(|next| *next != first) {
-                let found = format!("the chunk with frame {next} is missing: this one follows");
+                let found = format!("the chunk of frame {next}, which precedes this one, is missing");
                 return Err(Damage::new(chunk_file(first), 0, found).with_frame(next).into());
             }
             self.chunk(first, number + 1 == firsts.len())?;
@@ -171,7 +171,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Reads the frames of one chunk, or its footer.
+    /// Reads one chunk from its footer or its frames.
     fn chunk(&mut self, first: LogIndex, is_last: bool) -> Result<(), OpenError> {
         let file = chunk_file(first);
         let doing = || OpenError::io(format!("read {file} in {}", self.disk.name()));
@@ -199,7 +199,7 @@ impl Recovery<'_> {
         self.scan(first, len, is_last)
     }
 
-    /// Takes the chunk from its footer, if it has a good one.
+    /// Reads the chunk from its footer, if it is valid; returns whether it is.
     fn sealed(&mut self, first: LogIndex, len: u64) -> Result<bool, OpenError> {
         let file = chunk_file(first);
         let doing = || OpenError::io(format!("read the footer of {file} in {}", self.disk.name()));
@@ -211,7 +211,7 @@ impl Recovery<'_> {
         let footer = match footer::decode(first, end, &bytes) {
             Ok(footer) if is_full(end, self.chunk_bytes) => footer,
             Ok(_) => return Ok(false),
-            // The frames tell where it should stand, and whether it was written whole.
+            // The scan of the frames finds its offset, and whether it was written completely.
             Err(_) => return Ok(false),
         };
         let chunk = Chunk { first, ends: footer.ends, phase: Phase::Sealed { hash: footer.hash, bytes: len } };
@@ -219,7 +219,7 @@ impl Recovery<'_> {
         Ok(true)
     }
 
-    /// Reads every frame.
+    /// Reads the chunk from its frames.
     fn scan(&mut self, first: LogIndex, len: u64, is_last: bool) -> Result<(), OpenError> {
         let file = chunk_file(first);
         let doing = || OpenError::io(format!("read {file} in {}", self.disk.name()));
@@ -233,7 +233,7 @@ impl Recovery<'_> {
                     continue;
                 }
                 ScanStep::WrongIndex(other) => {
-                    let found = format!("a frame with index {other} stands here");
+                    let found = format!("found a frame with index {other} here");
                     return Err(Damage::new(file, location.offset, found).with_frame(index).into());
                 }
                 ScanStep::Invalid(error) => error,
@@ -248,8 +248,8 @@ impl Recovery<'_> {
         self.bad_footer(first, scan.location.offset, len)
     }
 
-    /// Judges what follows the frames of a full chunk that has no good footer. A crash while it was written leaves
-    /// whole sectors unwritten, and it is made again from the frames; one that was written whole is damaged.
+    /// Checks the bytes after the frames of a full chunk without a valid footer. A footer with unwritten sectors was
+    /// torn by a crash and is rebuilt from the frames; a completely written one is damaged.
     fn bad_footer(&self, first: LogIndex, end: u64, len: u64) -> Result<(), OpenError> {
         let file = chunk_file(first);
         let bytes = self.disk.read(&file, end, len.saturating_sub(end) as usize);
@@ -257,14 +257,14 @@ impl Recovery<'_> {
         match footer::decode(first, end, &bytes) {
             Err(found) if footer::is_fully_written(end, &bytes) => Err(Damage::new(file, end, found).into()),
             Err(found) if !bytes.is_empty() => {
-                tracing::warn!(file, found, "the footer of a chunk was torn: it is made again from the frames");
+                tracing::warn!(file, found, "a crash tore the footer of a chunk; rebuilding it from the frames");
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    /// The log ends at `place`, and bytes go on up to `end`: torn, or damaged.
+    /// Ends the log at `location`: the invalid bytes up to `end` are a torn write or damage.
     fn end_of_log(
         &mut self,
         location: FrameLocation,
@@ -282,7 +282,7 @@ impl Recovery<'_> {
         if bytes > 0 || whole_file {
             tracing::warn!(
                 chunk = %location.chunk, offset = location.offset, %frame, bytes,
-                "the end of the log was torn by a crash, and nobody was told of it: it is cut"
+                "a crash tore the end of the log, which was not acknowledged; truncating it"
             );
             self.torn = Some(TornWrite { frame, location, bytes });
         }
@@ -298,10 +298,10 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// What was known to be synced must be there.
+    /// Checks that the log has all frames that the watermark covers.
     fn check_watermark(&self) -> Result<(), OpenError> {
         if let Some(base) = self.watermark.base.filter(|base| self.log.base() != Some(*base)) {
-            let found = "the file is missing, and the log began with it";
+            let found = "the file is missing, but the log started with it";
             return Err(Damage::new(chunk_file(base), 0, found).with_frame(base).into());
         }
         let Some((location, next)) = self.watermark.end else { return Ok(()) };
@@ -312,11 +312,11 @@ impl Recovery<'_> {
         if holds {
             return Ok(());
         }
-        let found = format!("frames up to {next} were synced, and here is not where they end");
+        let found = format!("frames up to {next} were synced, but they do not end here");
         Err(Damage::new(chunk_file(location.chunk), location.offset, found).into())
     }
 
-    /// A crash came between the mark that hides all of the log and its end.
+    /// Completes hiding the whole log if a crash interrupted it before the log was removed.
     fn finish_hiding(&mut self) {
         let Some(hidden) = self.log.hidden.map(|(index, _)| index) else { return };
         if self.log.chunks.last().is_some_and(|chunk| chunk.next() <= hidden) {
@@ -326,8 +326,8 @@ impl Recovery<'_> {
         }
     }
 
-    /// The newest checkpoint that can be used: it is in the log, and what it does not say of its frames, footers do.
-    /// The one before it is looked at only if that cannot be used.
+    /// Returns the newest usable checkpoint: its frame is in the log, and the verdicts before it are in it or in
+    /// footers. The previous checkpoint is read only if the newest cannot be used.
     fn checkpoint(&self, accept: &mut AcceptCheckpoint<'_>) -> Result<(Option<SavedCheckpoint>, bool), OpenError> {
         let exists = SavedCheckpoint::exists(self.disk).map_err(OpenError::io("look for a checkpoint"))?;
         for file in SavedCheckpoint::FILES {
@@ -345,13 +345,16 @@ impl Recovery<'_> {
             if contradiction.is_none() && !self.covers(&saved) {
                 tracing::warn!(
                     %index,
-                    "a checkpoint lacks what became of frames before it: more of the log is replayed"
+                    "a checkpoint lacks verdicts of frames before it; replaying more of the log"
                 );
                 continue;
             }
             match (accept(&saved.checkpoint), contradiction) {
                 (Err(UnusableCheckpoint::Foreign(why)), _) => {
-                    tracing::warn!(file, %index, why, "a checkpoint is of another cluster; replaying the log instead");
+                    tracing::warn!(
+                        file, %index, why,
+                        "a checkpoint belongs to another cluster; replaying the log instead"
+                    );
                 }
                 (_, Some(damage)) => return Err(damage.into()),
                 (Ok(()), None) => return Ok((Some(saved), exists)),
@@ -364,20 +367,20 @@ impl Recovery<'_> {
         Ok((None, exists))
     }
 
-    /// Returns how the log contradicts a checkpoint of it, if it does.
+    /// Returns how a checkpoint of this log contradicts it, if it does.
     fn contradiction(&self, checkpoint: &Checkpoint) -> Option<Damage> {
         let Checkpoint { index, term, .. } = *checkpoint;
         let found = if self.log.last().is_none_or(|(last, _)| index > last) {
-            format!("it is of frame {index}, and the log ends before it")
+            format!("it covers frame {index}, but the log ends before it")
         } else if self.log.term_at(index).is_some_and(|there| there != term) {
-            format!("it is of frame {index} in term {term}, and the log has another term there")
+            format!("it covers frame {index} of term {term}, but the log has another term there")
         } else {
             return None;
         };
         Some(Damage::new("checkpoint", 0, found).with_frame(index))
     }
 
-    /// Without a checkpoint everything is applied again, so the log must have everything.
+    /// Checks that the log has all frames, because without a checkpoint all of them are replayed.
     fn check_replay(&self) -> Result<(), OpenError> {
         match self.log.base() {
             Some(base) if base > LogIndex(0) && self.log.hidden.is_none() => {
@@ -395,7 +398,7 @@ impl Recovery<'_> {
         open.next().is_none_or(|chunk| chunk.first >= covered_from)
     }
 
-    /// Mends, and puts on the disk what may be in the page cache only.
+    /// Performs the repairs, and syncs what may be in the page cache only.
     fn sync(&mut self) -> Result<Watermark, OpenError> {
         let mut ops = std::mem::take(&mut self.repairs);
         for chunk in self.log.chunks.iter().filter(|chunk| !chunk.is_sealed()) {
@@ -410,7 +413,7 @@ impl Recovery<'_> {
             committed: self.watermark.committed,
         };
         ops.extend(watermark.write_and_sync());
-        self.disk.perform(ops).map_err(OpenError::io(format!("mend and sync the log in {}", self.disk.name())))?;
+        self.disk.perform(ops).map_err(OpenError::io(format!("repair and sync the log in {}", self.disk.name())))?;
         if let Some(next) = self.log.chunks.last().map(Chunk::next) {
             self.log.synced(LogIndex(next.0 - 1));
         }

@@ -1,4 +1,4 @@
-//! Events, entries and questions for tests: few names, so that they meet often.
+//! Random events, entries and criteria for tests, with few names, so that many of them match.
 
 use evener_core::{
     append::{Append, Appended},
@@ -17,7 +17,7 @@ const KINDS: [&str; 4] = ["ordered", "paid", "sent", "never-seen-before"];
 const STREAMS: [&str; 3] = ["order-1", "order-2", ""];
 const TAGS: [&str; 5] = ["a=1", "a=2", "b=1", "c=1", "vip"];
 
-/// An event; its id is given by [`Log`].
+/// Returns a strategy for events; [`Log`] sets their ids.
 pub fn event() -> impl Strategy<Value = Event> {
     let stream = option::of(select(&STREAMS[..]));
     (select(&KINDS[..3]), stream, vec(select(&TAGS[..4]), 0..4), vec(any::<u8>(), 0..40)).prop_map(
@@ -33,12 +33,12 @@ pub fn event() -> impl Strategy<Value = Event> {
     )
 }
 
-/// Criteria with up to three items.
+/// Returns a strategy for criteria with up to three items.
 pub fn criteria() -> impl Strategy<Value = Criteria> {
     vec(criterion(), 0..4).prop_map(Criteria)
 }
 
-/// An item; one in nine means everything.
+/// Returns a strategy for items; one in nine matches every event.
 pub fn criterion() -> impl Strategy<Value = Criterion> {
     (vec(select(&KINDS[..]), 0..3), vec(select(&TAGS[..]), 0..3)).prop_map(|(types, tags)| Criterion {
         types: types.into_iter().map(String::from).collect(),
@@ -46,12 +46,12 @@ pub fn criterion() -> impl Strategy<Value = Criterion> {
     })
 }
 
-/// A stream, or none.
+/// Returns a strategy for an optional stream.
 pub fn stream() -> impl Strategy<Value = Option<&'static str>> {
     option::weighted(0.3, select(&["order-1", "order-2", "", "order-3"][..]))
 }
 
-/// What becomes of a command of a random entry.
+/// A command of a random entry and its outcome.
 #[derive(Clone, Debug)]
 pub enum SampleCommand {
     Stored(Vec<Event>),
@@ -60,7 +60,7 @@ pub enum SampleCommand {
     NotAnAppend,
 }
 
-/// Entries: of each the context and its commands.
+/// Returns a strategy for entries: the context of each and its commands.
 pub fn entries() -> impl Strategy<Value = Vec<(u32, Vec<SampleCommand>)>> {
     let events = || vec(event(), 1..5);
     let sample = prop_oneof![
@@ -72,7 +72,7 @@ pub fn entries() -> impl Strategy<Value = Vec<(u32, Vec<SampleCommand>)>> {
     vec((0..2_u32, vec(sample, 0..5)), 0..40)
 }
 
-/// One stored event, as a naive log remembers it.
+/// A stored event in a naive log.
 #[derive(Clone, Debug)]
 pub struct LoggedEvent {
     pub index: LogIndex,
@@ -80,7 +80,7 @@ pub struct LoggedEvent {
     pub event: Event,
 }
 
-/// A naive log of two contexts: everything in a list.
+/// A naive log of two contexts, with all events in lists.
 #[derive(Debug, Default)]
 pub struct Log {
     pub entries: Vec<(LogIndex, Timestamp, Entry, Vec<Outcome>)>,
@@ -88,7 +88,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log of these entries. Every third log index holds nothing of ours.
+    /// Creates the log of these entries. Every third log index has no entry.
     pub fn new(entries: Vec<(u32, Vec<SampleCommand>)>) -> Self {
         let mut log = Self::default();
         let mut ids = 0;
@@ -133,7 +133,7 @@ impl Log {
         log
     }
 
-    /// The index of it, as `apply` builds it.
+    /// Returns its index, built by `apply`.
     pub fn index(&self) -> Index {
         let built = Index::default();
         for (index, recorded, entry, outcomes) in &self.entries {
@@ -142,13 +142,13 @@ impl Log {
         built
     }
 
-    /// The payload of an entry.
+    /// Returns the payload of an entry.
     pub fn payload(&self, index: LogIndex) -> bytes::Bytes {
         let found = self.entries.iter().find(|(at, ..)| *at == index);
         encode_entry(&found.expect("the entry exists").2)
     }
 
-    /// The revision of the event at a position of a context.
+    /// Returns the revision of the event at a position of a context.
     pub fn revision(&self, context: u32, position: usize) -> Option<u64> {
         let history = &self.history[context as usize];
         let stream = history[position].event.stream.as_ref()?;
@@ -156,7 +156,7 @@ impl Log {
     }
 }
 
-/// What a verdict says of these outcomes: the first position, the commands accepted, and how many events.
+/// Returns the verdict of these outcomes: the first position, the accepted commands, and the number of events.
 pub fn accepted(outcomes: &[Outcome]) -> (Position, Vec<u32>, u32) {
     let (mut first, mut accepted, mut events) = (None, Vec::new(), 0);
     for (number, outcome) in (0..).zip(outcomes) {

@@ -1,4 +1,4 @@
-//! Reads the frames of a chunk one after the other, each checked, in a bounded piece of memory.
+//! Reads and checks the frames of a chunk in order, in bounded memory.
 
 use std::io;
 
@@ -11,45 +11,45 @@ use crate::{
     frame::{FRAME_BYTES_MAX, Frame, FrameError, FrameLocation},
 };
 
-/// Read at once: enough for the longest frame, and few calls for short ones.
+/// Bytes per read: enough for the longest frame, and few reads for short ones.
 const WINDOW_BYTES: usize = 2 * FRAME_BYTES_MAX;
 
-/// A place in a chunk's file.
+/// A scan of a chunk's file.
 pub(crate) struct Scan<'a> {
     disk: &'a dyn Disk,
     file: String,
-    /// Where the next frame stands.
+    /// The location of the next frame.
     pub location: FrameLocation,
-    /// The index it should have.
+    /// The expected index of the next frame.
     pub next: LogIndex,
     len: u64,
     window: Bytes,
     window_at: u64,
 }
 
-/// What stands there.
+/// The result of a step of a scan.
 pub(crate) enum ScanStep {
-    /// A frame, and its bytes.
+    /// A frame and its bytes.
     Frame(Frame, Bytes),
-    /// A good frame that does not belong here.
+    /// A valid frame with another index than expected.
     WrongIndex(LogIndex),
-    /// No frame.
+    /// No valid frame.
     Invalid(FrameError),
 }
 
 impl<'a> Scan<'a> {
-    /// Begins after the header of the chunk, whose file is `len` bytes long.
+    /// Creates a scan that starts after the header of the chunk, whose file is `len` bytes long.
     pub fn new(disk: &'a dyn Disk, first: LogIndex, len: u64) -> Self {
         let location = FrameLocation { chunk: first, offset: CHUNK_HEADER_BYTES as u64 };
         Self { disk, file: chunk_file(first), location, next: first, len, window: Bytes::new(), window_at: 0 }
     }
 
-    /// The same with the header before it, for a file whose header is bad.
+    /// Starts the scan at the header instead, for a file whose header is invalid.
     pub fn from_header(self) -> Self {
         Self { location: FrameLocation { offset: 0, ..self.location }, ..self }
     }
 
-    /// Takes the next frame; stays where it is if there is none.
+    /// Reads the next frame and moves behind it; does not move if there is no valid frame.
     pub fn step(&mut self) -> io::Result<ScanStep> {
         let mut bytes = self.window_here(4)?;
         if let Ok(length) = Frame::length(&bytes) {
@@ -67,7 +67,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// At least `need` bytes from here on, or all there are.
+    /// Returns at least `need` bytes from the current offset, or all remaining ones.
     fn window_here(&mut self, need: usize) -> io::Result<Bytes> {
         let skip = usize::try_from(self.location.offset - self.window_at).unwrap_or(usize::MAX);
         if self.window.len() < skip || self.window.len() - skip < need {
@@ -80,7 +80,7 @@ impl<'a> Scan<'a> {
         Ok(self.window.slice(skip..))
     }
 
-    /// Where the last byte stands, from here on, that is not 0; none if all are.
+    /// Returns the offset of the last nonzero byte from the current offset, or `None` if all are zero.
     pub fn last_written(&self) -> io::Result<Option<u64>> {
         let mut end = self.len;
         while end > self.location.offset {

@@ -1,8 +1,8 @@
-//! Small files of one node: a header with a checksum, and a body that is read and written whole.
+//! Small files of one node: a header with a checksum, and a body that is read and written as a whole.
 //!
 //! ```text
 //!  offset  bytes
-//!       0      8  what it is, e.g. "EVNRVOTE"
+//!       0      8  magic bytes of its kind, e.g. "EVNRVOTE"
 //!       8      2  version of the format of this kind of file
 //!      10      2  0
 //!      12      4  length of the body
@@ -23,18 +23,18 @@ const HEADER_BYTES: usize = 20;
 
 /// A kind of small file.
 pub(crate) struct SmallFile {
-    /// Its name.
+    /// Its file name.
     pub file: &'static str,
-    /// What it begins with.
+    /// Its magic bytes.
     pub magic: &'static [u8; 8],
     /// The version of its format that this build reads and writes.
     pub version: u16,
-    /// The longest body.
+    /// The maximum length of the body.
     pub body_bytes_max: usize,
 }
 
 impl SmallFile {
-    /// The whole file.
+    /// Encodes the file with this body.
     pub fn encode(&self, body: &[u8]) -> Bytes {
         assert!(body.len() <= self.body_bytes_max, "{} is at most {} bytes", self.file, self.body_bytes_max);
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
@@ -48,7 +48,7 @@ impl SmallFile {
         out.into()
     }
 
-    /// The body of a whole file.
+    /// Checks a file and returns its body.
     pub fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, Damage> {
         let wrong = |found: &str| Err(Damage::new(self.file, 0, found));
         if bytes.len() < HEADER_BYTES {
@@ -56,33 +56,33 @@ impl SmallFile {
         }
         let (header, body) = bytes.split_at(HEADER_BYTES);
         if &header[..8] != self.magic {
-            return wrong("it does not begin as such a file does");
+            return wrong("its magic bytes are wrong");
         }
         if header[12..16] != (body.len() as u64).to_le_bytes()[..4] {
-            return wrong("it is not as long as it says");
+            return wrong("its length does not match its header");
         }
         let sum = crc32c::crc32c_append(crc32c::crc32c(&header[..16]), body);
         if header[16..] != sum.to_le_bytes() {
-            return wrong("its checksum does not fit");
+            return wrong("its checksum does not match");
         }
         let version = u16::from_le_bytes([header[8], header[9]]);
         if version != self.version || header[10..12] != [0, 0] {
-            let newer = if version > self.version { "; start a newer one" } else { "" };
-            return wrong(&format!("it has format {version}, which this build does not read{newer}"));
+            let newer = if version > self.version { "; start a newer build" } else { "" };
+            return wrong(&format!("its format {version} cannot be read by this build{newer}"));
         }
         Ok(body.to_vec())
     }
 
-    /// Reads it; none if it is not there.
+    /// Reads the body of the file; returns `None` if the file does not exist.
     pub fn read(&self, disk: &dyn Disk) -> io::Result<Option<Vec<u8>>> {
         self.read_as(disk, self.file)
     }
 
-    /// Reads the file of another name.
+    /// Reads the body of a file of this kind with another name.
     pub fn read_as(&self, disk: &dyn Disk, file: &str) -> io::Result<Option<Vec<u8>>> {
         let Some(len) = disk.len(file)? else { return Ok(None) };
         if len > (HEADER_BYTES + self.body_bytes_max) as u64 {
-            let found = format!("it has {len} bytes, and may have {}", HEADER_BYTES + self.body_bytes_max);
+            let found = format!("it has {len} bytes, but at most {} are allowed", HEADER_BYTES + self.body_bytes_max);
             return Err(Damage::new(file, 0, found).into());
         }
         let bytes = disk.read(file, 0, len as usize)?;
@@ -90,11 +90,11 @@ impl SmallFile {
         Ok(Some(body))
     }
 
-    /// Puts it in the place of the one before, whole or not at all.
+    /// Returns the operations that replace the file atomically.
     pub fn replace(&self, body: &[u8]) -> Vec<Op> {
         let temporary = format!("{}.new", self.file);
         vec![
-            // One left from a crash may be longer.
+            // A file left by a crash may be longer.
             Op::Create { file: temporary.clone(), preallocate: 0 },
             Op::Truncate { file: temporary.clone(), len: 0 },
             Op::Write { file: temporary.clone(), offset: 0, bytes: self.encode(body) },
@@ -104,13 +104,14 @@ impl SmallFile {
         ]
     }
 
-    /// Writes it in place, without a sync: only for a body that always has the same length, within a sector.
+    /// Returns the operation that overwrites the file without a sync. Only for a body of constant length within a
+    /// sector.
     pub fn overwrite(&self, body: &[u8]) -> Op {
         Op::Write { file: self.file.to_owned(), offset: 0, bytes: self.encode(body) }
     }
 }
 
-/// Takes numbers off the front of a body.
+/// Reads values from the front of a body.
 pub(crate) struct BodyReader<'a>(pub &'a [u8]);
 
 impl<'a> BodyReader<'a> {
@@ -132,7 +133,7 @@ impl<'a> BodyReader<'a> {
         self.bytes(8).map(|taken| u64::from_le_bytes(taken.try_into().expect("eight bytes")))
     }
 
-    /// A byte that says whether a number follows, and the number, or zeros.
+    /// Reads an optional number: a flag byte, and the number or zeros.
     pub fn optional(&mut self) -> Option<Option<u64>> {
         match (self.u8()?, self.u64()?) {
             (0, 0) => Some(None),
@@ -141,7 +142,7 @@ impl<'a> BodyReader<'a> {
         }
     }
 
-    /// Bytes with their length before them.
+    /// Reads bytes that follow their length.
     pub fn sized(&mut self) -> Option<&'a [u8]> {
         let len = self.u32()? as usize;
         self.bytes(len)
@@ -158,7 +159,7 @@ pub(crate) fn put_sized(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// What a node keeps in small files, as it stands on disk: read for ever.
+/// The golden bytes of small files, readable for ever.
 #[cfg(test)]
 mod golden {
     use evener_core::id::{ClusterId, Incarnation, LogIndex, NodeId, Term};
@@ -167,14 +168,14 @@ mod golden {
     use super::*;
     use crate::{disk::MemoryDisk, frame::FrameLocation, identity::Identity, vote::VoteRecord, watermark::Watermark};
 
-    /// The bytes of a file, of hex between which spaces may stand.
+    /// Returns the bytes of a hex string, which may contain spaces.
     fn bytes_of(hex: &str) -> Bytes {
         let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
         digits.chunks(2).map(byte).collect::<Vec<u8>>().into()
     }
 
-    /// Each line of the golden file: the name of a file, and its bytes.
+    /// Returns disks with the golden files of one name. Each line of the golden text is a file name and its bytes.
     fn golden(name: &str) -> Vec<MemoryDisk> {
         let lines = include_str!("small/golden.txt").lines().filter_map(|line| line.split_once(": "));
         let disks = lines.filter(|(file, _)| *file == name).map(|(_, hex)| {
@@ -190,7 +191,7 @@ mod golden {
         disk.read(name, 0, disk.len(name).unwrap().unwrap() as usize).unwrap()
     }
 
-    /// The golden files of one name are read as these values, and these values are written as the files.
+    /// Checks that the golden files of one name are read as these values, and the values are written as the files.
     #[track_caller]
     fn check<T: PartialEq + std::fmt::Debug>(
         name: &str,
@@ -208,7 +209,7 @@ mod golden {
         let shown: Vec<String> = shown.collect();
         assert_eq!(golden.len(), values.len(), "lines of {name}: {shown:#?}");
         for ((disk, value), written) in golden.iter().zip(values).zip(&written) {
-            assert_eq!(read(disk).as_ref(), Some(value), "a file {name} of before can no longer be read");
+            assert_eq!(read(disk).as_ref(), Some(value), "an older file {name} can no longer be read");
             assert_eq!(whole(disk, name), whole(written, name), "the format of {name} changed: raise its version");
         }
     }

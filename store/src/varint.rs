@@ -1,6 +1,6 @@
-//! Whole numbers in as few bytes as they need: seven bits a byte, the lowest first, the high bit says "more".
+//! Variable-length integers: seven bits a byte, the lowest first; the high bit marks that more bytes follow.
 
-/// The bytes end too early, or say what cannot be.
+/// The bytes end too early or are out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidVarint;
 
@@ -12,7 +12,7 @@ pub fn encode(mut number: u64, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
-/// Takes a number off the front.
+/// Decodes a number from the front of `bytes` and removes it.
 pub fn decode(bytes: &mut &[u8]) -> Result<u64, InvalidVarint> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {

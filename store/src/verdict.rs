@@ -1,4 +1,4 @@
-//! What applying a frame decided: which of its appends were stored, and where.
+//! The verdict of a frame: which of its appends were stored, and at which positions.
 
 use evener_core::{
     id::{ContextId, LogIndex, Position},
@@ -7,29 +7,29 @@ use evener_core::{
 
 use crate::varint::{self, InvalidVarint};
 
-/// What applying one frame decided. Every frame has one, blank ones too: it is how the journal learns that a frame
+/// The result of applying one frame. Every frame has a verdict, blank ones too: it tells the journal that the frame
 /// will not be truncated any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Which frame.
+    /// The index of the frame.
     pub index: LogIndex,
     /// The frame's context.
     pub context: ContextId,
-    /// The position of its first stored event; the context's head where it has none.
+    /// The position of its first stored event; the context's head if it has none.
     pub first: Position,
-    /// The numbers, from 0 and rising, of the commands in it whose append was stored.
+    /// The numbers of its commands whose append was stored, from 0 and ascending.
     pub accepted: Vec<u32>,
-    /// How many events of it were stored.
+    /// The number of its stored events.
     pub events: u32,
-    /// The monotone time it was stored at.
+    /// The monotonic time at which it was recorded.
     pub recorded: Timestamp,
 }
 
-/// Stored commands that one file tells of: four bytes of memory each, and a few bytes of the file may stand for very
-/// many of them. It is several times what the largest chunks can hold.
+/// The maximum number of accepted commands in one file. Each takes four bytes of memory, and a few bytes of a file can
+/// encode very many. It is several times what the largest chunk can hold.
 pub(crate) const ACCEPTED_MAX: usize = 16 << 20;
 
-/// Writes `accepted` as runs: mostly there is one.
+/// Encodes `accepted` as runs; mostly there is one.
 pub(crate) fn encode_accepted(accepted: &[u32], out: &mut Vec<u8>) {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for &number in accepted {
@@ -41,14 +41,14 @@ pub(crate) fn encode_accepted(accepted: &[u32], out: &mut Vec<u8>) {
     varint::encode(runs.len() as u64, out);
     let mut end = 0;
     for (start, length) in runs {
-        debug_assert!(start >= end, "the numbers rise");
+        debug_assert!(start >= end, "the numbers are ascending");
         varint::encode(u64::from(start - end), out);
         varint::encode(u64::from(length), out);
         end = start + length;
     }
 }
 
-/// Reads them back; `most` bounds what hostile bytes can ask for.
+/// Decodes accepted numbers; `max` bounds the memory that hostile bytes can allocate.
 pub(crate) fn decode_accepted(bytes: &mut &[u8], max: usize) -> Result<Vec<u32>, InvalidVarint> {
     let mut accepted = Vec::new();
     let mut end = 0_u64;

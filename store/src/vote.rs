@@ -1,5 +1,5 @@
-//! What this node has promised: whom it votes for, and below which index its log answers nothing. A node that
-//! forgot its vote could vote twice, so the file is there from the first start on, and a bad one is damage.
+//! The vote of this node and its last hidden frame. A node that lost its vote could vote twice, so the file exists from
+//! the first start, and a missing or invalid one is damage.
 
 use std::io;
 
@@ -20,16 +20,16 @@ const FILE: SmallFile = SmallFile { file: "vote", magic: b"EVNRVOTE", version: 1
 /// The content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct VoteRecord {
-    /// Opaque here; none before the first vote.
+    /// The vote, opaque to this crate; `None` before the first vote.
     pub vote: Option<Bytes>,
-    /// Frames up to this one are not shown.
+    /// The last hidden frame.
     pub hidden: Option<(LogIndex, Term)>,
 }
 
 impl VoteRecord {
     pub fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
         let Some(body) = FILE.read(disk)? else { return Ok(None) };
-        Self::decode(&body).map(Some).ok_or_else(|| Damage::new(FILE.file, 0, "it contradicts itself").into())
+        Self::decode(&body).map(Some).ok_or_else(|| Damage::new(FILE.file, 0, "its content is inconsistent").into())
     }
 
     pub fn replace(&self) -> Vec<Op> {

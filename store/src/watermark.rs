@@ -1,12 +1,12 @@
-//! The watermark: up to where this node's log is known to be synced. A bad frame before it is damage; one beyond it,
-//! within one group of the end, may be a write that a crash tore (P8).
+//! The watermark: the end of the log that is known to be synced. An invalid frame before it is damage; one after it,
+//! within one group of the end, may be a torn write (P8).
 //!
-//! It is written ahead of each group without a sync, and synced once a second while it moves, so it may lag and never
-//! leads. How far it lags is what rot can be taken for a torn tail:
+//! It is written before each group without a sync, and synced once a second while it moves, so it may lag but never
+//! leads. Its lag bounds the bit rot that can be mistaken for a torn tail:
 //!
-//! - After the process dies the page cache has it as it was written last: only the group in flight is beyond it.
-//! - After the machine dies it may be a second old, or as old as the group that was in flight then. Of the frames
-//!   beyond it, a bad one is cut only if no more than a group's bytes follow it: earlier ones are damage all the same.
+//! - After the process dies, the page cache has its last written value: only the group in flight is after it.
+//! - After the machine dies, it may be a second old, or as old as the group in flight at that time. An invalid frame
+//!   after it is truncated only if at most the bytes of a group follow it: earlier ones are damage nonetheless.
 
 use std::io;
 
@@ -21,29 +21,29 @@ use crate::{
 
 const FILE: SmallFile = SmallFile { file: "watermark", magic: b"EVNRMARK", version: 1, body_bytes_max: 64 };
 
-/// What is known to be on the disk. Its file is one sector, so that it is always an old one or a new one.
+/// The end of the synced log. Its file fits one sector, so that a read finds the old or the new value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Watermark {
     /// The first index of the first chunk.
     pub base: Option<LogIndex>,
     /// The end of the last synced frame: its chunk, the offset after it, the index after it.
     pub end: Option<(FrameLocation, LogIndex)>,
-    /// Up to where the cluster had committed, as far as this node knew.
+    /// The committed index, as far as this node knows.
     pub committed: Option<LogIndex>,
 }
 
 impl Watermark {
     pub fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
         let Some(body) = FILE.read(disk)? else { return Ok(None) };
-        Self::decode(&body).map(Some).ok_or_else(|| Damage::new(FILE.file, 0, "it contradicts itself").into())
+        Self::decode(&body).map(Some).ok_or_else(|| Damage::new(FILE.file, 0, "its content is inconsistent").into())
     }
 
-    /// Written now, on the disk some time.
+    /// Returns the operation that writes it without a sync.
     pub fn write(&self) -> Op {
         FILE.overwrite(&self.encode())
     }
 
-    /// Made, or written over, and on the disk.
+    /// Returns the operations that create or overwrite the file and sync it.
     pub fn write_and_sync(&self) -> Vec<Op> {
         vec![
             Op::Create { file: FILE.file.into(), preallocate: 0 },

@@ -1,22 +1,22 @@
-//! The one writer of a node, as a pure machine: what is asked of it, and what the disk reports, come in; what the
-//! disk is to do, and who is to be told, go out.
+//! The single writer of a node, as a pure state machine. Its inputs are requests and the disk's reports; its effects
+//! are operations of the disk and callbacks.
 //!
 //! The order of writes that survives a crash:
-//! - One group is in flight at a time. What is asked meanwhile waits in order and makes the next group: appends next
-//!   to each other are one group, up to [`GROUP_BYTES_MAX`]; anything else is a group of its own. A group's callers
-//!   are told after its last sync, in order.
-//! - A group of frames is one write and one sync per chunk. The next chunk's file is made only after the full one is
-//!   synced, and its name is synced before anybody is told. So only the last chunk can end in a torn write.
-//! - The watermark goes ahead of a group, without a sync: it tells what the group before has synced. So it is exact
-//!   after the process dies. After the machine dies it may be as old as its last sync, see [`Input::SyncWatermark`].
-//! - A truncation first lowers the watermark and syncs it, then deletes the later chunks from the last one on, each
-//!   deletion synced, so that no gap can be left; then shortens the chunk that stays, and syncs that before a frame
-//!   can be written over it.
-//! - The vote and the checkpoint are written beside the old one, synced, renamed, and the name is synced.
-//! - An operation for which the disk has no space waits until there is (see [`crate::Disk::submit`]). Room is taken
-//!   from the file system before bytes are written, so a group that has begun to be written does not wait.
-//! - A write or a sync that fails otherwise ends everything: nobody knows what the disk holds, and a second sync may
-//!   lie.
+//! - One group is in flight at a time. Requests queue behind it in order: consecutive appends form one group, up to
+//!   [`GROUP_BYTES_MAX`]; any other request is its own group. The callbacks of a group are called after its last sync,
+//!   in order.
+//! - A group of frames is one write and one sync per chunk. The file of the next chunk is created only after the full
+//!   chunk is synced, and its name is synced before the callbacks. So only the last chunk can end in a torn write.
+//! - The watermark is written before a group, without a sync, and covers the previous group. So it is exact after the
+//!   process dies. After the machine dies it may be as old as its last sync, see [`Input::SyncWatermark`].
+//! - A truncation first lowers the watermark and syncs it, then removes the later chunks from the last one and syncs
+//!   each removal, so that there can be no gap; then it shortens the remaining chunk and syncs that before a frame can
+//!   be written there.
+//! - The vote and the checkpoint are written to a new file, synced and renamed, and the name is synced.
+//! - An operation without space on the disk waits until there is some (see [`crate::Disk::submit`]). Space is allocated
+//!   before bytes are written, so a group whose write has started does not wait.
+//! - Any other failed write or sync stops the writer: the content of the disk is unknown, and a second sync may falsely
+//!   succeed.
 
 use std::{collections::VecDeque, io, mem};
 
@@ -35,64 +35,64 @@ use crate::{
     watermark::Watermark,
 };
 
-/// Bytes of one group of frames. What a crash can tear is at most this long, so it also bounds what may be taken for
-/// a torn tail.
+/// Bytes of one group of frames. A torn write is at most this long, so this also bounds the tail that may be truncated
+/// at a start.
 pub const GROUP_BYTES_MAX: usize = 2 << 20;
 
-/// What is asked of the writer, or reported to it.
+/// A request to the writer, or a report.
 pub(crate) enum Input {
-    /// Frames follow the last one.
+    /// Append frames.
     Append(Vec<Frame>, Done),
-    /// Everything after this frame goes.
+    /// Remove all frames after this one.
     Truncate(Option<LogIndex>, Done),
-    /// This is the vote.
+    /// Save the vote.
     Vote(Bytes, Done),
-    /// Frames up to this one are not shown; where the log ends before it, it begins anew after it.
+    /// Hide frames up to this one; if the log ends before it, the log starts over after it.
     Hide(Option<(LogIndex, Term)>, Done),
-    /// The cluster has committed up to here.
+    /// Record the committed index.
     Committed(LogIndex),
-    /// The watermark goes to the disk, if it has moved since it last did.
+    /// Sync the watermark if it has moved since the last sync.
     SyncWatermark,
-    /// A chunk is sealed with this footer.
+    /// Seal a chunk with this footer.
     Seal { chunk: LogIndex, footer: Vec<u8>, hash: u128 },
-    /// A checkpoint is saved.
+    /// Save a checkpoint.
     Checkpoint(Box<SavedCheckpoint>, Done),
-    /// The group in flight is on the disk, or could not be written.
+    /// The group in flight is durable, or has failed.
     Finished(io::Result<()>),
-    /// A watermark could not be written, or something else that must stop the node.
+    /// Writing a watermark failed, or another error occurred that must stop the node.
     Failed(String),
 }
 
-/// What is to be done now, in this order.
+/// The effects of an input, to be executed in this order.
 #[derive(Default)]
 #[must_use]
 pub(crate) struct Effects {
-    /// Submitted; nobody waits for it.
+    /// Submit this operation without waiting for it.
     pub watermark: Option<Op>,
-    /// Submitted; how it went comes back as [`Input::Finished`].
+    /// Submit this group; its result returns as [`Input::Finished`].
     pub group: Option<Vec<Op>>,
-    /// Told, after the disk has been given its work.
+    /// Call these callbacks, after submitting to the disk.
     pub completions: Vec<(Done, io::Result<()>)>,
 }
 
-/// The machine.
+/// The state machine of the writer.
 pub(crate) struct Writer {
-    /// What readers see.
+    /// The log in memory.
     pub log: Log,
-    /// The vote and the hidden mark, as they will be once all is written.
+    /// The vote and the last hidden frame after all queued writes.
     pub vote_record: VoteRecord,
-    /// Verdicts of consecutive frames: all that are in chunks not sealed yet.
+    /// The verdicts of consecutive frames: all in unsealed chunks.
     pub verdicts: VecDeque<Verdict>,
-    /// The next frame to be applied; none while the log was always empty.
+    /// The next frame to apply; `None` while the log was always empty.
     pub applied_next: Option<LogIndex>,
-    /// Why nothing is written any more.
+    /// Why the writer has stopped, if it has.
     pub failed: Option<String>,
     chunk_bytes: u64,
     queue: VecDeque<Group>,
     in_flight: Option<Group>,
     watermark: Watermark,
     written_watermark: Watermark,
-    /// As it was last given to the disk with a sync.
+    /// The watermark that was last submitted with a sync.
     synced_watermark: Watermark,
     has_checkpoint: bool,
 }
@@ -116,7 +116,7 @@ struct Append {
     end: (FrameLocation, LogIndex),
 }
 
-/// Bytes in a row of one chunk.
+/// Consecutive bytes of one chunk.
 struct ChunkWrite {
     location: FrameLocation,
     bytes: Vec<u8>,
@@ -165,12 +165,12 @@ impl Writer {
         self.watermark.committed
     }
 
-    /// Whether something can still be asked for.
+    /// Checks that the writer has not stopped.
     pub fn check(&self) -> io::Result<()> {
         self.failed.as_ref().map_or(Ok(()), |reason| Err(stopped_error(reason)))
     }
 
-    /// Whether these frames can follow: asked before [`Input::Append`].
+    /// Checks that these frames can be appended; to be called before [`Input::Append`].
     pub fn check_append(&self, frames: &[Frame]) -> io::Result<()> {
         self.check()?;
         let invalid = |message: String| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -178,7 +178,7 @@ impl Writer {
         for frame in frames {
             if next.is_some_and(|next| next != frame.index) {
                 let next = next.unwrap_or_default();
-                return invalid(format!("frame {} cannot be appended: the log goes on with {next}", frame.index));
+                return invalid(format!("frame {} cannot be appended: the next frame is {next}", frame.index));
             }
             if frame.payload.len() > PAYLOAD_BYTES_MAX {
                 let (index, len) = (frame.index, frame.payload.len());
@@ -189,11 +189,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes one input.
+    /// Processes one input.
     pub fn step(&mut self, input: Input) -> Effects {
         let mut effects = Effects::default();
         match input {
-            // A watermark that failed has stopped the journal; who waited for the group behind it was told then.
+            // A failed watermark has stopped the journal and completed the group behind it with an error.
             Input::Finished(_) if self.failed.is_some() => {}
             Input::Finished(result) => match result {
                 Ok(()) => self.finish(&mut effects),
@@ -236,12 +236,12 @@ impl Writer {
         }
         match self.queue.back_mut() {
             Some(group @ Group { work: Work::Append(_), .. }) => group.done.push(done),
-            // There were no frames: told once all before is done.
+            // There were no frames: it completes after all groups before it.
             _ => self.enqueue(Vec::new(), OnDone::Nothing, Some(done)),
         }
     }
 
-    /// The group of frames at the end of the queue, made if there is none, or none that takes so many more.
+    /// Returns the group of frames at the end of the queue; creates one if there is none or it is full.
     fn open_append(&mut self, bytes: usize, base: LogIndex, end: (FrameLocation, LogIndex)) -> &mut Append {
         let fits = match self.queue.back() {
             Some(Group { work: Work::Append(append), .. }) => append.bytes + bytes <= GROUP_BYTES_MAX,
@@ -263,9 +263,9 @@ impl Writer {
         if sealed || self.applied_next.is_some_and(|applied| next < applied) {
             let kept = last.map_or_else(|| "the beginning".to_owned(), |last| format!("frame {last}"));
             let reason = format!(
-                "asked to cut the log after {kept}, and more than that is applied: the other nodes have lost what was \
-                 acknowledged, as where an older copy of a data directory was put back; keep this directory, it may \
-                 be the last that has all"
+                "asked to truncate the log after {kept}, but later frames are applied: the other nodes have lost \
+                 acknowledged entries, for example because an older copy of a data directory was restored; keep this \
+                 directory, it may be the last complete one"
             );
             self.fail(reason, effects);
             effects.completions.push((done, self.check()));
@@ -275,7 +275,7 @@ impl Writer {
         self.enqueue(ops, then, Some(done));
     }
 
-    /// Cuts the log in memory; tells what the disk must do for it.
+    /// Truncates the log in memory; returns the operations that truncate it on the disk.
     fn truncate_log(&mut self, last: Option<LogIndex>) -> (Vec<Op>, OnDone) {
         let next = last.map_or(LogIndex(0), LogIndex::next);
         if self.log.chunks.last().is_none_or(|chunk| chunk.next() <= next) {
@@ -312,7 +312,7 @@ impl Writer {
             _ => false,
         };
         if beyond && self.log.chunks.iter().any(|chunk| chunk.phase != Phase::Open) {
-            self.fail("asked to begin the log anew, and some of it is sealed".into(), effects);
+            self.fail("asked to start the log over, but some of it is sealed".into(), effects);
             effects.completions.push((done, self.check()));
             return;
         }
@@ -343,7 +343,7 @@ impl Writer {
         self.enqueue(ops, OnDone::Sealed { chunk, hash, bytes }, None);
     }
 
-    /// Behind the groups that wait: the last of them is then covered, too.
+    /// Queues a sync of the watermark behind the waiting groups, so that it covers the last of them.
     fn sync_watermark(&mut self) {
         let moved =
             self.watermark.end != self.synced_watermark.end || self.watermark.base != self.synced_watermark.base;
@@ -356,7 +356,7 @@ impl Writer {
         self.queue.push_back(Group { work: Work::Ops(ops, then), done: done.into_iter().collect() });
     }
 
-    /// Gives the disk the next group if it has none.
+    /// Starts the next group if none is in flight.
     fn start(&mut self, effects: &mut Effects) {
         if self.in_flight.is_some() || self.failed.is_some() {
             return;
@@ -377,7 +377,7 @@ impl Writer {
                 }
                 append.writes.drain(..).for_each(|chunk_write| chunk_write.ops(self.chunk_bytes, &mut ops));
             }
-            // What it says is what is synced now.
+            // It covers all groups that have finished.
             Work::Ops(_, OnDone::WatermarkSynced) => {
                 ops = self.watermark.write_and_sync();
                 self.written_watermark = self.watermark;
@@ -414,7 +414,7 @@ impl Writer {
         effects.completions.extend(group.done.into_iter().map(|done| (done, Ok(()))));
     }
 
-    /// Verdicts are kept in memory until the chunk that holds their frames tells them.
+    /// Drops the verdicts of frames in sealed chunks, whose footers hold them.
     fn forget_verdicts(&mut self) {
         let open = self.log.chunks.iter().find(|chunk| !chunk.is_sealed());
         let keep = open.map_or(LogIndex(u64::MAX), |chunk| chunk.first);
@@ -423,7 +423,7 @@ impl Writer {
 
     fn fail(&mut self, reason: String, effects: &mut Effects) {
         if self.failed.is_none() {
-            tracing::error!(reason, "the journal has stopped, and this node must stop");
+            tracing::error!(reason, "the journal has stopped; this node must stop");
             self.failed = Some(reason);
         }
         let groups = self.in_flight.take().into_iter().chain(mem::take(&mut self.queue));
@@ -463,8 +463,8 @@ impl ChunkWrite {
         let Self { location, bytes } = self;
         let file = chunk_file(location.chunk);
         let (fresh, end) = (location.offset == 0, location.offset + bytes.len() as u64);
-        // Room is taken before bytes are written, also for a last frame that ends beyond the size of a chunk: what
-        // waits for space is then never a write in place.
+        // Space is allocated before bytes are written, also for a last frame that exceeds the size of a chunk, so that
+        // a write in place never waits for space.
         if fresh || end > chunk_bytes {
             ops.push(create(location.chunk, chunk_bytes.max(end)));
         }
@@ -476,7 +476,7 @@ impl ChunkWrite {
     }
 }
 
-/// What the disk must do so that the log ends at `lowered`.
+/// Returns the operations that truncate the log on the disk to end at `lowered`.
 pub(crate) fn truncation_ops(lowered: Watermark, truncation: &crate::log::Truncation, chunk_bytes: u64) -> Vec<Op> {
     let mut ops = lowered.write_and_sync();
     for chunk in &truncation.removed {

@@ -1,5 +1,5 @@
-//! A recorded run is cut at each of its writes and syncs, with any subset of what was not synced, and what a start
-//! makes of the rest is compared with what was acknowledged (P1) and what was ever asked for.
+//! A recorded run is interrupted at each of its writes and syncs, with random subsets of the unsynced changes. The
+//! recovered log is compared with the acknowledged requests (P1) and with all requests.
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
 mod common;
@@ -16,11 +16,11 @@ use evener_store::{
 
 const SMALL_CHUNKS: JournalSettings = JournalSettings { chunk_bytes: 4096, recent_bytes_max: 3000 };
 
-/// What was asked for, in order, and what the log is afterwards: the term of each frame.
+/// A request and the log after it: the term of each frame.
 #[derive(Clone, Debug)]
 struct Request {
     kind: RequestKind,
-    /// Operations performed before it was asked for.
+    /// The number of operations performed before it.
     at: u64,
     log: Vec<u64>,
 }
@@ -33,11 +33,11 @@ enum RequestKind {
     Checkpoint(u64),
 }
 
-/// A run, and what is known of it.
+/// A recorded run.
 #[derive(Default)]
 struct Scenario {
     requests: Vec<Request>,
-    /// How many operations were performed when each was acknowledged, in order.
+    /// The number of operations performed when each request was acknowledged, in order.
     acknowledged: Arc<Mutex<Vec<u64>>>,
     ops: Vec<Op>,
 }
@@ -66,7 +66,8 @@ impl Run {
         }
         run.scheduler.run();
         run.scenario.ops = run.disk.recorded();
-        assert_eq!(run.scenario.acknowledged.lock().unwrap().len(), run.scenario.requests.len(), "all is acknowledged");
+        let acknowledged = run.scenario.acknowledged.lock().unwrap().len();
+        assert_eq!(acknowledged, run.scenario.requests.len(), "every request is acknowledged");
         run.scenario
     }
 
@@ -109,7 +110,7 @@ impl Run {
         self.term += 1;
         let done = self.ask(RequestKind::Truncate);
         self.journal.truncate_after(keep.checked_sub(1).map(LogIndex), done);
-        assert_eq!(logged(&self.journal), self.log, "gone at return");
+        assert_eq!(logged(&self.journal), self.log, "removed at return");
     }
 
     fn vote(&mut self) {
@@ -137,7 +138,7 @@ fn checkpoint(index: u64, term: u64) -> Checkpoint {
     Checkpoint { index: LogIndex(index), term: Term(term), membership: Bytes::from_static(b"us"), image }
 }
 
-/// The terms of all frames, each frame being what it should be.
+/// Returns the terms of all frames, and checks their content.
 fn logged(journal: &Journal) -> Vec<u64> {
     let frames = journal.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap();
     frames.iter().enumerate().for_each(|(index, frame)| check_frame(index as u64, frame));
@@ -149,14 +150,14 @@ fn check_frame(index: u64, frame: &Frame) {
 }
 
 impl Scenario {
-    /// What may be found after a crash at the moment when `performed` operations were.
+    /// Checks a log recovered from a crash after `performed` operations.
     fn check(&self, performed: u64, journal: &Journal, recovered: &Recovered, case: &str) {
         let acknowledged = self.acknowledged.lock().unwrap().iter().filter(|at| **at <= performed).count();
         let asked = self.requests.iter().filter(|asked| asked.at <= performed).count();
         let found = logged(journal);
         let empty = Vec::new();
         let log = |number: usize| if number == 0 { &empty } else { &self.requests[number - 1].log };
-        // A prefix of what one of them left, and no shorter than the next, half done, could have made it.
+        // It is a prefix of the log after one of the requests, and no shorter than the next request, half done, allows.
         let mut least = usize::MAX;
         let fits = (acknowledged..=asked).any(|number| {
             least = least.min(log(number).len()).min(log((number + 1).min(asked)).len());
@@ -207,7 +208,7 @@ impl Scenario {
     }
 }
 
-/// A start on what a crash left, and a little more of life.
+/// Starts a journal on the content that a crash left.
 fn start(image: DiskImage, case: &str) -> (ManualScheduler, FaultyDisk, Journal, Recovered) {
     let scheduler = ManualScheduler::default();
     let disk = FaultyDisk::new(image, scheduler.handle());
@@ -217,8 +218,8 @@ fn start(image: DiskImage, case: &str) -> (ManualScheduler, FaultyDisk, Journal,
     (scheduler, disk, journal, recovered)
 }
 
-/// The node goes on: it applies again what came after its checkpoint, and appends, first one frame, then many; a
-/// power cut loses nothing of it, and brings nothing back.
+/// Continues a recovered node: replays the frames after its checkpoint, and appends one frame, then many. A power cut
+/// loses none of it, and restores no truncated frame.
 fn continue_running(
     scheduler: &ManualScheduler,
     disk: &FaultyDisk,
@@ -236,7 +237,7 @@ fn continue_running(
         journal.append(frames, Box::new(Result::unwrap)).unwrap();
         scheduler.run();
         let (.., again, _) = start(disk.image().crash(0), case);
-        assert_eq!(logged(&again), log, "{case}: after going on");
+        assert_eq!(logged(&again), log, "{case}: after continuing");
     }
 }
 
@@ -250,9 +251,9 @@ fn p1_every_acknowledged_frame_is_found_after_a_crash_at_any_operation() {
             if let Some(op) = performed.checked_sub(1).map(|last| &scenario.ops[last]) {
                 image.perform(op.clone()).unwrap();
             }
-            // Losing all, losing nothing, and some of what is between.
+            // A crash that loses all unsynced changes, one that loses none, and some random ones.
             for crash in [0, 1, 2, 3 + performed as u64, 1000 + performed as u64 * 7] {
-                let case = format!("run {seed} cut after {performed} operations, crash {crash}");
+                let case = format!("run {seed} interrupted after {performed} operations, crash {crash}");
                 let (scheduler, disk, journal, recovered) = start(image.crash(crash), &case);
                 scenario.check(performed as u64, &journal, &recovered, &case);
                 torn += usize::from(recovered.torn.is_some());
@@ -264,7 +265,7 @@ fn p1_every_acknowledged_frame_is_found_after_a_crash_at_any_operation() {
         }
         lowered += scenario.ops.iter().filter(|op| matches!(op, Op::Remove { .. })).count();
     }
-    // A run that the faults did not bite proves nothing.
+    // A run in which the faults had no effect proves nothing.
     assert!(torn > 500 && sealed > 500 && lowered > 50, "{torn} torn tails, {sealed} seals, {lowered} deletions");
 }
 
@@ -296,7 +297,7 @@ fn p1_a_crash_during_a_start_loses_nothing() {
             continue;
         }
         let crashed = image.crash(2 + performed as u64);
-        let case = format!("cut after {performed} operations");
+        let case = format!("interrupted after {performed} operations");
         let (_, disk, ..) = start(crashed.clone(), &case);
         let mut mended = crashed;
         for (again, op) in disk.recorded().into_iter().enumerate() {
@@ -326,20 +327,20 @@ fn p1_a_failed_write_or_sync_stops_the_node_and_nothing_is_acknowledged_after_it
         let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS).unwrap();
         disk.fail_after(at);
         let results = few_appends(&journal, &scheduler);
-        let good = results.iter().take_while(|results| results.is_ok()).count();
+        let good = results.iter().take_while(|result| result.is_ok()).count();
         assert!(results[good..].iter().all(Result::is_err), "after operation {at} failed: {results:?}");
-        let reason = journal.stopped().unwrap_or_else(|| panic!("operation {at} failed and nobody noticed"));
+        let reason = journal.stopped().unwrap_or_else(|| panic!("operation {at} failed unnoticed"));
         assert!(reason.contains("the disk failed"), "{reason}");
         let refused = journal.append(vec![], Box::new(|_| ())).unwrap_err().to_string();
-        assert!(refused.contains("this node must stop"), "{refused}");
+        assert!(refused.contains("restart this node"), "{refused}");
         drop(journal);
 
         let (.., journal, _) = start(disk.crash(0).image(), "after a failed operation");
-        assert!(logged(&journal).len() >= 10 * good, "what was acknowledged before it is there");
+        assert!(logged(&journal).len() >= 10 * good, "acknowledged frames are found");
     }
 }
 
-/// The watermark is written while nobody waits for it; a group may be right behind it.
+/// No callback waits for the watermark, and a group may be right behind it.
 #[test]
 fn p1_a_failed_watermark_stops_the_node_and_the_group_behind_it_completes_once() {
     let scheduler = ManualScheduler::default();
@@ -363,9 +364,9 @@ fn p1_a_failed_watermark_stops_the_node_and_the_group_behind_it_completes_once()
     assert!(journal.stopped().is_some());
 }
 
-/// Ten groups of ten frames; tells how each went.
+/// Appends ten groups of ten frames and returns the result of each.
 fn few_appends(journal: &Journal, scheduler: &ManualScheduler) -> Vec<Result<(), String>> {
-    let results = Arc::new(Mutex::new(vec![Err("not told".to_owned()); 10]));
+    let results = Arc::new(Mutex::new(vec![Err("not completed".to_owned()); 10]));
     for group in 0..10 {
         let answers = results.clone();
         let done: Done = Box::new(move |result| {

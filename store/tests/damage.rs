@@ -1,5 +1,5 @@
-//! Bytes that are not what was written are found before they are used (P8): every byte of a small directory is
-//! another one, every file is cut, missing, swapped or old, and the journal either says so or serves what it served.
+//! Changed bytes are detected before they are used (P8): every byte of a small directory is changed, every file is
+//! truncated, missing, swapped or stale, and the journal either reports it or serves the same data as before.
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
 mod common;
@@ -28,7 +28,7 @@ fn checkpoint(index: u64) -> Checkpoint {
     Checkpoint { index: LogIndex(index), term: Term(1), membership: Bytes::from_static(b"us"), image }
 }
 
-/// Some chunks are sealed, the last is open; there are two checkpoints and a vote.
+/// Returns a data directory with sealed chunks, an open one, two checkpoints and a vote.
 fn directory() -> DiskImage {
     let scheduler = ManualScheduler::default();
     let disk = FaultyDisk::new(DiskImage::default(), scheduler.handle());
@@ -49,7 +49,7 @@ fn directory() -> DiskImage {
     disk.image()
 }
 
-/// What a node would have used, or who said what is wrong.
+/// The result of using a directory: an error, or the correct data.
 #[derive(Debug, PartialEq)]
 enum Observed {
     Failed(String),
@@ -63,7 +63,7 @@ fn open(image: DiskImage) -> Result<(ManualScheduler, FaultyDisk, Journal, Recov
     Ok((scheduler, disk, journal, recovered))
 }
 
-/// Starts a node on a directory and lets it use everything.
+/// Starts a node on a directory and reads all data.
 fn start_and_use(image: DiskImage, case: &str) -> Observed {
     let (scheduler, disk, journal, recovered) = match open(image) {
         Ok(opened) => opened,
@@ -78,7 +78,7 @@ fn start_and_use(image: DiskImage, case: &str) -> Observed {
     assert_eq!(journal.vote(), Some(Bytes::from_static(b"me")), "{case}");
     let all = journal.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap();
     assert!(all == frames(0..FRAMES), "{case}: {} frames, the last {:?}", all.len(), journal.last());
-    // An older checkpoint, or none, does as well: more is applied again, and comes to the same.
+    // An older checkpoint or none is fine too: more frames are replayed, with the same result.
     let replay = recovered.checkpoint.map_or(0, |found| {
         assert_eq!(found, checkpoint(found.index.0), "{case}");
         found.index.0 + 1
@@ -95,7 +95,7 @@ fn start_and_use(image: DiskImage, case: &str) -> Observed {
 fn check_error(found: &Observed, file: &str, case: &str) {
     if let Observed::Failed(error) = found {
         assert!(error.contains(file), "{case}: {error}");
-        assert!(error.contains("join again") || error.contains("is chosen when"), "{case}: says what to do: {error}");
+        assert!(error.contains("join again") || error.contains("is chosen when"), "{case}: it has a hint: {error}");
     }
 }
 
@@ -120,7 +120,7 @@ fn p8_a_flipped_bit_anywhere_is_found_or_harmless() {
     assert!(failed > 10_000 && served > 1000, "{failed} found, {served} harmless");
 }
 
-/// A crash leaves each sector of what was not synced written or not.
+/// A crash leaves each unsynced sector written or not.
 #[test]
 fn p8_a_flipped_bit_of_a_footer_is_damage_and_a_footer_with_missing_sectors_is_rebuilt() {
     let whole = directory();
@@ -133,7 +133,7 @@ fn p8_a_flipped_bit_of_a_footer_is_damage_and_a_footer_with_missing_sectors_is_r
             let error = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS).err();
             let Some(OpenError::Damaged(damage)) = error else { panic!("bit {bit} of {file}: {error:?}") };
             assert_eq!((&damage.file, damage.offset), (&file, footer as u64), "bit {bit}: {damage}");
-            assert_eq!(disk.image().files(), image.files(), "nothing is changed");
+            assert_eq!(disk.image().files(), image.files(), "nothing is modified");
         }
         let sectors = footer / SECTOR_BYTES..=(bytes.len() - 1) / SECTOR_BYTES;
         for lost in 1..1_u32 << sectors.clone().count() {
@@ -155,9 +155,9 @@ fn p8_a_flipped_bit_of_a_footer_is_damage_and_a_footer_with_missing_sectors_is_r
 fn p8_a_cut_or_missing_file_is_found_or_harmless() {
     let whole = directory();
     for (file, bytes) in whole.files() {
-        let gone = Op::Remove { file: file.clone() };
+        let removal = Op::Remove { file: file.clone() };
         let cuts = (0..bytes.len() as u64).step_by(7).map(|len| Op::Truncate { file: file.clone(), len });
-        for op in cuts.chain([gone]) {
+        for op in cuts.chain([removal]) {
             let case = format!("{op:?}");
             let mut image = whole.clone();
             image.perform(op).unwrap();
@@ -184,7 +184,7 @@ fn p8_a_swapped_or_stale_chunk_is_found() {
             assert_eq!(matches!(found, Observed::Served), from == to, "{case}: {found:?}");
         }
     }
-    // The last chunk as it was before its last frames.
+    // The last chunk before its last frames were written.
     let last = format!("chunks/{}", names.last().unwrap());
     let mut image = whole.clone();
     let (_, _, journal, _) = open(whole).unwrap();
@@ -201,7 +201,7 @@ fn p8_a_bad_frame_beyond_the_watermark_is_a_torn_tail_and_one_before_it_is_damag
     let (scheduler, disk, journal, _) = open(directory()).unwrap();
     let synced = journal.chunks().last().unwrap().bytes;
     journal.append(vec![frame_of(FRAMES, 1), frame_of(FRAMES + 1, 1)], Box::new(Result::unwrap)).unwrap();
-    // The write is done, its sync is not.
+    // The write is performed, but its sync is not.
     while journal.read(LogIndex(FRAMES), LogIndex(FRAMES + 1), 1).is_ok_and(|_| disk_tail(&disk, synced) == 0) {
         assert!(scheduler.step());
     }
@@ -219,7 +219,7 @@ fn p8_a_bad_frame_beyond_the_watermark_is_a_torn_tail_and_one_before_it_is_damag
     let disk = FaultyDisk::new(damaged, ManualScheduler::default().handle());
     let error = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS).err().unwrap().to_string();
     assert!(error.contains(&format!("(frame {})", FRAMES - 1)) && error.contains(&last), "{error}");
-    assert_eq!(disk.image().files(), before, "nothing is changed");
+    assert_eq!(disk.image().files(), before, "nothing is modified");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn p8_a_checkpoint_whose_image_cannot_be_read_is_skipped() {
         let scheduler = ManualScheduler::default();
         let disk = FaultyDisk::new(directory(), scheduler.handle());
         let mut accept = |checkpoint: &Checkpoint| match refused.contains(&checkpoint.index.0) {
-            true => Err(UnusableCheckpoint::Unreadable(io::Error::other("its image has another form"))),
+            true => Err(UnusableCheckpoint::Unreadable(io::Error::other("its image has another layout"))),
             false => Ok(()),
         };
         let (journal, recovered) = Journal::open_with(Arc::new(disk.clone()), SMALL_CHUNKS, &mut accept).unwrap();
@@ -243,11 +243,11 @@ fn p8_a_checkpoint_whose_image_cannot_be_read_is_skipped() {
         scheduler.run();
         drop(journal);
         let (.., recovered) = open(disk.image()).unwrap();
-        assert_eq!(recovered.checkpoint, Some(checkpoint(FRAMES - 1)), "the next one takes its place");
+        assert_eq!(recovered.checkpoint, Some(checkpoint(FRAMES - 1)), "the next checkpoint replaces it");
     }
 }
 
-/// Whether it is within the log, in another term or beyond the end: it says nothing about this log.
+/// Such a checkpoint proves nothing about this log, whether it is within the log, of another term or beyond its end.
 #[test]
 fn p8_a_checkpoint_of_another_cluster_is_skipped_and_one_beyond_the_log_is_damage() {
     for (index, term, of_this_log) in [(60, 1, true), (60, 2, false), (FRAMES + 9, 1, false)] {
@@ -278,14 +278,14 @@ fn p8_a_checkpoint_of_another_cluster_is_skipped_and_one_beyond_the_log_is_damag
             _ => Ok(()),
         })
         .unwrap();
-        assert_eq!(recovered.checkpoint, Some(checkpoint(20)), "the one before it is ours");
+        assert_eq!(recovered.checkpoint, Some(checkpoint(20)), "the previous checkpoint is of this cluster");
         assert_eq!(journal.last(), Some((LogIndex(FRAMES - 1), Term(1))));
         for unreadable in [false, true] {
             let opened = open(&mut |_| match unreadable {
-                true => Err(UnusableCheckpoint::Unreadable(io::Error::other("its image has another form"))),
+                true => Err(UnusableCheckpoint::Unreadable(io::Error::other("its image has another layout"))),
                 false => Ok(()),
             });
-            assert_eq!(opened.is_ok(), of_this_log, "frame {index} in term {term}: the log has lost it");
+            assert_eq!(opened.is_ok(), of_this_log, "frame {index} in term {term}: the log has lost the frame");
         }
     }
 }
@@ -300,7 +300,7 @@ fn p8_a_replay_that_a_footer_contradicts_is_damage() {
         |verdict| verdict.recorded.0 += 1,
     ];
     let mut refuse =
-        |_: &Checkpoint| Err(UnusableCheckpoint::Unreadable(io::Error::other("its image has another form")));
+        |_: &Checkpoint| Err(UnusableCheckpoint::Unreadable(io::Error::other("its image has another layout")));
     for (index, change) in (0..40).flat_map(|index| changes.map(|change| (index, change))) {
         let scheduler = ManualScheduler::default();
         let disk = FaultyDisk::new(directory(), scheduler.handle());
@@ -321,7 +321,7 @@ fn p8_a_replay_that_a_footer_contradicts_is_damage() {
         scheduler.run();
         let error = journal.stopped().expect("it has stopped");
         assert!(error.contains("damage in chunks/") && error.contains(&format!("(frame {index})")), "{error}");
-        assert!(error.contains("join again"), "it says what to do: {error}");
+        assert!(error.contains("join again"), "it has a hint: {error}");
     }
 }
 
@@ -340,13 +340,13 @@ fn p8_a_log_without_its_first_frames_is_not_opened_without_a_checkpoint() {
     assert_eq!(recovered.checkpoint, Some(checkpoint(20)));
     let before = disk.image().files();
     let refuse =
-        &mut |_: &Checkpoint| Err(UnusableCheckpoint::Unreadable(io::Error::other("its image has another form")));
+        &mut |_: &Checkpoint| Err(UnusableCheckpoint::Unreadable(io::Error::other("its image has another layout")));
     let error = Journal::open_with(Arc::new(disk.clone()), SMALL_CHUNKS, refuse).err().unwrap();
     assert!(matches!(error, OpenError::Damaged(_)));
     let error = error.to_string();
     assert!(error.contains("no checkpoint can be read, and the log lacks the frames before 5"), "{error}");
     assert!(error.contains("join again under a new name"), "{error}");
-    assert_eq!(disk.image().files(), before, "nothing is changed");
+    assert_eq!(disk.image().files(), before, "nothing is modified");
 }
 
 fn disk_tail(disk: &FaultyDisk, at: u64) -> u8 {
@@ -375,7 +375,7 @@ fn p8_rot_in_an_acknowledged_group_is_damage_after_a_power_cut_once_the_watermar
         image.flip(&last, first + 10, 0);
         match open(image) {
             Err(error) => assert!(error.to_string().contains(&format!("(frame {FRAMES})")), "{error}"),
-            // The watermark that the machine forgot is older than the frame: it reads as a torn tail.
+            // The watermark was not synced and is older than the frame, so the frame looks like a torn write.
             Ok((.., recovered)) => assert!(!synced && recovered.torn.is_some(), "seed {seed}"),
         }
     }
@@ -386,7 +386,7 @@ fn a_watermark_that_has_not_moved_is_not_synced_again() {
     let (scheduler, _, journal, _) = open(directory()).unwrap();
     scheduler.run();
     journal.sync_watermark();
-    assert!(!scheduler.step(), "a start has synced it");
+    assert!(!scheduler.step(), "the start has synced it");
     journal.append(vec![frame_of(FRAMES, 1)], Box::new(Result::unwrap)).unwrap();
     scheduler.run();
     journal.sync_watermark();

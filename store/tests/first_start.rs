@@ -1,5 +1,5 @@
-//! The first start of a data directory is cut at each of its writes and syncs: the next one begins as if nothing
-//! had been, and never takes a half made directory for a damaged one.
+//! The first start of a data directory is interrupted at each of its writes and syncs: the next start succeeds, and
+//! never mistakes an incomplete directory for a damaged one.
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use evener_store::{
     disk::{DiskImage, FaultyDisk, Scheduler},
 };
 
-/// A start asks for nothing that is done later.
+/// Returns a scheduler that runs jobs at once; a start submits none.
 fn at_once() -> Scheduler {
     Arc::new(|job| job())
 }

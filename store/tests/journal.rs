@@ -1,4 +1,4 @@
-//! The journal as its users see it, on a disk that works.
+//! The journal from its users' point of view, on a disk without faults.
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
 mod common;
@@ -62,7 +62,7 @@ fn journal_on(scheduler: &ManualScheduler) -> (FaultyDisk, Journal) {
     (disk, journal)
 }
 
-/// Told into a list, in the order of telling.
+/// Returns a callback that appends `number` to a list.
 fn completion(list: &Arc<Mutex<Vec<u64>>>, number: u64) -> Done {
     let list = list.clone();
     Box::new(move |result| {
@@ -87,7 +87,7 @@ fn appends_queued_behind_a_group_become_one_write_and_one_sync() {
     let writes = ops.iter().filter(|op| matches!(op, Op::Write { file, .. } if in_chunks(file))).count();
     let syncs = ops.iter().filter(|op| matches!(op, Op::SyncData { .. })).count();
     assert_eq!((writes, syncs), (2, 2), "the first frame, then all the others: {ops:?}");
-    assert_eq!(*list.lock().unwrap(), (0..500).collect::<Vec<_>>(), "each told, in order");
+    assert_eq!(*list.lock().unwrap(), (0..500).collect::<Vec<_>>(), "all completed, in order");
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn a_rejected_append_changes_nothing() {
         assert!(error.contains(expect), "{error}");
         assert_eq!(journal.last(), Some((LogIndex(2), Term(1))));
     };
-    check(frames(4..6), "frame 4 cannot be appended: the log goes on with 3");
-    check(vec![frame(3), frame(3)], "frame 3 cannot be appended: the log goes on with 4");
+    check(frames(4..6), "frame 4 cannot be appended: the next frame is 3");
+    check(vec![frame(3), frame(3)], "frame 3 cannot be appended: the next frame is 4");
     check(vec![Frame { payload: Bytes::from(vec![0; (1 << 20) + 1]), ..frame(3) }], "more than 1048576");
 }
 
@@ -177,11 +177,11 @@ fn applied_frames_are_not_truncated() {
     let given = answer.clone();
     journal.truncate_after(Some(LogIndex(3)), Box::new(move |result| *given.lock().unwrap() = Some(result)));
     let error = answer.lock().unwrap().take().unwrap().unwrap_err().to_string();
-    assert!(error.contains("after frame 3, and more than that is applied"), "{error}");
+    assert!(error.contains("after frame 3, but later frames are applied"), "{error}");
     assert!(journal.stopped().is_some());
 }
 
-/// The same log, grouped, truncated, applied and restarted otherwise.
+/// The same log with other groups, truncations, batches of applied frames and restarts.
 #[test]
 fn sealed_chunks_are_the_same_on_every_node() {
     let term = |index: u64| 1 + index / 70;
@@ -200,7 +200,7 @@ fn sealed_chunks_are_the_same_on_every_node() {
         let (mut disk, mut journal) = journal_on(&scheduler);
         let mut applied = 0;
         for from in (0..250).step_by(5) {
-            // A leader that was not elected had more.
+            // Frames of a deposed leader, which are truncated.
             journal.append((from..from + 40).map(|index| frame_of(index, 99)).collect(), Box::new(|_| ())).unwrap();
             if from % 3 == 0 {
                 scheduler.run();
@@ -235,7 +235,7 @@ fn sealed_chunks_are_the_same_on_every_node() {
     for file in files {
         let len = one.0.len(&file).unwrap() as usize;
         assert_eq!(one.0.read(&file, 0, len).unwrap(), other.0.read(&file, 0, len).unwrap(), "{file}");
-        assert_eq!(other.0.len(&file), Some(len as u64), "nothing is left of the room taken beforehand");
+        assert_eq!(other.0.len(&file), Some(len as u64), "the rest of the preallocation is removed");
     }
 }
 
@@ -269,7 +269,7 @@ fn verdicts_with_a_gap_stop_the_node() {
     journal.append(frames(0..10), Box::new(|_| ())).unwrap();
     scheduler.run();
     journal.applied(vec![verdict(0), verdict(2)]);
-    assert_eq!(journal.stopped().unwrap(), "frame 2 was applied, and the next one is 1");
+    assert_eq!(journal.stopped().unwrap(), "frame 2 was applied, but the next frame is 1");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn hidden_frames_are_not_shown_and_a_log_that_ends_before_them_starts_over() {
     let (journal, _) = Journal::open(disk.clone(), SMALL_CHUNKS).unwrap();
     check(&journal);
     let error = journal.append(frames(100..101), Box::new(|_| ())).unwrap_err().to_string();
-    assert!(error.contains("goes on with 501"), "{error}");
+    assert!(error.contains("the next frame is 501"), "{error}");
     wait_for(|done| journal.append(vec![frame_of(501, 5)], done).unwrap());
     let (journal, _) = Journal::open(disk, SMALL_CHUNKS).unwrap();
     assert_eq!(journal.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap(), [frame_of(501, 5)]);
@@ -340,7 +340,7 @@ fn another_chunk_size_is_rejected() {
     let error = Journal::open(disk.clone(), JournalSettings { chunk_bytes: 8192, ..SMALL_CHUNKS }).err().unwrap();
     assert!(matches!(error, OpenError::ChunkBytes { found: 4096, asked: 8192, .. }), "{error}");
     let error = Journal::open(disk, JournalSettings { chunk_bytes: 4095, ..SMALL_CHUNKS }).err().unwrap().to_string();
-    assert_eq!(error, "chunk_bytes is 4095, and may be 4096 to 1073741824");
+    assert_eq!(error, "chunk_bytes is 4095, but must be 4096 to 1073741824");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A process that has as many files open as it may does not lose its log: what is to be written waits.
+//! A process at its limit of open files does not lose its log: writes wait.
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
 use std::{fs::File, sync::mpsc::channel, time::Duration};
@@ -6,7 +6,7 @@ use std::{fs::File, sync::mpsc::channel, time::Duration};
 use evener_store::{Disk, FileDisk, disk::Op};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Alone in its process: the limit is the process's.
+/// The only test of its process, because the limit applies to the process.
 #[test]
 fn p10_a_write_waits_while_no_file_can_be_opened() {
     let home = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A disk that is full stops no journal: what is written waits, nothing is lost, and it goes on once there is space.
+//! A full disk does not stop the journal: writes wait, nothing is lost, and they continue once there is space.
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
 mod common;
@@ -21,7 +21,7 @@ const FRAMES: u64 = 200;
 
 #[test]
 fn a_full_disk_makes_the_writer_wait_and_nothing_is_lost() {
-    // At whatever operation the space ends.
+    // The space ends at different operations.
     for capacity in (500..40_000).step_by(331) {
         let scheduler = ManualScheduler::default();
         let disk = FaultyDisk::new(DiskImage::default(), scheduler.handle());
@@ -51,7 +51,7 @@ fn a_full_disk_makes_the_writer_wait_and_nothing_is_lost() {
         assert_eq!(journal.stopped(), None, "capacity {capacity}");
         assert!(disk.space().unwrap().free < capacity);
         let kept = acknowledged.load(Relaxed);
-        // The power is cut while it waits.
+        // The power is cut while writes wait.
         let (again, _) =
             Journal::open(Arc::new(FaultyDisk::new(disk.image().crash(0), scheduler.handle())), SMALL_CHUNKS)
                 .unwrap_or_else(|error| panic!("capacity {capacity}: {error}"));
@@ -60,7 +60,7 @@ fn a_full_disk_makes_the_writer_wait_and_nothing_is_lost() {
 
         disk.set_capacity(None);
         scheduler.run();
-        assert_eq!(acknowledged.load(Relaxed), FRAMES, "capacity {capacity}: it goes on");
+        assert_eq!(acknowledged.load(Relaxed), FRAMES, "capacity {capacity}: writes continue");
         assert!(journal.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap() == frames(0..FRAMES));
     }
 }

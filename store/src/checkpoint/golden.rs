@@ -1,4 +1,5 @@
-//! A checkpoint of every version, kept for ever: what the current version means must not change under its number.
+//! A checkpoint of every version, kept for ever: the layout of the current version must not change without a new
+//! version number.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,17 +34,17 @@ use uuid::Uuid;
 use super::*;
 use crate::{codec, disk::MemoryDisk};
 
-/// The file of a checkpoint of each version, in hex. A version that is no more the current one stays here: its file must
-/// be passed over, never read as something else.
+/// The file of a checkpoint of each version, in hex. Older versions stay here: their files must be skipped, never
+/// read as something else.
 const GOLDEN: &[(u16, &str)] = &[(2, include_str!("golden/2.hex"))];
 
-const RAISE: &str = "the form of the replicated state, or what commands make of it, has changed: raise VERSION in \
-                     store/src/checkpoint.rs, so that checkpoints of before are replayed over, and add the file \
+const RAISE: &str = "the layout of the replicated state, or the effect of commands on it, has changed: raise VERSION \
+                     in store/src/checkpoint.rs, so that older checkpoints are replaced by a replay, and add the file \
                      store/src/checkpoint/golden/VERSION.hex, which EVENER_GOLDEN=1 writes; never change an older one";
 
-const OTHER: &str = "the golden file of a version was changed, or the reader of small files was";
+const OTHER: &str = "the golden file of a version or the reader of small files was changed";
 
-/// A state that is made by commands.
+/// A state that is built by commands.
 struct Built {
     state: State,
     index: u64,
@@ -68,7 +69,7 @@ impl Built {
         assert!(matches!(outcome, Outcome::Changed(1) | Outcome::Done), "{outcome:?}");
     }
 
-    /// What one node tells of a processor under its present session.
+    /// Applies the progress that one node reports for a processor under its current session.
     fn advance(&mut self, node: u64, processor: u32, tokens: Vec<TokenMove>, letters: Vec<LetterMove>) {
         let item = Progress { processor: ProcessorId(processor), scanned: Some(Position(1)), tokens, letters };
         let session = self.state.sessions[&NodeId(node)].session;
@@ -81,7 +82,7 @@ impl Built {
         self.state.processors[&ProcessorId(processor)].segments[&segment].claim.epoch
     }
 
-    /// The segment of a sequence and its fence.
+    /// Returns the segment of a sequence and the epoch of its claim.
     fn claim_of(&self, processor: u32, sequence: &SequenceKey) -> (SegmentId, Epoch) {
         let hash = hash::sequence(sequence.name.as_bytes());
         let (segment, share) = self.state.processors[&ProcessorId(processor)].share_of(hash).unwrap();

@@ -1,5 +1,5 @@
-//! A disk in memory that breaks on demand: its power is cut, its writes and syncs fail, and it tells what it was
-//! asked, so that a run can be cut again at each of its operations.
+//! A disk in memory with faults on demand: power cuts and failing writes and syncs. It records its operations, so
+//! that a run can be interrupted at each of them.
 
 use std::{io, sync::Arc};
 
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::{Disk, DiskImage, Done, MemoryDisk, Op, Scheduler, Space};
 
-/// A disk that breaks on demand. Clones are the same disk.
+/// A disk with faults on demand. Clones refer to the same disk.
 #[derive(Clone)]
 pub struct FaultyDisk {
     disk: MemoryDisk,
@@ -24,7 +24,7 @@ struct FaultPlan {
 }
 
 impl FaultyDisk {
-    /// One that holds `image`; each operation is a job for `scheduler`, which may hold it back as long as it likes.
+    /// Creates a disk with the content `image`. Each operation is a job for `scheduler`, which may delay it.
     pub fn new(image: DiskImage, scheduler: Scheduler) -> Self {
         let disk = MemoryDisk::with(image, scheduler.clone());
         let plan = Arc::new(Mutex::new(FaultPlan::default()));
@@ -33,37 +33,37 @@ impl FaultyDisk {
         Self { disk, scheduler, plan }
     }
 
-    /// Keeps every operation from now on for [`FaultyDisk::recorded`].
+    /// Records every operation from now on, for [`FaultyDisk::recorded`].
     pub fn record(&self) {
         self.plan.lock().recording = true;
     }
 
-    /// The operations performed since [`FaultyDisk::record`].
+    /// Returns the operations performed since [`FaultyDisk::record`].
     pub fn recorded(&self) -> Vec<Op> {
         self.plan.lock().performed.clone()
     }
 
-    /// How many operations were performed.
+    /// Returns the number of operations performed.
     pub fn performed(&self) -> u64 {
         self.plan.lock().count
     }
 
-    /// The operation after `more` others fails, without having done anything. Only that one: who goes on after a
-    /// failed sync believes a lie.
+    /// Makes the operation after `more` others fail without any effect. Later operations succeed, which reveals a
+    /// journal that continues after a failed sync.
     pub fn fail_after(&self, more: u64) {
         let mut plan = self.plan.lock();
         plan.fails_at = Some(plan.count + more);
     }
 
-    /// The power is cut: this disk does nothing more and tells nobody, not even those who wait; the disk given back
-    /// holds what is left. See [`DiskImage::crash`] for the seed.
+    /// Cuts the power: this disk performs and reports nothing more, not even what is waiting. Returns a disk with
+    /// what a crash leaves. See [`DiskImage::crash`] for the seed.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         self.disk.kill();
         self.successor(self.image().crash(seed))
     }
 
-    /// The process is killed, the machine goes on: nothing that was performed is lost.
+    /// Kills the process but not the machine: no performed operation is lost.
     #[must_use]
     pub fn kill(&self) -> Self {
         self.disk.kill();
@@ -76,12 +76,12 @@ impl FaultyDisk {
         next
     }
 
-    /// Files have at most so many bytes together from now on, see [`MemoryDisk::set_capacity`].
+    /// Limits the total bytes of all files, see [`MemoryDisk::set_capacity`].
     pub fn set_capacity(&self, capacity: Option<u64>) {
         self.disk.set_capacity(capacity);
     }
 
-    /// What it holds now.
+    /// Returns its current content.
     pub fn image(&self) -> DiskImage {
         self.disk.image()
     }

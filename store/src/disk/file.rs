@@ -1,4 +1,4 @@
-//! The real disk: a directory, a lock on it, and one thread that does what is asked in order.
+//! The real disk: a directory, a lock on it, and one thread that performs the operations in order.
 
 use std::{
     collections::HashMap,
@@ -19,19 +19,19 @@ use rustix::{
 use super::{Disk, Done, Op, Space, job_queue::JobQueue};
 use crate::error::OpenError;
 
-/// Files kept open. A chunk is one, so this is far more than are written; old ones being read come and go.
+/// Files kept open. Only few are being written; old chunks are opened while they are read.
 const OPEN_FILES_MAX: usize = 128;
-/// Only the owner may list and enter the data directory, ...
+/// The mode of the data directory: only the owner may list and enter it.
 const DIRECTORY_MODE: u32 = 0o700;
-/// ... or read and write what is in it.
+/// The mode of its files: only the owner may read and write them.
 const FILE_MODE: u32 = 0o600;
 
-/// Before an operation for which there was no space is tried again.
+/// The time before an operation without space is repeated.
 const SPACE_WAIT: Duration = Duration::from_millis(200);
 
-/// A directory of files, held by this process until it is dropped.
+/// A directory of files, locked by this process until it is dropped.
 pub struct FileDisk {
-    // Dropped first: it waits for what was submitted, then the lock is given up.
+    // Dropped first: it waits for submitted operations before the lock is released.
     job_queue: JobQueue,
     directory: Arc<Directory>,
 }
@@ -43,14 +43,14 @@ struct Directory {
 }
 
 impl FileDisk {
-    /// Opens a data directory, made if it is not there, and holds it.
+    /// Opens a data directory, creates it if it does not exist, and locks it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let path = path.into();
         let failed = |doing: &str| {
             let doing = format!("{doing} {}", path.display());
             move |source| OpenError::Io { action: doing, source }
         };
-        // Events are nobody else's to read, whatever the umask of the process is.
+        // Other users must not read events, whatever the umask of the process is.
         let mut private = fs::DirBuilder::new();
         private.recursive(true).mode(DIRECTORY_MODE);
         private.create(path.join("chunks")).map_err(failed("create the data directory"))?;
@@ -80,21 +80,24 @@ impl FileDisk {
         Ok(Self { job_queue, directory })
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.directory.path
     }
 }
 
-/// Takes the rights of others from a directory that was made with them. One that belongs to another user (the root of a
-/// mounted volume, say) stays as it is, and is reported.
+/// Removes the permissions of other users from a directory. Failing to do so, for example because the root of a mounted
+/// volume has another owner, is only logged.
 fn restrict_permissions(directory: &Path) {
     let open = |metadata: &fs::Metadata| metadata.permissions().mode() & 0o077 != 0;
     if fs::metadata(directory).is_ok_and(|metadata| open(&metadata))
         && let Err(error) = fs::set_permissions(directory, fs::Permissions::from_mode(DIRECTORY_MODE))
     {
         let directory = directory.display();
-        tracing::warn!(%directory, %error, "other users may enter the data directory: give it to this user, mode 0700");
+        tracing::warn!(
+            %directory, %error,
+            "other users can access the data directory; make this user its owner and set mode 0700"
+        );
     }
 }
 
@@ -114,7 +117,7 @@ impl Disk for FileDisk {
 
     fn read(&self, file: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let opened = self.directory.open_file(file)?;
-        // The length is asked first: a hostile one takes no memory.
+        // The file's length is checked first, so that a hostile `len` allocates no memory.
         let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidInput)?;
         if opened.metadata()?.len() < end {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -161,21 +164,21 @@ impl Disk for FileDisk {
 }
 
 impl Directory {
-    /// Performs an operation; waits while there is no space for it, or no file can be opened for it.
+    /// Performs an operation; waits while there is no space for it or no file descriptor.
     fn perform_with_space(&self, op: Op) -> io::Result<()> {
         let mut waited = false;
         loop {
             match self.perform_once(op.clone()) {
                 Err(error) if op.waits_for_space(&error) || is_out_of_files(&error) => {
                     if !waited {
-                        tracing::error!(%error, "no space or no open file is left; nothing is written until there is");
+                        tracing::error!(%error, "no disk space or no file descriptor left; writes wait until there is");
                     }
                     waited = true;
                     thread::sleep(SPACE_WAIT);
                 }
                 result => {
                     if waited {
-                        tracing::warn!("this node goes on writing to the disk");
+                        tracing::warn!("writing to the disk has resumed");
                     }
                     return result.map_err(|error| with_operation(&op, error));
                 }
@@ -217,7 +220,7 @@ impl Directory {
         if created.metadata()?.len() < preallocate {
             match rustix::fs::fallocate(&created, FallocateFlags::empty(), 0, preallocate) {
                 Ok(()) => {}
-                // Not every file system knows how; a hole does as well, only slower.
+                // Some file systems do not support it; a sparse file works too, only slower.
                 Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => created.set_len(preallocate)?,
                 Err(error) => return Err(error.into()),
             }
@@ -259,7 +262,7 @@ impl Directory {
     }
 }
 
-/// Whether the process or the system has too many files open. The operation was not begun then.
+/// Returns whether the process or the system has too many open files. The operation was not started in that case.
 fn is_out_of_files(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
@@ -275,7 +278,7 @@ fn describe(op: &Op) -> String {
         Op::Write { file, offset, bytes } => format!("write {} bytes at {offset} of {file}", bytes.len()),
         Op::SyncData { file } => format!("sync {file}"),
         Op::SyncDir { dir } => format!("sync the directory '{dir}'"),
-        Op::Truncate { file, len } => format!("cut {file} to {len} bytes"),
+        Op::Truncate { file, len } => format!("truncate {file} to {len} bytes"),
         Op::Rename { from, to } => format!("rename {from} to {to}"),
         Op::Remove { file } => format!("remove {file}"),
     }

@@ -1,7 +1,7 @@
-//! What a disk holds, and what it would hold after a power cut: a model, without a thread or a clock.
+//! A model of a disk's content, and of its content after a power cut, without a thread or a clock.
 //!
-//! What is not synced may survive or not, each sector, each change of a file's length and each change of a directory
-//! on its own. That is harsher than any file system, so what survives here survives there.
+//! Each unsynced sector, change of a file's length and change of a directory survives or is lost independently. That is
+//! stricter than any file system, so data that survives here survives on real disks.
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -9,10 +9,10 @@ use super::{Op, SECTOR_BYTES};
 
 type Sector = Arc<[u8; SECTOR_BYTES]>;
 
-/// Changes of one file kept apart until it is synced. Older ones reach the disk by themselves, as they do in life.
+/// Unsynced changes of one file. Older ones become durable without a sync, as on a real disk.
 const PENDING_MAX: usize = 4096;
 
-/// A disk, with what is on it and what is only on its way.
+/// The content of a disk: what is visible and what is durable.
 #[derive(Clone, Debug, Default)]
 pub struct DiskImage {
     live: BTreeMap<String, u64>,
@@ -22,7 +22,7 @@ pub struct DiskImage {
     next_file: u64,
 }
 
-/// A change of a directory that is not synced.
+/// An unsynced change of a directory.
 #[derive(Clone, Debug)]
 enum DirChange {
     Link { name: String, file: u64 },
@@ -37,7 +37,7 @@ struct File {
     pending: Vec<FileChange>,
 }
 
-/// A change of a file that is not synced.
+/// An unsynced change of a file.
 #[derive(Clone, Debug)]
 enum FileChange {
     Sector(u64, Sector),
@@ -94,25 +94,25 @@ impl DiskImage {
         Ok(content.read(offset, len))
     }
 
-    /// How long a file is.
+    /// Returns the length of a file.
     #[must_use]
     pub fn len(&self, file: &str) -> Option<u64> {
         self.live.get(file).map(|file| self.files[file].live.len)
     }
 
-    /// The names of the files in a directory, sorted.
+    /// Returns the sorted names of the files in a directory.
     #[must_use]
     pub fn list(&self, dir: &str) -> Vec<String> {
         self.live.keys().filter_map(|name| in_dir(name, dir).map(str::to_owned)).collect()
     }
 
-    /// Bytes of all files.
+    /// Returns the total bytes of all files.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.live.values().map(|file| self.files[file].live.len).sum()
     }
 
-    /// Bytes by which an operation makes the files longer.
+    /// Returns the bytes by which an operation extends the files.
     pub(super) fn growth(&self, op: &Op) -> u64 {
         let (file, end) = match op {
             Op::Create { file, preallocate } => (file, *preallocate),
@@ -123,14 +123,14 @@ impl DiskImage {
         end.saturating_sub(self.len(file).unwrap_or(0))
     }
 
-    /// Every file with its bytes.
+    /// Returns every file with its bytes.
     #[must_use]
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         let bytes = |file: &u64| self.files[file].live.read(0, self.files[file].live.len as usize);
         self.live.iter().map(|(name, file)| (name.clone(), bytes(file))).collect()
     }
 
-    /// A bit of a file is another one, on the disk too: rot.
+    /// Flips a bit of a file, durably, as bit rot does.
     pub fn flip(&mut self, file: &str, offset: u64, bit: u8) {
         let mut byte = self.read(file, offset, 1).expect("a byte of a file");
         byte[0] ^= 1 << bit;
@@ -139,7 +139,7 @@ impl DiskImage {
         file.sync();
     }
 
-    /// What a power cut leaves. Seed 0 loses all that is not synced, seed 1 loses nothing, any other one draws.
+    /// Returns what a power cut leaves. Seed 0 loses all unsynced changes, seed 1 none, any other a random subset.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
@@ -161,7 +161,7 @@ impl DiskImage {
 
     fn file(&mut self, name: &str) -> io::Result<&mut File> {
         let id = self.live.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(self.files.get_mut(id).expect("a name is a file's"))
+        Ok(self.files.get_mut(id).expect("every name refers to a file"))
     }
 
     fn sync_dir(&mut self, dir: &str) {
@@ -279,7 +279,7 @@ fn in_dir<'a>(name: &'a str, dir: &str) -> Option<&'a str> {
     (parent == dir).then_some(name)
 }
 
-/// Drawn from a seed, so that a crash can be repeated.
+/// A random source with a seed, so that a crash can be repeated.
 struct Rng {
     seed: u64,
     state: u64,
@@ -300,7 +300,7 @@ impl Rng {
         random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         random ^= random >> 31;
-        // Some seeds keep little, some much.
+        // The share of survivors depends on the seed.
         random % 8 < 1 + self.seed % 7
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Jobs given to it run one after the other. Dropped, it waits until the last one has.
+/// Runs jobs one after the other. Dropping it waits for the last one.
 pub struct JobQueue {
     jobs: Option<Mutex<Sender<Job>>>,
     thread: Option<JoinHandle<()>>,
@@ -28,8 +28,8 @@ impl JobQueue {
     }
 
     pub fn run(&self, job: Job) {
-        let jobs = self.jobs.as_ref().expect("jobs are taken only by drop");
-        // A lane whose thread panicked takes no more jobs; what waits for them learns it by their being dropped.
+        let jobs = self.jobs.as_ref().expect("only `drop` takes the sender");
+        // If the thread has panicked, the job is dropped, which its waiters notice.
         let _ = jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).send(job);
     }
 }

@@ -1,4 +1,4 @@
-//! A disk in memory: everything a [`Disk`] does, nothing a disk breaks. It counts what it is asked.
+//! A disk in memory without faults. It counts its writes and syncs.
 
 use std::{
     collections::VecDeque,
@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 
 use super::{Disk, DiskImage, Done, Op, Scheduler, Space, job_queue::JobQueue};
 
-/// Asked before each operation is performed; an error is the operation's.
+/// Called before each operation; its error becomes that of the operation.
 pub(super) type FaultHook = Box<dyn FnMut(&Op) -> io::Result<()> + Send>;
 
-/// A disk in memory. Clones are the same disk.
+/// A disk in memory. Clones refer to the same disk.
 #[derive(Clone)]
 pub struct MemoryDisk {
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ struct Shared {
     queue: Mutex<Queue>,
     scheduler: Scheduler,
     fault_hook: Mutex<Option<FaultHook>>,
-    /// How many bytes fit; none if all do.
+    /// The limit of the total bytes, if any.
     capacity: Mutex<Option<u64>>,
     writes: AtomicU64,
     syncs: AtomicU64,
@@ -37,7 +37,7 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<(VecDeque<Op>, Done)>,
     running: bool,
-    /// The first operation waits for space.
+    /// Whether the first operation waits for space.
     stalled: bool,
     killed: bool,
 }
@@ -49,13 +49,13 @@ impl Default for MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// An empty one, with a thread of its own.
+    /// Creates an empty disk with its own thread.
     pub fn new() -> Self {
         let job_queue = JobQueue::start("evener-memory-disk").expect("a thread for a test");
         Self::with(DiskImage::default(), Arc::new(move |job| job_queue.run(job)))
     }
 
-    /// One that holds this already and whose every operation is a job for `scheduler`.
+    /// Creates a disk with the content `image`; each operation is a job for `scheduler`.
     pub fn with(image: DiskImage, scheduler: Scheduler) -> Self {
         let shared = Shared {
             image: Mutex::new(image),
@@ -73,7 +73,7 @@ impl MemoryDisk {
         *self.shared.fault_hook.lock() = Some(fault_hook);
     }
 
-    /// Files have at most so many bytes together from now on. What waited for space goes on if there is enough.
+    /// Limits the total bytes of all files. Operations that wait for space continue if there is enough.
     pub fn set_capacity(&self, capacity: Option<u64>) {
         *self.shared.capacity.lock() = capacity;
         if std::mem::take(&mut self.shared.queue.lock().stalled) {
@@ -81,34 +81,34 @@ impl MemoryDisk {
         }
     }
 
-    /// How many bytes its files may have together.
+    /// Returns the limit of the total bytes of its files.
     pub fn capacity(&self) -> Option<u64> {
         *self.shared.capacity.lock()
     }
 
-    /// What it holds now.
+    /// Returns its current content.
     pub fn image(&self) -> DiskImage {
         self.shared.image.lock().clone()
     }
 
-    /// Writes performed so far.
+    /// Returns the number of writes performed.
     pub fn writes(&self) -> u64 {
         self.shared.writes.load(Ordering::Relaxed)
     }
 
-    /// Syncs of files performed so far.
+    /// Returns the number of file syncs performed.
     pub fn syncs(&self) -> u64 {
         self.shared.syncs.load(Ordering::Relaxed)
     }
 
-    /// Nothing is performed and nobody is told anything from now on.
+    /// Performs and reports nothing from now on.
     pub(super) fn kill(&self) {
         let dropped = {
             let mut queue = self.shared.queue.lock();
             queue.killed = true;
             std::mem::take(&mut queue.waiting)
         };
-        // What waited may hold this disk: dropped outside the lock.
+        // Waiting callbacks may own this disk, so they are dropped outside the lock.
         drop(dropped);
     }
 
@@ -137,7 +137,7 @@ impl Shared {
         self.image.lock().perform(op)
     }
 
-    /// Performs the next operation, or tells that a list of them is done.
+    /// Performs the next operation, and reports the end of a list of them.
     fn step(self: &Arc<Self>) {
         let mut queue = self.queue.lock();
         let Some((ops, _)) = queue.waiting.front_mut() else {

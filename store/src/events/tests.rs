@@ -11,12 +11,12 @@ use crate::{
     verdict::Verdict,
 };
 
-/// A reader of the log.
+/// Returns a reader of the log.
 fn reader(log: &Log) -> EventReader {
     EventReader::new(journal(log), log.index())
 }
 
-/// A journal that holds the log: some of it sealed, some of it in memory, with blank frames between its entries.
+/// Returns a journal of the log: partly sealed, partly in memory, with blank frames between the entries.
 fn journal(log: &Log) -> Journal {
     let settings = JournalSettings { chunk_bytes: CHUNK_BYTES_MIN, recent_bytes_max: 4_096 };
     let (journal, _) = Journal::open(Arc::new(MemoryDisk::new()), settings).unwrap();
@@ -51,7 +51,7 @@ fn journal(log: &Log) -> Journal {
     journal
 }
 
-/// What the log tells of the event at a position.
+/// Returns the expected event at a position of the log.
 fn expected_event(log: &Log, context: u32, position: u64) -> Stored {
     let nth = usize::try_from(position).unwrap();
     let logged = &log.history[context as usize][nth];
@@ -76,14 +76,14 @@ fn all(context: u32) -> Query<'static> {
     }
 }
 
-/// Events of `bytes` bytes each, `each` of them in an entry.
+/// Returns a log of events of `bytes` bytes each, `each` of them in an entry.
 fn large(count: usize, each: usize, bytes: usize) -> Log {
     let data = vec![7; bytes];
     let event = Event { kind: "it".into(), data_kind: DataKind::Binary, data, ..Event::default() };
     Log::new((0..count / each).map(|_| (0, vec![SampleCommand::Stored(vec![event.clone(); each])])).collect())
 }
 
-/// So many events, each with one of two tags in turn.
+/// Returns a log of `count` events with one of two tags alternately.
 fn in_turn(count: usize) -> Log {
     let tags = |nth: usize| vec![if nth.is_multiple_of(2) { "even" } else { "odd" }.to_owned()];
     let event = |nth| Event { kind: "it".into(), tags: tags(nth), ..Event::default() };
@@ -92,7 +92,7 @@ fn in_turn(count: usize) -> Log {
 
 #[test]
 fn p10_a_page_without_matches_ends_after_a_bounded_search_and_can_be_continued() {
-    // Nothing matches, so nothing is fetched.
+    // No event matches, so the journal is not read.
     let reader = EventReader::new(journal(&in_turn(2)), in_turn(2 * PAGE_PROBES_MAX).index());
     let item = evener_core::criteria::Criterion { types: vec![], tags: vec!["even".into(), "odd".into()] };
     let criteria = Criteria(vec![item; 3]);
@@ -107,14 +107,14 @@ fn p10_a_page_without_matches_ends_after_a_bounded_search_and_can_be_continued()
                 break;
             }
             if backwards {
-                assert!(query.to.is_none_or(|to| page.next < to), "every page moves on");
+                assert!(query.to.is_none_or(|to| page.next < to), "every page makes progress");
                 query.to = Some(page.next);
             } else {
-                assert!(page.next > query.from, "every page moves on");
+                assert!(page.next > query.from, "every page makes progress");
                 query.from = page.next;
             }
         }
-        assert!(pages > 1, "it took one long page");
+        assert!(pages > 1, "the search took one long page");
     }
 }
 
@@ -146,9 +146,9 @@ proptest! {
             let page = reader.read(&query).unwrap();
             prop_assert!(page.events.len() <= limit);
             prop_assert_eq!(page.head, Position(known));
-            prop_assert!(page.events.len() == limit || !page.more, "a short page is the last");
+            prop_assert!(page.events.len() == limit || !page.more, "a short page is the last one");
             found.extend(page.events);
-            // The marker: all that matches on the side that was read is known.
+            // All matching events before the marker were read.
             let unread = expected.get(found.len());
             if backwards {
                 prop_assert!(unread.is_none_or(|event| event.position < page.next));
@@ -180,7 +180,8 @@ proptest! {
             prop_assert!(block.len() <= events_max);
             let bytes: usize = block.iter().map(|stored| stored.event.size()).sum();
             prop_assert!(block.len() <= 1 || bytes <= bytes_max);
-            let expected: Vec<_> = (from..from + block.len() as u64).map(|at| expected_event(&log, context, at)).collect();
+            let positions = from..from + block.len() as u64;
+            let expected: Vec<_> = positions.map(|at| expected_event(&log, context, at)).collect();
             let found: Vec<_> = block.iter().map(|stored| Stored::clone(stored)).collect();
             prop_assert_eq!(found, expected);
             prop_assert_eq!(block.next(), Position(from + block.len() as u64));
@@ -206,7 +207,7 @@ fn a_read_without_matches_returns_a_marker() {
     assert_eq!((found.events.len(), found.next, found.marker, found.more), (0, Position(0), Position(6), false));
     let found = page(all(7));
     assert_eq!((found.events.len(), found.next, found.marker, found.more), (0, Position(0), Position(0), false));
-    // A marker beyond the head would hide events to come from a condition.
+    // A marker beyond the head would hide future events from a condition.
     let found = page(Query { from: Position(9), ..all(0) });
     assert_eq!((found.events.len(), found.next, found.marker, found.more), (0, Position(9), Position(6), false));
     let found = page(Query { limit: 0, ..all(0) });
@@ -250,8 +251,8 @@ fn a_block_is_decoded_once_for_all_readers() {
     assert_eq!(other.block(ContextId(0), Position(0), 1, 1).unwrap().as_ptr(), head);
     let inside = other.block(ContextId(0), Position(500), 1_000, 1_000_000).unwrap();
     assert_eq!(inside.as_ptr(), head.wrapping_add(500));
-    assert_eq!(inside.len(), BLOCK_EVENTS_MAX - 500, "the rest of the kept block");
-    // One that begins before a kept one ends where that begins.
+    assert_eq!(inside.len(), BLOCK_EVENTS_MAX - 500, "the rest of the cached block");
+    // A block that starts before a cached one ends where that starts.
     let later = first(2_000);
     let before = reader.block(ContextId(0), Position(1_900), 1_000, 1_000_000).unwrap();
     assert_eq!((before.len(), before.next()), (100, Position(2_000)));
@@ -266,7 +267,7 @@ fn cached_blocks_have_bounded_bytes_and_the_last_used_stay() {
     let kept = at(0);
     for from in 0..200 {
         at(from);
-        assert_eq!(at(0), kept, "used all the time");
+        assert_eq!(at(0), kept, "it was just used");
         assert!(reader.cached_bytes() <= BLOCKS_BYTES_MAX);
     }
     assert!(reader.cached_bytes() > BLOCKS_BYTES_MAX / 2);
@@ -283,5 +284,5 @@ fn an_entry_missing_from_the_journal_is_reported() {
          restart this node: it checks its log and rebuilds its index when it starts"
     );
     assert!(reader.block(ContextId(0), Position(1), 1, 1).is_err());
-    assert!(reader.block(ContextId(0), Position(1), 1, 1).is_err(), "asked again it fails again and waits for nobody");
+    assert!(reader.block(ContextId(0), Position(1), 1, 1).is_err(), "a second read fails too and does not wait");
 }

@@ -15,18 +15,18 @@ use super::{
     sharded_map::ShardedMap,
 };
 
-/// One append to be added.
+/// An append to add to the index.
 #[derive(Debug)]
 pub struct IndexedAppend<'e> {
     /// The position of its first event.
     pub first: Position,
-    /// Which command of the entry it is.
+    /// The number of its command in the entry.
     pub command: u32,
     /// Its events.
     pub events: Vec<IndexedEvent<'e>>,
 }
 
-/// An event and its digest, taken before the index is locked.
+/// An event and its digest, computed before the index is locked.
 #[derive(Debug)]
 pub struct IndexedEvent<'e> {
     event: &'e Event,
@@ -34,14 +34,14 @@ pub struct IndexedEvent<'e> {
 }
 
 impl<'e> IndexedEvent<'e> {
-    /// Takes the digest of the event if it is not known.
+    /// Computes the digest of the event unless it is given.
     pub fn new(event: &'e Event, digest: Option<u64>) -> Self {
-        debug_assert!(digest.is_none_or(|digest| digest == event.digest()), "a digest is of the event's content");
+        debug_assert!(digest.is_none_or(|digest| digest == event.digest()), "the digest is that of the event");
         Self { event, digest: digest.unwrap_or_else(|| event.digest()) }
     }
 }
 
-/// All that is known of one context's events.
+/// The index of the events of one context.
 #[derive(Debug, Default)]
 pub struct ContextIndex {
     locations: EventLocations,
@@ -50,11 +50,11 @@ pub struct ContextIndex {
     kinds: ShardedMap<Box<str>, EventType>,
     kind_names: Vec<Arc<str>>,
     ids: ShardedMap<IdBytes, Ordinal>,
-    /// Whether one of the ids cannot be derived from a source and a given id.
+    /// Whether an id exists that cannot be derived from a source and a given id.
     has_underived_ids: bool,
-    /// Of each event: the number of its type.
+    /// The number of each event's type.
     kind_of: Vec<u32>,
-    /// Of each event: the digest of its content.
+    /// The digest of each event.
     digest_of: Vec<u64>,
 }
 
@@ -65,7 +65,7 @@ struct EventType {
     postings: Postings,
 }
 
-/// A UUID as bytes: no gaps in the map.
+/// A UUID as bytes, without padding in the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IdBytes([u8; 16]);
 
@@ -82,12 +82,12 @@ impl From<&Self> for IdBytes {
 }
 
 impl ContextIndex {
-    /// Where the next event will stand.
+    /// Returns the position of the next event.
     pub fn head(&self) -> Position {
         Position(self.kind_of.len() as u64)
     }
 
-    /// Adds the appends of one entry. The first one begins at the head.
+    /// Adds the appends of one entry. The first one starts at the head.
     pub fn add(&mut self, index: LogIndex, recorded: Timestamp, appends: &[IndexedAppend<'_>]) {
         self.locations.add(index, recorded, appends.iter().map(|added| (added.first, added.command)));
         for added in appends {
@@ -123,37 +123,37 @@ impl ContextIndex {
         self.digest_of.push(known.digest);
     }
 
-    /// Where an event lies; none at or beyond the head.
+    /// Returns the location of an event, or `None` at or beyond the head.
     pub fn location(&self, position: Position) -> Option<EventLocation> {
         self.run(position, 1).pop()
     }
 
-    /// Where at most `max` consecutive events lie.
+    /// Returns the locations of at most `max` consecutive events.
     pub fn run(&self, from: Position, max: usize) -> Vec<EventLocation> {
         let head = self.head().0;
         let to = head.min(from.0.saturating_add(max as u64));
         if from.0 < to { self.locations.of(ordinal(from.0)..ordinal(to)) } else { Vec::new() }
     }
 
-    /// Where these events lie. They exist.
+    /// Returns the locations of these events, which must exist.
     pub fn locations_of(&self, ordinals: &[Ordinal]) -> Vec<EventLocation> {
         self.locations.of(ordinals.iter().copied())
     }
 
-    /// How many events of the stream stand before `at`, which is the revision of the one there.
+    /// Returns the revision of the event at `at`: the number of earlier events of the stream.
     pub fn revision(&self, stream: &str, at: Position) -> Option<Revision> {
         let ordinals = self.streams.get(stream)?.as_slice();
         let before = rank(ordinals, at.0);
         (ordinals.get(before).map(|ordinal| u64::from(*ordinal)) == Some(at.0)).then_some(Revision(before as u64))
     }
 
-    /// The revision of the stream's last event before `head`.
+    /// Returns the revision of the stream's last event before `head`.
     pub fn stream_head(&self, stream: &str, head: Position) -> Option<Revision> {
         let events = rank(self.streams.get(stream)?.as_slice(), head.0);
         events.checked_sub(1).map(|last| Revision(last as u64))
     }
 
-    /// Where an id stands, and the digest of what bears it.
+    /// Returns the position and the digest of the event with an id.
     pub fn event_id(&self, id: Uuid) -> Option<(Position, u64)> {
         if !self.has_underived_ids && !Event::may_be_derived(id) {
             return None;
@@ -162,22 +162,22 @@ impl ContextIndex {
         Some((Position(u64::from(at)), self.digest_of[at as usize]))
     }
 
-    /// The type of the event at a spot.
+    /// Returns the type of an event.
     pub fn kind_at(&self, at: Ordinal) -> Arc<str> {
         Arc::clone(&self.kind_names[self.kind_of[at as usize] as usize])
     }
 
-    /// The events of a stream.
+    /// Returns the events of a stream.
     pub fn of_stream(&self, stream: &str) -> &[Ordinal] {
         self.streams.get(stream).map_or(&[], Postings::as_slice)
     }
 
-    /// The events with a tag.
+    /// Returns the events with a tag.
     pub fn of_tag(&self, tag: &str) -> &[Ordinal] {
         self.tags.get(tag).map_or(&[], Postings::as_slice)
     }
 
-    /// The events of a type.
+    /// Returns the events of a type.
     pub fn of_kind(&self, kind: &str) -> &[Ordinal] {
         self.kinds.get(kind).map_or(&[], |kind| kind.postings.as_slice())
     }

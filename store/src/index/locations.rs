@@ -1,5 +1,5 @@
-//! From a position to the entry, the command in it and the event in that: one short record per append, one per
-//! entry, none per event.
+//! Finds the entry, command and event of a position, with one short record per append, one per entry and none per
+//! event.
 
 use evener_core::{
     id::{LogIndex, Position},
@@ -8,7 +8,7 @@ use evener_core::{
 
 use super::postings::{Ordinal, ordinal};
 
-/// Where an event lies in the log.
+/// The location of an event in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventLocation {
     /// Its position.
@@ -17,7 +17,7 @@ pub struct EventLocation {
     pub index: LogIndex,
     /// The command of the entry that appended it.
     pub command: u32,
-    /// Its place in that append.
+    /// Its number in that append.
     pub nth: u32,
     /// When the log recorded it.
     pub recorded: Timestamp,
@@ -27,7 +27,7 @@ pub struct EventLocation {
 struct EntryAt {
     index: LogIndex,
     recorded: Timestamp,
-    /// The first of its appends.
+    /// The number of its first append.
     append: u32,
     first: Ordinal,
 }
@@ -38,7 +38,7 @@ struct AppendAt {
     command: u32,
 }
 
-/// The places of all events of one context.
+/// The locations of all events of one context.
 #[derive(Debug, Default)]
 pub struct EventLocations {
     entries: Vec<EntryAt>,
@@ -46,7 +46,7 @@ pub struct EventLocations {
 }
 
 impl EventLocations {
-    /// An entry with these appends: the position of the first event of each, and the command.
+    /// Adds an entry with its appends: for each, the position of its first event and its command.
     pub fn add(&mut self, index: LogIndex, recorded: Timestamp, appends: impl Iterator<Item = (Position, u32)>) {
         let append = u32::try_from(self.appends.len()).expect("there are not more appends than events");
         self.appends.extend(appends.map(|(first, command)| AppendAt { first: ordinal(first.0), command }));
@@ -55,7 +55,7 @@ impl EventLocations {
         self.entries.push(EntryAt { index, recorded, append, first });
     }
 
-    /// The places of events that exist, in the order asked for. Neighbours are found without a search.
+    /// Returns the locations of existing events in the given order. Adjacent events are found without a search.
     pub fn of(&self, ordinals: impl Iterator<Item = Ordinal>) -> Vec<EventLocation> {
         let mut near = None;
         ordinals

@@ -1,34 +1,34 @@
-//! Postings: the places of the events that share a name, in order.
+//! Postings: the ordered positions of the events that share a name.
 
-/// A place in one context: its position, in half the bytes. An index in memory would take half a terabyte before
-/// these run out.
+/// A position in one context in half the bytes. An index in memory would need half a terabyte before it exceeds 32
+/// bits.
 pub type Ordinal = u32;
 
-/// The spot of a position.
+/// Returns the ordinal of a position.
 ///
 /// # Panics
 ///
-/// Beyond 2^32 events, which no memory holds the index of.
+/// Beyond 2^32 events, whose index exceeds any memory.
 pub fn ordinal(position: u64) -> Ordinal {
     Ordinal::try_from(position).expect("an index in memory holds less than 2^32 events")
 }
 
-/// Spots that only grow. Most names of streams have few, and the first one needs no memory of its own.
+/// Ascending ordinals. Most streams have few events, and a single one needs no allocation.
 #[derive(Clone, Debug)]
 pub enum Postings {
-    /// One.
+    /// One ordinal.
     One([Ordinal; 1]),
-    /// More.
+    /// Several ordinals.
     Many(Vec<Ordinal>),
 }
 
 impl Postings {
-    /// The first.
+    /// Creates postings with one ordinal.
     pub const fn new(first: Ordinal) -> Self {
         Self::One([first])
     }
 
-    /// One more. The same one twice is once: an event that bears a tag twice bears it.
+    /// Appends an ordinal, unless it equals the last one: an event may repeat a tag.
     pub fn push(&mut self, ordinal: Ordinal) {
         let last = *self.as_slice().last().expect("postings are never empty");
         debug_assert!(last <= ordinal, "postings only grow");
@@ -41,7 +41,7 @@ impl Postings {
         }
     }
 
-    /// All of them, in order.
+    /// Returns all ordinals in order.
     pub fn as_slice(&self) -> &[Ordinal] {
         match self {
             Self::One(one) => one,
@@ -50,7 +50,7 @@ impl Postings {
     }
 }
 
-/// How many of `spots` stand before `bound`.
+/// Returns the number of ordinals before `bound`.
 pub fn rank(ordinals: &[Ordinal], bound: u64) -> usize {
     ordinals.partition_point(|ordinal| u64::from(*ordinal) < bound)
 }

@@ -1,8 +1,8 @@
-//! Which events are meant: lists of postings, intersected from the rarest on and joined, forwards or backwards.
+//! Selection of events: lists of postings, intersected from the rarest one and merged, forwards or backwards.
 //!
-//! Backwards is forwards on mirrored numbers: everything below walks up over *keys*, and a key is a spot, or its
-//! complement. A look at the index is brief: it ends after [`PROBES_MAX`] probes and says from where to go on, so
-//! that two popular tags that never meet cost many looks and hold nobody up.
+//! Backwards is forwards on mirrored numbers: the cursors ascend over *keys*, and a key is an ordinal or its
+//! complement. A search step ends after [`PROBES_MAX`] probes and returns where to continue, so that two frequent tags
+//! that never coincide cost many short steps and delay no other request.
 
 use evener_core::{
     criteria::{Criteria, Criterion},
@@ -16,36 +16,35 @@ use super::{
     view::BackwardSearch,
 };
 
-/// Searches in postings during one look at the index: well under a millisecond.
+/// Probes of postings in one search step: well under a millisecond.
 pub const PROBES_MAX: usize = 4_096;
 
-/// Which events are asked for.
+/// The events to select.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'q> {
-    /// Of which context.
+    /// The context.
     pub context: ContextId,
-    /// Which events.
+    /// The criteria.
     pub criteria: &'q Criteria,
-    /// Of this stream only.
+    /// The stream, or `None` for all events.
     pub stream: Option<&'q str>,
-    /// The last first.
+    /// Whether the last event comes first.
     pub backwards: bool,
 }
 
-/// What one look found.
+/// The result of one search step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
-    /// Where the events lie, in the order asked for.
+    /// The locations of the events in the requested order.
     pub locations: Vec<EventLocation>,
-    /// All matching events on this side of it are in `places`: forwards those before it, backwards those at or
-    /// after it.
+    /// The boundary of the search: `locations` has all matching events before it (backwards: at or after it).
     pub reached: Position,
-    /// Searches in postings that the look took.
+    /// The probes of postings in this step.
     pub probes: usize,
 }
 
 impl Selected {
-    /// Nothing, all the way to `reached`.
+    /// Returns an empty result up to `reached`.
     #[must_use]
     pub const fn nothing(reached: Position) -> Self {
         Self { locations: Vec::new(), reached, probes: 0 }
@@ -53,7 +52,7 @@ impl Selected {
 }
 
 impl ContextIndex {
-    /// At most `max` of the meant events in `[from, to)`, from one end on, within one brief look.
+    /// Selects at most `max` matching events in `[from, to)`, from one end, in one search step.
     pub fn select(&self, wanted: &Wanted<'_>, from: Position, to: Position, max: usize) -> Selected {
         let to = to.min(self.head());
         if from >= to || max == 0 {
@@ -66,8 +65,8 @@ impl ContextIndex {
         Selected { locations: self.locations_of(&ordinals), reached: direction.boundary(reached), probes }
     }
 
-    /// Searches for the last event in `[from, to)` that `item` matches, as far as one brief look goes. The range is not
-    /// empty and ends at the head or before.
+    /// Searches for the last event in `[from, to)` that `item` matches, in one search step. The range must not be empty
+    /// or exceed the head.
     pub fn search_backward(&self, item: &Criterion, from: Position, to: Position) -> BackwardSearch {
         let (start, end) = Direction::Backward.range(from.0, to.0);
         let Collected { keys, reached, probes } =
@@ -104,18 +103,18 @@ impl ContextIndex {
     }
 }
 
-/// Which way one walks.
+/// The direction of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
     Forward,
     Backward,
 }
 
-/// The key of the spot 0 on the way down.
+/// The key of ordinal 0 in a backward search.
 const KEY_MAX: u64 = u32::MAX as u64;
 
 impl Direction {
-    /// The keys of the positions `[from, to)`.
+    /// Returns the keys of the positions `[from, to)`.
     fn range(self, from: u64, to: u64) -> (u64, u64) {
         match self {
             Self::Forward => (from, to),
@@ -125,21 +124,21 @@ impl Direction {
 
     fn ordinal(self, key: u64) -> Ordinal {
         let ordinal = if self == Self::Forward { key } else { KEY_MAX - key };
-        Ordinal::try_from(ordinal).expect("a key within the range is that of a spot")
+        Ordinal::try_from(ordinal).expect("a key within the range belongs to an ordinal")
     }
 
-    /// The position that stands between what is before this key and the rest.
+    /// Returns the position that separates the keys before this one from the rest.
     fn boundary(self, key: u64) -> Position {
         Position(if self == Self::Forward { key } else { KEY_MAX + 1 - key })
     }
 }
 
-/// A list of postings, walked one way.
+/// A cursor over a list of postings in one direction.
 #[derive(Debug)]
 struct PostingsCursor<'i> {
     list: &'i [Ordinal],
     direction: Direction,
-    /// What stands before this was passed.
+    /// The number of items that were passed.
     at: usize,
 }
 
@@ -159,7 +158,7 @@ impl<'i> PostingsCursor<'i> {
         }
     }
 
-    /// The first key at or after `key`: near ones are near, far ones a few leaps away.
+    /// Moves to the first key at or after `key`, by a galloping search.
     fn seek(&mut self, key: u64) -> Option<u64> {
         let before = |cursor: &Self, nth| cursor.key(nth).is_some_and(|found| found < key);
         let mut leap = 1;
@@ -168,7 +167,7 @@ impl<'i> PostingsCursor<'i> {
             low += leap;
             leap *= 2;
         }
-        // All before `low` are before the key; the one at `low + leap - 1` is not.
+        // The items before `low` are before the key; the item at `low + leap - 1` is not.
         let mut high = (low + leap - 1).min(self.list.len());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -183,7 +182,7 @@ impl<'i> PostingsCursor<'i> {
     }
 }
 
-/// Lists of which any will do: the types of an item, or one tag alone.
+/// A union of lists: the types of an item, or a single tag.
 #[derive(Debug)]
 struct UnionCursor<'i>(Vec<PostingsCursor<'i>>);
 
@@ -197,31 +196,32 @@ impl UnionCursor<'_> {
     }
 }
 
-/// What one criterion means: what is in all of its sources, the rarest first. No source at all means everything.
+/// A cursor over the matches of one criterion: the intersection of its unions, the rarest first. Without unions, every
+/// event matches.
 #[derive(Debug)]
 struct CriterionCursor<'i> {
     unions: Vec<UnionCursor<'i>>,
-    /// The last answer. It holds for every key up to its own.
+    /// The last result. It is valid for every key up to its own.
     next: NextMatch,
 }
 
-/// Where the next match is.
+/// The next match.
 #[derive(Clone, Copy, Debug)]
 enum NextMatch {
-    /// Here.
+    /// At this key.
     At(u64),
-    /// Not before this; further nobody has looked.
+    /// Not before this key; the search ended there.
     NotBefore(u64),
 }
 
 impl CriterionCursor<'_> {
-    /// How many lists a probe of it looks into.
+    /// Returns the number of lists that a probe reads.
     fn lists(&self) -> usize {
-        self.unions.iter().map(|source| source.0.len()).sum::<usize>().max(1)
+        self.unions.iter().map(|union| union.0.len()).sum::<usize>().max(1)
     }
 
-    /// The first match at or after `key` and before `end`. Looks until it has spent `probes_max`, and moves on by
-    /// one step at least.
+    /// Returns the first match at or after `key` and before `end`, and the probes spent: about `probes_max` at most,
+    /// but enough to make progress.
     fn next(&mut self, key: u64, end: u64, probes_max: usize) -> (NextMatch, usize) {
         let key = match self.next {
             NextMatch::At(at) if at >= key => return (self.next, 0),
@@ -238,8 +238,8 @@ impl CriterionCursor<'_> {
         let mut spent = 0;
         while key < end {
             let start_key = key;
-            for source in &mut self.unions {
-                match source.seek(key) {
+            for union in &mut self.unions {
+                match union.seek(key) {
                     Some(found) if found < end => key = found,
                     _ => return (NextMatch::NotBefore(end), spent + lists),
                 }
@@ -256,19 +256,19 @@ impl CriterionCursor<'_> {
     }
 }
 
-/// Keys that were found.
+/// The keys found.
 struct Collected {
-    /// In order.
+    /// The keys in order.
     keys: Vec<u64>,
-    /// Before this, they are all there are.
+    /// The boundary: `keys` has all matches before it.
     reached: u64,
-    /// Searches in postings: to set up each list, and to walk it.
+    /// The probes of postings, including the one that opens each list.
     probes: usize,
 }
 
-/// Returns the keys in `[start, end)` that any item means, and up to where that is all of them.
+/// Returns the keys in `[start, end)` that any item matches, and the boundary up to which they are complete.
 fn collect(mut items: Vec<CriterionCursor<'_>>, start: u64, end: u64, max: usize) -> Collected {
-    // Every item may look a while, however long the others took, so that every look moves on.
+    // Every item has its own share of the probes, so that every step makes progress.
     let probes_max = PROBES_MAX / items.len().max(1);
     let lists: usize = items.iter().map(CriterionCursor::lists).sum();
     let (mut keys, mut key, mut probes) = (Vec::new(), start, 0);

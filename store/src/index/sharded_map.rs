@@ -1,14 +1,14 @@
-//! A map that grows without a pause: many small ones, so that when one doubles it moves a share of its items
-//! only. With ten million names a single map would hold the log up for a second.
+//! A map that grows without long pauses: it consists of many small maps, each of which moves only its own items when it
+//! grows. A single map with ten million names would delay the log by a second.
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How many small maps.
+/// The number of small maps.
 const SHARDS: usize = 256;
 
-/// Items by name. Nothing ever walks over them, so their order in the map shows nowhere.
+/// Items by name. They are never iterated, so their order in the map has no effect.
 #[derive(Debug)]
 pub struct ShardedMap<K, V>(Vec<HashMap<K, V>>);
 
@@ -19,7 +19,7 @@ impl<K, V> Default for ShardedMap<K, V> {
 }
 
 impl<K: Eq + Hash, V> ShardedMap<K, V> {
-    /// What has this name.
+    /// Returns the item with this name.
     pub fn get<Q>(&self, name: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -28,7 +28,7 @@ impl<K: Eq + Hash, V> ShardedMap<K, V> {
         self.0[shard(name.as_ref())].get(name)
     }
 
-    /// Changes what has this name, or adds it: the name is copied only then.
+    /// Changes the item with this name, or adds it; the name is copied only if it is added.
     pub fn upsert<'n, Q, R>(&mut self, name: &'n Q, change: impl FnOnce(&mut V) -> R, new: impl FnOnce() -> (V, R)) -> R
     where
         K: Borrow<Q> + From<&'n Q>,
@@ -45,6 +45,6 @@ impl<K: Eq + Hash, V> ShardedMap<K, V> {
 }
 
 fn shard(name: &[u8]) -> usize {
-    // The top bits: the map below uses another hash anyway.
+    // The small maps use another hash, so any bits do.
     (xxh3_64(name) >> 56) as usize % SHARDS
 }

@@ -1,5 +1,6 @@
 use evener_core::{
     criteria::Criterion,
+    event::Event,
     id::{ContextId, Position, Revision},
 };
 use proptest::prelude::*;
@@ -11,13 +12,13 @@ use crate::{
     samples::{self, Log},
 };
 
-/// All places of what is wanted, asked for in looks of `max`.
+/// Returns all locations of the wanted events, selected in steps of `max`.
 fn selected(index: &Index, wanted: &Wanted<'_>, from: u64, to: u64, max: usize) -> Vec<EventLocation> {
     let (mut from, mut to, mut locations) = (Position(from), Position(to).min(index.head(wanted.context)), Vec::new());
     while from < to {
         let found = index.select(wanted, from, to, max);
         let moved = if wanted.backwards { found.reached < to } else { found.reached > from };
-        assert!(moved, "a look that moves on");
+        assert!(moved, "a step makes progress");
         assert!(found.locations.len() <= max);
         if wanted.backwards {
             to = found.reached;
@@ -29,7 +30,7 @@ fn selected(index: &Index, wanted: &Wanted<'_>, from: u64, to: u64, max: usize) 
     locations
 }
 
-/// The last match at or after `from`, searched for in as many looks as it takes.
+/// Returns the last match at or after `from`, in as many search steps as needed.
 fn last_match(view: &IndexView, context: ContextId, item: &Criterion, from: Position) -> Option<(Position, String)> {
     let mut to = view.head(context);
     while from < to {
@@ -37,7 +38,7 @@ fn last_match(view: &IndexView, context: ContextId, item: &Criterion, from: Posi
         if step.found.is_some() {
             return step.found;
         }
-        assert!(step.reached < to && step.probes > 0, "a look that moves on");
+        assert!(step.reached < to && step.probes > 0, "a step makes progress");
         to = step.reached;
     }
     None
@@ -82,9 +83,11 @@ proptest! {
         for (at, location) in (from..).zip(run) {
             let logged = &history[usize::try_from(at).unwrap()];
             let payload = log.payload(location.index);
-            let event = crate::codec::decode_event_at(&payload, location.command as usize, location.nth as usize).unwrap();
+            let (command, nth) = (location.command as usize, location.nth as usize);
+            let event = crate::codec::decode_event_at(&payload, command, nth).unwrap();
             prop_assert_eq!(&event, &logged.event);
-            prop_assert_eq!((location.position.0, location.index, location.recorded), (at, logged.index, logged.recorded));
+            let found = (location.position.0, location.index, location.recorded);
+            prop_assert_eq!(found, (at, logged.index, logged.recorded));
             let named = event.stream.as_deref().map(|stream| (stream, Position(at)));
             let revision = index.revisions(ContextId(context), [named])[0];
             prop_assert_eq!(revision, log.revision(context, usize::try_from(at).unwrap()).map(Revision));
@@ -108,11 +111,13 @@ proptest! {
                 view = index.view();
             }
         }
-        let seen: u64 = log.entries.iter().take(moment).map(|(.., entry, outcomes)| stored(entry, outcomes, context)).sum();
+        let applied = log.entries.iter().take(moment);
+        let seen: u64 = applied.map(|(.., entry, outcomes)| stored(entry, outcomes, context)).sum();
         let history = &log.history[context as usize][..usize::try_from(seen).unwrap()];
         let context = ContextId(context);
         prop_assert_eq!(view.head(context), Position(seen));
-        let last = history.iter().zip(0..).filter(|(logged, at)| *at >= from && item.matches(&logged.event.kind, &logged.event.tags)).last();
+        let matches = |event: &Event| item.matches(&event.kind, &event.tags);
+        let last = history.iter().zip(0..).filter(|(logged, at)| *at >= from && matches(&logged.event)).last();
         prop_assert_eq!(
             last_match(&view, context, &item, Position(from)),
             last.map(|(logged, at)| (Position(at), logged.event.kind.clone()))
@@ -143,7 +148,7 @@ proptest! {
                 prop_assert_eq!(rebuilt.view().event_id(context, id), applied.view().event_id(context, id));
             }
         }
-        // The log may be applied once more, from an older checkpoint.
+        // The log can be replayed from an older checkpoint.
         for (index, recorded, entry, outcomes) in &log.entries {
             rebuilt.apply(*index, *recorded, entry, outcomes, |_| None);
         }
@@ -159,9 +164,9 @@ fn stored(entry: &Entry, outcomes: &[Outcome], context: u32) -> u64 {
     if entry.context.0 == context { appended.sum() } else { 0 }
 }
 
-/// A log of `count` events, each in an entry of its own, with the tags that `tags` says.
+/// Returns a log of `count` events, each in its own entry, with tags from `tags`.
 fn one_by_one(count: u64, tags: impl Fn(u64) -> Vec<String>) -> Log {
-    let event = |nth| evener_core::event::Event { kind: "it".into(), tags: tags(nth), ..Default::default() };
+    let event = |nth| Event { kind: "it".into(), tags: tags(nth), ..Default::default() };
     Log::new((0..count).map(|nth| (0, vec![samples::SampleCommand::Stored(vec![event(nth)])])).collect())
 }
 
@@ -176,7 +181,7 @@ fn tags_that_never_coincide_cost_many_short_searches() {
         let step = index.select(&wanted, Position(0), Position(u64::MAX), 10);
         let head = index.head(ContextId::DEFAULT);
         assert!(step.locations.is_empty());
-        assert!(Position(0) < step.reached && step.reached < head, "a brief look ends on the way: {step:?}");
+        assert!(Position(0) < step.reached && step.reached < head, "a step ends before the end of the range: {step:?}");
         assert_eq!(selected(&index, &wanted, 0, u64::MAX, 10), []);
     }
     assert_eq!(last_match(&index.view(), ContextId::DEFAULT, &item, Position(0)), None);
@@ -190,10 +195,10 @@ fn events_missing_before_a_verdict_are_reported() {
     let error = index.apply_accepted(*at, *recorded, Position(2), &[0], &encode_entry(entry)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "failed to index entry 4: its events begin at position 2 of context 0, and the index stands at 0: \
-         what lies between is missing"
+        "failed to index entry 4: its events begin at position 2 of context 0, but the index ends at 0: \
+         the events between are missing"
     );
     let error = index.apply_accepted(*at, *recorded, Position(0), &[1], &encode_entry(entry)).unwrap_err();
     assert!(matches!(error, ApplyError::Payload { .. }), "{error:?}");
-    assert_eq!(index.head(ContextId::DEFAULT), Position(0), "nothing half done");
+    assert_eq!(index.head(ContextId::DEFAULT), Position(0), "nothing was added");
 }

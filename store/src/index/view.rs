@@ -1,4 +1,4 @@
-//! The history as it was at one moment: what appends are checked against.
+//! The history at one moment, which conditions of appends are checked against.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::Index;
 
-/// An index up to where its heads stood when the view was taken. It can be asked for as long as one likes: what
-/// is added meanwhile does not show, and each question locks the index for moments only.
+/// A view of the index up to the heads at its creation. Later additions are not visible, and each query locks the index
+/// only briefly, so a view can be kept for any time.
 #[derive(Clone, Debug)]
 pub struct IndexView {
     index: Index,
@@ -24,31 +24,31 @@ impl IndexView {
     }
 }
 
-/// What one brief look back found.
+/// The result of one step of a backward search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackwardSearch {
     /// The last match and its type.
     pub found: Option<(Position, String)>,
-    /// If there is none: nothing at or after this position matches.
+    /// If there is no match: no event at or after this position matches.
     pub reached: Position,
-    /// Searches in postings that it took.
+    /// The probes of postings in this step.
     pub probes: usize,
 }
 
 impl IndexView {
-    /// The next position to be given.
+    /// Returns the head of a context: the position of its next event.
     #[must_use]
     pub fn head(&self, context: ContextId) -> Position {
         self.heads.get(&context).copied().unwrap_or_default()
     }
 
-    /// Returns the revision of a stream's last event; none if it has none.
+    /// Returns the revision of a stream's last event, if any.
     #[must_use]
     pub fn stream_head(&self, context: ContextId, stream: &str) -> Option<Revision> {
         self.index.0.read().get(&context)?.stream_head(stream, self.head(context))
     }
 
-    /// Searches for the last event in `[from, to)` that `item` matches, as far as one brief look goes.
+    /// Searches for the last event in `[from, to)` that `item` matches, in one search step.
     #[must_use]
     pub fn search_backward(
         &self,
@@ -65,7 +65,7 @@ impl IndexView {
         }
     }
 
-    /// Returns where an id stands, and the digest of the event that bears it.
+    /// Returns the position and the digest of the event with an id.
     #[must_use]
     pub fn event_id(&self, context: ContextId, id: Uuid) -> Option<(Position, u64)> {
         let found = self.index.0.read().get(&context)?.event_id(id)?;

@@ -1,10 +1,10 @@
-//! What stands in the body of each command, and how it changes. A kind has its number for all time.
+//! The body of each command and how it evolves. A kind keeps its number for all time.
 //!
 //! | kind | command | body in version 0 |
 //! |---|---|---|
-//! | 1 | `Found` | as written in `stored` |
-//! | 2 | `Append` | as drawn in [`payload`](crate::payload) |
-//! | 3 | `Advance` | the value, as [`codec`](crate::codec) writes it |
+//! | 1 | `Found` | as in `versioned` |
+//! | 2 | `Append` | as in [`payload`](crate::payload) |
+//! | 3 | `Advance` | the value, encoded by [`codec`](crate::codec) |
 //! | 4 | `Admit` | the value |
 //! | 5 | `Remove` | the node |
 //! | 6 | `Begin` | the value |
@@ -12,7 +12,7 @@
 //! | 8 | `Expire` | the node and the session |
 //! | 9 | `Assign` | the value |
 //! | 10 | `HandOver` | the value |
-//! | 11 | `Operate` | as written in `stored` |
+//! | 11 | `Operate` | as in `versioned` |
 //! | 12 | `RaiseLevel` | the level |
 //!
 //! ```text
@@ -20,25 +20,25 @@
 //! version 1    [len v][len bytes of fields][body]
 //! ```
 //!
-//! A command has the lowest version that can hold it, so what has no new field is written as ever and costs nothing.
-//! How it changes:
+//! A command has the lowest version that can represent it, so commands without new fields are written as before, at no
+//! cost. Rules for changes:
 //!
-//! - *A value gains a field*: a tagged field (see [`fields`](crate::fields)) of the command, in version 1. Its tag is
-//!   listed in `stored`. A build that does not know the tag stops, like at an unknown kind: what the field changes must
-//!   not be guessed.
-//! - *An enum gains a variant*: it is added at the end, and commands that use it get the next version of their kind: a
-//!   build before it stops there. (`Tried` of letters and `SkipEvent` came in version 1.) Without that it would take
-//!   the command for one that cannot be read, pass over it, and hold another state than the others.
-//! - *What a field means changes, or an order*: a new kind.
+//! - *A value gains a field*: it becomes a tagged field (see [`fields`](crate::fields)) of the command, in version 1.
+//!   Its tag is listed in `versioned`. A build that does not know the tag stops, as at an unknown kind: the meaning of
+//!   the field must not be guessed.
+//! - *An enum gains a variant*: it is added at the end, and commands that use it get the next version of their kind, at
+//!   which an older build stops. (`Tried` of letters and `SkipEvent` came in version 1.) Otherwise the older build
+//!   would skip the command as unreadable, and its state would diverge.
+//! - *The meaning of a field or the order changes*: a new kind.
 //!
-//! Room that is kept, all of it refused by this build:
+//! Reserved extensions, all rejected by this build:
 //!
-//! - *Events that an `Advance` emits*: field 1 of `Advance`, drawn like the events of an append. Which of them were
-//!   stored, and where, is the verdict of the command's number in the entry, as with an append; a footer counts the
-//!   events of a command without asking for its kind.
-//! - *Tokens that a reset moves back*: field 2 of `Advance`, and of `HandOver` field 1, is the processor's generation
-//!   that the tokens were read in. A token of an older generation is refused like one of an older epoch. Absent means
-//!   generation 0, the only one that there is until something resets a processor.
+//! - *Events that an `Advance` emits*: field 1 of `Advance`, encoded like the events of an append. Which of them are
+//!   stored, and at which positions, is the verdict of the command's number in the entry, as for an append; a footer
+//!   counts the events of a command independently of its kind.
+//! - *Tokens that a reset moves back*: field 2 of `Advance` and field 1 of `HandOver` are the processor's generation in
+//!   which the tokens were read. A token of an older generation is rejected like one of an older epoch. If absent, it
+//!   is generation 0, the only one until a reset exists.
 
 use evener_core::{
     command::{Change, Command, LetterMove},
@@ -58,7 +58,7 @@ use crate::{
 /// The latest version of every kind.
 const VERSION: u16 = 1;
 
-/// Writes the body of a command and returns what its row says: kind and version.
+/// Writes the body of a command and returns its row: kind and version.
 pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
     let kind = number_of(command);
     let (from, mut fields) = (out.len(), Fields::default());
@@ -89,8 +89,8 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
     kind | VERSION << 8
 }
 
-/// Returns the version in which the last of the variants came that a command uses. Before that version a build would
-/// read another command, or none, of its bytes.
+/// Returns the version that introduced the newest variant that a command uses. A build before that version would decode
+/// another command or fail.
 fn version_needed(command: &Command) -> u16 {
     let tried = |letters: &[LetterMove]| letters.iter().any(|letter| matches!(letter, LetterMove::Tried { .. }));
     let newer = match command {
@@ -120,7 +120,7 @@ const fn number_of(command: &Command) -> u16 {
     }
 }
 
-/// Splits the body of a command into its fields and the rest, which is as in version 0.
+/// Splits the body of a command into its fields and the rest, which has the layout of version 0.
 pub(super) fn fields_and_body(row: u16, body: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     const WHAT: &str = "a command";
     match version_of(row) {
@@ -140,7 +140,7 @@ pub(super) fn fields_and_body(row: u16, body: &[u8]) -> Result<(&[u8], &[u8]), D
     }
 }
 
-/// Reads a command of what its row says and its body.
+/// Decodes a command from its row and its body.
 pub(super) fn take_command(number: usize, row: u16, body: &[u8]) -> Result<Command, DecodeError> {
     let kind = kind_of(row);
     if !(1..=12).contains(&kind) {
@@ -172,7 +172,7 @@ pub(super) fn take_command(number: usize, row: u16, body: &[u8]) -> Result<Comma
     })
 }
 
-/// Checks that a command of a kind that has no fields yet has none.
+/// Checks that a command of a kind without fields has none.
 fn no_fields(fields: &[u8]) -> Result<(), DecodeError> {
     const WHAT: &str = "a command";
     match fields_of(WHAT, fields).next() {
@@ -181,7 +181,7 @@ fn no_fields(fields: &[u8]) -> Result<(), DecodeError> {
     }
 }
 
-/// Checks that [`take_command`] reads these bytes, without keeping what it reads if there may be much of it.
+/// Checks that [`take_command`] can read these bytes, without keeping values that may be large.
 pub(super) fn check_command(number: usize, row: u16, body: &[u8]) -> Result<(), DecodeError> {
     if kind_of(row) != KIND_APPEND {
         return take_command(number, row, body).map(drop);

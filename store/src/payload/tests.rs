@@ -32,7 +32,7 @@ use crate::{
 
 mod sizes;
 
-/// At least one command of each kind, and all that they may hold.
+/// Returns at least one command of each kind, with every value that it may have.
 fn all_commands() -> Vec<Command> {
     let admit = Admit {
         name: "n1".into(),
@@ -202,7 +202,7 @@ fn entry(commands: Vec<Command>) -> Entry {
     Entry { proposed: Timestamp(0x0102_0304), context: ContextId(1), commands }
 }
 
-/// If this fails, what nodes wrote before can no longer be read. A new kind gets a new number instead.
+/// If this fails, existing logs can no longer be read. A new kind needs a new number instead.
 #[test]
 fn golden_bytes_of_every_command() {
     let mut found = String::new();
@@ -252,7 +252,7 @@ fn one_event_is_read_if_the_others_are_malformed() {
     assert_eq!(decode_event_at(&bytes, 1, 1).unwrap(), append.events[1]);
     assert_eq!(decode_event_at(&bytes, 1, 2).unwrap(), append.events[2]);
     assert_eq!(decode_event_at(&bytes, 1, 3).unwrap_err().to_string(), "failed to read event 3: there are only 3");
-    assert!(decode_event_at(&bytes, 0, 0).is_err(), "no append");
+    assert!(decode_event_at(&bytes, 0, 0).is_err(), "not an append");
     assert!(decode_event_at(&bytes, 2, 0).is_err(), "no command");
 }
 
@@ -303,7 +303,7 @@ fn a_single_event_has_a_small_overhead() {
     let stamp = Stamp { checked_to: Position(100_000_000), heads: vec![] };
     let encoded = EncodedCommand::append(&request, &stamp);
     assert_eq!(encoded.parts(), EncodedCommand::new(&Command::Append(Append::new(request, stamp))).parts());
-    assert_eq!(encoded.bytes() - event.size(), 33, "what an event costs beside its own bytes");
+    assert_eq!(encoded.bytes() - event.size(), 33, "the overhead of an event");
 }
 
 #[test]
@@ -320,14 +320,14 @@ fn trailing_and_missing_bytes_are_rejected() {
 
 #[test]
 fn lengths_are_checked_before_memory_is_allocated() {
-    // Counts of commands and of events, as large as they get.
+    // The largest counts of commands and of events.
     let mut commands = encode_entry(&entry(vec![])).to_vec();
     commands[12..16].fill(0xff);
     assert!(matches!(decode_entry(&commands), Err(DecodeError::Short { .. })));
     let mut body = vec![0; REQUEST + 2];
     varint::encode(u64::MAX, &mut body);
     assert!(matches!(take_append(&body), Err(DecodeError::Short { .. })));
-    // A list of tags and a text of 2^63 items: the eleven bytes that abort a process without a limit.
+    // A list of tags and a text of 2^63 items: bytes that abort a process without a limit.
     let huge = [253, 0, 0, 0, 0, 0, 0, 0, 0x80];
     let tags = [&[0; 18][..], &[0], &huge].concat();
     assert!(matches!(take_event(&tags), Err(DecodeError::Short { .. })));
@@ -361,7 +361,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         (vec(text(), 0..5), vec((text(), text()), 0..3), any::<u32>(), kind, vec(any::<u8>(), 0..300)),
     )
         .prop_map(|((id, source, name, stream, key, given_id, time, content_type, schema), rest)| {
-            // Some given ids are UUIDs, in either case.
+            // Some given ids are UUIDs, in lower or upper case.
             let uuid = || Uuid::from_u128(id ^ 1).to_string();
             let given_id = match id % 4 {
                 0 => Some(uuid()),
@@ -405,7 +405,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     })
 }
 
-/// All that can be asked of bytes that claim to be a payload. Whatever they are, it returns.
+/// Runs every decoder of a payload on arbitrary bytes; none of them may panic.
 fn read_all(bytes: &[u8]) {
     let _ = decode_entry(bytes);
     if let Ok(payload) = Payload::parse(bytes) {

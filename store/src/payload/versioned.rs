@@ -1,10 +1,10 @@
-//! The bodies of commands whose values will gain fields, as version 0 has them, and what they have gained since.
+//! The bodies of commands whose values gain fields: their layout in version 0, and the fields added since.
 //!
-//! The types here are written in this order for all time. A value of `core` may change: it is converted, and what
-//! version 0 has no place for becomes a field of the command (see [`kinds`](super::kinds)). A body without such fields
-//! is written as version 0, so that builds before them read it.
+//! The order of the types here is fixed for all time. Values of `core` may change: they are converted, and values that
+//! version 0 does not have become fields of the command (see [`kinds`](super::kinds)). A body without such fields is
+//! written as version 0, so that older builds can read it.
 //!
-//! | command | field | what |
+//! | command | field | content |
 //! |---|---|---|
 //! | `Found` | 1 | limits after the first 26, each as its number and its value, two varints |
 //! | `Operate` | 1 | the principal, UTF-8 |
@@ -30,13 +30,13 @@ use crate::{
 };
 
 const FOUND: &str = "a command to found a cluster";
-const OPERATE: &str = "a person's change";
+const OPERATE: &str = "an operator's change";
 
 const FOUND_LIMITS: u32 = 1;
 const OPERATE_PRINCIPAL: u32 = 1;
 const OPERATE_LIMITS: u32 = 2;
 
-/// How many limits version 0 has.
+/// The number of limits in version 0.
 const LIMITS_0: usize = 26;
 
 #[derive(Serialize, Deserialize)]
@@ -83,14 +83,14 @@ struct Definition0 {
     backoff: Backoff,
 }
 
-/// Writes the body of a command to found a cluster, and adds the fields that version 0 lacks.
+/// Writes the body of a command to found a cluster, and the fields that version 0 does not have.
 pub(super) fn put_found(out: &mut Vec<u8>, fields: &mut Fields, found: &Found) {
     let Found { cluster, limits, first } = found;
     put(out, &Found0 { cluster: *cluster, limits: limits_0(limits), first: first.clone() });
     put_limits(fields, FOUND_LIMITS, limits, LIMITS_0);
 }
 
-/// Reads it.
+/// Reads the body and fields of a command to found a cluster.
 pub(super) fn take_found(body: &[u8], fields: &[u8]) -> Result<Found, DecodeError> {
     let Found0 { cluster, limits, first } = take_body(FOUND, body)?;
     let mut limits = of_limits_0(limits);
@@ -103,7 +103,7 @@ pub(super) fn take_found(body: &[u8], fields: &[u8]) -> Result<Found, DecodeErro
     Ok(Found { cluster, limits, first })
 }
 
-/// Writes the body of a person's change, and adds the fields that version 0 lacks.
+/// Writes the body of an operator's change, and the fields that version 0 does not have.
 pub(super) fn put_operate(out: &mut Vec<u8>, fields: &mut Fields, operate: &Operate) {
     let Operate { operation, principal, reason, change } = operate;
     put(out, &Operate0 { operation: *operation, reason: reason.clone(), change: Change0::from(change) });
@@ -115,7 +115,7 @@ pub(super) fn put_operate(out: &mut Vec<u8>, fields: &mut Fields, operate: &Oper
     }
 }
 
-/// Reads it.
+/// Reads the body and fields of an operator's change.
 pub(super) fn take_operate(body: &[u8], fields: &[u8]) -> Result<Operate, DecodeError> {
     let Operate0 { operation, reason, change } = take_body(OPERATE, body)?;
     let (mut principal, mut change) = (None, Change::from(change));
@@ -129,7 +129,7 @@ pub(super) fn take_operate(body: &[u8], fields: &[u8]) -> Result<Operate, Decode
     Ok(Operate { operation, principal, reason, change })
 }
 
-/// A field that this build does not know: what it changes must not be guessed.
+/// Returns the error of an unknown field, whose meaning must not be guessed.
 pub(super) fn unknown_field(what: &'static str, tag: u32) -> DecodeError {
     DecodeError::Newer { what, how: format!("its field {tag} is") }
 }
@@ -139,7 +139,7 @@ fn text(what: &'static str, bytes: &[u8]) -> Result<String, DecodeError> {
     text.map(str::to_owned).map_err(|_| DecodeError::Invalid { what, cause: "a text in it is not UTF-8".into() })
 }
 
-/// The limits that version 0 has.
+/// Returns the limits of version 0.
 fn limits_0(limits: &Limits) -> [u32; LIMITS_0] {
     let mut values = [0; LIMITS_0];
     values.iter_mut().zip(limits.rows()).for_each(|(value, (_, is, ..))| *value = is);
@@ -154,7 +154,7 @@ fn of_limits_0(values: [u32; LIMITS_0]) -> Limits {
     limits
 }
 
-/// Adds the limits beyond the first `base`, without those that have the value that stands for an absent one.
+/// Adds the limits after the first `base`, except those with the value that an absent limit has.
 fn put_limits(fields: &mut Fields, tag: u32, limits: &Limits, base: usize) {
     let mut bytes = Vec::new();
     for ((limit, value, ..), (_, absent, ..)) in limits.rows().zip(Limits::IF_NOT_STORED.rows()).skip(base) {

@@ -1,4 +1,4 @@
-//! What the tests of the journal share.
+//! Shared helpers of the journal's tests.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part; the panic of a test is its report")]
 
 use std::{
@@ -14,12 +14,12 @@ use evener_core::{
 };
 use evener_store::{Done, Frame, FrameKind, Verdict, disk::Scheduler};
 
-/// A frame with two events and a payload that tells its index.
+/// Returns a frame with two events and a payload derived from its index.
 pub fn frame(index: u64) -> Frame {
     frame_of(index, 1)
 }
 
-/// The same in another term: another payload.
+/// Returns a frame of a given term, which changes the payload.
 pub fn frame_of(index: u64, term: u64) -> Frame {
     let length = 20 + (index * 37 % 150) as usize;
     let payload: Vec<u8> = (0..length).map(|at| (index * 31 + term * 7 + at as u64) as u8).collect();
@@ -37,7 +37,7 @@ pub fn frames(range: Range<u64>) -> Vec<Frame> {
     range.map(frame).collect()
 }
 
-/// Every third frame has one of its two events refused.
+/// Returns the verdict of a frame. Of every third frame, one of the two events is rejected.
 pub fn verdict(index: u64) -> Verdict {
     let events = |index: u64| if index.is_multiple_of(3) { 1 } else { 2 };
     Verdict {
@@ -50,16 +50,16 @@ pub fn verdict(index: u64) -> Verdict {
     }
 }
 
-/// Waits for what `ask` asks for.
-pub fn wait_for(ask: impl FnOnce(Done)) {
+/// Waits until a request to the journal is done, and checks that it succeeded.
+pub fn wait_for(request: impl FnOnce(Done)) {
     let (sender, result) = channel();
-    ask(Box::new(move |result| sender.send(result).unwrap()));
+    request(Box::new(move |result| sender.send(result).unwrap()));
     result.recv().unwrap().unwrap();
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs the jobs of disks when a test says so.
+/// Runs the jobs of disks one by one, on demand.
 #[derive(Clone, Default)]
 pub struct ManualScheduler {
     jobs: Arc<Mutex<VecDeque<Job>>>,
@@ -71,7 +71,7 @@ impl ManualScheduler {
         Arc::new(move |job| jobs.lock().unwrap().push_back(job))
     }
 
-    /// Runs one job; false if there is none.
+    /// Runs one job; returns false if there is none.
     pub fn step(&self) -> bool {
         let job = self.jobs.lock().unwrap().pop_front();
         job.map(|job| job()).is_some()
@@ -82,11 +82,11 @@ impl ManualScheduler {
     }
 }
 
-/// Draws from a seed.
+/// A random source with a seed.
 pub struct Rng(pub u64);
 
 impl Rng {
-    /// A number below `end`.
+    /// Returns a random number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end

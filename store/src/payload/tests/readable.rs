@@ -1,10 +1,10 @@
-//! What may go into the log can be read there, and what cannot be read is passed over.
+//! Commands that may be proposed can be read from the log, and unreadable commands in the log are skipped.
 
 use super::*;
 use crate::fields::Fields;
 
-/// An append as a client could send it to the version before criteria were bounded: small in bytes, and more than the
-/// decoder of its conditions reads.
+/// Returns an append that older versions, which did not bound criteria, accepted: it has few bytes, but exceeds the
+/// limit of the decoder of its conditions.
 fn undecodable_append() -> Append {
     let item = Criterion { types: vec![String::new(); 256], tags: vec![] };
     let condition = Condition { criteria: Criteria(vec![item; 33]), marker: Position(9_000_000_000_000_000) };
@@ -29,14 +29,14 @@ fn unreadable_commands_in_the_log_are_skipped() {
     assert_eq!((&read.commands[0], &read.commands[2]), (&whole.commands[0], &whole.commands[2]));
     assert!(matches!(&read.commands[1], Command::Unreadable { kind: KIND_APPEND, .. }));
     assert_eq!((read.proposed, read.context), (whole.proposed, whole.context));
-    assert_eq!(encode_entry(&read), bytes, "it stands there as it stood");
+    assert_eq!(encode_entry(&read), bytes, "its bytes are unchanged");
 
     for end in 0..bytes.len() {
         assert!(read_entry(&bytes[..end]).is_ok(), "cut at {end}");
     }
     let mut newer = encode_entry(&entry(vec![Command::Remove(NodeId(3))])).to_vec();
     newer[ENTRY_HEAD] = 99;
-    assert!(read_entry(&newer).unwrap_err().is_from_a_newer_build(), "what it means must not be guessed");
+    assert!(read_entry(&newer).unwrap_err().is_from_a_newer_build(), "its meaning must not be guessed");
     let event = Append { events: vec![Event::default()], ..Append::default() };
     let mut newer = encode_entry(&entry(vec![Command::Append(event)])).to_vec();
     let flags = newer.len() - 5;
@@ -44,7 +44,7 @@ fn unreadable_commands_in_the_log_are_skipped() {
     assert!(read_entry(&newer).unwrap_err().is_from_a_newer_build());
 }
 
-/// Commands with `count` of everything that they can hold many of, in as few bytes as can be.
+/// Returns commands with `count` items in each of their lists, in as few bytes as possible.
 fn commands_of(count: usize) -> Vec<Command> {
     let moved = TokenMove { segment: SegmentId(0), epoch: Epoch(0), next: Position(0) };
     let to = Move { processor: ProcessorId(0), segment: SegmentId(0), to: NodeId(0) };
@@ -107,7 +107,7 @@ fn p10_every_command_that_fits_an_entry_can_be_read_and_applied() {
     assert!(index > 40, "most of them fit: {index}");
 }
 
-/// A command with these bytes of fields, in a version of its kind's body.
+/// Returns a command in a given version of its body, with these bytes added to its fields.
 fn with_fields(command: &Command, version: u16, fields: &[u8]) -> EncodedCommand {
     let encoded = EncodedCommand::new(command);
     let (known, body) = kinds::fields_and_body(encoded.kind, &encoded.body).unwrap();
@@ -125,7 +125,7 @@ fn entry_of(encoded: &EncodedCommand) -> Bytes {
     builder.finish(Timestamp(1), ContextId(0))
 }
 
-/// The room that is kept: events that an `Advance` emits, the generation of tokens, and whatever any kind gains.
+/// The reserved extensions: events that an `Advance` emits, the generation of tokens, and new fields of any kind.
 #[test]
 fn additions_of_a_newer_build_are_reported_and_not_guessed() {
     let mut seen = std::collections::BTreeSet::new();
@@ -148,12 +148,12 @@ fn additions_of_a_newer_build_are_reported_and_not_guessed() {
             assert!(error.is_from_a_newer_build(), "{error}");
             assert!(error.to_string().contains(&format!("version {version}")), "{error}");
         }
-        // Bytes that are no fields are no build's: the command is refused on all nodes, and the log goes on.
+        // No build writes malformed fields: the command is rejected on all nodes, and later entries are applied.
         let broken = with_fields(&command, 1, &[250, 1]);
         let read = read_entry(&entry_of(&broken)).unwrap();
         assert_eq!(read.commands, [Command::Unreadable { kind: broken.kind, body: broken.body.to_vec() }]);
     }
-    assert_eq!(seen, (1..=12).collect(), "every kind of command stands in the golden file");
+    assert_eq!(seen, (1..=12).collect(), "the golden file has every kind of command");
 }
 
 #[test]

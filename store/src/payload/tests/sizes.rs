@@ -1,9 +1,9 @@
-//! What a progress says of its size, against what is written of it.
+//! The stated size of a progress compared with its encoded size.
 
 use super::*;
 
 proptest! {
-    /// Whoever bounds a progress by these sizes, where it is made, bounds what is written of it.
+    /// A limit on the stated size also limits the encoded size.
     #[test]
     fn p10_an_encoded_progress_is_no_larger_than_its_stated_size(
         texts in vec((0_usize..300, 0_usize..300), 0..4),
