@@ -83,7 +83,7 @@ impl Run {
         }
     }
 
-    fn ask(&mut self, kind: RequestKind) -> Done {
+    fn request(&mut self, kind: RequestKind) -> Done {
         self.scenario.requests.push(Request { kind, at: self.disk.performed(), log: self.log.clone() });
         let (disk, acknowledged) = (self.disk.clone(), self.scenario.acknowledged.clone());
         let number = self.scenario.requests.len() - 1;
@@ -99,7 +99,7 @@ impl Run {
         let first = self.log.len() as u64;
         self.log.extend((0..count).map(|_| self.term));
         let frames = (first..first + count).map(|index| frame_of(index, self.term)).collect();
-        let done = self.ask(RequestKind::Append);
+        let done = self.request(RequestKind::Append);
         self.journal.append(frames, done).unwrap();
         assert_eq!(logged(&self.journal), self.log, "readable at return");
     }
@@ -108,14 +108,14 @@ impl Run {
         let keep = self.applied + rng.below(self.log.len() as u64 - self.applied + 1);
         self.log.truncate(keep as usize);
         self.term += 1;
-        let done = self.ask(RequestKind::Truncate);
+        let done = self.request(RequestKind::Truncate);
         self.journal.truncate_after(keep.checked_sub(1).map(LogIndex), done);
         assert_eq!(logged(&self.journal), self.log, "removed at return");
     }
 
     fn vote(&mut self) {
         self.term += 1;
-        let done = self.ask(RequestKind::Vote(self.term));
+        let done = self.request(RequestKind::Vote(self.term));
         self.journal.save_vote(Bytes::from(self.term.to_string()), done);
     }
 
@@ -128,7 +128,7 @@ impl Run {
 
     fn checkpoint(&mut self) {
         let Some(index) = self.applied.checked_sub(1) else { return };
-        let done = self.ask(RequestKind::Checkpoint(index));
+        let done = self.request(RequestKind::Checkpoint(index));
         self.journal.save_checkpoint(checkpoint(index, self.log[index as usize]), done);
     }
 }
@@ -153,33 +153,33 @@ impl Scenario {
     /// Checks a log recovered from a crash after `performed` operations.
     fn check(&self, performed: u64, journal: &Journal, recovered: &Recovered, case: &str) {
         let acknowledged = self.acknowledged.lock().unwrap().iter().filter(|at| **at <= performed).count();
-        let asked = self.requests.iter().filter(|asked| asked.at <= performed).count();
+        let requested = self.requests.iter().filter(|request| request.at <= performed).count();
         let found = logged(journal);
         let empty = Vec::new();
         let log = |number: usize| if number == 0 { &empty } else { &self.requests[number - 1].log };
         // It is a prefix of the log after one of the requests, and no shorter than the next request, half done, allows.
         let mut least = usize::MAX;
-        let fits = (acknowledged..=asked).any(|number| {
-            least = least.min(log(number).len()).min(log((number + 1).min(asked)).len());
+        let fits = (acknowledged..=requested).any(|number| {
+            least = least.min(log(number).len()).min(log((number + 1).min(requested)).len());
             found.len() >= least && log(number).starts_with(&found)
         });
         assert!(
             fits,
-            "{case}: found {found:?}, acknowledged {:?}, asked for {:?}",
+            "{case}: found {found:?}, acknowledged {:?}, requested {:?}",
             log(acknowledged),
-            (acknowledged..=asked).map(log).collect::<Vec<_>>()
+            (acknowledged..=requested).map(log).collect::<Vec<_>>()
         );
-        self.check_vote(acknowledged, asked, journal, case);
-        self.check_checkpoint(acknowledged, asked, journal, recovered, case);
+        self.check_vote(acknowledged, requested, journal, case);
+        self.check_checkpoint(acknowledged, requested, journal, recovered, case);
     }
 
-    fn check_vote(&self, acknowledged: usize, asked: usize, journal: &Journal, case: &str) {
+    fn check_vote(&self, acknowledged: usize, requested: usize, journal: &Journal, case: &str) {
         let vote = |request: &Request| match request.kind {
             RequestKind::Vote(term) => Some(Bytes::from(term.to_string())),
             _ => None,
         };
         let least = self.requests[..acknowledged].iter().rev().find_map(vote);
-        let mut may_be = self.requests[acknowledged..asked].iter().map(vote);
+        let mut may_be = self.requests[acknowledged..requested].iter().map(vote);
         let found = journal.vote();
         assert!(found == least || may_be.any(|vote| vote == found), "{case}: vote {found:?}, least {least:?}");
     }
@@ -187,7 +187,7 @@ impl Scenario {
     fn check_checkpoint(
         &self,
         acknowledged: usize,
-        asked: usize,
+        requested: usize,
         journal: &Journal,
         recovered: &Recovered,
         case: &str,
@@ -197,7 +197,7 @@ impl Scenario {
             _ => None,
         };
         let least = self.requests[..acknowledged].iter().rev().find_map(index);
-        let most = self.requests[..asked].iter().rev().find_map(index);
+        let most = self.requests[..requested].iter().rev().find_map(index);
         let found = recovered.checkpoint.as_ref().map(|found| found.index.0);
         assert!(found >= least && found <= most, "{case}: checkpoint {found:?}, {least:?} to {most:?}");
         let Some(found) = &recovered.checkpoint else { return };
@@ -299,12 +299,12 @@ fn p1_a_crash_during_a_start_loses_nothing() {
         let crashed = image.crash(2 + performed as u64);
         let case = format!("interrupted after {performed} operations");
         let (_, disk, ..) = start(crashed.clone(), &case);
-        let mut mended = crashed;
+        let mut recovering = crashed;
         for (again, op) in disk.recorded().into_iter().enumerate() {
-            mended.perform(op).unwrap();
+            recovering.perform(op).unwrap();
             for crash in [0, 5 + again as u64] {
                 let case = format!("{case}, then after {again} of the start, crash {crash}");
-                let (.., journal, recovered) = start(mended.crash(crash), &case);
+                let (.., journal, recovered) = start(recovering.crash(crash), &case);
                 scenario.check(performed as u64, &journal, &recovered, &case);
             }
         }

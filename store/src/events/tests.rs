@@ -169,11 +169,11 @@ proptest! {
     #[test]
     fn blocks_equal_the_log_from_any_start(
         entries in samples::entries(),
-        asked in proptest::collection::vec((0..2_u32, 0..60_u64, 1..9_usize, 1..300_usize), 1..20),
+        reads in proptest::collection::vec((0..2_u32, 0..60_u64, 1..9_usize, 1..300_usize), 1..20),
     ) {
         let log = Log::new(entries);
         let reader = reader(&log);
-        for (context, from, events_max, bytes_max) in asked {
+        for (context, from, events_max, bytes_max) in reads {
             let block = reader.block(ContextId(context), Position(from), events_max, bytes_max).unwrap();
             let known = log.history[context as usize].len() as u64;
             prop_assert_eq!(block.is_empty(), from >= known);

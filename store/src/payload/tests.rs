@@ -262,8 +262,8 @@ fn an_unknown_command_kind_is_reported() {
     bytes[ENTRY_HEAD + ENTRY_ROW] = 99;
     assert_eq!(
         decode_entry(&bytes).unwrap_err().to_string(),
-        "failed to decode command 1 of an entry: its kind 99 is unknown here; this node is older than the feature \
-         level of the log: start a newer build of evener on it"
+        "failed to decode command 1 of an entry: its kind 99 is unknown to this build; this node is older than the \
+         feature level of the log: start a newer build of evener on it"
     );
 }
 
@@ -274,7 +274,7 @@ fn unknown_event_flags_are_reported() {
     bytes[17] = 8;
     assert_eq!(
         take_event(&bytes).unwrap_err().to_string(),
-        "failed to decode an event: its flags 0x0800 are unknown here: start a newer build of evener"
+        "failed to decode an event: its flags 0x0800 are unknown to this build; start a newer build of evener"
     );
 }
 

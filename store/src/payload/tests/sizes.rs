@@ -38,12 +38,12 @@ proptest! {
         let tokens = numbers.iter().map(|next| TokenMove { segment, epoch, next: Position(*next) }).collect();
         let (processor, scanned) = (ProcessorId(u32::MAX), Some(Position(u64::MAX)));
         let progress = Progress { processor, scanned, tokens, letters };
-        let (says, empty) = (progress.bytes(), Vec::new());
+        let (stated, empty) = (progress.bytes(), Vec::new());
         let advance = |items| {
             let (node, session) = (NodeId(u64::MAX), SessionId(u64::MAX));
             EncodedCommand::new(&Command::Advance(Advance { node, session, as_of: LogIndex(u64::MAX), items })).bytes()
         };
-        prop_assert!(advance(vec![progress]) - advance(empty) <= says);
+        prop_assert!(advance(vec![progress]) - advance(empty) <= stated);
     }
 }
 
