@@ -1,19 +1,19 @@
-//! Hostile input for every decoder of bytes that come from outside: [`mutate`] makes it from valid samples, and [`run`]
-//! feeds it to a decoder and judges what happens. No coverage guides it (that needs a nightly toolchain), so the
-//! samples hold every form that a decoder knows, and the mutations know lengths, varints and JSON.
+//! Hostile input for every decoder of external bytes: [`mutate`] derives it from valid samples, and [`run`] passes it
+//! to a decoder and checks the result. It is not guided by coverage (that needs a nightly toolchain), so the samples
+//! cover every form that a decoder accepts, and the mutations target lengths, varints and JSON.
 
 use evener_core::fuzz::Decoder;
 
 pub mod mutate;
 pub mod run;
 
-/// Every decoder of every crate.
+/// Returns every decoder of every crate.
 #[must_use]
 pub fn decoders() -> Vec<Decoder> {
     [evener_store::fuzz::decoders(), evener_cluster::fuzz::decoders(), evener::fuzz::decoders()].concat()
 }
 
-/// The decoder with this name.
+/// Returns the decoder with this name.
 #[must_use]
 pub fn decoder(name: &str) -> Option<Decoder> {
     decoders().into_iter().find(|decoder| decoder.name == name)

@@ -1,13 +1,13 @@
-//! Makes inputs from samples. Everything follows from the seed.
+//! Generates inputs from samples, deterministically from a seed.
 
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
 
-/// Most inputs are at most this long; see `Mutator::repeat` for the others.
+/// The maximum length of most inputs; `Mutator::repeat` makes longer ones.
 pub const INPUT_BYTES_MAX: usize = 16 << 10;
-/// Inputs that were made before and are mutated again.
+/// The number of earlier inputs that are kept to be mutated again.
 const POOL_MAX: usize = 256;
 
-/// What integers in bytes are set to: the ends of their ranges, and lengths that no input has.
+/// The values that integers in the bytes are set to: limits of their ranges, and lengths that exceed any input.
 const INTEGERS: [u64; 16] = [
     0,
     1,
@@ -27,7 +27,7 @@ const INTEGERS: [u64; 16] = [
     u64::MAX,
 ];
 
-/// Pieces of the texts that decoders read.
+/// Fragments of the texts that decoders read.
 const TOKENS: &[&str] = &[
     "{",
     "}",
@@ -100,7 +100,7 @@ const TOKENS: &[&str] = &[
     "999999999999h",
 ];
 
-/// Makes inputs.
+/// Generates inputs.
 pub struct Mutator {
     random: SmallRng,
     samples: Vec<Vec<u8>>,
@@ -108,14 +108,14 @@ pub struct Mutator {
 }
 
 impl Mutator {
-    /// From these samples, as `seed` decides.
+    /// Creates a mutator of these samples with a seed.
     #[must_use]
     pub fn new(seed: u64, samples: Vec<Vec<u8>>) -> Self {
         assert!(!samples.is_empty(), "there is a sample");
         Self { random: SmallRng::seed_from_u64(seed), samples, pool: Vec::new() }
     }
 
-    /// The next input.
+    /// Returns the next input.
     pub fn input(&mut self) -> Vec<u8> {
         let mut input = self.begin();
         for _ in 0..=self.random.random_range(0..3) + self.random.random_range(0..3) {
@@ -144,7 +144,7 @@ impl Mutator {
             1 => self.set_byte(input),
             2 => self.set_integer(input),
             3 => self.set_varint(input),
-            4 => input.truncate(self.place(input)),
+            4 => input.truncate(self.offset(input)),
             5 => drop(input.drain(self.range(input))),
             6 => self.duplicate(input),
             7 => self.splice(input),
@@ -155,16 +155,16 @@ impl Mutator {
         }
     }
 
-    /// A place in it, its end included.
-    fn place(&mut self, input: &[u8]) -> usize {
+    /// Returns a random offset in `input`, or its end.
+    fn offset(&mut self, input: &[u8]) -> usize {
         self.random.random_range(0..=input.len())
     }
 
-    /// A range of it, mostly a short one.
+    /// Returns a random range of `input`, mostly a short one.
     fn range(&mut self, input: &[u8]) -> std::ops::Range<usize> {
-        let from = self.place(input);
-        let most = (input.len() - from).min(if self.random.random_ratio(1, 8) { usize::MAX } else { 16 });
-        from..from + self.random.random_range(0..=most)
+        let from = self.offset(input);
+        let max = (input.len() - from).min(if self.random.random_ratio(1, 8) { usize::MAX } else { 16 });
+        from..from + self.random.random_range(0..=max)
     }
 
     fn flip(&mut self, input: &mut [u8]) {
@@ -187,7 +187,7 @@ impl Mutator {
         }
     }
 
-    /// Both forms of varints that our formats have.
+    /// Writes a varint in one of the two encodings of Evener's formats.
     fn set_varint(&mut self, input: &mut Vec<u8>) {
         let value = INTEGERS[self.random.random_range(0..INTEGERS.len())];
         let mut bytes = Vec::new();
@@ -199,17 +199,17 @@ impl Mutator {
             }
             bytes.push(rest as u8);
         } else {
-            let (mark, width) = [(251, 2), (252, 4), (253, 8)][self.random.random_range(0..3)];
-            bytes.push(mark);
+            let (tag, width) = [(251, 2), (252, 4), (253, 8)][self.random.random_range(0..3)];
+            bytes.push(tag);
             bytes.extend_from_slice(&value.to_le_bytes()[..width]);
         }
-        let at = self.place(input);
+        let at = self.offset(input);
         let end = if self.random.random() { at } else { (at + 1).min(input.len()) };
         input.splice(at..end, bytes);
     }
 
     fn duplicate(&mut self, input: &mut Vec<u8>) {
-        let (range, at) = (self.range(input), self.place(input));
+        let (range, at) = (self.range(input), self.offset(input));
         let part = input[range].to_vec();
         input.splice(at..at, part);
     }
@@ -222,7 +222,7 @@ impl Mutator {
 
     fn insert_token(&mut self, input: &mut Vec<u8>) {
         let token = TOKENS[self.random.random_range(0..TOKENS.len())];
-        let range = if self.random.random() { self.range(input) } else { self.place(input)..0 };
+        let range = if self.random.random() { self.range(input) } else { self.offset(input)..0 };
         let end = range.end.max(range.start);
         input.splice(range.start..end, token.bytes());
     }
@@ -230,11 +230,11 @@ impl Mutator {
     fn insert_random(&mut self, input: &mut Vec<u8>) {
         let mut bytes = vec![0; self.random.random_range(1..=16)];
         self.random.fill_bytes(&mut bytes);
-        let at = self.place(input);
+        let at = self.offset(input);
         input.splice(at..at, bytes);
     }
 
-    /// A part many times over, up to 256 KiB: nesting, long texts, many items.
+    /// Inserts many repetitions of a part, up to 256 KiB: nesting, long texts, many items.
     fn repeat(&mut self, input: &mut Vec<u8>) {
         let range = self.range(input);
         let part = match self.random.random_range(0..4) {
@@ -245,7 +245,7 @@ impl Mutator {
         };
         let times =
             self.random.random_range(1..=(256 << 10) / part.len().max(1)).min(1 << self.random.random_range(4..18));
-        let at = self.place(input);
+        let at = self.offset(input);
         input.splice(at..at, part.repeat(times));
     }
 

@@ -1,5 +1,5 @@
-//! Feeds inputs to a decoder and judges what happens: it must not panic, must return, and must not take more memory
-//! than its input accounts for.
+//! Runs a decoder on an input and checks that it returns, does not panic, and uses no more memory than its input
+//! justifies.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,23 +8,23 @@ use std::{
 
 use evener_core::fuzz::Decoder;
 
-/// Memory that it may take for each byte of its input: a parsed JSON value is that much larger than its text.
+/// The memory that a decoder may use per byte of input: a parsed JSON value is that much larger than its text.
 pub const BYTES_PER_INPUT_BYTE: usize = 96;
 
-/// Memory as the global allocator of the process counts it.
+/// Memory usage, as counted by the global allocator of the process.
 pub trait Memory {
-    /// Bytes in use now; begins to look for the peak from here.
+    /// Returns the bytes in use and resets the peak.
     fn begin(&self) -> usize;
-    /// The largest number of bytes in use since then.
+    /// Returns the maximum bytes in use since the last reset.
     fn peak(&self) -> usize;
 }
 
-/// What one input did.
+/// The cost of decoding one input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// How long it took.
+    /// The time taken.
     pub time: Duration,
-    /// Bytes of memory at most.
+    /// The peak of memory in bytes.
     pub memory: usize,
 }
 
@@ -32,19 +32,19 @@ pub struct Effort {
 ///
 /// # Errors
 ///
-/// Says what the decoder did that it must not do.
+/// The decoder panicked or used too much memory.
 pub fn one(decoder: &Decoder, input: &[u8], memory: &dyn Memory) -> Result<Effort, String> {
-    let (begun, before) = (Instant::now(), memory.begin());
+    let (started, before) = (Instant::now(), memory.begin());
     let decoded = catch_unwind(AssertUnwindSafe(|| (decoder.decode)(input)));
-    let effort = Effort { time: begun.elapsed(), memory: memory.peak().saturating_sub(before) };
+    let effort = Effort { time: started.elapsed(), memory: memory.peak().saturating_sub(before) };
     if let Err(panic) = decoded {
         let why = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        return Err(format!("the decoder panicked: {}", why.unwrap_or("without words")));
+        return Err(format!("the decoder panicked: {}", why.unwrap_or("without a message")));
     }
-    let most = decoder.memory + BYTES_PER_INPUT_BYTE * input.len();
-    if effort.memory > most {
+    let allowed = decoder.memory + BYTES_PER_INPUT_BYTE * input.len();
+    if effort.memory > allowed {
         return Err(format!(
-            "it took {} bytes of memory for {} bytes of input; {most} are allowed",
+            "it used {} bytes of memory for {} bytes of input; {allowed} are allowed",
             effort.memory,
             input.len()
         ));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_that_panics_or_takes_too_much_memory_is_found() {
+    fn a_decoder_that_panics_or_uses_too_much_memory_is_reported() {
         let panics = Decoder::new("panics", |bytes| assert!(bytes.is_empty(), "no"), Vec::new);
         let memory = Fixed(Cell::new(0));
         assert!(one(&panics, b"", &memory).is_ok());

@@ -1,5 +1,5 @@
-//! Holds the shape of the house: who may depend on whom, who may name what, how long a file may grow, which
-//! licences come in. Each rule is also shown a bad sample, so that a checker gone blind is a failing test.
+//! Checks the structure of the repository: allowed dependencies between crates, allowed names per file, lengths of
+//! files, licences of dependencies. Each rule is also tested with a bad sample, so that a broken checker fails.
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
 mod deny;
@@ -21,23 +21,23 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use rules::Broken;
 use source::{Kind, Source};
 
-/// The repository's top.
+/// Returns the root of the repository.
 fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the repository").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the repository").to_path_buf()
 }
 
 fn metadata() -> Metadata {
-    let rustc = Command::new("rustc").arg("-vV").output().expect("what built this test is there");
+    let rustc = Command::new("rustc").arg("-vV").output().expect("rustc has built this test");
     let rustc = String::from_utf8(rustc.stdout).unwrap();
     let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
-    // What other platforms would need is not downloaded here.
+    // Dependencies of other platforms are not downloaded.
     let flags = ["--locked", "--offline", "--filter-platform", host].map(String::from);
     let mut command = MetadataCommand::new();
     command.manifest_path(top().join("Cargo.toml")).other_options(flags);
-    command.exec().expect("the lock file is up to date and what it names is downloaded")
+    command.exec().expect("the lock file is up to date and its crates are downloaded")
 }
 
-/// Every Rust file of ours, by its path from the top.
+/// Returns every Rust file of the repository, by its path from the root.
 fn files() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut folders: Vec<PathBuf> = ["core", "store", "cluster", "node", "tests"].map(|name| top().join(name)).into();
@@ -45,7 +45,7 @@ fn files() -> BTreeMap<String, String> {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                // Samples that must not compile are no code of ours.
+                // Samples that must not compile are not checked.
                 folders.extend(Some(path).filter(|path| !path.ends_with("tests/ui")));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let file = path.strip_prefix(top()).unwrap().to_string_lossy().into_owned();
@@ -56,7 +56,7 @@ fn files() -> BTreeMap<String, String> {
     found
 }
 
-/// Every file taken apart, knowing of each whether it is product, fake or test.
+/// Returns every parsed file with its kind: product, fake or test.
 fn sources() -> Vec<Source> {
     let files = files();
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
@@ -66,11 +66,11 @@ fn sources() -> Vec<Source> {
         let gated = kinds.iter().filter(|(prefix, _)| file.starts_with(prefix.as_str())).map(|(_, kind)| *kind).max();
         if by_place { Kind::Test } else { gated.unwrap_or(Kind::Product) }
     };
-    // Twice: a module that is gated in one file is found before the file it stands in is judged.
+    // Two passes: the gates of modules are collected before the kinds of their files are determined.
     for _ in 0..2 {
         for (file, text) in &files {
             let source = Source::new(file, text, kind_of(&kinds, file)).unwrap();
-            let folder = match file.rsplit_once('/').expect("every file stands in a folder") {
+            let folder = match file.rsplit_once('/').expect("every file is in a folder") {
                 (folder, "lib.rs" | "main.rs" | "mod.rs") => folder.to_string(),
                 _ => file.trim_end_matches(".rs").to_string(),
             };
@@ -90,12 +90,12 @@ fn assert_none(broken: &[Broken]) {
 }
 
 #[test]
-fn each_crate_sees_only_what_stands_to_its_left() {
+fn each_crate_depends_only_on_crates_to_its_left() {
     assert_none(&layers::check(&metadata()));
 }
 
 #[test]
-fn each_file_keeps_the_rules() {
+fn each_file_follows_the_rules() {
     let broken: Vec<_> = sources().iter().flat_map(rules::check).collect();
     assert_none(&broken);
 }
@@ -108,13 +108,13 @@ fn the_workspace_forbids_unsafe_code_and_core_is_no_std() {
 }
 
 #[test]
-fn every_crate_that_comes_in_is_allowed() {
+fn every_dependency_is_allowed() {
     let rules = deny::Rules::parse(&fs::read_to_string(top().join("deny.toml")).unwrap());
-    assert!(rules.reasoned(), "every ignored advisory says why");
+    assert!(rules.reasoned(), "every ignored advisory has a reason");
     assert_none(&rules.check(&deny::crates(&metadata())));
 }
 
-/// What the rules say about `text` in `file`, as `line: why` with the reason left out.
+/// Returns the violations of the rules by `text` in `file`, as `line: violation` without the reason.
 fn judge(file: &str, text: &str) -> Vec<String> {
     let source = Source::new(file, &format!("//! A sample.\n{text}"), Kind::Product).unwrap();
     let short = |broken: Broken| format!("{}: {}", broken.line, broken.why.split(": ").next().unwrap());
@@ -132,7 +132,7 @@ fn fine(file: &str, text: &str) {
 }
 
 #[test]
-fn core_may_not_see_std_nor_hash_maps() {
+fn core_may_not_use_std_or_hash_maps() {
     refused("core/src/a.rs", "extern crate std;", "2: names `std`");
     refused("core/src/a.rs", "fn a() { std::println!(); }", "2: names `std::println`");
     refused("core/src/a.rs", "use hashbrown::HashMap;", "2: names `hashbrown::HashMap`");
@@ -143,7 +143,7 @@ fn core_may_not_see_std_nor_hash_maps() {
 }
 
 #[test]
-fn a_foreign_crate_has_one_place() {
+fn a_wrapped_crate_is_used_in_one_place() {
     for (name, place) in
         [("bincode", "store/src/codec.rs"), ("openraft", "cluster/src/raft/a.rs"), ("ractor", "node/src/actors/a.rs")]
     {
@@ -158,7 +158,7 @@ fn a_foreign_crate_has_one_place() {
 }
 
 #[test]
-fn dice_are_thrown_in_node_only() {
+fn randomness_comes_from_node_only() {
     refused("cluster/src/a.rs", "fn a() -> u8 { rand::random() }", "2: names `rand::random`");
     refused("store/src/a.rs", "fn a() -> Uuid { Uuid::new_v4() }", "2: names `Uuid::new_v4`");
     fine("node/src/a.rs", "fn a() -> u8 { rand::random() }");
@@ -166,7 +166,7 @@ fn dice_are_thrown_in_node_only() {
 }
 
 #[test]
-fn clocks_and_threads_stand_at_the_mouths() {
+fn clocks_and_threads_are_used_at_the_outer_interfaces_only() {
     refused("cluster/src/a.rs", "use std::time::{Duration, Instant};", "2: names `std::time::Instant`");
     refused("store/src/a.rs", "fn a() { SystemTime::now(); }", "2: names `SystemTime::now`");
     refused("cluster/src/a.rs", "fn a() { tokio::task::spawn_blocking(b); }", "2: names `tokio::task::spawn_blocking`");
@@ -177,13 +177,13 @@ fn clocks_and_threads_stand_at_the_mouths() {
 }
 
 #[test]
-fn the_cluster_keeps_an_order() {
+fn the_cluster_uses_ordered_collections() {
     refused("cluster/src/a.rs", "use std::collections::HashSet;", "2: names `std::collections::HashSet`");
     refused("cluster/src/a.rs", "struct A { b: HashMap<u8, u8> }", "2: names `HashMap`");
 }
 
 #[test]
-fn nothing_sleeps_in_a_test() {
+fn no_test_sleeps() {
     let sleeps = "#[cfg(test)]\nmod tests { async fn a() { tokio::time::sleep(B).await; } }";
     refused("cluster/src/a.rs", sleeps, "3: names `tokio::time::sleep`");
     let sleeps = "#[tokio::test]\nasync fn a() { time::sleep(B).await; }";
@@ -194,7 +194,7 @@ fn nothing_sleeps_in_a_test() {
 }
 
 #[test]
-fn what_lands_is_finished_and_states_its_proofs() {
+fn code_is_finished_and_states_its_proofs() {
     refused("node/src/a.rs", "fn a() { b().unwrap(); }", "2: calls `unwrap`");
     fine("node/src/a.rs", "fn a() { b().expect(\"x.unwrap()\").unwrap_or(1); }\n/// `b().unwrap()`\nfn b() {}");
     fine("node/src/a.rs", "#[cfg(test)]\nmod tests { fn a() { b().unwrap(); } }");
@@ -203,7 +203,7 @@ fn what_lands_is_finished_and_states_its_proofs() {
 }
 
 #[test]
-fn files_and_functions_fit_the_eye() {
+fn files_and_functions_have_bounded_lengths() {
     let long = format!("fn a() {{\n{}}}", "b();\n".repeat(rules::FUNCTION_LINES_MAX));
     refused("node/src/a.rs", &long, "2: `a` has 102 lines, more than 100");
     let longer = "fn b() {}\n".repeat(rules::FILE_LINES_MAX);
@@ -211,11 +211,11 @@ fn files_and_functions_fit_the_eye() {
     let wide = format!("// {}", "x".repeat(rules::COLUMNS_MAX));
     refused("node/src/a.rs", &wide, "2: has 123 columns, more than 120");
     let mute = Source::new("node/src/a.rs", "fn a() {}", Kind::Product).unwrap();
-    assert_eq!(rules::check(&mute).len(), 1, "a file begins by saying what it is for");
+    assert_eq!(rules::check(&mute).len(), 1, "a file begins with its purpose");
 }
 
 #[test]
-fn a_crate_on_the_wrong_side_of_a_wall_is_found() {
+fn a_forbidden_dependency_is_found() {
     let check = |package: &str, name: &str, kind| {
         let layer = layers::LAYERS.iter().find(|layer| layer.package == package).unwrap();
         let manifest = format!("[dependencies]\n{name}.workspace = true\n");
@@ -234,7 +234,7 @@ fn a_crate_on_the_wrong_side_of_a_wall_is_found() {
 }
 
 #[test]
-fn a_licence_a_ban_and_a_source_are_found() {
+fn a_forbidden_licence_crate_and_source_are_found() {
     let rules = deny::Rules::parse(&fs::read_to_string(top().join("deny.toml")).unwrap());
     let index = "registry+https://github.com/rust-lang/crates.io-index";
     let broken = |name: &str, license: &str, source: &str| {

@@ -1,4 +1,4 @@
-//! The tests over what stands beside the code: documents and `deploy/`.
+//! Tests of the files beside the code: documents and `deploy/`.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn read(file: &str) -> String {
 }
 
 #[test]
-fn links_in_documents_lead_somewhere() {
+fn links_in_documents_have_existing_targets() {
     for file in DOCUMENTS {
         let path = top().join(file);
         assert_eq!(docs::dead_links(&read(file), path.parent().unwrap()), [""; 0], "in {file}");
@@ -75,7 +75,7 @@ fn the_unit_drains_and_is_confined() {
     holds("Service", "KillSignal", "SIGTERM");
     holds("Service", "NoNewPrivileges", "yes");
     holds("Service", "ProtectSystem", "strict");
-    // A node that joins is ready late, and handler programs may compile at run time.
+    // A joining node may take long to become ready, and handler programs may compile at run time.
     holds("Service", "TimeoutStartSec", "infinity");
     holds("Service", "WorkingDirectory", "%S/evener");
     assert!(!unit.iter().any(|(_, key, _)| key == "MemoryDenyWriteExecute"));
@@ -137,6 +137,6 @@ fn metrics_named_in_deploy_exist_and_each_alert_has_its_page() {
     for rule in alerts[0]["groups"][0]["rules"].as_sequence().unwrap() {
         let page = rule["annotations"]["runbook"].as_str().unwrap();
         let anchor = page.strip_prefix("deploy/runbook.md#").unwrap();
-        assert!(anchors.contains(anchor), "{page} is not there");
+        assert!(anchors.contains(anchor), "{page} does not exist");
     }
 }
