@@ -122,21 +122,11 @@ fn exists(existing: &Existing) -> String {
 #[must_use]
 pub fn did(kind: ChangeKind, of: &Subject) -> String {
     let verb = match kind {
-        ChangeKind::Create => "create",
-        ChangeKind::Delete => "delete",
-        ChangeKind::Pause => "pause",
-        ChangeKind::Resume => "resume",
-        ChangeKind::Release => "release",
-        ChangeKind::Claim => "claim",
-        ChangeKind::Unpin => "unpin",
-        ChangeKind::Retry => "retry",
-        ChangeKind::Skip => "skip",
-        ChangeKind::Drop => "drop",
-        ChangeKind::SetLimits => "set",
-        ChangeKind::Expect => "join",
         ChangeKind::Leave => "let leave",
         ChangeKind::Lead => "let lead",
+        ChangeKind::SetLimits => "set",
         ChangeKind::SkipEvent => "skip",
+        kind => crate::engine::word(kind),
     };
     format!("{verb} {}", subject(kind, of))
 }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use crate::{
     codes,
     doubt::Doubt,
-    engine::{Answers, Consistency, Page, Read, Reply, Request, Verb},
+    engine::{Answers, Consistency, Effect, Page, Read, Reply, Request, Verb},
     error::ApiError,
     wire::{Call, decode},
 };
@@ -290,7 +290,7 @@ impl Client {
 
 /// Whether a request of this verb only looks: then nothing can have happened where its answer is lost.
 fn looks(verb: Verb) -> bool {
-    !(verb.row().change || matches!(verb, Verb::Append | Verb::AppendMany))
+    verb.row().effect == Effect::Reads
 }
 
 /// The error where the answer is lost.

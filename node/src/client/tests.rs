@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::engine::{Processor, What};
+use crate::engine::{Change, Processor, What};
 
 /// What somebody waits for at most who asks a few servers of which one is silent: far less than [`TRY`].
 const SOON: Duration = Duration::from_secs(10);
@@ -94,7 +94,7 @@ async fn where_all_are_frozen_a_look_did_nothing_and_anything_else_may_have_happ
     let (a, b) = (frozen("").await, frozen("").await);
     let client = || Client::connect(&format!("{a},{b}")).unwrap();
     let (looking, hasty) = (client(), client().with_patience(Duration::ZERO));
-    let (add, pause) = (append(), What::Pause("p".into()).into());
+    let (add, pause) = (append(), Change::new(What::Pause("p".into())).into());
     let (looked, added, paused) = tokio::join!(looking.ask(&Request::Processors), hasty.ask(&add), hasty.ask(&pause));
     let error = looked.unwrap_err();
     assert_eq!(error.exit_code(), 7, "{error}");

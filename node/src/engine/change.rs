@@ -4,7 +4,7 @@
 use evener_core::{
     command::{self, Command, LetterChange, Operate, Outcome, RefusalReason},
     id::NodeId,
-    processor::Handler,
+    processor::{Definition, Handler},
     reason::Existing,
     state::{ChangeKind, Goal, State},
 };
@@ -25,13 +25,7 @@ pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiErr
         let what = &change.what;
         (change.operation, letters::given_up(&state, what), change_log::passes_over(&state, what))
     };
-    let answer = match &change.what {
-        What::Transfer(name) => members::transfer(engine, name.as_deref(), &change).await,
-        What::Leave(name) => members::leave(engine, name, &change).await,
-        What::NotYet(verb) => Err(ApiError::not_yet(verb.row().words)),
-        what => operate(engine, what, &change).await,
-    };
-    match answer {
+    match make(engine, &change).await {
         Ok(done) => {
             change_log::changed(&change, &done, position);
             let Done { state, why, changed } = done;
@@ -63,8 +57,26 @@ impl Done {
     }
 }
 
-async fn operate(engine: &Engine, what: &What, change: &Change) -> Result<Done, ApiError> {
-    perform(engine, command(engine, what, change)?, change).await
+/// Has the log make a change by the command that stands for it.
+async fn make(engine: &Engine, change: &Change) -> Result<Done, ApiError> {
+    use command::Change as To;
+    let command = match change.what.clone() {
+        What::Create(definition) => create(engine, definition)?,
+        What::Delete(name) => To::Delete(name),
+        What::Pause(name) => To::Pause(name, true),
+        What::Resume(name) => To::Pause(name, false),
+        What::Release(name, segment) => To::Release(name, segment),
+        What::Unpin(name, segment) => To::Unpin(name, segment),
+        What::SkipEvent(name, segment, position) => To::SkipEvent(name, segment, position),
+        What::Claim(name, segment, node) => To::Claim(name, segment, claimant(engine, change, node.as_deref())?),
+        What::Retry(name, selection) => To::Letters(name, selection, LetterChange::Retry),
+        What::Skip(name, selection) => To::Letters(name, selection, LetterChange::Skip),
+        What::Drop(name, selection) => To::Letters(name, selection, LetterChange::Drop),
+        What::Join(peer) => To::Expect(peer),
+        What::Leave(node) => return members::leave(engine, &node, change).await,
+        What::Transfer(node) => return members::transfer(engine, node.as_deref(), change).await,
+    };
+    perform(engine, command, change).await
 }
 
 /// Has the log make a change, and waits a while for what it is to come to.
@@ -76,7 +88,7 @@ pub async fn perform(engine: &Engine, command: command::Change, change: &Change)
             return Ok(reached(engine, change.operation).await.map_or(first, Done::waiting));
         }
         let outcome = engine.cluster().state().try_change(&command);
-        return judged(outcome, |touched| Some(trial(&command, touched)));
+        return judged(outcome, |touched| Some(trial(&change.what, touched)));
     }
     let done = decide(engine, command, change).await?;
     Ok(reached(engine, change.operation).await.map_or(done, Done::waiting))
@@ -89,19 +101,11 @@ pub fn repeated(engine: &Engine, command: &command::Change, change: &Change) -> 
 }
 
 /// What a change would come to that is only tried.
-fn trial(change: &command::Change, touched: u64) -> String {
-    use command::Change as To;
-    let thing = match change {
-        To::Create(_) | To::Delete(_) | To::Pause(..) => "processor",
-        To::Release(..) | To::Claim(..) | To::Unpin(..) => "segment",
-        To::Letters(.., LetterChange::Skip) => "event",
-        To::SkipEvent(.., position) => {
-            return format!("it would skip the event at position {position}; nothing was changed");
-        }
-        To::Letters(..) => "sequence",
-        To::Expect(_) | To::Leave(_) | To::Lead(..) => "member",
-        To::SetLimits(_) => "limit",
-    };
+fn trial(what: &What, touched: u64) -> String {
+    if let What::SkipEvent(.., position) = what {
+        return format!("it would skip the event at position {position}; nothing was changed");
+    }
+    let (_, thing) = what.verb_and_thing();
     match touched {
         0 => "it is so already".to_owned(),
         1 => format!("it would touch 1 {thing}; nothing was changed"),
@@ -215,41 +219,26 @@ pub fn waits_for(engine: &Engine, state: &State, goal: &Goal) -> Option<String> 
     })
 }
 
-fn command(engine: &Engine, what: &What, change: &Change) -> Result<command::Change, ApiError> {
-    use command::Change as To;
-    Ok(match what {
-        What::Create(definition) if matches!(definition.handler, Handler::Exec(_)) && !engine.allows_exec() => {
-            let message = format!("processor {} would run a program, and this node does not allow it", definition.name);
-            return Err(ApiError::new(&codes::EXEC_NOT_ALLOWED, message));
-        }
-        What::Create(definition) => {
-            let known = engine.cluster().state().processor(&definition.name).is_some();
-            match definition.check_new() {
-                Err(unfit) if !known => return Err(ApiError::new(&codes::INVALID_CHANGE, unfit.to_string())),
-                _ => To::Create(definition.clone()),
-            }
-        }
-        What::Delete(name) => To::Delete(name.clone()),
-        What::Pause(name) => To::Pause(name.clone(), true),
-        What::Resume(name) => To::Pause(name.clone(), false),
-        What::Release(name, segment) => To::Release(name.clone(), *segment),
-        What::Unpin(name, segment) => To::Unpin(name.clone(), *segment),
-        What::SkipEvent(name, segment, position) => To::SkipEvent(name.clone(), *segment, *position),
-        What::Claim(name, segment, node) => {
-            let state = engine.cluster().state();
-            let node = match (first_node(&state, change, ChangeKind::Claim, node.as_deref()), node) {
-                (Some(first), _) => first,
-                (None, Some(node)) => member(&state, node)?,
-                (None, None) => engine.cluster().me(),
-            };
-            To::Claim(name.clone(), *segment, node)
-        }
-        What::Retry(name, which) => To::Letters(name.clone(), which.clone(), LetterChange::Retry),
-        What::Skip(name, which) => To::Letters(name.clone(), which.clone(), LetterChange::Skip),
-        What::Drop(name, which) => To::Letters(name.clone(), which.clone(), LetterChange::Drop),
-        What::Join(peer) => To::Expect(peer.clone()),
-        What::Transfer(_) | What::Leave(_) | What::NotYet(_) => unreachable!("they have answers of their own"),
-    })
+fn create(engine: &Engine, definition: Box<Definition>) -> Result<command::Change, ApiError> {
+    if matches!(definition.handler, Handler::Exec(_)) && !engine.allows_exec() {
+        let message = format!("processor {} would run a program, and this node does not allow it", definition.name);
+        return Err(ApiError::new(&codes::EXEC_NOT_ALLOWED, message));
+    }
+    let known = engine.cluster().state().processor(&definition.name).is_some();
+    match definition.check_new() {
+        Err(unfit) if !known => Err(ApiError::new(&codes::INVALID_CHANGE, unfit.to_string())),
+        _ => Ok(command::Change::Create(definition)),
+    }
+}
+
+/// Returns the node that a segment is given to: that of this name, else the node that is asked.
+fn claimant(engine: &Engine, change: &Change, name: Option<&str>) -> Result<NodeId, ApiError> {
+    let state = engine.cluster().state();
+    match (first_node(&state, change, ChangeKind::Claim, name), name) {
+        (Some(first), _) => Ok(first),
+        (None, Some(name)) => member(&state, name),
+        (None, None) => Ok(engine.cluster().me()),
+    }
 }
 
 fn judged(outcome: Outcome, why: impl FnOnce(u64) -> Option<String>) -> Result<Done, ApiError> {

@@ -20,7 +20,10 @@ pub fn changed(change: &Change, done: &Done, position: Option<Position>) {
         return;
     }
     let (verb, reason, changed) = (change.what.verb().row().words, change.reason.as_deref(), done.changed);
-    let (subject, segment, sequence) = subject(&change.what);
+    let arguments = change.what.arguments();
+    let subject = arguments.iter().find_map(|argument| argument.name()).unwrap_or_default();
+    let segment = arguments.iter().find_map(|argument| argument.segment()).map(|segment| segment.0);
+    let sequence = arguments.iter().find_map(|argument| argument.sequence());
     let waits_for = done.why.as_deref().filter(|_| done.state == OperationState::Waiting);
     let position = position.map(|position| position.0);
     tracing::info!(
@@ -38,30 +41,6 @@ pub fn passes_over(state: &State, what: &What) -> Option<Position> {
             Some(state.processor(name)?.set_aside.get(&key)?.first().position)
         }
         _ => None,
-    }
-}
-
-/// What is changed: a processor or a member, and what of it.
-fn subject(what: &What) -> (&str, Option<u32>, Option<&str>) {
-    match what {
-        What::Create(definition) => (&definition.name, None, None),
-        What::Delete(name) | What::Pause(name) | What::Resume(name) | What::Leave(name) | What::Join(name) => {
-            (name, None, None)
-        }
-        What::Release(name, segment)
-        | What::Claim(name, segment, _)
-        | What::Unpin(name, segment)
-        | What::SkipEvent(name, segment, _) => (name, Some(segment.0), None),
-        What::Retry(name, which) | What::Skip(name, which) | What::Drop(name, which) => (
-            name,
-            None,
-            match which {
-                Selection::All => None,
-                Selection::Sequence(_, sequence) => Some(sequence),
-            },
-        ),
-        What::Transfer(name) => (name.as_deref().unwrap_or_default(), None, None),
-        What::NotYet(_) => ("", None, None),
     }
 }
 

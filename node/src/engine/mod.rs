@@ -38,17 +38,19 @@ pub use leader::clock_words;
 pub use local::Engine;
 pub(crate) use local::time_text;
 pub(crate) use look::segments_wanted;
-pub(crate) use operations::HISTORY_OPERATIONS_MAX;
 #[doc(hidden)]
 pub use operations::kinds;
+pub(crate) use operations::{HISTORY_OPERATIONS_MAX, word};
 pub use operations::{OPERATIONS_PAGE, OPERATIONS_PAGE_MAX};
 pub use reply::{
     Cluster, DeadLetter, Disk, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,
     SetAside, StateHash, Status, Subject, Unowned, Used, WantedBy,
 };
-pub use request::{Change, Consistency, OperationFilter, Read, Request, What};
+pub use request::{Change, Consistency, OperationFilter, Read, Request};
+pub use verbs::What;
+pub(crate) use verbs::verbs;
 #[doc(hidden)]
-pub use verbs::{Row, TABLE, Verb};
+pub use verbs::{Effect, Row, TABLE, Verb};
 
 /// Somebody who answers requests: the node itself, or a client that asks one far away.
 pub trait Answers: Send + Sync + 'static {

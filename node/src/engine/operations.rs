@@ -10,7 +10,7 @@ use evener_core::{
 use uuid::Uuid;
 
 use super::{
-    Note, Operation, OperationFilter, OperationState, Subject, Verb,
+    Note, Operation, OperationFilter, OperationState, Subject, TABLE, Verb,
     change::waits_for,
     local::{Engine, time_text},
 };
@@ -66,7 +66,7 @@ fn unknown(id: Uuid) -> ApiError {
 }
 
 fn known_kind(kind: &str) -> Result<(), ApiError> {
-    let known: BTreeSet<&str> = kinds().collect();
+    let known = BTreeSet::from_iter(kinds());
     if known.contains(kind) {
         return Ok(());
     }
@@ -130,68 +130,27 @@ fn subject(state: &State, of: &state::Subject) -> Subject {
     }
 }
 
-/// Lists the kinds of operations as they are typed.
-pub fn kinds() -> impl Iterator<Item = &'static str> {
-    KINDS.iter().map(|kind| word(*kind))
+/// Returns the kinds of operations as they are typed.
+#[must_use]
+pub fn kinds() -> Vec<&'static str> {
+    let mut kinds: Vec<ChangeKind> = TABLE.iter().filter_map(|row| row.verb.kind()).collect();
+    kinds.sort_unstable();
+    kinds.push(ChangeKind::SetLimits);
+    kinds.into_iter().map(word).collect()
 }
 
 /// Returns the last word of the command that makes changes of this kind.
-fn word(kind: ChangeKind) -> &'static str {
-    let words = verb(kind).map_or("set-limits", |verb| verb.row().words);
-    words.rsplit(' ').next().unwrap_or(words)
+pub fn word(kind: ChangeKind) -> &'static str {
+    Verb::of_kind(kind).map_or("set-limits", |verb| verb.row().word())
 }
-
-/// Returns the verb that makes changes of this kind, if one does.
-const fn verb(kind: ChangeKind) -> Option<Verb> {
-    Some(match kind {
-        ChangeKind::Create => Verb::Create,
-        ChangeKind::Delete => Verb::Delete,
-        ChangeKind::Pause => Verb::Pause,
-        ChangeKind::Resume => Verb::Resume,
-        ChangeKind::Release => Verb::Release,
-        ChangeKind::Claim => Verb::Claim,
-        ChangeKind::Unpin => Verb::Unpin,
-        ChangeKind::Retry => Verb::Retry,
-        ChangeKind::Skip => Verb::Skip,
-        ChangeKind::Drop => Verb::Drop,
-        ChangeKind::SetLimits => return None,
-        ChangeKind::Expect => Verb::Join,
-        ChangeKind::Leave => Verb::Leave,
-        ChangeKind::Lead => Verb::Transfer,
-        ChangeKind::SkipEvent => Verb::SkipEvent,
-    })
-}
-
-const KINDS: &[ChangeKind] = &[
-    ChangeKind::Create,
-    ChangeKind::Delete,
-    ChangeKind::Pause,
-    ChangeKind::Resume,
-    ChangeKind::Release,
-    ChangeKind::Claim,
-    ChangeKind::Unpin,
-    ChangeKind::Retry,
-    ChangeKind::Skip,
-    ChangeKind::Drop,
-    ChangeKind::Expect,
-    ChangeKind::Leave,
-    ChangeKind::Lead,
-    ChangeKind::SkipEvent,
-    ChangeKind::SetLimits,
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::TABLE;
 
     #[test]
-    fn each_verb_that_changes_something_is_a_kind_of_its_own() {
-        let kinds: BTreeSet<&str> = kinds().collect();
-        assert_eq!(kinds.len(), KINDS.len(), "no two kinds have one word");
-        for row in TABLE.iter().filter(|row| row.change && !row.not_yet) {
-            let word = row.words.rsplit(' ').next().unwrap();
-            assert!(kinds.contains(word), "{word}");
-        }
+    fn each_kind_has_a_word_of_its_own() {
+        let kinds = kinds();
+        assert_eq!(kinds.len(), kinds.iter().collect::<BTreeSet<_>>().len(), "{kinds:?}");
     }
 }

@@ -2,16 +2,14 @@
 
 use evener_core::{
     append,
-    command::Selection,
     criteria::Criteria,
-    id::{ContextId, Position, SegmentId},
+    id::{ContextId, Position},
     principal::Principal,
-    processor::Definition,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::verbs::Verb;
+use super::verbs::What;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,41 +104,6 @@ pub struct Change {
     pub what: What,
 }
 
-/// What can be changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Create a processor.
-    Create(Box<Definition>),
-    /// Delete a processor, its progress and what it has set aside.
-    Delete(String),
-    /// Stop a processor.
-    Pause(String),
-    /// Let it go on.
-    Resume(String),
-    /// Take a segment from its owner.
-    Release(String, SegmentId),
-    /// Give a segment to the node of this name, and bind it to that; none is the node that is asked.
-    Claim(String, SegmentId, Option<String>),
-    /// Unbind a segment from a node.
-    Unpin(String, SegmentId),
-    /// Pass over the event that a segment waits with, which is the one at this position.
-    SkipEvent(String, SegmentId, Position),
-    /// Try sequences set aside now.
-    Retry(String, Selection),
-    /// Pass over their first letters.
-    Skip(String, Selection),
-    /// Give them up.
-    Drop(String, Selection),
-    /// Admit the node at this peer address.
-    Join(String),
-    /// Let a member leave for ever.
-    Leave(String),
-    /// Let another member lead; none leaves the choice to the cluster.
-    Transfer(Option<String>),
-    /// In the contract, and not built yet.
-    NotYet(Verb),
-}
-
 impl Request {
     /// Returns the request as this principal asks it. It is kept with what a change comes to.
     #[must_use]
@@ -148,49 +111,6 @@ impl Request {
         match self {
             Self::Change(change) => Self::Change(Change { principal, ..change }),
             other => other,
-        }
-    }
-
-    /// Which verb this is.
-    #[must_use]
-    pub const fn verb(&self) -> Verb {
-        match self {
-            Self::Append(_) => Verb::Append,
-            Self::AppendMany(_) => Verb::AppendMany,
-            Self::Read(_) => Verb::Read,
-            Self::Tail(_) => Verb::Tail,
-            Self::Processors => Verb::Processors,
-            Self::Processor(_) => Verb::Processor,
-            Self::DeadLetters(_) => Verb::DeadLetters,
-            Self::Status => Verb::Status,
-            Self::ClusterStatus => Verb::ClusterStatus,
-            Self::Operations(_) => Verb::Operations,
-            Self::Operation(_) => Verb::Operation,
-            Self::Change(change) => change.what.verb(),
-        }
-    }
-}
-
-impl What {
-    /// Which verb this is.
-    #[must_use]
-    pub const fn verb(&self) -> Verb {
-        match self {
-            Self::Create(_) => Verb::Create,
-            Self::Delete(_) => Verb::Delete,
-            Self::Pause(_) => Verb::Pause,
-            Self::Resume(_) => Verb::Resume,
-            Self::Release(..) => Verb::Release,
-            Self::Claim(..) => Verb::Claim,
-            Self::Unpin(..) => Verb::Unpin,
-            Self::SkipEvent(..) => Verb::SkipEvent,
-            Self::Retry(..) => Verb::Retry,
-            Self::Skip(..) => Verb::Skip,
-            Self::Drop(..) => Verb::Drop,
-            Self::Join(_) => Verb::Join,
-            Self::Leave(_) => Verb::Leave,
-            Self::Transfer(_) => Verb::Transfer,
-            Self::NotYet(verb) => *verb,
         }
     }
 }

@@ -141,7 +141,7 @@ async fn page(engine: &Engine, read: Read) -> Page {
 }
 
 async fn change(engine: &Engine, what: What) -> Result<Operation, ApiError> {
-    match engine.call(what.into()).await? {
+    match engine.call(Change::new(what).into()).await? {
         Reply::Operation(operation) => Ok(operation),
         other => panic!("{other:?}"),
     }

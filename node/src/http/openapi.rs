@@ -74,7 +74,7 @@ fn operation(row: &Row) -> Value {
         )
         .into();
     }
-    if row.not_yet {
+    if row.is_not_yet() {
         operation["summary"] = format!("{} (not built yet)", row.about).into();
         operation["x-not-yet"] = true.into();
         operation["responses"] = json!({"501": error("EV0900: it is not built yet"), "default": error("why not")});
@@ -123,7 +123,7 @@ fn answer(row: &Row) -> Value {
     match row.verb {
         Verb::Append | Verb::AppendMany => refer("Appended"),
         Verb::Read | Verb::ReadBy | Verb::Tail => json!({"oneOf": [refer("CloudEvent"), refer("End")]}),
-        _ if row.change => refer("Operation"),
+        _ if row.is_change() => refer("Operation"),
         Verb::Operations => json!({"type": "array", "items": refer("Operation")}),
         Verb::Operation => refer("Operation"),
         Verb::Processors | Verb::DeadLetters => json!({"type": "array", "items": {"type": "object"}}),
@@ -137,7 +137,7 @@ fn body(row: &Row) -> Option<(&'static str, Value)> {
         Verb::Append => json(refer("Append")),
         Verb::AppendMany => Some(("application/x-ndjson", refer("Append"))),
         Verb::ReadBy => json(refer("Read")),
-        _ if row.change && row.method == "POST" => json(change(properties(row.verb))),
+        _ if row.is_change() && row.method == "POST" => json(change(properties(row.verb))),
         _ => None,
     }
 }
@@ -187,7 +187,7 @@ fn schemas() -> Value {
             "events": {"type": "integer"}, "dry_run": {"type": "boolean"},
             "recorded": {"type": "string", "format": "date-time"}, "index": {"type": "integer"},
             "principal": {"type": ["string", "null"], "description": "Null as long as requests have no principal."},
-            "kind": {"enum": kinds().collect::<Vec<_>>()}, "subject": {"type": "object", "properties": {
+            "kind": {"enum": kinds()}, "subject": {"type": "object", "properties": {
                 "processor": {"type": "string"}, "segment": {"type": "integer"}, "position": {"type": "integer"},
                 "sequence": {"type": "string"}, "component": {"type": "integer"}, "node": {"type": "string"},
                 "node_id": {"type": "integer"}, "address": {"type": "string"}}},

@@ -7,7 +7,7 @@ use evener_core::{
 
 use super::{Node, odd};
 use crate::{
-    engine::{Change, DeadLetter, Operation, Processor, Reply, Request, What},
+    engine::{Change, DeadLetter, Operation, Processor, Reply, Request, What, verbs},
     error::ApiError,
 };
 
@@ -40,18 +40,47 @@ impl Node {
     }
 }
 
-/// Changes that are made by name alone, or of one segment.
-macro_rules! changes {
-    ($($(#[$doc:meta])* $verb:ident($($arg:ident: $ty:ty),*) = $what:ident;)*) => {$(
+/// Generates the methods of the handles that make changes.
+macro_rules! methods {
+    (
+        events { $($events:tt)* }
+        processors { $($processors:tt)* }
+        dead_letters { $($dead_letters:tt)* }
+        $($others:tt)*
+    ) => {
+        methods!(ProcessorHandle { $($processors)* });
+        methods!(DeadLetters { $($dead_letters)* });
+    };
+    ($handle:ident {$(
+        $verb:ident: $effect:ident $method:ident $path:literal, $words:literal, $about:literal $({ $($change:tt)* })?;
+    )*}) => {
+        impl $handle {
+            $($(method!($verb { $($change)* });)?)*
+        }
+    };
+}
+
+/// Generates the method that makes one change, if the handle has one.
+macro_rules! method {
+    ($verb:ident {
+        $(#[$doc:meta])*
+        takes: [$name:ident: $name_type:ty] $({ $($field:ident: $type:ty = $json:literal),* })?
+            $(by $body:ident: $body_type:ty)?,
+        kind: $kind:ident, counts: $counts:literal, method: $call:ident;
+    }) => {
         $(#[$doc])*
         ///
         /// # Errors
         /// Where it is refused, or the cluster cannot be asked.
-        pub async fn $verb(&self, $($arg: $ty),*) -> Result<Operation, ApiError> {
-            self.node.change(What::$what(self.name.clone(), $($arg),*), self.reason.as_ref()).await
+        pub async fn $call(&self, $($($field: $type,)*)? $($body: $body_type)?) -> Result<Operation, ApiError> {
+            let what = What::$verb(self.name.clone(), $($($field,)*)? $($body)?);
+            self.node.change(what, self.reason.as_ref()).await
         }
-    )*};
+    };
+    ($verb:ident $change:tt) => {};
 }
+
+verbs!(methods);
 
 impl ProcessorHandle {
     pub(super) fn new(node: Node, name: String) -> Self {
@@ -73,24 +102,6 @@ impl ProcessorHandle {
             Reply::Processor(processor) => Ok(*processor),
             _ => Err(odd()),
         }
-    }
-
-    changes! {
-        /// Stops it.
-        pause() = Pause;
-        /// Lets it go on.
-        resume() = Resume;
-        /// Takes a segment from its owner, who may not have it back for two leases.
-        release(segment: SegmentId) = Release;
-        /// Gives a segment to the node of this name, and binds it to that; none is the node that is asked.
-        claim(segment: SegmentId, node: Option<String>) = Claim;
-        /// Unbinds a segment from the node an operator bound it to.
-        unpin(segment: SegmentId) = Unpin;
-        /// Passes over the event that a segment waits with, which is the one at this position: see
-        /// [`waits_with`](crate::engine::Segment::waits_with).
-        skip_event(segment: SegmentId, position: Position) = SkipEvent;
-        /// Deletes it, its progress, and what it has set aside.
-        delete() = Delete;
     }
 }
 
@@ -114,15 +125,6 @@ impl DeadLetters {
             Reply::DeadLetters(letters) => Ok(letters),
             _ => Err(odd()),
         }
-    }
-
-    changes! {
-        /// Tries them now, their attempts counted anew.
-        retry(which: Selection) = Retry;
-        /// Passes over the letter that fails; those behind it are tried now.
-        skip(which: Selection) = Skip;
-        /// Gives up all their letters.
-        drop(which: Selection) = Drop;
     }
 }
 

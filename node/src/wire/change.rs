@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Call, definition, query::Query, selection};
 use crate::{
     codes,
-    engine::{Change, Verb, What},
+    engine::{Change, Verb, What, verbs},
     error::ApiError,
 };
 
@@ -23,14 +23,19 @@ struct Common {
     dry_run: bool,
 }
 
-/// Generates how the body of each change is read, written and described. One line a verb: `[name]` if its first
-/// argument is the name in the path; then its other arguments, each a field of the body with its type in JSON, or `by`
-/// and the module that reads, writes and describes the whole body.
+/// Generates how the body of each change is read, written and described.
 macro_rules! bodies {
-    ($($verb:ident $([$path:ident])? $({ $($field:ident: $type:ty = $schema:literal),* })? $(by $body:ident)?;)*) => {
+    ($($section:ident {$(
+        $verb:ident: $effect:ident $method:ident $route:literal, $words:literal, $about:literal $({
+            $(#[$doc:meta])*
+            takes: $([$path:ident: $path_type:ty])? $({ $($field:ident: $type:ty = $json:literal),* })?
+                $(by $body:ident: $body_type:ty)?,
+            kind: $kind:ident, counts: $counts:literal $(, method: $call:ident)?;
+        })?;
+    )*})*) => {
         fn read(verb: Verb, call: &Call, fields: Map<String, Value>) -> Result<What, ApiError> {
             match verb {
-                $(Verb::$verb => {
+                $($($(Verb::$verb => {
                     $(let $path = call.name()?;)?
                     $(
                         #[derive(Deserialize)]
@@ -42,7 +47,7 @@ macro_rules! bodies {
                     )?
                     $(let $body = $body::read(fields)?;)?
                     Ok(What::$verb($($path,)? $($($field),*)? $($body)?))
-                })*
+                })?)*)*
                 _ => Err(ApiError::not_yet(verb.row().words)),
             }
         }
@@ -50,14 +55,13 @@ macro_rules! bodies {
         /// Returns the name for the path, if the change has one, and its fields.
         fn fields_of(what: &What) -> (Option<&String>, Map<String, Value>) {
             match what {
-                $(What::$verb($($path,)? $($($field),*)? $($body)?) => {
+                $($($(What::$verb($($path,)? $($($field),*)? $($body)?) => {
                     let fields: &[(&str, Value)] = &[$($((stringify!($field), plain($field))),*)?];
                     let fields = fields.iter().filter(|(_, value)| !value.is_null()).cloned();
                     let fields: Map<_, _> = fields.map(|(name, value)| ((*name).to_owned(), value)).collect();
                     $(let fields = Map::from_iter($body::write($body).into_iter().chain(fields));)?
                     (None$(.or(Some($path)))?, fields)
-                })*
-                What::NotYet(_) => (None, Map::new()),
+                })?)*)*
             }
         }
 
@@ -65,35 +69,20 @@ macro_rules! bodies {
         #[must_use]
         pub fn properties(verb: Verb) -> Value {
             match verb {
-                $(Verb::$verb => {
-                    let properties: &[(&str, &str)] = &[$($((stringify!($field), $schema)),*)?];
+                $($($(Verb::$verb => {
+                    let properties: &[(&str, &str)] = &[$($((stringify!($field), $json)),*)?];
                     let properties = properties.iter().map(|(name, of)| ((*name).to_owned(), json!({"type": of})));
                     let properties: Map<_, _> = properties.collect();
                     $(let properties = Map::from_iter($body::properties().into_iter().chain(properties));)?
                     Value::Object(properties)
-                })*
+                })?)*)*
                 _ => json!({}),
             }
         }
     };
 }
 
-bodies! {
-    Create by definition;
-    Delete[name] {};
-    Pause[name] {};
-    Resume[name] {};
-    Release[name] { segment: SegmentId = "integer" };
-    Claim[name] { segment: SegmentId = "integer", node: Option<String> = "string" };
-    Unpin[name] { segment: SegmentId = "integer" };
-    SkipEvent[name] { segment: SegmentId = "integer", position: Position = "integer" };
-    Retry[name] by selection;
-    Skip[name] by selection;
-    Drop[name] by selection;
-    Join { peer: String = "string" };
-    Leave { node: String = "string" };
-    Transfer { node: Option<String> = "string" };
-}
+verbs!(bodies);
 
 /// Reads a change.
 pub fn parse(verb: Verb, call: &Call) -> Result<Change, ApiError> {

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     codes,
-    engine::{Change, Request, Verb, What},
+    engine::{Change, Request, Verb},
     error::ApiError,
 };
 
@@ -37,7 +37,7 @@ impl Call {
     /// What this asks for, if it came to the route of `verb`.
     pub fn parse(&self, verb: Verb) -> Result<Request, ApiError> {
         let row = verb.row();
-        if row.not_yet {
+        if row.is_not_yet() {
             return Err(ApiError::not_yet(&format!("`{}` ({} {})", row.words, row.method, row.path)));
         }
         let none = |request| query::Query::parse(&self.query)?.finish().map(|()| request);
@@ -108,12 +108,6 @@ impl Call {
 impl From<Change> for Request {
     fn from(change: Change) -> Self {
         Self::Change(change)
-    }
-}
-
-impl From<What> for Request {
-    fn from(what: What) -> Self {
-        Self::Change(Change::new(what))
     }
 }
 

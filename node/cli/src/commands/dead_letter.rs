@@ -93,7 +93,7 @@ impl Command {
         match self {
             Self::List { name, server } => list(&name, &server),
             Self::Show { name, sequence, server } => show::show(&name, &sequence, &server),
-            Self::Edit(_) => Err(ApiError::not_yet(&format!("`{}`", Verb::Edit.row().words))),
+            Self::Edit(args) => args.run(Verb::Edit),
             Self::Retry(Retried { which, changing }) => {
                 let (name, doing, selection) = which.told("retry");
                 changing.tell(&doing, What::Retry(name.clone(), selection), |done| sentence("retry", &name, done))

@@ -191,39 +191,35 @@ impl Command {
             Self::Show { name, server } => show(name, &server),
             Self::Create(create) => create.run(),
             Self::Delete { name, giving_up } => giving_up.change(&format!("delete {name}"), What::Delete(name)),
-            Self::Pause(named) => named.change("pause", What::Pause),
-            Self::Resume(named) => named.change("resume", What::Resume),
-            Self::Unpin(of) => of.change("unpin", What::Unpin),
-            Self::Release(of) => of.change("release", What::Release),
+            Self::Pause(named) => named.change(What::Pause),
+            Self::Resume(named) => named.change(What::Resume),
+            Self::Unpin(of) => of.change(What::Unpin),
+            Self::Release(of) => of.change(What::Release),
             Self::SkipEvent { of, position } => of.skip_event(position),
-            Self::Claim { of, node } => of.change("claim", |name, segment| What::Claim(name, segment, node)),
-            Self::Reset(_) => not_yet(Verb::Reset),
-            Self::Split(_) => not_yet(Verb::Split),
-            Self::Merge(_) => not_yet(Verb::Merge),
-            Self::Move(_) => not_yet(Verb::Move),
-            Self::Promote(_) => not_yet(Verb::Promote),
+            Self::Claim { of, node } => of.change(|name, segment| What::Claim(name, segment, node)),
+            Self::Reset(args) => args.run(Verb::Reset),
+            Self::Split(args) => args.run(Verb::Split),
+            Self::Merge(args) => args.run(Verb::Merge),
+            Self::Move(args) => args.run(Verb::Move),
+            Self::Promote(args) => args.run(Verb::Promote),
         }
     }
 }
 
-fn not_yet(verb: Verb) -> Result<(), ApiError> {
-    Err(ApiError::not_yet(&format!("`{}`", verb.row().words)))
-}
-
 impl Named {
-    fn change(self, verb: &str, what: impl FnOnce(String) -> What) -> Result<(), ApiError> {
-        self.changing.change(&format!("{verb} {}", self.name), what(self.name))
+    fn change(self, what: impl FnOnce(String) -> What) -> Result<(), ApiError> {
+        let what = what(self.name.clone());
+        self.changing.change(&format!("{} {}", what.verb().row().word(), self.name), what)
     }
 }
 
 impl OfSegment {
-    fn change(self, verb: &str, what: impl FnOnce(String, SegmentId) -> What) -> Result<(), ApiError> {
-        let doing = format!("{verb} {}/{}", self.name, self.segment);
-        self.changing.change(&doing, what(self.name, SegmentId(self.segment)))
+    fn change(self, what: impl FnOnce(String, SegmentId) -> What) -> Result<(), ApiError> {
+        let what = what(self.name.clone(), SegmentId(self.segment));
+        let doing = format!("{} {}/{}", what.verb().row().word(), self.name, self.segment);
+        self.changing.change(&doing, what)
     }
-}
 
-impl OfSegment {
     fn skip_event(self, position: Option<u64>) -> Result<(), ApiError> {
         let of = format!("{}/{}", self.name, self.segment);
         let position = match position {
