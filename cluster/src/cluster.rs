@@ -3,6 +3,7 @@
 mod append;
 mod ending;
 mod leading;
+mod member_status;
 mod propose;
 mod session;
 
@@ -22,6 +23,7 @@ use parking_lot::{MappedRwLockReadGuard, Mutex};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::member_status::StatusProvider;
 use crate::{
     config::Config,
     disk_reserve::DiskRoom,
@@ -84,6 +86,8 @@ pub struct Inner {
     pub(crate) stopped: watch::Sender<Option<String>>,
     /// It is a member no more, in the words of who told it.
     pub(crate) removed: OnceLock<String>,
+    /// Writes what members that ask are told of this node.
+    pub(crate) status_provider: OnceLock<StatusProvider>,
 }
 
 impl Deref for Cluster {

@@ -67,7 +67,7 @@ mod start;
 pub mod fuzz;
 
 pub use self::{
-    cluster::Cluster,
+    cluster::{Cluster, StatusProvider},
     config::Config,
     disk_reserve::{DiskRoom, REFUSAL as DISK_RESERVE_REFUSAL},
     error::{Class, Error, StartError},

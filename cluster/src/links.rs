@@ -19,7 +19,7 @@ use futures::{
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -135,6 +135,13 @@ struct Slot(tokio::sync::Mutex<Kept>);
 struct Kept {
     link: Option<(String, Link)>,
     failed: Option<(String, Instant, Unreached)>,
+}
+
+impl Kept {
+    /// Returns the link, if there is one.
+    fn open(&self) -> Option<Link> {
+        self.link.as_ref().map(|(_, link)| link.clone())
+    }
 }
 
 impl Links {
@@ -284,8 +291,29 @@ impl Links {
     /// the end of a process.
     pub async fn ask_if_open(&self, to: NodeId, kind: Kind, payload: Bytes, within: Duration) -> Option<Bytes> {
         let slot = self.slots.lock().get(&(to, true)).cloned()?;
-        let link = slot.0.try_lock().ok()?.link.as_ref().map(|(_, link)| link.clone())?;
+        let link = slot.0.try_lock().ok()?.open()?;
         link.call(kind, payload, within).await.ok()
+    }
+
+    /// Asks a member over the link that [`Self::watch`] keeps to it, and waits for that where it is just being opened.
+    /// Opens none itself, as [`Self::ask_if_open`].
+    pub async fn ask_connected(
+        &self,
+        to: NodeId,
+        kind: Kind,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, Asked> {
+        let deadline = Instant::now() + within;
+        let slot = self.slots.lock().get(&(to, true)).cloned();
+        let link = match slot {
+            Some(slot) => timeout_at(deadline, slot.0.lock()).await.ok().and_then(|kept| kept.open()),
+            None => None,
+        };
+        let link =
+            link.ok_or_else(|| Asked { may_have_happened: false, why: format!("no connection to node {to} is open") })?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        link.call(kind, payload, left).await.map_err(|error| Asked::from(&error))
     }
 
     /// Asks whoever is at an address, as a stranger.

@@ -68,7 +68,8 @@ kinds! {
     JOIN = 9 "join",
     /// To the leader: I, or this member, leave.
     LEAVE = 10 "leave",
-    /// What this node tells of itself.
+    /// How does this node stand, as its program writes it? Nothing is said with the question; the answer has at most
+    /// [`STATUS_BYTES_MAX`](crate::status::STATUS_BYTES_MAX) bytes.
     STATUS = 11 "status",
     /// To the leader: let another voter lead.
     LEAD = 12 "lead",

@@ -20,6 +20,7 @@ use crate::{
     message::Kind,
     messages::{Join, Joined, Lead, Who},
     raft::Call,
+    status::{STATUS_BYTES_MAX, too_long},
 };
 
 /// Serves peers: as soon as there is a node behind it.
@@ -69,6 +70,7 @@ impl Service for PeerService {
                 Kind::READ_INDEX => encode(&node.serve_read_index().await),
                 Kind::RENEW => encode(&node.serve_renew(read(&payload)?)),
                 Kind::PULSE => Ok(node.pulse().encode()),
+                Kind::STATUS => status(&node).await,
                 Kind::LEAD => {
                     let Lead { to } = read(&payload)?;
                     node.transfer(to).await.map_err(refusal)?;
@@ -132,6 +134,16 @@ fn who(node: &Cluster) -> Who {
         leader: node.leadership.borrow().leader,
         members: node.ledger.view.state().members.values().cloned().collect(),
     }
+}
+
+/// The status of this node, as its program writes it.
+async fn status(node: &Cluster) -> Result<Bytes, Refusal> {
+    let provider = node.status_provider.get().ok_or_else(not_ready)?;
+    let status = provider().await.ok_or_else(not_ready)?;
+    if status.len() > STATUS_BYTES_MAX {
+        return Err(Refusal::new(Code::Failed, too_long(status.len())));
+    }
+    Ok(status)
 }
 
 /// What is wrong with a node that is let in no more.

@@ -224,6 +224,7 @@ impl Parts {
             stop,
             stopped: watch::Sender::new(None),
             removed: OnceLock::new(),
+            status_provider: OnceLock::new(),
             config,
         });
         let weak = cluster.downgrade();

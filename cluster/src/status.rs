@@ -11,6 +11,16 @@ pub use crate::{
     raft::Role,
 };
 
+/// Bytes of the status that the program of one member sends another one: as many as an append may have, so that they do
+/// not stand long before the heartbeats on the same link. The link itself refuses what is longer than a message may be
+/// before it takes memory for it.
+pub const STATUS_BYTES_MAX: usize = 1 << 20;
+
+/// Says that a status of so many bytes is refused.
+pub(crate) fn too_long(bytes: usize) -> String {
+    format!("a status has {bytes} bytes, and status_bytes_max is {STATUS_BYTES_MAX}")
+}
+
 /// How a node stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

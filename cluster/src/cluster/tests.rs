@@ -6,6 +6,7 @@ mod disk_reserve;
 mod elections;
 mod host;
 mod log_contents;
+mod member_status;
 
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
@@ -580,8 +581,7 @@ async fn who_comes_back_with_an_older_copy_of_its_directory_stops_and_the_leader
 async fn who_is_cut_off_while_joining_is_known_again() {
     let mut world = World::founded(15, 1).await;
     let at = world.nodes[&1].peer_addr().to_owned();
-    let config = world.config(2);
-    let joining = Config { join: vec![at.clone()], ..config };
+    let joining = Config { join: vec![at], ..world.config(2) };
     let disk = disk();
     // Admitted, and gone before it could write down as whom.
     let life = join::incarnation(&joining, &disk).unwrap();
