@@ -1,4 +1,4 @@
-//! The decoders of this crate, for fuzz tests: what clients, servers, handler programs and people may send.
+//! The decoders of this crate, for fuzz tests: what clients, servers, members, handler programs and people may send.
 
 use axum::http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use evener_core::{fuzz::Decoder, id::Position, time::Timestamp};
@@ -6,14 +6,14 @@ use evener_core::{fuzz::Decoder, id::Position, time::Timestamp};
 use crate::{
     client::lines::Lines,
     cloudevent,
-    engine::{TABLE, Verb},
+    engine::{TABLE, Verb, peers},
     event::Stored,
     exec,
     settings::Sources,
     wire::{Call, append, binding, decode},
 };
 
-/// Every decoder of bytes that come over HTTP, from programs and from people.
+/// Every decoder of bytes that come over HTTP, from other members, from programs and from people.
 #[must_use]
 pub fn decoders() -> Vec<Decoder> {
     vec![
@@ -23,6 +23,7 @@ pub fn decoders() -> Vec<Decoder> {
         Decoder::new("cloudevent", cloudevents, cloudevent_samples),
         Decoder::new("handler-answer", handler_answer, handler_answers),
         Decoder::new("settings", settings, settings_samples),
+        Decoder::new("member-status", member_status, member_statuses),
     ]
 }
 
@@ -201,4 +202,21 @@ join = ["a:1", "b:2"]
     let variables =
         crate::settings::TABLE.iter().map(|setting| format!("\0{}={}", setting.variable(), setting.default));
     variables.chain([file.to_owned()]).map(String::into_bytes).collect()
+}
+
+/// What another member says of itself; what is understood is written and understood again.
+fn member_status(bytes: &[u8]) {
+    if let Some(status) = peers::read(bytes) {
+        assert!(peers::read(&peers::write(status)).is_some(), "a status is written as it was read");
+    }
+}
+
+fn member_statuses() -> Vec<Vec<u8>> {
+    let status = r#"{"node":"n2","version":"0.1.0","uptime_s":7,"role":"follower","term":3,"leader":"n1","head":5,
+        "applied":9,"durable":9,"disk":{"free_bytes":1,"total_bytes":2,"reserve_bytes":0,"log_bytes":1,
+        "appends_refused":"full"},"state_hash":{"index":9,"hash":"00000000000000ff"},"trouble":"no leader is known",
+        "clock_ahead_ms":-3,"log_ahead_ms":0,"actors":[{"name":"p/3","kind":"worker","phase":"idle","parent":"p",
+        "queue":0,"restarts":1,"last_error":"e","since":8}],"standstills":[{"processor":"p","segment":3,"epoch":4,
+        "state":"flooded","reason":"r","retry_at":8}],"segments_wanted":[{"processor":"p","stored":4,"wanted":5}]}"#;
+    vec![status.into()]
 }

@@ -47,6 +47,12 @@ impl Threads {
         Self { handle: Handle::current(), _owned: None }
     }
 
+    /// Returns a handle that does not keep them alive.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// Runs a task on them.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where

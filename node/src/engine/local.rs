@@ -13,11 +13,16 @@ use evener_core::{
     time::Timestamp,
 };
 use futures::future::{BoxFuture, join_all};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use super::{
-    Answers, Reply, Request, Status, change, lag, leader, letters, look, operations, peers::Peers, read, votes,
+    Answers, Reply, Request, Status, change, lag, leader, letters, look, operations,
+    peers::{self, Peers},
+    read, votes,
 };
 use crate::{
     cloudevent, codes,
@@ -66,6 +71,17 @@ impl Engine {
     pub fn new(cluster: Cluster, board: StatusBoard, metrics: Metrics, allows_exec: bool) -> Self {
         let peers = Peers::default();
         Self(Arc::new(Inner { cluster, board, metrics, peers, allows_exec, begun: Instant::now() }))
+    }
+
+    /// Has other members that ask how this node stands answered by a task on these threads: those of the cluster, which
+    /// renew sessions and leadership, must not write it.
+    pub fn answer_members(&self, threads: Handle) {
+        let inner = Arc::downgrade(&self.0);
+        self.cluster().provide_status(Box::new(move || {
+            let inner = inner.clone();
+            let written = threads.spawn(async move { Some(peers::write(look::status(&Self(inner.upgrade()?)))) });
+            Box::pin(async move { written.await.ok().flatten() })
+        }));
     }
 
     /// Answers one request.
@@ -182,10 +198,10 @@ impl Engine {
         let others = {
             let state = self.cluster().state();
             let meant = |node: &&NodeId| **node != me && meant(&state, **node);
-            let others = state.sessions.keys().filter(meant).filter_map(|node| state.members.get(node));
-            others.map(|member| (member.node, member.http.clone())).collect()
+            let others = state.sessions.keys().filter(meant).filter(|node| state.members.contains_key(node));
+            others.copied().collect()
         };
-        self.0.peers.ask(others).await
+        self.0.peers.ask(self.cluster(), others).await
     }
 
     /// What nodes say of one processor, or of all.

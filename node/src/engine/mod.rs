@@ -16,7 +16,7 @@ mod letters;
 mod look;
 mod members;
 mod operations;
-mod peers;
+pub(crate) mod peers;
 mod read;
 mod votes;
 

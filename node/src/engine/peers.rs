@@ -2,15 +2,12 @@
 //! They are asked when somebody wants to know, for a short time, and remembered for a moment, so that many who ask
 //! cost them no more than one. A member that does not answer is passed over: what the log knows of it is shown.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use evener_cluster::{Cluster, status::STATUS_BYTES_MAX};
 use evener_core::id::NodeId;
 use futures::future::join_all;
-use http_body_util::{BodyExt, Limited};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::Status;
@@ -19,99 +16,119 @@ use super::Status;
 const REMEMBERED: Duration = Duration::from_secs(1);
 /// Whoever asks waits no longer for it. A member that is well needs a few milliseconds.
 const ANSWER_WAIT: Duration = Duration::from_millis(500);
-/// And takes no more of a member's answer: rows of some ten thousand actors. Who says more is passed over, like one
-/// that does not answer.
-pub const STATUS_BYTES_MAX: usize = 4 << 20;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub struct Peers {
-    http: OnceLock<reqwest::Client>,
-    told: Mutex<BTreeMap<NodeId, Told>>,
+    answers: Mutex<BTreeMap<NodeId, Answer>>,
 }
 
 /// What a member said when it was asked, if it said anything.
 #[derive(Debug)]
-struct Told {
+struct Answer {
     at: Instant,
-    url: String,
     status: Option<Arc<Status>>,
 }
 
 impl Peers {
-    /// What these members, each with the URL where clients reach it, say of themselves.
-    pub async fn ask(&self, members: Vec<(NodeId, String)>) -> BTreeMap<NodeId, Arc<Status>> {
+    /// What these members say of themselves.
+    pub async fn ask(&self, cluster: &Cluster, members: Vec<NodeId>) -> BTreeMap<NodeId, Arc<Status>> {
         // Who comes meanwhile waits for the same answers.
-        let mut told = self.told.lock().await;
+        let mut answers = self.answers.lock().await;
         let now = Instant::now();
-        told.retain(|_, told| now.duration_since(told.at) < REMEMBERED);
-        let fresh = |(node, url): &&(NodeId, String)| told.get(node).is_some_and(|told| told.url == *url);
-        let unknown = members.iter().filter(|member| !fresh(member) && !member.1.is_empty());
-        let answers = join_all(unknown.map(async |(node, url)| (*node, url.clone(), self.status(url).await))).await;
-        for (node, url, status) in answers {
-            told.insert(node, Told { at: Instant::now(), url, status: status.map(Arc::new) });
+        answers.retain(|_, answer| now.duration_since(answer.at) < REMEMBERED);
+        let unknown = members.iter().copied().filter(|node| !answers.contains_key(node));
+        let asked = join_all(unknown.map(async |node| (node, status(cluster, node).await))).await;
+        for (node, status) in asked {
+            answers.insert(node, Answer { at: Instant::now(), status: status.map(Arc::new) });
         }
-        let known = members.iter().filter_map(|(node, _)| Some((*node, told.get(node)?.status.clone()?)));
-        known.collect()
-    }
-
-    async fn status(&self, url: &str) -> Option<Status> {
-        let http = self.http.get_or_init(|| {
-            let http = reqwest::Client::builder().no_proxy();
-            http.build().expect("without TLS there is nothing that could be missing")
-        });
-        let asked = http.get(format!("{url}/status")).timeout(ANSWER_WAIT).send().await;
-        read(asked.ok()?.error_for_status().ok()?.into()).await
+        members.into_iter().filter_map(|node| Some((node, answers.get(&node)?.status.clone()?))).collect()
     }
 }
 
-/// What a member said; nothing if that is too long or makes no sense.
-async fn read(answer: reqwest::Body) -> Option<Status> {
-    let answer = Limited::new(answer, STATUS_BYTES_MAX).collect().await.ok()?;
-    serde_json::from_slice(&answer.to_bytes()).ok()
+/// What a member says; nothing if it does not answer, or says what makes no sense.
+async fn status(cluster: &Cluster, node: NodeId) -> Option<Status> {
+    read(&cluster.member_status(node, ANSWER_WAIT).await.ok()?)
+}
+
+/// Reads what [`write`] has written, on this version or another one.
+pub fn read(status: &[u8]) -> Option<Status> {
+    serde_json::from_slice(status).ok()
+}
+
+/// Writes the status that another member is sent: without the actors, which are most of it and of which no member makes
+/// use. If there are more standstills than the limit has room for, the last ones are left out: a member that is passed
+/// over would show none.
+pub fn write(mut status: Status) -> Bytes {
+    status.actors.clear();
+    loop {
+        let json = serde_json::to_vec(&status).expect("a status is plain values");
+        if json.len() <= STATUS_BYTES_MAX || status.standstills.is_empty() {
+            return json.into();
+        }
+        status.standstills.truncate(status.standstills.len() / 2);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
     use crate::{
-        engine::{look, tests::alone},
-        http::{Api, CONNECTIONS_MAX, serve},
-        metrics::Metrics,
-        status::Standstill,
+        engine::{
+            look,
+            tests::{alone, joined},
+        },
+        status::{ActorStatus, Standstill},
     };
 
+    fn still(segment: u32) -> Standstill {
+        Standstill { processor: "p".into(), segment, ..Standstill::default() }
+    }
+
     #[tokio::test]
-    async fn p10_no_more_of_an_answer_is_held_than_the_limit_allows() {
-        let mut status = serde_json::to_vec(&look::status(&alone().await)).unwrap();
-        status.resize(STATUS_BYTES_MAX, b' ');
-        assert!(read(status.clone().into()).await.is_some());
-        status.push(b' ');
-        assert!(read(status.into()).await.is_none());
+    async fn p10_a_member_is_sent_what_it_uses_and_no_more_than_the_limit_allows() {
+        let engine = alone().await;
+        engine.board().publish(ActorStatus { name: "p/3".into(), ..ActorStatus::default() });
+        engine.board().stand_still("p/3", vec![still(3)]);
+        let status = look::status(&engine);
+        let sent = read(&write(status.clone())).unwrap();
+        assert_eq!((status.actors.len(), sent.actors.len()), (1, 0));
+        assert_eq!(sent, Status { actors: Vec::new(), ..status.clone() });
+
+        let many = Status { standstills: (0..100_000).map(still).collect(), ..status };
+        let written = write(many.clone());
+        let kept = read(&written).unwrap().standstills;
+        assert!((STATUS_BYTES_MAX / 2 - 1_000..=STATUS_BYTES_MAX).contains(&written.len()), "{}", written.len());
+        assert_eq!(kept[..], many.standstills[..kept.len()]);
+    }
+
+    /// As a member of this version writes it: others read it while a cluster is upgraded.
+    #[test]
+    fn a_golden_status_is_read() {
+        let golden = r#"{"node":"n2","version":"0.1.0","uptime_s":7,"role":"follower","term":3,"leader":"n1","head":5,
+            "applied":9,"durable":9,"disk":{"free_bytes":1,"total_bytes":2,"reserve_bytes":0,"log_bytes":1,
+            "appends_refused":null},"state_hash":{"index":9,"hash":"00000000000000ff"},"log_ahead_ms":0,"actors":[],
+            "standstills":[{"processor":"p","segment":3,"epoch":4,"state":"flooded","reason":"r","retry_at":8}],
+            "segments_wanted":[{"processor":"p","stored":4,"wanted":5}]}"#;
+        let status = read(golden.as_bytes()).unwrap();
+        assert_eq!((status.node.as_str(), status.applied, status.standstills[0].epoch), ("n2", 9, 4));
+        assert_eq!(write(status), golden.split_whitespace().collect::<String>());
+        assert!(read(b"").is_none() && read(b"{}").is_none());
     }
 
     #[tokio::test]
     async fn a_member_says_how_far_it_is_and_what_stands_still_there() {
-        let engine = alone().await;
-        let still = Standstill { processor: "p".into(), segment: 3, ..Standstill::default() };
-        engine.board().stand_still("p/3", vec![still.clone()]);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router =
-            Api::new(Arc::new(engine.clone()), Metrics::default(), Arc::new(Vec::new), crate::http::Hosts::default())
-                .router();
-        tokio::spawn(serve(listener, router, CONNECTIONS_MAX, Metrics::default(), CancellationToken::new()));
-
+        let (engine, other) = joined().await;
+        let node = other.cluster().me();
+        other.board().stand_still("p/3", vec![still(3)]);
         let peers = Peers::default();
-        let nobody = "http://127.0.0.1:1".to_owned();
-        let members = vec![(NodeId(2), url), (NodeId(3), nobody), (NodeId(4), String::new())];
-        let told = peers.ask(members.clone()).await;
-        assert_eq!(told.keys().collect::<Vec<_>>(), [&NodeId(2)], "who does not answer is passed over");
-        assert_eq!(told[&NodeId(2)].standstills, [still]);
-        assert!(told[&NodeId(2)].applied > 0);
-        engine.board().remove("p/3");
-        assert_eq!(peers.ask(members).await[&NodeId(2)].standstills.len(), 1, "it is remembered for a moment");
+        let members = vec![node, NodeId(9)];
+        let answers = peers.ask(engine.cluster(), members.clone()).await;
+        assert_eq!(answers.keys().collect::<Vec<_>>(), [&node], "who does not answer is passed over");
+        assert_eq!(answers[&node].standstills, [still(3)]);
+        assert!(answers[&node].applied > 0);
+        other.board().remove("p/3");
+        let again = peers.ask(engine.cluster(), members).await;
+        assert_eq!(again[&node].standstills.len(), 1, "it is remembered for a moment");
     }
 }

@@ -21,12 +21,11 @@ use evener_core::{
     principal::Principal,
 };
 use evener_store::disk::MemoryDisk;
-use tokio_util::sync::CancellationToken;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::*;
 use crate::{
-    http::{self, Api, Hosts, Requester},
     metrics::Metrics,
     status::{Standstill, StatusBoard},
     wire::definition::Fields,
@@ -37,18 +36,34 @@ pub(super) async fn alone() -> Engine {
 }
 
 async fn alone_with(limits: Limits) -> Engine {
-    let mut config = Config { limits, ..Config::new("n1", "127.0.0.1:0") };
-    (config.bootstrap, config.seed, config.draw) = (true, 1, Uuid::from_u128(1));
+    let config = Config { limits, bootstrap: true, ..Config::new("n1", "127.0.0.1:0") };
+    running(started(config, 1).await, true).await
+}
+
+/// Two nodes of one cluster, of which the first is connected to the second.
+pub(super) async fn joined() -> (Engine, Engine) {
+    let first = alone().await;
+    let join = vec![first.cluster().peer_addr().to_owned()];
+    let second = running(started(Config { join, ..Config::new("n2", "127.0.0.1:0") }, 2).await, true).await;
+    while first.cluster().member_status(second.cluster().me(), local::ANSWER_WAIT).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    (first, second)
+}
+
+async fn started(mut config: Config, seed: u64) -> Members {
+    (config.seed, config.draw) = (seed, Uuid::from_u128(seed.into()));
     let disk = Arc::new(MemoryDisk::new());
     let cluster = Members::start(config, disk, Arc::new(TcpTransport), Arc::new(SystemClock));
-    let cluster = cluster.await.expect("a node alone starts");
-    running(cluster, true).await
+    cluster.await.expect("the node starts")
 }
 
 async fn running(cluster: Members, allows_exec: bool) -> Engine {
     let session = cluster.session().wait_for(Option::is_some).await.map(|_| ());
     session.expect("its session begins");
-    Engine::new(cluster, StatusBoard::default(), Metrics::default(), allows_exec)
+    let engine = Engine::new(cluster, StatusBoard::default(), Metrics::default(), allows_exec);
+    engine.answer_members(Handle::current());
+    engine
 }
 
 #[tokio::test]
@@ -87,24 +102,13 @@ async fn a_new_processor_has_a_name_that_all_surfaces_can_say_and_a_command_that
 }
 
 #[tokio::test]
-async fn who_asked_over_http_is_kept_with_the_operation() {
+async fn who_asked_is_kept_with_the_operation() {
     let engine = alone().await;
-    for principal in [None, Some(Principal("ada".into()))] {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/processors", listener.local_addr().unwrap());
-        let api = Api::new(Arc::new(engine.clone()), Metrics::default(), Arc::new(Vec::new), Hosts::default());
-        let mut router = api.router();
-        let requester = Requester(principal.clone());
-        if requester != Requester::default() {
-            router = router.layer(axum::Extension(requester));
-        }
-        tokio::spawn(http::serve(listener, router, 8, Metrics::default(), CancellationToken::new()));
-        let (id, name) = (Uuid::new_v4(), if principal.is_some() { "p" } else { "q" });
-        let body = format!(r#"{{"operation":"{id}","name":"{name}","exec":"true"}}"#);
-        let answer = reqwest::Client::new().post(url).body(body).send().await.unwrap();
-        assert!(answer.status().is_success(), "{answer:?}");
+    for (name, principal) in [("p", None), ("q", Some(Principal("ada".into())))] {
+        let asked = Change::new(create(&format!(r#"{{"name":"{name}","exec":"true"}}"#)));
+        engine.call(Request::Change(asked.clone()).asked_by(principal.clone())).await.unwrap();
         let state = engine.cluster().state();
-        let known = state.operations.iter().find(|known| known.operation == id).unwrap();
+        let known = state.operations.iter().find(|known| known.operation == asked.operation).unwrap();
         assert_eq!(known.principal, principal);
     }
 }

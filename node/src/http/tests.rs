@@ -25,7 +25,7 @@ use crate::{
 #[derive(Default)]
 pub struct Small {
     log: Mutex<Vec<Stored>>,
-    changes: Mutex<Vec<Change>>,
+    pub changes: Mutex<Vec<Change>>,
     trouble: Mutex<Vec<ApiError>>,
     /// Tails wait for ever.
     quiet: std::sync::atomic::AtomicBool,

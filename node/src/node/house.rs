@@ -94,6 +94,7 @@ pub(super) async fn start(
     }
     let board = StatusBoard::default();
     let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone(), settings.allow_exec);
+    engine.answer_members(node_threads.handle());
     late.arrive(engine.clone());
     let watch = handlers.watch().clone().watch(board.clone(), outside.clock.clone());
     let watching = [node_threads.spawn(watch), node_threads.spawn(watch_unowned(engine.clone()))];

@@ -11,6 +11,7 @@ use std::{
 
 use evener::{
     actors::{Actors, Embedded, Settings, World},
+    engine::Engine,
     handler::Handlers,
     metrics::Metrics,
     status::StatusBoard,
@@ -23,7 +24,7 @@ use evener_cluster::{
 use evener_core::time::Timestamp;
 use evener_store::disk::{DiskImage, FaultyDisk, Scheduler};
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::{runtime::Handle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{dice::Dice, handlers::Kit, trace::Trace};
@@ -77,6 +78,8 @@ enum Slot {
 pub struct Process {
     /// Its node.
     pub cluster: Cluster,
+    /// What answers requests there.
+    pub engine: Engine,
     actors: Actors,
     /// Cancelled when it is killed: whoever talks to it notices, as by a closed socket.
     pub dead: CancellationToken,
@@ -222,17 +225,17 @@ impl Machine {
         let starting = Cluster::start(config, Arc::new(disk), Arc::new(transport), Arc::new(self.clock.clone()));
         let starting = async {
             let cluster = starting.await.map_err(|error| error.to_string())?;
-            let actors = self.actors(&cluster, seed, kit.embedded(cluster.me(), &dead)).await?;
-            Ok::<_, String>((cluster, actors))
+            let (engine, actors) = self.actors(&cluster, seed, kit.embedded(cluster.me(), &dead)).await?;
+            Ok::<_, String>((cluster, engine, actors))
         };
         let started = tokio::select! {
             started = starting => started,
             () = dead.cancelled() => return Ok(()),
         };
         match started {
-            Ok((cluster, actors)) => {
+            Ok((cluster, engine, actors)) => {
                 self.trace.tell(format_args!("{} is up as node {}", self.name, cluster.me()));
-                self.inner.lock().slot = Slot::Up(Process { cluster, actors, dead });
+                self.inner.lock().slot = Slot::Up(Process { cluster, engine, actors, dead });
                 Ok(())
             }
             Err(error) => {
@@ -242,11 +245,13 @@ impl Machine {
         }
     }
 
-    async fn actors(&self, cluster: &Cluster, seed: u64, embedded: Vec<Embedded>) -> Result<Actors, String> {
+    async fn actors(&self, cluster: &Cluster, seed: u64, embedded: Vec<Embedded>) -> Result<(Engine, Actors), String> {
         let clock = Arc::new(self.clock.clone());
         let (board, metrics) = (StatusBoard::default(), Metrics::default());
+        let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone(), false);
+        engine.answer_members(Handle::current());
         let world = World::new(cluster.clone(), clock, Handlers::current(), board, metrics, seed);
-        Actors::start(world, embedded, Settings::default()).await
+        Ok((engine, Actors::start(world, embedded, Settings::default()).await?))
     }
 
     /// Kills the process, if there is one; false if there is none that is up.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use evener::engine::{Reply, Request};
 use evener_cluster::{
     Cluster, Config,
     sim_wire::{Settings, SimNet},
@@ -126,7 +127,10 @@ impl Run {
             Err(_) => broken.push(liveness("the cluster was not founded")),
         }
         broken.extend(self.chaos.failures.lock().iter().map(|why| liveness(why)));
-        self.judge(broken)
+        let members = self.members();
+        let mut report = self.judge(broken);
+        report.broken.extend(unseen(&members).await.into_iter().map(|what| liveness(&what)));
+        report
     }
 
     /// All founders vote.
@@ -282,6 +286,24 @@ impl Run {
             trace: self.trace.digest(),
         }
     }
+}
+
+/// Asks every member how far the others are, as they say themselves when it asks them; returns what it was not told.
+async fn unseen(members: &[(Arc<Machine>, Process)]) -> Vec<String> {
+    let mut unseen = Vec::new();
+    for (machine, process) in members {
+        let Ok(Reply::Cluster(cluster)) = process.engine.call(Request::ClusterStatus).await else {
+            unseen.push(format!("{} does not say what the cluster looks like", machine.name));
+            continue;
+        };
+        let applied = Some(process.cluster.status().applied.0);
+        let others = cluster.members.into_iter().filter(|member| member.applied != applied);
+        let told = others.map(|other| {
+            format!("{} has applied {applied:?} and sees {} at {:?}", machine.name, other.name, other.applied)
+        });
+        unseen.extend(told);
+    }
+    unseen
 }
 
 /// Looks at what each node holds, wherever it stands.
