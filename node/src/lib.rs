@@ -159,7 +159,13 @@ mod words;
 #[doc(hidden)]
 pub mod cloudevent;
 #[doc(hidden)]
+pub mod context;
+#[doc(hidden)]
+pub mod definition;
+#[doc(hidden)]
 pub mod wire;
+
+mod health;
 
 mod http;
 #[doc(hidden)]

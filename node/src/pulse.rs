@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    http::{Check, Health},
+    health::{Check, Health},
     threads::Threads,
 };
 

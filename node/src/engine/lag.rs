@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     codes,
+    definition::Fields,
     error::ApiError,
     status::{SegmentsWanted, Standstill},
-    wire::definition::Fields,
 };
 
 /// Events that are looked at, at most, to count what a processor has still to handle. What lies beyond is told

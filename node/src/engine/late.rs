@@ -10,7 +10,7 @@ use super::{Answers, Engine, Reply, Request};
 use crate::{
     codes,
     error::ApiError,
-    http::{Check, Health},
+    health::{Check, Health},
 };
 
 /// An engine that comes later. A clone waits for the same.

@@ -4,7 +4,7 @@
 use evener_cluster::{Cluster, Leadership, status::Lack};
 use evener_core::{clocks, state::State};
 
-use crate::http::Check;
+use crate::health::Check;
 
 /// Why nothing can be decided here; none if a leader answers.
 pub fn trouble(cluster: &Cluster) -> Option<String> {

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     cloudevent, codes,
     error::{ApiError, Class},
-    http::Check,
+    health::Check,
     log_writer,
     metrics::Metrics,
     status::{SegmentsWanted, Standstill, StatusBoard},

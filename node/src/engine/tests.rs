@@ -26,9 +26,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    definition::Fields,
     metrics::Metrics,
     status::{Standstill, StatusBoard},
-    wire::definition::Fields,
 };
 
 pub(super) async fn alone() -> Engine {

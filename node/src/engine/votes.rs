@@ -6,7 +6,7 @@
 use evener_cluster::{Cluster, Status, Voteless};
 use evener_core::{id::NodeId, state::State};
 
-use crate::http::Check;
+use crate::health::Check;
 
 /// Whether a member without a vote does its work all the same, or is about to be promoted.
 pub fn check(cluster: &Cluster) -> Check {

@@ -7,19 +7,7 @@ use axum::{
 };
 
 use super::{SharedApi, answer::typed};
-
-/// One thing that must be so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What is looked at.
-    pub name: &'static str,
-    /// Without it the process should be started again; other checks only keep requests away.
-    pub vital: bool,
-    /// Why it is not so; none if it is.
-    pub trouble: Option<String>,
-    /// What one should know all the same.
-    pub note: Option<String>,
-}
+use crate::health::Check;
 
 /// `/livez`.
 pub async fn live(State(api): State<SharedApi>) -> Response {

@@ -31,6 +31,7 @@ use crate::{
     codes,
     engine::{Answers, Row, TABLE, Verb},
     error::ApiError,
+    health::Health,
     metrics::Metrics,
     wire::{Call, binding},
 };
@@ -38,15 +39,11 @@ use crate::{
 #[cfg(test)]
 pub use connections::CONNECTIONS_MAX;
 pub use connections::{connections_max, serve};
-pub use health::Check;
 pub use hosts::Hosts;
 pub use requester::Requester;
 
 use answer::{failed, reply};
 use body::Budget;
-
-/// Whether this node can do its work, as several checks.
-pub type Health = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
 
 /// What the routes stand on, cloned several times for each request.
 type SharedApi = Arc<Api>;

@@ -19,6 +19,7 @@ use crate::{
     cloudevent,
     engine::{Change, Operation, OperationState, Page, Read, Reply, Request as Asked, What},
     event::Stored,
+    health::Check,
 };
 
 /// Answers like a node, from a list of events. Pages have two events.

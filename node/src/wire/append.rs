@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::binding::ONE;
-use crate::{cloudevent, codes, error::ApiError};
+use crate::{cloudevent, codes, context, error::ApiError};
 
 /// Appends of one batch.
 pub const BATCH_APPENDS_MAX: usize = 4_096;
@@ -69,7 +69,7 @@ pub fn parse(body: &[u8]) -> Result<Request, ApiError> {
         let wrong = |error| ApiError::new(&codes::BAD_EVENT, format!("event {n} of the append: {error}"));
         events.push(cloudevent::from_json(event.get()).map_err(wrong)?);
     }
-    let context = body.context.as_deref().map_or(Ok(ContextId::DEFAULT), super::context)?;
+    let context = body.context.as_deref().map_or(Ok(ContextId::DEFAULT), context::named)?;
     let request = body.request_id.unwrap_or_else(|| cloudevent::request_id(&events));
     let expect = body.expect.into_iter().map(|expect| Expect { stream: expect.stream, at: expect.revision.into() });
     Ok(Request { context, request, conditions: body.conditions, expect: expect.collect(), events })

@@ -4,14 +4,13 @@
 pub mod append;
 pub mod binding;
 pub mod change;
-pub mod definition;
+mod definition;
 mod operations;
 pub mod query;
 pub mod read;
 mod reply;
 mod selection;
 
-use evener_core::id::ContextId;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -123,22 +122,6 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { body };
     serde_json::from_slice(body)
         .map_err(|error| ApiError::new(&codes::BAD_BODY, format!("failed to read the body: {error}")))
-}
-
-/// Returns the context with this name or number.
-///
-/// # Errors
-///
-/// There is none.
-pub fn context(name: &str) -> Result<ContextId, ApiError> {
-    match name {
-        "default" => Ok(ContextId::DEFAULT),
-        "system" => Ok(ContextId::SYSTEM),
-        other => other
-            .parse()
-            .map(ContextId)
-            .map_err(|_| ApiError::new(&codes::UNKNOWN_CONTEXT, format!("there is no context '{other}'"))),
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::query::{Query, bad, push, push_list};
 use crate::{
-    codes,
+    codes, context,
     engine::{Consistency, Read},
     error::ApiError,
 };
@@ -33,7 +33,7 @@ struct Body {
 /// Reads a query: one item of criteria.
 pub fn from_query(text: &str) -> Result<Read, ApiError> {
     let mut query = Query::parse(text)?;
-    let context = query.text("context")?.map_or(Ok(ContextId::DEFAULT), |name| super::context(&name))?;
+    let context = query.text("context")?.map_or(Ok(ContextId::DEFAULT), |name| context::named(&name))?;
     let item = Criterion { types: query.list("types")?, tags: query.list("tags")? };
     let consistency = match query.text("consistency")?.as_deref() {
         None | Some("linearizable") => Consistency::Linearizable,
@@ -96,7 +96,7 @@ pub fn from_body(body: &[u8]) -> Result<Read, ApiError> {
         return Err(ApiError::new(&codes::BAD_BODY, message));
     }
     Ok(Read {
-        context: body.context.as_deref().map_or(Ok(ContextId::DEFAULT), super::context)?,
+        context: body.context.as_deref().map_or(Ok(ContextId::DEFAULT), context::named)?,
         from: Position(body.from),
         to: body.to.map(Position),
         limit: body.limit,

@@ -34,7 +34,7 @@ fn append() -> append::Request {
 
 fn samples() -> Vec<Request> {
     let name = || "a processor/ü".to_owned();
-    let definition = definition::Fields { name: "p".into(), exec: Some("cat".into()), ..Default::default() };
+    let definition = crate::definition::Fields { name: "p".into(), exec: Some("cat".into()), ..Default::default() };
     let sequence = Selection::Sequence(ComponentId(2), "case 1".into());
     let read = Read { from: Position(3), limit: Some(4), consistency: Consistency::Local, ..Read::default() };
     let changes = [

@@ -158,6 +158,16 @@ fn a_wrapped_crate_is_used_in_one_place() {
 }
 
 #[test]
+fn the_engine_does_not_know_http() {
+    refused("node/src/engine/a.rs", "use crate::{codes, http::Check};", "2: names `crate::http::Check`");
+    refused("node/src/engine/a/b.rs", "fn a() { crate::wire::encode(b); }", "2: names `crate::wire::encode`");
+    let test = "#[cfg(test)]\nmod tests { use crate::wire::Call; }";
+    refused("node/src/engine/a.rs", test, "3: names `crate::wire::Call`");
+    fine("node/src/engine/a.rs", "use crate::health::Check;");
+    fine("node/src/client/a.rs", "use crate::{http::Check, wire::Call};");
+}
+
+#[test]
 fn randomness_comes_from_node_only() {
     refused("cluster/src/a.rs", "fn a() -> u8 { rand::random() }", "2: names `rand::random`");
     refused("store/src/a.rs", "fn a() -> Uuid { Uuid::new_v4() }", "2: names `Uuid::new_v4`");

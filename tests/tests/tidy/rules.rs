@@ -82,6 +82,13 @@ pub const BANS: &[Ban] = &[
         why: "ractor is named in node/src/actors/ only: actors are thin coats over pure machines",
     },
     Ban {
+        names: &["crate::http", "crate::wire"],
+        within: &["node/src/engine/"],
+        except: &[],
+        kinds: ALL,
+        why: "the engine answers whoever asks, so it does not know how requests come over HTTP",
+    },
+    Ban {
         names: &["rand", "Uuid::new_v4", "Uuid::now_v7", "RandomState"],
         within: &["core/", "store/", "cluster/"],
         except: &[],

@@ -16,7 +16,7 @@ use super::{
     output::maybe,
 };
 use evener::{
-    cloudevent, codes,
+    cloudevent, codes, context,
     engine::{Reply, Request as Asked},
     error::ApiError,
     wire,
@@ -110,7 +110,7 @@ impl Args {
             marker: Position(marker),
         });
         Ok(Request {
-            context: self.context.as_deref().map_or(Ok(Default::default()), wire::context)?,
+            context: self.context.as_deref().map_or(Ok(Default::default()), context::named)?,
             request: cloudevent::request_id(std::slice::from_ref(&event)),
             conditions: condition.into_iter().collect(),
             expect: expect.into_iter().collect(),

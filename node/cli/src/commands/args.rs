@@ -15,11 +15,10 @@ use super::{
 };
 use evener::{
     client::Client,
-    codes,
+    codes, context,
     engine::{Change, Consistency, Operation, OperationState, Read, Reply, Request, What},
     error::{ApiError, Class},
     settings::Value,
-    wire,
 };
 
 /// Whom to ask, how long, and how to show the answer.
@@ -269,7 +268,7 @@ impl Which {
         }
         let item = Criterion { types: self.types.clone(), tags: self.tags.clone() };
         Ok(Read {
-            context: self.context.as_deref().map_or(Ok(Default::default()), wire::context)?,
+            context: self.context.as_deref().map_or(Ok(Default::default()), context::named)?,
             from: Position(self.from.unwrap_or(0)),
             to: self.to.map(Position),
             limit: self.limit,

@@ -26,7 +26,7 @@ use super::{
 };
 use evener::{
     client::Client,
-    cloudevent, codes,
+    cloudevent, codes, context,
     engine::{Reply, Request as Asked},
     error::{ApiError, StoredId},
     wire,
@@ -90,7 +90,7 @@ pub struct Summary {
 impl Args {
     /// Imports, and says what was stored, also where it ends early.
     pub fn run(self) -> Result<(), ApiError> {
-        let context = self.context.as_deref().map_or(Ok(ContextId::DEFAULT), wire::context)?;
+        let context = self.context.as_deref().map_or(Ok(ContextId::DEFAULT), context::named)?;
         let (lines, bytes) = open(&self.file)?;
         let bar = self.bar(bytes);
         let client = self.server.client_with(PATIENCE)?;

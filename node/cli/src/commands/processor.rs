@@ -18,9 +18,9 @@ use super::{
 };
 use evener::{
     codes,
+    definition::{Fields, RetryFields, StartAt},
     engine::{Operation, OperationState, Processor, Reply, Request, Segment, SetAside, Verb, WantedBy, What},
     error::ApiError,
-    wire::definition::{Fields, RetryFields, StartAt},
 };
 
 /// What can be done with processors

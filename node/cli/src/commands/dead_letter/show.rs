@@ -12,10 +12,9 @@ use crate::commands::{
 };
 use evener::{
     client::{Client, Line},
-    codes,
+    codes, context,
     engine::{Consistency, DeadLetter, Letter, Read, Reply, Request},
     error::ApiError,
-    wire,
 };
 
 /// Events behind the one that fails that people are shown. `-o json` has all, which may be a thousand.
@@ -54,7 +53,7 @@ async fn context(client: &Client, name: &str) -> Result<ContextId, ApiError> {
     let Reply::Processor(processor) = client.ask(&Request::Processor(name.to_owned())).await? else {
         unreachable!("a processor is answered with a processor");
     };
-    processor.definition.get("context").and_then(Value::as_str).map_or(Ok(ContextId::DEFAULT), wire::context)
+    processor.definition.get("context").and_then(Value::as_str).map_or(Ok(ContextId::DEFAULT), context::named)
 }
 
 /// The event of a letter, as JSON.

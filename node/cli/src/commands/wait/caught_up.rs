@@ -10,10 +10,9 @@ use super::{Standing, Until, leaderless};
 use crate::commands::{block_on, output::some, processor::aside_text};
 use evener::{
     client::Client,
-    codes,
+    codes, context,
     engine::{Consistency, Processor, Reply, Request, Segment},
     error::ApiError,
-    wire,
 };
 
 /// Up to where everything must be handled, in each event store.
@@ -77,7 +76,7 @@ async fn heads(client: &Client, processors: &[Processor]) -> Result<Heads, ApiEr
 
 /// The event store that a processor goes by.
 fn context(processor: &Processor) -> Result<ContextId, ApiError> {
-    processor.definition.get("context").and_then(Value::as_str).map_or(Ok(ContextId::DEFAULT), wire::context)
+    processor.definition.get("context").and_then(Value::as_str).map_or(Ok(ContextId::DEFAULT), context::named)
 }
 
 async fn ask(client: &Client, names: &[String]) -> Result<Vec<Processor>, ApiError> {
