@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::town::Seen;
+use crate::test_cluster::Handled;
 
 /// A process of a node that was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub type Counts = BTreeMap<(u32, u32), usize>;
 
 /// Counts what was handled again, and says what no kill explains. `seen` is in the order of time.
 #[must_use]
-pub fn check(seen: &[Seen], killed: &[Killed], batch_events_max: usize) -> (Counts, Vec<String>) {
+pub fn check(seen: &[Handled], killed: &[Killed], batch_events_max: usize) -> (Counts, Vec<String>) {
     let (mut counts, mut wrong) = (Counts::new(), Vec::new());
-    let mut last = BTreeMap::<u64, &Seen>::new();
+    let mut last = BTreeMap::<u64, &Handled>::new();
     for again in seen {
         let Some(before) = last.insert(again.position, again) else { continue };
         match unexplained(seen, killed, before, again) {
@@ -40,7 +40,7 @@ pub fn check(seen: &[Seen], killed: &[Killed], batch_events_max: usize) -> (Coun
 }
 
 /// Why the kills do not explain that an event was handled again.
-fn unexplained(seen: &[Seen], killed: &[Killed], before: &Seen, again: &Seen) -> Option<String> {
+fn unexplained(seen: &[Handled], killed: &[Killed], before: &Handled, again: &Handled) -> Option<String> {
     let Some(kill) = killed.iter().find(|kill| kill.node == before.node) else {
         return Some(format!("{before:?} was not killed"));
     };
@@ -48,7 +48,7 @@ fn unexplained(seen: &[Seen], killed: &[Killed], before: &Seen, again: &Seen) ->
         return Some(format!("it was not taken over from {before:?}"));
     }
     // Whoever has a segment at the kill has its latest epoch.
-    let later = |other: &&Seen| other.segment == before.segment && other.epoch > before.epoch;
+    let later = |other: &&Handled| other.segment == before.segment && other.epoch > before.epoch;
     let other = seen.iter().filter(later).find(|other| other.at_us < kill.at_us);
     other.map(|other| format!("{before:?} had passed the segment on before it was killed, to {other:?}"))
 }
@@ -58,8 +58,8 @@ mod tests {
     use super::*;
 
     /// `(position, segment, epoch, process)`, one a microsecond.
-    fn seen(rows: &[(u64, u32, u64, u32)]) -> Vec<Seen> {
-        let row = |(nth, &(position, segment, epoch, node)): (usize, &(u64, u32, u64, u32))| Seen {
+    fn seen(rows: &[(u64, u32, u64, u32)]) -> Vec<Handled> {
+        let row = |(nth, &(position, segment, epoch, node)): (usize, &(u64, u32, u64, u32))| Handled {
             position,
             stream: "s".into(),
             kind: "k".into(),

@@ -7,4 +7,4 @@ mod commands;
 
 mod bench;
 mod demo;
-mod rig;
+mod harness;

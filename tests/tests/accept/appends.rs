@@ -1,6 +1,6 @@
 //! Appends that real nodes refuse before they enter the log, and ids that come back as they were given.
 
-use evener_tests::town::Town;
+use evener_tests::test_cluster::TestCluster;
 use serde_json::{Value, json};
 
 use super::EVENER;
@@ -17,67 +17,67 @@ fn event(source: &str, id: &str) -> Value {
 }
 
 /// What `evener read` shows of the events: source and id.
-async fn named(town: &Town) -> Vec<(String, String)> {
-    let text = town.tell(&["export"]).await;
+async fn named(cluster: &TestCluster) -> Vec<(String, String)> {
+    let text = cluster.run_ok(&["export"]).await;
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event is JSON"));
     let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
     lines.map(|event| (text(&event, "source"), text(&event, "id"))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_append_that_no_node_could_read_is_refused_and_the_cluster_goes_on() {
-    let town = Town::of_three(EVENER, &[]).await;
+async fn an_undecodable_append_is_rejected_and_the_cluster_continues() {
+    let cluster = TestCluster::three_nodes(EVENER, &[]).await;
     let item = json!({"types": vec![""; 256]});
     let far = json!([{"criteria": [{"types": ["t"]}], "marker": 9_000_000_000_000_000_u64}]);
     let condition = json!({"criteria": vec![item; 33], "marker": 9_000_000_000_000_000_u64});
     let poisonous = json!({"events": [event("/s", "1")], "conditions": vec![condition; 64]});
     for name in ["n1", "n2", "n3"] {
-        let (status, error) = post(&town.url(name), &poisonous).await;
+        let (status, error) = post(&cluster.url(name), &poisonous).await;
         assert_eq!((status, &error["code"]), (413, &json!("EV0106")), "{error}");
         assert!(error["message"].as_str().is_some_and(|text| text.starts_with("conditions_bytes_max")), "{error}");
-        let (status, error) = post(&town.url(name), &json!({"events": [event("/s", "1")], "conditions": far})).await;
+        let (status, error) = post(&cluster.url(name), &json!({"events": [event("/s", "1")], "conditions": far})).await;
         assert_eq!((status, &error["code"]), (400, &json!("EV0206")), "{error}");
     }
     for (nth, name) in ["n1", "n2", "n3"].iter().enumerate() {
-        let (status, answer) = post(&town.url(name), &json!({"events": [event("/s", &nth.to_string())]})).await;
+        let (status, answer) = post(&cluster.url(name), &json!({"events": [event("/s", &nth.to_string())]})).await;
         assert_eq!((status, &answer["first"]), (200, &json!(nth)), "{answer}");
     }
-    assert_eq!(town.alive().len(), 3);
+    assert_eq!(cluster.running().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_ids_come_back_as_given_and_an_export_is_imported_once() {
-    let town = Town::of_three(EVENER, &[]).await;
+async fn p3_ids_round_trip_and_an_export_is_imported_once() {
+    let cluster = TestCluster::three_nodes(EVENER, &[]).await;
     let lower = "0192f0c1-0000-7000-8000-00000000000a";
     let upper = lower.to_uppercase();
     let given = [("/a", lower), ("/b", lower), ("/a", upper.as_str()), ("/a", "7"), ("/b", "7")];
     for (nth, (source, id)) in given.iter().enumerate() {
         for name in ["n1", "n2"] {
-            let (status, answer) = post(&town.url(name), &json!({"events": [event(source, id)]})).await;
+            let (status, answer) = post(&cluster.url(name), &json!({"events": [event(source, id)]})).await;
             assert_eq!((status, &answer["first"]), (200, &json!(nth)), "{answer}");
         }
     }
     let expected: Vec<_> = given.iter().map(|(source, id)| ((*source).to_owned(), (*id).to_owned())).collect();
-    assert_eq!(named(&town).await, expected);
+    assert_eq!(named(&cluster).await, expected);
     let other = json!({"id": lower, "source": "/b", "type": "other"});
-    let (status, error) = post(&town.url("n3"), &json!({"events": [other]})).await;
+    let (status, error) = post(&cluster.url("n3"), &json!({"events": [other]})).await;
     let conflict = json!({"position": 1, "other": [{"id": lower, "source": "/b", "position": 1}]});
     assert_eq!((status, &error["code"], &error["conflict"]), (409, &json!("EV0203"), &conflict), "{error}");
 
-    let file = town.folder().join("export.ndjson");
-    let exported = town.tell(&["export"]).await;
+    let file = cluster.folder().join("export.ndjson");
+    let exported = cluster.run_ok(&["export"]).await;
     std::fs::write(&file, &exported).expect("the folder is there");
     let file = file.to_str().expect("a path of letters").to_owned();
-    let another = Town::of_three(EVENER, &[]).await;
-    for town in [&town, &another, &another] {
-        town.tell(&["import", &file]).await;
-        assert_eq!(named(town).await, expected, "nothing is stored twice");
+    let another = TestCluster::three_nodes(EVENER, &[]).await;
+    for cluster in [&cluster, &another, &another] {
+        cluster.run_ok(&["import", &file]).await;
+        assert_eq!(named(cluster).await, expected, "nothing is stored twice");
     }
     // Of two events with one id only one is there: the other is sent all the same.
     let (_, answer) = post(&another.url("n1"), &json!({"events": [event("/c", "8")]})).await;
     assert_eq!(answer["first"], json!(5), "{answer}");
     let lines = [event("/c", "8"), event("/d", "8")].map(|event| event.to_string()).join("\n");
     std::fs::write(&file, lines).expect("the folder is there");
-    another.tell(&["import", &file]).await;
+    another.run_ok(&["import", &file]).await;
     assert_eq!(named(&another).await.len(), 7);
 }

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use evener_tests::town::Town;
+use evener_tests::test_cluster::TestCluster;
 use serde_json::{Value, json};
 
 use super::{EVENER, RECORD};
@@ -17,8 +17,8 @@ struct Script {
 }
 
 impl Script {
-    fn new(town: &Town) -> Self {
-        Self { urls: ["n1", "n2", "n3"].map(|name| town.url(name)).into(), asked: AtomicUsize::new(0) }
+    fn new(cluster: &TestCluster) -> Self {
+        Self { urls: ["n1", "n2", "n3"].map(|name| cluster.url(name)).into(), asked: AtomicUsize::new(0) }
     }
 
     async fn text(&self, method: &str, path: &str, body: Value) -> (u16, String) {
@@ -69,9 +69,9 @@ fn event(id: &str, tags: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_p3_appends_and_reads_answer_in_the_form_that_scripts_rely_on() {
-    let town = Town::of_three(EVENER, &[]).await;
-    let script = Script::new(&town);
+async fn p2_p3_appends_and_reads_answer_in_the_documented_format() {
+    let cluster = TestCluster::three_nodes(EVENER, &[]).await;
+    let script = Script::new(&cluster);
     let two = json!({"events": [event("a", "k=1"), event("b", "k=2")]});
     assert_eq!(script.append(two.clone()).await, (200, json!({"first": 0, "next": 2})));
     for _ in 0..3 {
@@ -123,9 +123,9 @@ async fn p2_p3_appends_and_reads_answer_in_the_form_that_scripts_rely_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processors_members_and_status_answer_in_the_form_that_scripts_rely_on() {
-    let town = Town::of_three(EVENER, &[]).await;
-    let (script, folder) = (Script::new(&town), town.new_folder("seen"));
+async fn processors_members_and_status_answer_in_the_documented_format() {
+    let cluster = TestCluster::three_nodes(EVENER, &[]).await;
+    let (script, folder) = (Script::new(&cluster), cluster.new_folder("seen"));
     let definition = json!({
         "name": "p", "exec": format!("exec {RECORD} {}", folder.display()), "segments": 4, "start": "beginning",
         "types": ["t.v1"], "on_error": "set-aside", "retry": {"first": "100ms", "max": "1s", "attempts": 2},
@@ -135,7 +135,7 @@ async fn processors_members_and_status_answer_in_the_form_that_scripts_rely_on()
     assert_eq!((status, &made["state"]), (200, &json!("done")), "{made}");
     assert_eq!(script.ask("POST", "/processors", definition).await.1["state"], json!("done"), "the same again");
     assert_eq!(script.append(json!({"events": [event("a", "")]})).await.0, 200);
-    town.wait_passed("p").await;
+    cluster.wait_passed("p").await;
     let shown = script.get("/processors/p").await;
     has(&shown, "name version state head segments set_aside");
     has(&shown["segments"][0], "id mask owner epoch token lag_events lag_seconds state attempt retry_at reason");
@@ -154,11 +154,11 @@ async fn processors_members_and_status_answer_in_the_form_that_scripts_rely_on()
     has(&paused[0], "operation state why changed recorded index principal kind subject reason");
     assert_eq!((&paused[0]["kind"], &paused[0]["reason"]), (&json!("pause"), &json!("x")));
     assert_eq!((&paused[0]["subject"], &paused[0]["principal"]), (&json!({"processor": "p"}), &Value::Null));
-    let last = town.tell(&["operations", "--processor", "p", "--limit", "1"]).await;
+    let last = cluster.run_ok(&["operations", "--processor", "p", "--limit", "1"]).await;
     assert!(last.starts_with("ID ") && last.contains("  resume  p        done     x\n"), "{last}");
-    let shown = town.tell(&["operations", "show", &last.lines().nth(1).unwrap()[..8]]).await;
+    let shown = cluster.run_ok(&["operations", "show", &last.lines().nth(1).unwrap()[..8]]).await;
     assert!(shown.starts_with("resume p: done\nreason     x\n"), "{shown}");
-    let history = town.tell(&["processor", "show", "p"]).await;
+    let history = cluster.run_ok(&["processor", "show", "p"]).await;
     assert!(history.contains("\nlast operations (all: evener operations --processor p):\nWHEN "), "{history}");
     for verb in ["reset", "split", "merge", "move", "promote"] {
         let (status, error) = script.ask("POST", &format!("/processors/p/{verb}"), json!({})).await;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Stdio};
 
-use evener_tests::town::{PATIENCE, pause, signal};
+use evener_tests::test_cluster::{TIMEOUT, pause, signal};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr, Command},
@@ -18,9 +18,9 @@ fn demo(args: &[&str]) -> Child {
 }
 
 /// The folder of a demo, as it tells it.
-async fn folder(told: &mut Lines<BufReader<ChildStderr>>) -> String {
+async fn folder(output: &mut Lines<BufReader<ChildStderr>>) -> String {
     loop {
-        let line = told.next_line().await.unwrap().expect("it tells its folder");
+        let line = output.next_line().await.unwrap().expect("it tells its folder");
         if let Some((_, folder)) = line.split_once("three nodes start in ") {
             return folder.to_owned();
         }
@@ -36,17 +36,17 @@ fn at_work_in(folder: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_that_is_killed_takes_its_nodes_with_it() {
+async fn the_nodes_of_a_killed_demo_exit() {
     let mut demo = demo(&["--for", "10m"]);
-    let mut told = BufReader::new(demo.stderr.take().unwrap()).lines();
-    let folder = folder(&mut told).await;
+    let mut output = BufReader::new(demo.stderr.take().unwrap()).lines();
+    let folder = folder(&mut output).await;
     let count = async |wanted: fn(usize) -> bool, what: &str| {
         let so = async {
             while !wanted(at_work_in(&folder).len()) {
                 pause().await;
             }
         };
-        timeout(PATIENCE, so).await.unwrap_or_else(|_| panic!("{what}: {:?}", at_work_in(&folder)));
+        timeout(TIMEOUT, so).await.unwrap_or_else(|_| panic!("{what}: {:?}", at_work_in(&folder)));
     };
     count(|nodes| nodes >= 3, "its nodes start").await;
     demo.kill().await.unwrap();
@@ -55,15 +55,15 @@ async fn a_demo_that_is_killed_takes_its_nodes_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_that_is_interrupted_judges_what_was_done_and_leaves_nothing_behind() {
+async fn an_interrupted_demo_reports_its_results_and_leaves_no_processes_or_files() {
     let mut demo = demo(&["--for", "10m"]);
-    let mut told = BufReader::new(demo.stderr.take().unwrap()).lines();
-    let folder = folder(&mut told).await;
+    let mut output = BufReader::new(demo.stderr.take().unwrap()).lines();
+    let folder = folder(&mut output).await;
     let handled = PathBuf::from(&folder).join("handled");
     let begun = || {
         std::fs::read_dir(&handled).is_ok_and(|files| files.flatten().any(|file| file.metadata().unwrap().len() > 0))
     };
-    timeout(PATIENCE, async {
+    timeout(TIMEOUT, async {
         while !begun() {
             pause().await;
         }
@@ -72,7 +72,7 @@ async fn a_demo_that_is_interrupted_judges_what_was_done_and_leaves_nothing_behi
     .expect("events are handled");
     assert!(at_work_in(&folder).len() >= 3, "its nodes are at work");
     signal(&demo, "-INT").await;
-    let ended = timeout(PATIENCE, demo.wait_with_output()).await.expect("it ends").unwrap();
+    let ended = timeout(TIMEOUT, demo.wait_with_output()).await.expect("it ends").unwrap();
     assert!(ended.status.success(), "{ended:?}");
     let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert!(report["acked"].as_u64() > Some(0) && report["lost"] == 0, "{report}");
@@ -81,14 +81,14 @@ async fn a_demo_that_is_interrupted_judges_what_was_done_and_leaves_nothing_behi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_planted_fault_is_named_and_the_record_is_kept() {
+async fn an_injected_fault_is_reported_and_the_records_are_kept() {
     let demo = demo(&["--for", "1s", "--headless", "--break", "lose-one"]);
-    let ended = timeout(PATIENCE, demo.wait_with_output()).await.expect("it ends").unwrap();
-    let told = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(1), "{told}");
-    let kept = told.split_whitespace().find(|word| word.ends_with("/judged")).unwrap_or_else(|| panic!("{told}"));
-    let named = told.split_whitespace().nth(2).unwrap();
+    let ended = timeout(TIMEOUT, demo.wait_with_output()).await.expect("it ends").unwrap();
+    let output = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{output}");
+    let kept = output.split_whitespace().find(|word| word.ends_with("/judged")).unwrap_or_else(|| panic!("{output}"));
+    let named = output.split_whitespace().nth(2).unwrap();
     let acked = std::fs::read_to_string(PathBuf::from(kept).join("acknowledged.ndjson")).unwrap();
-    assert!(told.contains("was acknowledged at") && acked.contains(named), "{told}");
+    assert!(output.contains("was acknowledged at") && acked.contains(named), "{output}");
     std::fs::remove_dir_all(PathBuf::from(kept).parent().unwrap()).unwrap();
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use evener::engine::Processor;
-use evener_tests::town::{Town, even_over};
+use evener_tests::test_cluster::{TestCluster, balanced_over};
 
 use super::{EVENER, RECORD};
 
@@ -17,22 +17,22 @@ const LEASE: Duration = Duration::from_secs(4);
 const FREEZE: Duration = Duration::from_secs(7);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_p7_a_leader_that_was_frozen_takes_nothing_from_those_who_were_awake() {
-    let mut town = Town::of_three(EVENER, &TIMES).await;
-    town.tell(&["wait", "voters", "3"]).await;
-    let folder = town.new_folder("seen");
-    town.tell(&["processor", "create", "p", "--exec", &format!("exec {RECORD} {}", folder.display())]).await;
-    let all = town.alive();
-    town.wait_for("p", "shared by all", |p| even_over(p, &all)).await;
+async fn p4_p7_a_thawed_leader_takes_no_segments_from_the_other_nodes() {
+    let mut cluster = TestCluster::three_nodes(EVENER, &TIMES).await;
+    cluster.run_ok(&["wait", "voters", "3"]).await;
+    let folder = cluster.new_folder("seen");
+    cluster.run_ok(&["processor", "create", "p", "--exec", &format!("exec {RECORD} {}", folder.display())]).await;
+    let all = cluster.running();
+    cluster.wait_for("p", "shared by all", |p| balanced_over(p, &all)).await;
 
-    let leader = town.leader().await;
+    let leader = cluster.leader().await;
     let awake: Vec<String> = all.iter().filter(|name| **name != leader).cloned().collect();
-    town.freeze(&leader).await;
-    town.wait_for("p", "shared by those who are awake", |p| even_over(p, &awake)).await;
+    cluster.freeze(&leader).await;
+    cluster.wait_for("p", "shared by those who are awake", |p| balanced_over(p, &awake)).await;
     tokio::time::sleep(FREEZE).await;
-    let before = town.processor("p").await;
-    town.thaw(&leader).await;
-    let after = town.wait_for("p", "shared by all again", |p| even_over(p, &all)).await;
+    let before = cluster.processor("p").await;
+    cluster.thaw(&leader).await;
+    let after = cluster.wait_for("p", "shared by all again", |p| balanced_over(p, &all)).await;
 
     let kept: Vec<_> = awake.iter().map(|name| kept(&before, &after, name)).collect();
     assert!(
@@ -41,7 +41,7 @@ async fn p4_p7_a_leader_that_was_frozen_takes_nothing_from_those_who_were_awake(
     );
     let mut took = (0.0, 0.0);
     for name in &awake {
-        let metrics = reqwest::get(format!("{}/metrics", town.url(name))).await.unwrap().text().await.unwrap();
+        let metrics = reqwest::get(format!("{}/metrics", cluster.url(name))).await.unwrap().text().await.unwrap();
         let (sum, count) =
             (value(&metrics, "evener_takeover_seconds_sum"), value(&metrics, "evener_takeover_seconds_count"));
         took = (took.0 + sum, took.1 + count);
@@ -68,47 +68,47 @@ fn kept(before: &Processor, after: &Processor, name: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_majority_is_frozen_says_so_once_and_answers_soon() {
-    let mut town = Town::of_three(EVENER, &TIMES).await;
-    town.tell(&["wait", "voters", "3"]).await;
-    let leader = town.leader().await;
-    let others: Vec<String> = town.alive().into_iter().filter(|name| *name != leader).collect();
+async fn a_leader_whose_majority_is_frozen_logs_it_once_and_answers_soon() {
+    let mut cluster = TestCluster::three_nodes(EVENER, &TIMES).await;
+    cluster.run_ok(&["wait", "voters", "3"]).await;
+    let leader = cluster.leader().await;
+    let others: Vec<String> = cluster.running().into_iter().filter(|name| *name != leader).collect();
     for name in &others {
-        town.freeze(name).await;
+        cluster.freeze(name).await;
     }
     // So long that sessions would end if anybody could end them.
     tokio::time::sleep(FREEZE * 2).await;
 
-    let url = town.url(&leader);
+    let url = cluster.url(&leader);
     let asked = Instant::now();
     for command in [&["append", "--type", "t.v1"][..], &["read"], &["cluster", "leave", &others[0], "--yes"]] {
-        let (code, told) = town.fails(&[command, &["--server", &url]].concat()).await;
-        assert!(code == 6 && told.contains("no majority for"), "{command:?} exits with {code}: {told}");
-        assert!(told.contains("1 of 3 voters answers") && told.contains("cluster status"), "{told}");
+        let (code, output) = cluster.run_err(&[command, &["--server", &url]].concat()).await;
+        assert!(code == 6 && output.contains("no majority for"), "{command:?} exits with {code}: {output}");
+        assert!(output.contains("1 of 3 voters answers") && output.contains("cluster status"), "{output}");
     }
     assert!(asked.elapsed() < Duration::from_secs(20), "three answers took {:?}", asked.elapsed());
-    let log = std::fs::read_to_string(town.log(&leader)).unwrap();
+    let log = std::fs::read_to_string(cluster.log(&leader)).unwrap();
     assert_eq!((log.matches("no majority").count(), log.matches("was not heard").count()), (1, 0), "{log}");
 
     for name in &others {
-        town.thaw(name).await;
+        cluster.thaw(name).await;
     }
-    town.tell(&["append", "--type", "t.v1"]).await;
-    assert_eq!(town.cluster().await.members.len(), 3, "who was told that nothing was done has changed nothing");
+    cluster.run_ok(&["append", "--type", "t.v1"]).await;
+    assert_eq!(cluster.status().await.members.len(), 3, "who was told that nothing was done has changed nothing");
 }
 
 /// What a command may take whose first server is frozen: much less than the patience it has with a lone one.
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_server_that_is_named_first_costs_each_command_a_moment() {
-    let mut town = Town::of_three(EVENER, &TIMES).await;
-    town.tell(&["wait", "voters", "3"]).await;
-    town.tell(&["processor", "create", "p", "--exec", "cat"]).await;
-    let servers = ["n1", "n2", "n3"].map(|name| town.url(name)).join(",");
-    let line = town.folder().join("line");
+async fn a_frozen_first_server_delays_each_command_only_briefly() {
+    let mut cluster = TestCluster::three_nodes(EVENER, &TIMES).await;
+    cluster.run_ok(&["wait", "voters", "3"]).await;
+    cluster.run_ok(&["processor", "create", "p", "--exec", "cat"]).await;
+    let servers = ["n1", "n2", "n3"].map(|name| cluster.url(name)).join(",");
+    let line = cluster.folder().join("line");
     std::fs::write(&line, r#"{"specversion":"1.0","id":"1","source":"/t","type":"t.v1"}"#).unwrap();
-    town.freeze("n1").await;
+    cluster.freeze("n1").await;
     for command in [
         "append s --type t.v1",
         "import",
@@ -128,38 +128,38 @@ async fn a_frozen_server_that_is_named_first_costs_each_command_a_moment() {
         }
         words.extend(["--server", &servers]);
         let begun = Instant::now();
-        town.tell(&words).await;
+        cluster.run_ok(&words).await;
         assert!(begun.elapsed() < SOON, "{command} took {:?}", begun.elapsed());
     }
-    town.thaw("n1").await;
-    town.tell(&["wait", "ready", "--server", &servers]).await;
-    assert_eq!(town.tell(&["read"]).await.lines().count(), 2, "each append was stored once");
+    cluster.thaw("n1").await;
+    cluster.run_ok(&["wait", "ready", "--server", &servers]).await;
+    assert_eq!(cluster.run_ok(&["read"]).await.lines().count(), 2, "each append was stored once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_majority_nothing_is_said_to_be_well() {
-    let mut town = Town::of_three(EVENER, &TIMES).await;
-    town.tell(&["wait", "voters", "3"]).await;
-    town.tell(&["processor", "create", "p", "--exec", "cat"]).await;
-    town.tell(&["wait", "balanced"]).await;
+async fn without_a_majority_no_condition_is_reported_as_met() {
+    let mut cluster = TestCluster::three_nodes(EVENER, &TIMES).await;
+    cluster.run_ok(&["wait", "voters", "3"]).await;
+    cluster.run_ok(&["processor", "create", "p", "--exec", "cat"]).await;
+    cluster.run_ok(&["wait", "balanced"]).await;
     for name in ["n2", "n3"] {
-        town.freeze(name).await;
+        cluster.freeze(name).await;
     }
     for what in ["voters 3", "balanced", "caught-up p"] {
         let words: Vec<&str> = ["wait"].into_iter().chain(what.split(' ')).chain(["--timeout", "8s"]).collect();
-        let (status, told) = town.fails(&words).await;
-        assert_eq!(status, 8, "{what}: {told}");
-        assert!(told.contains("nobody leads") || told.contains("no majority"), "{what}: {told}");
+        let (status, output) = cluster.run_err(&words).await;
+        assert_eq!(status, 8, "{what}: {output}");
+        assert!(output.contains("nobody leads") || output.contains("no majority"), "{what}: {output}");
     }
     for command in ["processor list", "processor show p", "dead-letter list p"] {
-        let shown = town.run(&command.split(' ').collect::<Vec<_>>()).await;
-        let told = String::from_utf8_lossy(&shown.stderr).into_owned();
-        assert!(shown.status.success() && told.contains("nobody leads"), "{command}: {told}");
+        let shown = cluster.run(&command.split(' ').collect::<Vec<_>>()).await;
+        let output = String::from_utf8_lossy(&shown.stderr).into_owned();
+        assert!(shown.status.success() && output.contains("nobody leads"), "{command}: {output}");
     }
-    assert_eq!(town.processor("p").await.state, "leaderless");
+    assert_eq!(cluster.processor("p").await.state, "leaderless");
     for name in ["n2", "n3"] {
-        town.thaw(name).await;
+        cluster.thaw(name).await;
     }
-    town.tell(&["wait", "balanced"]).await;
-    town.wait_for("p", "well again", |p| p.state == "caught-up").await;
+    cluster.run_ok(&["wait", "balanced"]).await;
+    cluster.wait_for("p", "well again", |p| p.state == "caught-up").await;
 }

@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use evener_tests::town::{Town, pause};
+use evener_tests::test_cluster::{TestCluster, pause};
 use serde_json::{Value, json};
 
 use super::{EVENER, RECORD};
@@ -17,10 +17,10 @@ struct Mounts(Vec<PathBuf>);
 
 impl Mounts {
     /// Returns none if this user may not mount.
-    fn new(town: &Town) -> Option<Self> {
+    fn new(cluster: &TestCluster) -> Option<Self> {
         let mut mounts = Self(Vec::new());
         for name in NODES {
-            let path = town.new_folder(name);
+            let path = cluster.new_folder(name);
             let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(&path).output();
             if !mount.is_ok_and(|mount| mount.status.success()) {
                 return None;
@@ -40,25 +40,25 @@ impl Drop for Mounts {
     }
 }
 
-async fn append(town: &Town, node: &str, nth: usize) -> (u16, Value) {
+async fn append(cluster: &TestCluster, node: &str, nth: usize) -> (u16, Value) {
     let event = json!({"id": nth.to_string(), "source": "/t", "type": "t.v1", "subject": format!("s{}", nth % 7),
                        "data": {"text": "x".repeat(200_000)}});
-    let request = reqwest::Client::new().post(format!("{}/events", town.url(node)));
+    let request = reqwest::Client::new().post(format!("{}/events", cluster.url(node)));
     let request = request.header("content-type", "application/json").body(json!({"events": [event]}).to_string());
     let answer = request.send().await.expect("the node answers");
     let status = answer.status().as_u16();
     (status, serde_json::from_str(&answer.text().await.expect("a body")).expect("it is JSON"))
 }
 
-async fn text(town: &Town, node: &str, path: &str) -> String {
-    reqwest::get(format!("{}{path}", town.url(node))).await.unwrap().text().await.unwrap()
+async fn text(cluster: &TestCluster, node: &str, path: &str) -> String {
+    reqwest::get(format!("{}{path}", cluster.url(node))).await.unwrap().text().await.unwrap()
 }
 
 /// Whether each node says that appends are refused, in its health report and its metrics.
-async fn all_refuse(town: &Town) -> bool {
+async fn all_refuse(cluster: &TestCluster) -> bool {
     for name in NODES {
-        let health = text(town, name, "/healthz?verbose").await;
-        let metrics = text(town, name, "/metrics").await;
+        let health = text(cluster, name, "/healthz?verbose").await;
+        let metrics = text(cluster, name, "/metrics").await;
         let refused = health.contains("ok   disk: appends are refused");
         if !refused || !metrics.contains("evener_disk_appends_refused 1") {
             return false;
@@ -68,21 +68,21 @@ async fn all_refuse(town: &Town) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_equal_file_systems_run_full_and_the_cluster_goes_on() {
-    let mut town = Town::new(EVENER);
-    let Some(_mounts) = Mounts::new(&town) else {
+async fn three_equal_file_systems_fill_up_and_the_cluster_continues() {
+    let mut cluster = TestCluster::new(EVENER);
+    let Some(_mounts) = Mounts::new(&cluster) else {
         eprintln!("skipped: this user may not mount a tmpfs");
         return;
     };
     for name in NODES {
-        town.build(name, &["--chunk-bytes", "1MiB"]).await;
+        cluster.add_node(name, &["--chunk-bytes", "1MiB"]).await;
     }
     let mut stored = 0;
     // The disks are equal but for some pages, so the nodes reach their reserves one after the other, and one with room
     // goes on for a while: an answer may tell of another node's disk.
-    while !all_refuse(&town).await {
+    while !all_refuse(&cluster).await {
         for name in NODES {
-            match append(&town, name, stored).await {
+            match append(&cluster, name, stored).await {
                 (200, _) => stored += 1,
                 (503, answer) if answer["code"] == "EV0409" => {}
                 // Leadership is being handed to a node with room.
@@ -92,27 +92,27 @@ async fn three_equal_file_systems_run_full_and_the_cluster_goes_on() {
     }
     assert!(stored > 100, "{stored} appends");
     for name in NODES {
-        let (status, answer) = append(&town, name, stored).await;
+        let (status, answer) = append(&cluster, name, stored).await;
         assert_eq!((status, &answer["code"]), (503, &json!("EV0409")), "{name}: {answer}");
     }
 
     // Operations, claims and progress go on from the reserve, and nodes come back.
     for name in NODES {
-        town.kill(name).await;
-        town.start(name).await;
+        cluster.kill(name).await;
+        cluster.start(name).await;
     }
-    let folder = town.new_folder("seen");
-    town.tell(&["processor", "create", "p", "--exec", &format!("exec {RECORD} {}", folder.display())]).await;
-    town.tell(&["wait", "caught-up", "p"]).await;
-    let (status, answer) = append(&town, "n2", stored).await;
+    let folder = cluster.new_folder("seen");
+    cluster.run_ok(&["processor", "create", "p", "--exec", &format!("exec {RECORD} {}", folder.display())]).await;
+    cluster.run_ok(&["wait", "caught-up", "p"]).await;
+    let (status, answer) = append(&cluster, "n2", stored).await;
     assert_eq!((status, &answer["code"]), (503, &json!("EV0409")), "{answer}");
 
     for name in NODES {
-        fs::remove_file(town.folder().join(name).join("ballast")).unwrap();
+        fs::remove_file(cluster.folder().join(name).join("ballast")).unwrap();
     }
-    while append(&town, "n3", stored).await.0 != 200 {
+    while append(&cluster, "n3", stored).await.0 != 200 {
         pause().await;
     }
-    assert_eq!(town.cluster().await.head, stored as u64 + 1, "nothing is lost");
-    town.tell(&["wait", "caught-up", "p"]).await;
+    assert_eq!(cluster.status().await.head, stored as u64 + 1, "nothing is lost");
+    cluster.run_ok(&["wait", "caught-up", "p"]).await;
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use evener::engine::{Reply, Request};
-use evener_tests::town::{Town, even_over};
+use evener_tests::test_cluster::{TestCluster, balanced_over};
 
 use super::{EVENER, RECORD};
 
@@ -21,80 +21,80 @@ const BUSY_MAX: f64 = 0.05;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_cluster_writes_nothing_to_its_log() {
-    let town = loaded().await;
-    stands_still(&town, "after load").await;
+    let cluster = loaded().await;
+    stands_still(&cluster, "after load").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_one_with_a_node_that_was_killed_nor_after_its_return() {
-    let mut town = loaded().await;
-    let leader = town.leader().await;
-    town.kill(&leader).await;
-    settled(&town).await;
-    stands_still(&town, "with the leader killed").await;
-    town.start(&leader).await;
-    settled(&town).await;
-    stands_still(&town, "after its return").await;
+async fn a_killed_node_and_its_restart_leave_an_idle_cluster_idle() {
+    let mut cluster = loaded().await;
+    let leader = cluster.leader().await;
+    cluster.kill(&leader).await;
+    settled(&cluster).await;
+    stands_still(&cluster, "with the leader killed").await;
+    cluster.start(&leader).await;
+    settled(&cluster).await;
+    stands_still(&cluster, "after its return").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_one_with_a_node_that_was_ended_nor_after_it_left_for_ever() {
-    let mut town = loaded().await;
-    assert_eq!(town.end("n3").await, Some(0));
-    settled(&town).await;
-    stands_still(&town, "with a node ended").await;
-    town.tell(&["cluster", "leave", "n3", "--yes"]).await;
-    settled(&town).await;
-    stands_still(&town, "after it left for ever").await;
+async fn a_stopped_node_and_its_removal_leave_an_idle_cluster_idle() {
+    let mut cluster = loaded().await;
+    assert_eq!(cluster.stop("n3").await, Some(0));
+    settled(&cluster).await;
+    stands_still(&cluster, "with a node ended").await;
+    cluster.run_ok(&["cluster", "leave", "n3", "--yes"]).await;
+    settled(&cluster).await;
+    stands_still(&cluster, "after it left for ever").await;
 }
 
 /// Three nodes that have worked: one processor has handled everything, the other has a sequence that is dead.
-async fn loaded() -> Town {
-    let town = Town::of_three(EVENER, &[]).await;
-    let (well, ill) = (town.new_folder("well"), town.new_folder("ill"));
+async fn loaded() -> TestCluster {
+    let cluster = TestCluster::three_nodes(EVENER, &[]).await;
+    let (well, ill) = (cluster.new_folder("well"), cluster.new_folder("ill"));
     std::fs::write(ill.join("fail-always"), "s7").unwrap();
-    create(&town, "well", &well, &[]).await;
-    create(&town, "ill", &ill, &["--retry-first", "50ms", "--retry-attempts", "4"]).await;
+    create(&cluster, "well", &well, &[]).await;
+    create(&cluster, "ill", &ill, &["--retry-first", "50ms", "--retry-attempts", "4"]).await;
     for nth in 0..20 {
         let (stream, data) = (format!("s{nth}"), format!("{{\"n\":{nth}}}"));
-        town.tell(&["append", &stream, "--type", "t.v1", "--data", &data]).await;
+        cluster.run_ok(&["append", &stream, "--type", "t.v1", "--data", &data]).await;
     }
-    town.wait_for("ill", "waiting for a person", |processor| processor.set_aside.dead == 1).await;
-    settled(&town).await;
-    town
+    cluster.wait_for("ill", "waiting for a person", |processor| processor.set_aside.dead == 1).await;
+    settled(&cluster).await;
+    cluster
 }
 
-async fn create(town: &Town, name: &str, folder: &Path, args: &[&str]) {
+async fn create(cluster: &TestCluster, name: &str, folder: &Path, args: &[&str]) {
     let exec = format!("exec {RECORD} {}", folder.display());
-    town.tell(&[&["processor", "create", name, "--exec", &exec], args].concat()).await;
+    cluster.run_ok(&[&["processor", "create", name, "--exec", &exec], args].concat()).await;
 }
 
 /// Nothing is left to be done or to be moved.
-async fn settled(town: &Town) {
+async fn settled(cluster: &TestCluster) {
     for name in ["well", "ill"] {
-        town.wait_passed(name).await;
-        town.wait_for(name, "shared", |processor| even_over(processor, &town.alive())).await;
+        cluster.wait_passed(name).await;
+        cluster.wait_for(name, "shared", |processor| balanced_over(processor, &cluster.running())).await;
     }
     tokio::time::sleep(CALM).await;
 }
 
 /// On every node the last Raft index is what it was, written or applied; and prints what the processes used.
-async fn stands_still(town: &Town, when: &str) {
-    let (before, worked) = (standing(town).await, worked(town));
+async fn stands_still(cluster: &TestCluster, when: &str) {
+    let (before, worked) = (standing(cluster).await, worked(cluster));
     tokio::time::sleep(watch()).await;
-    let after = standing(town).await;
+    let after = standing(cluster).await;
     assert_eq!(after, before, "{when}: (node, applied, durable, term) stand still");
-    for (name, before, after) in worked.into_iter().zip(self::worked(town)).map(|((n, b), (_, a))| (n, b, a)) {
+    for (name, before, after) in worked.into_iter().zip(self::worked(cluster)).map(|((n, b), (_, a))| (n, b, a)) {
         let busy = (after - before).as_secs_f64() / watch().as_secs_f64();
         eprintln!("{when}: {name} used {:.2} % of a core for {:?}", busy * 100.0, watch());
         assert!(busy < BUSY_MAX, "{when}: {name} is busy with nothing");
     }
 }
 
-async fn standing(town: &Town) -> Vec<(String, u64, u64, u64)> {
+async fn standing(cluster: &TestCluster) -> Vec<(String, u64, u64, u64)> {
     let mut all = Vec::new();
-    for name in town.alive() {
-        let client = evener::client::Client::connect(&town.url(&name)).unwrap();
+    for name in cluster.running() {
+        let client = evener::client::Client::connect(&cluster.url(&name)).unwrap();
         let Ok(Reply::Status(status)) = client.ask(&Request::Status).await else { panic!("{name} tells its status") };
         all.push((name, status.applied, status.durable, status.term));
     }
@@ -102,6 +102,6 @@ async fn standing(town: &Town) -> Vec<(String, u64, u64, u64)> {
 }
 
 /// Time that the processes of nodes that live have had of a core; none where the system does not tell.
-fn worked(town: &Town) -> Vec<(String, Duration)> {
-    town.alive().into_iter().filter_map(|name| Some((name.clone(), town.worked(&name)?))).collect()
+fn worked(cluster: &TestCluster) -> Vec<(String, Duration)> {
+    cluster.running().into_iter().filter_map(|name| Some((name.clone(), cluster.cpu_time(&name)?))).collect()
 }

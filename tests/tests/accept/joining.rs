@@ -1,39 +1,39 @@
 //! What an operator may believe of a node that says it is ready.
 
-use evener_tests::town::Town;
+use evener_tests::test_cluster::TestCluster;
 
 use super::EVENER;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_that_are_ready_go_on_without_the_founder() {
-    let mut town = Town::new(EVENER);
-    town.build("n1", &[]).await;
-    town.build("n2", &[]).await;
-    town.build("n3", &[]).await;
-    town.kill("n1").await;
-    town.tell(&["append", "a", "--type", "t.v1"]).await;
-    let cluster = town.cluster().await;
-    assert_eq!((cluster.voters, cluster.may_lose), (3, 1), "{cluster:?}");
-    town.tell(&["wait", "voters", "3"]).await;
+async fn three_ready_nodes_continue_without_the_first() {
+    let mut cluster = TestCluster::new(EVENER);
+    cluster.add_node("n1", &[]).await;
+    cluster.add_node("n2", &[]).await;
+    cluster.add_node("n3", &[]).await;
+    cluster.kill("n1").await;
+    cluster.run_ok(&["append", "a", "--type", "t.v1"]).await;
+    let status = cluster.status().await;
+    assert_eq!((status.voters, status.may_lose), (3, 1), "{status:?}");
+    cluster.run_ok(&["wait", "voters", "3"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_second_node_serves_and_says_that_it_has_no_vote() {
-    let mut town = Town::new(EVENER);
-    town.build("n1", &[]).await;
-    town.build("n2", &[]).await;
-    let url = town.url("n2");
-    town.tell(&["append", "a", "--type", "t.v1", "--server", &url]).await;
-    town.tell(&["wait", "ready", "--server", &url]).await;
+async fn the_second_node_serves_and_reports_that_it_does_not_vote() {
+    let mut cluster = TestCluster::new(EVENER);
+    cluster.add_node("n1", &[]).await;
+    cluster.add_node("n2", &[]).await;
+    let url = cluster.url("n2");
+    cluster.run_ok(&["append", "a", "--type", "t.v1", "--server", &url]).await;
+    cluster.run_ok(&["wait", "ready", "--server", &url]).await;
 
     let waits = "learner: it waits for a second learner, as voters stay odd";
     let ready = reqwest::get(format!("{url}/readyz")).await.unwrap().text().await.unwrap();
     assert_eq!(ready, format!("ready; {waits}; only n1 votes, and the cluster stops when it does\n"));
-    let shown = town.tell(&["cluster", "status", "--server", &url]).await;
+    let shown = cluster.run_ok(&["cluster", "status", "--server", &url]).await;
     let why = waits.replace("learner:", "n2 does not vote:");
     assert!(shown.contains("1 of 2 members vote; the cluster stops without") && shown.contains(&why), "{shown}");
-    let (status, told) = town.fails(&["wait", "voters", "3", "--timeout", "300ms", "--server", &url]).await;
-    assert!(status == 8 && told.contains("1 vote and 3 should; n2: it waits for a second"), "{told}");
-    let log = std::fs::read_to_string(town.log("n2")).unwrap();
+    let (status, output) = cluster.run_err(&["wait", "voters", "3", "--timeout", "300ms", "--server", &url]).await;
+    assert!(status == 8 && output.contains("1 vote and 3 should; n2: it waits for a second"), "{output}");
+    let log = std::fs::read_to_string(cluster.log("n2")).unwrap();
     assert!(log.contains("only n1 votes"), "{log}");
 }

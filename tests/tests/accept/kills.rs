@@ -13,7 +13,7 @@ use evener_core::coordinator::Bounds;
 use evener_tests::{
     receipt,
     redelivered::{self, Killed},
-    town::{PATIENCE, Town, even_over, pause, seen, shares},
+    test_cluster::{TIMEOUT, TestCluster, balanced_over, handled_events, pause, shares},
 };
 
 use super::{EVENER, RECORD};
@@ -27,7 +27,7 @@ fn rounds() -> u32 {
 const HANDLING_US: &str = "15000";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_p3_p5_p7_kills_in_the_middle_lose_nothing_and_store_nothing_twice() {
+async fn p1_p3_p5_p7_kills_under_load_lose_nothing_and_store_nothing_twice() {
     let Some(path) = receipt::path() else { return };
     for round in 1..=rounds() {
         eprintln!("round {round} of {}", rounds());
@@ -36,23 +36,23 @@ async fn p1_p3_p5_p7_kills_in_the_middle_lose_nothing_and_store_nothing_twice() 
 }
 
 async fn kill_in_the_middle(path: &Path) {
-    let mut town = Town::of_three(EVENER, &["--chunk-bytes", "64KiB"]).await;
-    let folder = town.new_folder("seen");
+    let mut cluster = TestCluster::three_nodes(EVENER, &["--chunk-bytes", "64KiB"]).await;
+    let folder = cluster.new_folder("seen");
     std::fs::write(folder.join("delay-us"), HANDLING_US).unwrap();
     let exec = format!("exec {RECORD} {}", folder.display());
-    town.tell(&["processor", "create", "receipts", "--exec", &exec]).await;
-    town.wait_for("receipts", "shared", |processor| even_over(processor, &town.alive())).await;
+    cluster.run_ok(&["processor", "create", "receipts", "--exec", &exec]).await;
+    cluster.wait_for("receipts", "shared", |processor| balanced_over(processor, &cluster.running())).await;
 
-    let (leader, first) = import_while_the_leader_is_killed(&town, path).await;
-    town.bury(&leader).await;
-    town.start(&leader).await;
-    let owner = owner_half_way(&town, &folder).await;
-    let second = town.kill(&owner).await;
-    town.start(&owner).await;
+    let (leader, first) = import_while_the_leader_is_killed(&cluster, path).await;
+    cluster.reap(&leader).await;
+    cluster.start(&leader).await;
+    let owner = owner_half_way(&cluster, &folder).await;
+    let second = cluster.kill(&owner).await;
+    cluster.start(&owner).await;
 
-    let after = town.wait_passed("receipts").await;
+    let after = cluster.wait_passed("receipts").await;
     assert_eq!((after.set_aside.sequences, after.set_aside.dead), (0, 0), "nothing failed");
-    let handled = seen(&folder);
+    let handled = handled_events(&folder);
     // A coordinator feeds no segment more than this beyond what the log has acknowledged. The leader is an owner as
     // any other; and whoever lives on may have to tell its progress again to the next leader, but handles nothing again.
     let batch = Bounds::default().batch_events_max;
@@ -62,32 +62,32 @@ async fn kill_in_the_middle(path: &Path) {
     eprintln!("{leader} and {owner} were killed; {all} redeliveries, of one segment at most {most} (batch {batch})");
     let handled: Vec<_> = handled.into_iter().map(|seen| (seen.position, seen.stream, seen.kind)).collect();
     receipt::check(&handled, &receipt::lines(path));
-    stored_once_in_file_order(&town, path).await;
+    stored_once_in_file_order(&cluster, path).await;
 
-    town.wait_for("receipts", "shared again", |processor| even_over(processor, &town.alive())).await;
-    town.build("n4", &["--chunk-bytes", "64KiB"]).await;
+    cluster.wait_for("receipts", "shared again", |processor| balanced_over(processor, &cluster.running())).await;
+    cluster.add_node("n4", &["--chunk-bytes", "64KiB"]).await;
     let joined = Instant::now();
-    town.wait_for("receipts", "shared over four", |processor| even_over(processor, &town.alive())).await;
+    cluster.wait_for("receipts", "shared over four", |processor| balanced_over(processor, &cluster.running())).await;
     let even = joined.elapsed();
     assert!(even < Duration::from_secs(5), "even after {even:?}");
     eprintln!("shared over four nodes {even:?} after the fourth was ready");
 }
 
 /// Kills the leader the moment half of the events are there; the import must end by itself. Gives who was killed.
-async fn import_while_the_leader_is_killed(town: &Town, path: &Path) -> (String, Killed) {
+async fn import_while_the_leader_is_killed(cluster: &TestCluster, path: &Path) -> (String, Killed) {
     let file = path.display().to_string();
     // Small appends, so that there is a middle.
     let import_args = ["import", &file, "--batch", "50"];
-    let mut import = std::pin::pin!(town.run(&import_args));
+    let mut import = std::pin::pin!(cluster.run(&import_args));
     let half_way = async {
-        reach(town, receipt::COUNTS.0 as u64 / 2).await;
-        town.leader().await
+        reach(cluster, receipt::COUNTS.0 as u64 / 2).await;
+        cluster.leader().await
     };
     let leader = tokio::select! {
         leader = half_way => leader,
         output = &mut import => panic!("the import ended before half of it was there: {output:?}"),
     };
-    let killed = town.strike(&leader).await;
+    let killed = cluster.send_kill(&leader).await;
     let output = import.await;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "the import ends by itself: {stderr}");
@@ -96,22 +96,22 @@ async fn import_while_the_leader_is_killed(town: &Town, path: &Path) -> (String,
 }
 
 /// Who owns most segments, as soon as half of the events are handled.
-async fn owner_half_way(town: &Town, folder: &Path) -> String {
-    let until = Instant::now() + PATIENCE;
-    while seen(folder).len() < receipt::COUNTS.0 / 2 {
+async fn owner_half_way(cluster: &TestCluster, folder: &Path) -> String {
+    let until = Instant::now() + TIMEOUT;
+    while handled_events(folder).len() < receipt::COUNTS.0 / 2 {
         assert!(Instant::now() < until, "half of the events are handled");
         pause().await;
     }
-    let processor = town.wait_for("receipts", "owned", |processor| shares(processor).is_some()).await;
+    let processor = cluster.wait_for("receipts", "owned", |processor| shares(processor).is_some()).await;
     let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
     assert!(lag > 0, "the processing is still under way");
     let shares = shares(&processor).expect("it was waited for");
     shares.into_iter().max_by_key(|(_, count)| *count).expect("somebody owns something").0
 }
 
-async fn reach(town: &Town, position: u64) {
+async fn reach(cluster: &TestCluster, position: u64) {
     loop {
-        if let Ok(Reply::Cluster(cluster)) = town.client().ask(&Request::ClusterStatus).await
+        if let Ok(Reply::Cluster(cluster)) = cluster.client().ask(&Request::ClusterStatus).await
             && cluster.head >= position
         {
             return;
@@ -119,10 +119,10 @@ async fn reach(town: &Town, position: u64) {
     }
 }
 
-async fn stored_once_in_file_order(town: &Town, path: &Path) {
+async fn stored_once_in_file_order(cluster: &TestCluster, path: &Path) {
     let lines = receipt::lines(path);
-    for name in town.alive() {
-        let client = evener::client::Client::connect(&town.url(&name)).unwrap();
+    for name in cluster.running() {
+        let client = evener::client::Client::connect(&cluster.url(&name)).unwrap();
         // What this node itself has, up to all that was acknowledged before.
         let mut reading = client.read(Read::default());
         let mut stored = Vec::new();

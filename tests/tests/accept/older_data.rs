@@ -7,7 +7,7 @@
 
 use std::{fs, path::Path};
 
-use evener_tests::town::Town;
+use evener_tests::test_cluster::TestCluster;
 use serde_json::{Value, json};
 
 use super::EVENER;
@@ -40,8 +40,8 @@ fn check_tells(what: &str, now: &Value, before: &Value) {
     match (now, before) {
         (Value::Object(now), Value::Object(before)) => {
             for (name, value) in before {
-                let told = now.get(name).unwrap_or_else(|| panic!("{what} lacks {name}: {now:?}"));
-                check_tells(&format!("{what}.{name}"), told, value);
+                let output = now.get(name).unwrap_or_else(|| panic!("{what} lacks {name}: {now:?}"));
+                check_tells(&format!("{what}.{name}"), output, value);
             }
         }
         (Value::Array(now), Value::Array(before)) => {
@@ -52,8 +52,8 @@ fn check_tells(what: &str, now: &Value, before: &Value) {
     }
 }
 
-async fn events(town: &Town) -> Vec<Value> {
-    let answer = reqwest::get(format!("{}/events", town.url("n1"))).await.unwrap();
+async fn events(cluster: &TestCluster) -> Vec<Value> {
+    let answer = reqwest::get(format!("{}/events", cluster.url("n1"))).await.unwrap();
     assert!(answer.status().is_success(), "{answer:?}");
     lines(&answer.text().await.unwrap())
 }
@@ -64,21 +64,21 @@ fn letters_of(letters: &Value) -> Vec<Value> {
     letters.map(|one| json!([one["sequence"], one["state"], one["cause"], one["letters"]])).collect()
 }
 
-async fn check_opened(town: &Town) {
+async fn check_opened(cluster: &TestCluster) {
     let before = lines(&answered("events.ndjson"));
-    let now = events(town).await;
+    let now = events(cluster).await;
     assert_eq!(now.len(), before.len());
     now.iter().zip(&before).for_each(|(now, before)| check_tells("an event", now, before));
     let letters: Value = serde_json::from_str(&answered("letters.json")).unwrap();
     for before in lines(&answered("processors.ndjson")) {
         let name = before["name"].as_str().unwrap();
-        check_tells(name, &serde_json::to_value(town.processor(name).await).unwrap(), &before);
-        let now = serde_json::to_value(town.dead_letters(name).await).unwrap();
+        check_tells(name, &serde_json::to_value(cluster.processor(name).await).unwrap(), &before);
+        let now = serde_json::to_value(cluster.dead_letters(name).await).unwrap();
         assert_eq!(letters_of(&now), letters_of(&letters[name]), "{name}");
     }
     for before in lines(&answered("operations.ndjson")) {
         let id = before["operation"].as_str().unwrap();
-        let answer = reqwest::get(format!("{}/operations/{id}", town.url("n1"))).await.unwrap();
+        let answer = reqwest::get(format!("{}/operations/{id}", cluster.url("n1"))).await.unwrap();
         let now: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         for field in ["state", "changed", "recorded", "reason"] {
             assert_eq!(now[field], before[field], "{field} of {id}");
@@ -110,10 +110,10 @@ fn imported() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_data_directory_of_the_version_before_comes_to_what_it_came_to_then() {
+async fn p1_a_data_directory_of_the_previous_version_gives_the_same_state() {
     for with_checkpoint in [true, false] {
-        let mut town = Town::new(EVENER);
-        let data = town.folder().join("n1");
+        let mut cluster = TestCluster::new(EVENER);
+        let data = cluster.folder().join("n1");
         copy(&Path::new(OLDER).join("n1"), &data);
         let mut checkpoints = 0;
         for file in
@@ -125,26 +125,26 @@ async fn p1_a_data_directory_of_the_version_before_comes_to_what_it_came_to_then
             }
         }
         assert!(checkpoints > 0, "that version had written one");
-        town.build("n1", &["--chunk-bytes", "64KiB"]).await;
-        let told = fs::read_to_string(town.log("n1")).unwrap();
-        let passed_over = told.matches("a checkpoint cannot be read; replaying the log instead").count();
-        assert_eq!(passed_over, if with_checkpoint { checkpoints } else { 0 }, "{told}");
-        check_opened(&town).await;
+        cluster.add_node("n1", &["--chunk-bytes", "64KiB"]).await;
+        let output = fs::read_to_string(cluster.log("n1")).unwrap();
+        let passed_over = output.matches("a checkpoint cannot be read; replaying the log instead").count();
+        assert_eq!(passed_over, if with_checkpoint { checkpoints } else { 0 }, "{output}");
+        check_opened(&cluster).await;
 
         // What was stored is known again, and the log goes on behind it.
-        let head = town.cluster().await.head;
-        let file = town.folder().join("imported.ndjson");
+        let head = cluster.status().await.head;
+        let file = cluster.folder().join("imported.ndjson");
         fs::write(&file, imported()).unwrap();
-        town.tell(&["import", &file.display().to_string(), "--batch", "7"]).await;
-        assert_eq!(town.cluster().await.head, head);
-        town.tell(&["append", "order-1", "--type", "order.paid.v1"]).await;
-        assert_eq!(town.cluster().await.head, head + 1);
-        assert_eq!(town.end("n1").await, Some(0));
+        cluster.run_ok(&["import", &file.display().to_string(), "--batch", "7"]).await;
+        assert_eq!(cluster.status().await.head, head);
+        cluster.run_ok(&["append", "order-1", "--type", "order.paid.v1"]).await;
+        assert_eq!(cluster.status().await.head, head + 1);
+        assert_eq!(cluster.stop("n1").await, Some(0));
 
         // What this version has written of it is read by it.
-        town.start("n1").await;
-        assert_eq!(town.cluster().await.head, head + 1);
-        let told = fs::read_to_string(town.log("n1")).unwrap();
-        assert_eq!(told.matches("a checkpoint cannot be read").count(), passed_over);
+        cluster.start("n1").await;
+        assert_eq!(cluster.status().await.head, head + 1);
+        let output = fs::read_to_string(cluster.log("n1")).unwrap();
+        assert_eq!(output.matches("a checkpoint cannot be read").count(), passed_over);
     }
 }

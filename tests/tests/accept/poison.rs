@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use evener_core::{backoff::Backoff, limits::Limits};
 use evener_tests::{
     receipt,
-    town::{PATIENCE, PAUSE, Seen, Town, even_over, now_us, pause, seen},
+    test_cluster::{Handled, PAUSE, TIMEOUT, TestCluster, balanced_over, handled_events, now_us, pause},
 };
 use parking_lot::Mutex;
 
@@ -25,68 +25,72 @@ fn wait(attempt: u32) -> (Duration, Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_poisoned_case_delays_itself_only() {
+async fn p6_a_failing_case_delays_only_itself() {
     let Some(path) = receipt::path() else { return };
     let lines = receipt::lines(&path);
     let of = |case: &str| lines.iter().filter(|(of, _)| of == case).count();
     let (thrice_at, (thrice, _)) =
         lines.iter().enumerate().find(|(_, (case, _))| case != ALWAYS && of(case) >= 3).expect("a case of some events");
-    let town = Town::of_three(EVENER, &[]).await;
-    let folder = town.new_folder("seen");
+    let cluster = TestCluster::three_nodes(EVENER, &[]).await;
+    let folder = cluster.new_folder("seen");
     std::fs::write(folder.join("fail-always"), ALWAYS).unwrap();
     std::fs::write(folder.join("fail-thrice"), thrice_at.to_string()).unwrap();
     let exec = format!("exec {RECORD} {}", folder.display());
     let last = attempts().to_string();
-    town.tell(&["processor", "create", "receipts", "--exec", &exec, "--retry-attempts", &last]).await;
+    cluster.run_ok(&["processor", "create", "receipts", "--exec", &exec, "--retry-attempts", &last]).await;
     // No segment is on the move while attempts are counted.
-    town.wait_for("receipts", "shared", |processor| even_over(processor, &town.alive())).await;
+    cluster.wait_for("receipts", "shared", |processor| balanced_over(processor, &cluster.running())).await;
     let strain = Strain::watch();
-    let (due, ()) = tokio::join!(due_until_dead(&town), handle_all(&town, &path));
+    let (due, ()) = tokio::join!(due_until_dead(&cluster), handle_all(&cluster, &path));
 
     // The second is done after its retries, the first waits for a person with everything behind it.
-    town.wait_for("receipts", "done but for one", |processor| {
-        (processor.set_aside.sequences, processor.set_aside.dead) == (1, 1)
-    })
-    .await;
-    let letters = town.dead_letters("receipts").await;
+    cluster
+        .wait_for("receipts", "done but for one", |processor| {
+            (processor.set_aside.sequences, processor.set_aside.dead) == (1, 1)
+        })
+        .await;
+    let letters = cluster.dead_letters("receipts").await;
     assert_eq!(letters[0].sequence, ALWAYS);
     assert!(letters[0].cause.contains("is not to be had"), "{}", letters[0].cause);
     assert_eq!(letters[0].letters.len(), of(ALWAYS), "its later events wait behind it");
 
-    let all = seen(&folder);
-    let done: Vec<&Seen> = all.iter().filter(|seen| seen.ok).collect();
+    let all = handled_events(&folder);
+    let done: Vec<&Handled> = all.iter().filter(|seen| seen.ok).collect();
     assert_eq!(done.len(), lines.len() - of(ALWAYS), "all other cases are done, each event once");
     let of_thrice: Vec<_> = done.iter().filter(|seen| seen.stream == *thrice).map(|seen| seen.position).collect();
     assert!(of_thrice.len() == of(thrice) && of_thrice.is_sorted(), "in order: {of_thrice:?}");
     let tries: Vec<_> = all.iter().filter(|seen| seen.position == thrice_at as u64).collect();
     assert_eq!(tries.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    lent_after_the_owners_attempts(&town, &tries).await;
+    lent_after_the_owners_attempts(&cluster, &tries).await;
 
     let tries: Vec<_> = all.iter().filter(|seen| seen.stream == ALWAYS).collect();
     assert!(tries.iter().map(|seen| seen.attempt).eq(1..=attempts()), "{tries:?}");
-    lent_after_the_owners_attempts(&town, &tries).await;
+    lent_after_the_owners_attempts(&cluster, &tries).await;
     attempts_are_when_they_are_due(&tries, &due, &strain);
 
     std::fs::write(folder.join("fail-always"), "").unwrap();
-    town.tell(&["dead-letter", "retry", "receipts", "--sequence", ALWAYS]).await;
-    town.wait_for("receipts", "done with what is retried", |processor| processor.set_aside.letters == 0).await;
-    let repaired: Vec<_> =
-        seen(&folder).into_iter().filter(|seen| seen.ok && seen.stream == ALWAYS).map(|seen| seen.position).collect();
+    cluster.run_ok(&["dead-letter", "retry", "receipts", "--sequence", ALWAYS]).await;
+    cluster.wait_for("receipts", "done with what is retried", |processor| processor.set_aside.letters == 0).await;
+    let repaired: Vec<_> = handled_events(&folder)
+        .into_iter()
+        .filter(|seen| seen.ok && seen.stream == ALWAYS)
+        .map(|seen| seen.position)
+        .collect();
     assert_eq!(repaired.len(), of(ALWAYS));
     assert!(repaired.is_sorted(), "finished in order: {repaired:?}");
 }
 
-async fn handle_all(town: &Town, path: &Path) {
-    town.tell(&["import", &path.display().to_string()]).await;
-    town.wait_passed("receipts").await;
+async fn handle_all(cluster: &TestCluster, path: &Path) {
+    cluster.run_ok(&["import", &path.display().to_string()]).await;
+    cluster.wait_passed("receipts").await;
 }
 
 /// When the log says that the case is tried again, in microseconds, by how often it was tried: noted until it is dead.
-async fn due_until_dead(town: &Town) -> BTreeMap<u32, u64> {
-    let until = tokio::time::Instant::now() + PATIENCE + (1..attempts()).map(|attempt| wait(attempt).1).sum();
+async fn due_until_dead(cluster: &TestCluster) -> BTreeMap<u32, u64> {
+    let until = tokio::time::Instant::now() + TIMEOUT + (1..attempts()).map(|attempt| wait(attempt).1).sum();
     let mut due = BTreeMap::new();
     loop {
-        let letters = town.dead_letters("receipts").await;
+        let letters = cluster.dead_letters("receipts").await;
         if let Some(letter) = letters.into_iter().find(|letter| letter.sequence == ALWAYS) {
             let Some(at) = letter.retry_at else { return due };
             let at: jiff::Timestamp = at.parse().unwrap();
@@ -99,7 +103,7 @@ async fn due_until_dead(town: &Town) -> BTreeMap<u32, u64> {
 
 /// Each wait that was recorded is the schedule's, and each attempt is at its end: within a tenth, and what the machine
 /// itself is late.
-fn attempts_are_when_they_are_due(tries: &[&Seen], due: &BTreeMap<u32, u64>, strain: &Strain) {
+fn attempts_are_when_they_are_due(tries: &[&Handled], due: &BTreeMap<u32, u64>, strain: &Strain) {
     for pair in tries.windows(2) {
         let (attempt, at, again) = (pair[0].attempt, pair[0].at_us, pair[1].at_us);
         let due = *due.get(&attempt).unwrap_or_else(|| panic!("no wait was recorded after attempt {attempt}"));
@@ -116,10 +120,10 @@ fn attempts_are_when_they_are_due(tries: &[&Seen], due: &BTreeMap<u32, u64>, str
 }
 
 /// The first attempts are the owner's; each later one is another node's, and not that of the one before.
-async fn lent_after_the_owners_attempts(town: &Town, tries: &[&Seen]) {
-    let processor = town.processor("receipts").await;
+async fn lent_after_the_owners_attempts(cluster: &TestCluster, tries: &[&Handled]) {
+    let processor = cluster.processor("receipts").await;
     let segment = processor.segments.iter().find(|segment| segment.id == tries[0].segment);
-    let owner = town.process(segment.and_then(|segment| segment.owner.as_deref()).expect("it has an owner"));
+    let owner = cluster.process_id(segment.and_then(|segment| segment.owner.as_deref()).expect("it has an owner"));
     let (own, lent) = tries.split_at(Limits::DEFAULT.own_attempts as usize);
     assert!(own.iter().all(|seen| seen.node == owner), "attempts of {owner}: {own:#?}");
     assert!(lent.iter().all(|seen| seen.node != owner), "attempts of others than {owner}: {lent:#?}");
@@ -156,10 +160,10 @@ impl Strain {
 
 /// The first attempt holds its segment up for the time that an answer is awaited; further ones hold up nobody.
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_case_that_hangs_its_program_holds_up_no_other_case_of_its_segment_when_it_is_tried_again() {
-    let mut town = Town::new(EVENER);
-    town.build("n1", &["--answer-wait", "15s"]).await;
-    let folder = town.new_folder("seen");
+async fn p6_a_retry_that_hangs_its_program_delays_no_other_case_of_its_segment() {
+    let mut cluster = TestCluster::new(EVENER);
+    cluster.add_node("n1", &["--answer-wait", "15s"]).await;
+    let folder = cluster.new_folder("seen");
     let (hung, done) = (folder.join("hung"), folder.join("done"));
     let exec = format!(
         "n=0; while read -r line; do n=$((n+1)); case \"$line\" in *poison*) echo x >> {}; sleep 1000;; esac; \
@@ -167,18 +171,18 @@ async fn p6_a_case_that_hangs_its_program_holds_up_no_other_case_of_its_segment_
         hung.display(),
         done.display()
     );
-    town.tell(&["processor", "create", "mail", "--exec", &exec, "--segments", "1"]).await;
-    town.tell(&["append", "poison", "--type", "t.v1"]).await;
+    cluster.run_ok(&["processor", "create", "mail", "--exec", &exec, "--segments", "1"]).await;
+    cluster.run_ok(&["append", "poison", "--type", "t.v1"]).await;
     let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
     while lines(&hung) < 2 {
         pause().await;
     }
     for case in 0..10 {
-        town.tell(&["append", &format!("case-{case}"), "--type", "t.v1"]).await;
+        cluster.run_ok(&["append", &format!("case-{case}"), "--type", "t.v1"]).await;
     }
     while lines(&done) < 10 {
         pause().await;
     }
-    let aside = &town.dead_letters("mail").await[0];
+    let aside = &cluster.dead_letters("mail").await[0];
     assert_eq!((aside.letters[0].attempts, lines(&hung)), (1, 2), "the second attempt runs on");
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use evener_tests::town::{PATIENCE, Town, even_over, pause};
+use evener_tests::test_cluster::{TIMEOUT, TestCluster, balanced_over, pause};
 use tokio::time::{Instant, sleep};
 
 use super::{EVENER, RECORDER};
@@ -10,36 +10,36 @@ use super::{EVENER, RECORDER};
 const RETRY: [&str; 6] = ["--retry-first", "50ms", "--retry-max", "100ms", "--retry-attempts", "2"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_program_that_is_wrong_is_named_with_its_fault() {
-    let mut town = Town::new(EVENER);
-    town.build("n1", &["--answer-wait", "1s"]).await;
-    town.tell(&["append", "a", "--type", "t.v1", "--data", "1"]).await;
+async fn a_faulty_handler_program_is_reported_with_its_fault() {
+    let mut cluster = TestCluster::new(EVENER);
+    cluster.add_node("n1", &["--answer-wait", "1s"]).await;
+    cluster.run_ok(&["append", "a", "--type", "t.v1", "--data", "1"]).await;
     let programs = [
         ("exits", "read line; exit 3", "exit status: 3"),
         ("rubbish", "while read -r line; do echo rubbish; done", "\"rubbish\""),
         ("silent", "read line; exec sleep 100", "did not answer within 1s"),
     ];
     for (name, exec, _) in programs {
-        town.tell(&[&["processor", "create", name, "--exec", exec][..], &RETRY].concat()).await;
+        cluster.run_ok(&[&["processor", "create", name, "--exec", exec][..], &RETRY].concat()).await;
     }
     for (name, _, fault) in programs {
-        town.wait_for(name, "set aside", |processor| processor.set_aside.dead == 1).await;
-        let letters = town.dead_letters(name).await;
+        cluster.wait_for(name, "set aside", |processor| processor.set_aside.dead == 1).await;
+        let letters = cluster.dead_letters(name).await;
         assert!(letters[0].cause.contains(fault), "{name}: {}", letters[0].cause);
-        let told = town.tell(&["dead-letter", "list", name, "-o", "json"]).await;
-        assert!(told.contains("cause"), "{told}");
+        let output = cluster.run_ok(&["dead-letter", "list", name, "-o", "json"]).await;
+        assert!(output.contains("cause"), "{output}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_handler_program_that_does_not_run_makes_no_letter_of_an_event() {
-    let mut town = Town::new(EVENER);
-    let absent = town.new_folder("programs").join("absent.sh");
+async fn p6_a_handler_program_that_does_not_run_sets_no_event_aside() {
+    let mut cluster = TestCluster::new(EVENER);
+    let absent = cluster.new_folder("programs").join("absent.sh");
     for name in ["n1", "n2"] {
-        town.build(name, &["--answer-wait", "1s"]).await;
+        cluster.add_node(name, &["--answer-wait", "1s"]).await;
     }
     for stream in ["a", "b", "c"] {
-        town.tell(&["append", stream, "--type", "t.v1", "--data", "1"]).await;
+        cluster.run_ok(&["append", stream, "--type", "t.v1", "--data", "1"]).await;
     }
     let exec = format!("exec {}", absent.display());
     let programs = [
@@ -48,16 +48,16 @@ async fn p6_a_handler_program_that_does_not_run_makes_no_letter_of_an_event() {
         ("hangs", "exec sleep 100", "did not answer within 1s"),
     ];
     for (name, exec, _) in programs {
-        town.tell(&[&["processor", "create", name, "--exec", exec][..], &RETRY].concat()).await;
+        cluster.run_ok(&[&["processor", "create", name, "--exec", exec][..], &RETRY].concat()).await;
     }
     for (name, _, fault) in programs {
         // Longer than the attempts that a failing event would have had.
-        let told = town.wait_for(name, "stalled", |processor| {
+        let output = cluster.wait_for(name, "stalled", |processor| {
             processor.segments.iter().any(|segment| segment.attempt.is_some_and(|attempt| attempt > 4))
         });
-        let told = told.await;
-        assert_eq!((told.state.as_str(), told.set_aside.sequences), ("stalled", 0), "{name}");
-        let reason = told.segments.iter().find_map(|segment| segment.reason.clone()).expect("it says why");
+        let output = output.await;
+        assert_eq!((output.state.as_str(), output.set_aside.sequences), ("stalled", 0), "{name}");
+        let reason = output.segments.iter().find_map(|segment| segment.reason.clone()).expect("it says why");
         assert!(reason.contains(fault) && reason.contains("had not read the event"), "{name}: {reason}");
         assert!(reason.contains("of node n"), "{name}: {reason}");
     }
@@ -68,8 +68,8 @@ async fn p6_a_handler_program_that_does_not_run_makes_no_letter_of_an_event() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(absent.with_extension("new"), mode).unwrap();
     std::fs::rename(absent.with_extension("new"), &absent).unwrap();
-    let told = town.wait_passed("absent").await;
-    assert_eq!((told.set_aside.sequences, told.skipped), (0, 0));
+    let output = cluster.wait_passed("absent").await;
+    assert_eq!((output.set_aside.sequences, output.skipped), (0, 0));
 }
 
 /// Answers with this error, or ok.
@@ -82,45 +82,45 @@ fn program(at: &Path, error: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_was_mended_is_taken_up_after_a_pause() {
-    let mut town = Town::new(EVENER);
-    town.build("n1", &[]).await;
-    let path = town.new_folder("programs").join("mail.sh");
+async fn a_fixed_program_is_used_after_pause_and_resume() {
+    let mut cluster = TestCluster::new(EVENER);
+    cluster.add_node("n1", &[]).await;
+    let path = cluster.new_folder("programs").join("mail.sh");
     program(&path, Some("old"));
     for stream in ["a", "b", "c"] {
-        town.tell(&["append", stream, "--type", "t.v1", "--data", "1"]).await;
+        cluster.run_ok(&["append", stream, "--type", "t.v1", "--data", "1"]).await;
     }
     let exec = format!("sh {}", path.display());
-    town.tell(&[&["processor", "create", "mail", "--exec", &*exec][..], &RETRY].concat()).await;
-    town.wait_for("mail", "set aside", |processor| processor.set_aside.dead == 3).await;
+    cluster.run_ok(&[&["processor", "create", "mail", "--exec", &*exec][..], &RETRY].concat()).await;
+    cluster.wait_for("mail", "set aside", |processor| processor.set_aside.dead == 3).await;
     program(&path, None);
-    town.tell(&["processor", "pause", "mail"]).await;
-    town.tell(&["processor", "resume", "mail"]).await;
-    town.tell(&["dead-letter", "retry", "mail", "--all"]).await;
-    town.wait_for("mail", "mended", |processor| processor.set_aside.sequences == 0).await;
+    cluster.run_ok(&["processor", "pause", "mail"]).await;
+    cluster.run_ok(&["processor", "resume", "mail"]).await;
+    cluster.run_ok(&["dead-letter", "retry", "mail", "--all"]).await;
+    cluster.wait_for("mail", "mended", |processor| processor.set_aside.sequences == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_holds_its_thread_is_named_and_harms_nobody() {
-    let mut town = Town::new(EVENER);
-    let folder = town.new_folder("seen");
+async fn a_handler_that_blocks_its_thread_is_reported_and_affects_no_other() {
+    let mut cluster = TestCluster::new(EVENER);
+    let folder = cluster.new_folder("seen");
     let env = [("RECORDER_FOLDER", folder.to_str().unwrap())];
     for name in ["n1", "n2", "n3"] {
-        town.build_with(name, Path::new(RECORDER), &["--handler-threads", "1"], &env).await;
+        cluster.add_node_with(name, Path::new(RECORDER), &["--handler-threads", "1"], &env).await;
     }
-    let even = |processor: &_| even_over(processor, &town.alive());
-    let before = town.wait_for("receipts", "shared", even).await;
-    let (leader, term) = (town.leader().await, term(&town).await);
+    let even = |processor: &_| balanced_over(processor, &cluster.running());
+    let before = cluster.wait_for("receipts", "shared", even).await;
+    let (leader, term) = (cluster.leader().await, term(&cluster).await);
     let claims = |processor: &evener::engine::Processor| {
         processor.segments.iter().map(|segment| (segment.id, segment.owner.clone(), segment.epoch)).collect::<Vec<_>>()
     };
 
-    town.tell(&["append", "slow", "--type", "block.v1"]).await;
-    let until = Instant::now() + PATIENCE;
+    cluster.run_ok(&["append", "slow", "--type", "block.v1"]).await;
+    let until = Instant::now() + TIMEOUT;
     let held = loop {
         let mut named = Vec::new();
-        for name in town.alive() {
-            named.push(status(&town, &name).await);
+        for name in cluster.running() {
+            named.push(status(&cluster, &name).await);
         }
         if let Some(status) = named.into_iter().find(|status| status.contains("holds its thread")) {
             break status;
@@ -131,49 +131,49 @@ async fn a_handler_that_holds_its_thread_is_named_and_harms_nobody() {
     assert!(held.contains("receipts/") && held.contains("block.v1"), "{held}");
     // Longer than a lease: it would have been taken over by now. The thread is held all the while.
     sleep(Duration::from_secs(6)).await;
-    assert_eq!(claims(&town.processor("receipts").await), claims(&before), "no take-over");
-    assert_eq!((town.leader().await, self::term(&town).await), (leader, term), "no election");
-    town.wait_passed("receipts").await;
-    let seen = evener_tests::town::seen(&folder);
+    assert_eq!(claims(&cluster.processor("receipts").await), claims(&before), "no take-over");
+    assert_eq!((cluster.leader().await, self::term(&cluster).await), (leader, term), "no election");
+    cluster.wait_passed("receipts").await;
+    let seen = evener_tests::test_cluster::handled_events(&folder);
     assert_eq!(seen.len(), 1, "handled once: {seen:?}");
 }
 
 /// The handler ends within the five seconds that are usual, and not within the wait that was set.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_move_is_put_off_after_the_wait_that_was_set() {
-    let mut town = Town::new(EVENER);
-    town.build("n1", &["--hand-over-wait", "200ms"]).await;
-    let path = town.folder().join("slow.sh");
+async fn a_move_is_postponed_after_the_configured_wait() {
+    let mut cluster = TestCluster::new(EVENER);
+    cluster.add_node("n1", &["--hand-over-wait", "200ms"]).await;
+    let path = cluster.folder().join("slow.sh");
     let answer = r#"printf '%s\n' "$line" | sed 's/.*"delivery":\([0-9]*\).*/{"delivery":\1,"ok":true}/'"#;
     std::fs::write(&path, format!("while read -r line; do sleep 4; {answer}; done\n")).unwrap();
-    town.tell(&["processor", "create", "p", "--segments", "2", "--exec", &format!("sh {}", path.display())]).await;
+    cluster.run_ok(&["processor", "create", "p", "--segments", "2", "--exec", &format!("sh {}", path.display())]).await;
     for stream in ["a", "b", "c", "d"] {
-        town.tell(&["append", stream, "--type", "t.v1"]).await;
+        cluster.run_ok(&["append", stream, "--type", "t.v1"]).await;
     }
-    until_status(&town, "n1", "handling").await;
-    town.build("n2", &[]).await;
-    until_status(&town, "n1", "put off").await;
-    town.wait_for("p", "shared once the handlers have ended", |p| even_over(p, &town.alive())).await;
+    until_status(&cluster, "n1", "handling").await;
+    cluster.add_node("n2", &[]).await;
+    until_status(&cluster, "n1", "put off").await;
+    cluster.wait_for("p", "shared once the handlers have ended", |p| balanced_over(p, &cluster.running())).await;
 }
 
 /// Waits until a node says this of itself.
-async fn until_status(town: &Town, name: &str, what: &str) {
+async fn until_status(cluster: &TestCluster, name: &str, what: &str) {
     let waiting = async {
-        while !status(town, name).await.contains(what) {
+        while !status(cluster, name).await.contains(what) {
             pause().await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{name} never says: {what}"));
+    tokio::time::timeout(TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("{name} never says: {what}"));
 }
 
-async fn term(town: &Town) -> u64 {
-    let leader = town.leader().await;
-    let status: serde_json::Value = serde_json::from_str(&status(town, &leader).await).unwrap();
+async fn term(cluster: &TestCluster) -> u64 {
+    let leader = cluster.leader().await;
+    let status: serde_json::Value = serde_json::from_str(&status(cluster, &leader).await).unwrap();
     status["term"].as_u64().expect("a node tells its term")
 }
 
 /// What a node says of itself.
-async fn status(town: &Town, name: &str) -> String {
-    let answer = reqwest::get(format!("{}/status", town.url(name))).await.expect("it answers");
+async fn status(cluster: &TestCluster, name: &str) -> String {
+    let answer = reqwest::get(format!("{}/status", cluster.url(name))).await.expect("it answers");
     answer.text().await.expect("it answers with text")
 }

@@ -20,7 +20,7 @@ use tokio::{task::JoinSet, time::Instant};
 use uuid::Uuid;
 
 use super::{Baseline, Options};
-use crate::rig::{Idle, Nodes, cpu_seconds};
+use crate::harness::{IdleTime, Nodes, cpu_seconds};
 use evener::{
     client::{Client, Line},
     engine::Read,
@@ -68,23 +68,23 @@ pub async fn measure(
     let client = Client::connect(&nodes.urls()).map_err(|error| error.to_string())?;
     let kind: Arc<str> = format!("bench.{writers}.{batch}.v1").into();
     let acked = Arc::new(AtomicU64::new(0));
-    let begun = Instant::now();
-    let (from, until) = (begun + WARM_UP, begun + WARM_UP + options.time);
+    let start = Instant::now();
+    let (from, until) = (start + WARM_UP, start + WARM_UP + options.time);
     let mut tasks = JoinSet::new();
     for writer in 0..writers {
         let writer = Writer { client: client.clone(), nth: writer, batch, bytes: options.bytes, kind: kind.clone() };
         tasks.spawn(write(writer, acked.clone(), from, until));
     }
     tokio::time::sleep_until(from).await;
-    let mut processes = nodes.processes();
+    let mut processes = nodes.process_ids();
     processes.push(std::process::id());
-    let (idle, cpu) = (Idle::begin(), cpu_seconds(&processes));
+    let (idle, cpu) = (IdleTime::start(), cpu_seconds(&processes));
     tokio::time::sleep_until(until).await;
-    let (idle_share, cpu) = (idle.share(), cpu_seconds(&processes) - cpu);
+    let (idle_share, cpu) = (idle.fraction(), cpu_seconds(&processes) - cpu);
     let mut times = Histogram::<u64>::new_with_max(super::TIME_US_MAX, 3).map_err(|error| error.to_string())?;
     while let Some(ended) = tasks.join_next().await {
-        let mine = ended.map_err(|error| error.to_string())??;
-        times.add(mine).map_err(|error| error.to_string())?;
+        let writer_times = ended.map_err(|error| error.to_string())??;
+        times.add(writer_times).map_err(|error| error.to_string())?;
     }
     let acked = acked.load(Relaxed);
     let stored = count_stored(&client, &kind).await?;
@@ -119,12 +119,12 @@ struct Writer {
 /// Appends until the time is over; gives the times of those acknowledged within it.
 async fn write(writer: Writer, acked: Arc<AtomicU64>, from: Instant, until: Instant) -> Result<Histogram<u64>, String> {
     let Writer { client, nth, batch, bytes, kind } = writer;
-    let mut dice = SmallRng::seed_from_u64(nth as u64);
+    let mut rng = SmallRng::seed_from_u64(nth as u64);
     let mut times = Histogram::<u64>::new_with_max(super::TIME_US_MAX, 3).map_err(|error| error.to_string())?;
     while Instant::now() < until {
         let events = (0..batch).map(|_| {
             let mut data = vec![0; bytes];
-            dice.fill(&mut data[..]);
+            rng.fill(&mut data[..]);
             event(&kind, nth, data)
         });
         let request =

@@ -26,18 +26,18 @@ pub struct Baseline {
 ///
 /// Where the disk refuses.
 pub fn measure(bytes: usize, time: Duration) -> Result<Baseline, String> {
-    let told = |error: std::io::Error| format!("the disk could not be measured: {error}");
-    let mut file: File = tempfile::tempfile().map_err(told)?;
+    let describe = |error: std::io::Error| format!("the disk could not be measured: {error}");
+    let mut file: File = tempfile::tempfile().map_err(describe)?;
     let payload = vec![7_u8; bytes];
     let mut times = Histogram::<u64>::new_with_max(super::TIME_US_MAX, 3).map_err(|error| error.to_string())?;
-    let begun = Instant::now();
-    while begun.elapsed() < time {
+    let start = Instant::now();
+    while start.elapsed() < time {
         let at = Instant::now();
-        file.write_all(&payload).and_then(|()| file.sync_data()).map_err(told)?;
+        file.write_all(&payload).and_then(|()| file.sync_data()).map_err(describe)?;
         times.saturating_record(u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
     Ok(Baseline {
-        fdatasync_per_s: (times.len() as f64 / begun.elapsed().as_secs_f64()).round(),
+        fdatasync_per_s: (times.len() as f64 / start.elapsed().as_secs_f64()).round(),
         p50_us: times.value_at_quantile(0.5),
         p99_us: times.value_at_quantile(0.99),
     })

@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use crate::rig::{Interrupt, Nodes};
+use crate::harness::{Interrupt, Nodes};
 
 pub use append::Row;
 pub use disk::Baseline;
@@ -37,7 +37,7 @@ pub struct Options {
 
 /// All lines of a run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Figures {
+pub struct Results {
     /// What the disk can do.
     pub baseline: Baseline,
     /// What we do.
@@ -49,47 +49,47 @@ pub struct Figures {
 /// # Errors
 ///
 /// Where it could not be carried out, or events that were acknowledged are not there.
-pub async fn run(options: &Options, mut tell: impl FnMut(&Line)) -> Result<Option<Figures>, String> {
+pub async fn run(options: &Options, mut report: impl FnMut(&ResultLine)) -> Result<Option<Results>, String> {
     let mut interrupt = Interrupt::listen();
-    let mut figures = Figures { baseline: disk::measure(options.bytes, Duration::from_secs(2))?, rows: Vec::new() };
-    tell(&Line::Baseline(figures.baseline.clone()));
+    let mut results = Results { baseline: disk::measure(options.bytes, Duration::from_secs(2))?, rows: Vec::new() };
+    report(&ResultLine::Baseline(results.baseline.clone()));
     for count in &options.nodes {
         let folder = tempfile::Builder::new().prefix("evener-bench-").tempdir().map_err(|error| error.to_string())?;
-        let mut nodes = Nodes::plan(&options.program, folder.path(), *count)?;
+        let mut nodes = Nodes::new(&options.program, folder.path(), *count)?;
         let measured = tokio::select! {
-            measured = rows(options, &mut nodes, *count, &mut figures, &mut tell) => measured.map(Some),
+            measured = measure_rows(options, &mut nodes, *count, &mut results, &mut report) => measured.map(Some),
             () = interrupt.next() => Ok(None),
         };
-        nodes.end().await;
+        nodes.stop().await;
         if measured?.is_none() {
             return Ok(None);
         }
     }
-    Ok(Some(figures))
+    Ok(Some(results))
 }
 
 /// The lines with so many nodes.
-async fn rows(
+async fn measure_rows(
     options: &Options,
     nodes: &mut Nodes,
     count: usize,
-    figures: &mut Figures,
-    tell: &mut impl FnMut(&Line),
+    results: &mut Results,
+    report: &mut impl FnMut(&ResultLine),
 ) -> Result<(), String> {
     nodes.start().await?;
     let singles = options.writers.iter().map(|writers| (*writers, 1));
     let batches = (options.batch > 1).then_some((16, options.batch));
     for (writers, batch) in singles.chain(batches) {
-        let row = append::measure(options, nodes, count, writers, batch, &figures.baseline).await?;
-        tell(&Line::Row(row.clone()));
-        figures.rows.push(row);
+        let row = append::measure(options, nodes, count, writers, batch, &results.baseline).await?;
+        report(&ResultLine::Row(row.clone()));
+        results.rows.push(row);
     }
     Ok(())
 }
 
 /// One line of what is told.
 #[derive(Clone, Debug)]
-pub enum Line {
+pub enum ResultLine {
     /// What the disk can do.
     Baseline(Baseline),
     /// What we do.

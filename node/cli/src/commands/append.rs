@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Server,
-    args::{again, name_of, number},
+    args::{name_of, number, with_repeat_hint},
     output::maybe,
 };
 use evener::{
@@ -84,7 +84,7 @@ impl Args {
         let events = request.events.len();
         let id = self.json.is_none().then(|| self.id.clone().unwrap_or_else(|| request.events[0].id.to_string()));
         let reply = self.server.ask("failed to append", Asked::Append(request)).map_err(|error| match &id {
-            Some(id) => again(error, "--id", id),
+            Some(id) => with_repeat_hint(error, "--id", id),
             // They stand in the file.
             None => error,
         })?;

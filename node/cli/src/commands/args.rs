@@ -26,7 +26,7 @@ use evener::{
 pub struct Server {
     /// Whom to ask, and how to show the answer.
     #[command(flatten)]
-    pub whom: Whom,
+    pub server_args: ServerArgs,
     /// Give up if there is no answer within this time [default: about 15s, less if no server can be reached]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
@@ -34,7 +34,7 @@ pub struct Server {
 
 /// Whom to ask, and how to show the answer.
 #[derive(Clone, Debug, Args)]
-pub struct Whom {
+pub struct ServerArgs {
     /// Servers of the cluster: the next is asked when one fails
     #[arg(long, env = "EVENER_SERVER", value_name = "URL[,URL…]", default_value = DEFAULT_SERVER)]
     pub server: String,
@@ -46,7 +46,7 @@ pub struct Whom {
 impl Server {
     /// A client of these servers.
     pub fn client(&self) -> Result<Client, ApiError> {
-        let client = Client::connect(self.whom.servers())?;
+        let client = Client::connect(self.server_args.servers())?;
         Ok(match self.timeout {
             Some(time) => client.within(time),
             None => client,
@@ -61,28 +61,28 @@ impl Server {
 
     /// How to show the answer, unless somebody says otherwise as a table.
     pub fn format(&self) -> Format {
-        self.whom.output.unwrap_or(Format::Table)
+        self.server_args.output.unwrap_or(Format::Table)
     }
 
     /// Asks.
-    pub fn ask(&self, doing: &str, request: impl Into<Request>) -> Result<Reply, ApiError> {
+    pub fn ask(&self, action: &str, request: impl Into<Request>) -> Result<Reply, ApiError> {
         let (client, request) = (self.client()?, request.into());
         let reply = block_on(async {
             match request {
                 Request::Processors | Request::Processor(_) | Request::Operations(_) | Request::Operation(_) => {
-                    leaderless::ask(&client, &request).await
+                    leaderless::request(&client, &request).await
                 }
                 _ => client.ask(&request).await,
             }
         });
-        reply.map_err(|error| error.doing(doing))
+        reply.map_err(|error| error.doing(action))
     }
 }
 
 /// Whom to ask unless somebody says otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:4750";
 
-impl Whom {
+impl ServerArgs {
     /// Returns the servers to ask. An empty variable is one that nobody has set; an empty flag is a mistake.
     pub fn servers(&self) -> &str {
         let unset = std::env::var_os("EVENER_SERVER").is_some_and(|servers| servers.is_empty());
@@ -92,7 +92,7 @@ impl Whom {
 
 /// What every change can say.
 #[derive(Clone, Debug, Args)]
-pub struct Changing {
+pub struct ChangeArgs {
     /// Why: it is kept with the operation, and `evener operations` shows it
     #[arg(long)]
     pub reason: Option<String>,
@@ -106,17 +106,18 @@ pub struct Changing {
     pub server: Server,
 }
 
-impl Changing {
+impl ChangeArgs {
     /// Makes a change and shows what came of it.
-    pub fn change(self, doing: &str, what: What) -> Result<(), ApiError> {
-        self.tell(doing, what, |operation| sentence(doing, operation))
+    pub fn change(self, action: &str, what: What) -> Result<(), ApiError> {
+        self.change_with(action, what, |operation| outcome_line(action, operation))
     }
 
     /// Makes a change and shows what came of it, to people in these words.
-    pub fn tell(self, doing: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
+    pub fn change_with(self, action: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
         let operation = self.operation.unwrap_or_else(Uuid::new_v4);
         let change = Change { operation, principal: None, reason: self.reason, dry_run: self.dry_run, what };
-        let answer = self.server.ask(doing, change).map_err(|error| again(error, "--operation", &operation));
+        let answer =
+            self.server.ask(action, change).map_err(|error| with_repeat_hint(error, "--operation", &operation));
         let Reply::Operation(operation) = answer? else {
             unreachable!("a change is answered with an operation");
         };
@@ -128,11 +129,11 @@ impl Changing {
     }
 }
 
-impl Changing {
+impl ChangeArgs {
     /// Returns what is remembered of the operation whose id is given, if it was made before.
-    pub fn made_before(&self, doing: &str) -> Result<Option<Operation>, ApiError> {
+    pub fn previous_outcome(&self, action: &str) -> Result<Option<Operation>, ApiError> {
         let Some(id) = self.operation else { return Ok(None) };
-        match self.server.ask(doing, Request::Operation(id)) {
+        match self.server.ask(action, Request::Operation(id)) {
             Ok(Reply::Operation(known)) => Ok(Some(known)),
             Ok(_) => unreachable!("an operation is answered with an operation"),
             Err(error) if error.is(&codes::UNKNOWN_OPERATION) => Ok(None),
@@ -143,72 +144,72 @@ impl Changing {
 
 /// What a change can say that gives something up for good.
 #[derive(Clone, Debug, Args)]
-pub struct GivingUp {
+pub struct DestructiveArgs {
     /// Do it without asking: needed in scripts, where nobody can be asked
     #[arg(short, long)]
     pub yes: bool,
     #[command(flatten)]
-    pub changing: Changing,
+    pub changing: ChangeArgs,
 }
 
-impl GivingUp {
+impl DestructiveArgs {
     /// Makes a change that somebody has confirmed, and shows what came of it.
-    pub fn change(self, doing: &str, what: What) -> Result<(), ApiError> {
-        self.tell(doing, what, |operation| sentence(doing, operation))
+    pub fn change(self, action: &str, what: What) -> Result<(), ApiError> {
+        self.change_with(action, what, |operation| outcome_line(action, operation))
     }
 
     /// As [`change`](Self::change), in these words for people.
-    pub fn tell(self, doing: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
+    pub fn change_with(self, action: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
         if !self.yes && !self.changing.dry_run {
-            self.confirm(doing, &what)?;
+            self.confirm(action, &what)?;
         }
-        self.changing.tell(doing, what, words)
+        self.changing.change_with(action, what, words)
     }
 
     /// Asks whoever sits at the terminal whether to give up what the server counts.
-    fn confirm(&self, doing: &str, what: &What) -> Result<(), ApiError> {
+    fn confirm(&self, action: &str, what: &What) -> Result<(), ApiError> {
         let server = &self.changing.server;
         // One that was made already is not made again.
-        if self.changing.made_before(doing)?.is_some() {
+        if self.changing.previous_outcome(action)?.is_some() {
             return Ok(());
         }
         let trial = Change { dry_run: true, ..Change::new(what.clone()) };
-        let Reply::Operation(trial) = server.ask(doing, trial)? else {
+        let Reply::Operation(trial) = server.ask(action, trial)? else {
             unreachable!("a change is answered with an operation");
         };
         if trial.changed == Some(0) {
             return Ok(());
         }
-        let stake = stake(doing, what, &trial);
+        let losses = losses(action, what, &trial);
         if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-            return Err(ApiError::new(&codes::NOT_CONFIRMED, format!("{stake}, and there is no terminal to ask at")));
+            return Err(ApiError::new(&codes::NOT_CONFIRMED, format!("{losses}, and there is no terminal to ask at")));
         }
-        eprint!("{stake}. Go on? [y/N] ");
+        eprint!("{losses}. Go on? [y/N] ");
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         match answer.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" if read.is_ok() => Ok(()),
-            _ => Err(ApiError::new(&codes::NOT_CONFIRMED, format!("{doing}: not confirmed, so nothing was changed"))),
+            _ => Err(ApiError::new(&codes::NOT_CONFIRMED, format!("{action}: not confirmed, so nothing was changed"))),
         }
     }
 }
 
 /// What would be lost by a change.
-fn stake(doing: &str, what: &What, trial: &Operation) -> String {
+fn losses(action: &str, what: &What, trial: &Operation) -> String {
     let (touched, events) = (trial.changed.unwrap_or(0), trial.events.unwrap_or(0));
     let (sequences, lost) = (some(touched, "sequence"), some(events, "event"));
     match what {
-        What::Delete(_) if events == 0 => format!("{doing} gives up its progress"),
-        What::Delete(_) => format!("{doing} gives up its progress and {lost} set aside"),
-        What::Drop(..) => format!("{doing} gives up {lost} of {sequences}"),
-        What::Skip(..) => format!("{doing} gives up {lost}, the first of each of {sequences}"),
-        What::Leave(node) => format!("{doing} is for ever: {node} cannot come back with the data that it has"),
-        _ => doing.to_owned(),
+        What::Delete(_) if events == 0 => format!("{action} gives up its progress"),
+        What::Delete(_) => format!("{action} gives up its progress and {lost} set aside"),
+        What::Drop(..) => format!("{action} gives up {lost} of {sequences}"),
+        What::Skip(..) => format!("{action} gives up {lost}, the first of each of {sequences}"),
+        What::Leave(node) => format!("{action} is for ever: {node} cannot come back with the data that it has"),
+        _ => action.to_owned(),
     }
 }
 
 /// Where it is not known whether something happened, how to repeat the command so that it happens once.
-pub fn again(error: ApiError, flag: &str, id: &impl std::fmt::Display) -> ApiError {
+pub fn with_repeat_hint(error: ApiError, flag: &str, id: &impl std::fmt::Display) -> ApiError {
     match error.class {
         Class::Unknown => error.hint(format!("repeat it with {flag} {id}: it is then done once")),
         _ => error,
@@ -216,7 +217,7 @@ pub fn again(error: ApiError, flag: &str, id: &impl std::fmt::Display) -> ApiErr
 }
 
 /// What came of a change, for people.
-pub fn sentence(doing: &str, operation: &Operation) -> String {
+pub fn outcome_line(action: &str, operation: &Operation) -> String {
     let state = match (operation.dry_run, operation.state) {
         (true, _) => "would be done",
         (false, OperationState::Done) => "done",
@@ -224,12 +225,12 @@ pub fn sentence(doing: &str, operation: &Operation) -> String {
         (false, OperationState::Refused) => "refused",
     };
     let why = operation.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    format!("{doing}: {state}{why}\n")
+    format!("{action}: {state}{why}\n")
 }
 
 /// Which events.
 #[derive(Clone, Debug, Args)]
-pub struct Which {
+pub struct ReadArgs {
     /// The first position that is meant
     #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
     pub from: Option<u64>,
@@ -256,7 +257,7 @@ pub struct Which {
     pub local: bool,
 }
 
-impl Which {
+impl ReadArgs {
     /// The read that these words ask for.
     pub fn read(&self) -> Result<Read, ApiError> {
         if let (Some(from), Some(to)) = (self.from, self.to)
@@ -281,9 +282,9 @@ impl Which {
     }
 }
 
-impl Which {
+impl ReadArgs {
     /// Says so on standard error where a read begins beyond the head: else it would answer nothing and say nothing.
-    pub fn tell_beyond(&self, head: Position) {
+    pub fn note_beyond_head(&self, head: Position) {
         if let Some(from) = self.from.filter(|from| *from > head.0) {
             eprintln!(
                 "nothing is stored from position {from} on yet: the head is {head}, the position of the next event"

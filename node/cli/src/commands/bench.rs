@@ -9,7 +9,7 @@ use super::{
     demo::{program, runtime},
     output::{Format, count, say},
 };
-use crate::bench::{Line, Options, run};
+use crate::bench::{Options, ResultLine, run};
 use evener::{codes, error::ApiError};
 
 /// Measure, beside what the machine can do at all
@@ -26,16 +26,16 @@ pub struct Args {
     #[arg(long = "for", value_name = "TIME", default_value = "5s", value_parser = duration)]
     time: Duration,
     /// Numbers of writers, each with one append of one event on its way
-    #[arg(long, value_name = "N,…", default_value = "1,64,1024", value_delimiter = ',', value_parser = few::<16_384>)]
+    #[arg(long, value_name = "N,…", default_value = "1,64,1024", value_delimiter = ',', value_parser = bounded::<16_384>)]
     writers: Vec<usize>,
     /// Events of an append in the line with batches; 1 leaves it out
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = few::<5_000>)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = bounded::<5_000>)]
     batch: usize,
     /// Numbers of processes
-    #[arg(long, value_name = "N,…", default_value = "1,3", value_delimiter = ',', value_parser = few::<9>)]
+    #[arg(long, value_name = "N,…", default_value = "1,3", value_delimiter = ',', value_parser = bounded::<9>)]
     nodes: Vec<usize>,
     /// Bytes of a payload
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = few::<1_000_000>)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = bounded::<1_000_000>)]
     bytes: usize,
     /// How to show the figures
     #[arg(short, long, value_name = "FORMAT")]
@@ -46,30 +46,30 @@ impl Command {
     /// Runs it.
     pub fn run(self) -> Result<(), ApiError> {
         let Self::Append(Args { time, writers, batch, nodes, bytes, output }) = self;
-        fits(batch, bytes)?;
+        check_append_size(batch, bytes)?;
         let options = Options { time, writers, batch, nodes, bytes, program: program()? };
         let format = output.unwrap_or(Format::Table);
         let table = matches!(format, Format::Table);
-        let tell = |line: &Line| {
+        let report = |line: &ResultLine| {
             if table {
                 // A closed pipe ends the command at its next line.
                 let _ = say(&format!("{}\n", text(line)));
             }
         };
-        let figures = runtime()?.block_on(run(&options, tell));
-        let Some(figures) = figures.map_err(|error| ApiError::new(&codes::RIG, error))? else {
+        let results = runtime()?.block_on(run(&options, report));
+        let Some(results) = results.map_err(|error| ApiError::new(&codes::RIG, error))? else {
             let error = ApiError::new(&codes::INTERRUPTED, "the benchmark was interrupted");
             return Err(error.hint("run it again; --for makes it shorter"));
         };
-        if table { Ok(()) } else { format.show(&figures, String::new) }
+        if table { Ok(()) } else { format.show(&results, String::new) }
     }
 }
 
 /// Whether an append of the batches, with what an event has beside its payload, is one that a node takes.
-fn fits(batch: usize, bytes: usize) -> Result<(), ApiError> {
-    const MORE: usize = 100;
+fn check_append_size(batch: usize, bytes: usize) -> Result<(), ApiError> {
+    const EVENT_OVERHEAD_BYTES: usize = 100;
     let max = Limits::DEFAULT.append_bytes_max as usize;
-    if batch * (bytes + MORE) <= max {
+    if batch * (bytes + EVENT_OVERHEAD_BYTES) <= max {
         return Ok(());
     }
     let (batch, bytes, max) = (count(batch as u64), count(bytes as u64), count(max as u64));
@@ -78,19 +78,19 @@ fn fits(batch: usize, bytes: usize) -> Result<(), ApiError> {
 }
 
 /// A number from 1 to `MAX`.
-fn few<const MAX: usize>(text: &str) -> Result<usize, String> {
+fn bounded<const MAX: usize>(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=MAX).contains(number));
     number.ok_or_else(|| format!("it must be a whole number from 1 to {}", count(MAX as u64)))
 }
 
-fn text(line: &Line) -> String {
+fn text(line: &ResultLine) -> String {
     match line {
-        Line::Baseline(baseline) => format!(
+        ResultLine::Baseline(baseline) => format!(
             "fdatasync alone, one after the other: {}/s, p50 {} us, p99 {} us\n\n\
              nodes writers batch   events/s  per fdatasync   p50 us   p99 us  CPU s/M events  idle    stored",
             baseline.fdatasync_per_s, baseline.p50_us, baseline.p99_us
         ),
-        Line::Row(row) => format!(
+        ResultLine::Row(row) => format!(
             "{:>5} {:>7} {:>5} {:>10.0} {:>14.2} {:>8} {:>8} {:>15.1} {:>5.2} {:>9}",
             row.nodes,
             row.writers,
@@ -112,12 +112,12 @@ mod tests {
 
     #[test]
     fn what_no_node_would_take_is_refused_before_it_is_tried() {
-        assert!(fits(100, 200).is_ok() && fits(1, 999_900).is_ok());
-        let refused = fits(1_000, 3_000).unwrap_err();
+        assert!(check_append_size(100, 200).is_ok() && check_append_size(1, 999_900).is_ok());
+        let refused = check_append_size(1_000, 3_000).unwrap_err();
         assert!(refused.message.starts_with("1,000 events of 3,000 bytes") && refused.hint.contains("--batch 1"));
-        assert!(few::<9>("9").is_ok());
+        assert!(bounded::<9>("9").is_ok());
         for wrong in ["0", "10", "x", ""] {
-            assert_eq!(few::<9>(wrong).unwrap_err(), "it must be a whole number from 1 to 9");
+            assert_eq!(bounded::<9>(wrong).unwrap_err(), "it must be a whole number from 1 to 9");
         }
     }
 }

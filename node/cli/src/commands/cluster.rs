@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     Server,
-    args::{Changing, GivingUp, name},
+    args::{ChangeArgs, DestructiveArgs, name},
     fold::{folded, ranges},
     output::{count, maybe, table},
 };
@@ -23,7 +23,7 @@ pub enum Command {
         /// Its peer address, HOST:PORT
         peer: String,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
     /// Let a member leave for ever
     Leave {
@@ -31,14 +31,14 @@ pub enum Command {
         #[arg(value_parser = name())]
         node: String,
         #[command(flatten)]
-        giving_up: GivingUp,
+        giving_up: DestructiveArgs,
     },
     /// Let another member lead
     Transfer {
         /// Its name [default: whoever is furthest]
         node: Option<String>,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
 }
 

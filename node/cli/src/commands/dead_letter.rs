@@ -7,7 +7,7 @@ use evener_core::{command::Selection, id::ComponentId};
 
 use super::{
     Server,
-    args::{Changing, GivingUp, name, number},
+    args::{ChangeArgs, DestructiveArgs, name, number},
     block_on, leaderless, not_yet,
     output::{count, due, maybe, some, table, wrapped},
 };
@@ -57,7 +57,7 @@ pub struct Retried {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
-    changing: Changing,
+    changing: ChangeArgs,
 }
 
 /// Which sequences of a processor are given up, or their first events
@@ -66,7 +66,7 @@ pub struct GivenUp {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
-    giving_up: GivingUp,
+    giving_up: DestructiveArgs,
 }
 
 /// Which sequences of a processor
@@ -95,8 +95,10 @@ impl Command {
             Self::Show { name, sequence, server } => show::show(&name, &sequence, &server),
             Self::Edit(args) => args.run(Verb::Edit),
             Self::Retry(Retried { which, changing }) => {
-                let (name, doing, selection) = which.told("retry");
-                changing.tell(&doing, What::Retry(name.clone(), selection), |done| sentence("retry", &name, done))
+                let (name, action, selection) = which.told("retry");
+                changing.change_with(&action, What::Retry(name.clone(), selection), |done| {
+                    outcome_line("retry", &name, done)
+                })
             }
             Self::Skip(given_up) => given_up.change("skip", What::Skip),
             Self::Drop(given_up) => given_up.change("drop", What::Drop),
@@ -108,13 +110,13 @@ impl GivenUp {
     fn change(self, verb: &str, what: impl FnOnce(String, Selection) -> What) -> Result<(), ApiError> {
         let Self { which, giving_up } = self;
         let one = which.sequence.is_some();
-        let (name, doing, selection) = which.told(verb);
-        let (what, words) = (what(name.clone(), selection), |done: &Operation| sentence(verb, &name, done));
+        let (name, action, selection) = which.told(verb);
+        let (what, words) = (what(name.clone(), selection), |done: &Operation| outcome_line(verb, &name, done));
         // One event of a sequence that is named is what `skip` says; no question makes that clearer.
         if one && verb == "skip" {
-            return giving_up.changing.tell(&doing, what, words);
+            return giving_up.changing.change_with(&action, what, words);
         }
-        giving_up.tell(&doing, what, words)
+        giving_up.change_with(&action, what, words)
     }
 }
 
@@ -127,13 +129,13 @@ impl Which {
             }
             None => ("all sequences".to_owned(), Selection::All),
         };
-        let doing = format!("{verb} {label} of {}", self.name);
-        (self.name, doing, selection)
+        let action = format!("{verb} {label} of {}", self.name);
+        (self.name, action, selection)
     }
 }
 
 /// What came of it, for people: that a try is due is not that it went well.
-fn sentence(verb: &str, name: &str, operation: &Operation) -> String {
+fn outcome_line(verb: &str, name: &str, operation: &Operation) -> String {
     let touched = operation.changed.unwrap_or(0);
     let sequences = some(touched, "sequence");
     if touched == 0 {
@@ -170,7 +172,7 @@ fn each(sequences: &str, count: u64) -> String {
 
 /// What a processor has set aside.
 async fn listed(client: &Client, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
-    match leaderless::ask(client, &Request::DeadLetters(name.to_owned())).await? {
+    match leaderless::request(client, &Request::DeadLetters(name.to_owned())).await? {
         Reply::DeadLetters(letters) => Ok(letters),
         _ => unreachable!("dead letters are answered with dead letters"),
     }
@@ -218,7 +220,7 @@ mod tests {
         let (operation, state, note) = (Uuid::nil(), OperationState::Done, None);
         let changed = Some(changed);
         let events = (verb != "retry").then_some(900);
-        sentence(verb, "totals", &Operation { operation, state, why: None, changed, events, dry_run, note })
+        outcome_line(verb, "totals", &Operation { operation, state, why: None, changed, events, dry_run, note })
     }
 
     #[test]

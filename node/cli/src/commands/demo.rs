@@ -10,7 +10,7 @@ use super::{
     args::duration,
     output::{count, say},
 };
-use crate::demo::{Break, Ending, Options, Report, run, run_handler};
+use crate::demo::{InjectedFault, Options, Outcome, Report, run, run_handler};
 use evener::{codes, error::ApiError};
 
 /// Run three nodes, a load and a judge on this machine, and kill nodes meanwhile
@@ -27,7 +27,7 @@ pub struct Args {
     headless: bool,
     /// Plant this fault into the record that is judged, to see that it is found
     #[arg(long = "break", value_name = "FAULT")]
-    fault: Option<Break>,
+    fault: Option<InjectedFault>,
 }
 
 impl Args {
@@ -36,7 +36,7 @@ impl Args {
         let Self { time, headless, fault } = self;
         let program = program()?;
         let ended = runtime()?.block_on(run(Options { time, headless, fault, program }));
-        let Ending { report, kept } = ended.map_err(|error| ApiError::new(&codes::RIG, error))?;
+        let Outcome { report, kept } = ended.map_err(|error| ApiError::new(&codes::RIG, error))?;
         let Some(report) = report else {
             eprintln!("ended before anything was judged");
             return Ok(());
@@ -80,7 +80,7 @@ fn words(report: &Report) -> String {
 }
 
 /// A promise that broke, and where all that was judged is kept.
-fn broken(first: &str, fault: Option<Break>, kept: &Path) -> ApiError {
+fn broken(first: &str, fault: Option<InjectedFault>, kept: &Path) -> ApiError {
     let (error, kept) = (ApiError::new(&codes::BROKEN, first), kept.display());
     error.hint(match fault {
         // What somebody asked for is nothing to report.
@@ -120,12 +120,12 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::{Evidence, Observed};
+    use crate::demo::{Observed, Records};
 
     #[test]
     fn a_person_is_told_in_sentences() {
         let observed = Observed { kills_ms: vec![5, 9], takeovers_ms: vec![300, 1_200], ..Observed::default() };
-        let mut report = Report::of(&Evidence::default(), &observed, 1.0, 0.5);
+        let mut report = Report::of(&Records::default(), &observed, 1.0, 0.5);
         report.acked = 12_345;
         let told = words(&report);
         for part in ["12,345 events were acknowledged", "killed 2 times", "1,200 ms at most", "50 %"] {
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_fault_that_was_planted_is_nothing_to_report() {
-        let planted = broken("event x is lost", Some(Break::LoseOne), Path::new("/tmp/kept"));
+        let planted = broken("event x is lost", Some(InjectedFault::LoseOne), Path::new("/tmp/kept"));
         assert!(planted.hint.starts_with("nothing") && planted.hint.contains("/tmp/kept"), "{}", planted.hint);
         let real = broken("event x is lost", None, Path::new("/tmp/kept"));
         assert!(real.hint.contains("report it") && real.hint.contains("/tmp/kept"), "{}", real.hint);

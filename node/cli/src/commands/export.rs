@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Server,
-    args::Which,
+    args::ReadArgs,
     block_on,
     output::{count, say_json},
 };
@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
-    which: Which,
+    read_args: ReadArgs,
     #[command(flatten)]
     server: Server,
 }
@@ -29,7 +29,7 @@ pub struct Args {
 impl Args {
     /// Writes them.
     pub fn run(self) -> Result<(), ApiError> {
-        let mut reading = self.server.client()?.read(self.which.read()?);
+        let mut reading = self.server.client()?.read(self.read_args.read()?);
         let mut out = self.file.as_ref().map(create).transpose()?;
         let events = block_on(async {
             let mut events = 0;
@@ -37,7 +37,7 @@ impl Args {
                 let json = match line {
                     Line::Event(_, json) => json,
                     Line::Progress { marker, .. } => {
-                        self.which.tell_beyond(marker);
+                        self.read_args.note_beyond_head(marker);
                         continue;
                     }
                 };

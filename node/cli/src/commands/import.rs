@@ -3,7 +3,7 @@
 //! simply be run again.
 
 mod lines;
-mod waiting;
+mod wait_reporter;
 
 use std::{collections::BTreeMap, fs::File, io::IsTerminal, path::PathBuf, time::Duration};
 
@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use lines::{LINE_BYTES_MAX, Lines};
-use waiting::Waiting;
+use wait_reporter::WaitReporter;
 
 use super::{
     Server,
@@ -35,7 +35,7 @@ use evener::{
 /// Bytes of the events of one append: well below what an append may have.
 const APPEND_BYTES: usize = 256 << 10;
 /// How long one append is repeated: longer than a cluster takes to recover from anything it recovers from alone.
-const PATIENCE: Duration = Duration::from_secs(120);
+const RETRY_TIME: Duration = Duration::from_secs(120);
 
 /// As [`PATIENCE`] is told.
 const TIMEOUT: &str = "Give up where one append has no answer in this time [default: 120 s at most: sooner where no \
@@ -93,11 +93,11 @@ impl Args {
         let context = self.context.as_deref().map_or(Ok(ContextId::DEFAULT), context::named)?;
         let (lines, bytes) = open(&self.file)?;
         let bar = self.bar(bytes);
-        let client = self.server.client_with(PATIENCE)?;
-        let patience = self.server.timeout.unwrap_or(PATIENCE);
+        let client = self.server.client_with(RETRY_TIME)?;
+        let retry_time = self.server.timeout.unwrap_or(RETRY_TIME);
         let mut import = Import {
             client,
-            waiting: Waiting { bar: bar.clone(), quiet: self.quiet, patience },
+            wait_reporter: WaitReporter { bar: bar.clone(), quiet: self.quiet, retry_time },
             read: 0,
             context,
             name: name_of(&self.file),
@@ -197,7 +197,7 @@ fn words(summary: &Summary) -> String {
 /// An import under way.
 struct Import {
     client: Client,
-    waiting: Waiting,
+    wait_reporter: WaitReporter,
     /// Bytes of the file that were read; where a send has succeeded, that is what is stored.
     read: u64,
     context: ContextId,
@@ -274,8 +274,8 @@ impl Import {
 
     /// The bar tells what is stored, and not what was read ahead.
     fn show(&self) {
-        self.waiting.bar.set_position(self.read);
-        self.waiting.bar.set_message(some(self.summary.events, "event"));
+        self.wait_reporter.bar.set_position(self.read);
+        self.wait_reporter.bar.set_message(some(self.summary.events, "event"));
     }
 
     /// Sends what is pending: as one append where that works, else without what is stored already, else one by
@@ -322,7 +322,7 @@ impl Import {
         let request = cloudevent::request_id(&events);
         let request = Request { context: self.context, request, events, ..Request::default() };
         let asked = Asked::Append(request);
-        let Reply::Appended(appended) = self.waiting.watch(&self.client, self.client.ask(&asked)).await? else {
+        let Reply::Appended(appended) = self.wait_reporter.watch(&self.client, self.client.ask(&asked)).await? else {
             unreachable!("an append is answered with its place");
         };
         self.count(&appended, batch.len());

@@ -10,30 +10,30 @@ use evener::{
 };
 
 /// What a second server is waited for, where the first has answered already.
-const SECOND_LOOK: Duration = Duration::from_secs(2);
+const SECOND_SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An answer from what one server has.
-pub struct Seen {
+pub struct MarkedReply {
     /// The answer.
     pub reply: Reply,
     /// Who gave it, if nobody leads as far as that node knows.
-    pub lone: Option<Lone>,
+    pub leaderless: Option<LeaderlessNode>,
 }
 
 /// A node that knows no leader.
-pub struct Lone {
+pub struct LeaderlessNode {
     node: String,
     trouble: Option<String>,
 }
 
-impl Lone {
+impl LeaderlessNode {
     /// A node of this name, and why nothing can be decided as far as it knows.
     pub fn new(node: impl Into<String>, trouble: Option<&str>) -> Self {
         Self { node: node.into(), trouble: trouble.map(str::to_owned) }
     }
 
     /// Says on standard error that an answer of this node may be old.
-    pub fn tell(&self) {
+    pub fn warn(&self) {
         let node = &self.node;
         eprintln!(
             "nobody leads, as far as {node} knows: this is what it has, and may be old (see: evener cluster status)"
@@ -41,29 +41,31 @@ impl Lone {
     }
 
     /// Returns what a table of owners ends with: since when they may be others.
-    pub fn of_owners(&self) -> String {
+    pub fn owners_note(&self) -> String {
         let trouble = self.trouble.as_deref().unwrap_or("no leader is known");
         format!("{trouble}\nowners are those that {} last knew, and own nothing that goes on now\n", self.node)
     }
 }
 
 /// Asks what is answered from what one server has, and says if it may be old.
-pub async fn ask(client: &Client, request: &Request) -> Result<Reply, ApiError> {
-    let Seen { reply, lone } = look(client, request).await?;
-    if let Some(lone) = lone {
-        lone.tell();
+pub async fn request(client: &Client, request: &Request) -> Result<Reply, ApiError> {
+    let MarkedReply { reply, leaderless } = request_marked(client, request).await?;
+    if let Some(leaderless) = leaderless {
+        leaderless.warn();
     }
     Ok(reply)
 }
 
 /// Asks what is answered from what one server has.
-pub async fn look(client: &Client, request: &Request) -> Result<Seen, ApiError> {
+pub async fn request_marked(client: &Client, request: &Request) -> Result<MarkedReply, ApiError> {
     let reply = client.ask(request).await?;
-    let Ok(Some(lone)) = lone_node(client).await else { return Ok(Seen { reply, lone: None }) };
+    let Ok(Some(leaderless)) = leaderless_node(client).await else {
+        return Ok(MarkedReply { reply, leaderless: None });
+    };
     if let Some(reply) = ask_another(client, request).await {
-        return Ok(Seen { reply, lone: None });
+        return Ok(MarkedReply { reply, leaderless: None });
     }
-    Ok(Seen { reply, lone: Some(lone) })
+    Ok(MarkedReply { reply, leaderless: Some(leaderless) })
 }
 
 /// What the next server answers, where several are named and that one knows a leader.
@@ -73,18 +75,18 @@ async fn ask_another(client: &Client, request: &Request) -> Option<Reply> {
     if client.server() == first {
         return None;
     }
-    let hasty = client.clone().within(SECOND_LOOK);
-    let reply = hasty.ask(request).await.ok()?;
-    matches!(lone_node(&hasty).await, Ok(None)).then_some(reply)
+    let limited = client.clone().within(SECOND_SERVER_TIMEOUT);
+    let reply = limited.ask(request).await.ok()?;
+    matches!(leaderless_node(&limited).await, Ok(None)).then_some(reply)
 }
 
 /// The node that was asked, where it knows no leader.
-async fn lone_node(client: &Client) -> Result<Option<Lone>, ApiError> {
+async fn leaderless_node(client: &Client) -> Result<Option<LeaderlessNode>, ApiError> {
     let client = client.clone().with_patience(Duration::ZERO);
     match client.ask(&Request::Status).await? {
         Reply::Status(status) => {
-            let lone = Lone::new(status.node, status.trouble.as_deref());
-            Ok(status.leader.is_none().then_some(lone))
+            let leaderless = LeaderlessNode::new(status.node, status.trouble.as_deref());
+            Ok(status.leader.is_none().then_some(leaderless))
         }
         _ => unreachable!("the status is answered with the status"),
     }
@@ -138,23 +140,25 @@ mod tests {
 
     async fn check(servers: &[String], expected: &str) {
         let client = Client::connect(&servers.join(",")).unwrap();
-        let Ok(Seen { reply: Reply::Processors(shown), lone }) = look(&client, &Request::Processors).await else {
+        let Ok(MarkedReply { reply: Reply::Processors(shown), leaderless }) =
+            request_marked(&client, &Request::Processors).await
+        else {
             panic!("it is shown")
         };
         assert_eq!(shown[0].name, expected, "{servers:?}");
-        assert_eq!(lone.is_some(), expected.starts_with("old"), "{servers:?}");
-        let told = lone.map(|lone| lone.of_owners()).unwrap_or_default();
+        assert_eq!(leaderless.is_some(), expected.starts_with("old"), "{servers:?}");
+        let told = leaderless.map(|leaderless| leaderless.owners_note()).unwrap_or_default();
         assert_eq!(told.starts_with("no majority for 7 s\n"), expected.starts_with("old"), "{told}");
     }
 
     #[tokio::test]
     async fn what_a_lone_node_has_is_shown_where_no_other_knows_a_leader() {
-        let (lone, lonely) = (server(None, "old").await, server(None, "as old").await);
+        let (leaderless, lonely) = (server(None, "old").await, server(None, "as old").await);
         let (led, gone) = (server(Some("n2"), "new").await, "http://127.0.0.1:1".to_owned());
-        check(&[lone.clone(), led.clone()], "new").await;
-        check(&[led, lone.clone()], "new").await;
-        check(&[lone.clone(), lonely], "old").await;
-        check(&[lone.clone(), gone], "old").await;
-        check(&[lone], "old").await;
+        check(&[leaderless.clone(), led.clone()], "new").await;
+        check(&[led, leaderless.clone()], "new").await;
+        check(&[leaderless.clone(), lonely], "old").await;
+        check(&[leaderless.clone(), gone], "old").await;
+        check(&[leaderless], "old").await;
     }
 }

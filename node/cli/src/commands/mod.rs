@@ -43,7 +43,7 @@ use evener::{codes, error::ApiError};
 
 pub use args::Server;
 pub use output::Format;
-pub(crate) use output::cut;
+pub(crate) use output::truncate;
 
 /// An event store and event processor in one.
 #[derive(Debug, Parser)]
@@ -115,13 +115,13 @@ enum Command {
 pub fn main() -> ExitCode {
     let matches = match usage::command().try_get_matches() {
         Ok(matches) => matches,
-        Err(error) => return usage::complain(error, std::env::args()),
+        Err(error) => return usage::print_usage_error(error, std::env::args()),
     };
     let cli = Cli::from_arg_matches(&matches).expect("the matches are of this very command");
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&error);
+            output::print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }

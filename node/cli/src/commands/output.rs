@@ -74,14 +74,14 @@ pub fn say_json(json: &str) -> Result<(), ApiError> {
 }
 
 /// Writes an error to stderr: its code, what was being done, and what to do next.
-pub fn complain(error: &ApiError) {
-    let bright = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+pub fn print_error(error: &ApiError) {
+    let colored = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (red, bold, faint, plain) =
-        if bright { ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
+        if colored { ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
     let columns = columns_of(&std::io::stderr());
     let start = format!("error[{}]:", error.code);
     let message = printable(error.message.trim_end());
-    eprintln!("{red}{bold}{start}{plain}{}", behind(&start, &message, columns));
+    eprintln!("{red}{bold}{start}{plain}{}", indented_after(&start, &message, columns));
     if let Some(conflict) = &error.conflict {
         let json = serde_json::to_string(conflict).expect("a conflict is plain values");
         if json.len() < 500 {
@@ -91,12 +91,12 @@ pub fn complain(error: &ApiError) {
     if let Some(leader) = &error.leader {
         eprintln!("  {faint}leader:{plain} {}", printable(leader));
     }
-    eprintln!("  {bold}next:{plain}{}", behind("  next:", &printable(&error.hint), columns));
+    eprintln!("  {bold}next:{plain}{}", indented_after("  next:", &printable(&error.hint), columns));
     eprintln!("  {faint}more: evener explain {}{plain}", error.code);
 }
 
 /// A text behind its start, its further lines indented.
-fn behind(start: &str, text: &str, columns: Option<u16>) -> String {
+fn indented_after(start: &str, text: &str, columns: Option<u16>) -> String {
     let all = format!("{start} {text}");
     let all = columns.map_or_else(|| all.clone(), |columns| wrapped_within(usize::from(columns) - 2, &all));
     all[start.len()..].trim_end().replace('\n', "\n  ")
@@ -118,7 +118,7 @@ fn width(columns: u16) -> Option<u16> {
 }
 
 /// So many characters of a text, the last a mark that there are more.
-pub fn cut(text: &str, width: usize) -> String {
+pub fn truncate(text: &str, width: usize) -> String {
     match text.char_indices().nth(width) {
         None => text.to_owned(),
         Some(_) => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
@@ -171,9 +171,9 @@ fn table_within<const N: usize>(
         Some(columns) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
-    table.set_header(one_line(heads.map(str::to_uppercase)));
+    table.set_header(table_row(heads.map(str::to_uppercase)));
     for row in rows {
-        table.add_row(one_line(row));
+        table.add_row(table_row(row));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -197,11 +197,11 @@ fn shrunk(mut widths: Vec<u16>, columns: u16) -> Vec<u16> {
     widths
 }
 
-fn one_line<const N: usize>(cells: [String; N]) -> Row {
+fn table_row<const N: usize>(cells: [String; N]) -> Row {
     let mut name = true;
     let mut row = Row::from(cells.map(|cell| {
         if std::mem::take(&mut name) {
-            return one_name(&cell);
+            return name_cell(&cell);
         }
         // A cause may be the several lines of a program's own error.
         printable(&cell.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
@@ -211,7 +211,7 @@ fn one_line<const N: usize>(cells: [String; N]) -> Row {
 }
 
 /// A name as it is. If it begins or ends with a space, quotes show where.
-fn one_name(name: &str) -> String {
+fn name_cell(name: &str) -> String {
     let shown = printable(name).replace('\n', "\\n").replace('\t', "\\t");
     if name.trim() == name { shown } else { format!("'{shown}'") }
 }
@@ -326,8 +326,8 @@ mod tests {
         assert_eq!(wrapped_within(10, "one two three\n\nfour"), "one two\nthree\n\nfour\n");
         assert_eq!(wrapped_within(4, "a-long-word b"), "a-long-word\nb\n");
         assert_eq!(wrapped_within(20, "1 | [node\n  |     ^"), "1 | [node\n  |     ^\n", "what is pointed at stays");
-        assert_eq!(behind("next:", "one two\nthree", Some(13)), " one\n  two\n  three");
-        assert_eq!(behind("next:", "one two\nthree", None), " one two\n  three");
+        assert_eq!(indented_after("next:", "one two\nthree", Some(13)), " one\n  two\n  three");
+        assert_eq!(indented_after("next:", "one two\nthree", None), " one two\n  three");
     }
 
     #[test]

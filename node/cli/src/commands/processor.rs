@@ -8,10 +8,10 @@ use evener_core::processor::OnError;
 
 use super::{
     Server,
-    args::{Changing, GivingUp, name, number, number_from_1, sentence},
+    args::{ChangeArgs, DestructiveArgs, name, number, number_from_1, outcome_line},
     block_on,
     fold::{folded, segments},
-    leaderless::{self, Lone, Seen},
+    leaderless::{self, LeaderlessNode, MarkedReply},
     not_yet,
     operations::history,
     output::{count, due, maybe, some, span, table, wrapped},
@@ -44,7 +44,7 @@ pub enum Command {
         #[arg(value_parser = name())]
         name: String,
         #[command(flatten)]
-        giving_up: GivingUp,
+        giving_up: DestructiveArgs,
     },
     /// Stop a processor
     Pause(Named),
@@ -91,7 +91,7 @@ pub struct Named {
     #[arg(value_parser = name())]
     name: String,
     #[command(flatten)]
-    changing: Changing,
+    changing: ChangeArgs,
 }
 
 /// A segment of a processor
@@ -104,7 +104,7 @@ pub struct OfSegment {
     #[arg(long, value_name = "N", value_parser = number::<u32>)]
     segment: u32,
     #[command(flatten)]
-    changing: Changing,
+    changing: ChangeArgs,
 }
 
 const EXAMPLE: &str = r#"Example, with this as totals.py in the directory where each `evener serve` was started:
@@ -180,7 +180,7 @@ pub struct Create {
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
     #[command(flatten)]
-    changing: Changing,
+    changing: ChangeArgs,
 }
 
 impl Command {
@@ -216,8 +216,8 @@ impl Named {
 impl OfSegment {
     fn change(self, what: impl FnOnce(String, SegmentId) -> What) -> Result<(), ApiError> {
         let what = what(self.name.clone(), SegmentId(self.segment));
-        let doing = format!("{} {}/{}", what.verb().row().word(), self.name, self.segment);
-        self.changing.change(&doing, what)
+        let action = format!("{} {}/{}", what.verb().row().word(), self.name, self.segment);
+        self.changing.change(&action, what)
     }
 
     fn skip_event(self, position: Option<u64>) -> Result<(), ApiError> {
@@ -233,12 +233,12 @@ impl OfSegment {
             true => format!("it would skip the event at position {position} of {of}; nothing was changed\n"),
             false => format!("the event at position {position} of {of} was skipped\n"),
         };
-        self.changing.tell(&format!("skip the event at position {position} of {of}"), what, words)
+        self.changing.change_with(&format!("skip the event at position {position} of {of}"), what, words)
     }
 
     /// Returns the position that was meant when this operation was made first, else the one that is waited with now.
     fn skipped_or_waits_with(&self) -> Result<u64, ApiError> {
-        let first = self.changing.made_before("failed to look for the operation")?.and_then(|first| first.note);
+        let first = self.changing.previous_outcome("failed to look for the operation")?.and_then(|first| first.note);
         first.and_then(|note| note.subject.position).map_or_else(|| self.waits_with(), Ok)
     }
 
@@ -281,8 +281,8 @@ impl Create {
             ..Fields::default()
         };
         let what = What::Create(Box::new(fields.definition()?));
-        let doing = format!("create {name}");
-        self.changing.tell(&doing, what, |operation| sentence(&doing, operation) + &see(&name, operation))
+        let action = format!("create {name}");
+        self.changing.change_with(&action, what, |operation| outcome_line(&action, operation) + &see(&name, operation))
     }
 }
 
@@ -296,21 +296,21 @@ fn see(name: &str, operation: &Operation) -> String {
 
 fn list(server: &Server) -> Result<(), ApiError> {
     let client = server.client()?;
-    let seen = block_on(leaderless::look(&client, &Request::Processors));
+    let seen = block_on(leaderless::request_marked(&client, &Request::Processors));
     let seen = seen.map_err(|error| error.doing("failed to list processors"))?;
-    let Seen { reply: Reply::Processors(processors), lone } = seen else {
+    let MarkedReply { reply: Reply::Processors(processors), leaderless } = seen else {
         unreachable!("processors are answered with processors");
     };
     // Said on standard error too, as with every other answer: JSON has no footer.
-    if let Some(lone) = &lone {
-        lone.tell();
+    if let Some(leaderless) = &leaderless {
+        leaderless.warn();
     }
-    server.format().show(&processors, || listed(&processors, lone.as_ref()))
+    server.format().show(&processors, || listed(&processors, leaderless.as_ref()))
 }
 
 /// The processors, for people. What a lone node says of owners may be old, and is marked.
-fn listed(processors: &[Processor], lone: Option<&Lone>) -> String {
-    let mark = if lone.is_some() { "?" } else { "" };
+fn listed(processors: &[Processor], leaderless: Option<&LeaderlessNode>) -> String {
+    let mark = if leaderless.is_some() { "?" } else { "" };
     let row = |processor: &Processor| {
         let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
         let aside = processor.set_aside;
@@ -328,8 +328,8 @@ fn listed(processors: &[Processor], lone: Option<&Lone>) -> String {
     };
     let heads = ["name", "state", "owned", "lag", "oldest", "set aside", "dead"];
     let mut text = table(heads, processors.iter().map(row));
-    if let Some(lone) = lone {
-        text += &wrapped(&format!("\n{}", lone.of_owners()));
+    if let Some(leaderless) = leaderless {
+        text += &wrapped(&format!("\n{}", leaderless.owners_note()));
     }
     text
 }
@@ -466,8 +466,8 @@ mod tests {
             history: Vec::new(),
         };
         let processors = [processor];
-        let lone = Lone::new("n1", Some("no majority for 7 s: 1 of 3 voters answers"));
-        let told = listed(&processors, Some(&lone));
+        let leaderless = LeaderlessNode::new("n1", Some("no majority for 7 s: 1 of 3 voters answers"));
+        let told = listed(&processors, Some(&leaderless));
         assert!(told.contains(" 2/3? ") && told.contains("\nno majority for 7 s: 1 of 3 voters answers\n"), "{told}");
         let led = listed(&processors, None);
         assert!(led.contains(" 2/3 ") && !led.contains("majority"), "{led}");

@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 
 use super::{
     Format, Server,
-    args::Which,
+    args::ReadArgs,
     block_on,
-    output::{columns, cut, maybe, say, say_json},
+    output::{columns, maybe, say, say_json, truncate},
 };
 use evener::{client::Line, codes, error::ApiError, printable::printable};
 
@@ -20,7 +20,7 @@ use evener::{client::Line, codes, error::ApiError, printable::printable};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    read_args: ReadArgs,
     /// The last first
     #[arg(long)]
     backwards: bool,
@@ -34,7 +34,7 @@ pub struct Args {
 impl Args {
     /// Reads them, and shows each as it comes.
     pub fn run(self) -> Result<(), ApiError> {
-        let mut read = self.which.read()?;
+        let mut read = self.read_args.read()?;
         read.backwards = self.backwards;
         let mut reading = self.server.client()?.read(read);
         let mut show = Show::new(&self.server);
@@ -46,7 +46,7 @@ impl Args {
                         if self.trailer {
                             show.trailer(next, marker)?;
                         }
-                        self.which.tell_beyond(marker);
+                        self.read_args.note_beyond_head(marker);
                     }
                 }
             }
@@ -66,7 +66,7 @@ impl Show {
     /// As the command line says.
     pub fn new(server: &Server) -> Self {
         let usual = if std::io::stdout().is_terminal() { Format::Table } else { Format::Ndjson };
-        Self { format: server.whom.output.unwrap_or(usual), columns: columns(), all: Vec::new() }
+        Self { format: server.server_args.output.unwrap_or(usual), columns: columns(), all: Vec::new() }
     }
 
     /// Shows an event.
@@ -89,7 +89,7 @@ impl Show {
         match self.format {
             Format::Table | Format::Ndjson => say_json(json),
             Format::Json | Format::Yaml => {
-                let value = serde_json::from_str(json).map_err(|error| unread(json, &error))?;
+                let value = serde_json::from_str(json).map_err(|error| unparsable(json, &error))?;
                 self.all.push(value);
                 Ok(())
             }
@@ -106,7 +106,7 @@ impl Show {
 }
 
 /// An event that cannot be shown in another form is not left out in silence.
-fn unread(json: &str, error: &serde_json::Error) -> ApiError {
+fn unparsable(json: &str, error: &serde_json::Error) -> ApiError {
     let start: String = json.chars().take(80).collect();
     ApiError::new(&codes::NOT_EVENER, format!("failed to take apart {start}…: {error}"))
         .hint("-o ndjson shows every line as it came")
@@ -132,7 +132,8 @@ fn row(json: &str, columns: Option<u16>) -> String {
         Some(columns) => (20, 24, usize::from(columns).saturating_sub(8 + 20 + 24 + 6)),
         None => (usize::MAX, usize::MAX, 80),
     };
-    let (stream, kind, data) = (cut(&stream, stream_width), cut(&row.kind, kind_width), cut(data, data_width));
+    let (stream, kind, data) =
+        (truncate(&stream, stream_width), truncate(&row.kind, kind_width), truncate(data, data_width));
     format!("{:>8}  {stream:<20}  {kind:<24}  {data}", row.position).trim_end().to_owned() + "\n"
 }
 
@@ -161,7 +162,7 @@ mod tests {
         let mut show = Show { format: Format::Json, columns: None, all: Vec::new() };
         show.event(r#"{"position":7}"#).unwrap();
         let deep = format!(r#"{{"data":{}{}}}"#, "[".repeat(200), "]".repeat(200));
-        let told = show.event(&deep).unwrap_err();
-        assert!(told.message.contains("recursion limit") && told.hint.contains("-o ndjson"), "{told:?}");
+        let error = show.event(&deep).unwrap_err();
+        assert!(error.message.contains("recursion limit") && error.hint.contains("-o ndjson"), "{error:?}");
     }
 }

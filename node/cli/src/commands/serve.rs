@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use sd_notify::NotifyState;
 
 use super::block_on;
-use crate::rig::leash;
+use crate::harness::parent_watch;
 use evener::{
     Node, codes,
     error::ApiError,
@@ -87,28 +87,28 @@ impl Args {
     /// Runs the node until it is told to stop.
     pub fn run(self) -> Result<(), ApiError> {
         if self.ends_with_stdin {
-            leash::wear();
+            parent_watch::start();
         }
         let settings = self.flags.load()?.settings;
         settings.check()?;
         let log = logs::start(&settings)?;
         let first_start = is_empty(&settings.data);
-        let told = settings.clone();
+        let welcome_settings = settings.clone();
         block_on(async {
             let node = Node::with(settings).start().await?;
             if first_start {
-                log.print(&welcome(&told, node.url().unwrap_or_default(), node.peer().unwrap_or_default()));
+                log.print(&welcome(&welcome_settings, node.url().unwrap_or_default(), node.peer().unwrap_or_default()));
             }
             let ready = node.is_ready();
             let line = node.ready_line().unwrap_or_default();
             print(&line);
             // It serves, ready or not: to kill it would not help.
-            tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&line)]);
+            notify_supervisor(&[NotifyState::Ready, NotifyState::Status(&line)]);
             if !ready {
-                tokio::spawn(tell_when_ready(node.clone(), line));
+                tokio::spawn(report_when_ready(node.clone(), line));
             }
             let ended = node.run().await;
-            tell_supervisor(&[NotifyState::Stopping]);
+            notify_supervisor(&[NotifyState::Stopping]);
             ended.map_err(|error| match error.cause().downcast_ref::<ApiError>() {
                 Some(error) => error.clone(),
                 None => ApiError::new(&codes::FAILED_NODE, error.to_string()),
@@ -118,12 +118,12 @@ impl Args {
 }
 
 /// Where it was not ready, another line says when it is.
-async fn tell_when_ready(node: Node, said: String) {
+async fn report_when_ready(node: Node, first_line: String) {
     node.ready().await;
     let line = node.ready_line().unwrap_or_default();
-    if line != said {
+    if line != first_line {
         print(&line);
-        tell_supervisor(&[NotifyState::Status(&line)]);
+        notify_supervisor(&[NotifyState::Status(&line)]);
     }
 }
 
@@ -178,7 +178,7 @@ fn welcome(settings: &Settings, url: &str, peers: &str) -> String {
 }
 
 /// Under systemd the service manager is told how the node stands; elsewhere nobody listens.
-fn tell_supervisor(state: &[NotifyState<'_>]) {
+fn notify_supervisor(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "the service manager could not be told");
     }

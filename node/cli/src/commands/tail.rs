@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Server,
-    args::{Which, Whom, duration},
+    args::{ReadArgs, ServerArgs, duration},
     block_on,
     read::Show,
 };
@@ -17,9 +17,9 @@ use evener::{client::Line, codes, engine::Consistency, error::ApiError};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    read_args: ReadArgs,
     #[command(flatten)]
-    whom: Whom,
+    server_args: ServerArgs,
     /// Give up if there is no answer, or no further event, within this time [default: follow until interrupted]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
@@ -29,17 +29,17 @@ impl Args {
     /// Follows them until it is ended, or --limit events have come, or the position --to is reached, or none comes for
     /// as long as --timeout.
     pub fn run(self) -> Result<(), ApiError> {
-        let server = Server { whom: self.whom, timeout: self.timeout };
+        let server = Server { server_args: self.server_args, timeout: self.timeout };
         let client = server.client()?;
-        let mut read = self.which.read()?;
+        let mut read = self.read_args.read()?;
         let mut show = Show::new(&server);
         block_on(async {
             // Where it is only for a note, what the server has is good enough.
-            let consistency = if self.which.from.is_some() { Consistency::Local } else { read.consistency };
+            let consistency = if self.read_args.from.is_some() { Consistency::Local } else { read.consistency };
             let head = client.head(read.context, consistency).await;
             let head = head.map_err(|error| error.doing("failed to find the head"))?;
-            read.from = self.which.from.map_or(head, Position);
-            self.which.tell_beyond(head);
+            read.from = self.read_args.from.map_or(head, Position);
+            self.read_args.note_beyond_head(head);
             let end = read.to;
             let mut tail = client.tail(read);
             let next = async || tail.next().await.map_err(|error| error.doing("failed to follow events"));

@@ -26,12 +26,12 @@ fn taking_negatives(command: Command) -> Command {
 }
 
 /// Says what is wrong with the command line `words`, or shows help, which is no error.
-pub fn complain(mut error: clap::Error, words: impl Iterator<Item = String>) -> ExitCode {
+pub fn print_usage_error(mut error: clap::Error, words: impl Iterator<Item = String>) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    improve(&mut error, &words.collect::<Vec<_>>());
+    improve_tips(&mut error, &words.collect::<Vec<_>>());
     let text = error.render();
     if std::io::stderr().is_terminal() {
         eprint!("{}", text.ansi());
@@ -45,12 +45,12 @@ pub fn complain(mut error: clap::Error, words: impl Iterator<Item = String>) -> 
 }
 
 /// Puts the tips that help in place of those that do not.
-fn improve(error: &mut clap::Error, words: &[String]) {
+fn improve_tips(error: &mut clap::Error, words: &[String]) {
     if let Some(tip) = tip(error, words.iter().cloned()) {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }
     suggest_flag(error, words);
-    suggest_command(error, &called(words.iter().cloned()));
+    suggest_command(error, &called_command(words.iter().cloned()));
 }
 
 /// Suggests the commands whose name is nearest to the unknown one, wherever they stand: `evener processor pause` for
@@ -102,15 +102,15 @@ fn suggest_flag(error: &mut clap::Error, words: &[String]) {
     let flags = |command: &Command| -> Vec<String> {
         command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
     };
-    let (here, mut meant) = (flags(&called(words.iter().cloned())), meant(words));
-    let there = flags(&meant);
+    let (here, mut intended_command) = (flags(&called_command(words.iter().cloned())), intended_command(words));
+    let there = flags(&intended_command);
     let nearest = settings::nearest(&wrong, here.iter().chain(&there).cloned());
     match nearest {
         Some(flag) if !here.contains(&flag) => {
-            let name = meant.get_bin_name().unwrap_or("evener");
+            let name = intended_command.get_bin_name().unwrap_or("evener");
             let tip = format!("it stands behind the command: {name} --{flag}").into();
             error.remove(ContextKind::SuggestedArg);
-            error.insert(ContextKind::Usage, ContextValue::StyledStr(meant.render_usage()));
+            error.insert(ContextKind::Usage, ContextValue::StyledStr(intended_command.render_usage()));
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
         }
         Some(_) => {}
@@ -137,7 +137,7 @@ fn tip(error: &clap::Error, words: impl Iterator<Item = String>) -> Option<Style
         return None;
     }
     let ContextValue::String(wrong) = error.get(ContextKind::InvalidArg)? else { return None };
-    let command = called(words);
+    let command = called_command(words);
     let name = command.get_bin_name().unwrap_or("evener").to_owned();
     let Some(flag) = wrong.strip_prefix("--") else {
         let file = command.get_arguments().find(|arg| arg.get_long() == Some("file"))?;
@@ -149,7 +149,7 @@ fn tip(error: &clap::Error, words: impl Iterator<Item = String>) -> Option<Style
 }
 
 /// The command that the words call if what stands between them is left out.
-fn meant(words: &[String]) -> Command {
+fn intended_command(words: &[String]) -> Command {
     let mut command = command();
     command.build();
     for word in words.iter().skip(1) {
@@ -161,7 +161,7 @@ fn meant(words: &[String]) -> Command {
 }
 
 /// The command that the words call, as far as they call one.
-fn called(words: impl Iterator<Item = String>) -> Command {
+fn called_command(words: impl Iterator<Item = String>) -> Command {
     let mut command = command();
     command.build();
     for word in words.skip(1) {
@@ -177,10 +177,10 @@ fn called(words: impl Iterator<Item = String>) -> Command {
 mod tests {
     use super::*;
 
-    fn told(line: &str) -> String {
+    fn rendered(line: &str) -> String {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let mut error = command().try_get_matches_from(&words).expect_err("the line is wrong");
-        improve(&mut error, &words);
+        improve_tips(&mut error, &words);
         error.render().to_string()
     }
 
@@ -193,29 +193,29 @@ mod tests {
             ("evener import --file x", "it is named without a flag: evener import FILE"),
             ("evener export x", "a file is named with --file: evener export --file x"),
         ] {
-            assert!(told(line).contains(tip), "{}", told(line));
+            assert!(rendered(line).contains(tip), "{}", rendered(line));
         }
     }
 
     #[test]
     fn what_is_misspelt_keeps_the_tip_of_the_nearest() {
-        assert!(told("evener read --tags x").contains("'--tag'"), "{}", told("evener read --tags x"));
+        assert!(rendered("evener read --tags x").contains("'--tag'"), "{}", rendered("evener read --tags x"));
     }
 
     #[test]
     fn only_what_is_built_is_suggested() {
-        let told = told("evener sevre");
-        assert!(told.contains("'serve'") && !told.contains("reserve") && !told.contains("restore"), "{told}");
+        let text = rendered("evener sevre");
+        assert!(text.contains("'serve'") && !text.contains("reserve") && !text.contains("restore"), "{text}");
         for (line, not_built) in [
             ("evener verfy", "'verify'"),
             ("evener docter", "'doctor'"),
             ("evener processor splt p", "'split'"),
             ("evener dead-letter edt p", "'edit'"),
         ] {
-            let told = super::tests::told(line);
-            assert!(!told.contains(not_built), "{line}: {told}");
+            let text = super::tests::rendered(line);
+            assert!(!text.contains(not_built), "{line}: {text}");
         }
-        assert!(super::tests::told("evener processor pasue p").contains("'pause'"));
+        assert!(super::tests::rendered("evener processor pasue p").contains("'pause'"));
     }
 
     #[test]
@@ -237,10 +237,10 @@ mod tests {
             ("evener processors", "a similar subcommand exists: 'processor'\n"),
             ("evener processor lst", "a similar subcommand exists: 'list'\n"),
         ] {
-            let told = told(line);
-            assert!(told.contains(&format!("tip: {suggested}")) && told.matches("tip:").count() == 1, "{line}: {told}");
+            let text = rendered(line);
+            assert!(text.contains(&format!("tip: {suggested}")) && text.matches("tip:").count() == 1, "{line}: {text}");
         }
-        assert!(!told("evener xyzzy").contains("tip:"));
+        assert!(!rendered("evener xyzzy").contains("tip:"));
     }
 
     #[test]
@@ -248,11 +248,11 @@ mod tests {
         for (path, name) in built(&command(), "evener") {
             let words = path.split(' ').count();
             if words > 2 && command().find_subcommand(&name).is_none() {
-                assert!(told(&format!("evener {name}")).contains(&format!("'{path}'")), "{path}");
+                assert!(rendered(&format!("evener {name}")).contains(&format!("'{path}'")), "{path}");
             }
             let misspelt = format!("{}{}", &name[..name.len() - 2], &name[name.len() - 1..]);
             if name.len() > 4 && words == 2 {
-                assert!(told(&format!("evener {misspelt}")).contains(&format!("'{name}'")), "{misspelt}");
+                assert!(rendered(&format!("evener {misspelt}")).contains(&format!("'{name}'")), "{misspelt}");
             }
         }
     }
@@ -261,18 +261,18 @@ mod tests {
     fn a_misspelt_flag_is_found_wherever_it_stands() {
         let changing = built(&command(), "evener").into_iter().map(|(path, _)| path).filter(|path| {
             let words: Vec<String> = path.split(' ').map(str::to_owned).collect();
-            meant(&words).get_arguments().any(|arg| arg.get_long() == Some("reason"))
+            intended_command(&words).get_arguments().any(|arg| arg.get_long() == Some("reason"))
         });
         for path in changing {
             let words = path.strip_prefix("evener ").unwrap();
             for line in [format!("{path} --reasn x"), format!("evener --reasn x {words}")] {
-                let told = told(&line);
-                assert!(told.contains("--reason") && told.matches("tip:").count() == 1, "{line}: {told}");
-                assert!(!told.contains("--version"), "{line}: {told}");
+                let text = rendered(&line);
+                assert!(text.contains("--reason") && text.matches("tip:").count() == 1, "{line}: {text}");
+                assert!(!text.contains("--version"), "{line}: {text}");
             }
         }
-        let told = told("evener operations show --reasn x");
-        assert!(!told.contains("to pass"), "{told}");
+        let text = rendered("evener operations show --reasn x");
+        assert!(!text.contains("to pass"), "{text}");
     }
 
     #[test]
@@ -292,18 +292,18 @@ mod tests {
 
     #[test]
     fn a_choice_that_is_missing_names_both() {
-        let told = told("evener dead-letter retry p");
-        assert!(told.contains("--sequence <SEQUENCE>|--all"), "{told}");
+        let text = rendered("evener dead-letter retry p");
+        assert!(text.contains("--sequence <SEQUENCE>|--all"), "{text}");
     }
 
     #[test]
     fn a_number_below_zero_is_a_wrong_number_and_no_unknown_flag() {
         for line in ["evener read --from -1", "evener append s --type t --marker -1", "evener wait voters -1"] {
-            assert!(told(line).contains("it must be a whole number, from"), "{}", told(line));
+            assert!(rendered(line).contains("it must be a whole number, from"), "{}", rendered(line));
         }
-        assert!(told("evener bench append --nodes 0").contains("from 1 to 9"));
-        assert!(told("evener read --limit x").contains("it must be a whole number, from 0 on"));
-        assert!(told("evener dead-letter retry p --all --component 70000").contains("too large"));
-        assert!(told("evener processor create p --exec x --segments 0").contains("from 1 on"));
+        assert!(rendered("evener bench append --nodes 0").contains("from 1 to 9"));
+        assert!(rendered("evener read --limit x").contains("it must be a whole number, from 0 on"));
+        assert!(rendered("evener dead-letter retry p --all --component 70000").contains("too large"));
+        assert!(rendered("evener processor create p --exec x --segments 0").contains("from 1 on"));
     }
 }

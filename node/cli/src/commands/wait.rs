@@ -12,7 +12,7 @@ use evener_core::id::ContextId;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    args::{Whom, duration, number_from_1},
+    args::{ServerArgs, duration, number_from_1},
     block_on,
     output::say,
 };
@@ -25,24 +25,24 @@ use evener::{
 };
 
 /// How often it is looked.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// However little time is given, one look may take so long.
-const LOOK_MIN: Duration = Duration::from_secs(1);
+const ATTEMPT_MIN: Duration = Duration::from_secs(1);
 
 /// What can be waited for
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Until every server named can do its work
-    Ready(Until),
+    Ready(WaitArgs),
     /// Until every member of the cluster is alive, also those that are not named as servers
-    Alive(Until),
+    Alive(WaitArgs),
     /// Until at least so many members vote: of three, one may be lost
     Voters {
         /// How many
         #[arg(value_parser = number_from_1::<u64>, allow_negative_numbers = true)]
         count: u64,
         #[command(flatten)]
-        until: Until,
+        wait_args: WaitArgs,
     },
     /// Until a processor has handled everything that is stored now, or set it aside
     CaughtUp(caught_up::Args),
@@ -51,34 +51,34 @@ pub enum Command {
         /// Only this processor; several: all of them [default: all there are]
         names: Vec<String>,
         #[command(flatten)]
-        until: Until,
+        wait_args: WaitArgs,
     },
 }
 
 /// How long
 #[derive(Debug, clap::Args)]
-pub struct Until {
+pub struct WaitArgs {
     /// How long at most
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     timeout: Duration,
     #[command(flatten)]
-    whom: Whom,
+    server_args: ServerArgs,
 }
 
 /// How it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Standing {
+enum Condition {
     /// It is so.
-    So,
+    Met,
     /// Not yet, for this reason.
-    NotYet(String),
+    Unmet(String),
     /// Not yet, and time alone will not bring it: whoever waits is told at once.
-    Stuck(String),
+    Blocked(String),
 }
 
-impl From<Option<String>> for Standing {
+impl From<Option<String>> for Condition {
     fn from(missing: Option<String>) -> Self {
-        missing.map_or(Self::So, Self::NotYet)
+        missing.map_or(Self::Met, Self::Unmet)
     }
 }
 
@@ -86,31 +86,31 @@ impl Command {
     /// Waits.
     pub fn run(self) -> Result<(), ApiError> {
         match self {
-            Self::Ready(until) => block_on(async {
-                let client = until.client()?;
-                until.wait(&client, "ready", async || Ok(client.not_ready().await.into())).await
+            Self::Ready(wait_args) => block_on(async {
+                let client = wait_args.client()?;
+                wait_args.wait(&client, "ready", async || Ok(client.not_ready().await.into())).await
             }),
-            Self::Alive(until) => block_on(async {
-                let client = until.client()?;
-                until.wait(&client, "all members are alive", async || gone(&client).await).await
+            Self::Alive(wait_args) => block_on(async {
+                let client = wait_args.client()?;
+                wait_args.wait(&client, "all members are alive", async || members_down(&client).await).await
             }),
-            Self::Voters { count, until } => block_on(async {
-                let client = until.client()?;
-                until.wait(&client, "enough vote", async || too_few(&client, count).await).await
+            Self::Voters { count, wait_args } => block_on(async {
+                let client = wait_args.client()?;
+                wait_args.wait(&client, "enough vote", async || enough_voters(&client, count).await).await
             }),
             Self::CaughtUp(args) => args.run(),
-            Self::Balanced { names, until } => block_on(async {
-                let client = until.client()?;
-                until.wait(&client, "balanced", async || uneven(&client, &names).await).await
+            Self::Balanced { names, wait_args } => block_on(async {
+                let client = wait_args.client()?;
+                wait_args.wait(&client, "balanced", async || balanced(&client, &names).await).await
             }),
         }
     }
 }
 
-impl Until {
+impl WaitArgs {
     /// A client that does not repeat by itself: what is missing is told when the time is over.
     fn client(&self) -> Result<Client, ApiError> {
-        Ok(Client::connect(self.whom.servers())?.with_patience(Duration::ZERO))
+        Ok(Client::connect(self.server_args.servers())?.with_patience(Duration::ZERO))
     }
 
     /// Looks until it is so; `what` names that.
@@ -118,19 +118,21 @@ impl Until {
         &self,
         client: &Client,
         what: &str,
-        mut look: impl AsyncFnMut() -> Result<Standing, ApiError>,
+        mut check: impl AsyncFnMut() -> Result<Condition, ApiError>,
     ) -> Result<(), ApiError> {
         let begun = Instant::now();
         let mut missing = None;
         loop {
-            let left = self.timeout.saturating_sub(begun.elapsed()).max(LOOK_MIN);
-            let failed = match timeout(left, look()).await {
-                Ok(Ok(Standing::So)) => return say(&format!("{what} after {:.1} s\n", begun.elapsed().as_secs_f64())),
-                Ok(Ok(Standing::NotYet(why))) => {
+            let left = self.timeout.saturating_sub(begun.elapsed()).max(ATTEMPT_MIN);
+            let failed = match timeout(left, check()).await {
+                Ok(Ok(Condition::Met)) => {
+                    return say(&format!("{what} after {:.1} s\n", begun.elapsed().as_secs_f64()));
+                }
+                Ok(Ok(Condition::Unmet(why))) => {
                     missing = Some(why);
                     None
                 }
-                Ok(Ok(Standing::Stuck(why))) => {
+                Ok(Ok(Condition::Blocked(why))) => {
                     if missing.as_ref() != Some(&why) {
                         eprintln!("waiting: {}", printable(&why));
                     }
@@ -146,21 +148,21 @@ impl Until {
                 let message = format!("waited {:.1} s in vain: {}", self.timeout.as_secs_f64(), why.join("; "));
                 return Err(ApiError::new(&codes::WAITED, message));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
 /// How it stands where the server asked has no majority behind it; the next time another is asked. None where it has:
 /// then what it tells is what all agree on, and not what stood in its log when it was left alone.
-async fn leaderless(client: &Client) -> Result<Option<Standing>, ApiError> {
+async fn leaderless(client: &Client) -> Result<Option<Condition>, ApiError> {
     let Reply::Status(status) = client.ask(&Request::Status).await? else {
         unreachable!("the status is answered with the status");
     };
     if status.leader.is_none() {
         client.go_on();
         let why = format!("nobody leads, as far as {} knows: most of the voters must be alive", status.node);
-        return Ok(Some(Standing::Stuck(why + " and reach each other (see: evener cluster status)")));
+        return Ok(Some(Condition::Blocked(why + " and reach each other (see: evener cluster status)")));
     }
     client.head(ContextId::DEFAULT, Consistency::Linearizable).await?;
     Ok(None)
@@ -175,36 +177,36 @@ async fn cluster(client: &Client) -> Result<Cluster, ApiError> {
 }
 
 /// Which members are not alive.
-async fn gone(client: &Client) -> Result<Standing, ApiError> {
-    if let Some(standing) = leaderless(client).await? {
-        return Ok(standing);
+async fn members_down(client: &Client) -> Result<Condition, ApiError> {
+    if let Some(condition) = leaderless(client).await? {
+        return Ok(condition);
     }
-    Ok(not_alive(&cluster(client).await?.members).into())
+    Ok(describe_down(&cluster(client).await?.members).into())
 }
 
-fn not_alive(members: &[Member]) -> Option<String> {
+fn describe_down(members: &[Member]) -> Option<String> {
     let gone: Vec<&str> = members.iter().filter(|member| !member.alive).map(|member| member.name.as_str()).collect();
     let are = if gone.len() == 1 { "is" } else { "are" };
     (!gone.is_empty()).then(|| format!("{} of {} members {are} gone: {}", gone.len(), members.len(), gone.join(", ")))
 }
 
 /// Why fewer members vote.
-async fn too_few(client: &Client, wanted: u64) -> Result<Standing, ApiError> {
-    if let Some(standing) = leaderless(client).await? {
-        return Ok(standing);
+async fn enough_voters(client: &Client, wanted: u64) -> Result<Condition, ApiError> {
+    if let Some(condition) = leaderless(client).await? {
+        return Ok(condition);
     }
     let cluster = cluster(client).await?;
     if cluster.voters >= wanted {
-        return Ok(Standing::So);
+        return Ok(Condition::Met);
     }
     let why = |member: Member| Some(format!("; {}: {}", member.name, member.why?));
     let reasons: String = cluster.members.into_iter().filter_map(why).collect();
-    Ok(Standing::NotYet(format!("{} vote and {wanted} should{reasons}", cluster.voters)))
+    Ok(Condition::Unmet(format!("{} vote and {wanted} should{reasons}", cluster.voters)))
 }
 
-async fn uneven(client: &Client, names: &[String]) -> Result<Standing, ApiError> {
-    if let Some(standing) = leaderless(client).await? {
-        return Ok(standing);
+async fn balanced(client: &Client, names: &[String]) -> Result<Condition, ApiError> {
+    if let Some(condition) = leaderless(client).await? {
+        return Ok(condition);
     }
     let (processors, cluster) = (client.ask(&Request::Processors).await?, client.ask(&Request::ClusterStatus).await?);
     let (Reply::Processors(processors), Reply::Cluster(cluster)) = (processors, cluster) else {
@@ -217,15 +219,15 @@ async fn uneven(client: &Client, names: &[String]) -> Result<Standing, ApiError>
         let embedded = processor.definition.get("exec").is_none();
         let able = cluster.members.iter().filter(|member| member.alive);
         let able = able.filter(|member| !embedded || member.capabilities.contains(&processor.name));
-        if let Some(missing) = spread(processor, able.map(|member| member.name.as_str()).collect()) {
-            return Ok(Standing::NotYet(missing));
+        if let Some(missing) = imbalance(processor, able.map(|member| member.name.as_str()).collect()) {
+            return Ok(Condition::Unmet(missing));
         }
     }
-    Ok(Standing::So)
+    Ok(Condition::Met)
 }
 
 /// Why the shares of `nodes` are not even.
-fn spread(processor: &Processor, nodes: Vec<&str>) -> Option<String> {
+fn imbalance(processor: &Processor, nodes: Vec<&str>) -> Option<String> {
     let mut shares: BTreeMap<&str, usize> = nodes.into_iter().map(|node| (node, 0)).collect();
     // A node may have more than its share if an operator bound all that it has to it.
     let mut may_give = BTreeSet::new();
@@ -270,16 +272,16 @@ mod tests {
 
     #[test]
     fn shares_are_even_when_they_differ_by_one() {
-        let missing = |owners: &[Option<&str>], nodes: &[&str]| spread(&processor(owners), nodes.to_vec());
+        let missing = |owners: &[Option<&str>], nodes: &[&str]| imbalance(&processor(owners), nodes.to_vec());
         assert_eq!(missing(&[Some("a"), Some("b"), Some("a")], &["a", "b"]), None);
         let one_has_none = missing(&[Some("a"), Some("a")], &["a", "b"]).unwrap();
         assert!(one_has_none.contains(r#"{"a": 2, "b": 0}"#), "{one_has_none}");
         assert_eq!(missing(&[Some("a"), None], &["a"]).unwrap(), "nobody owns p/1");
         let mut bound = processor(&[Some("a"), Some("a"), Some("a"), Some("b")]);
         bound.segments[..3].iter_mut().for_each(|segment| segment.pinned = Some("a".into()));
-        assert_eq!(spread(&bound, vec!["a", "b"]), None, "an operator wants it so");
+        assert_eq!(imbalance(&bound, vec!["a", "b"]), None, "an operator wants it so");
         bound.segments[2].pinned = None;
-        assert!(spread(&bound, vec!["a", "b"]).is_some(), "this one may go");
+        assert!(imbalance(&bound, vec!["a", "b"]).is_some(), "this one may go");
     }
 
     #[test]
@@ -298,7 +300,7 @@ mod tests {
         };
         let missing = |alive: &[bool]| {
             let members: Vec<Member> = alive.iter().zip(["a", "b", "c"]).map(|(is, name)| member(name, *is)).collect();
-            not_alive(&members)
+            describe_down(&members)
         };
         assert_eq!((missing(&[true]), missing(&[true, true, true])), (None, None));
         assert_eq!(missing(&[true, false, true]).unwrap(), "1 of 3 members is gone: b");
@@ -308,13 +310,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_look_outlasts_the_time_that_is_given() {
         let frozen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let whom = Whom { server: frozen.local_addr().unwrap().to_string(), output: None };
-        for (timeout, took) in [(Duration::ZERO, LOOK_MIN), (LOOK_MIN * 3, LOOK_MIN * 3)] {
-            let until = Until { timeout, whom: whom.clone() };
-            let (client, begun) = (until.client().unwrap(), Instant::now());
-            let told = until.wait(&client, "well", async || too_few(&client, 1).await).await.unwrap_err();
-            assert!(told.is(&codes::WAITED) && told.message.ends_with("has not answered in time"), "{told}");
-            assert!((took..took + LOOK_MIN).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        let server_args = ServerArgs { server: frozen.local_addr().unwrap().to_string(), output: None };
+        for (timeout, took) in [(Duration::ZERO, ATTEMPT_MIN), (ATTEMPT_MIN * 3, ATTEMPT_MIN * 3)] {
+            let wait_args = WaitArgs { timeout, server_args: server_args.clone() };
+            let (client, begun) = (wait_args.client().unwrap(), Instant::now());
+            let error = wait_args.wait(&client, "well", async || enough_voters(&client, 1).await).await.unwrap_err();
+            assert!(error.is(&codes::WAITED) && error.message.ends_with("has not answered in time"), "{error}");
+            assert!((took..took + ATTEMPT_MIN).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         }
     }
 }

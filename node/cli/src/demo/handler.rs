@@ -9,10 +9,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::evidence::Handled;
+use super::records::Handled;
 
 #[derive(Deserialize)]
-struct Asked {
+struct Delivery {
     delivery: u64,
     segment: u32,
     epoch: u64,
@@ -43,7 +43,7 @@ pub fn run(folder: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
-        let Asked { delivery, segment, epoch, attempt, event } = serde_json::from_str(&line?)?;
+        let Delivery { delivery, segment, epoch, attempt, event } = serde_json::from_str(&line?)?;
         let Event { position, subject: stream, data: Data { number } } = event;
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);

@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior},
 };
 use uuid::Uuid;
 
-use super::evidence::Acked;
+use super::records::Acked;
 use evener::client::Client;
 
 /// Writers at once.
@@ -23,11 +23,11 @@ const WRITERS: usize = 16;
 /// Streams of each: the demo's accounts.
 const STREAMS: usize = 8;
 /// Each writer appends so often, as long as the cluster keeps up: 1,000 events a second together.
-const PACE: Duration = Duration::from_millis(16);
+const APPEND_INTERVAL: Duration = Duration::from_millis(16);
 
 /// A load at work.
 pub struct Load {
-    begun: Instant,
+    started: Instant,
     end: watch::Sender<bool>,
     acked: Arc<Mutex<Vec<Acked>>>,
     writers: JoinSet<()>,
@@ -35,19 +35,19 @@ pub struct Load {
 
 impl Load {
     /// Starts it. Times are told from `zero`.
-    pub fn start(client: &Client, zero: Instant) -> Self {
+    pub fn start(client: &Client, start: Instant) -> Self {
         let (end, ended) = watch::channel(false);
         let acked = Arc::<Mutex<Vec<Acked>>>::default();
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
-            writers.spawn(write(client.clone(), writer, zero, acked.clone(), ended.clone()));
+            writers.spawn(write(client.clone(), writer, start, acked.clone(), ended.clone()));
         }
-        Self { begun: Instant::now(), end, acked, writers }
+        Self { started: Instant::now(), end, acked, writers }
     }
 
     /// When it began.
-    pub const fn begun(&self) -> Instant {
-        self.begun
+    pub const fn started(&self) -> Instant {
+        self.started
     }
 
     /// How much was acknowledged so far, and when the last time.
@@ -67,18 +67,18 @@ impl Load {
 async fn write(
     client: Client,
     writer: usize,
-    zero: Instant,
+    start: Instant,
     acked: Arc<Mutex<Vec<Acked>>>,
     mut ended: watch::Receiver<bool>,
 ) {
-    let mut pace = interval(PACE);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for turn in 0_u64.. {
+    let mut interval = tokio::time::interval(APPEND_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for nth_append in 0_u64.. {
         tokio::select! {
-            _ = pace.tick() => {}
+            _ = interval.tick() => {}
             _ = ended.changed() => return,
         }
-        let (nth, number) = (turn as usize % STREAMS, turn / STREAMS as u64);
+        let (nth, number) = (nth_append as usize % STREAMS, nth_append / STREAMS as u64);
         let stream = format!("account-{writer}-{nth}");
         let event = event(&stream, number);
         let id = event.id;
@@ -94,7 +94,7 @@ async fn write(
                 Err(error) => tracing::warn!(%error, "an append is tried again"),
             }
         };
-        let at_ms = u64::try_from(zero.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let at_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         acked.lock().push(Acked { id, stream, number, position, at_ms });
     }
 }

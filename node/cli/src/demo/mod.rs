@@ -1,11 +1,11 @@
 //! `evener demo`: three nodes as child processes with real sockets and real files, a load, and a judge that goes
 //! by what it sees from outside. Nodes are killed and revived while it runs.
 
-mod evidence;
+mod checker;
 mod handler;
-mod judge;
 mod load;
 mod observer;
+mod records;
 mod report;
 mod view;
 
@@ -17,14 +17,14 @@ use std::{
 use evener_core::{backoff::Backoff, criteria::Criteria, id::ContextId, processor, sequence::Sequencing};
 use tokio::time::Instant;
 
-use self::{evidence::handled, load::Load, observer::Observer, view::View};
 pub use self::{
-    evidence::{Break, Evidence},
     handler::run as run_handler,
     observer::Observed,
+    records::{InjectedFault, Records},
     report::Report,
 };
-use crate::rig::{Idle, Interrupt, Nodes};
+use self::{load::Load, observer::Observer, records::handled, view::View};
+use crate::harness::{IdleTime, Interrupt, Nodes};
 use evener::{
     client::Client,
     engine::{Change, Read, Request, What},
@@ -36,9 +36,9 @@ const PROCESSOR: &str = "demo";
 /// The folder that its handlers write into.
 const HANDLED: &str = "handled";
 /// Before the first kill, and between the revival of a node and the next.
-const CALM: Duration = Duration::from_millis(2_500);
+const PAUSE: Duration = Duration::from_millis(2_500);
 /// How long a killed node stays dead.
-const DEAD: Duration = Duration::from_millis(2_500);
+const DOWNTIME: Duration = Duration::from_millis(2_500);
 /// How long the cluster may take to handle everything once all nodes live and nothing is added.
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 
@@ -50,14 +50,14 @@ pub struct Options {
     /// No view, only the JSON object at the end.
     pub headless: bool,
     /// A fault planted into the record that is judged.
-    pub fault: Option<Break>,
+    pub fault: Option<InjectedFault>,
     /// The program whose `serve` and `demo-handler` are run: usually this one.
     pub program: PathBuf,
 }
 
 /// What came of a run.
 #[derive(Debug)]
-pub struct Ending {
+pub struct Outcome {
     /// What the judge says; none where the run was interrupted before there was anything to judge.
     pub report: Option<Report>,
     /// Where everything is kept, if a promise broke.
@@ -69,33 +69,33 @@ pub struct Ending {
 /// # Errors
 ///
 /// Where it could not be carried out. A promise that broke is no error but stands in the report.
-pub async fn run(options: Options) -> Result<Ending, String> {
+pub async fn run(options: Options) -> Result<Outcome, String> {
     let folder = tempfile::Builder::new().prefix("evener-demo-").tempdir().map_err(|error| error.to_string())?;
-    let ran = play(&options, folder.path()).await;
+    let ran = run_in(&options, folder.path()).await;
     match ran {
-        Ok(report) if report.as_ref().is_none_or(Report::holds) => Ok(Ending { report, kept: None }),
-        Ok(report) => Ok(Ending { report, kept: Some(folder.keep()) }),
+        Ok(report) if report.as_ref().is_none_or(Report::holds) => Ok(Outcome { report, kept: None }),
+        Ok(report) => Ok(Outcome { report, kept: Some(folder.keep()) }),
         Err(error) => Err(format!("{error}\nwhat the nodes wrote and logged is kept in {}", folder.keep().display())),
     }
 }
 
 /// All of it, in a folder of its own; the nodes have ended when it returns.
-async fn play(options: &Options, folder: &Path) -> Result<Option<Report>, String> {
+async fn run_in(options: &Options, folder: &Path) -> Result<Option<Report>, String> {
     let mut interrupt = Interrupt::listen();
     let mut view = View::new(options.headless);
-    let mut nodes = Nodes::plan(&options.program, folder, 3)?;
+    let mut nodes = Nodes::new(&options.program, folder, 3)?;
     if let (false, Some((name, url))) = (options.headless, nodes.each_url().first()) {
         eprintln!("page: {url} (of {name}, once it has started)");
     }
-    view.says(&format!("three nodes start in {}", folder.display()));
-    let ran = with(options, folder, &mut nodes, &mut view, &mut interrupt).await;
+    view.message(&format!("three nodes start in {}", folder.display()));
+    let ran = run_with_nodes(options, folder, &mut nodes, &mut view, &mut interrupt).await;
     view.close();
-    nodes.end().await;
+    nodes.stop().await;
     ran
 }
 
 /// With these nodes: a load, kills, and the judgement.
-async fn with(
+async fn run_with_nodes(
     options: &Options,
     folder: &Path,
     nodes: &mut Nodes,
@@ -106,30 +106,30 @@ async fn with(
         started = nodes.start() => started?,
         () = interrupt.next() => return Ok(None),
     }
-    let (client, begun) = (Client::connect(&nodes.urls()).map_err(|error| error.to_string())?, Instant::now());
-    let observer = Observer::start(client.clone(), &nodes.each_url(), begun)?;
+    let (client, start) = (Client::connect(&nodes.urls()).map_err(|error| error.to_string())?, Instant::now());
+    let observer = Observer::start(client.clone(), &nodes.each_url(), start)?;
     tokio::select! {
         prepared = prepare(options, &client, folder, &observer) => prepared?,
         () = interrupt.next() => return Ok(None),
     }
     view.open();
-    let idle = Idle::begin();
-    let load = Load::start(&client, begun);
-    let until = begun.elapsed() + options.time;
-    storm(nodes, &observer, &load, view, interrupt, begun, until).await?;
+    let idle = IdleTime::start();
+    let load = Load::start(&client, start);
+    let until = start.elapsed() + options.time;
+    inject_kills(nodes, &observer, &load, view, interrupt, start, until).await?;
     view.close();
-    view.says("the load is over; everything is handled and read back");
-    let (seconds, idle_share) = (load.begun().elapsed().as_secs_f64(), idle.share());
-    let (mut evidence, observed) = tokio::select! {
-        gathered = gather(folder, nodes, load, observer) => gathered?,
+    view.message("the load is over; everything is handled and read back");
+    let (seconds, idle_share) = (load.started().elapsed().as_secs_f64(), idle.fraction());
+    let (mut records, observed) = tokio::select! {
+        gathered = collect_records(folder, nodes, load, observer) => gathered?,
         () = interrupt.next() => return Ok(None),
     };
     if let Some(fault) = options.fault {
-        evidence.plant(fault);
+        records.inject(fault);
     }
-    let report = Report::of(&evidence, &observed, seconds, idle_share);
+    let report = Report::of(&records, &observed, seconds, idle_share);
     if !report.holds() {
-        evidence.keep(folder).map_err(|error| format!("the record could not be kept: {error}"))?;
+        records.save(folder).map_err(|error| format!("the record could not be kept: {error}"))?;
     }
     Ok(Some(report))
 }
@@ -143,74 +143,74 @@ async fn prepare(options: &Options, client: &Client, folder: &Path, observer: &O
 }
 
 /// After the load: what each witness has to say once everything is handled.
-async fn gather(
+async fn collect_records(
     folder: &Path,
     nodes: &mut Nodes,
     load: Load,
     observer: Observer,
-) -> Result<(Evidence, Observed), String> {
+) -> Result<(Records, Observed), String> {
     let acked = load.end().await;
     nodes.start().await?;
     observer.wait_caught_up(CATCH_UP_MAX).await?;
     observer.wait_even(CATCH_UP_MAX).await?;
     let observed = observer.end().await;
-    let mut evidence = Evidence { acked, handled: handled(&folder.join(HANDLED))?, ..Evidence::default() };
+    let mut records = Records { acked, handled: handled(&folder.join(HANDLED))?, ..Records::default() };
     for (name, url) in nodes.each_url() {
-        evidence.read.insert(name, read_back(&url).await?);
+        records.read.insert(name, read_back(&url).await?);
     }
-    Ok((evidence, observed))
+    Ok((records, observed))
 }
 
 /// Kills and revives nodes until the time is over or somebody has had enough: the leader first, then whoever has most
 /// segments, in turns.
-async fn storm(
+async fn inject_kills(
     nodes: &mut Nodes,
     observer: &Observer,
     load: &Load,
     view: &mut View,
     interrupt: &mut Interrupt,
-    begun: Instant,
+    start: Instant,
     until: Duration,
 ) -> Result<(), String> {
-    let mut next_kill = begun.elapsed() + CALM;
-    let mut dead: Option<(String, Duration)> = None;
+    let mut next_kill = start.elapsed() + PAUSE;
+    let mut down: Option<(String, Duration)> = None;
     let mut leader_next = true;
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
             () = interrupt.next() => return Ok(()),
         }
-        let now = begun.elapsed();
+        let now = start.elapsed();
         let seen = observer.now();
-        view.show(&seen, nodes, load, begun.elapsed(), until);
+        view.show(&seen, nodes, load, start.elapsed(), until);
         nodes.check()?;
-        let asked = view.asked();
-        if now >= until || asked == view::Asked::End {
+        let command = view.key_command();
+        if now >= until || command == view::KeyCommand::Quit {
             return Ok(());
         }
-        if let view::Asked::Toggle(nth) = asked {
+        if let view::KeyCommand::Toggle(nth) = command {
             let name = nodes.name(nth);
-            match &dead {
-                Some((who, _)) if *who == name => dead = Some((name, now)),
-                Some(_) => view.says("one node is dead already: a second would leave no majority"),
-                None => next_kill = kill(nodes, observer, view, &name, now, &mut dead),
+            match &down {
+                Some((who, _)) if *who == name => down = Some((name, now)),
+                Some(_) => view.message("one node is dead already: a second would leave no majority"),
+                None => next_kill = kill(nodes, observer, view, &name, now, &mut down),
             }
         }
-        match &dead {
-            Some((name, revival)) if *revival <= now => {
+        match &down {
+            Some((name, restart_at)) if *restart_at <= now => {
                 let name = name.clone();
-                nodes.revive(&name).await?;
-                observer.revived(&name);
-                view.says(&format!("{name} is revived by the command it was started with"));
-                dead = None;
-                next_kill = begun.elapsed() + CALM;
+                nodes.restart(&name).await?;
+                observer.restarted(&name);
+                view.message(&format!("{name} is revived by the command it was started with"));
+                down = None;
+                next_kill = start.elapsed() + PAUSE;
             }
-            None if next_kill <= now && now + DEAD < until => {
+            None if next_kill <= now && now + DOWNTIME < until => {
                 let victim = if leader_next { seen.leader.clone() } else { seen.busiest() };
                 if let Some(victim) = victim {
                     observer.sample_spread();
                     leader_next = !leader_next;
-                    next_kill = kill(nodes, observer, view, &victim, now, &mut dead);
+                    next_kill = kill(nodes, observer, view, &victim, now, &mut down);
                 }
             }
             _ => {}
@@ -224,14 +224,14 @@ fn kill(
     view: &mut View,
     victim: &str,
     now: Duration,
-    dead: &mut Option<(String, Duration)>,
+    down: &mut Option<(String, Duration)>,
 ) -> Duration {
     let leads = observer.now().leader.as_deref() == Some(victim);
     observer.killed(victim);
     nodes.kill(victim);
-    view.says(&format!("{victim}{} is killed with SIGKILL", if leads { ", the leader," } else { "" }));
-    *dead = Some((victim.to_owned(), now + DEAD));
-    now + DEAD + CALM
+    view.message(&format!("{victim}{} is killed with SIGKILL", if leads { ", the leader," } else { "" }));
+    *down = Some((victim.to_owned(), now + DOWNTIME));
+    now + DOWNTIME + PAUSE
 }
 
 /// The demo's processor is a program without Rust: this very binary, asked to write down what it is given.
@@ -253,7 +253,7 @@ async fn create(options: &Options, client: &Client, handled: &Path) -> Result<()
 }
 
 /// All events, as one node has them.
-async fn read_back(url: &str) -> Result<Vec<evidence::Read>, String> {
+async fn read_back(url: &str) -> Result<Vec<records::Read>, String> {
     #[derive(serde::Deserialize)]
     struct Line {
         id: uuid::Uuid,
@@ -264,14 +264,14 @@ async fn read_back(url: &str) -> Result<Vec<evidence::Read>, String> {
     struct Data {
         number: u64,
     }
-    let told = |error: &dyn std::fmt::Display| format!("the events could not be read back from {url}: {error}");
-    let client = Client::connect(url).map_err(|error| told(&error))?;
+    let failed = |error: &dyn std::fmt::Display| format!("the events could not be read back from {url}: {error}");
+    let client = Client::connect(url).map_err(|error| failed(&error))?;
     let mut reading = client.read(Read::default());
     let mut all = Vec::new();
-    while let Some(line) = reading.next().await.map_err(|error| told(&error))? {
+    while let Some(line) = reading.next().await.map_err(|error| failed(&error))? {
         let evener::client::Line::Event(position, json) = line else { continue };
-        let Line { id, subject: stream, data } = serde_json::from_str(&json).map_err(|error| told(&error))?;
-        all.push(evidence::Read { id, position: position.0, stream, number: data.number });
+        let Line { id, subject: stream, data } = serde_json::from_str(&json).map_err(|error| failed(&error))?;
+        all.push(records::Read { id, position: position.0, stream, number: data.number });
     }
     Ok(all)
 }

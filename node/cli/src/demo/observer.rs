@@ -17,11 +17,11 @@ use evener::{
 };
 
 /// How often it looks.
-const LOOK: Duration = Duration::from_millis(25);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// What was seen at the last look.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Snapshot {
     /// Who leads.
     pub leader: Option<String>,
     /// Members, and up to which index each is known to have the log.
@@ -49,22 +49,22 @@ pub struct Observed {
 
 /// An observer at work.
 pub struct Observer {
-    zero: Instant,
-    seen: watch::Receiver<Seen>,
-    notes: Arc<Mutex<Notes>>,
+    start: Instant,
+    seen: watch::Receiver<Snapshot>,
+    state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
 
 #[derive(Debug, Default)]
-struct Notes {
+struct State {
     observed: Observed,
     owners: BTreeMap<u32, String>,
     /// Who was killed, and when, until everything of it has another owner.
     killed: Option<(String, Instant)>,
-    dead: Option<String>,
+    down: Option<String>,
 }
 
-impl Seen {
+impl Snapshot {
     /// Segments of each member.
     pub fn counts(&self) -> BTreeMap<&str, u64> {
         let mut counts: BTreeMap<&str, u64> = self.members.iter().map(|(name, _)| (name.as_str(), 0)).collect();
@@ -80,13 +80,13 @@ impl Seen {
     }
 
     /// The difference between the most and the fewest; none where a segment has no owner.
-    fn spread(&self, dead: Option<&str>) -> Option<u64> {
+    fn spread(&self, down: Option<&str>) -> Option<u64> {
         if self.segments.is_empty() || self.segments.values().any(|(owner, _)| owner.is_none()) {
             return None;
         }
         let counts = self.counts();
-        let living = counts.iter().filter(|(name, _)| Some(**name) != dead).map(|(_, count)| *count);
-        Some(living.clone().max()? - living.min()?)
+        let running = counts.iter().filter(|(name, _)| Some(**name) != down).map(|(_, count)| *count);
+        Some(running.clone().max()? - running.min()?)
     }
 }
 
@@ -96,38 +96,38 @@ impl Observer {
     /// # Errors
     ///
     /// Where an address is none.
-    pub fn start(client: Client, nodes: &[(String, String)], zero: Instant) -> Result<Self, String> {
-        let notes = Arc::<Mutex<Notes>>::default();
-        let (tell, seen) = watch::channel(Seen::default());
-        let eyes = Eyes::of(client, nodes).map_err(|error| error.to_string())?;
-        let task = tokio::spawn(look(eyes, notes.clone(), tell));
-        Ok(Self { zero, seen, notes, task })
+    pub fn start(client: Client, nodes: &[(String, String)], start: Instant) -> Result<Self, String> {
+        let state = Arc::<Mutex<State>>::default();
+        let (sender, seen) = watch::channel(Snapshot::default());
+        let clients = Clients::of(client, nodes).map_err(|error| error.to_string())?;
+        let task = tokio::spawn(poll(clients, state.clone(), sender));
+        Ok(Self { start, seen, state, task })
     }
 
     /// What was seen at the last look.
-    pub fn now(&self) -> Seen {
+    pub fn now(&self) -> Snapshot {
         self.seen.borrow().clone()
     }
 
     /// This node is killed now.
     pub fn killed(&self, name: &str) {
-        let mut notes = self.notes.lock();
-        notes.observed.kills_ms.push(millis(self.zero.elapsed()));
-        notes.killed = Some((name.into(), Instant::now()));
-        notes.dead = Some(name.into());
+        let mut state = self.state.lock();
+        state.observed.kills_ms.push(millis(self.start.elapsed()));
+        state.killed = Some((name.into(), Instant::now()));
+        state.down = Some(name.into());
     }
 
     /// This node lives again.
-    pub fn revived(&self, _name: &str) {
-        self.notes.lock().dead = None;
+    pub fn restarted(&self, _name: &str) {
+        self.state.lock().down = None;
     }
 
     /// Notes the spread as it is now, after a calm.
     pub fn sample_spread(&self) {
-        let mut notes = self.notes.lock();
+        let mut state = self.state.lock();
         // A segment without owner is as uneven as can be.
-        let spread = self.seen.borrow().spread(notes.dead.as_deref()).unwrap_or(u64::MAX);
-        notes.observed.spread_max = notes.observed.spread_max.max(spread);
+        let spread = self.seen.borrow().spread(state.down.as_deref()).unwrap_or(u64::MAX);
+        state.observed.spread_max = state.observed.spread_max.max(spread);
     }
 
     /// Waits until every segment has an owner and the numbers differ by at most one.
@@ -148,7 +148,7 @@ impl Observer {
         .await
     }
 
-    async fn wait(&self, wait: Duration, what: &str, is: impl FnMut(&Seen) -> bool) -> Result<(), String> {
+    async fn wait(&self, wait: Duration, what: &str, is: impl FnMut(&Snapshot) -> bool) -> Result<(), String> {
         let mut seen = self.seen.clone();
         match timeout(wait, seen.wait_for(is)).await {
             Ok(_) => Ok(()),
@@ -161,19 +161,19 @@ impl Observer {
         self.sample_spread();
         self.task.abort();
         let _ = self.task.await;
-        let notes = self.notes.lock();
-        notes.observed.clone()
+        let state = self.state.lock();
+        state.observed.clone()
     }
 }
 
 /// Whom the observer asks.
-struct Eyes {
+struct Clients {
     any: Client,
     each: BTreeMap<String, Client>,
     leader: Option<String>,
 }
 
-impl Eyes {
+impl Clients {
     fn of(any: Client, nodes: &[(String, String)]) -> Result<Self, ApiError> {
         let alone =
             |(name, url): &(String, String)| Ok((name.clone(), Client::connect(url)?.with_patience(Duration::ZERO)));
@@ -184,38 +184,38 @@ impl Eyes {
     /// The leader alone knows how far the others are; where it does not answer, anybody is asked.
     async fn cluster(&mut self) -> Option<Cluster> {
         let leader = self.leader.as_ref().and_then(|leader| self.each.get(leader));
-        let told = match leader {
+        let reply = match leader {
             Some(leader) => leader.ask(&Request::ClusterStatus).await.ok(),
             None => None,
         };
-        let told = match told {
-            Some(told) => Some(told),
+        let reply = match reply {
+            Some(reply) => Some(reply),
             None => self.any.ask(&Request::ClusterStatus).await.ok(),
         };
-        let Some(Reply::Cluster(cluster)) = told else { return None };
+        let Some(Reply::Cluster(cluster)) = reply else { return None };
         self.leader.clone_from(&cluster.leader);
         Some(*cluster)
     }
 }
 
-async fn look(mut eyes: Eyes, notes: Arc<Mutex<Notes>>, tell: watch::Sender<Seen>) {
+async fn poll(mut clients: Clients, state: Arc<Mutex<State>>, sender: watch::Sender<Snapshot>) {
     loop {
-        if let Ok(Reply::Processor(processor)) = eyes.any.ask(&Request::Processor(PROCESSOR.into())).await
-            && let Some(cluster) = eyes.cluster().await
+        if let Ok(Reply::Processor(processor)) = clients.any.ask(&Request::Processor(PROCESSOR.into())).await
+            && let Some(cluster) = clients.cluster().await
         {
             let seen = seen(&processor, &cluster);
-            note(&mut notes.lock(), &seen);
-            if tell.send(seen).is_err() {
+            record(&mut state.lock(), &seen);
+            if sender.send(seen).is_err() {
                 return;
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-fn seen(processor: &Processor, cluster: &Cluster) -> Seen {
+fn seen(processor: &Processor, cluster: &Cluster) -> Snapshot {
     let segments = processor.segments.iter().map(|segment| (segment.id, (segment.owner.clone(), segment.token)));
-    Seen {
+    Snapshot {
         leader: cluster.leader.clone(),
         members: cluster.members.iter().map(|member| (member.name.clone(), member.applied)).collect(),
         head: processor.head,
@@ -224,21 +224,21 @@ fn seen(processor: &Processor, cluster: &Cluster) -> Seen {
     }
 }
 
-fn note(notes: &mut Notes, seen: &Seen) {
+fn record(state: &mut State, seen: &Snapshot) {
     for (id, (owner, _)) in &seen.segments {
         let Some(owner) = owner else { continue };
-        if let Some(before) = notes.owners.insert(*id, owner.clone())
+        if let Some(before) = state.owners.insert(*id, owner.clone())
             && before != *owner
         {
-            notes.observed.moves += 1;
+            state.observed.moves += 1;
         }
     }
-    if let Some((name, at)) = &notes.killed
+    if let Some((name, at)) = &state.killed
         && seen.segments.values().all(|(owner, _)| owner.as_ref().is_some_and(|owner| owner != name))
     {
         let took = millis(at.elapsed());
-        notes.observed.takeovers_ms.push(took);
-        notes.killed = None;
+        state.observed.takeovers_ms.push(took);
+        state.killed = None;
     }
 }
 

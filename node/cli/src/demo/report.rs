@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::{
-    evidence::Evidence,
-    judge::{Judgement, judge},
+    checker::{CheckResult, check},
     observer::Observed,
+    records::Records,
 };
 
 /// The JSON object of the contract.
@@ -46,10 +46,10 @@ impl Spread {
 impl Report {
     /// Judges the evidence, and adds what was observed.
     #[must_use]
-    pub fn of(evidence: &Evidence, observed: &Observed, seconds: f64, idle_share: f64) -> Self {
-        let judgement = judge(evidence);
-        let gaps = gaps(evidence, observed);
-        let Judgement { acked, stored, handled, lost, stored_twice, redelivered, out_of_order, mut broken } = judgement;
+    pub fn of(records: &Records, observed: &Observed, seconds: f64, idle_share: f64) -> Self {
+        let result = check(records);
+        let gaps = gaps(records, observed);
+        let CheckResult { acked, stored, handled, lost, stored_twice, redelivered, out_of_order, mut broken } = result;
         if observed.spread_max > 1 {
             broken.push(format!("the segments were not shared evenly after a calm: spread {}", observed.spread_max));
         }
@@ -86,8 +86,8 @@ impl Report {
 }
 
 /// After each kill, the longest time without an acknowledgement.
-fn gaps(evidence: &Evidence, observed: &Observed) -> Vec<u64> {
-    let mut acks: Vec<u64> = evidence.acked.iter().map(|acked| acked.at_ms).collect();
+fn gaps(records: &Records, observed: &Observed) -> Vec<u64> {
+    let mut acks: Vec<u64> = records.acked.iter().map(|acked| acked.at_ms).collect();
     acks.sort_unstable();
     let ends = observed.kills_ms.iter().skip(1).copied().chain([u64::MAX]);
     let after = observed.kills_ms.iter().zip(ends).map(|(kill, end)| {

@@ -14,23 +14,23 @@ use crossterm::{
     terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
 };
 
-use super::{load::Load, observer::Seen};
-use crate::{commands::cut as cut_text, rig::Nodes};
+use super::{load::Load, observer::Snapshot};
+use crate::{commands::truncate as truncate_text, harness::Nodes};
 
 /// Lines of what happened that are shown.
-const HAPPENED_MAX: usize = 8;
+const MESSAGES_MAX: usize = 8;
 /// The size of a terminal that does not tell its own.
-const SMALL: (u16, u16) = (60, 14);
+const DEFAULT_SIZE: (u16, u16) = (60, 14);
 /// What the keys do.
 const KEYS: &str = "keys: 1 2 3 kill or revive a node, q ends and judges";
 /// How often it is drawn anew.
-const DRAW: Duration = Duration::from_millis(200);
+const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A live view, or none.
 pub struct View {
     headless: bool,
     open: bool,
-    happened: VecDeque<String>,
+    messages: VecDeque<String>,
     drawn: Option<Duration>,
     acked: VecDeque<(Duration, usize)>,
 }
@@ -40,19 +40,19 @@ type Line = Vec<StyledContent<String>>;
 
 /// What the person at the keyboard wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum KeyCommand {
     /// Nothing.
     Nothing,
     /// The n-th node is killed, or revived.
     Toggle(usize),
     /// It is enough.
-    End,
+    Quit,
 }
 
 impl View {
     /// One that is closed: what happens is told line by line, unless nobody wants to know.
     pub const fn new(headless: bool) -> Self {
-        Self { headless, open: false, happened: VecDeque::new(), drawn: None, acked: VecDeque::new() }
+        Self { headless, open: false, messages: VecDeque::new(), drawn: None, acked: VecDeque::new() }
     }
 
     /// Opens it where there is a terminal and somebody who wants to see it.
@@ -62,33 +62,33 @@ impl View {
     }
 
     /// Something happened.
-    pub fn says(&mut self, what: &str) {
+    pub fn message(&mut self, what: &str) {
         if !self.open && !self.headless {
             eprintln!("{what}");
         }
-        self.happened.push_back(what.into());
-        while self.happened.len() > HAPPENED_MAX {
-            self.happened.pop_front();
+        self.messages.push_back(what.into());
+        while self.messages.len() > MESSAGES_MAX {
+            self.messages.pop_front();
         }
     }
 
     /// What was typed since the last time.
-    pub fn asked(&self) -> Asked {
+    pub fn key_command(&self) -> KeyCommand {
         while self.open && poll(Duration::ZERO).unwrap_or(false) {
             let Ok(Event::Key(key)) = read() else { continue };
             match key.code {
-                KeyCode::Char(digit @ '1'..='3') => return Asked::Toggle(digit as usize - '1' as usize),
-                KeyCode::Char('q') | KeyCode::Esc => return Asked::End,
-                KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Asked::End,
+                KeyCode::Char(digit @ '1'..='3') => return KeyCommand::Toggle(digit as usize - '1' as usize),
+                KeyCode::Char('q') | KeyCode::Esc => return KeyCommand::Quit,
+                KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return KeyCommand::Quit,
                 _ => {}
             }
         }
-        Asked::Nothing
+        KeyCommand::Nothing
     }
 
     /// Draws what is.
-    pub fn show(&mut self, seen: &Seen, nodes: &Nodes, load: &Load, now: Duration, until: Duration) {
-        if !self.open || self.drawn.is_some_and(|drawn| now < drawn + DRAW) {
+    pub fn show(&mut self, seen: &Snapshot, nodes: &Nodes, load: &Load, now: Duration, until: Duration) {
+        if !self.open || self.drawn.is_some_and(|drawn| now < drawn + DRAW_INTERVAL) {
             return;
         }
         self.drawn = Some(now);
@@ -97,13 +97,13 @@ impl View {
         while self.acked.front().is_some_and(|(at, _)| now > *at + Duration::from_secs(1)) && self.acked.len() > 2 {
             self.acked.pop_front();
         }
-        let size = crossterm::terminal::size().unwrap_or(SMALL);
+        let size = crossterm::terminal::size().unwrap_or(DEFAULT_SIZE);
         let (columns, rows) = (usize::from(size.0).max(20), usize::from(size.1).max(4));
         let lines = self.lines(seen, nodes, (acked, last), now, until);
         let mut out = io::stdout().lock();
-        for (row, line) in (0..).zip(fitted(lines, &self.happened, rows)) {
+        for (row, line) in (0..).zip(fit_rows(lines, &self.messages, rows)) {
             let _ = execute!(out, MoveTo(0, row));
-            for span in cut(line, columns) {
+            for span in truncate(line, columns) {
                 let _ = write!(out, "{span}");
             }
             let _ = execute!(out, Clear(ClearType::UntilNewLine));
@@ -114,7 +114,7 @@ impl View {
     /// The lines above of what happened.
     fn lines(
         &self,
-        seen: &Seen,
+        seen: &Snapshot,
         nodes: &Nodes,
         (acked, last): (usize, u64),
         now: Duration,
@@ -122,12 +122,12 @@ impl View {
     ) -> Vec<Line> {
         let left = until.saturating_sub(now).as_secs();
         let mut lines = vec![vec!["evener demo".to_owned().bold(), format!(": three nodes, {left} s left").stylize()]];
-        let alive = nodes.alive().find(|(_, alive)| *alive).map(|(name, _)| name);
-        if let Some((name, url)) = nodes.each_url().into_iter().find(|(name, _)| Some(name.as_str()) == alive) {
+        let running = nodes.running().find(|(_, running)| *running).map(|(name, _)| name);
+        if let Some((name, url)) = nodes.each_url().into_iter().find(|(name, _)| Some(name.as_str()) == running) {
             lines.push(vec![format!("page: {url} (of {name})").stylize()]);
         }
         lines.push(Line::new());
-        lines.extend(nodes.alive().map(|(name, alive)| node_line(seen, name, alive)));
+        lines.extend(nodes.running().map(|(name, running)| node_line(seen, name, running)));
         lines.push(Line::new());
         let unowned = seen.segments.values().filter(|(owner, _)| owner.is_none()).count();
         let handled = seen.segments.values().map(|(_, token)| *token).min().unwrap_or(0);
@@ -135,9 +135,9 @@ impl View {
             (Some((from, few)), Some((to, many))) if to > from => (many - few) as f64 / (*to - *from).as_secs_f64(),
             _ => 0.0,
         };
-        let silent = u64::try_from(now.as_millis()).unwrap_or(0).saturating_sub(last);
+        let since_ack_ms = u64::try_from(now.as_millis()).unwrap_or(0).saturating_sub(last);
         let lag = seen.head.saturating_sub(handled);
-        lines.push(vec![format!("acknowledged {acked:>9}  {rate:>6.0}/s  last {silent} ms ago").stylize()]);
+        lines.push(vec![format!("acknowledged {acked:>9}  {rate:>6.0}/s  last {since_ack_ms} ms ago").stylize()]);
         lines.push(vec![format!("handled      {handled:>9}  lag {lag}  without owner {unowned}").stylize()]);
         lines
     }
@@ -152,8 +152,8 @@ impl View {
 }
 
 /// One node: what it is, how far it is, and the segments that it owns.
-fn node_line(seen: &Seen, name: &str, alive: bool) -> Line {
-    let role = match (alive, seen.leader.as_deref() == Some(name)) {
+fn node_line(seen: &Snapshot, name: &str, running: bool) -> Line {
+    let role = match (running, seen.leader.as_deref() == Some(name)) {
         (false, _) => "dead    ".to_owned().red(),
         (true, true) => "leader  ".to_owned().green(),
         (true, false) => "follower".to_owned().stylize(),
@@ -163,28 +163,28 @@ fn node_line(seen: &Seen, name: &str, alive: bool) -> Line {
     let owns = seen.segments.iter().filter(|(_, (owner, _))| owner.as_deref() == Some(name));
     let owns: Vec<String> = owns.map(|(id, _)| id.to_string()).collect();
     let count = owns.len();
-    let tail = format!("  applied {index:>7}  {count:>2} segments: {}", owns.join(" "));
-    vec![format!("{name}  ").stylize(), role, tail.stylize()]
+    let details = format!("  applied {index:>7}  {count:>2} segments: {}", owns.join(" "));
+    vec![format!("{name}  ").stylize(), role, details.stylize()]
 }
 
 /// All lines of a terminal of so many rows: the keys stay, and of what happened the last as far as there is room.
-fn fitted(mut lines: Vec<Line>, happened: &VecDeque<String>, rows: usize) -> Vec<Line> {
+fn fit_rows(mut lines: Vec<Line>, messages: &VecDeque<String>, rows: usize) -> Vec<Line> {
     let room = rows.saturating_sub(lines.len() + 2);
     if room > 0 {
         lines.push(Line::new());
     }
-    let first = happened.len().saturating_sub(room);
-    lines.extend(happened.iter().skip(first).map(|line| vec![line.clone().dim()]));
+    let first = messages.len().saturating_sub(room);
+    lines.extend(messages.iter().skip(first).map(|line| vec![line.clone().dim()]));
     lines.truncate(rows - 1);
     lines.push(vec![KEYS.to_owned().stylize()]);
     lines
 }
 
 /// A line in so many columns.
-fn cut(line: Line, columns: usize) -> Line {
+fn truncate(line: Line, columns: usize) -> Line {
     let mut left = columns;
     let fitting = line.into_iter().map(|span| {
-        let text = cut_text(span.content(), left);
+        let text = truncate_text(span.content(), left);
         left -= text.chars().count();
         StyledContent::new(*span.style(), text)
     });
@@ -202,17 +202,17 @@ mod tests {
     use super::*;
 
     fn text(lines: Vec<Line>, columns: usize) -> Vec<String> {
-        let line = |line| cut(line, columns).iter().map(|span| span.content().clone()).collect();
+        let line = |line| truncate(line, columns).iter().map(|span| span.content().clone()).collect();
         lines.into_iter().map(line).collect()
     }
 
     #[test]
     fn the_view_fits_its_terminal() {
         let plain = |text: &str| vec![text.to_owned().stylize()];
-        let happened: VecDeque<String> = (1..=8).map(|n| format!("{n} happened")).collect();
+        let messages: VecDeque<String> = (1..=8).map(|n| format!("{n} happened")).collect();
         let above = || (0..9).map(|_| plain(&"x".repeat(80))).collect::<Vec<_>>();
         for (rows, last) in [(14, "8 happened"), (12, "8 happened"), (11, "x"), (5, "x")] {
-            let lines = text(fitted(above(), &happened, rows), 60);
+            let lines = text(fit_rows(above(), &messages, rows), 60);
             assert!(lines.len() <= rows, "{rows} rows: {lines:?}");
             assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
             assert_eq!(lines.last().map(String::as_str), Some(KEYS));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use evener_core::id::{ContextId, Position};
 use serde_json::Value;
 
-use super::{Standing, Until, leaderless};
+use super::{Condition, WaitArgs, leaderless};
 use crate::commands::{block_on, output::some, processor::aside_text};
 use evener::{
     client::Client,
@@ -30,30 +30,30 @@ pub struct Args {
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
-    until: Until,
+    wait_args: WaitArgs,
 }
 
 impl Args {
     /// Waits, and says what was not handled.
     pub fn run(self) -> Result<(), ApiError> {
-        let Self { names, strict, until } = self;
+        let Self { names, strict, wait_args } = self;
         let (mut now, mut processors) = (None, Vec::new());
         block_on(async {
-            let client = until.client()?;
-            let look = async || {
+            let client = wait_args.client()?;
+            let check = async || {
                 if now.is_none()
-                    && let Some(standing) = leaderless(&client).await?
+                    && let Some(condition) = leaderless(&client).await?
                 {
-                    return Ok(standing);
+                    return Ok(condition);
                 }
                 processors = ask(&client, &names).await?;
                 let heads = match &now {
                     Some(heads) => heads,
                     None => now.insert(heads(&client, &processors).await?),
                 };
-                standing(&processors, heads)
+                condition(&processors, heads)
             };
-            until.wait(&client, "caught up", look).await
+            wait_args.wait(&client, "caught up", check).await
         })?;
         for note in processors.iter().filter_map(note) {
             eprintln!("{}", evener::printable::printable(&note));
@@ -91,45 +91,45 @@ async fn ask(client: &Client, names: &[String]) -> Result<Vec<Processor>, ApiErr
 }
 
 /// How all of them stand: one that stands still is named before those that only need time.
-fn standing(processors: &[Processor], heads: &Heads) -> Result<Standing, ApiError> {
-    let mut all = Standing::So;
+fn condition(processors: &[Processor], heads: &Heads) -> Result<Condition, ApiError> {
+    let mut all = Condition::Met;
     for processor in processors {
         let head = heads.get(&context(processor)?).copied().unwrap_or_default();
-        match one(processor, head) {
-            Standing::So => {}
-            Standing::NotYet(missing) => all = Standing::NotYet(missing),
-            stuck @ Standing::Stuck(_) => return Ok(stuck),
+        match condition_of(processor, head) {
+            Condition::Met => {}
+            Condition::Unmet(missing) => all = Condition::Unmet(missing),
+            stuck @ Condition::Blocked(_) => return Ok(stuck),
         }
     }
     Ok(all)
 }
 
-fn one(processor: &Processor, head: Position) -> Standing {
+fn condition_of(processor: &Processor, head: Position) -> Condition {
     if processor.head < head.0 {
-        return Standing::NotYet(format!("the server asked has applied {} of {head} events", processor.head));
+        return Condition::Unmet(format!("the server asked has applied {} of {head} events", processor.head));
     }
     let behind = || processor.segments.iter().filter(|segment| segment.lag_events > 0);
     let lag: u64 = behind().map(|segment| segment.lag_events).sum();
     if lag == 0 {
-        return Standing::So;
+        return Condition::Met;
     }
     let name = &processor.name;
     // No numbers that change with every look: what stands still is told when it changes.
     if processor.state == "paused" {
-        return Standing::Stuck(format!("{name} is paused (go on: evener processor resume {name})"));
+        return Condition::Blocked(format!("{name} is paused (go on: evener processor resume {name})"));
     }
-    match behind().find(|segment| stands_still(segment)) {
-        None => Standing::NotYet(format!("{name} has a lag of {}", some(lag, "event"))),
+    match behind().find(|segment| is_stalled(segment)) {
+        None => Condition::Unmet(format!("{name} has a lag of {}", some(lag, "event"))),
         Some(Segment { id, state, reason, retry_at, .. }) => {
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let again = retry_at.as_ref().map(|at| format!("; tried again at {at}")).unwrap_or_default();
-            Standing::Stuck(format!("{name}/{id} is {state}{why}{again} (see: evener processor show {name})"))
+            Condition::Blocked(format!("{name}/{id} is {state}{why}{again} (see: evener processor show {name})"))
         }
     }
 }
 
 /// Whether a segment that lags needs more than time.
-fn stands_still(segment: &Segment) -> bool {
+fn is_stalled(segment: &Segment) -> bool {
     !matches!(segment.state.as_str(), "running" | "caught-up" | "moving")
 }
 
@@ -195,10 +195,10 @@ mod tests {
 
     #[test]
     fn what_only_needs_time_is_waited_for() {
-        assert_eq!(one(&processor("caught-up", &[("caught-up", 0)]), HEAD), Standing::So);
+        assert_eq!(condition_of(&processor("caught-up", &[("caught-up", 0)]), HEAD), Condition::Met);
         let running = processor("running", &[("running", 1), ("moving", 1), ("unowned", 0)]);
-        assert_eq!(one(&running, HEAD), Standing::NotYet("p has a lag of 2 events".into()));
-        let Standing::NotYet(behind) = one(&running, Position(11)) else { panic!("its server is behind") };
+        assert_eq!(condition_of(&running, HEAD), Condition::Unmet("p has a lag of 2 events".into()));
+        let Condition::Unmet(behind) = condition_of(&running, Position(11)) else { panic!("its server is behind") };
         assert!(behind.contains("10 of 11"), "{behind}");
     }
 
@@ -206,11 +206,11 @@ mod tests {
     fn what_stands_still_is_named_with_the_way_out() {
         let paused = processor("paused", &[("paused", 1)]);
         let expected = "p is paused (go on: evener processor resume p)";
-        assert_eq!(one(&paused, HEAD), Standing::Stuck(expected.into()));
+        assert_eq!(condition_of(&paused, HEAD), Condition::Blocked(expected.into()));
         for state in ["stalled", "flooded", "unowned", "a state of a newer server"] {
             let mut stalled = processor(state, &[("running", 3), (state, 4)]);
             stalled.segments[1].reason = Some("because".into());
-            let Standing::Stuck(why) = one(&stalled, HEAD) else { panic!("{state} needs more than time") };
+            let Condition::Blocked(why) = condition_of(&stalled, HEAD) else { panic!("{state} needs more than time") };
             assert_eq!(why, format!("p/1 is {state}: because (see: evener processor show p)"));
         }
     }
@@ -219,8 +219,8 @@ mod tests {
     fn one_that_stands_still_is_named_before_one_that_needs_time() {
         let all = [processor("running", &[("running", 5)]), processor("paused", &[("paused", 1)])];
         let heads = Heads::from([(ContextId::DEFAULT, HEAD)]);
-        assert!(matches!(standing(&all, &heads), Ok(Standing::Stuck(_))));
-        assert!(matches!(standing(&all[..1], &heads), Ok(Standing::NotYet(_))));
+        assert!(matches!(condition(&all, &heads), Ok(Condition::Blocked(_))));
+        assert!(matches!(condition(&all[..1], &heads), Ok(Condition::Unmet(_))));
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         let mut system = processor("caught-up", &[("caught-up", 0)]);
         system.definition = serde_json::json!({"context": "system"});
         let heads = Heads::from([(ContextId::DEFAULT, Position(99)), (context(&system).unwrap(), HEAD)]);
-        assert_eq!(standing(&[system], &heads).unwrap(), Standing::So);
+        assert_eq!(condition(&[system], &heads).unwrap(), Condition::Met);
     }
 
     #[test]

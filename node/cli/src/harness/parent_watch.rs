@@ -8,16 +8,16 @@ pub const FLAG: &str = "--ends-with-stdin";
 
 /// From now on this process ends as soon as the leash is let go: at once, as nobody is left to whom a clean end would
 /// matter.
-pub fn wear() {
+pub fn start() {
     std::thread::spawn(|| {
-        until_let_go(io::stdin().lock());
+        wait_for_eof(io::stdin().lock());
         std::process::exit(1);
     });
 }
 
-fn until_let_go(leash: impl Read) {
+fn wait_for_eof(stdin: impl Read) {
     // What cannot be read any more has no other end either.
-    let _ = io::copy(&mut { leash }, &mut io::sink());
+    let _ = io::copy(&mut { stdin }, &mut io::sink());
 }
 
 #[cfg(test)]
@@ -25,11 +25,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leash_holds_until_it_is_let_go() {
-        let (leash, held) = io::pipe().unwrap();
-        let worn = std::thread::spawn(|| until_let_go(leash));
-        assert!(!worn.is_finished());
-        drop(held);
-        worn.join().unwrap();
+    fn the_watch_waits_until_the_parents_end_is_closed() {
+        let (stdin, writer) = io::pipe().unwrap();
+        let watcher = std::thread::spawn(|| wait_for_eof(stdin));
+        assert!(!watcher.is_finished());
+        drop(writer);
+        watcher.join().unwrap();
     }
 }

@@ -59,7 +59,7 @@ pub struct Handled {
 
 /// All three records.
 #[derive(Clone, Debug, Default)]
-pub struct Evidence {
+pub struct Records {
     /// The load's.
     pub acked: Vec<Acked>,
     /// Each node's, by its name.
@@ -102,7 +102,7 @@ fn write(path: &Path, lines: &[impl Serialize]) -> io::Result<()> {
 
 /// A fault planted into the record, so that one can see that it would be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Break {
+pub enum InjectedFault {
     /// An acknowledged event is not there.
     LoseOne,
     /// An event stands there twice.
@@ -111,13 +111,13 @@ pub enum Break {
     SwapTwo,
 }
 
-impl Evidence {
+impl Records {
     /// Writes the records as they are judged into the folder `judged`, one file a witness, one JSON object a line.
     ///
     /// # Errors
     ///
     /// Where one cannot be written.
-    pub fn keep(&self, folder: &Path) -> io::Result<()> {
+    pub fn save(&self, folder: &Path) -> io::Result<()> {
         let folder = folder.join("judged");
         std::fs::create_dir_all(&folder)?;
         write(&folder.join("acknowledged.ndjson"), &self.acked)?;
@@ -126,31 +126,31 @@ impl Evidence {
     }
 
     /// Plants a fault in the middle of the record.
-    pub fn plant(&mut self, fault: Break) {
+    pub fn inject(&mut self, fault: InjectedFault) {
         match fault {
-            Break::LoseOne => {
+            InjectedFault::LoseOne => {
                 let Some(acked) = self.acked.get(self.acked.len() / 2) else { return };
                 for read in self.read.values_mut() {
                     read.retain(|read| read.id != acked.id);
                 }
             }
-            Break::StoreTwice => {
+            InjectedFault::StoreTwice => {
                 for read in self.read.values_mut() {
-                    let Some(mut twice) = read.get(read.len() / 2).cloned() else { continue };
-                    twice.position = read.last().map_or(0, |last| last.position + 1);
-                    read.push(twice);
+                    let Some(mut copy) = read.get(read.len() / 2).cloned() else { continue };
+                    copy.position = read.last().map_or(0, |last| last.position + 1);
+                    read.push(copy);
                 }
             }
-            Break::SwapTwo => self.swap_two(),
+            InjectedFault::SwapTwo => self.swap_two(),
         }
     }
 
     /// Only first handlings are in an order: what is handled again is not looked at.
     fn swap_two(&mut self) {
         let mut seen = BTreeSet::new();
-        let firsts = self.handled.iter().enumerate().filter(|(_, handled)| seen.insert(handled.position));
-        let firsts: Vec<usize> = firsts.map(|(nth, _)| nth).collect();
-        let (before, after) = firsts.split_at(firsts.len() / 2);
+        let first_handlings = self.handled.iter().enumerate().filter(|(_, handled)| seen.insert(handled.position));
+        let first_handlings: Vec<usize> = first_handlings.map(|(nth, _)| nth).collect();
+        let (before, after) = first_handlings.split_at(first_handlings.len() / 2);
         let Some((&middle, after)) = after.split_first() else { return };
         let of_its_stream = |nth: &&usize| self.handled[**nth].stream == self.handled[middle].stream;
         let other = after.iter().find(of_its_stream).or_else(|| before.iter().rfind(of_its_stream));
@@ -169,10 +169,10 @@ mod tests {
         let id = Uuid::from_u128(7);
         let acked = Acked { id, stream: "s".into(), number: 0, position: 0, at_ms: 1 };
         let read = vec![Read { id, position: 0, stream: "s".into(), number: 0 }];
-        let mut evidence = Evidence { acked: vec![acked], read: [("n1".into(), read)].into(), handled: Vec::new() };
-        evidence.plant(Break::StoreTwice);
+        let mut records = Records { acked: vec![acked], read: [("n1".into(), read)].into(), handled: Vec::new() };
+        records.inject(InjectedFault::StoreTwice);
         let folder = tempfile::tempdir().unwrap();
-        evidence.keep(folder.path()).unwrap();
+        records.save(folder.path()).unwrap();
         let kept = |name: &str| std::fs::read_to_string(folder.path().join("judged").join(name)).unwrap();
         assert_eq!(kept("acknowledged.ndjson").lines().count(), 1);
         assert_eq!(kept("stored-on-n1.ndjson").lines().count(), 2, "what was planted is there");

@@ -23,16 +23,16 @@ use tokio::{
 use crate::redelivered::Killed;
 
 /// How long anything may take that a test waits for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Nodes of one cluster, and a folder for all they write.
-pub struct Town {
+pub struct TestCluster {
     folder: TempDir,
     program: PathBuf,
-    houses: BTreeMap<String, House>,
+    nodes: BTreeMap<String, NodeProcess>,
 }
 
-struct House {
+struct NodeProcess {
     http: String,
     peer: String,
     args: Vec<String>,
@@ -44,7 +44,7 @@ struct House {
 
 /// What a handler program wrote down of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Handled {
     /// The event's place.
     pub position: u64,
     /// Its stream.
@@ -65,14 +65,14 @@ pub struct Seen {
     pub node: u32,
 }
 
-impl Town {
+impl TestCluster {
     /// An empty town. `program` is the binary under test. What it wrote stays behind where `EVENER_KEEP` is set.
     #[must_use]
     pub fn new(program: &str) -> Self {
         let keep = std::env::var_os("EVENER_KEEP").is_some();
         let mut folder = tempfile::Builder::new();
         let folder = folder.prefix("evener-town-").disable_cleanup(keep).tempdir().expect("a folder can be made");
-        Self { folder, program: program.into(), houses: BTreeMap::new() }
+        Self { folder, program: program.into(), nodes: BTreeMap::new() }
     }
 
     /// Where everything is written.
@@ -90,39 +90,39 @@ impl Town {
     }
 
     /// Builds a house for a node and starts it: the first founds the cluster, others join.
-    pub async fn build(&mut self, name: &str, args: &[&str]) {
+    pub async fn add_node(&mut self, name: &str, args: &[&str]) {
         let program = self.program.clone();
-        self.build_with(name, &program, args, &[]).await;
+        self.add_node_with(name, &program, args, &[]).await;
     }
 
-    /// As [`build`](Self::build), with a program of its own, which takes the flags of `serve`.
-    pub async fn build_with(&mut self, name: &str, program: &Path, args: &[&str], env: &[(&str, &str)]) {
+    /// As [`add_node`](Self::add_node), with a program of its own, which takes the flags of `serve`.
+    pub async fn add_node_with(&mut self, name: &str, program: &Path, args: &[&str], env: &[(&str, &str)]) {
         let [http, peer] = free_addresses();
         let mut all = vec!["--allow-exec".to_owned(), "--data".into(), self.folder().join(name).display().to_string()];
         if program == self.program {
             all.insert(0, "serve".into());
         }
         all.extend(["--name", name, "--listen", &http, "--peer-listen", &peer].map(String::from));
-        match self.houses.values().next() {
+        match self.nodes.values().next() {
             None => all.push("--bootstrap".into()),
             Some(first) => all.extend(["--join".to_owned(), first.peer.clone()]),
         }
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.houses.insert(
+        self.nodes.insert(
             name.into(),
-            House { http, peer, args: all, env, program: program.into(), child: None, frozen: false },
+            NodeProcess { http, peer, args: all, env, program: program.into(), child: None, frozen: false },
         );
         self.start(name).await;
     }
 
     /// Three nodes, `n1` to `n3`.
-    pub async fn of_three(program: &str, args: &[&str]) -> Self {
-        let mut town = Self::new(program);
+    pub async fn three_nodes(program: &str, args: &[&str]) -> Self {
+        let mut cluster = Self::new(program);
         for name in ["n1", "n2", "n3"] {
-            town.build(name, args).await;
+            cluster.add_node(name, args).await;
         }
-        town
+        cluster
     }
 
     /// Starts a node by the command it was built with, and waits until it is ready.
@@ -134,32 +134,32 @@ impl Town {
 
     async fn try_start(&mut self, name: &str) -> Result<(), String> {
         let log = self.log(name);
-        let house = self.houses.get_mut(name).expect("the node was built");
+        let node = self.nodes.get_mut(name).expect("the node was built");
         let stderr = File::options().create(true).append(true).open(&log).expect("a log can be written");
-        let mut command = Command::new(&house.program);
-        command.args(&house.args).envs(house.env.iter().map(|(key, value)| (key, value)));
+        let mut command = Command::new(&node.program);
+        command.args(&node.args).envs(node.env.iter().map(|(key, value)| (key, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("{name} cannot be run: {error}"))?;
         let stdout = child.stdout.take().expect("it was asked for");
         let mut lines = BufReader::new(stdout).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await;
+        let line = timeout(TIMEOUT, lines.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
             return Err(format!("{name} did not get ready; it logged:\n{}", tail_of(&log)));
         };
         let ready: serde_json::Value = serde_json::from_str(&line).map_err(|error| format!("{line}: {error}"))?;
         assert_eq!((&ready["ready"], &ready["node"]), (&true.into(), &name.into()), "{line}");
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        house.child = Some(child);
+        node.child = Some(child);
         Ok(())
     }
 
     /// Runs a node again by the command it was built with, which must end by itself: its exit status and what it
     /// printed.
-    pub async fn try_again(&self, name: &str) -> (i32, String, String) {
-        let house = &self.houses[name];
-        let mut command = Command::new(&house.program);
-        command.args(&house.args).envs(house.env.iter().map(|(key, value)| (key, value)));
-        let output = timeout(PATIENCE, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+    pub async fn run_to_exit(&self, name: &str) -> (i32, String, String) {
+        let node = &self.nodes[name];
+        let mut command = Command::new(&node.program);
+        command.args(&node.args).envs(node.env.iter().map(|(key, value)| (key, value)));
+        let output = timeout(TIMEOUT, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
         let output = output.unwrap_or_else(|_| panic!("{name} does not end")).expect("the binary can be run");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
@@ -167,40 +167,40 @@ impl Town {
 
     /// SIGKILL.
     pub async fn kill(&mut self, name: &str) -> Killed {
-        let killed = self.strike(name).await;
-        let _ = self.take(name).wait().await;
+        let killed = self.send_kill(name).await;
+        let _ = self.take_child(name).wait().await;
         killed
     }
 
-    /// SIGKILL, while others go on with the town: the node counts as one that lives until [`bury`](Self::bury).
-    pub async fn strike(&self, name: &str) -> Killed {
-        let killed = Killed { node: self.process(name), at_us: now_us() };
+    /// SIGKILL, while others go on with the town: the node counts as one that lives until [`reap`](Self::reap).
+    pub async fn send_kill(&self, name: &str) -> Killed {
+        let killed = Killed { node: self.process_id(name), at_us: now_us() };
         self.signal(name, "-KILL").await;
         killed
     }
 
     /// Waits for the end of a node that was struck.
-    pub async fn bury(&mut self, name: &str) {
-        let _ = self.take(name).wait().await;
+    pub async fn reap(&mut self, name: &str) {
+        let _ = self.take_child(name).wait().await;
     }
 
     /// The process of a node.
     #[must_use]
-    pub fn process(&self, name: &str) -> u32 {
-        let child = self.houses[name].child.as_ref();
+    pub fn process_id(&self, name: &str) -> u32 {
+        let child = self.nodes[name].child.as_ref();
         child.and_then(Child::id).unwrap_or_else(|| panic!("{name} does not live"))
     }
 
     /// SIGTERM, and the exit status.
-    pub async fn end(&mut self, name: &str) -> Option<i32> {
-        signal(self.houses[name].child.as_ref().expect("the node lives"), "-TERM").await;
-        self.ended(name).await
+    pub async fn stop(&mut self, name: &str) -> Option<i32> {
+        signal(self.nodes[name].child.as_ref().expect("the node lives"), "-TERM").await;
+        self.wait_exit(name).await
     }
 
     /// Waits for a node that ends by itself: its exit status.
-    pub async fn ended(&mut self, name: &str) -> Option<i32> {
-        let mut child = self.take(name);
-        let ended = timeout(PATIENCE, child.wait()).await;
+    pub async fn wait_exit(&mut self, name: &str) -> Option<i32> {
+        let mut child = self.take_child(name);
+        let ended = timeout(TIMEOUT, child.wait()).await;
         let ended = ended.unwrap_or_else(|_| panic!("{name} did not end; it logged:\n{}", tail_of(&self.log(name))));
         ended.expect("a child can be waited for").code()
     }
@@ -208,33 +208,33 @@ impl Town {
     /// SIGSTOP. Nobody asks it anything until [`thaw`](Self::thaw).
     pub async fn freeze(&mut self, name: &str) {
         self.signal(name, "-STOP").await;
-        self.houses.get_mut(name).expect("the node was built").frozen = true;
+        self.nodes.get_mut(name).expect("the node was built").frozen = true;
     }
 
     /// SIGCONT.
     pub async fn thaw(&mut self, name: &str) {
         self.signal(name, "-CONT").await;
-        self.houses.get_mut(name).expect("the node was built").frozen = false;
+        self.nodes.get_mut(name).expect("the node was built").frozen = false;
     }
 
     /// Sends any signal to a node.
     pub async fn signal(&self, name: &str, which: &str) {
-        signal(self.houses[name].child.as_ref().expect("the node lives"), which).await;
+        signal(self.nodes[name].child.as_ref().expect("the node lives"), which).await;
     }
 
     /// Time that a node's process has had of a core; none where the system has no `/proc`.
     #[must_use]
-    pub fn worked(&self, name: &str) -> Option<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process(name))).ok()?;
+    pub fn cpu_time(&self, name: &str) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process_id(name))).ok()?;
         // Behind the name, which is in parentheses and may hold anything: the 12th and 13th are ticks of 10 ms.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |nth: usize| fields.get(nth)?.parse::<u64>().ok();
         Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
     }
 
-    fn take(&mut self, name: &str) -> Child {
-        let house = self.houses.get_mut(name).expect("the node was built");
-        house.child.take().unwrap_or_else(|| panic!("{name} does not live"))
+    fn take_child(&mut self, name: &str) -> Child {
+        let node = self.nodes.get_mut(name).expect("the node was built");
+        node.child.take().unwrap_or_else(|| panic!("{name} does not live"))
     }
 
     /// What a node logged.
@@ -245,34 +245,34 @@ impl Town {
 
     /// Names of nodes that live.
     #[must_use]
-    pub fn alive(&self) -> Vec<String> {
-        self.houses.iter().filter(|(_, house)| house.child.is_some()).map(|(name, _)| name.clone()).collect()
+    pub fn running(&self) -> Vec<String> {
+        self.nodes.iter().filter(|(_, node)| node.child.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
     /// URLs of nodes that live.
     #[must_use]
     pub fn urls(&self) -> String {
-        let alive = self.houses.values().filter(|house| house.child.is_some());
-        alive.map(|house| format!("http://{}", house.http)).collect::<Vec<_>>().join(",")
+        let running = self.nodes.values().filter(|node| node.child.is_some());
+        running.map(|node| format!("http://{}", node.http)).collect::<Vec<_>>().join(",")
     }
 
     /// All URLs, the dead ones' too; but not of those that are frozen, who do not even say no.
     #[must_use]
     pub fn all_urls(&self) -> String {
-        let asked = self.houses.values().filter(|house| !house.frozen);
-        asked.map(|house| format!("http://{}", house.http)).collect::<Vec<_>>().join(",")
+        let asked = self.nodes.values().filter(|node| !node.frozen);
+        asked.map(|node| format!("http://{}", node.http)).collect::<Vec<_>>().join(",")
     }
 
     /// One node's URL.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
-        format!("http://{}", self.houses[name].http)
+        format!("http://{}", self.nodes[name].http)
     }
 
     /// One node's peer address.
     #[must_use]
     pub fn peer(&self, name: &str) -> String {
-        self.houses[name].peer.clone()
+        self.nodes[name].peer.clone()
     }
 
     /// A client of all of them.
@@ -289,7 +289,7 @@ impl Town {
     }
 
     /// Runs a client command that must succeed; gives its standard output.
-    pub async fn tell(&self, args: &[&str]) -> String {
+    pub async fn run_ok(&self, args: &[&str]) -> String {
         let output = self.run(args).await;
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "evener {} failed:\n{stderr}", args.join(" "));
@@ -297,7 +297,7 @@ impl Town {
     }
 
     /// Runs a client command that must fail; gives its exit status and standard error.
-    pub async fn fails(&self, args: &[&str]) -> (i32, String) {
+    pub async fn run_err(&self, args: &[&str]) -> (i32, String) {
         let output = self.run(args).await;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "evener {} should fail", args.join(" "));
@@ -313,7 +313,7 @@ impl Town {
     }
 
     /// What the cluster says of itself.
-    pub async fn cluster(&self) -> Cluster {
+    pub async fn status(&self) -> Cluster {
         match self.client().ask(&Request::ClusterStatus).await {
             Ok(Reply::Cluster(cluster)) => *cluster,
             other => panic!("the cluster is asked for: {other:?}"),
@@ -330,9 +330,9 @@ impl Town {
 
     /// Who leads, as soon as somebody does.
     pub async fn leader(&self) -> String {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
-            if let Some(leader) = self.cluster().await.leader {
+            if let Some(leader) = self.status().await.leader {
                 return leader;
             }
             assert!(Instant::now() < until, "nobody leads");
@@ -342,7 +342,7 @@ impl Town {
 
     /// Waits until a processor is as it should be.
     pub async fn wait_for(&self, name: &str, what: &str, is: impl Fn(&Processor) -> bool) -> Processor {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             let processor = self.processor(name).await;
             if is(&processor) {
@@ -374,7 +374,7 @@ pub fn shares(processor: &Processor) -> Option<BTreeMap<String, usize>> {
 
 /// Whether the segments are shared over exactly these nodes, differing by at most one.
 #[must_use]
-pub fn even_over(processor: &Processor, nodes: &[String]) -> bool {
+pub fn balanced_over(processor: &Processor, nodes: &[String]) -> bool {
     let Some(shares) = shares(processor) else { return false };
     let counts: Vec<usize> = nodes.iter().map(|node| shares.get(node).copied().unwrap_or(0)).collect();
     let all: usize = counts.iter().sum();
@@ -384,7 +384,7 @@ pub fn even_over(processor: &Processor, nodes: &[String]) -> bool {
 
 /// What the handler programs wrote down in a folder, in the order of their clocks.
 #[must_use]
-pub fn seen(folder: &Path) -> Vec<Seen> {
+pub fn handled_events(folder: &Path) -> Vec<Handled> {
     let mut all = Vec::new();
     for file in std::fs::read_dir(folder).expect("the folder is there").flatten() {
         let path = file.path();
@@ -397,7 +397,7 @@ pub fn seen(folder: &Path) -> Vec<Seen> {
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             let fields: Vec<&str> = line.trim_end().split('\t').collect();
             let number = |nth: usize| fields[nth].parse::<u64>().unwrap_or_else(|_| panic!("no number: {line}"));
-            all.push(Seen {
+            all.push(Handled {
                 position: number(0),
                 stream: fields[1].into(),
                 kind: fields[2].into(),

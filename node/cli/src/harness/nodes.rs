@@ -14,12 +14,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::leash;
+use super::parent_watch;
 
 /// How long a node may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(30);
 /// How long a node may take to leave after SIGTERM.
-const LEAVE_MAX: Duration = Duration::from_secs(15);
+const STOP_MAX: Duration = Duration::from_secs(15);
 
 /// Some nodes of one cluster.
 pub struct Nodes {
@@ -33,8 +33,8 @@ struct Node {
     http: String,
     peer: String,
     child: Option<Child>,
-    /// Held for as long as the child may live: see [`leash`].
-    leash: Option<ChildStdin>,
+    /// Held for as long as the child may live: see [`parent_watch`].
+    stdin: Option<ChildStdin>,
 }
 
 impl Nodes {
@@ -43,20 +43,20 @@ impl Nodes {
     /// # Errors
     ///
     /// Where there are no free ports.
-    pub fn plan(program: &Path, folder: &Path, count: usize) -> Result<Self, String> {
+    pub fn new(program: &Path, folder: &Path, count: usize) -> Result<Self, String> {
         let ports = free_ports(2 * count)?;
         let nodes = (0..count).map(|nth| Node {
             name: format!("n{}", nth + 1),
             http: format!("127.0.0.1:{}", ports[nth]),
             peer: format!("127.0.0.1:{}", ports[nth + count]),
             child: None,
-            leash: None,
+            stdin: None,
         });
         Ok(Self { program: program.into(), folder: folder.into(), nodes: nodes.collect() })
     }
 
     /// Starts every node that does not run, the first as a new cluster, the others joining it. Where this is given up
-    /// half-way, [`end`](Self::end) ends those that were started.
+    /// half-way, [`stop`](Self::stop) ends those that were started.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Nodes {
     pub async fn start(&mut self) -> Result<(), String> {
         for nth in 0..self.nodes.len() {
             if self.nodes[nth].child.is_none() {
-                self.begin(nth).await?;
+                self.start_node(nth).await?;
             }
         }
         Ok(())
@@ -86,12 +86,12 @@ impl Nodes {
     }
 
     /// Which nodes live.
-    pub fn alive(&self) -> impl Iterator<Item = (&str, bool)> {
+    pub fn running(&self) -> impl Iterator<Item = (&str, bool)> {
         self.nodes.iter().map(|node| (node.name.as_str(), node.child.is_some()))
     }
 
     /// The processes that live.
-    pub fn processes(&self) -> Vec<u32> {
+    pub fn process_ids(&self) -> Vec<u32> {
         self.nodes.iter().filter_map(|node| node.child.as_ref()?.id()).collect()
     }
 
@@ -107,9 +107,9 @@ impl Nodes {
     }
 
     /// Starts a dead node again by the very command it was started with.
-    pub async fn revive(&mut self, name: &str) -> Result<(), String> {
+    pub async fn restart(&mut self, name: &str) -> Result<(), String> {
         match self.nodes.iter().position(|node| node.name == name && node.child.is_none()) {
-            Some(nth) => self.begin(nth).await,
+            Some(nth) => self.start_node(nth).await,
             None => Ok(()),
         }
     }
@@ -132,7 +132,7 @@ impl Nodes {
     }
 
     /// SIGTERM to all, and SIGKILL to those that do not leave.
-    pub async fn end(&mut self) {
+    pub async fn stop(&mut self) {
         for child in self.nodes.iter().filter_map(|node| node.child.as_ref()) {
             if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -140,14 +140,14 @@ impl Nodes {
         }
         for node in &mut self.nodes {
             if let Some(mut child) = node.child.take()
-                && timeout(LEAVE_MAX, child.wait()).await.is_err()
+                && timeout(STOP_MAX, child.wait()).await.is_err()
             {
                 let _ = child.kill().await;
             }
         }
     }
 
-    async fn begin(&mut self, nth: usize) -> Result<(), String> {
+    async fn start_node(&mut self, nth: usize) -> Result<(), String> {
         let (folder, node) = (&self.folder, &self.nodes[nth]);
         let log = folder.join(format!("{}.log", node.name));
         let file = File::options().create(true).append(true).open(&log);
@@ -161,7 +161,7 @@ impl Nodes {
         };
         // In a group of its own: Ctrl-C is for whoever started the nodes, who ends them.
         command
-            .arg(leash::FLAG)
+            .arg(parent_watch::FLAG)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(file)
@@ -169,7 +169,7 @@ impl Nodes {
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
         let stdout = child.stdout.take().ok_or("a child's output was not given")?;
-        self.nodes[nth].leash = child.stdin.take();
+        self.nodes[nth].stdin = child.stdin.take();
         self.nodes[nth].child = Some(child);
         let mut lines = BufReader::new(stdout).lines();
         let ready = timeout(READY_MAX, lines.next_line()).await;

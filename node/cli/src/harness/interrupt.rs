@@ -17,14 +17,14 @@ impl Interrupt {
     pub async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
-            () = one(interrupt) => {}
-            () = one(terminate) => {}
-            () = one(hangup) => {}
+            () = recv_or_pending(interrupt) => {}
+            () = recv_or_pending(terminate) => {}
+            () = recv_or_pending(hangup) => {}
         }
     }
 }
 
-async fn one(signal: &mut Option<Signal>) {
+async fn recv_or_pending(signal: &mut Option<Signal>) {
     if let Some(signal) = signal
         && signal.recv().await.is_some()
     {

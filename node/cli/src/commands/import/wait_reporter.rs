@@ -8,28 +8,28 @@ use tokio::time::{Instant, timeout_at};
 use evener::client::Client;
 
 /// After so long without an acknowledgement it is said what is waited for.
-const LONG: Duration = Duration::from_secs(3);
+const REPORT_AFTER: Duration = Duration::from_secs(3);
 /// How often it is looked at again.
-const LOOK: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Who says it.
-pub struct Waiting {
+pub struct WaitReporter {
     /// Where it is shown, if it is.
     pub bar: ProgressBar,
     /// Whether nothing is to be said.
     pub quiet: bool,
     /// How long one append is repeated.
-    pub patience: Duration,
+    pub retry_time: Duration,
 }
 
-impl Waiting {
+impl WaitReporter {
     /// What comes of `work`. While that takes long, the servers are asked why.
     pub async fn watch<T>(&self, client: &Client, work: impl Future<Output = T>) -> T {
         if self.quiet {
             return work.await;
         }
-        let (mut work, begun, stored) = (pin!(work), Instant::now(), self.bar.message());
-        let (mut look, mut told) = (begun + LONG, BTreeSet::new());
+        let (mut work, start, stored) = (pin!(work), Instant::now(), self.bar.message());
+        let (mut look, mut reported) = (start + REPORT_AFTER, BTreeSet::new());
         let done = loop {
             if let Ok(done) = timeout_at(look, &mut work).await {
                 break done;
@@ -37,14 +37,14 @@ impl Waiting {
             tokio::select! {
                 done = &mut work => break done,
                 why = client.not_ready() => {
-                    let (cause, waited) = (cause(why), begun.elapsed().as_secs());
+                    let (cause, waited) = (cause(why), start.elapsed().as_secs());
                     self.bar.set_message(format!("{stored}, no answer for {waited} s"));
-                    if told.insert(cause.clone()) {
-                        self.say(&words(&cause, waited, self.patience));
+                    if reported.insert(cause.clone()) {
+                        self.say(&words(&cause, waited, self.retry_time));
                     }
                 }
             }
-            look = Instant::now() + LOOK;
+            look = Instant::now() + REPORT_INTERVAL;
         };
         self.bar.set_message(stored);
         done
@@ -64,9 +64,9 @@ fn cause(not_ready: Option<String>) -> String {
     not_ready.unwrap_or_else(|| "every server is ready, and none has acknowledged the append yet".to_owned())
 }
 
-fn words(cause: &str, waited: u64, patience: Duration) -> String {
-    let patience = patience.as_secs();
-    format!("waiting for the cluster, for {waited} s: {cause}; tried for up to {patience} s in all, see --timeout")
+fn words(cause: &str, waited: u64, retry_time: Duration) -> String {
+    let retry_time = retry_time.as_secs();
+    format!("waiting for the cluster, for {waited} s: {cause}; tried for up to {retry_time} s in all, see --timeout")
 }
 
 #[cfg(test)]
@@ -75,22 +75,22 @@ mod tests {
 
     #[test]
     fn it_is_told_for_what_and_how_long() {
-        let told = words(&cause(Some("http://a:1: no leader is known".into())), 3, Duration::from_secs(90));
+        let reported = words(&cause(Some("http://a:1: no leader is known".into())), 3, Duration::from_secs(90));
         let expected = "waiting for the cluster, for 3 s: http://a:1: no leader is known; tried for up to 90 s in all, \
                         see --timeout";
-        assert_eq!(told, expected);
-        assert!(words(&cause(None), 3, LONG).contains("none has acknowledged"));
+        assert_eq!(reported, expected);
+        assert!(words(&cause(None), 3, REPORT_AFTER).contains("none has acknowledged"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_of_the_work_is_given_back_however_long_it_takes() {
-        let waiting = Waiting { bar: ProgressBar::hidden(), quiet: false, patience: LONG };
-        waiting.bar.set_message("2 events");
+        let wait_reporter = WaitReporter { bar: ProgressBar::hidden(), quiet: false, retry_time: REPORT_AFTER };
+        wait_reporter.bar.set_message("2 events");
         let client = Client::connect("127.0.0.1:1").unwrap();
         let work = async {
-            tokio::time::sleep(LONG * 2).await;
+            tokio::time::sleep(REPORT_AFTER * 2).await;
             7
         };
-        assert_eq!(waiting.watch(&client, work).await, 7);
+        assert_eq!(wait_reporter.watch(&client, work).await, 7);
     }
 }

@@ -2,10 +2,10 @@
 //! meanwhile.
 
 mod interrupt;
-pub mod leash;
 mod machine;
 mod nodes;
+pub mod parent_watch;
 
 pub use interrupt::Interrupt;
-pub use machine::{Idle, cpu_seconds};
+pub use machine::{IdleTime, cpu_seconds};
 pub use nodes::Nodes;

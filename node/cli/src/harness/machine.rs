@@ -1,26 +1,26 @@
 //! How idle the machine is: what makes absolute times worth something.
 
 /// The processors' counters at a beginning.
-pub struct Idle(Option<(u64, u64)>);
+pub struct IdleTime(Option<(u64, u64)>);
 
-impl Idle {
+impl IdleTime {
     /// From now on.
     #[must_use]
-    pub fn begin() -> Self {
-        Self(read())
+    pub fn start() -> Self {
+        Self(read_ticks())
     }
 
     /// The share of all processors' time that was idle since, from 0 to 1; 0 where the system does not tell.
     #[must_use]
-    pub fn share(&self) -> f64 {
-        let (Some((idle, all)), Some((idle_now, all_now))) = (self.0, read()) else { return 0.0 };
-        let (idle, all) = (idle_now.saturating_sub(idle), all_now.saturating_sub(all).max(1));
-        idle as f64 / all as f64
+    pub fn fraction(&self) -> f64 {
+        let (Some((idle, total)), Some((idle_now, total_now))) = (self.0, read_ticks()) else { return 0.0 };
+        let (idle, total) = (idle_now.saturating_sub(idle), total_now.saturating_sub(total).max(1));
+        idle as f64 / total as f64
     }
 }
 
-/// Idle and all ticks of all processors together.
-fn read() -> Option<(u64, u64)> {
+/// IdleTime and all ticks of all processors together.
+fn read_ticks() -> Option<(u64, u64)> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;
     let ticks: Vec<u64> =
         text.lines().next()?.split_whitespace().skip(1).filter_map(|tick| tick.parse().ok()).collect();
