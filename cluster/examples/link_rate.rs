@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use evener_cluster::{
-    handshake::{Admission, Identity, PeerIdentity, Purpose, Refused, greet},
+    handshake::{Admission, Identity, PeerIdentity, Purpose, Refused, initiate},
     link::{Link, Refusal, Server, Service, StreamReceiver, StreamSender},
     message::Kind,
     transport::{BoxFuture, TcpTransport, Transport},
@@ -191,7 +191,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     ping_pong(seconds).await?;
     let server = Server::start(TcpTransport.bind("127.0.0.1:0").await?, Arc::new(Anybody), Arc::new(Echo))?;
     let mut connection = TcpTransport.connect(server.addr()).await?;
-    let peer = greet(&mut connection, &Anybody, Purpose::Inquiry, None, server.addr()).await?;
+    let peer = initiate(&mut connection, &Anybody, Purpose::Inquiry, None, server.addr()).await?;
     let link = Link::start(connection, peer);
     for in_flight in [1, 64, 512] {
         calls(&link, in_flight, seconds).await;

@@ -12,13 +12,13 @@ const HEARTBEATS: u32 = 40;
 
 /// Runs as long as the node does.
 pub async fn watch(node: Cluster) {
-    let mut passed_on = None::<Instant>;
+    let mut transferred = None::<Instant>;
     loop {
         compare(&node);
         let off = node.ahead.lock().is_some_and(clocks::is_off);
-        let rests = passed_on.is_none_or(|at| at.elapsed() >= node.config.raft.election_max);
-        if off && rests && node.leads() && pass_on(&node).await {
-            passed_on = Some(Instant::now());
+        let may_transfer = transferred.is_none_or(|at| at.elapsed() >= node.config.raft.election_max);
+        if off && may_transfer && node.leads() && transfer_away(&node).await {
+            transferred = Some(Instant::now());
         }
         sleep(node.config.raft.heartbeat / 2).await;
     }
@@ -26,12 +26,12 @@ pub async fn watch(node: Cluster) {
 
 /// Finds out by how much this node's clock is off, and tells people when that changes.
 fn compare(node: &Cluster) {
-    let voters = node.engine.standing().voters;
+    let voters = node.consensus.status().voters;
     let others: Vec<_> = voters.iter().copied().filter(|voter| *voter != node.me()).collect();
     let now = Instant::now();
     let lately = now.checked_sub(node.config.raft.heartbeat * HEARTBEATS).unwrap_or(now);
     let since = node.clock.jumped().map_or(lately, |jumped| jumped.max(lately));
-    let offsets: Vec<i64> = node.pulses.offsets(&others, since).into_values().collect();
+    let offsets: Vec<i64> = node.heartbeats.offsets(&others, since).into_values().collect();
     let ahead = clocks::ahead(&offsets, voters.len());
     let agree = !offsets.is_empty() && !offsets.iter().any(|offset| clocks::is_off(*offset));
     // Nobody else is there to be asked, or the one that is there shows the same.
@@ -54,14 +54,15 @@ fn compare(node: &Cluster) {
 }
 
 /// Lets a voter lead whose clock is right. Whether there is one.
-async fn pass_on(node: &Cluster) -> bool {
+async fn transfer_away(node: &Cluster) -> bool {
     let Some(ahead) = *node.ahead.lock() else { return false };
     let lately = Instant::now().checked_sub(node.config.raft.heartbeat * HEARTBEATS);
-    let offsets = lately.map(|lately| node.pulses.offsets(&node.engine.standing().voters, lately)).unwrap_or_default();
+    let offsets =
+        lately.map(|lately| node.heartbeats.offsets(&node.consensus.status().voters, lately)).unwrap_or_default();
     // How far it is ahead of the majority's: as far as it is ahead of this node's, and this one's of theirs.
     let right = |who| offsets.get(&who).is_some_and(|offset| !clocks::is_off(offset.saturating_add(ahead)));
     let Some(successor) = node.successor(right) else { return false };
     tracing::info!("{} is to lead, as the clock of this node is off", node.name_of(successor));
-    node.engine.transfer(successor).await;
+    node.consensus.transfer(successor).await;
     true
 }

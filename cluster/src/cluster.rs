@@ -1,11 +1,11 @@
 //! One node's membership in the cluster: everything that a process, its peers and its own tasks need of it.
 
 mod append;
-mod ending;
-mod leading;
 mod member_status;
 mod propose;
 mod session;
+mod shutdown;
+mod transfer;
 
 use std::{
     collections::BTreeSet,
@@ -26,19 +26,19 @@ use tokio_util::sync::CancellationToken;
 pub use self::member_status::StatusProvider;
 use crate::{
     config::Config,
-    disk_reserve::DiskRoom,
+    disk_reserve::DiskStatus,
     error::Error,
+    heartbeat::{Heartbeat, Heartbeats},
     leadership::Leadership,
     link::Server,
     links::Links,
     log_clock::LogClock,
-    membership::voteless,
+    membership::non_voter_reason,
     proposer::Proposer,
-    pulse::{Pulse, Pulses},
-    raft::{Engine, Role},
-    recovery::Ledger,
-    searches::{Searches, Turn},
-    sessions::{Lease, Leases, Sleep},
+    raft::{Consensus, Role},
+    recovery::AppliedState,
+    searches::{SearchPhase, Searches},
+    sessions::{Lease, Leases, SuspendDetector},
     status::Status,
     transport::Clock,
     view::Applied,
@@ -54,9 +54,9 @@ pub struct Inner {
     pub(crate) identity: Identity,
     /// Where peers reach it.
     pub(crate) peer: String,
-    pub(crate) engine: Engine,
+    pub(crate) consensus: Consensus,
     pub(crate) journal: Journal,
-    pub(crate) ledger: Ledger,
+    pub(crate) applied_state: AppliedState,
     pub(crate) events: EventReader,
     pub(crate) searches: Searches,
     pub(crate) proposer: Arc<Proposer>,
@@ -64,18 +64,18 @@ pub struct Inner {
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) session: watch::Sender<Option<SessionId>>,
     /// This process cannot do its work: its session is not renewed.
-    pub(crate) aside: watch::Sender<bool>,
+    pub(crate) suspended: watch::Sender<bool>,
     /// As its owner counts it.
     pub(crate) lease: Mutex<Option<Lease>>,
-    pub(crate) sleep: Mutex<Sleep>,
+    pub(crate) suspend_detector: Mutex<SuspendDetector>,
     pub(crate) leases: Mutex<Leases>,
     pub(crate) server: Arc<Server>,
     pub(crate) links: Arc<Links>,
-    pub(crate) pulses: Pulses,
+    pub(crate) heartbeats: Heartbeats,
     /// The room on this node's disk.
-    pub(crate) disk_room: watch::Sender<DiskRoom>,
+    pub(crate) disk_status: watch::Sender<DiskStatus>,
     /// The nodes whose disks have too little room for more appends.
-    pub(crate) no_room: watch::Sender<BTreeSet<NodeId>>,
+    pub(crate) blocking_disks: watch::Sender<BTreeSet<NodeId>>,
     /// The log's.
     pub(crate) clock: Arc<LogClock>,
     /// How many milliseconds this machine's wall clock is ahead of the majority's, where that can be told.
@@ -132,17 +132,17 @@ impl Cluster {
     /// Up to where this node has applied the log, and when that moves.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<Applied> {
-        self.ledger.view.applied()
+        self.applied_state.view.applied()
     }
 
     /// The replicated state as applied here. Hold it briefly: nothing is applied meanwhile.
     pub fn state(&self) -> MappedRwLockReadGuard<'_, State> {
-        self.ledger.view.state()
+        self.applied_state.view.state()
     }
 
     /// Looks at the state, and up to where it is applied: both of one moment. Briefly: nothing is applied meanwhile.
-    pub fn look<R>(&self, look: impl FnOnce(&State, LogIndex) -> R) -> R {
-        self.ledger.view.look(look)
+    pub fn with_state<R>(&self, read: impl FnOnce(&State, LogIndex) -> R) -> R {
+        self.applied_state.view.with_state(read)
     }
 
     /// The events.
@@ -158,7 +158,7 @@ impl Cluster {
     /// More wait for that than may, or this node stops.
     pub async fn search<T: Send + 'static>(
         &self,
-        turn: Turn,
+        turn: SearchPhase,
         search: impl FnOnce(&EventReader) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let events = self.events.clone();
@@ -222,12 +222,18 @@ impl Cluster {
     /// How this node stands.
     #[must_use]
     pub fn status(&self) -> Status {
-        let standing = self.engine.standing();
-        let applied = *self.ledger.view.applied().borrow();
-        let learners = standing.seats.keys().filter(|seat| !standing.voters.contains(seat)).copied().collect();
-        let voteless = {
-            let state = self.ledger.view.state();
-            let why = |who: &NodeId| Some((*who, voteless(*who, &standing, &state, self.config.voters_max)?));
+        let raft_status = self.consensus.status();
+        let applied = *self.applied_state.view.applied().borrow();
+        let learners = raft_status
+            .raft_members
+            .keys()
+            .filter(|raft_member| !raft_status.voters.contains(raft_member))
+            .copied()
+            .collect();
+        let non_voters = {
+            let state = self.applied_state.view.state();
+            let why =
+                |who: &NodeId| Some((*who, non_voter_reason(*who, &raft_status, &state, self.config.voters_max)?));
             state.members.keys().chain([&self.me()]).filter_map(why).collect()
         };
         let stopped = self.stopped.borrow().clone();
@@ -237,22 +243,22 @@ impl Cluster {
             name: self.identity.name.clone(),
             peer: self.peer.clone(),
             http: self.config.http.clone(),
-            role: if stopped.is_some() { Role::Stopped } else { standing.role },
+            role: if stopped.is_some() { Role::Stopped } else { raft_status.role },
             leadership: self.leadership.borrow().clone(),
-            voters: standing.sure,
+            voters: raft_status.certain_voters,
             learners,
-            voteless,
-            last: standing.last,
-            committed: standing.committed,
+            non_voters,
+            last: raft_status.last,
+            committed: raft_status.committed,
             applied: applied.index,
             durable: self.journal.durable(),
             head: applied.head,
             session: *self.session.borrow(),
             proposing: self.proposer.depth(),
-            matched: standing.matched,
+            matched: raft_status.matched,
             clock_ahead_ms: *self.ahead.lock(),
             log_ahead: self.clock.log_ahead(),
-            disk: *self.disk_room.borrow(),
+            disk: *self.disk_status.borrow(),
             append_refusal: self.append_refusal(),
             stopped,
         }
@@ -261,11 +267,11 @@ impl Cluster {
     /// Waits until this holds. It is looked at whenever something moves that this node's
     /// status tells.
     pub async fn until(&self, holds: impl Fn() -> bool) {
-        let mut raft = self.engine.moves();
+        let mut raft = self.consensus.status_changes();
         let (mut applied, mut session, mut leadership) = (self.applied(), self.session(), self.leadership());
         loop {
             // Seen before it is looked: what moves meanwhile is not missed.
-            raft.seen();
+            raft.mark_unchanged();
             applied.mark_unchanged();
             session.mark_unchanged();
             leadership.mark_unchanged();
@@ -287,7 +293,7 @@ impl Cluster {
 
     /// What people call a member.
     pub(crate) fn name_of(&self, who: NodeId) -> String {
-        self.ledger.view.state().name_of(who)
+        self.applied_state.view.state().name_of(who)
     }
 
     /// What people call these members.
@@ -297,15 +303,15 @@ impl Cluster {
 
     /// Whether its cluster exists, as far as it knows.
     pub(crate) fn is_founded(&self) -> bool {
-        !self.ledger.view.state().members.is_empty()
+        !self.applied_state.view.state().members.is_empty()
     }
 
     /// Returns the status that this node reports to its peers.
-    pub(crate) fn pulse(&self) -> Pulse {
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
         let leader = self.leadership.borrow().leader;
         let others = leader.filter(|leader| *leader != self.me());
-        let silence = others.and_then(|leader| self.pulses.silence(leader)).unwrap_or_default();
-        Pulse { wall: self.wall.wall(), leader, silence, disk_low: self.disk_room.borrow().low }
+        let since_leader_answer = others.and_then(|leader| self.heartbeats.since_answer(leader)).unwrap_or_default();
+        Heartbeat { wall: self.wall.wall(), leader, since_leader_answer, disk_low: self.disk_status.borrow().low }
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Config {
     /// From which all dice of this process follow. Drawn by whoever starts it.
     pub seed: u64,
     /// Names this life of the process, and its directory if that is new. Drawn by whoever starts it.
-    pub draw: Uuid,
+    pub random_id: Uuid,
     /// Raft's clocks.
     pub raft: Raft,
     /// How long a session lives without a renewal.
@@ -77,11 +77,11 @@ impl Raft {
         Self { heartbeat, election_min: election, election_max: Duration::from_millis(election.as_millis() as u64 * 2) }
     }
 
-    /// How long a voter has not heard of the leader before it compares with the others, see `crate::pulse`. A
+    /// How long a voter has not heard of the leader before it compares with the others, see `crate::heartbeat`. A
     /// successor must lead and renew sessions before their owners stop, which is two thirds of a lease after the last
     /// renewal.
     #[must_use]
-    pub const fn silence(&self) -> Duration {
+    pub const fn no_answer_timeout(&self) -> Duration {
         Duration::from_millis(self.election_min.as_millis() as u64 * 3 / 2)
     }
 }
@@ -171,7 +171,7 @@ impl Config {
             weight: 1,
             limits: Limits::DEFAULT,
             seed: 0,
-            draw: Uuid::nil(),
+            random_id: Uuid::nil(),
             raft: Raft::default(),
             lease: Duration::from_secs(5),
             voters_max: 5,

@@ -1,14 +1,14 @@
 //! The disk reserve: appends are refused before a disk is full, and progress, claims, sessions and operations go on
 //! from what is left.
 //!
-//! Each node measures its file system several times a second and tells the others whether it is low ([`Pulse`]).
+//! Each node measures its file system several times a second and tells the others whether it is low ([`Heartbeat`]).
 //! Appends stop on a node that is low, and everywhere as soon as less than a majority of the voters is known to have
 //! more than its reserve: chunks end at the same entry on all nodes, so equal disks run full at the same moment. A
 //! voter that is silent counts as low once another one is: the majority would need the low one.
 //!
 //! A disk that has no room at all stops no node: the store waits for space (see [`evener_store::Disk`]).
 //!
-//! [`Pulse`]: crate::pulse::Pulse
+//! [`Heartbeat`]: crate::heartbeat::Heartbeat
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,7 +17,7 @@ use evener_store::disk::Space;
 
 use crate::{
     error::{Class, Error},
-    raft::Standing,
+    raft::RaftStatus,
 };
 
 /// What a refusal begins with, wherever it is read.
@@ -36,7 +36,7 @@ const SHARE_BYTES_MAX: u64 = 4 << 30;
 
 /// The room on this node's disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DiskRoom {
+pub struct DiskStatus {
     /// Bytes that are free.
     pub free: u64,
     /// Bytes of the file system.
@@ -49,7 +49,7 @@ pub struct DiskRoom {
     pub low: bool,
 }
 
-impl DiskRoom {
+impl DiskStatus {
     /// Returns the room after another measurement.
     pub fn measured(self, space: Space, setting: Option<u64>, chunk_bytes: u64) -> Self {
         let reserve = setting.unwrap_or_else(|| default_reserve(space.total, chunk_bytes));
@@ -70,13 +70,13 @@ pub fn default_reserve(total: u64, chunk_bytes: u64) -> u64 {
 /// voters with room.
 pub fn blocking(
     me: NodeId,
-    standing: &Standing,
+    raft_status: &RaftStatus,
     low: &BTreeSet<NodeId>,
     silent: &BTreeSet<NodeId>,
 ) -> BTreeSet<NodeId> {
     let has_room = |voter: &&NodeId| !low.contains(voter) && !silent.contains(voter);
     let enough = |quorum: &BTreeSet<NodeId>| quorum.iter().filter(has_room).count() * 2 > quorum.len();
-    if low.contains(&me) || (!low.is_empty() && !standing.quorums.iter().all(enough)) {
+    if low.contains(&me) || (!low.is_empty() && !raft_status.quorums.iter().all(enough)) {
         return low.clone();
     }
     BTreeSet::new()
@@ -84,7 +84,7 @@ pub fn blocking(
 
 /// Returns why no append is taken if the disks of the nodes with these names stop them, as a node with this room says
 /// it.
-pub fn refusal(names: &[String], room: DiskRoom) -> String {
+pub fn refusal(names: &[String], room: DiskStatus) -> String {
     let mut message = format!("{REFUSAL}: too little space is free on the disks of {}", names.join(", "));
     if room.low {
         let (free, reserve) = (room.free >> 20, room.reserve >> 20);
@@ -114,20 +114,20 @@ mod tests {
 
     #[test]
     fn a_disk_is_low_below_its_reserve_until_a_chunk_more_than_it_is_free() {
-        let room = |before: DiskRoom, free| before.measured(Space { free, total: 1000 }, Some(100), 10);
-        assert!(!room(DiskRoom::default(), 100).low);
-        let low = room(DiskRoom::default(), 99);
+        let room = |before: DiskStatus, free| before.measured(Space { free, total: 1000 }, Some(100), 10);
+        assert!(!room(DiskStatus::default(), 100).low);
+        let low = room(DiskStatus::default(), 99);
         assert!(low.low && room(low, 109).low && !room(low, 110).low);
-        let none = DiskRoom::default().measured(Space { free: 0, total: 1000 }, Some(0), 10);
+        let none = DiskStatus::default().measured(Space { free: 0, total: 1000 }, Some(0), 10);
         assert!(!none.low, "a reserve of 0 refuses nothing");
     }
 
     #[test]
     fn appends_stop_while_a_majority_still_has_its_reserve() {
         let set = |nodes: &[u64]| nodes.iter().map(|node| NodeId(*node)).collect::<BTreeSet<_>>();
-        let standing = Standing { quorums: vec![set(&[1, 2, 3])], ..Standing::default() };
+        let raft_status = RaftStatus { quorums: vec![set(&[1, 2, 3])], ..RaftStatus::default() };
         let check = |low: &[u64], silent: &[u64], expect: &[u64]| {
-            assert_eq!(blocking(NodeId(1), &standing, &set(low), &set(silent)), set(expect), "{low:?} {silent:?}");
+            assert_eq!(blocking(NodeId(1), &raft_status, &set(low), &set(silent)), set(expect), "{low:?} {silent:?}");
         };
         check(&[], &[], &[]);
         check(&[], &[2, 3], &[]);

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cluster::Cluster,
-    disk_reserve::{DiskRoom, RETRY_AFTER, blocking},
+    disk_reserve::{DiskStatus, RETRY_AFTER, blocking},
 };
 
 /// How often the free space is measured.
@@ -39,42 +39,42 @@ pub async fn run(node: Cluster) {
 
 /// Returns the voter that should lead in place of this node, whose disk is low.
 fn successor(node: &Cluster) -> Option<NodeId> {
-    if !node.disk_room.borrow().low || !node.leads() {
+    if !node.disk_status.borrow().low || !node.leads() {
         return None;
     }
-    let (low, silent) = node.pulses.low_disks(SILENT_AFTER);
-    let standing = node.engine.standing();
+    let (low, silent) = node.heartbeats.low_disks(SILENT_AFTER);
+    let raft_status = node.consensus.status();
     let has_room = |voter: NodeId| voter != node.me() && !low.contains(&voter) && !silent.contains(&voter);
-    let with_room = standing.voters.iter().filter(|voter| has_room(**voter)).count();
-    (with_room * 2 > standing.voters.len()).then(|| node.successor(has_room)).flatten()
+    let with_room = raft_status.voters.iter().filter(|voter| has_room(**voter)).count();
+    (with_room * 2 > raft_status.voters.len()).then(|| node.successor(has_room)).flatten()
 }
 
 fn measure(node: &Cluster) {
-    let before = *node.disk_room.borrow();
+    let before = *node.disk_status.borrow();
     let log = node.journal.log_bytes();
     let room = match node.journal.space() {
-        Ok(space) => DiskRoom { log, ..before }.measured(space, node.config.disk_reserve, node.journal.chunk_bytes()),
+        Ok(space) => DiskStatus { log, ..before }.measured(space, node.config.disk_reserve, node.journal.chunk_bytes()),
         Err(error) => {
             tracing::debug!(%error, "failed to measure the free space of the disk");
             before
         }
     };
-    node.disk_room.send_replace(room);
+    node.disk_status.send_replace(room);
     let (free, reserve) = (room.free, room.reserve);
     match (before.low, room.low) {
         (false, true) => tracing::warn!(free, reserve, "the disk reserve of this node is reached; free some space"),
         (true, false) => tracing::info!(free, reserve, "this node has more free space than its disk reserve again"),
         _ => {}
     }
-    let (mut low, silent) = node.pulses.low_disks(SILENT_AFTER);
+    let (mut low, silent) = node.heartbeats.low_disks(SILENT_AFTER);
     if room.low {
         low.insert(node.me());
     }
-    let blocking = blocking(node.me(), &node.engine.standing(), &low, &silent);
-    if *node.no_room.borrow() == blocking {
+    let blocking = blocking(node.me(), &node.consensus.status(), &low, &silent);
+    if *node.blocking_disks.borrow() == blocking {
         return;
     }
-    let refused = node.no_room.send_replace(blocking.clone());
+    let refused = node.blocking_disks.send_replace(blocking.clone());
     match (refused.is_empty(), blocking.is_empty()) {
         (true, false) => tracing::warn!(nodes = ?node.names_of(&blocking), "appends are refused: disk reserve reached"),
         (false, true) => tracing::info!("appends are taken again: there is room on the disks"),

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use evener_core::{append::Refusal, command::RefusalReason, id::NodeId};
 
-use crate::leadership::Lack;
+use crate::leadership::NoDecision;
 
 /// Before one asks again a leader that has no majority: at least so long,
-const AGAIN_MIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 /// and no longer than this, however long it has lasted.
-const AGAIN_MAX: Duration = Duration::from_secs(30);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// What helps where there is no majority.
-const WAY_OUT: &str = "start or reconnect those that are missing: `evener cluster status` shows them";
+const HINT: &str = "start or reconnect those that are missing: `evener cluster status` shows them";
 
 /// What a caller should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -78,11 +78,11 @@ impl Error {
 
     /// This node leads, and not enough of the others answer it. Nothing was done.
     #[must_use]
-    pub fn no_majority(lack: &Lack) -> Self {
-        let silence = lack.since.elapsed();
-        let message = format!("{}; nothing was done; {WAY_OUT}", lack.describe());
+    pub fn no_majority(no_decision: &NoDecision) -> Self {
+        let silence = no_decision.since.elapsed();
+        let message = format!("{}; nothing was done; {HINT}", no_decision.describe());
         // What has lasted for long will hardly be over in a moment.
-        Self::new(Class::Overloaded, message).retry_after(silence.clamp(AGAIN_MIN, AGAIN_MAX))
+        Self::new(Class::Overloaded, message).retry_after(silence.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX))
     }
 
     /// It was sent, and no answer came.
@@ -127,21 +127,21 @@ impl From<RefusalReason> for Error {
 
 /// What is wrong with how a node was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Wrong {
+pub enum StartRefusal {
     /// Its directory, or the cluster it asked, is another one than was meant.
-    Other,
+    OtherCluster,
     /// Its directory is of the right cluster, and of a node with another name.
-    Named,
+    OtherName,
     /// A member of its name has another directory: this one was emptied, or the name is taken.
-    Emptied,
+    EmptiedDirectory,
     /// A cluster answers where one was to be founded.
-    Answered,
+    ClusterAnswers,
     /// Its directory is empty, and nobody said to found or to join.
-    Nowhere,
+    NoCluster,
     /// It is a member no more.
     Removed,
     /// Something else.
-    Told,
+    InvalidConfig,
 }
 
 /// Why a node does not start. Each says what to do.
@@ -154,12 +154,12 @@ pub enum StartError {
     #[error("{0}")]
     Network(String),
     /// What it was told contradicts what is.
-    #[error("{why}")]
+    #[error("{message}")]
     Refused {
         /// What is wrong with it.
-        wrong: Wrong,
+        reason: StartRefusal,
         /// In words, with the way out.
-        why: String,
+        message: String,
     },
     /// It was a member, and is none any more.
     #[error("{0}")]

@@ -19,12 +19,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
-    error::Wrong,
+    error::StartRefusal,
     handshake::{self, Admission, Identity, PeerIdentity, Purpose, Refused},
+    heartbeat::Heartbeat,
     message::{Kind, Message, Role},
-    messages::{Join, Joined, Lead, ReadAt, Renew, Renewed, Who},
-    proposal::{self, Fate, Group},
-    pulse::Pulse,
+    messages::{Join, Joined, NodeInfo, ReadAt, Renew, Renewed, TransferLeadership},
+    proposal::{self, Group, ProposalResult},
     raft,
     transport::BoxedStream,
 };
@@ -37,23 +37,24 @@ pub fn decoders() -> Vec<Decoder> {
         Decoder::new("peer-frame", frames, frame_samples),
         Decoder::new("peer-message", messages, message_samples),
         Decoder::new("proposal", proposals, proposal_samples),
-        Decoder::new("pulse", pulse, pulse_samples),
+        Decoder::new("pulse", heartbeat, heartbeat_samples),
     ];
     decoders.extend(raft::fuzz::decoders());
     decoders
 }
 
 /// A pulse, which is written again as far as this version knows it.
-fn pulse(bytes: &[u8]) {
-    if let Some(pulse) = Pulse::decode(bytes) {
-        assert_eq!(Pulse::decode(&pulse.encode()), Some(pulse));
+fn heartbeat(bytes: &[u8]) {
+    if let Some(heartbeat) = Heartbeat::decode(bytes) {
+        assert_eq!(Heartbeat::decode(&heartbeat.encode()), Some(heartbeat));
     }
 }
 
-fn pulse_samples() -> Vec<Vec<u8>> {
-    let silence = Duration::from_millis(1_500);
-    let pulse = Pulse { wall: Timestamp(1_700_000_000_000), leader: Some(NodeId(3)), silence, disk_low: true };
-    vec![pulse.encode().to_vec(), Pulse { leader: None, ..pulse }.encode().to_vec()]
+fn heartbeat_samples() -> Vec<Vec<u8>> {
+    let since_leader_answer = Duration::from_millis(1_500);
+    let heartbeat =
+        Heartbeat { wall: Timestamp(1_700_000_000_000), leader: Some(NodeId(3)), since_leader_answer, disk_low: true };
+    vec![heartbeat.encode().to_vec(), Heartbeat { leader: None, ..heartbeat }.encode().to_vec()]
 }
 
 struct Node;
@@ -84,8 +85,8 @@ fn handshake(bytes: &[u8]) {
     let stream = || -> BoxedStream { Box::new(tokio::io::join(Cursor::new(bytes.to_vec()), tokio::io::sink())) };
     RUNTIME.with(|runtime| {
         runtime.block_on(async {
-            _ = handshake::welcome(&mut stream(), &Node, "a:1").await;
-            _ = handshake::greet(&mut stream(), &Node, Purpose::Peer, Some(NodeId(7)), "b:1").await;
+            _ = handshake::respond(&mut stream(), &Node, "a:1").await;
+            _ = handshake::initiate(&mut stream(), &Node, Purpose::Peer, Some(NodeId(7)), "b:1").await;
         });
     });
 }
@@ -100,12 +101,12 @@ fn hellos() -> Vec<Vec<u8>> {
     let mut refusal = hello.clone();
     refusal[12..16].copy_from_slice(&[4, 3, 3, 0]);
     refusal.extend_from_slice(b"no.");
-    let mut welcome = hello.clone();
-    welcome[12..16].copy_from_slice(&[0, 3, 0, 0]);
+    let mut admitted = hello.clone();
+    admitted[12..16].copy_from_slice(&[0, 3, 0, 0]);
     let mut principal = hello.clone();
     principal[14] = 3;
     principal.extend_from_slice(b"ada");
-    vec![hello, refusal, welcome, principal]
+    vec![hello, refusal, admitted, principal]
 }
 
 /// A connection's bytes, as they arrive.
@@ -135,14 +136,14 @@ fn frame_samples() -> Vec<Vec<u8>> {
 fn messages(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else { return };
     match choice % 8 {
-        0 => again::<Who>(bytes),
+        0 => again::<NodeInfo>(bytes),
         1 => again::<Join>(bytes),
         2 => again::<Joined>(bytes),
         3 => again::<Renew>(bytes),
         4 => again::<Renewed>(bytes),
         5 => again::<ReadAt>(bytes),
-        6 => again::<Lead>(bytes),
-        _ => again::<Vec<Fate>>(bytes),
+        6 => again::<TransferLeadership>(bytes),
+        _ => again::<Vec<ProposalResult>>(bytes),
     }
 }
 
@@ -162,33 +163,40 @@ pub(crate) fn message_samples() -> Vec<Vec<u8>> {
     let member = Member { node, name: name.clone(), incarnation, peer: peer(), http, level, leaving: true };
     let (cluster, session, members) = (Some(cluster), SessionId(8), vec![member]);
     let fates = vec![
-        Fate::Decided((LogIndex(3), outcomes())),
-        Fate::NotLeader(Some(node)),
-        Fate::NotLeader(None),
-        Fate::Unknown("w".into()),
-        Fate::Refused("w".into()),
+        ProposalResult::Decided((LogIndex(3), outcomes())),
+        ProposalResult::NotLeader(Some(node)),
+        ProposalResult::NotLeader(None),
+        ProposalResult::Unknown("w".into()),
+        ProposalResult::Refused("w".into()),
     ];
-    let who = Who { cluster, node: Some(node), name: name.clone(), leader: Some(node), members: members.clone() };
-    let nobody = Who { cluster: None, node: None, name, leader: None, members: Vec::new() };
-    let welcome = Joined::Welcome { cluster: cluster.unwrap_or_default(), node, chunk_bytes: 65_536, members };
-    let wrongs =
-        [Wrong::Other, Wrong::Named, Wrong::Emptied, Wrong::Answered, Wrong::Nowhere, Wrong::Removed, Wrong::Told];
-    let no = |wrong| sample(2, &Joined::No { wrong, why: "w".into() });
+    let who = NodeInfo { cluster, node: Some(node), name: name.clone(), leader: Some(node), members: members.clone() };
+    let nobody = NodeInfo { cluster: None, node: None, name, leader: None, members: Vec::new() };
+    let admitted = Joined::Admitted { cluster: cluster.unwrap_or_default(), node, chunk_bytes: 65_536, members };
+    let wrongs = [
+        StartRefusal::OtherCluster,
+        StartRefusal::OtherName,
+        StartRefusal::EmptiedDirectory,
+        StartRefusal::ClusterAnswers,
+        StartRefusal::NoCluster,
+        StartRefusal::Removed,
+        StartRefusal::InvalidConfig,
+    ];
+    let no = |reason| sample(2, &Joined::Refused { reason, message: "w".into() });
     let mut all = vec![
         sample(0, &who),
         sample(0, &nobody),
         sample(1, &Join { admit: admit.clone(), cluster }),
         sample(1, &Join { admit, cluster: None }),
-        sample(2, &welcome),
-        sample(2, &Joined::Later("w".into())),
+        sample(2, &admitted),
+        sample(2, &Joined::Retry("w".into())),
         sample(3, &Renew { node, session }),
         sample(5, &ReadAt::Index(LogIndex(300))),
         sample(5, &ReadAt::NotLeader),
-        sample(6, &Lead { to: node }),
+        sample(6, &TransferLeadership { to: node }),
         sample(7, &fates),
     ];
     all.extend(wrongs.map(no));
-    let renewed = [Renewed::Kept, Renewed::Gone, Renewed::NotLeader, Renewed::Lapsed];
+    let renewed = [Renewed::Kept, Renewed::SessionEnded, Renewed::NotLeader, Renewed::LostEntries];
     all.extend(renewed.map(|renewed| sample(4, &renewed)));
     all
 }
@@ -201,14 +209,14 @@ pub(crate) fn read_and_written(bytes: &[u8]) -> Vec<u8> {
     }
     let body = &bytes[1..];
     let written = match bytes[0] {
-        0 => again::<Who>(body),
+        0 => again::<NodeInfo>(body),
         1 => again::<Join>(body),
         2 => again::<Joined>(body),
         3 => again::<Renew>(body),
         4 => again::<Renewed>(body),
         5 => again::<ReadAt>(body),
-        6 => again::<Lead>(body),
-        _ => again::<Vec<Fate>>(body),
+        6 => again::<TransferLeadership>(body),
+        _ => again::<Vec<ProposalResult>>(body),
     };
     [&bytes[..1], &written].concat()
 }

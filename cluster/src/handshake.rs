@@ -42,7 +42,7 @@ pub const PROTOCOL_VERSION: u16 = 2;
 /// Both sides must have said who they are within this time.
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
 /// Bytes of the words in a reply.
-pub const WORDS_BYTES_MAX: usize = 1024;
+pub const REFUSAL_TEXT_BYTES_MAX: usize = 1024;
 /// Bytes of the principal in a hello.
 pub const PRINCIPAL_BYTES_MAX: usize = 1024;
 /// Bytes of a hello, and of a reply without its words.
@@ -116,7 +116,7 @@ pub trait Admission: Send + Sync + 'static {
     }
 
     /// Whether to go on with `them`. Asked by both sides, after protocol, cluster and wanted node were found
-    /// right. Says no by [`Refused::stranger`], [`Refused::emptied`], [`Refused::not_ready`] or [`Refused::other`].
+    /// right. Says no by [`Refused::not_a_member`], [`Refused::emptied`], [`Refused::not_ready`] or [`Refused::other`].
     fn admit(&self, them: &PeerIdentity) -> Result<(), Refused>;
 }
 
@@ -131,7 +131,7 @@ pub enum Reason {
     /// Another node than the one that was wanted.
     Node = 3,
     /// Not a member: never admitted, or removed.
-    Stranger = 4,
+    NotAMember = 4,
     /// A member's number with another data directory's life.
     Incarnation = 5,
     /// Not yet: ask again.
@@ -142,90 +142,89 @@ pub enum Reason {
 
 impl Reason {
     fn of(byte: u8) -> Self {
-        use Reason::{Cluster, Incarnation, Node, NotReady, Other, Protocol, Stranger};
-        let known = [Protocol, Cluster, Node, Stranger, Incarnation, NotReady];
+        use Reason::{Cluster, Incarnation, Node, NotAMember, NotReady, Other, Protocol};
+        let known = [Protocol, Cluster, Node, NotAMember, Incarnation, NotReady];
         known.into_iter().find(|reason| *reason as u8 == byte).unwrap_or(Other)
     }
 }
 
 /// A no, with its words: lower case, what was found and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{words}")]
+#[error("{text}")]
 pub struct Refused {
     /// For programs.
     pub reason: Reason,
     /// For people.
-    pub words: String,
+    pub text: String,
 }
 
 impl Refused {
-    const fn new(reason: Reason, words: String) -> Self {
-        Self { reason, words }
+    const fn new(reason: Reason, text: String) -> Self {
+        Self { reason, text }
     }
 
     /// No such member.
     #[must_use]
-    pub fn stranger(node: NodeId, cluster: ClusterId) -> Self {
-        let words = format!(
+    pub fn not_a_member(node: NodeId, cluster: ClusterId) -> Self {
+        let text = format!(
             "node {node} is no member of cluster {cluster}: it was never admitted, or it was removed; \
              start it with an empty data directory and --join to come as a new node"
         );
-        Self::new(Reason::Stranger, words)
+        Self::new(Reason::NotAMember, text)
     }
 
     /// A member no more, as it is told itself.
     #[must_use]
     pub const fn removed(removal_notice: String) -> Self {
-        Self::new(Reason::Stranger, removal_notice)
+        Self::new(Reason::NotAMember, removal_notice)
     }
 
     /// The number is a member's, the data directory is not.
     #[must_use]
     pub fn emptied(node: NodeId, known: Incarnation, got: Incarnation) -> Self {
-        let words = format!(
+        let text = format!(
             "node {node} comes with incarnation {got}, and the cluster knows it with {known}: its data directory was \
              emptied or replaced; bring the old one back, or remove the node and join as a new one under another name"
         );
-        Self::new(Reason::Incarnation, words)
+        Self::new(Reason::Incarnation, text)
     }
 
     /// Not now.
     #[must_use]
-    pub fn not_ready(words: impl Into<String>) -> Self {
-        Self::new(Reason::NotReady, words.into())
+    pub fn not_ready(text: impl Into<String>) -> Self {
+        Self::new(Reason::NotReady, text.into())
     }
 
     /// Something else.
     #[must_use]
-    pub fn other(words: impl Into<String>) -> Self {
-        Self::new(Reason::Other, words.into())
+    pub fn other(text: impl Into<String>) -> Self {
+        Self::new(Reason::Other, text.into())
     }
 
     fn protocol(theirs: u16) -> Self {
-        let words = format!(
+        let text = format!(
             "peer protocol {theirs} meets peer protocol {PROTOCOL_VERSION}: upgrade the older of the two builds first"
         );
-        Self::new(Reason::Protocol, words)
+        Self::new(Reason::Protocol, text)
     }
 
     fn cluster(mine: ClusterId, theirs: ClusterId) -> Self {
-        let words = format!(
+        let text = format!(
             "a node of cluster {theirs} reached a node of cluster {mine}: check the addresses given by --join and \
              --peer, and that each data directory is the one meant"
         );
-        Self::new(Reason::Cluster, words)
+        Self::new(Reason::Cluster, text)
     }
 
     fn no_cluster(theirs: ClusterId) -> Self {
-        let words =
-            format!("a node of cluster {theirs} reached one that belongs to no cluster yet: it must join first");
-        Self::new(Reason::NotReady, words)
+        let text = format!("a node of cluster {theirs} reached one that belongs to no cluster yet: it must join first");
+        Self::new(Reason::NotReady, text)
     }
 
     fn node(reached: Option<NodeId>, wanted: NodeId) -> Self {
         let reached = reached.map_or_else(|| "a node without a number".to_owned(), |node| format!("node {node}"));
-        let words = format!("you reached {reached}, wanted node {wanted}: two nodes were given one peer address");
-        Self::new(Reason::Node, words)
+        let text = format!("you reached {reached}, wanted node {wanted}: two nodes were given one peer address");
+        Self::new(Reason::Node, text)
     }
 }
 
@@ -233,30 +232,30 @@ impl Refused {
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The other side said no.
-    #[error("refused by {who}: {refused}")]
-    Refused {
+    #[error("refused by {peer}: {refused}")]
+    RefusedByPeer {
         /// By whom.
-        who: String,
+        peer: String,
         /// Why.
         refused: Refused,
     },
     /// This side says no.
-    #[error("refused {who}: {refused}")]
-    Refuses {
+    #[error("refused {peer}: {refused}")]
+    RefusedHere {
         /// Whom.
-        who: String,
+        peer: String,
         /// Why.
         refused: Refused,
     },
     /// Not a node's peer port, or not a node.
     #[error("what is at {addr} does not speak as a peer does: give the node's peer address, not its http address")]
-    Stranger {
+    NotAPeer {
         /// Where.
         addr: String,
     },
     /// Silence.
     #[error("{addr} said nothing of use within {HANDSHAKE_WAIT:?}: is it overloaded, or is its network cut?")]
-    Silent {
+    TimedOut {
         /// Where.
         addr: String,
     },
@@ -275,14 +274,14 @@ impl HandshakeError {
     #[must_use]
     pub fn refused(&self) -> Option<&Refused> {
         match self {
-            Self::Refused { refused, .. } | Self::Refuses { refused, .. } => Some(refused),
+            Self::RefusedByPeer { refused, .. } | Self::RefusedHere { refused, .. } => Some(refused),
             _ => None,
         }
     }
 }
 
 /// Says hello as the side that connects. `wanted`: the node that must answer, where it is known.
-pub async fn greet(
+pub async fn initiate(
     stream: &mut BoxedStream,
     admission: &dyn Admission,
     purpose: Purpose,
@@ -290,32 +289,32 @@ pub async fn greet(
     addr: &str,
 ) -> Result<PeerIdentity, HandshakeError> {
     let me = admission.me();
-    let (reply, words) = within(addr, async {
+    let (reply, text) = within(addr, async {
         let principal = admission.principal();
-        stream.write_all(&Hello { version: PROTOCOL_VERSION, me, purpose, wanted }.laid(principal.as_ref())).await?;
+        stream.write_all(&Hello { version: PROTOCOL_VERSION, me, purpose, wanted }.encode(principal.as_ref())).await?;
         stream.flush().await?;
         let mut head = [0; HELLO_BYTES];
         stream.read_exact(&mut head).await?;
-        let Some(reply) = Reply::read(&head) else { return Ok(None) };
-        let mut words = vec![0; reply.words_bytes.min(WORDS_BYTES_MAX)];
-        stream.read_exact(&mut words).await?;
-        Ok(Some((reply, String::from_utf8_lossy(&words).into_owned())))
+        let Some(reply) = Reply::decode(&head) else { return Ok(None) };
+        let mut text = vec![0; reply.text_bytes.min(REFUSAL_TEXT_BYTES_MAX)];
+        stream.read_exact(&mut text).await?;
+        Ok(Some((reply, String::from_utf8_lossy(&text).into_owned())))
     })
     .await?
-    .ok_or_else(|| HandshakeError::Stranger { addr: addr.to_owned() })?;
+    .ok_or_else(|| HandshakeError::NotAPeer { addr: addr.to_owned() })?;
     let them = PeerIdentity { identity: reply.identity, purpose, addr: addr.to_owned(), principal: None };
     if let Some(reason) = reply.refused {
-        return Err(HandshakeError::Refused { who: them.name(), refused: Refused { reason, words } });
+        return Err(HandshakeError::RefusedByPeer { peer: them.name(), refused: Refused { reason, text } });
     }
     let judged = judge(&me, reply.version, &them, wanted.map(|wanted| (them.node(), wanted)));
     match judged.and_then(|()| admission.admit(&them)) {
         Ok(()) => Ok(them),
-        Err(refused) => Err(HandshakeError::Refuses { who: them.name(), refused }),
+        Err(refused) => Err(HandshakeError::RefusedHere { peer: them.name(), refused }),
     }
 }
 
 /// Answers a hello as the side that accepts.
-pub async fn welcome(
+pub async fn respond(
     stream: &mut BoxedStream,
     admission: &dyn Admission,
     addr: &str,
@@ -325,14 +324,14 @@ pub async fn welcome(
         // the magic alone first: whoever sends less than a hello and waits is a stranger, not a slow peer
         stream.read_exact(&mut head[..MAGIC.len()]).await?;
         if head[..MAGIC.len()] != *MAGIC {
-            return Ok(Err(HandshakeError::Stranger { addr: addr.to_owned() }));
+            return Ok(Err(HandshakeError::NotAPeer { addr: addr.to_owned() }));
         }
         stream.read_exact(&mut head[MAGIC.len()..]).await?;
-        let Some(hello) = Hello::read(&head) else {
-            return Ok(Err(HandshakeError::Stranger { addr: addr.to_owned() }));
+        let Some(hello) = Hello::decode(&head) else {
+            return Ok(Err(HandshakeError::NotAPeer { addr: addr.to_owned() }));
         };
         let Some(principal) = read_principal(stream, &hello, &head).await? else {
-            return Ok(Err(HandshakeError::Stranger { addr: addr.to_owned() }));
+            return Ok(Err(HandshakeError::NotAPeer { addr: addr.to_owned() }));
         };
         let me = admission.me();
         let them = PeerIdentity { identity: hello.me, purpose: hello.purpose, addr: addr.to_owned(), principal };
@@ -342,7 +341,7 @@ pub async fn welcome(
         stream.flush().await?;
         Ok(match verdict {
             Ok(()) => Ok(them),
-            Err(refused) => Err(HandshakeError::Refuses { who: them.name(), refused }),
+            Err(refused) => Err(HandshakeError::RefusedHere { peer: them.name(), refused }),
         })
     })
     .await?
@@ -371,7 +370,7 @@ async fn within<T>(addr: &str, saying: impl Future<Output = io::Result<T>>) -> R
     match timeout(HANDSHAKE_WAIT, saying).await {
         Ok(Ok(said)) => Ok(said),
         Ok(Err(error)) => Err(HandshakeError::Broken { addr: addr.to_owned(), error }),
-        Err(_) => Err(HandshakeError::Silent { addr: addr.to_owned() }),
+        Err(_) => Err(HandshakeError::TimedOut { addr: addr.to_owned() }),
     }
 }
 
@@ -407,7 +406,7 @@ struct Hello {
 
 impl Hello {
     /// With the principal behind it. One that is too long is not said: half of a name would be another's.
-    fn laid(&self, principal: Option<&Principal>) -> Vec<u8> {
+    fn encode(&self, principal: Option<&Principal>) -> Vec<u8> {
         let purpose = match self.purpose {
             Purpose::Peer => 1,
             Purpose::Inquiry => 2,
@@ -425,7 +424,7 @@ impl Hello {
     }
 
     /// None: not a node. A hello of another version is read as far as it can be: only its version counts.
-    fn read(bytes: &[u8; HELLO_BYTES]) -> Option<Self> {
+    fn decode(bytes: &[u8; HELLO_BYTES]) -> Option<Self> {
         let (version, me) = read_head(bytes)?;
         let purpose = match bytes[12] {
             1 => Purpose::Peer,
@@ -443,23 +442,23 @@ struct Reply {
     version: u16,
     identity: Identity,
     refused: Option<Reason>,
-    words_bytes: usize,
+    text_bytes: usize,
 }
 
 impl Reply {
-    fn read(bytes: &[u8; HELLO_BYTES]) -> Option<Self> {
+    fn decode(bytes: &[u8; HELLO_BYTES]) -> Option<Self> {
         let (version, identity) = read_head(bytes)?;
         let refused = (bytes[12] != 0).then(|| Reason::of(bytes[12]));
-        Some(Self { version, identity, refused, words_bytes: usize::from(u16::from_le_bytes(part(bytes, 14))) })
+        Some(Self { version, identity, refused, text_bytes: usize::from(u16::from_le_bytes(part(bytes, 14))) })
     }
 }
 
 fn reply(me: &Identity, refused: Option<&Refused>) -> Vec<u8> {
     let mut bytes = head(me, PROTOCOL_VERSION, refused.map_or(0, |refused| refused.reason as u8)).to_vec();
-    let words = refused.map_or("", |refused| &refused.words[..refused.words.floor_char_boundary(WORDS_BYTES_MAX)]);
-    let length = u16::try_from(words.len()).expect("cut to words_bytes_max");
+    let text = refused.map_or("", |refused| &refused.text[..refused.text.floor_char_boundary(REFUSAL_TEXT_BYTES_MAX)]);
+    let length = u16::try_from(text.len()).expect("cut to words_bytes_max");
     bytes[14..16].copy_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(words.as_bytes());
+    bytes.extend_from_slice(text.as_bytes());
     bytes
 }
 

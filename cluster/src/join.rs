@@ -21,22 +21,22 @@ use uuid::Uuid;
 use crate::{
     cluster::Cluster,
     config::Config,
-    dice::{self, Use},
-    error::{StartError, Wrong},
+    error::{StartError, StartRefusal},
     links::Links,
     message::Kind,
-    messages::{Join, Joined, Who},
+    messages::{Join, Joined, NodeInfo},
+    unique_id::{IdPurpose, unique_id},
 };
 
 /// To hear who is at an address.
-const WHO_WAIT: Duration = Duration::from_secs(2);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// To be admitted: the member that is asked may have to find the leader.
-const JOIN_WAIT: Duration = Duration::from_secs(15);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Before the addresses are tried again.
-const TRY_AGAIN_WAIT: Duration = Duration::from_millis(250);
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// The file that holds the life of a directory before there is an identity.
-const LIFE_FILE: &str = "incarnation";
+const INCARNATION_FILE: &str = "incarnation";
 
 /// What a start tries whether the disk takes something, and how much: a vote, a mark and the first entries.
 const TRIAL_FILE: &str = "trial";
@@ -51,15 +51,15 @@ pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, Star
     let failed = |error: io::Error| {
         StartError::Failed(format!("failed to write who this is into {}: {error}; is it writable?", disk.name()))
     };
-    if disk.len(LIFE_FILE).map_err(failed)? == Some(16) {
-        let bytes = disk.read(LIFE_FILE, 0, 16).map_err(failed)?;
+    if disk.len(INCARNATION_FILE).map_err(failed)? == Some(16) {
+        let bytes = disk.read(INCARNATION_FILE, 0, 16).map_err(failed)?;
         let written = Uuid::from_slice(&bytes).expect("16 bytes were read");
         if !written.is_nil() {
             return Ok(Incarnation(written));
         }
     }
-    let drawn = dice::name(config.draw, Use::Incarnation, 0);
-    let file = LIFE_FILE.to_owned();
+    let drawn = unique_id(config.random_id, IdPurpose::Incarnation, 0);
+    let file = INCARNATION_FILE.to_owned();
     let bytes = Bytes::copy_from_slice(drawn.as_bytes());
     disk.perform(vec![
         Op::Create { file: file.clone(), preallocate: 0 },
@@ -97,8 +97,8 @@ pub async fn become_member(
     incarnation: Incarnation,
 ) -> Result<(Identity, bool), StartError> {
     if let Some(identity) = Identity::read(disk)? {
-        let identity = its_own(config, identity)?;
-        no_other_cluster(config, &disk.name(), links, peer, &identity).await?;
+        let identity = check_identity(config, identity)?;
+        check_join_addresses(config, &disk.name(), links, peer, &identity).await?;
         return Ok((identity, false));
     }
     if config.name.len() > NODE_NAME_BYTES_MAX {
@@ -106,17 +106,17 @@ pub async fn become_member(
             "a node's name has at most {NODE_NAME_BYTES_MAX} bytes, and this one has {}; choose another",
             config.name.len()
         );
-        return Err(StartError::Refused { wrong: Wrong::Told, why });
+        return Err(StartError::Refused { reason: StartRefusal::InvalidConfig, message: why });
     }
     if let Err(error) = evener_core::name::check(&config.name) {
         let why = format!("the node's name {:?} {error}; choose another", config.name);
-        return Err(StartError::Refused { wrong: Wrong::Told, why });
+        return Err(StartError::Refused { reason: StartRefusal::InvalidConfig, message: why });
     }
     let identity = match (config.bootstrap, config.join.is_empty()) {
         (true, _) => {
-            nobody_answers(config, links).await?;
+            check_no_cluster_answers(config, links).await?;
             Identity {
-                cluster: config.cluster.unwrap_or(ClusterId(dice::name(config.draw, Use::Cluster, 0))),
+                cluster: config.cluster.unwrap_or(ClusterId(unique_id(config.random_id, IdPurpose::Cluster, 0))),
                 node: NodeId(1),
                 name: config.name.clone(),
                 incarnation,
@@ -128,7 +128,7 @@ pub async fn become_member(
             let disk = disk.name();
             let why =
                 format!("{disk} holds no node: found a cluster with --bootstrap, or join one with --join ADDRESS");
-            return Err(StartError::Refused { wrong: Wrong::Nowhere, why });
+            return Err(StartError::Refused { reason: StartRefusal::NoCluster, message: why });
         }
     };
     Ok((identity, true))
@@ -136,7 +136,7 @@ pub async fn become_member(
 
 /// The identity is written last: a directory that has one had a log, and one that has lost it has lost what it may
 /// have acknowledged. It must not vote under its number.
-pub fn seal(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Result<(), StartError> {
+pub fn persist_identity(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Result<(), StartError> {
     if new {
         return Ok(identity.write(disk)?);
     }
@@ -146,20 +146,20 @@ pub fn seal(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Res
             "{disk} belongs to node {name} and holds no log: what the node may have acknowledged is lost; empty the \
              directory and join under another name, then remove the old one with `evener cluster leave {name}`"
         );
-        return Err(StartError::Refused { wrong: Wrong::Emptied, why });
+        return Err(StartError::Refused { reason: StartRefusal::EmptiedDirectory, message: why });
     }
     Ok(())
 }
 
 /// The directory is a node's: is it the one that was meant?
-fn its_own(config: &Config, identity: Identity) -> Result<Identity, StartError> {
+fn check_identity(config: &Config, identity: Identity) -> Result<Identity, StartError> {
     let Identity { cluster, name, .. } = &identity;
     if let Some(wanted) = config.cluster.filter(|wanted| wanted != cluster) {
         let why = format!(
             "the data directory is of cluster {cluster}, and cluster {wanted} was asked for; give that cluster's \
              directory, or an empty one"
         );
-        return Err(StartError::Refused { wrong: Wrong::Other, why });
+        return Err(StartError::Refused { reason: StartRefusal::OtherCluster, message: why });
     }
     if *name != config.name {
         let why = format!(
@@ -167,22 +167,22 @@ fn its_own(config: &Config, identity: Identity) -> Result<Identity, StartError> 
              or give an empty directory",
             config.name
         );
-        return Err(StartError::Refused { wrong: Wrong::Named, why });
+        return Err(StartError::Refused { reason: StartRefusal::OtherName, message: why });
     }
     Ok(identity)
 }
 
 /// Who is told to join a cluster and has the directory of another would come up as a member of that one. An answer
 /// that nobody gives says nothing: where all members start again at once, each of them still must.
-async fn no_other_cluster(
+async fn check_join_addresses(
     config: &Config,
     directory: &str,
     links: &Links,
     peer: &str,
     identity: &Identity,
 ) -> Result<(), StartError> {
-    let asked = config.join.iter().filter(|at| *at != peer).map(async |at| (at, who_answers(links, at).await));
-    let Ok(answers) = timeout(WHO_WAIT, join_all(asked)).await else { return Ok(()) };
+    let asked = config.join.iter().filter(|at| *at != peer).map(async |at| (at, query_node(links, at).await));
+    let Ok(answers) = timeout(QUERY_TIMEOUT, join_all(asked)).await else { return Ok(()) };
     let clusters: Vec<_> = answers.into_iter().filter_map(|(at, who)| Some((at, who?.cluster?))).collect();
     let Identity { cluster, name, .. } = identity;
     // One address of several may have gone to somebody else since.
@@ -194,25 +194,25 @@ async fn no_other_cluster(
         "{directory} belongs to node {name} of cluster {cluster}, and {at} is of cluster {theirs}; to go on as {name} \
          leave out --join {at}; to join cluster {theirs} give an empty directory"
     );
-    Err(StartError::Refused { wrong: Wrong::Other, why })
+    Err(StartError::Refused { reason: StartRefusal::OtherCluster, message: why })
 }
 
-async fn who_answers(links: &Links, at: &str) -> Option<Who> {
-    let answer = links.inquire(at, Kind::WHO, Bytes::new(), WHO_WAIT).await.ok()?;
+async fn query_node(links: &Links, at: &str) -> Option<NodeInfo> {
+    let answer = links.inquire(at, Kind::NODE_INFO, Bytes::new(), QUERY_TIMEOUT).await.ok()?;
     decode_message(&answer).ok()
 }
 
 /// A second cluster where one answers would be a split brain of the operator's making.
-async fn nobody_answers(config: &Config, links: &Links) -> Result<(), StartError> {
+async fn check_no_cluster_answers(config: &Config, links: &Links) -> Result<(), StartError> {
     for at in &config.join {
-        let Some(who) = who_answers(links, at).await else { continue };
+        let Some(who) = query_node(links, at).await else { continue };
         if let Some(cluster) = who.cluster {
             let why = format!(
                 "refused to found a cluster: node {} of cluster {cluster} answers at {at}; join it by leaving out \
                  --bootstrap, or leave out --join {at}",
                 who.name
             );
-            return Err(StartError::Refused { wrong: Wrong::Answered, why });
+            return Err(StartError::Refused { reason: StartRefusal::ClusterAnswers, message: why });
         }
     }
     Ok(())
@@ -228,21 +228,21 @@ async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnati
             "the only address to join is this node's own, {peer}; give that of a member, or found a cluster with \
              --bootstrap"
         );
-        return Err(StartError::Refused { wrong: Wrong::Nowhere, why });
+        return Err(StartError::Refused { reason: StartRefusal::NoCluster, message: why });
     }
     let mut told = BTreeMap::new();
     loop {
         for at in &others {
-            let why = match links.inquire(at, Kind::JOIN, question.clone(), JOIN_WAIT).await {
+            let why = match links.inquire(at, Kind::JOIN, question.clone(), JOIN_TIMEOUT).await {
                 Ok(answer) => match decode_message(&answer) {
-                    Ok(Joined::Welcome { cluster, node, chunk_bytes, .. }) => {
+                    Ok(Joined::Admitted { cluster, node, chunk_bytes, .. }) => {
                         let name = config.name.clone();
                         return Ok(Identity { cluster, node, name, incarnation, chunk_bytes });
                     }
-                    Ok(Joined::No { wrong, why }) => {
-                        return Err(StartError::Refused { wrong, why: format!("refused to join at {at}: {why}") });
+                    Ok(Joined::Refused { reason, message: why }) => {
+                        return Err(StartError::Refused { reason, message: format!("refused to join at {at}: {why}") });
                     }
-                    Ok(Joined::Later(why)) => why,
+                    Ok(Joined::Retry(why)) => why,
                     Err(error) => error.to_string(),
                 },
                 Err(why) => why,
@@ -253,7 +253,7 @@ async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnati
                 told.insert(at, why);
             }
         }
-        sleep(TRY_AGAIN_WAIT).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
@@ -271,13 +271,13 @@ fn admit(config: &Config, incarnation: Incarnation, peer: &str) -> Admit {
 /// its log tells whether it has.
 pub async fn found(node: &Cluster) -> Result<(), StartError> {
     let first = admit(&node.config, node.identity.incarnation, &node.peer);
-    let seat = crate::raft::Seat {
+    let raft_member = crate::raft::RaftMember {
         name: first.name.clone(),
         peer: first.peer.clone(),
         http: first.http.clone(),
         incarnation: first.incarnation,
     };
-    if let Err(why) = node.engine.found(seat).await {
+    if let Err(why) = node.consensus.found(raft_member).await {
         return Err(StartError::Failed(node.journal.stopped().unwrap_or(why)));
     }
     let found = Command::Found(Found { cluster: node.identity.cluster, limits: node.config.limits, first });
@@ -295,16 +295,16 @@ pub async fn found(node: &Cluster) -> Result<(), StartError> {
 }
 
 /// A member that is somewhere else than it was says so: where it was nobody finds it, the leader least of all.
-pub async fn announce(node: Cluster) {
+pub async fn announce_address(node: Cluster) {
     let config = &node.config;
     let join =
         Join { admit: admit(config, node.identity.incarnation, &node.peer), cluster: Some(node.identity.cluster) };
     let Ok(question) = encode_message(&join) else { return };
     loop {
         // Where nothing has moved, the leader comes by itself.
-        sleep(TRY_AGAIN_WAIT).await;
+        sleep(RETRY_DELAY).await;
         let known: Vec<(NodeId, String)> = {
-            let state = node.ledger.view.state();
+            let state = node.applied_state.view.state();
             state.members.values().map(|member| (member.node, member.peer.clone())).collect()
         };
         // Found where it is known to be.
@@ -315,11 +315,11 @@ pub async fn announce(node: Cluster) {
         for at in others.chain(config.join.iter().cloned()).filter(|at| *at != node.peer) {
             let answer = node.links.inquire(&at, Kind::JOIN, question.clone(), config.raft.election_max).await;
             match answer.ok().and_then(|answer| decode_message(&answer).ok()) {
-                Some(Joined::Welcome { .. }) => break,
-                Some(Joined::No { wrong: Wrong::Removed, why }) => return node.on_removed(why),
-                Some(Joined::No { why, .. }) => return node.fail(format!("refused at {at}: {why}")),
+                Some(Joined::Admitted { .. }) => break,
+                Some(Joined::Refused { reason: StartRefusal::Removed, message: why }) => return node.on_removed(why),
+                Some(Joined::Refused { message: why, .. }) => return node.fail(format!("refused at {at}: {why}")),
                 // All have to hear it: without a leader none can write it down for the others.
-                Some(Joined::Later(_)) | None => {}
+                Some(Joined::Retry(_)) | None => {}
             }
         }
     }

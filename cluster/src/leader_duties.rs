@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cluster::Cluster,
-    membership::{self, Step},
+    membership::{self, MembershipStep},
 };
 
 /// Waits so long, or until this node does not lead in this term any more.
@@ -28,7 +28,7 @@ pub async fn count_leases(node: Cluster) {
         node.leases.lock().begin_term(term);
         tracing::info!(%term, "this node leads");
         while node.leads_in(term) {
-            for (who, session) in silent(&node) {
+            for (who, session) in expired(&node) {
                 let (name, lease) = (node.name_of(who), node.config.lease);
                 tracing::warn!(%session, "{name} was not heard of for {lease:?}: what it had goes to others");
                 // Judged at its place in the log: whatever goes wrong here, the next round sees what is.
@@ -44,11 +44,11 @@ pub async fn count_leases(node: Cluster) {
 
 /// Whose leases are over. Without a majority no session can be ended, and the leader renews none, not even its own:
 /// whoever lives when there is one again has a whole lease.
-fn silent(node: &Cluster) -> Vec<(NodeId, SessionId)> {
-    if node.lacks() {
+fn expired(node: &Cluster) -> Vec<(NodeId, SessionId)> {
+    if node.cannot_decide() {
         return Vec::new();
     }
-    let state = node.ledger.view.state();
+    let state = node.applied_state.view.state();
     node.leases.lock().expired(&state.sessions, node.config.lease, Instant::now())
 }
 
@@ -59,7 +59,7 @@ async fn until_leading(node: &Cluster) -> Term {
         let led = leadership.wait_for(|now| now.leader == Some(node.me())).await.map(|now| now.term);
         // The channel closes when the node stops, and with it this task.
         let Ok(term) = led else { std::future::pending().await };
-        let mut applied = node.ledger.view.applied();
+        let mut applied = node.applied_state.view.applied();
         tokio::select! {
             _ = applied.wait_for(|applied| applied.term >= term) => return term,
             _ = leadership.wait_for(|now| !now.is_led_by(node.me(), term)) => {}
@@ -71,7 +71,7 @@ async fn until_leading(node: &Cluster) -> Term {
 pub async fn reconcile(node: Cluster) {
     loop {
         let term = until_leading(&node).await;
-        let mut applied = node.ledger.view.applied();
+        let mut applied = node.applied_state.view.applied();
         while node.leads_in(term) {
             applied.mark_unchanged();
             let seen = *applied.borrow_and_update();
@@ -94,21 +94,21 @@ pub async fn reconcile(node: Cluster) {
 /// Does one thing, if there is one to do.
 async fn step(node: &Cluster) -> Result<bool, String> {
     // Before it is founded there is nobody to follow, and without a majority nothing comes of it.
-    if !node.is_founded() || node.lacks() {
+    if !node.is_founded() || node.cannot_decide() {
         return Ok(false);
     }
-    let standing = node.engine.standing();
+    let raft_status = node.consensus.status();
     let (step, least, level) = {
-        let state = node.ledger.view.state();
-        let step = membership::plan(node.me(), &standing, &state, node.config.voters_max);
+        let state = node.applied_state.view.state();
+        let step = membership::plan(node.me(), &raft_status, &state, node.config.voters_max);
         (step, state.members.values().map(|member| member.level).min(), state.level)
     };
     if let Some(step) = step {
-        tracing::info!("{}", step.told(&standing));
+        tracing::info!("{}", step.describe(&raft_status));
         match step {
-            Step::Seat(seats) => node.engine.seat(seats).await?,
-            Step::Voters(voters) => node.engine.set_voters(voters).await?,
-            Step::Unseat(nodes) => node.engine.unseat(nodes).await?,
+            MembershipStep::SetMembers(raft_members) => node.consensus.set_members(raft_members).await?,
+            MembershipStep::SetVoters(voters) => node.consensus.set_voters(voters).await?,
+            MembershipStep::RemoveMembers(nodes) => node.consensus.remove_members(nodes).await?,
         }
         return Ok(true);
     }
@@ -126,10 +126,10 @@ async fn step(node: &Cluster) -> Result<bool, String> {
 pub async fn on_peer_exit(node: Cluster, who: NodeId, session: Option<SessionId>) {
     if node.leads() {
         // It is looked for again, and ended once it can be.
-        if node.lacks() {
+        if node.cannot_decide() {
             return;
         }
-        let live = node.ledger.view.state().sessions.get(&who).map(|live| live.session);
+        let live = node.applied_state.view.state().sessions.get(&who).map(|live| live.session);
         if let Some(session) = session.filter(|session| live == Some(*session)) {
             tracing::info!(%session, "the process of {} is gone: what it had goes to others", node.name_of(who));
             let _ = node.expire(who, session).await;
@@ -142,25 +142,25 @@ pub async fn on_peer_exit(node: Cluster, who: NodeId, session: Option<SessionId>
 
 /// Asks for votes if this node votes and that one, which is gone or silent, leads: without waiting for Raft's clocks.
 pub async fn campaign(node: &Cluster, who: NodeId) {
-    let standing = node.engine.standing();
-    if standing.leader != Some(who) || !standing.voters.contains(&node.me()) {
+    let raft_status = node.consensus.status();
+    if raft_status.leader != Some(who) || !raft_status.voters.contains(&node.me()) {
         return;
     }
     // One after the other, so that they do not take votes from each other; the first that can win does.
-    let rank = standing.voters.iter().filter(|voter| **voter != who && **voter < node.me()).count();
+    let rank = raft_status.voters.iter().filter(|voter| **voter != who && **voter < node.me()).count();
     let rank = u32::try_from(rank).unwrap_or(u32::MAX);
     let heartbeat = node.config.raft.heartbeat;
     sleep(heartbeat * rank).await;
-    if node.engine.standing().leader != Some(who) {
+    if node.consensus.status().leader != Some(who) {
         return;
     }
     tracing::info!("{}, which led, is gone or silent: asking for votes", node.name_of(who));
     // One whose log is too short to win gives its own vote to itself all the same, and uses up a term of which the
     // others do not hear: each before this one may have done so.
     for _ in 0..=rank {
-        node.engine.campaign().await;
+        node.consensus.campaign().await;
         sleep(heartbeat / 5).await;
-        if node.engine.standing().leader.is_some() {
+        if node.consensus.status().leader.is_some() {
             return;
         }
     }

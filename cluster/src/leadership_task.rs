@@ -13,40 +13,42 @@ use tokio::{
 use crate::{
     cluster::Cluster,
     leader_duties::campaign,
-    leadership::{Judge, Lack, Leadership, Missing, Observed},
-    raft::{News, Standing},
+    leadership::{Judge, Leadership, NoDecision, NoDecisionReason, Observed},
+    raft::{LeaderChanges, RaftStatus},
 };
 
 /// Runs as long as the node does. Raft's word of who leads is published at once; the rest is judged several times a
 /// heartbeat.
 pub async fn run(node: Cluster) {
     let (me, raft) = (node.me(), node.config.raft);
-    let mut news = node.engine.news();
+    let mut changes = node.consensus.leader_changes();
     let mut judge = Judge::new(me, raft.election_max, Instant::now());
     let mut election = Election { awake: Instant::now(), judged: Instant::now(), running: None };
     loop {
-        let (term, leader) = news.now();
-        let standing = Standing { term, leader, ..node.engine.standing() };
-        let (gone, now) = (node.links.gone().borrow().clone(), Instant::now());
-        let heard = if leader == Some(me) { standing.heard.clone() } else { node.pulses.heard() };
-        let leadership = judge.judge(Observed { standing: &standing, heard: &heard, gone: &gone }, now);
-        let before = node.leadership.borrow().lack.clone();
-        log_change(&node, before.as_ref(), leadership.lack.as_ref());
-        if let Some(lack) = leadership.lasting_lack() {
-            node.proposer.fail_waiting(lack);
+        let (term, leader) = changes.current();
+        let raft_status = RaftStatus { term, leader, ..node.consensus.status() };
+        let (exited, now) = (node.links.exited().borrow().clone(), Instant::now());
+        let answer_ages =
+            if leader == Some(me) { raft_status.answer_ages.clone() } else { node.heartbeats.answer_ages() };
+        let leadership =
+            judge.judge(Observed { raft_status: &raft_status, answer_ages: &answer_ages, exited: &exited }, now);
+        let before = node.leadership.borrow().no_decision.clone();
+        log_change(&node, before.as_ref(), leadership.no_decision.as_ref());
+        if let Some(no_decision) = leadership.lasting_no_decision() {
+            node.proposer.fail_waiting(no_decision);
         }
         publish(&node, leadership);
-        election.replace_silent_leader(&node, &standing, now);
-        if timeout(raft.heartbeat / 2, led_otherwise(&mut news, (term, leader))).await == Ok(false) {
+        election.replace_unresponsive_leader(&node, &raft_status, now);
+        if timeout(raft.heartbeat / 2, led_otherwise(&mut changes, (term, leader))).await == Ok(false) {
             return;
         }
     }
 }
 
 /// Waits until another node leads, or leads in another term. Returns false if Raft has ended.
-async fn led_otherwise(news: &mut News, known: (Term, Option<NodeId>)) -> bool {
-    while news.changed().await {
-        if news.now() != known {
+async fn led_otherwise(changes: &mut LeaderChanges, known: (Term, Option<NodeId>)) -> bool {
+    while changes.changed().await {
+        if changes.current() != known {
             return true;
         }
     }
@@ -62,22 +64,24 @@ fn publish(node: &Cluster, now: Leadership) {
 }
 
 /// Tells people of a lack that begins or ends now.
-fn log_change(node: &Cluster, before: Option<&Lack>, now: Option<&Lack>) {
+fn log_change(node: &Cluster, before: Option<&NoDecision>, now: Option<&NoDecision>) {
     match (before, now) {
-        (None, Some(lack)) => {
-            let (why, silent) = (lack.describe(), node.names_of(&lack.silent).join(", "));
-            match lack.missing {
-                Missing::Majority => {
+        (None, Some(no_decision)) => {
+            let (why, silent) = (no_decision.describe(), node.names_of(&no_decision.unresponsive).join(", "));
+            match no_decision.reason {
+                NoDecisionReason::NoMajority => {
                     tracing::warn!("{why}, and nothing is changed until a majority does; no answer comes from {silent}")
                 }
-                Missing::Leader(_) if silent.is_empty() => tracing::warn!("{why}, and nothing is changed from here"),
-                Missing::Leader(_) => {
+                NoDecisionReason::NoLeader(_) if silent.is_empty() => {
+                    tracing::warn!("{why}, and nothing is changed from here")
+                }
+                NoDecisionReason::NoLeader(_) => {
                     tracing::warn!("{why}, and nothing is changed from here; no answer comes from {silent}");
                 }
             }
         }
         (Some(before), None) => {
-            let what = if before.missing == Missing::Majority { "a majority" } else { "a leader" };
+            let what = if before.reason == NoDecisionReason::NoMajority { "a majority" } else { "a leader" };
             tracing::info!("{what} answers again, after {} s", before.since.elapsed().as_secs());
         }
         _ => {}
@@ -94,15 +98,15 @@ struct Election {
 
 impl Election {
     /// Asks for votes if a majority of the voters has not heard of the leader, one request at a time.
-    fn replace_silent_leader(&mut self, node: &Cluster, standing: &Standing, now: Instant) {
-        let silence = node.config.raft.silence();
-        if now.saturating_duration_since(mem::replace(&mut self.judged, now)) > silence / 2 {
+    fn replace_unresponsive_leader(&mut self, node: &Cluster, raft_status: &RaftStatus, now: Instant) {
+        let timeout_ = node.config.raft.no_answer_timeout();
+        if now.saturating_duration_since(mem::replace(&mut self.judged, now)) > timeout_ / 2 {
             self.awake = now;
         }
         if self.running.as_ref().is_some_and(|running| !running.is_finished()) {
             return;
         }
-        if let Some(leader) = node.pulses.silent_leader(node.me(), standing, silence, self.awake, now) {
+        if let Some(leader) = node.heartbeats.unresponsive_leader(node.me(), raft_status, timeout_, self.awake, now) {
             tracing::info!("{}, which led, answers none of a majority of the voters", node.name_of(leader));
             self.running = Some(tokio::spawn(campaign_until_stopped(node.clone(), leader)));
         }

@@ -3,7 +3,7 @@
 //! Read in this order; each module needs only what stands above it. What replaces the world in tests and what a node
 //! is told (`transport`, `config`); how two nodes talk (`message`, `handshake`, `link`); what is applied and where a
 //! start begins (`view`, `recovery`, `log_clock`); consensus (`raft`, the only folder that knows openraft); what a
-//! node knows of leadership, members, sessions, disks and the others (`leadership` to `pulse`); its connections to
+//! node knows of leadership, members, sessions, disks and the others (`leadership` to `heartbeat`); its connections to
 //! them (`links`); how commands get into the log (`proposal`, `proposer`). A [`Cluster`] is all of it together, for
 //! one node. On it stand what it does for its peers (`peer_service`), how it becomes a member (`join`), the tasks that
 //! run as long as it does (`session_task` to `clock_watch`), and `start`, which starts them.
@@ -14,7 +14,7 @@ pub mod transport;
 pub mod sim_wire;
 
 pub mod config;
-mod dice;
+mod unique_id;
 
 pub mod message;
 
@@ -24,7 +24,7 @@ pub mod link;
 
 mod view;
 
-mod gate;
+mod admission;
 mod log_clock;
 mod recovery;
 
@@ -39,7 +39,7 @@ mod searches;
 mod sessions;
 
 mod disk_reserve;
-mod pulse;
+mod heartbeat;
 pub mod status;
 
 mod links;
@@ -53,10 +53,10 @@ mod join;
 mod peer_service;
 
 mod disk_task;
+mod heartbeat_task;
 mod leader_duties;
 mod leadership_task;
 mod peer_events;
-mod pulse_task;
 mod session_task;
 
 mod clock_watch;
@@ -69,11 +69,11 @@ pub mod fuzz;
 pub use self::{
     cluster::{Cluster, StatusProvider},
     config::Config,
-    disk_reserve::{DiskRoom, REFUSAL as DISK_RESERVE_REFUSAL},
+    disk_reserve::{DiskStatus, REFUSAL as DISK_RESERVE_REFUSAL},
     error::{Class, Error, StartError},
     leadership::Leadership,
     raft::Role,
-    searches::Turn,
-    status::{Status, Voteless},
+    searches::SearchPhase,
+    status::{NonVoterReason, Status},
     view::Applied,
 };

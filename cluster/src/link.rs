@@ -16,11 +16,11 @@
 //! was written may have.
 
 mod client;
+mod host_limit;
+mod message_reader;
 mod outbox;
-mod reading;
 mod refusal;
 mod server;
-mod shares;
 mod stream;
 
 use std::{io, time::Duration};
@@ -31,7 +31,7 @@ pub use self::{
     server::{HANDSHAKES_MAX, Server, Service, serve},
     stream::{StreamError, StreamReceiver, StreamSender},
 };
-use crate::message::{Garbage, PAYLOAD_BYTES_MAX};
+use crate::message::{MalformedMessage, PAYLOAD_BYTES_MAX};
 
 /// Bytes that wait to be written, per link and side. Four of the longest messages.
 pub const LINK_QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -111,7 +111,7 @@ pub enum CallError {
         /// Whom.
         peer: String,
         /// How the link ended.
-        why: Down,
+        why: CloseReason,
     },
 }
 
@@ -125,36 +125,36 @@ impl CallError {
 
 /// How a link ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Down {
+pub enum CloseReason {
     /// This side closed it.
     #[error("closed by this node")]
-    Here,
+    ByThisNode,
     /// The other side closed it.
     #[error("closed by the other node")]
-    There,
+    ByPeer,
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The other side says what cannot be understood.
     #[error("{0}")]
-    Garbage(Garbage),
+    Malformed(MalformedMessage),
     /// The other side broke a rule of the protocol.
     #[error("the other node broke the protocol: {0}")]
-    Rule(&'static str),
+    ProtocolViolation(&'static str),
 }
 
-impl From<io::Error> for Down {
+impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => Self::There,
+            io::ErrorKind::UnexpectedEof => Self::ByPeer,
             _ => Self::Broken(error.to_string()),
         }
     }
 }
 
-impl From<Garbage> for Down {
-    fn from(garbage: Garbage) -> Self {
-        Self::Garbage(garbage)
+impl From<MalformedMessage> for CloseReason {
+    fn from(garbage: MalformedMessage) -> Self {
+        Self::Malformed(garbage)
     }
 }
 

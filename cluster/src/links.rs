@@ -24,12 +24,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    handshake::{Admission, HandshakeError, Purpose, Reason, greet},
+    handshake::{Admission, HandshakeError, Purpose, Reason, initiate},
     link::{CallError, Link},
     message::Kind,
-    raft::{Answers, Call, Lane, Peers},
+    raft::{Answers, Call, ConnectionClass, Peers},
     transport::Transport,
-    view::View,
+    view::StateView,
 };
 
 /// To open a connection.
@@ -55,7 +55,7 @@ pub enum PeerEvent {
         /// To which member.
         node: NodeId,
         /// It had no session any more: its process has ended in good order.
-        ended: bool,
+        shut_down: bool,
     },
     /// None can be opened. Emitted for every try.
     Unreachable {
@@ -67,7 +67,7 @@ pub enum PeerEvent {
         why: String,
     },
     /// Nobody listens where it should be: its process is gone. Emitted for every try.
-    Gone {
+    Exited {
         /// Which member.
         node: NodeId,
         /// The session that it had before it was looked for: a process that has begun meanwhile is another.
@@ -80,13 +80,13 @@ pub enum PeerEvent {
 /// Why a member was not reached.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("failed to reach {who}: {why}")]
-pub struct Unreached {
+pub struct ConnectError {
     who: String,
     why: String,
     /// Nobody listens where it should be: its process is gone.
     pub refused: bool,
     /// It is there, and not ready yet.
-    pub begins: bool,
+    pub is_starting: bool,
     /// The connection broke while it was made, or before anything was said.
     broken: bool,
     /// It says that this node was removed, in these words.
@@ -94,7 +94,7 @@ pub struct Unreached {
     when: Instant,
 }
 
-impl Unreached {
+impl ConnectError {
     /// Until it is tried again.
     const fn pause(&self) -> Duration {
         if self.broken { BROKEN_PAUSE } else { CONNECT_PAUSE }
@@ -105,39 +105,39 @@ impl Unreached {
 pub struct Links {
     transport: Arc<dyn Transport>,
     admission: Arc<dyn Admission>,
-    log: OnceLock<Log>,
+    log: OnceLock<MemberDirectory>,
     events: mpsc::Sender<PeerEvent>,
     slots: Mutex<BTreeMap<(NodeId, bool), Arc<Slot>>>,
     /// Where members say they are, and where the log said they were when they said so.
-    moved: Mutex<BTreeMap<NodeId, (String, Option<String>)>>,
+    reported: Mutex<BTreeMap<NodeId, (String, Option<String>)>>,
     /// When the socket to each member last closed, and whether there has been another since.
     closed: Mutex<BTreeMap<NodeId, (Instant, bool)>>,
     /// Members whose process is gone: nobody listens where it was.
-    gone: watch::Sender<BTreeSet<NodeId>>,
+    exited: watch::Sender<BTreeSet<NodeId>>,
     stop: CancellationToken,
 }
 
 /// What the log says of the members, once this node is one.
-struct Log {
+struct MemberDirectory {
     me: NodeId,
-    view: Arc<View>,
+    view: Arc<StateView>,
     /// Where a member is by the group's membership, which is known before the log is applied.
-    seat_address: SeatAddress,
+    raft_address: RaftAddress,
 }
 
-type SeatAddress = Box<dyn Fn(NodeId) -> Option<String> + Send + Sync>;
+type RaftAddress = Box<dyn Fn(NodeId) -> Option<String> + Send + Sync>;
 
 /// Where one link is kept.
 #[derive(Default)]
-struct Slot(tokio::sync::Mutex<Kept>);
+struct Slot(tokio::sync::Mutex<SlotState>);
 
 #[derive(Default)]
-struct Kept {
+struct SlotState {
     link: Option<(String, Link)>,
-    failed: Option<(String, Instant, Unreached)>,
+    failed: Option<(String, Instant, ConnectError)>,
 }
 
-impl Kept {
+impl SlotState {
     /// Returns the link, if there is one.
     fn open(&self) -> Option<Link> {
         self.link.as_ref().map(|(_, link)| link.clone())
@@ -152,30 +152,30 @@ impl Links {
         stop: CancellationToken,
     ) -> (Arc<Self>, mpsc::Receiver<PeerEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let (log, slots, moved, closed) = (OnceLock::new(), Mutex::default(), Mutex::default(), Mutex::default());
-        let gone = watch::Sender::default();
-        (Arc::new(Self { transport, admission, log, events, slots, moved, closed, gone, stop }), receiver)
+        let (log, slots, reported, closed) = (OnceLock::new(), Mutex::default(), Mutex::default(), Mutex::default());
+        let exited = watch::Sender::default();
+        (Arc::new(Self { transport, admission, log, events, slots, reported, closed, exited, stop }), receiver)
     }
 
     /// From now on members are found where the log says they are, or their seats in the group.
-    pub fn open(&self, me: NodeId, view: Arc<View>, seat_address: SeatAddress) {
-        let _ = self.log.set(Log { me, view, seat_address });
+    pub fn open(&self, me: NodeId, view: Arc<StateView>, raft_address: RaftAddress) {
+        let _ = self.log.set(MemberDirectory { me, view, raft_address });
     }
 
     /// A member says where it is.
-    pub fn found_at(&self, who: NodeId, address: &str) {
+    pub fn set_reported_address(&self, who: NodeId, address: &str) {
         let known = self.known_address(who);
-        self.moved.lock().insert(who, (address.to_owned(), known));
+        self.reported.lock().insert(who, (address.to_owned(), known));
     }
 
     /// Members whose process is known to be gone, and when that changes.
-    pub fn gone(&self) -> watch::Receiver<BTreeSet<NodeId>> {
-        self.gone.subscribe()
+    pub fn exited(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.exited.subscribe()
     }
 
     /// When the socket to a member closed, of which one knows that it has ended: for good, or not longer ago than this
     /// and one that has begun anew was reached.
-    pub fn closed(&self, who: NodeId, within: Duration) -> Option<Instant> {
+    pub fn disconnected_since(&self, who: NodeId, within: Duration) -> Option<Instant> {
         let (at, reached) = *self.closed.lock().get(&who)?;
         (!reached || at.elapsed() < within).then_some(at)
     }
@@ -183,7 +183,7 @@ impl Links {
     /// Where a member is: as it says, until the log says something new.
     fn address(&self, of: NodeId) -> Option<String> {
         let known = self.known_address(of);
-        match self.moved.lock().get(&of) {
+        match self.reported.lock().get(&of) {
             Some((address, then)) if *then == known => Some(address.clone()),
             _ => known,
         }
@@ -193,22 +193,22 @@ impl Links {
     fn known_address(&self, of: NodeId) -> Option<String> {
         let log = self.log.get()?;
         let known = log.view.state().members.get(&of).map(|member| member.peer.clone());
-        known.or_else(|| (log.seat_address)(of))
+        known.or_else(|| (log.raft_address)(of))
     }
 
     /// A link to a member: the one there is, or a new one.
-    async fn link(&self, to: NodeId, lane: Lane) -> Result<Link, Unreached> {
-        let unknown = || Unreached {
+    async fn link(&self, to: NodeId, class: ConnectionClass) -> Result<Link, ConnectError> {
+        let unknown = || ConnectError {
             who: format!("node {to}"),
             why: "its address is not known".into(),
             refused: false,
-            begins: false,
+            is_starting: false,
             broken: false,
             removed: None,
             when: Instant::now(),
         };
         let address = self.address(to).ok_or_else(unknown)?;
-        let slot = self.slots.lock().entry((to, lane == Lane::Swift)).or_default().clone();
+        let slot = self.slots.lock().entry((to, class == ConnectionClass::Urgent)).or_default().clone();
         let mut kept = slot.0.lock().await;
         if let Some((at, link)) = &kept.link
             && *at == address
@@ -236,10 +236,10 @@ impl Links {
         }
     }
 
-    async fn connect(&self, address: &str, purpose: Purpose, wanted: Option<NodeId>) -> Result<Link, Unreached> {
+    async fn connect(&self, address: &str, purpose: Purpose, wanted: Option<NodeId>) -> Result<Link, ConnectError> {
         let failed = |why: String, refused| {
             let who = wanted.map_or_else(|| address.to_owned(), |node| format!("node {node} at {address}"));
-            Unreached { who, why, refused, begins: false, broken: false, removed: None, when: Instant::now() }
+            ConnectError { who, why, refused, is_starting: false, broken: false, removed: None, when: Instant::now() }
         };
         let connected = timeout(CONNECT_WAIT, self.transport.connect(address)).await;
         let mut connection = match connected {
@@ -250,46 +250,54 @@ impl Links {
                     io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => (false, true),
                     _ => (false, false),
                 };
-                return Err(Unreached { broken, ..failed(error.to_string(), refused) });
+                return Err(ConnectError { broken, ..failed(error.to_string(), refused) });
             }
             Err(_) => return Err(failed(format!("no connection within {CONNECT_WAIT:?}"), false)),
         };
-        let them = greet(&mut connection, &*self.admission, purpose, wanted, address).await;
+        let them = initiate(&mut connection, &*self.admission, purpose, wanted, address).await;
         let them = them.map_err(|error| {
             let refused_as = |reason| error.refused().filter(|refused| refused.reason == reason);
             // It has applied this node's removal, which will never be let in again.
-            let removed = refused_as(Reason::Stranger).map(|refused| refused.words.clone());
-            if let Some(words) = &removed {
+            let removed = refused_as(Reason::NotAMember).map(|refused| refused.text.clone());
+            if let Some(text) = &removed {
                 // If the queue is full, another try says the same.
-                let _ = self.events.try_send(PeerEvent::Removed(words.clone()));
+                let _ = self.events.try_send(PeerEvent::Removed(text.clone()));
             }
-            let begins = refused_as(Reason::NotReady).is_some();
+            let is_starting = refused_as(Reason::NotReady).is_some();
             let broken = matches!(error, HandshakeError::Broken { .. });
-            Unreached { begins, broken, removed, ..failed(error.to_string(), false) }
+            ConnectError { is_starting, broken, removed, ..failed(error.to_string(), false) }
         });
         Ok(Link::start(connection, them?))
     }
 
     /// Asks a member.
-    pub async fn ask(&self, to: NodeId, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, Asked> {
+    pub async fn request(
+        &self,
+        to: NodeId,
+        kind: Kind,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, RequestError> {
         let deadline = Instant::now() + within;
-        let link = match timeout(within, self.link(to, Lane::Swift)).await {
-            Ok(link) => link.map_err(|error| Asked::not_sent(&error))?,
-            Err(_) => return Err(Asked { may_have_happened: false, why: format!("node {to} cannot be reached") }),
+        let link = match timeout(within, self.link(to, ConnectionClass::Urgent)).await {
+            Ok(link) => link.map_err(|error| RequestError::not_sent(&error))?,
+            Err(_) => {
+                return Err(RequestError { may_have_happened: false, why: format!("node {to} cannot be reached") });
+            }
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        link.call(kind, payload, left).await.map_err(|error| Asked::from(&error))
+        link.call(kind, payload, left).await.map_err(|error| RequestError::from(&error))
     }
 
     /// Takes groups of commands to the leader, and waits for what became of each.
-    pub async fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> Result<Bytes, Asked> {
-        let link = self.link(to, Lane::Bulk).await.map_err(|error| Asked::not_sent(&error))?;
-        link.call(Kind::PROPOSE, groups, within).await.map_err(|error| Asked::from(&error))
+    pub async fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> Result<Bytes, RequestError> {
+        let link = self.link(to, ConnectionClass::Bulk).await.map_err(|error| RequestError::not_sent(&error))?;
+        link.call(Kind::PROPOSE, groups, within).await.map_err(|error| RequestError::from(&error))
     }
 
     /// Asks a member if there is a link to it: opens none, so that a failure to open one is seen by those who look for
     /// the end of a process.
-    pub async fn ask_if_open(&self, to: NodeId, kind: Kind, payload: Bytes, within: Duration) -> Option<Bytes> {
+    pub async fn request_if_open(&self, to: NodeId, kind: Kind, payload: Bytes, within: Duration) -> Option<Bytes> {
         let slot = self.slots.lock().get(&(to, true)).cloned()?;
         let link = slot.0.try_lock().ok()?.open()?;
         link.call(kind, payload, within).await.ok()
@@ -303,17 +311,19 @@ impl Links {
         kind: Kind,
         payload: Bytes,
         within: Duration,
-    ) -> Result<Bytes, Asked> {
+    ) -> Result<Bytes, RequestError> {
         let deadline = Instant::now() + within;
         let slot = self.slots.lock().get(&(to, true)).cloned();
         let link = match slot {
             Some(slot) => timeout_at(deadline, slot.0.lock()).await.ok().and_then(|kept| kept.open()),
             None => None,
         };
-        let link =
-            link.ok_or_else(|| Asked { may_have_happened: false, why: format!("no connection to node {to} is open") })?;
+        let link = link.ok_or_else(|| RequestError {
+            may_have_happened: false,
+            why: format!("no connection to node {to} is open"),
+        })?;
         let left = deadline.saturating_duration_since(Instant::now());
-        link.call(kind, payload, left).await.map_err(|error| Asked::from(&error))
+        link.call(kind, payload, left).await.map_err(|error| RequestError::from(&error))
     }
 
     /// Asks whoever is at an address, as a stranger.
@@ -324,8 +334,9 @@ impl Links {
 
     /// Says hello to every other member, as far as they answer at once: one of them may know that this node was
     /// removed. Returns its words then.
-    pub async fn greet(&self) -> Option<String> {
-        let others: FuturesUnordered<_> = self.others().into_iter().map(|who| self.link(who, Lane::Swift)).collect();
+    pub async fn removal_notice_from_peers(&self) -> Option<String> {
+        let others: FuturesUnordered<_> =
+            self.others().into_iter().map(|who| self.link(who, ConnectionClass::Urgent)).collect();
         let removed = others.filter_map(async |link| link.err()?.removed);
         timeout(CONNECT_WAIT, pin!(removed).next()).await.ok().flatten()
     }
@@ -364,16 +375,16 @@ impl Links {
         loop {
             let session = self.session_of(who);
             let since = Instant::now();
-            match self.link(who, Lane::Swift).await {
+            match self.link(who, ConnectionClass::Urgent).await {
                 Ok(link) => {
                     broken = 0;
-                    self.gone.send_if_modified(|gone| gone.remove(&who));
+                    self.exited.send_if_modified(|exited| exited.remove(&who));
                     self.closed.lock().entry(who).and_modify(|(_, reached)| *reached = true);
                     self.emit(PeerEvent::Connected(who)).await;
                     link.closed().await;
                     self.closed.lock().insert(who, (Instant::now(), false));
-                    // Asked at once: the session of a process that was killed ends a moment later.
-                    self.emit(PeerEvent::Lost { node: who, ended: self.session_of(who).is_none() }).await;
+                    // RequestError at once: the session of a process that was killed ends a moment later.
+                    self.emit(PeerEvent::Lost { node: who, shut_down: self.session_of(who).is_none() }).await;
                     // At once after a long life; one that dies young must not be reborn in a circle.
                     if since.elapsed() < CONNECT_PAUSE {
                         sleep(CONNECT_PAUSE).await;
@@ -385,16 +396,16 @@ impl Links {
                 }
                 Err(error) => {
                     // What others found out earlier says nothing of a process that has begun since.
-                    let gone = error.refused && error.when >= since;
-                    if gone {
-                        self.gone.send_if_modified(|gone| gone.insert(who));
+                    let exited = error.refused && error.when >= since;
+                    if exited {
+                        self.exited.send_if_modified(|exited| exited.insert(who));
                     }
                     // One that begins answers soon, and says itself what it waits for.
-                    if !error.begins {
+                    if !error.is_starting {
                         self.emit(PeerEvent::Unreachable { node: who, at: self.address(who), why: error.why }).await;
                     }
-                    if gone {
-                        self.emit(PeerEvent::Gone { node: who, session }).await;
+                    if exited {
+                        self.emit(PeerEvent::Exited { node: who, session }).await;
                     }
                     sleep(CONNECT_PAUSE).await;
                 }
@@ -422,29 +433,35 @@ impl Links {
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
-pub struct Asked {
+pub struct RequestError {
     /// It may have been done all the same.
     pub may_have_happened: bool,
     /// In words.
     pub why: String,
 }
 
-impl Asked {
-    fn not_sent(error: &Unreached) -> Self {
+impl RequestError {
+    fn not_sent(error: &ConnectError) -> Self {
         Self { may_have_happened: false, why: error.to_string() }
     }
 }
 
-impl From<&CallError> for Asked {
+impl From<&CallError> for RequestError {
     fn from(error: &CallError) -> Self {
         Self { may_have_happened: error.may_have_happened(), why: error.to_string() }
     }
 }
 
 impl Peers for Links {
-    fn ask(self: Arc<Self>, to: NodeId, lane: Lane, call: Call, body: Bytes) -> BoxFuture<'static, io::Result<Bytes>> {
+    fn request(
+        self: Arc<Self>,
+        to: NodeId,
+        class: ConnectionClass,
+        call: Call,
+        body: Bytes,
+    ) -> BoxFuture<'static, io::Result<Bytes>> {
         Box::pin(async move {
-            let link = self.link(to, lane).await.map_err(io::Error::other)?;
+            let link = self.link(to, class).await.map_err(io::Error::other)?;
             // Raft sets the deadline, by dropping this.
             link.call(call.kind(), body, Duration::from_secs(60)).await.map_err(io::Error::other)
         })
@@ -452,10 +469,10 @@ impl Peers for Links {
 
     fn stream(self: Arc<Self>, to: NodeId, call: Call, mut questions: BoxStream<'static, Bytes>) -> Answers {
         Box::pin(async move {
-            let link = self.link(to, Lane::Bulk).await.map_err(io::Error::other)?;
+            let link = self.link(to, ConnectionClass::Bulk).await.map_err(io::Error::other)?;
             let opened = link.open(call.kind(), Bytes::new()).await;
             let (mut sender, receiver) = opened.map_err(io::Error::other)?;
-            // Asked on while answers come. Ends with either side: the answers' end drops the receiver, which
+            // RequestError on while answers come. Ends with either side: the answers' end drops the receiver, which
             // stops the sender.
             let asking = tokio::spawn(async move {
                 while let Some(question) = questions.next().await {

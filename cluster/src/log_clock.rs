@@ -18,12 +18,12 @@ use evener_core::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{transport::Clock, view::View};
+use crate::{transport::Clock, view::StateView};
 
 /// See the [module](self).
 pub struct LogClock {
     wall: Arc<dyn Clock>,
-    view: Arc<View>,
+    view: Arc<StateView>,
     /// What the log told, and when it was seen here.
     seen: Mutex<(Timestamp, Instant)>,
     steady: Mutex<Steady>,
@@ -40,7 +40,7 @@ struct Steady {
 }
 
 impl LogClock {
-    pub fn new(wall: Arc<dyn Clock>, view: Arc<View>) -> Self {
+    pub fn new(wall: Arc<dyn Clock>, view: Arc<StateView>) -> Self {
         let seen = Mutex::new((view.state().recorded, Instant::now()));
         let steady = Mutex::new(Steady { wall: wall.wall(), boot: wall.boot(), jumped: None });
         Self { wall, view, seen, steady }
@@ -112,7 +112,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_log_whose_leader_was_ahead_goes_on_from_there() {
-        let (wall, view) = (SimClock::new(Timestamp(1_000_000)), Arc::new(View::default()));
+        let (wall, view) = (SimClock::new(Timestamp(1_000_000)), Arc::new(StateView::default()));
         let clock = LogClock::new(Arc::new(wall.clone()), view.clone());
         assert_eq!(clock.wall(), Timestamp(1_000_000), "an empty log says nothing");
         let ahead = Entry { proposed: Timestamp(4_600_000), context: ContextId::DEFAULT, commands: Vec::new() };
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(clock.wall(), Timestamp(4_600_000));
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(clock.wall(), Timestamp(4_610_000), "it does not wait an hour for the wall");
-        wall.set_off(9_000_000);
+        wall.set_offset(9_000_000);
         assert_eq!(clock.wall(), Timestamp(4_610_000), "a wall that has jumped is not believed at once");
         clock.judge(0);
         assert_eq!(clock.wall(), Timestamp(10_010_000), "a wall that is ahead is believed where the others say so");
@@ -129,18 +129,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wall_that_is_off_shows_what_the_others_do() {
-        let (wall, view) = (SimClock::new(Timestamp(100_000_000)), Arc::new(View::default()));
+        let (wall, view) = (SimClock::new(Timestamp(100_000_000)), Arc::new(StateView::default()));
         let clock = LogClock::new(Arc::new(wall.clone()), view);
-        wall.set_off(3_600_000);
+        wall.set_offset(3_600_000);
         assert_eq!(clock.wall(), Timestamp(100_000_000));
         assert!(clock.jumped().is_some());
         clock.judge(3_600_000);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(clock.wall(), Timestamp(100_010_000));
-        wall.set_off(-3_600_000);
+        wall.set_offset(-3_600_000);
         clock.judge(-3_600_000);
         assert_eq!(clock.wall(), Timestamp(100_010_000));
-        wall.set_off(1_500);
+        wall.set_offset(1_500);
         assert_eq!(clock.wall(), Timestamp(100_011_500), "so small a step is a clock that is set");
         assert_eq!(clock.jumped(), None);
     }

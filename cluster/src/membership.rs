@@ -12,72 +12,78 @@ use evener_core::{
     state::State,
 };
 
-use crate::raft::{Seat, Standing};
+use crate::raft::{RaftMember, RaftStatus};
 
 /// A node this close to the end of the log has caught up.
 const CAUGHT_UP_ENTRIES: u64 = 1_000;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum MembershipStep {
     /// Members without a seat get one; seats are brought up to date.
-    Seat(BTreeMap<NodeId, Seat>),
+    SetMembers(BTreeMap<NodeId, RaftMember>),
     /// These vote from now on, and no others.
-    Voters(Vec<NodeId>),
+    SetVoters(Vec<NodeId>),
     /// These are no members any more.
-    Unseat(Vec<NodeId>),
+    RemoveMembers(Vec<NodeId>),
 }
 
-impl Step {
+impl MembershipStep {
     /// In words.
-    pub fn told(&self, standing: &Standing) -> String {
-        let name = |node: &NodeId| standing.seats.get(node).map_or_else(|| format!("node {node}"), |s| s.name.clone());
+    pub fn describe(&self, raft_status: &RaftStatus) -> String {
+        let name = |node: &NodeId| {
+            raft_status.raft_members.get(node).map_or_else(|| format!("node {node}"), |s| s.name.clone())
+        };
         let names = |nodes: &[NodeId]| nodes.iter().map(name).collect::<Vec<_>>().join(", ");
         match self {
-            Self::Seat(seats) => {
-                let seats: Vec<_> = seats.values().map(|seat| format!("{} at {}", seat.name, seat.peer)).collect();
-                format!("the log is sent to {}", seats.join(", "))
+            Self::SetMembers(raft_members) => {
+                let raft_members: Vec<_> = raft_members
+                    .values()
+                    .map(|raft_member| format!("{} at {}", raft_member.name, raft_member.peer))
+                    .collect();
+                format!("the log is sent to {}", raft_members.join(", "))
             }
-            Self::Voters(voters) => format!("from now on these vote: {}", names(voters)),
-            Self::Unseat(nodes) => format!("the log is not sent any more to {}", names(nodes)),
+            Self::SetVoters(voters) => format!("from now on these vote: {}", names(voters)),
+            Self::RemoveMembers(nodes) => format!("the log is not sent any more to {}", names(nodes)),
         }
     }
 }
 
 /// What the leader does next, if anything.
-pub fn plan(me: NodeId, standing: &Standing, state: &State, voters_max: usize) -> Option<Step> {
+pub fn plan(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usize) -> Option<MembershipStep> {
     let members = &state.members;
-    let seats = members.iter().map(|(node, member)| (*node, seat(member)));
-    let wrong: BTreeMap<_, _> = seats.filter(|(node, seat)| standing.seats.get(node) != Some(seat)).collect();
+    let raft_members = members.iter().map(|(node, member)| (*node, raft_member(member)));
+    let wrong: BTreeMap<_, _> =
+        raft_members.filter(|(node, raft_member)| raft_status.raft_members.get(node) != Some(raft_member)).collect();
     if !wrong.is_empty() {
-        return Some(Step::Seat(wrong));
+        return Some(MembershipStep::SetMembers(wrong));
     }
-    let voters = voters(me, standing, state, voters_max);
+    let voters = voters(me, raft_status, state, voters_max);
     // A joint membership is one that a leader did not live to complete.
-    if !voters.is_empty() && (standing.joint || voters != standing.voters) {
-        return Some(Step::Voters(voters));
+    if !voters.is_empty() && (raft_status.joint || voters != raft_status.voters) {
+        return Some(MembershipStep::SetVoters(voters));
     }
-    let gone: Vec<_> = standing.seats.keys().filter(|node| !members.contains_key(node)).copied().collect();
-    (!gone.is_empty()).then_some(Step::Unseat(gone))
+    let removed: Vec<_> = raft_status.raft_members.keys().filter(|node| !members.contains_key(node)).copied().collect();
+    (!removed.is_empty()).then_some(MembershipStep::RemoveMembers(removed))
 }
 
 /// Who should vote: those who do, as far as they are members, and those who live and have caught up, up to an odd
 /// number.
-fn voters(me: NodeId, standing: &Standing, state: &State, voters_max: usize) -> Vec<NodeId> {
+fn voters(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usize) -> Vec<NodeId> {
     let members = &state.members;
-    let end = standing.last.unwrap_or_default().0;
+    let end = raft_status.last.unwrap_or_default().0;
     let caught_up = |node: &NodeId| {
-        let matched: Option<LogIndex> = standing.matched.get(node).copied().flatten();
+        let matched: Option<LogIndex> = raft_status.matched.get(node).copied().flatten();
         matched.is_some_and(|matched| matched.0 + CAUGHT_UP_ENTRIES >= end)
     };
     let member = |node: &&NodeId| members.contains_key(node);
-    let mut ordered: Vec<NodeId> = standing.voters.iter().filter(member).copied().collect();
+    let mut ordered: Vec<NodeId> = raft_status.voters.iter().filter(member).copied().collect();
     // The leader stays one if any does.
     ordered.sort_by_key(|node| (*node != me, *node));
     // How far one came that is gone stays known, and in a calm log that counts as caught up. With its vote one more
     // would be needed to agree, and it would help nobody.
     let learners =
-        members.keys().filter(|node| !standing.voters.contains(node) && stays(state, node) && caught_up(node));
+        members.keys().filter(|node| !raft_status.voters.contains(node) && stays(state, node) && caught_up(node));
     ordered.extend(learners.copied());
     let count = odd(ordered.len().min(voters_max).min(members.len()));
     ordered.truncate(count);
@@ -97,42 +103,47 @@ fn stays(state: &State, node: &NodeId) -> bool {
 
 /// Why a member has no vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voteless {
+pub enum NonVoterReason {
     /// Its admission has not come to this node yet.
-    Unknown,
+    AdmissionNotApplied,
     /// A pair is complete: it votes as soon as both have caught up.
-    Due,
+    CatchingUp,
     /// It waits for a second one, as voters stay odd.
-    Single,
+    WaitsForPair,
     /// As many vote as may.
-    Spare,
+    VotersMaxReached,
 }
 
 /// Why this node has no vote; none if it has one, whichever way a change of the membership ends.
 ///
 /// Who does not live does not count: waiting for it would have no end.
-pub fn voteless(node: NodeId, standing: &Standing, state: &State, voters_max: usize) -> Option<Voteless> {
-    if standing.sure.contains(&node) {
+pub fn non_voter_reason(
+    node: NodeId,
+    raft_status: &RaftStatus,
+    state: &State,
+    voters_max: usize,
+) -> Option<NonVoterReason> {
+    if raft_status.certain_voters.contains(&node) {
         return None;
     }
     if !state.members.contains_key(&node) {
-        return Some(Voteless::Unknown);
+        return Some(NonVoterReason::AdmissionNotApplied);
     }
-    let votes = |node: &&NodeId| standing.sure.contains(node);
+    let votes = |node: &&NodeId| raft_status.certain_voters.contains(node);
     let voters = state.members.keys().filter(votes).count();
     // The node itself may know of its session before the log says so here.
     let counts = |who: &&NodeId| **who == node || stays(state, who);
     let learners = state.members.keys().filter(|node| !votes(node)).filter(counts).count();
     Some(match () {
-        () if odd((voters + learners).min(voters_max)) > voters => Voteless::Due,
-        () if voters + 2 > voters_max => Voteless::Spare,
-        () => Voteless::Single,
+        () if odd((voters + learners).min(voters_max)) > voters => NonVoterReason::CatchingUp,
+        () if voters + 2 > voters_max => NonVoterReason::VotersMaxReached,
+        () => NonVoterReason::WaitsForPair,
     })
 }
 
 /// The seat of a member.
-pub fn seat(member: &Member) -> Seat {
-    Seat {
+pub fn raft_member(member: &Member) -> RaftMember {
+    RaftMember {
         name: member.name.clone(),
         peer: member.peer.clone(),
         http: member.http.clone(),
@@ -165,35 +176,43 @@ mod tests {
 
     /// Does all steps until there is none; what then votes, and who has a seat.
     #[track_caller]
-    fn settle(voters: &[u64], seats: &[u64], up: &[u64], now: &[u64]) -> (Vec<u64>, Vec<u64>) {
-        settle_with(voters, seats, up, now, now)
+    fn settle(voters: &[u64], raft_members: &[u64], up: &[u64], now: &[u64]) -> (Vec<u64>, Vec<u64>) {
+        settle_with(voters, raft_members, up, now, now)
     }
 
     /// As [`settle`], with only these alive.
     #[track_caller]
-    fn settle_with(voters: &[u64], seats: &[u64], up: &[u64], now: &[u64], live: &[u64]) -> (Vec<u64>, Vec<u64>) {
+    fn settle_with(
+        voters: &[u64],
+        raft_members: &[u64],
+        up: &[u64],
+        now: &[u64],
+        live: &[u64],
+    ) -> (Vec<u64>, Vec<u64>) {
         let sessions = live.iter().map(|node| (NodeId(*node), session(*node))).collect();
         let state = State { members: members(now), sessions, ..State::default() };
-        let mut standing = Standing {
+        let mut raft_status = RaftStatus {
             role: Role::Leader,
             last: Some(LogIndex(5_000)),
             voters: voters.iter().copied().map(NodeId).collect(),
-            seats: seats.iter().map(|node| (NodeId(*node), seat(&member(*node)))).collect(),
+            raft_members: raft_members.iter().map(|node| (NodeId(*node), raft_member(&member(*node)))).collect(),
             matched: up.iter().map(|node| (NodeId(*node), Some(LogIndex(4_500)))).collect(),
-            ..Standing::default()
+            ..RaftStatus::default()
         };
         for _ in 0..10 {
-            match plan(NodeId(1), &standing, &state, 5) {
-                Some(Step::Seat(seats)) => standing.seats.extend(seats),
-                Some(Step::Voters(voters)) => standing.voters = voters,
-                Some(Step::Unseat(nodes)) => standing.seats.retain(|node, _| !nodes.contains(node)),
+            match plan(NodeId(1), &raft_status, &state, 5) {
+                Some(MembershipStep::SetMembers(raft_members)) => raft_status.raft_members.extend(raft_members),
+                Some(MembershipStep::SetVoters(voters)) => raft_status.voters = voters,
+                Some(MembershipStep::RemoveMembers(nodes)) => {
+                    raft_status.raft_members.retain(|node, _| !nodes.contains(node))
+                }
                 None => {
                     let plain = |nodes: Vec<NodeId>| nodes.into_iter().map(|node| node.0).collect();
-                    return (plain(standing.voters), plain(standing.seats.into_keys().collect()));
+                    return (plain(raft_status.voters), plain(raft_status.raft_members.into_keys().collect()));
                 }
             }
         }
-        panic!("the plan does not come to rest: {standing:?}");
+        panic!("the plan does not come to rest: {raft_status:?}");
     }
 
     #[test]
@@ -208,22 +227,22 @@ mod tests {
 
     #[test]
     fn who_does_not_vote_knows_why() {
-        let check = |sure: &[u64], now: &[u64], live: &[u64], node: u64, expect: Option<Voteless>| {
+        let check = |certain_voters: &[u64], now: &[u64], live: &[u64], node: u64, expect: Option<NonVoterReason>| {
             let sessions = live.iter().map(|node| (NodeId(*node), session(*node))).collect();
             let state = State { members: members(now), sessions, ..State::default() };
-            let sure = sure.iter().copied().map(NodeId).collect();
-            let standing = Standing { sure, ..Standing::default() };
-            assert_eq!(voteless(NodeId(node), &standing, &state, 5), expect, "of {now:?}, live {live:?}");
+            let certain_voters = certain_voters.iter().copied().map(NodeId).collect();
+            let raft_status = RaftStatus { certain_voters, ..RaftStatus::default() };
+            assert_eq!(non_voter_reason(NodeId(node), &raft_status, &state, 5), expect, "of {now:?}, live {live:?}");
         };
         check(&[1], &[1], &[1], 1, None);
-        check(&[1], &[1], &[1], 2, Some(Voteless::Unknown));
-        check(&[1], &[1, 2], &[1, 2], 2, Some(Voteless::Single));
-        check(&[1], &[1, 2, 3], &[1, 2, 3], 3, Some(Voteless::Due));
-        check(&[1], &[1, 2, 3], &[1, 3], 3, Some(Voteless::Single));
-        check(&[1], &[1, 2, 3], &[1, 2], 3, Some(Voteless::Due));
-        check(&[1, 2, 3], &[1, 2, 3, 4], &[1, 2, 3, 4], 4, Some(Voteless::Single));
-        check(&[1, 2, 3], &[1, 2, 3, 4, 5, 6], &[4, 5, 6], 6, Some(Voteless::Due));
-        check(&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5, 6, 7], &[6, 7], 6, Some(Voteless::Spare));
+        check(&[1], &[1], &[1], 2, Some(NonVoterReason::AdmissionNotApplied));
+        check(&[1], &[1, 2], &[1, 2], 2, Some(NonVoterReason::WaitsForPair));
+        check(&[1], &[1, 2, 3], &[1, 2, 3], 3, Some(NonVoterReason::CatchingUp));
+        check(&[1], &[1, 2, 3], &[1, 3], 3, Some(NonVoterReason::WaitsForPair));
+        check(&[1], &[1, 2, 3], &[1, 2], 3, Some(NonVoterReason::CatchingUp));
+        check(&[1, 2, 3], &[1, 2, 3, 4], &[1, 2, 3, 4], 4, Some(NonVoterReason::WaitsForPair));
+        check(&[1, 2, 3], &[1, 2, 3, 4, 5, 6], &[4, 5, 6], 6, Some(NonVoterReason::CatchingUp));
+        check(&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5, 6, 7], &[6, 7], 6, Some(NonVoterReason::VotersMaxReached));
     }
 
     fn session(node: u64) -> Session {
@@ -240,11 +259,14 @@ mod tests {
 
     #[test]
     fn a_step_is_told_by_names() {
-        let seats = [1, 2].map(|node| (NodeId(node), seat(&member(node))));
-        let standing = Standing { seats: seats.clone().into(), ..Standing::default() };
-        assert_eq!(Step::Seat(seats.into()).told(&standing), "the log is sent to n1 at h:1, n2 at h:2");
-        let voters = Step::Voters(vec![NodeId(1), NodeId(3)]);
-        assert_eq!(voters.told(&standing), "from now on these vote: n1, node 3");
+        let raft_members = [1, 2].map(|node| (NodeId(node), raft_member(&member(node))));
+        let raft_status = RaftStatus { raft_members: raft_members.clone().into(), ..RaftStatus::default() };
+        assert_eq!(
+            MembershipStep::SetMembers(raft_members.into()).describe(&raft_status),
+            "the log is sent to n1 at h:1, n2 at h:2"
+        );
+        let voters = MembershipStep::SetVoters(vec![NodeId(1), NodeId(3)]);
+        assert_eq!(voters.describe(&raft_status), "from now on these vote: n1, node 3");
     }
 
     #[test]

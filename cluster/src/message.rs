@@ -63,7 +63,7 @@ kinds! {
     /// To the leader: my session lives.
     RENEW = 7 "renew",
     /// A stranger or a member asks who you are: which cluster, which members, which leader.
-    WHO = 8 "who",
+    NODE_INFO = 8 "who",
     /// To the leader: let me be a member.
     JOIN = 9 "join",
     /// To the leader: I, or this member, leave.
@@ -74,7 +74,7 @@ kinds! {
     /// To the leader: let another voter lead.
     LEAD = 12 "lead",
     /// Do you answer, what does your clock show, and how long was the leader silent?
-    PULSE = 13 "pulse",
+    HEARTBEAT = 13 "pulse",
 }
 
 /// What a message is in its conversation. One side opens a link and asks; the other serves it.
@@ -125,7 +125,7 @@ pub struct Message {
 
 /// Bytes that are no message. Nothing that follows them can be trusted: the link is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Garbage {
+pub enum MalformedMessage {
     /// Longer than the limit.
     #[error("failed to read a message: {length} bytes announced, and frame_bytes_max is {FRAME_BYTES_MAX}")]
     TooLong {
@@ -161,14 +161,14 @@ impl Message {
     }
 
     /// Takes the first message out of `from`, once it is there as a whole.
-    pub(crate) fn take(from: &mut BytesMut) -> Result<Option<Self>, Garbage> {
+    pub(crate) fn take(from: &mut BytesMut) -> Result<Option<Self>, MalformedMessage> {
         let Some(&length) = from.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = LENGTH_BYTES as u64 + u64::from(u32::from_le_bytes(length));
         if length > FRAME_BYTES_MAX as u64 {
-            return Err(Garbage::TooLong { length });
+            return Err(MalformedMessage::TooLong { length });
         }
         if length < HEAD_BYTES as u64 {
-            return Err(Garbage::TooShort { length });
+            return Err(MalformedMessage::TooShort { length });
         }
         let length = usize::try_from(length).expect("checked against frame_bytes_max");
         if from.len() < length {
@@ -178,7 +178,7 @@ impl Message {
         frame.advance(LENGTH_BYTES);
         let kind = Kind(frame.get_u8());
         let role = frame.get_u8();
-        let role = Role::of(role).ok_or(Garbage::Role(role))?;
+        let role = Role::of(role).ok_or(MalformedMessage::Role(role))?;
         let id = frame.get_u64_le();
         Ok(Some(Self { kind, role, id, payload: frame.freeze() }))
     }
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    fn laid(message: &Message) -> BytesMut {
+    fn encode(message: &Message) -> BytesMut {
         let mut bytes = BytesMut::new();
         message.put_head(&mut bytes);
         bytes.extend_from_slice(&message.payload);
@@ -202,7 +202,7 @@ mod tests {
         let message =
             Message { kind: Kind::RENEW, role: Role::Call, id: 0x0102_0304, payload: Bytes::from_static(b"hey") };
         let golden = [13, 0, 0, 0, 7, 0, 4, 3, 2, 1, 0, 0, 0, 0, b'h', b'e', b'y'];
-        assert_eq!(laid(&message)[..], golden);
+        assert_eq!(encode(&message)[..], golden);
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_length_over_the_limit_is_refused_before_memory_is_taken() {
         let mut bytes = BytesMut::from(&u32::MAX.to_le_bytes()[..]);
-        assert_eq!(Message::take(&mut bytes), Err(Garbage::TooLong { length: 4 + u64::from(u32::MAX) }));
+        assert_eq!(Message::take(&mut bytes), Err(MalformedMessage::TooLong { length: 4 + u64::from(u32::MAX) }));
         assert!(bytes.capacity() < 1024);
         let over = u32::try_from(FRAME_BYTES_MAX - LENGTH_BYTES + 1).unwrap();
         assert!(Message::take(&mut BytesMut::from(&over.to_le_bytes()[..])).is_err());
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_length_shorter_than_the_head_is_refused() {
         let mut bytes = BytesMut::from(&9u32.to_le_bytes()[..]);
-        assert_eq!(Message::take(&mut bytes), Err(Garbage::TooShort { length: 13 }));
+        assert_eq!(Message::take(&mut bytes), Err(MalformedMessage::TooShort { length: 13 }));
     }
 
     fn message() -> impl Strategy<Value = Message> {
@@ -248,7 +248,7 @@ mod tests {
             messages in prop::collection::vec(message(), 0..8),
             cut in 1..40usize,
         ) {
-            let all: Vec<u8> = messages.iter().flat_map(|message| laid(message).to_vec()).collect();
+            let all: Vec<u8> = messages.iter().flat_map(|message| encode(message).to_vec()).collect();
             let (mut buffer, mut got) = (BytesMut::new(), Vec::new());
             for part in all.chunks(cut) {
                 buffer.extend_from_slice(part);

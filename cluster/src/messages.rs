@@ -8,11 +8,11 @@ use evener_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::error::Wrong;
+use crate::error::StartRefusal;
 
 /// Who answers: to strangers too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Who {
+pub struct NodeInfo {
     /// Its cluster; none before it founded or joined one.
     pub cluster: Option<ClusterId>,
     /// Its number.
@@ -38,7 +38,7 @@ pub struct Join {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Joined {
     /// It is one now.
-    Welcome {
+    Admitted {
         /// Of this cluster.
         cluster: ClusterId,
         /// With this number.
@@ -49,13 +49,13 @@ pub enum Joined {
         members: Vec<Member>,
     },
     /// Not now; it may ask again.
-    Later(String),
+    Retry(String),
     /// No.
-    No {
+    Refused {
         /// What is wrong with it.
-        wrong: Wrong,
+        reason: StartRefusal,
         /// In words, with the way out.
-        why: String,
+        message: String,
     },
 }
 
@@ -74,11 +74,11 @@ pub enum Renewed {
     /// The lease begins anew.
     Kept,
     /// The log ended that session.
-    Gone,
+    SessionEnded,
     /// Somebody else leads, or nobody yet.
     NotLeader,
     /// The node lacks what it acknowledged to this leader.
-    Lapsed,
+    LostEntries,
 }
 
 /// Up to where one must have applied the log to read what is true now.
@@ -92,7 +92,7 @@ pub enum ReadAt {
 
 /// To the leader: let this node lead instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lead {
+pub struct TransferLeadership {
     /// Which.
     pub to: NodeId,
 }

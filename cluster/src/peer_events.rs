@@ -15,7 +15,7 @@ struct Peer {
     /// It does not answer, and people were told.
     silent: bool,
     /// When its last connection closed its process had ended in good order.
-    ended: bool,
+    shut_down: bool,
     /// What is being done about its process being gone.
     acting: Option<JoinHandle<()>>,
 }
@@ -31,17 +31,17 @@ pub async fn run(node: Cluster, mut events: mpsc::Receiver<PeerEvent>) {
                     tracing::info!("{} answers again", node.name_of(who));
                 }
                 if node.leads() {
-                    node.engine.revive(who).await;
+                    node.consensus.reset_backoff(who).await;
                 }
             }
-            PeerEvent::Lost { node: who, ended } => peers.entry(who).or_default().ended = ended,
+            PeerEvent::Lost { node: who, shut_down } => peers.entry(who).or_default().shut_down = shut_down,
             PeerEvent::Unreachable { node: who, at, why } => {
                 let peer = peers.entry(who).or_default();
                 if !mem::replace(&mut peer.silent, true) {
-                    log_unreachable(&node.name_of(who), at, &why, peer.ended);
+                    log_unreachable(&node.name_of(who), at, &why, peer.shut_down);
                 }
             }
-            PeerEvent::Gone { node: who, session } => {
+            PeerEvent::Exited { node: who, session } => {
                 let peer = peers.entry(who).or_default();
                 if peer.acting.as_ref().is_none_or(JoinHandle::is_finished) {
                     let (node, stop) = (node.clone(), node.stop.clone());
@@ -50,14 +50,14 @@ pub async fn run(node: Cluster, mut events: mpsc::Receiver<PeerEvent>) {
                     peer.acting = Some(tokio::spawn(async move { work.await.unwrap_or_default() }));
                 }
             }
-            PeerEvent::Removed(words) => node.on_removed(words),
+            PeerEvent::Removed(notice) => node.on_removed(notice),
         }
     }
 }
 
-fn log_unreachable(name: &str, at: Option<String>, why: &str, ended: bool) {
+fn log_unreachable(name: &str, at: Option<String>, why: &str, shut_down: bool) {
     match at {
-        Some(at) if ended => tracing::info!("{name} has ended at {at}"),
+        Some(at) if shut_down => tracing::info!("{name} has ended at {at}"),
         Some(at) => tracing::warn!("{name} does not answer at {at}: {why}"),
         None => tracing::debug!("{name} is not looked for any more: {why}"),
     }

@@ -12,13 +12,13 @@ use futures::{StreamExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    admission,
     cluster::{Cluster, WeakCluster},
-    error::{Class, Error, Wrong},
-    gate,
+    error::{Class, Error, StartRefusal},
     handshake::{PeerIdentity, Purpose, Reason, Refused},
     link::{Code, Refusal, Service, StreamReceiver, StreamSender},
     message::Kind,
-    messages::{Join, Joined, Lead, Who},
+    messages::{Join, Joined, NodeInfo, TransferLeadership},
     raft::Call,
     status::{STATUS_BYTES_MAX, too_long},
 };
@@ -61,7 +61,7 @@ impl Service for PeerService {
         Box::pin(async move {
             let node = node.ok_or_else(not_ready)?;
             match kind {
-                Kind::WHO => encode(&who(&node)),
+                Kind::NODE_INFO => encode(&node_info(&node)),
                 Kind::JOIN => encode(&join(&node, &from, read(&payload)?).await),
                 _ if from.purpose == Purpose::Inquiry => {
                     Err(Refusal::new(Code::Failed, format!("a stranger may not ask for {kind}; join first")))
@@ -69,16 +69,16 @@ impl Service for PeerService {
                 Kind::PROPOSE => node.proposer.serve(payload, node.append_refusal().as_deref()).await.map_err(refusal),
                 Kind::READ_INDEX => encode(&node.serve_read_index().await),
                 Kind::RENEW => encode(&node.serve_renew(read(&payload)?)),
-                Kind::PULSE => Ok(node.pulse().encode()),
+                Kind::HEARTBEAT => Ok(node.heartbeat().encode()),
                 Kind::STATUS => status(&node).await,
                 Kind::LEAD => {
-                    let Lead { to } = read(&payload)?;
+                    let TransferLeadership { to } = read(&payload)?;
                     node.transfer(to).await.map_err(refusal)?;
                     Ok(Bytes::new())
                 }
                 _ => {
                     let call = Call::of(kind).ok_or_else(|| Refusal::unknown(kind))?;
-                    let answer = node.engine.answer(call, payload).await;
+                    let answer = node.consensus.serve(call, payload).await;
                     answer.map_err(|error| Refusal::new(Code::Failed, error.to_string()))
                 }
             }
@@ -101,7 +101,7 @@ impl Service for PeerService {
             }
             let questions = receiver.take_while(|item| std::future::ready(item.is_ok()));
             let questions = questions.filter_map(|item| std::future::ready(item.ok())).boxed();
-            let mut answers = node.engine.answers(questions);
+            let mut answers = node.consensus.serve_appends(questions);
             // The stream holds no node: it must end when the node does.
             drop(node);
             while let Some(Ok(answer)) = answers.next().await {
@@ -126,13 +126,13 @@ fn refusal(error: Error) -> Refusal {
     }
 }
 
-fn who(node: &Cluster) -> Who {
-    Who {
+fn node_info(node: &Cluster) -> NodeInfo {
+    NodeInfo {
         cluster: Some(node.identity.cluster),
         node: Some(node.me()),
         name: node.identity.name.clone(),
         leader: node.leadership.borrow().leader,
-        members: node.ledger.view.state().members.values().cloned().collect(),
+        members: node.applied_state.view.state().members.values().cloned().collect(),
     }
 }
 
@@ -147,8 +147,8 @@ async fn status(node: &Cluster) -> Result<Bytes, Refusal> {
 }
 
 /// What is wrong with a node that is let in no more.
-fn wrong(refused: &Refused) -> Wrong {
-    if refused.reason == Reason::Stranger { Wrong::Removed } else { Wrong::Other }
+fn start_refusal(refused: &Refused) -> StartRefusal {
+    if refused.reason == Reason::NotAMember { StartRefusal::Removed } else { StartRefusal::OtherCluster }
 }
 
 /// A node wants to be a member: it becomes one in the log, and the leader gives it a seat.
@@ -161,36 +161,36 @@ async fn join(node: &Cluster, from: &PeerIdentity, join: Join) -> Joined {
             "this is cluster {cluster}, and {wanted} is wanted; give the address of a member of that one, \
              or leave out the cluster's id"
         );
-        return Joined::No { wrong: Wrong::Other, why };
+        return Joined::Refused { reason: StartRefusal::OtherCluster, message: why };
     }
-    if node.ledger.view.state().cluster == ClusterId::default() {
-        return Joined::Later("its cluster is being founded".into());
+    if node.applied_state.view.state().cluster == ClusterId::default() {
+        return Joined::Retry("its cluster is being founded".into());
     }
     if let Some(who) = from.node() {
-        if let Err(refused) = gate::member(&node.ledger.view.state(), who, join.admit.incarnation) {
-            return Joined::No { wrong: wrong(&refused), why: refused.words };
+        if let Err(refused) = admission::check_member(&node.applied_state.view.state(), who, join.admit.incarnation) {
+            return Joined::Refused { reason: start_refusal(&refused), message: refused.text };
         }
         // Known before the log says so: where all have moved, there is no leader that could write it down.
-        node.links.found_at(who, &join.admit.peer);
+        node.links.set_reported_address(who, &join.admit.peer);
         // That it was removed may not be known here yet.
         if let Err(error) = node.barrier().await {
-            return Joined::Later(error.message);
+            return Joined::Retry(error.message);
         }
-        if let Err(refused) = gate::member(&node.ledger.view.state(), who, join.admit.incarnation) {
-            return Joined::No { wrong: wrong(&refused), why: refused.words };
+        if let Err(refused) = admission::check_member(&node.applied_state.view.state(), who, join.admit.incarnation) {
+            return Joined::Refused { reason: start_refusal(&refused), message: refused.text };
         }
     }
     match node.propose(Command::Admit(join.admit)).await {
         Ok(Outcome::Admitted(number)) if from.node().is_some_and(|who| who != number) => {
             // It was removed just now, and is another member by this: nobody lives under that number.
             let _ = node.propose(Command::Remove(number)).await;
-            Joined::No { wrong: Wrong::Removed, why: "it was removed from the cluster".into() }
+            Joined::Refused { reason: StartRefusal::Removed, message: "it was removed from the cluster".into() }
         }
-        Ok(Outcome::Admitted(number)) => Joined::Welcome {
+        Ok(Outcome::Admitted(number)) => Joined::Admitted {
             cluster,
             node: number,
             chunk_bytes: node.identity.chunk_bytes,
-            members: node.ledger.view.state().members.values().cloned().collect(),
+            members: node.applied_state.view.state().members.values().cloned().collect(),
         },
         Ok(Outcome::Refused(
             why @ (RefusalReason::Exists(_)
@@ -198,10 +198,14 @@ async fn join(node: &Cluster, from: &PeerIdentity, join: Join) -> Joined {
             | RefusalReason::Limit(_)
             | RefusalReason::NotFound(_)),
         )) => {
-            let wrong = if matches!(why, RefusalReason::Exists(_)) { Wrong::Emptied } else { Wrong::Told };
-            Joined::No { wrong, why: (node.config.describe)(&why) }
+            let reason = if matches!(why, RefusalReason::Exists(_)) {
+                StartRefusal::EmptiedDirectory
+            } else {
+                StartRefusal::InvalidConfig
+            };
+            Joined::Refused { reason, message: (node.config.describe)(&why) }
         }
-        Ok(other) => Joined::Later(format!("{other:?}")),
-        Err(error) => Joined::Later(error.message),
+        Ok(other) => Joined::Retry(format!("{other:?}")),
+        Err(error) => Joined::Retry(error.message),
     }
 }

@@ -78,7 +78,7 @@ fn repeatable(command: &Command) -> bool {
 
 /// How a proposal ended.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub enum Fate {
+pub enum ProposalResult {
     /// It is in the log, and was judged.
     Decided(Decided),
     /// It is not, and will not be: the node that was asked does not lead.
@@ -94,30 +94,30 @@ pub struct Proposal {
     /// What is proposed.
     pub group: Group,
     /// It is not taken to another node: it came from one, which tries again itself, or only a leader may say it.
-    pub stays: bool,
-    standing: Arc<Standing>,
+    pub local_only: bool,
+    send_state: Arc<SendState>,
     /// An earlier try of it may be in the log.
-    tainted: bool,
-    reply: oneshot::Sender<Fate>,
+    may_be_in_log: bool,
+    reply: oneshot::Sender<ProposalResult>,
     /// Given back when nobody waits any more.
-    _room: Room,
+    _room: Reservation,
 }
 
 /// Something that is given back when it is dropped.
-pub type Room = Box<dyn Send + Sync>;
+pub type Reservation = Box<dyn Send + Sync>;
 
 /// The waiting end of a proposal.
-pub struct Waiting {
-    standing: Arc<Standing>,
+pub struct PendingProposal {
+    send_state: Arc<SendState>,
     /// How it ended; nothing if the node stopped.
-    pub fate: oneshot::Receiver<Fate>,
+    pub result: oneshot::Receiver<ProposalResult>,
 }
 
 /// Where a proposal stands between the task that sends it and the caller that waits for it. Sending and giving up are
 /// each one atomic step from [`QUEUED`], so exactly one of the two succeeds: a caller that gave up knows that nothing
 /// was written, and nothing will be.
 #[derive(Debug, Default)]
-struct Standing(AtomicU8);
+struct SendState(AtomicU8);
 
 /// In the queue: it has not left this process, or is known to have come to nothing.
 const QUEUED: u8 = 0;
@@ -126,7 +126,7 @@ const SENT: u8 = 1;
 /// Its caller gave up while it was queued: it must not be sent any more.
 const ABANDONED: u8 = 2;
 
-impl Standing {
+impl SendState {
     /// Claims it for sending. Fails if its caller gave up.
     fn send(&self) -> bool {
         self.0.compare_exchange(QUEUED, SENT, AcqRel, Acquire) != Err(ABANDONED)
@@ -143,57 +143,58 @@ impl Standing {
     }
 }
 
-impl Waiting {
+impl PendingProposal {
     /// Gives up waiting. Returns whether it is certain that nothing was written, and will not be.
     pub fn abandon(&self) -> bool {
-        self.standing.abandon()
+        self.send_state.abandon()
     }
 
     /// Waits for its fate, without a limit; for one that came from elsewhere.
-    pub async fn end(mut self) -> Fate {
-        match (&mut self.fate).await {
-            Ok(fate) => fate,
-            Err(_) if self.abandon() => Fate::NotLeader(None),
-            Err(_) => Fate::Unknown("the leader stopped meanwhile".into()),
+    pub async fn result(mut self) -> ProposalResult {
+        match (&mut self.result).await {
+            Ok(result) => result,
+            Err(_) if self.abandon() => ProposalResult::NotLeader(None),
+            Err(_) => ProposalResult::Unknown("the leader stopped meanwhile".into()),
         }
     }
 }
 
 impl Proposal {
     /// A proposal, and the end where its fate arrives.
-    pub fn new(group: Group, stays: bool, room: Room) -> (Self, Waiting) {
-        let (reply, fate) = oneshot::channel();
-        let standing = Arc::<Standing>::default();
-        let waiting = Waiting { standing: standing.clone(), fate };
-        (Self { group, stays, standing, tainted: false, reply, _room: room }, waiting)
+    pub fn new(group: Group, local_only: bool, room: Reservation) -> (Self, PendingProposal) {
+        let (reply, result) = oneshot::channel();
+        let send_state = Arc::<SendState>::default();
+        let waiting = PendingProposal { send_state: send_state.clone(), result };
+        (Self { group, local_only, send_state, may_be_in_log: false, reply, _room: room }, waiting)
     }
 
     /// Whether somebody still waits.
-    pub fn is_wanted(&self) -> bool {
+    pub fn has_waiter(&self) -> bool {
         !self.reply.is_closed()
     }
 
     /// Tells who waits.
-    pub fn end(self, fate: Fate) {
-        let _ = self.reply.send(fate);
+    pub fn complete(self, result: ProposalResult) {
+        let _ = self.reply.send(result);
     }
 
     /// It is not tried any more, for this reason.
-    pub fn give_up(self, why: &str) {
-        let fate = if self.tainted { Fate::Unknown(why.to_owned()) } else { Fate::NotLeader(None) };
-        self.end(fate);
+    pub fn fail(self, why: &str) {
+        let result =
+            if self.may_be_in_log { ProposalResult::Unknown(why.to_owned()) } else { ProposalResult::NotLeader(None) };
+        self.complete(result);
     }
 
     /// Claims it for sending. Returns whether it may be sent: not if its caller gave up.
-    pub fn leaves(&self) -> bool {
-        self.standing.send()
+    pub fn mark_sent(&self) -> bool {
+        self.send_state.send()
     }
 
     /// It is back, undecided.
-    pub fn returns(&mut self, fate: &Fate) {
-        self.tainted |= matches!(fate, Fate::Unknown(_));
-        if !self.tainted {
-            self.standing.requeue();
+    pub fn on_undecided(&mut self, result: &ProposalResult) {
+        self.may_be_in_log |= matches!(result, ProposalResult::Unknown(_));
+        if !self.may_be_in_log {
+            self.send_state.requeue();
         }
     }
 }
@@ -262,16 +263,16 @@ mod tests {
     fn a_proposal_is_either_sent_or_given_up() {
         let (proposal, waiting) = Proposal::new(group(), false, Box::new(()));
         assert!(waiting.abandon(), "nothing was written");
-        assert!(!proposal.leaves(), "and nothing will be");
+        assert!(!proposal.mark_sent(), "and nothing will be");
 
         let (mut proposal, waiting) = Proposal::new(group(), false, Box::new(()));
-        assert!(proposal.leaves());
+        assert!(proposal.mark_sent());
         assert!(!waiting.abandon(), "it may be in the log");
-        proposal.returns(&Fate::NotLeader(None));
-        assert!(proposal.leaves(), "it came to nothing, and is sent again");
-        proposal.returns(&Fate::Unknown("no answer".into()));
+        proposal.on_undecided(&ProposalResult::NotLeader(None));
+        assert!(proposal.mark_sent(), "it came to nothing, and is sent again");
+        proposal.on_undecided(&ProposalResult::Unknown("no answer".into()));
         assert!(!waiting.abandon(), "an earlier try may be in the log");
-        assert!(proposal.leaves(), "a repetition is sent all the same");
+        assert!(proposal.mark_sent(), "a repetition is sent all the same");
     }
 
     #[test]
@@ -282,7 +283,7 @@ mod tests {
             let (sent, abandoned) = std::thread::scope(|scope| {
                 let sending = scope.spawn(|| {
                     barrier.wait();
-                    proposal.leaves()
+                    proposal.mark_sent()
                 });
                 barrier.wait();
                 let abandoned = waiting.abandon();

@@ -28,10 +28,10 @@ use crate::{
     config::Proposer as Settings,
     disk_reserve,
     error::{Class, Error},
-    leadership::{Lack, Leadership},
-    links::{Asked, Links},
-    proposal::{self, Decided, Fate, Group, Proposal, Waiting},
-    raft::{Engine, Payload, WriteError},
+    leadership::{Leadership, NoDecision},
+    links::{Links, RequestError},
+    proposal::{self, Decided, Group, PendingProposal, Proposal, ProposalResult},
+    raft::{Consensus, Payload, WriteError},
     transport::Clock,
 };
 
@@ -45,7 +45,7 @@ const ENTRY_HEAD_BYTES: usize = 64;
 /// One node's proposer.
 pub struct Proposer {
     settings: Settings,
-    engine: Engine,
+    consensus: Consensus,
     clock: Arc<dyn Clock>,
     links: Arc<Links>,
     leadership: watch::Receiver<Leadership>,
@@ -60,7 +60,7 @@ impl Proposer {
     /// Starts it on the current runtime.
     pub fn start(
         settings: Settings,
-        engine: Engine,
+        consensus: Consensus,
         clock: Arc<dyn Clock>,
         links: Arc<Links>,
         leadership: watch::Receiver<Leadership>,
@@ -69,7 +69,7 @@ impl Proposer {
         let proposer = Arc::new(Self {
             slots: Arc::new(Semaphore::new(settings.entries_max)),
             settings,
-            engine,
+            consensus,
             clock,
             links,
             leadership,
@@ -78,11 +78,11 @@ impl Proposer {
             commands: Arc::default(),
             bytes: Arc::default(),
         });
-        let pump = proposer.clone();
+        let runner = proposer.clone();
         tokio::spawn(async move {
-            let _ = stop.run_until_cancelled(pump.pump()).await;
+            let _ = stop.run_until_cancelled(runner.run()).await;
             // Who waits is told by the closed channel.
-            pump.queue.lock().clear();
+            runner.queue.lock().clear();
         });
         proposer
     }
@@ -98,18 +98,20 @@ impl Proposer {
         self.decide(group, true).await
     }
 
-    async fn decide(&self, group: Group, stays: bool) -> Result<Decided, Error> {
+    async fn decide(&self, group: Group, local_only: bool) -> Result<Decided, Error> {
         let deadline = Instant::now() + self.settings.deadline;
-        let mut waiting = self.enqueue(group, stays)?;
-        match timeout_at(deadline, &mut waiting.fate).await {
-            Ok(Ok(Fate::Decided(decided))) => Ok(decided),
-            Ok(Ok(Fate::Unknown(why))) => Err(Error::unknown(why)),
-            Ok(Ok(Fate::Refused(why))) if why.starts_with(disk_reserve::REFUSAL) => Err(disk_reserve::refused(why)),
-            Ok(Ok(Fate::Refused(why))) => Err(Error::new(Class::Invalid, why)),
-            Ok(Ok(Fate::NotLeader(_))) if let Some(lack) = &self.leadership.borrow().lack => {
-                Err(Error::no_majority(lack))
+        let mut waiting = self.enqueue(group, local_only)?;
+        match timeout_at(deadline, &mut waiting.result).await {
+            Ok(Ok(ProposalResult::Decided(decided))) => Ok(decided),
+            Ok(Ok(ProposalResult::Unknown(why))) => Err(Error::unknown(why)),
+            Ok(Ok(ProposalResult::Refused(why))) if why.starts_with(disk_reserve::REFUSAL) => {
+                Err(disk_reserve::refused(why))
             }
-            Ok(Ok(Fate::NotLeader(leader))) => {
+            Ok(Ok(ProposalResult::Refused(why))) => Err(Error::new(Class::Invalid, why)),
+            Ok(Ok(ProposalResult::NotLeader(_))) if let Some(no_decision) = &self.leadership.borrow().no_decision => {
+                Err(Error::no_majority(no_decision))
+            }
+            Ok(Ok(ProposalResult::NotLeader(leader))) => {
                 Err(Error { leader, ..Error::new(Class::Refused, "this node does not lead; ask the leader") })
             }
             Ok(Err(_)) if !waiting.abandon() => Err(Error::unknown("this node stopped meanwhile")),
@@ -117,7 +119,9 @@ impl Proposer {
             Err(_) if !waiting.abandon() => {
                 Err(Error::unknown(format!("no majority answered within {:?}", self.settings.deadline)))
             }
-            Err(_) if let Some(lack) = &self.leadership.borrow().lack => Err(Error::no_majority(lack)),
+            Err(_) if let Some(no_decision) = &self.leadership.borrow().no_decision => {
+                Err(Error::no_majority(no_decision))
+            }
             Err(_) => Err(Error::no_leader(self.settings.deadline)),
         }
     }
@@ -134,25 +138,25 @@ impl Proposer {
                 None => self.enqueue(group, true),
             })
             .collect();
-        let fates = waiting.into_iter().map(|waiting| async {
+        let results = waiting.into_iter().map(|waiting| async {
             match waiting {
-                Ok(waiting) => waiting.end().await,
+                Ok(waiting) => waiting.result().await,
                 Err(error) if error.class == Class::Invalid || error.message.starts_with(disk_reserve::REFUSAL) => {
-                    Fate::Refused(error.message)
+                    ProposalResult::Refused(error.message)
                 }
                 // Full here: the sender keeps it, and comes again.
-                Err(_) => Fate::NotLeader(None),
+                Err(_) => ProposalResult::NotLeader(None),
             }
         });
-        let fates = join_all(fates).await;
-        codec::encode_message(&fates).map_err(|error| Error::new(Class::Unknown, error.to_string()))
+        let results = join_all(results).await;
+        codec::encode_message(&results).map_err(|error| Error::new(Class::Unknown, error.to_string()))
     }
 
     /// There is no majority, and there has been none for long: who waits for one waits no more. What went out
     /// before goes on waiting for what comes of it.
-    pub fn fail_waiting(&self, lack: &Lack) {
+    pub fn fail_waiting(&self, no_decision: &NoDecision) {
         let waiting = std::mem::take(&mut *self.queue.lock());
-        waiting.into_values().flatten().for_each(|proposal| proposal.give_up(&lack.describe()));
+        waiting.into_values().flatten().for_each(|proposal| proposal.fail(&no_decision.describe()));
     }
 
     /// Commands that wait or are under way.
@@ -160,7 +164,7 @@ impl Proposer {
         self.commands.load(Relaxed)
     }
 
-    fn enqueue(&self, group: Group, stays: bool) -> Result<Waiting, Error> {
+    fn enqueue(&self, group: Group, local_only: bool) -> Result<PendingProposal, Error> {
         let (commands, bytes) = (group.commands.len(), group.bytes());
         if bytes + ENTRY_HEAD_BYTES > ENTRY_BYTES_MAX {
             let message = format!("entry_bytes_max is {ENTRY_BYTES_MAX}, and the command has {bytes}; make it smaller");
@@ -171,17 +175,17 @@ impl Proposer {
             let message = format!("the command cannot go into the log, as the nodes could not read it there: {error}");
             return Err(Error::new(Class::Invalid, message));
         }
-        let room = Taken::take(&self.commands, commands, self.settings.commands_max)
+        let room = CapacityPermit::take(&self.commands, commands, self.settings.commands_max)
             .ok_or_else(|| Error::overloaded("proposer_commands_max", self.settings.commands_max))?;
-        let more = Taken::take(&self.bytes, bytes, self.settings.bytes_max)
+        let more = CapacityPermit::take(&self.bytes, bytes, self.settings.bytes_max)
             .ok_or_else(|| Error::overloaded("proposer_bytes_max", self.settings.bytes_max))?;
-        let (proposal, waiting) = Proposal::new(group, stays, Box::new((room, more)));
+        let (proposal, waiting) = Proposal::new(group, local_only, Box::new((room, more)));
         self.queue.lock().entry(proposal.group.context).or_default().push_back(proposal);
         self.more.notify_one();
         Ok(waiting)
     }
 
-    async fn pump(self: &Arc<Self>) {
+    async fn run(self: &Arc<Self>) {
         let mut last = ContextId::DEFAULT;
         loop {
             let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -197,25 +201,25 @@ impl Proposer {
             // A leader without a majority takes none: they would be neither done nor undone.
             let leader = self.leadership.borrow().deciding_leader();
             match leader {
-                Some(leader) if leader == self.engine.me() => self.write(context, slot).await,
+                Some(leader) if leader == self.consensus.me() => self.write(context, slot).await,
                 Some(leader) => self.send(context, leader, slot),
                 None => {
-                    self.turn_away(None);
-                    let _ = tokio::time::timeout(RETRY_WAIT, self.led()).await;
+                    self.reject_local_only(None);
+                    let _ = tokio::time::timeout(RETRY_WAIT, self.leader_known()).await;
                 }
             }
         }
     }
 
     /// Waits until somebody takes proposals.
-    async fn led(&self) {
+    async fn leader_known(&self) {
         let _ = self.leadership.clone().wait_for(|now| now.deciding_leader().is_some()).await;
     }
 
     fn next_context(&self, last: ContextId) -> Option<ContextId> {
         let mut queue = self.queue.lock();
         queue.retain(|_, proposals| {
-            proposals.retain(Proposal::is_wanted);
+            proposals.retain(Proposal::has_waiter);
             !proposals.is_empty()
         });
         let next = queue.range(last.next()..).next().or_else(|| queue.iter().next());
@@ -236,7 +240,7 @@ impl Proposer {
             }
             let first = waiting.pop_front().expect("it was just looked at");
             // Its caller may have given up since, and was told that nothing was written.
-            if first.leaves() {
+            if first.mark_sent() {
                 (bytes, commands) = (bytes + more, commands + count);
                 taken.push(first);
             }
@@ -245,13 +249,13 @@ impl Proposer {
     }
 
     /// Proposals that stay are only taken where the leader is: who made them asks elsewhere, or asks no more.
-    fn turn_away(&self, leader: Option<NodeId>) {
+    fn reject_local_only(&self, leader: Option<NodeId>) {
         let mut queue = self.queue.lock();
         for waiting in queue.values_mut() {
-            let (staying, others) = std::mem::take(waiting).into_iter().partition(|proposal| proposal.stays);
+            let (staying, others) = std::mem::take(waiting).into_iter().partition(|proposal| proposal.local_only);
             *waiting = others;
             let staying: VecDeque<Proposal> = staying;
-            staying.into_iter().for_each(|proposal| proposal.end(Fate::NotLeader(leader)));
+            staying.into_iter().for_each(|proposal| proposal.complete(ProposalResult::NotLeader(leader)));
         }
     }
 
@@ -268,7 +272,7 @@ impl Proposer {
             count += proposal.group.events;
         }
         let payload = Payload { context, count, bytes: entry.finish(self.clock.wall(), context) };
-        let receipt = self.engine.submit(payload).await;
+        let receipt = self.consensus.submit(payload).await;
         let proposer = self.clone();
         tokio::spawn(async move {
             let written = match receipt {
@@ -281,19 +285,21 @@ impl Proposer {
                     let mut outcomes = outcomes.into_iter();
                     for proposal in proposals {
                         let own = outcomes.by_ref().take(proposal.group.commands.len()).collect();
-                        proposal.end(Fate::Decided((index, own)));
+                        proposal.complete(ProposalResult::Decided((index, own)));
                     }
                 }
-                Err(WriteError::NotLeader(leader)) => proposer.again(proposals, &Fate::NotLeader(leader)).await,
-                Err(WriteError::Unknown(why)) => proposer.again(proposals, &Fate::Unknown(why)).await,
+                Err(WriteError::NotLeader(leader)) => {
+                    proposer.retry(proposals, &ProposalResult::NotLeader(leader)).await
+                }
+                Err(WriteError::Unknown(why)) => proposer.retry(proposals, &ProposalResult::Unknown(why)).await,
             }
         });
     }
 
     /// Another node's way: to the leader.
     fn send(self: &Arc<Self>, context: ContextId, leader: NodeId, slot: OwnedSemaphorePermit) {
-        self.turn_away(Some(leader));
-        let proposals = self.take(context, FORWARD_BYTES_MAX, |proposal| !proposal.stays);
+        self.reject_local_only(Some(leader));
+        let proposals = self.take(context, FORWARD_BYTES_MAX, |proposal| !proposal.local_only);
         if proposals.is_empty() {
             return;
         }
@@ -302,43 +308,50 @@ impl Proposer {
         tokio::spawn(async move {
             let mut leadership = proposer.leadership.clone();
             // A leader that is cut off keeps its silence for long; its successor is known sooner.
-            let lost = |now: &Leadership| now.lack.is_some() || now.leader.is_some_and(|now| now != leader);
+            let lost = |now: &Leadership| now.no_decision.is_some() || now.leader.is_some_and(|now| now != leader);
             let answered = tokio::select! {
-                answered = proposer.links.forward(leader, groups, within) => answered.map_err(not_done),
+                answered = proposer.links.forward(leader, groups, within) => answered.map_err(result_without_answer),
                 now = leadership.wait_for(lost) => {
-                    let silent = now.is_ok_and(|now| now.lack.is_some());
+                    let silent = now.is_ok_and(|now| now.no_decision.is_some());
                     let why = if silent { "the leader stopped answering" } else { "the leader changed" };
-                    Err(Fate::Unknown(format!("{why} meanwhile")))
+                    Err(ProposalResult::Unknown(format!("{why} meanwhile")))
                 }
             };
             drop(slot);
-            let fates = answered.and_then(|bytes| {
-                codec::decode_message::<Vec<Fate>>(&bytes).map_err(|error| Fate::Unknown(error.to_string()))
+            let results = answered.and_then(|bytes| {
+                codec::decode_message::<Vec<ProposalResult>>(&bytes)
+                    .map_err(|error| ProposalResult::Unknown(error.to_string()))
             });
-            match fates {
-                Ok(fates) if fates.len() == proposals.len() => {
-                    for (proposal, fate) in proposals.into_iter().zip(fates) {
-                        match fate {
-                            decided @ (Fate::Decided(_) | Fate::Refused(_)) => proposal.end(decided),
-                            other => proposer.again(vec![proposal], &other).await,
+            match results {
+                Ok(results) if results.len() == proposals.len() => {
+                    for (proposal, result) in proposals.into_iter().zip(results) {
+                        match result {
+                            decided @ (ProposalResult::Decided(_) | ProposalResult::Refused(_)) => {
+                                proposal.complete(decided)
+                            }
+                            other => proposer.retry(vec![proposal], &other).await,
                         }
                     }
                 }
-                Ok(_) => proposer.again(proposals, &Fate::Unknown("the leader's answer is incomplete".into())).await,
-                Err(fate) => proposer.again(proposals, &fate).await,
+                Ok(_) => {
+                    proposer
+                        .retry(proposals, &ProposalResult::Unknown("the leader's answer is incomplete".into()))
+                        .await
+                }
+                Err(result) => proposer.retry(proposals, &result).await,
             }
         });
     }
 
     /// What was not decided waits again where it may be tried again, and ends where it may not.
-    async fn again(&self, proposals: Vec<Proposal>, fate: &Fate) {
+    async fn retry(&self, proposals: Vec<Proposal>, result: &ProposalResult) {
         let mut back = Vec::new();
         for mut proposal in proposals {
-            proposal.returns(fate);
-            let repeat = matches!(fate, Fate::NotLeader(_)) || proposal.group.repeatable;
-            if proposal.stays || !repeat {
-                proposal.end(fate.clone());
-            } else if proposal.is_wanted() {
+            proposal.on_undecided(result);
+            let repeat = matches!(result, ProposalResult::NotLeader(_)) || proposal.group.repeatable;
+            if proposal.local_only || !repeat {
+                proposal.complete(result.clone());
+            } else if proposal.has_waiter() {
                 back.push(proposal);
             }
         }
@@ -355,17 +368,17 @@ impl Proposer {
 }
 
 /// What becomes of groups to which the leader gave no answer.
-fn not_done(asked: Asked) -> Fate {
-    if asked.may_have_happened { Fate::Unknown(asked.why) } else { Fate::NotLeader(None) }
+fn result_without_answer(asked: RequestError) -> ProposalResult {
+    if asked.may_have_happened { ProposalResult::Unknown(asked.why) } else { ProposalResult::NotLeader(None) }
 }
 
 /// A share of something bounded, given back when dropped.
-struct Taken {
+struct CapacityPermit {
     of: Arc<AtomicUsize>,
     share: usize,
 }
 
-impl Taken {
+impl CapacityPermit {
     fn take(of: &Arc<AtomicUsize>, share: usize, max: usize) -> Option<Self> {
         let fits = |taken: usize| (taken + share <= max).then_some(taken + share);
         of.fetch_update(Relaxed, Relaxed, fits).ok()?;
@@ -373,7 +386,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for CapacityPermit {
     fn drop(&mut self) {
         self.of.fetch_sub(self.share, Relaxed);
     }

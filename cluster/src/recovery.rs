@@ -23,13 +23,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{config::Checkpoint as Settings, view::View};
+use crate::{config::Checkpoint as Settings, view::StateView};
 
 /// Everything that apply changes.
 #[derive(Clone)]
-pub struct Ledger {
+pub struct AppliedState {
     /// The replicated state.
-    pub view: Arc<View>,
+    pub view: Arc<StateView>,
     /// Where every event is.
     pub index: Index,
     /// None in openraft's own tests of a state machine, which has no log there.
@@ -45,10 +45,10 @@ struct Pace {
     writing: AtomicBool,
 }
 
-impl Ledger {
+impl AppliedState {
     /// Opens the journal of a node of `cluster`. The ledger is what it found: the state of the newest checkpoint that
     /// can be used, and an index of all events whose place is known. What was applied since is applied again, when Raft
-    /// says that it is committed; all of it, if no checkpoint can be used. `check_layout`: see [`View::recover`].
+    /// says that it is committed; all of it, if no checkpoint can be used. `check_layout`: see [`StateView::recover`].
     pub fn open(
         disk: Arc<dyn Disk>,
         journal: evener_store::JournalSettings,
@@ -67,8 +67,8 @@ impl Ledger {
         rebuild(&index, &journal).map_err(OpenError::io("index the events of the log"))?;
         let pace =
             Pace { settings, entries: AtomicU64::new(0), bytes: AtomicU64::new(0), writing: AtomicBool::new(false) };
-        let ledger = Self { view: Arc::new(view), index, journal: Some(journal.clone()), pace: Arc::new(pace) };
-        Ok((ledger, journal, recovered))
+        let applied_state = Self { view: Arc::new(view), index, journal: Some(journal.clone()), pace: Arc::new(pace) };
+        Ok((applied_state, journal, recovered))
     }
 
     /// Logs what a start found on disk.
@@ -94,8 +94,8 @@ impl Ledger {
     }
 
     /// An entry was applied: its events can be found from now on.
-    pub fn learn(&self, index: LogIndex, recorded: Timestamp, entry: &Entry, outcomes: &[Outcome]) {
-        self.view.look(|state, _| {
+    pub fn index_events(&self, index: LogIndex, recorded: Timestamp, entry: &Entry, outcomes: &[Outcome]) {
+        self.view.with_state(|state, _| {
             let digest = |position| state.digest(entry.context, position);
             self.index.apply(index, recorded, entry, outcomes, digest);
         });
@@ -114,15 +114,15 @@ impl Ledger {
         self.view.publish();
         let due = entries >= self.pace.settings.entries || bytes >= self.pace.settings.bytes;
         if due && !self.pace.writing.swap(true, Relaxed) {
-            let ledger = self.clone();
+            let applied_state = self.clone();
             // Not on the path of apply: it goes on while the image is encoded and written.
             tokio::spawn(async move {
-                if let Err(error) = ledger.checkpoint().await {
+                if let Err(error) = applied_state.checkpoint().await {
                     tracing::warn!(%error, "failed to write a checkpoint; trying again later");
                     // An image costs as much when it is not written.
                     sleep(RETRY_AFTER).await;
                 }
-                ledger.pace.writing.store(false, Relaxed);
+                applied_state.pace.writing.store(false, Relaxed);
             });
         }
     }
@@ -132,7 +132,7 @@ impl Ledger {
         let (Some(journal), Some((index, encode))) = (&self.journal, self.view.image()) else { return Ok(()) };
         let (entries, bytes) = (self.pace.entries.load(Relaxed), self.pace.bytes.load(Relaxed));
         // The image may be of the middle of a batch: the journal takes it once it was told what became of all of that.
-        if timeout(SETTLE_WAIT, self.view.reach(index)).await.is_err() {
+        if timeout(SETTLE_WAIT, self.view.wait_applied(index)).await.is_err() {
             return Err(io::Error::other(format!("entry {index} was applied, and what followed was not")));
         }
         let checkpoint = encode();
@@ -158,8 +158,8 @@ fn state_of(
     cluster: ClusterId,
     checkpoint: &Checkpoint,
     check_layout: impl Fn(&[u8]) -> io::Result<()>,
-) -> Result<View, UnusableCheckpoint> {
-    let view = View::recover(checkpoint, check_layout).map_err(UnusableCheckpoint::Unreadable)?;
+) -> Result<StateView, UnusableCheckpoint> {
+    let view = StateView::recover(checkpoint, check_layout).map_err(UnusableCheckpoint::Unreadable)?;
     let found = view.state().cluster;
     if found == cluster {
         Ok(view)

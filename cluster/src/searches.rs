@@ -15,11 +15,11 @@ use crate::{config::Searches as Settings, error::Error};
 
 /// Whether a search begins, or goes on with what was answered in part already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum SearchPhase {
     /// It begins: refused if too many wait.
-    First,
+    Start,
     /// It goes on: it waits its turn, however many wait. Who asks for it was admitted before.
-    Next,
+    Continue,
 }
 
 /// Runs searches.
@@ -43,17 +43,17 @@ impl Searches {
     /// Too many wait already, or this node stops.
     pub async fn run<T: Send + 'static>(
         &self,
-        turn: Turn,
+        turn: SearchPhase,
         search: impl FnOnce(Arc<AtomicBool>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let permit = {
-            let _waits = Counted::new(&self.waiting);
-            if turn == Turn::First && self.waiting.load(SeqCst) > self.settings.waiting_max {
+            let _waits = WaitingCount::new(&self.waiting);
+            if turn == SearchPhase::Start && self.waiting.load(SeqCst) > self.settings.waiting_max {
                 return Err(Error::overloaded("searches_waiting_max", self.settings.waiting_max));
             }
             self.running.clone().acquire_owned().await.expect("the semaphore is never closed")
         };
-        let unwanted = Unwanted::default();
+        let unwanted = CancelOnDrop::default();
         let cancelled = unwanted.0.clone();
         let thread = tokio::task::spawn_blocking(move || {
             // It counts as running until it has ended, even if nobody waits for it any more.
@@ -71,16 +71,16 @@ impl Searches {
 }
 
 /// One that waits, until it is dropped.
-struct Counted<'c>(&'c AtomicUsize);
+struct WaitingCount<'c>(&'c AtomicUsize);
 
-impl<'c> Counted<'c> {
+impl<'c> WaitingCount<'c> {
     fn new(count: &'c AtomicUsize) -> Self {
         count.fetch_add(1, SeqCst);
         Self(count)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for WaitingCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
@@ -88,9 +88,9 @@ impl Drop for Counted<'_> {
 
 /// Tells a search, when it is dropped, that nobody waits for it.
 #[derive(Default)]
-struct Unwanted(Arc<AtomicBool>);
+struct CancelOnDrop(Arc<AtomicBool>);
 
-impl Drop for Unwanted {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Relaxed);
     }
@@ -115,16 +115,16 @@ mod tests {
                 let _ = begun.send(());
                 gate.recv_timeout(WAIT).map_err(|error| error.to_string())
             };
-            running.run(Turn::First, search).await
+            running.run(SearchPhase::Start, search).await
         });
         has_begun.await.expect("it begins at once");
-        let second = searches.run(Turn::First, |_| 2);
+        let second = searches.run(SearchPhase::Start, |_| 2);
         tokio::pin!(second);
         assert!(futures::poll!(&mut second).is_pending(), "it waits");
-        let refused = searches.run(Turn::First, |_| 3).await.unwrap_err();
+        let refused = searches.run(SearchPhase::Start, |_| 3).await.unwrap_err();
         assert!(refused.message.contains("searches_waiting_max = 1"), "{refused}");
         assert!(refused.retry_after.is_some());
-        let next = searches.run(Turn::Next, |_| 4);
+        let next = searches.run(SearchPhase::Continue, |_| 4);
         tokio::pin!(next);
         assert!(futures::poll!(&mut next).is_pending(), "who was admitted waits");
         go.send(()).expect("it waits for this");
@@ -143,7 +143,7 @@ mod tests {
             told.send(()).expect("the test waits for it");
         };
         {
-            let asking = searches.run(Turn::First, search);
+            let asking = searches.run(SearchPhase::Start, search);
             tokio::pin!(asking);
             assert!(futures::poll!(&mut asking).is_pending());
         }

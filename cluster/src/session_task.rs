@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     cluster::Cluster,
-    dice::{self, Use},
     leadership::Leadership,
     messages::Renewed,
     sessions::Lease,
+    unique_id::{IdPurpose, unique_id},
     view::Applied,
 };
 
@@ -54,11 +54,11 @@ async fn begin(node: &Cluster, nth: u64) -> Lease {
         capabilities: node.config.capabilities.clone(),
         weight: node.config.weight,
         // The same for every try: however often it is proposed, one session begins.
-        nonce: dice::name(node.config.draw, Use::Session, nth),
+        nonce: unique_id(node.config.random_id, IdPurpose::Session, nth),
     });
-    let mut aside = node.aside.subscribe();
+    let mut suspended = node.suspended.subscribe();
     loop {
-        let _ = aside.wait_for(|aside| !aside).await;
+        let _ = suspended.wait_for(|suspended| !suspended).await;
         let (sent, boot) = (Instant::now(), node.wall.boot());
         match node.propose(begin.clone()).await {
             Ok(Outcome::Begun(session)) => return Lease { session, sent, boot },
@@ -82,15 +82,15 @@ async fn begin(node: &Cluster, nth: u64) -> Lease {
 async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
     let length = node.config.lease;
     let mut next = Instant::now() + length / RENEWALS;
-    let (mut applied, mut leadership) = (node.ledger.view.applied(), node.leadership());
-    let (mut changed, mut aside) = (LogIndex(0), node.aside.subscribe());
+    let (mut applied, mut leadership) = (node.applied_state.view.applied(), node.leadership());
+    let (mut changed, mut suspended) = (LogIndex(0), node.suspended.subscribe());
     loop {
         let known = led_by(&node.leadership.borrow());
         tokio::select! {
             biased;
             why = over(node, lease) => return why,
-            _ = aside.changed() => {}
-            () = sleep_until(next), if !*node.aside.borrow() => {
+            _ = suspended.changed() => {}
+            () = sleep_until(next), if !*node.suspended.borrow() => {
                 let (sent, boot) = (Instant::now(), node.wall.boot());
                 // A leader that is frozen is not waited for once it has a successor.
                 let renewed = tokio::select! {
@@ -104,8 +104,8 @@ async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
                         node.lease.lock().replace(lease);
                         sent + length / RENEWALS
                     }
-                    Renewed::Gone => return "the log ended it",
-                    Renewed::Lapsed => {
+                    Renewed::SessionEnded => return "the log ended it",
+                    Renewed::LostEntries => {
                         node.fail(LAPSED.into());
                         return "it has lost what it acknowledged";
                     }
@@ -160,7 +160,7 @@ async fn news(applied: &mut watch::Receiver<Applied>, seen: LogIndex) -> LogInde
 
 /// Whether the log, as far as it is applied here, does not say that the session ended.
 fn lives(node: &Cluster, session: SessionId) -> bool {
-    let state = node.ledger.view.state();
+    let state = node.applied_state.view.state();
     // One that began may not be applied here yet.
     state.issued.session < session || state.sessions.get(&node.me()).is_some_and(|live| live.session == session)
 }

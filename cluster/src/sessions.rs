@@ -46,7 +46,7 @@ impl Leases {
             return Renewed::NotLeader;
         }
         if live != Some(session) {
-            return Renewed::Gone;
+            return Renewed::SessionEnded;
         }
         self.heard.insert(node, (session, now));
         Renewed::Kept
@@ -102,25 +102,25 @@ impl Lease {
 
 /// Tells when this machine was suspended: the time since its start then runs ahead of tokio's.
 #[derive(Debug)]
-pub struct Sleep {
+pub struct SuspendDetector {
     start: Instant,
     ahead: Duration,
     woke: Option<Instant>,
 }
 
 /// Two clocks that are read one after the other differ by as much as the thread was kept waiting in between.
-const SLEEP_MIN: Duration = Duration::from_millis(100);
+const SUSPEND_MIN: Duration = Duration::from_millis(100);
 
-impl Sleep {
+impl SuspendDetector {
     /// Nothing is known of before.
     pub fn new(now: Instant, boot: Duration) -> Self {
         Self { start: now, ahead: boot, woke: None }
     }
 
     /// When it was last seen to have woken, if it ever was suspended.
-    pub fn woke(&mut self, now: Instant, boot: Duration) -> Option<Instant> {
+    pub fn last_resumed(&mut self, now: Instant, boot: Duration) -> Option<Instant> {
         let ahead = boot.saturating_sub(now.saturating_duration_since(self.start));
-        if ahead > self.ahead + SLEEP_MIN {
+        if ahead > self.ahead + SUSPEND_MIN {
             (self.ahead, self.woke) = (ahead, Some(now));
         }
         self.woke
@@ -197,7 +197,7 @@ mod tests {
         leases.expired(&live(2, 7), LEASE, start);
         assert_eq!(silent(&mut leases, &live(2, 7), start, start + LEASE * 9 / 10), []);
         assert_eq!(leases.expired(&live(2, 8), LEASE, start + LEASE), []);
-        assert_eq!(leases.renew(NodeId(2), SessionId(7), Some(SessionId(8)), start), Renewed::Gone);
+        assert_eq!(leases.renew(NodeId(2), SessionId(7), Some(SessionId(8)), start), Renewed::SessionEnded);
     }
 
     #[test]

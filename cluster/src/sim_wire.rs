@@ -27,9 +27,9 @@
 //! ```
 
 mod clock;
-mod dice;
 mod host;
 mod net;
+mod rng;
 mod stream;
 
 use std::{sync::Arc, time::Duration};

@@ -17,14 +17,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::NodeAdmission,
     clock_watch,
     cluster::{Cluster, Inner},
     config::Config,
-    disk_reserve::DiskRoom,
+    disk_reserve::DiskStatus,
     disk_task,
     error::StartError,
-    gate::Gate,
-    join, leader_duties,
+    heartbeat::Heartbeats,
+    heartbeat_task, join, leader_duties,
     leadership::Leadership,
     leadership_task,
     link::Server,
@@ -33,13 +34,11 @@ use crate::{
     peer_events,
     peer_service::PeerService,
     proposer::Proposer,
-    pulse::Pulses,
-    pulse_task,
-    raft::{Engine, check_membership},
-    recovery::Ledger,
+    raft::{Consensus, check_membership},
+    recovery::AppliedState,
     searches::Searches,
     session_task,
-    sessions::{Leases, Sleep},
+    sessions::{Leases, SuspendDetector},
     transport::{Clock, Transport},
 };
 
@@ -54,7 +53,7 @@ struct Parts {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     incarnation: Incarnation,
-    gate: Arc<Gate>,
+    admission: Arc<NodeAdmission>,
     service: Arc<PeerService>,
     server: Arc<Server>,
     links: Arc<Links>,
@@ -78,20 +77,20 @@ impl Cluster {
         let stop = CancellationToken::new();
         join::try_disk(&*disk)?;
         let incarnation = join::incarnation(&config, &*disk)?;
-        let gate = Gate::new(incarnation, config.level);
+        let admission = NodeAdmission::new(incarnation, config.level);
         let service = Arc::new(PeerService::default());
         let listener = transport.bind(&config.listen).await;
         let listener = listener.map_err(|error| StartError::Network(error.to_string()))?;
-        let server = Server::start(listener, gate.clone(), service.clone());
+        let server = Server::start(listener, admission.clone(), service.clone());
         let server = Arc::new(server.map_err(|error| StartError::Network(error.to_string()))?);
         let peer = config.peer.clone().unwrap_or_else(|| server.addr().to_owned());
-        let (links, events) = Links::new(transport, gate.clone(), stop.clone());
+        let (links, events) = Links::new(transport, admission.clone(), stop.clone());
         let parts = Parts {
             config,
             disk,
             clock,
             incarnation,
-            gate,
+            admission,
             service,
             server: server.clone(),
             links,
@@ -114,11 +113,11 @@ impl Cluster {
         let mut settings = config.journal;
         settings.chunk_bytes = identity.chunk_bytes;
         let begun = Instant::now();
-        let (ledger, journal, recovered) =
-            Ledger::open(disk.clone(), settings, config.checkpoint, identity.cluster, check_membership)?;
-        join::seal(&identity, new, recovered.fresh, &**disk)?;
-        ledger.log_recovery(&identity, &recovered, begun.elapsed());
-        let cluster = parts.into_cluster(identity, ledger, journal).await?;
+        let (applied_state, journal, recovered) =
+            AppliedState::open(disk.clone(), settings, config.checkpoint, identity.cluster, check_membership)?;
+        join::persist_identity(&identity, new, recovered.fresh, &**disk)?;
+        applied_state.log_recovery(&identity, &recovered, begun.elapsed());
+        let cluster = parts.into_cluster(identity, applied_state, journal).await?;
         cluster.enter(new).await?;
         cluster.spawn_tasks(events);
         Ok(cluster)
@@ -130,7 +129,7 @@ impl Cluster {
         let unfounded = self.journal.last().is_none_or(|(index, _)| index.0 <= FOUNDED_INDEX);
         if self.me() == NodeId(1)
             && unfounded
-            && self.ledger.view.state().cluster == ClusterId::default()
+            && self.applied_state.view.state().cluster == ClusterId::default()
             && let Err(error) = join::found(self).await
         {
             self.shutdown().await;
@@ -140,8 +139,8 @@ impl Cluster {
             return Ok(());
         }
         // If no other member answers, it may still learn later that it was removed.
-        if let Some(words) = self.links.greet().await {
-            self.on_removed(words);
+        if let Some(notice) = self.links.removal_notice_from_peers().await {
+            self.on_removed(notice);
         }
         if self.is_removed() {
             self.kill().await;
@@ -152,8 +151,8 @@ impl Cluster {
 
     /// Starts the tasks of a node.
     fn spawn_tasks(&self, events: mpsc::Receiver<PeerEvent>) {
-        self.spawn(|node| async move { node.engine.resume(node.config.raft.heartbeat).await });
-        self.spawn(join::announce);
+        self.spawn(|node| async move { node.consensus.resume(node.config.raft.heartbeat).await });
+        self.spawn(join::announce_address);
         self.spawn(session_task::run);
         self.spawn(|node| async move {
             loop {
@@ -161,7 +160,7 @@ impl Cluster {
                 node.journal.sync_watermark();
             }
         });
-        self.spawn(pulse_task::run);
+        self.spawn(heartbeat_task::run);
         self.spawn(clock_watch::watch);
         self.spawn(disk_task::run);
         self.spawn(leader_duties::count_leases);
@@ -182,17 +181,28 @@ impl Cluster {
 
 impl Parts {
     /// Starts consensus, and makes a node of the parts. Peers are answered from now on.
-    async fn into_cluster(self, identity: Identity, ledger: Ledger, journal: Journal) -> Result<Cluster, StartError> {
-        let Self { config, clock: wall, gate, service, server, links, peer, stop, .. } = self;
-        gate.open(&identity, config.level, ledger.view.clone());
-        let clock = Arc::new(LogClock::new(wall.clone(), ledger.view.clone()));
-        let engine =
-            Engine::start(identity.node, &config.raft, config.seed, journal.clone(), ledger.clone(), links.clone());
-        let engine = engine.await.map_err(|why| StartError::Failed(journal.stopped().unwrap_or(why)))?;
+    async fn into_cluster(
+        self,
+        identity: Identity,
+        applied_state: AppliedState,
+        journal: Journal,
+    ) -> Result<Cluster, StartError> {
+        let Self { config, clock: wall, admission, service, server, links, peer, stop, .. } = self;
+        admission.set_member(&identity, config.level, applied_state.view.clone());
+        let clock = Arc::new(LogClock::new(wall.clone(), applied_state.view.clone()));
+        let consensus = Consensus::start(
+            identity.node,
+            &config.raft,
+            config.seed,
+            journal.clone(),
+            applied_state.clone(),
+            links.clone(),
+        );
+        let consensus = consensus.await.map_err(|why| StartError::Failed(journal.stopped().unwrap_or(why)))?;
         let leadership = watch::Sender::new(Leadership::default());
         let proposer = Proposer::start(
             config.proposer,
-            engine.clone(),
+            consensus.clone(),
             clock.clone(),
             links.clone(),
             leadership.subscribe(),
@@ -200,24 +210,24 @@ impl Parts {
         );
         let cluster = Cluster::new(Inner {
             peer,
-            events: EventReader::new(journal.clone(), ledger.index.clone()),
+            events: EventReader::new(journal.clone(), applied_state.index.clone()),
             searches: Searches::new(config.searches),
             identity,
-            engine,
+            consensus,
             journal,
-            ledger,
+            applied_state,
             proposer,
             leadership,
             session: watch::Sender::new(None),
-            aside: watch::Sender::new(false),
+            suspended: watch::Sender::new(false),
             lease: Mutex::default(),
-            sleep: Mutex::new(Sleep::new(Instant::now(), wall.boot())),
+            suspend_detector: Mutex::new(SuspendDetector::new(Instant::now(), wall.boot())),
             leases: Mutex::new(Leases::default()),
             server,
             links,
-            pulses: Pulses::default(),
-            disk_room: watch::Sender::new(DiskRoom::default()),
-            no_room: watch::Sender::new(BTreeSet::new()),
+            heartbeats: Heartbeats::default(),
+            disk_status: watch::Sender::new(DiskStatus::default()),
+            blocking_disks: watch::Sender::new(BTreeSet::new()),
             clock,
             ahead: Mutex::default(),
             wall,
@@ -228,8 +238,9 @@ impl Parts {
             config,
         });
         let weak = cluster.downgrade();
-        let seat_address = move |who: NodeId| Some(weak.upgrade()?.engine.standing().seats.get(&who)?.peer.clone());
-        cluster.links.open(cluster.me(), cluster.ledger.view.clone(), Box::new(seat_address));
+        let raft_address =
+            move |who: NodeId| Some(weak.upgrade()?.consensus.status().raft_members.get(&who)?.peer.clone());
+        cluster.links.open(cluster.me(), cluster.applied_state.view.clone(), Box::new(raft_address));
         service.open(cluster.downgrade());
         // Founding a cluster needs a leader.
         cluster.spawn(leadership_task::run);
@@ -249,6 +260,6 @@ async fn end_with_raft(node: Cluster) {
     // the others at once.
     if node.stopped.borrow().is_some() {
         node.server.shutdown().await;
-        node.engine.shutdown().await;
+        node.consensus.shutdown().await;
     }
 }

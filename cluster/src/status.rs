@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use evener_core::id::{ClusterId, LogIndex, NodeId, Position, SessionId};
 
 pub use crate::{
-    disk_reserve::DiskRoom,
-    leadership::{Lack, Leadership, Missing},
-    membership::Voteless,
+    disk_reserve::DiskStatus,
+    leadership::{Leadership, NoDecision, NoDecisionReason},
+    membership::NonVoterReason,
     raft::Role,
 };
 
@@ -43,7 +43,7 @@ pub struct Status {
     /// Who follows the log without a vote.
     pub learners: Vec<NodeId>,
     /// Members that do not vote, and why.
-    pub voteless: BTreeMap<NodeId, Voteless>,
+    pub non_voters: BTreeMap<NodeId, NonVoterReason>,
     /// The end of its log.
     pub last: Option<LogIndex>,
     /// What it knows to be committed.
@@ -65,7 +65,7 @@ pub struct Status {
     /// How far the log's time is ahead of the majority's clock: what is recorded later stays so far ahead.
     pub log_ahead: Duration,
     /// The room on its disk.
-    pub disk: DiskRoom,
+    pub disk: DiskStatus,
     /// Why no append is taken; none while appends are.
     pub append_refusal: Option<String>,
     /// Why it has stopped.

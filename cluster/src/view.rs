@@ -30,7 +30,7 @@ pub struct Applied {
 /// The group's membership as of the applied log. Raft's, in Raft's layout; kept here so that it stands in the
 /// same checkpoint as the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Seats {
+pub struct AppliedMembership {
     /// Where it was set; none before the first.
     pub at: Option<(Term, LogIndex)>,
     /// Raft's membership.
@@ -42,32 +42,32 @@ struct Inner {
     state: State,
     /// The last entry applied; none before the first.
     last: Option<(Term, LogIndex)>,
-    seats: Seats,
+    membership: AppliedMembership,
 }
 
 /// What this node has applied.
-pub struct View {
+pub struct StateView {
     inner: RwLock<Inner>,
     applied: watch::Sender<Applied>,
 }
 
-impl Default for View {
+impl Default for StateView {
     /// What was before the first entry.
     fn default() -> Self {
         Self::new(Inner::default())
     }
 }
 
-impl View {
+impl StateView {
     /// What a checkpoint holds. An error means that this build cannot read it; `check_layout` tells whether it can read
     /// the layout of the seats, which is Raft's.
     pub fn recover(checkpoint: &Checkpoint, check_layout: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<Self> {
         let inner = Inner {
             state: codec::decode_image(&checkpoint.image).map_err(io::Error::other)?,
             last: Some((checkpoint.term, checkpoint.index)),
-            seats: codec::decode_image(&checkpoint.membership).map_err(io::Error::other)?,
+            membership: codec::decode_image(&checkpoint.membership).map_err(io::Error::other)?,
         };
-        check_layout(&inner.seats.layout)?;
+        check_layout(&inner.membership.layout)?;
         Ok(Self::new(inner))
     }
 
@@ -82,9 +82,9 @@ impl View {
     }
 
     /// The replicated state, and up to where it is applied: both of one moment.
-    pub fn look<R>(&self, look: impl FnOnce(&State, LogIndex) -> R) -> R {
+    pub fn with_state<R>(&self, read: impl FnOnce(&State, LogIndex) -> R) -> R {
         let inner = self.inner.read();
-        look(&inner.state, inner.last.unwrap_or_default().1)
+        read(&inner.state, inner.last.unwrap_or_default().1)
     }
 
     /// The mark, and when it moves.
@@ -98,16 +98,16 @@ impl View {
     }
 
     /// The group's membership as applied.
-    pub fn seats(&self) -> Seats {
-        self.inner.read().seats.clone()
+    pub fn membership(&self) -> AppliedMembership {
+        self.inner.read().membership.clone()
     }
 
     /// An entry without commands was applied; perhaps it set the membership.
-    pub fn pass(&self, term: Term, index: LogIndex, seats: Option<Bytes>) -> Verdict {
+    pub fn apply_without_commands(&self, term: Term, index: LogIndex, membership: Option<Bytes>) -> Verdict {
         let mut inner = self.inner.write();
         inner.last = Some((term, index));
-        if let Some(layout) = seats {
-            inner.seats = Seats { at: Some((term, index)), layout: layout.to_vec() };
+        if let Some(layout) = membership {
+            inner.membership = AppliedMembership { at: Some((term, index)), layout: layout.to_vec() };
         }
         let head = inner.state.head(ContextId::DEFAULT);
         verdict(index, ContextId::DEFAULT, head, &inner.state, &[])
@@ -130,14 +130,14 @@ impl View {
         (outcomes, verdict)
     }
 
-    /// Moves the mark to what was applied, and wakes who waits for it.
+    /// StatusChanges the mark to what was applied, and wakes who waits for it.
     pub fn publish(&self) {
         let mark = mark(&self.inner.read());
         self.applied.send_if_modified(|applied| std::mem::replace(applied, mark) != mark);
     }
 
     /// Waits until `index` is applied here.
-    pub async fn reach(&self, index: LogIndex) {
+    pub async fn wait_applied(&self, index: LogIndex) {
         let mut applied = self.applied.subscribe();
         // It cannot close: the sender is `self`.
         let _ = applied.wait_for(|applied| applied.index >= index).await;
@@ -148,9 +148,9 @@ impl View {
     pub fn image(&self) -> Option<(LogIndex, impl FnOnce() -> Checkpoint + Send + 'static)> {
         let inner = self.inner.read();
         let (term, index) = inner.last?;
-        let (seats, state) = (inner.seats.clone(), inner.state.clone());
+        let (membership, state) = (inner.membership.clone(), inner.state.clone());
         let encode = move || {
-            let membership = codec::encode_image(&seats);
+            let membership = codec::encode_image(&membership);
             Checkpoint { index, term, membership, image: codec::encode_image(&state) }
         };
         Some((index, encode))

@@ -16,12 +16,12 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Nothing here takes so long; who waits longer waits for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn config(nth: u64) -> Config {
     let mut config = Config::new(format!("n{nth}"), "127.0.0.1:0");
     config.seed = nth;
-    config.draw = Uuid::from_u128(u128::from(nth));
+    config.random_id = Uuid::from_u128(u128::from(nth));
     config
 }
 
@@ -34,7 +34,7 @@ fn logged() {
 async fn start(config: Config, disk: &MemoryDisk) -> Cluster {
     logged();
     let starting = Cluster::start(config, Arc::new(disk.clone()), Arc::new(TcpTransport), Arc::new(SystemClock));
-    timeout(PATIENCE, starting).await.expect("a node starts").expect("it starts well")
+    timeout(TEST_TIMEOUT, starting).await.expect("a node starts").expect("it starts well")
 }
 
 fn founder() -> Config {
@@ -65,7 +65,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
             look.tick().await;
         }
     };
-    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    timeout(TEST_TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn dice_take_at_most_a_tenth(attempt in 1_u32.., random: u16, first_ms: u32, max_ms: u32) {
+        fn jitter_shortens_a_wait_by_at_most_a_tenth(attempt in 1_u32.., random: u16, first_ms: u32, max_ms: u32) {
             let backoff = Backoff { first_ms, max_ms, attempts: 10 };
             let (whole, wait) = (backoff.wait(attempt, 0), backoff.wait(attempt, random));
             prop_assert!(whole <= Duration::from_millis(u64::from(max_ms)));

@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn the_majority_is_right() {
+    fn a_clock_is_compared_with_the_median_of_the_group() {
         check(&[-3_600_000, -3_600_100], 3, Some(3_600_000));
         check(&[3_600_000, 3_600_100], 3, Some(-3_600_000));
         check(&[3_600_000, 10], 3, Some(-10));
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_clocks_say_nothing() {
+    fn too_few_clocks_give_no_median() {
         check(&[], 1, None);
         check(&[-3_600_000], 3, None);
         check(&[-3_600_000, -3_600_000], 7, None);

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn p3_what_moves_from_one_field_to_another_changes_the_digest() {
+    fn p3_moving_a_value_to_another_field_changes_the_digest() {
         let event = Event { kind: "k".into(), data: b"5".to_vec(), data_kind: DataKind::Json, ..Event::default() };
         let pair = || vec![("a".into(), "b".into())];
         let texts = |texts: &[&str]| texts.iter().map(|text| String::from(*text)).collect::<Vec<_>>();

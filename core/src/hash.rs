@@ -118,7 +118,7 @@ mod tests {
         }
 
         #[test]
-        fn where_a_part_ends_is_part_of_the_digest(a in "[ab]{0,9}", b in "[ab]{0,9}", cut in 0_usize..18) {
+        fn the_digest_depends_on_where_parts_end(a in "[ab]{0,9}", b in "[ab]{0,9}", cut in 0_usize..18) {
             let whole = [a.as_bytes(), b.as_bytes()].concat();
             let (c, d) = whole.split_at(cut.min(whole.len()));
             prop_assert_eq!(digest(a.as_bytes(), b.as_bytes()) == digest(c, d), c == a.as_bytes());
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_is_not_an_empty_part() {
+    fn a_missing_part_differs_from_an_empty_part() {
         let mut none = Hasher::new();
         none.part(None);
         let mut empty = Hasher::new();

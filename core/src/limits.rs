@@ -288,7 +288,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn p10_a_cluster_can_live_with_what_it_starts_with() {
+    fn p10_the_default_limits_are_valid() {
         assert_eq!(Limits::DEFAULT.check(), Ok(()));
         let more = Limits { append_bytes_max: 2_000, ..Limits::DEFAULT };
         assert!(matches!(more.check(), Err(InvalidLimits::EventOverAppend { append: 2_000, .. })));
@@ -296,7 +296,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn p10_a_limit_out_of_its_bounds_is_named(which in 0_usize..26, beyond in any::<bool>(), by in 1_u32..) {
+        fn p10_a_limit_out_of_bounds_is_named(which in 0_usize..26, beyond in any::<bool>(), by in 1_u32..) {
             let mut row = Limits::DEFAULT.rows();
             prop_assert_eq!(row.by_ref().count(), 26, "this test goes through all of them");
             let (name, _, least, most) = Limits::DEFAULT.rows().nth(which).expect("there are so many");

@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_near_from_four_fifths_on() {
+    fn a_limit_is_near_from_four_fifths_of_use() {
         let level = |used, max| LimitUsage { used, max }.level();
         assert_eq!([level(0, 10), level(7, 10), level(8, 10), level(10, 10)].map(|level| level as u8), [0, 0, 1, 2]);
         assert_eq!(

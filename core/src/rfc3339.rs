@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_examples_of_the_rfc_and_its_corners_are_times() {
+    fn examples_and_edge_cases_of_the_rfc_are_valid() {
         for time in [
             "1985-04-12T23:20:50.52Z",
             "1996-12-19T16:39:57-08:00",
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused_by_the_part_that_is_wrong() {
+    fn invalid_times_are_refused_by_their_wrong_part() {
         for (time, error) in [
             ("", Error::Form),
             ("yesterday", Error::Form),
@@ -244,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_time_of_the_grammar_is_one(
+        fn every_time_of_the_grammar_is_valid(
             (year, month) in (0..10_000_u16, 1..13_u16),
             day in 1..29_u16,
             clock in (0..24_u8, 0..60_u8, 0..60_u8),
@@ -263,7 +263,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_without_a_panic(text in "\\PC{0,40}", near in "[0-9TZtz:.+-]{0,40}") {
+        fn any_text_is_checked_without_a_panic(text in "\\PC{0,40}", near in "[0-9TZtz:.+-]{0,40}") {
             let _ = (check(&text), check(&near));
         }
     }

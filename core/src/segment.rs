@@ -94,13 +94,13 @@ mod tests {
     }
 
     #[test]
-    fn six_segments_are_the_reference_systems_six() {
+    fn six_segments_match_the_reference_system() {
         let six = [(0, 7), (1, 7), (2, 3), (3, 3), (4, 7), (5, 7)].map(|(id, mask)| segment(id, mask));
         assert_eq!(Segment::cover(6), six);
     }
 
     #[test]
-    fn a_cover_is_what_splitting_the_largest_first_gives() {
+    fn a_cover_equals_repeated_splits_of_the_largest_segment() {
         let mut naive = vec![Segment::ROOT];
         for count in 1..500 {
             assert_eq!(Segment::cover(count), naive, "{count}");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_has_no_sibling_and_a_full_mask_no_halves() {
+    fn the_root_has_no_sibling_and_a_full_mask_cannot_be_split() {
         assert_eq!(Segment::ROOT.sibling(), None);
         assert_eq!(Segment::ROOT.merge(Segment::ROOT), None);
         assert_eq!(segment(5, u32::MAX).split(), None);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn only_siblings_of_one_size_merge() {
+    fn only_siblings_with_equal_masks_merge() {
         assert_eq!(segment(1, 3).merge(segment(3, 3)), Some(segment(1, 1)));
         assert_eq!(segment(3, 3).merge(segment(1, 3)), Some(segment(1, 1)));
         assert_eq!(segment(1, 3).merge(segment(1, 3)), None);
@@ -132,7 +132,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn halves_take_each_hash_of_the_whole_exactly_once(hash in any::<u64>(), bits in 0_u32..32) {
+        fn each_hash_is_in_exactly_one_half(hash in any::<u64>(), bits in 0_u32..32) {
             let mask = (1_u64 << bits) as u32 - 1;
             let whole = segment(hash as u32 & mask, mask);
             let (left, right) = whole.split().unwrap();
@@ -143,7 +143,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_split_and_merged_each_hash_has_one_segment(
+        fn each_hash_has_one_segment_after_any_splits_and_merges(
             start in 1_u32..20,
             history in collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..60),
             hashes in collection::vec(any::<u64>(), 1..50),

@@ -189,7 +189,7 @@ impl State {
     fn append(&mut self, context: ContextId, append: &Append) -> Outcome {
         let Limits { tail_events, tail_bytes, .. } = self.limits;
         let Some(context) = self.contexts.get_mut(&context) else {
-            return unknown(NotFound::Context(context));
+            return not_found(NotFound::Context(context));
         };
         match append::judge(&context.tail, append) {
             Err(refusal) => Outcome::AppendRefused(refusal),
@@ -251,7 +251,7 @@ impl State {
     }
 
     /// Notes that the table changed: plans made before are void, and watchers are notified.
-    fn touch(&mut self, index: LogIndex) {
+    fn mark_changed(&mut self, index: LogIndex) {
         self.generation = self.generation.next();
         self.changed = index;
     }
@@ -261,12 +261,12 @@ const fn invalid(why: Invalid) -> Outcome {
     Outcome::Refused(RefusalReason::Invalid(why))
 }
 
-const fn unknown(thing: NotFound) -> Outcome {
-    Outcome::Refused(RefusalReason::NotFound(thing))
+const fn not_found(subject: NotFound) -> Outcome {
+    Outcome::Refused(RefusalReason::NotFound(subject))
 }
 
-fn unknown_processor(name: &str) -> Outcome {
-    unknown(NotFound::Processor(name.into()))
+fn processor_not_found(name: &str) -> Outcome {
+    not_found(NotFound::Processor(name.into()))
 }
 
 const fn exists(existing: Existing) -> Outcome {

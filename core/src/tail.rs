@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_forgotten_beyond_the_limit() {
+    fn the_oldest_events_are_removed_beyond_the_limit() {
         let mut tail = Tail::default();
         (0..10).for_each(|n| tail.push(&event(n), 4, u32::MAX));
         assert_eq!((tail.start(), tail.head()), (Position(6), Position(10)));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_events_with_many_tags_are_forgotten_sooner() {
+    fn p10_events_with_many_tags_are_removed_sooner() {
         let mut tail = Tail::default();
         let tags = alloc::vec!["t".repeat(200); 64];
         (0..1_000).for_each(|n| tail.push(&Event { tags: tags.clone(), ..event(n) }, 16_384, 1 << 20));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn prepared_criteria_find_the_same_in_a_long_tail() {
+    fn prepared_criteria_match_the_same_events_in_a_long_tail() {
         let mut tail = Tail::default();
         let tags = |n: u128| alloc::vec![alloc::format!("tag={}", n % 7)];
         (0..100).for_each(|n| tail.push(&Event { tags: tags(n), ..event(n) }, 1_000, u32::MAX));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_kept_in_a_checkpoint_is_the_same_tail() {
+    fn a_tail_restored_from_a_checkpoint_is_unchanged() {
         let mut tail = Tail::default();
         (0..10).for_each(|n| tail.push(&event(n), 4, u32::MAX));
         assert_eq!(Tail::from(Remembered::from(tail.clone())), tail);

@@ -64,7 +64,7 @@ pub struct Worker<T> {
     phase: Phase<T>,
     queue: VecDeque<Work<T>>,
     /// What the log says is set aside.
-    aside: BTreeMap<SequenceKey, SetAsideSequence>,
+    set_aside: BTreeMap<SequenceKey, SetAsideSequence>,
     /// Sequences reported as set aside, or as queued behind, in a report that the log has not judged yet.
     unjudged: BTreeMap<SequenceKey, u64>,
     tries: BTreeMap<SequenceKey, Try>,
@@ -95,7 +95,7 @@ impl<T: Clone> Worker<T> {
             settings,
             phase: Phase::Idle,
             queue: VecDeque::new(),
-            aside: BTreeMap::new(),
+            set_aside: BTreeMap::new(),
             unjudged: BTreeMap::new(),
             tries: BTreeMap::new(),
             flood: Flood::new(Moment(0)),
@@ -122,7 +122,7 @@ impl<T: Clone> Worker<T> {
             Input::SetAside { settled, sequences } => {
                 self.unjudged.retain(|_, report| *report > settled);
                 self.tries.retain(|_, tried| !matches!(tried, Try::Reported(report) if *report <= settled));
-                self.aside = sequences;
+                self.set_aside = sequences;
             }
             Input::SetPaused(paused) => {
                 (self.paused, self.rest_reported) = (paused, false);
@@ -167,17 +167,17 @@ impl<T: Clone> Worker<T> {
                 let reason = format!("so many sequences fail that it rests; the last failed so: {cause}");
                 (FLOODED, 0, Some(*until), Some(reason))
             }
-            Phase::Idle if self.aside.is_empty() => ("idle", 0, None, None),
+            Phase::Idle if self.set_aside.is_empty() => ("idle", 0, None, None),
             Phase::Idle => {
-                let due = self.aside.values().filter_map(|waits| waits.due).min();
+                let due = self.set_aside.values().filter_map(|waits| waits.due).min();
                 ("waiting", 0, due, None)
             }
         };
         Status { phase, queue: self.queue.len(), attempt, retry_at, reason }
     }
 
-    fn is_aside(&self, sequence: &SequenceKey) -> bool {
-        self.aside.contains_key(sequence) || self.unjudged.contains_key(sequence)
+    fn is_set_aside(&self, sequence: &SequenceKey) -> bool {
+        self.set_aside.contains_key(sequence) || self.unjudged.contains_key(sequence)
     }
 
     /// Calls the handler with the next events, if it is free and there are any.
@@ -202,21 +202,21 @@ impl<T: Clone> Worker<T> {
             && works.len() < self.settings.batch_events_max
         {
             let (position, stalled) = (work.position, self.settings.stalled);
-            let aside = self.is_aside(&work.sequence);
+            let is_set_aside = self.is_set_aside(&work.sequence);
             // Its letters were dropped while one of them is being tried: later events wait until that try ends.
-            if !aside && matches!(self.tries.get(&work.sequence), Some(Try::Running(_))) {
+            if !is_set_aside && matches!(self.tries.get(&work.sequence), Some(Try::Running(_))) {
                 break;
             }
             // Letters are reported in order with the handled events, and a stalled event is tried alone: a batch ends
             // there.
-            if (aside || stalled.is_some_and(|stalled| position >= stalled.position)) && !works.is_empty() {
+            if (is_set_aside || stalled.is_some_and(|stalled| position >= stalled.position)) && !works.is_empty() {
                 break;
             }
             if self.resumes_stall(position) {
                 return self.begin(now, effects);
             }
             let work = self.queue.pop_front().expect("its front was looked at just now");
-            if aside {
+            if is_set_aside {
                 self.report_queued(work);
             } else {
                 self.flood.saw(now, work.hash);
@@ -364,7 +364,7 @@ impl<T: Clone> Worker<T> {
         }
         let mut running = self.tries.values().filter(|tried| matches!(tried, Try::Running(_))).count();
         let mut next = None;
-        for (sequence, waits) in &self.aside {
+        for (sequence, waits) in &self.set_aside {
             let (Some(due), Some(right)) = (waits.due, waits.right) else { continue };
             if self.tries.contains_key(sequence) {
                 continue;

@@ -95,7 +95,7 @@ impl Pulse {
                     None => tracing::warn!("the node's threads make progress again"),
                 }
             }
-            cluster.stand_aside(stuck).await;
+            cluster.set_suspended(stuck).await;
         }
     }
 }

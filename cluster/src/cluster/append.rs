@@ -11,12 +11,12 @@ use evener_core::{
 use evener_store::history::{HistorySearch, SHORT_CHECK_PROBES_MAX};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Cluster, propose::ASK_AGAIN_WAIT};
+use super::{Cluster, propose::RETRY_DELAY};
 use crate::{
     disk_reserve,
     error::{Class, Error},
     proposal::Group,
-    searches::Turn,
+    searches::SearchPhase,
 };
 
 impl Cluster {
@@ -26,19 +26,19 @@ impl Cluster {
     ///
     /// Of the class unknown alone it may have happened: ask again with the same ids.
     pub async fn append(&self, request: &Request) -> Result<Appended, Error> {
-        self.runs()?;
+        self.check_running()?;
         let deadline = Instant::now() + self.config.proposer.deadline;
         // Rare waits are boxed: an append's future is moved several times on its way to a task, and one that held all of
         // them in place would be kilobytes long.
         if !self.is_founded() {
-            Box::pin(self.begun(deadline)).await?;
+            Box::pin(self.wait_founded(deadline)).await?;
         }
         let context = request.context;
-        if !self.ledger.view.state().contexts.contains_key(&context) {
+        if !self.applied_state.view.state().contexts.contains_key(&context) {
             return Err(Error::new(Class::Invalid, format!("there is no context {context}")));
         }
         let mut request = Cow::Borrowed(request);
-        if self.ledger.view.state().level < FeatureLevel::SOURCE_IDS {
+        if self.applied_state.view.state().level < FeatureLevel::SOURCE_IDS {
             let request = request.to_mut();
             request.events = take(&mut request.events).into_iter().map(Event::into_bare).collect();
         }
@@ -56,13 +56,13 @@ impl Cluster {
                 Checked::Passed(stamp) => stamp,
             };
             // A repetition of what is stored was answered above.
-            self.has_room()?;
+            self.check_disk_reserve()?;
             let (index, outcomes) = self.proposer.propose(Group::append(&request, &stamp)).await?;
             match outcomes.into_iter().next() {
                 Some(Outcome::Appended(appended)) => return Ok(appended),
                 // Too much came between the check and its place: check again, up to that place.
                 Some(Outcome::AppendRefused(Refusal::Retry)) if Instant::now() < deadline => {
-                    self.ledger.view.reach(index).await;
+                    self.applied_state.view.wait_applied(index).await;
                     if !request.conditions.is_empty() {
                         with_later_markers(request.to_mut(), &stamp);
                     }
@@ -76,7 +76,7 @@ impl Cluster {
 
     /// Checks an append against all that is applied here. A check that looks far back goes on where it may take long.
     async fn check(&self, request: &Request) -> Result<Checked, Error> {
-        let limits = self.ledger.view.state().limits;
+        let limits = self.applied_state.view.state().limits;
         let (checked, exhausted) = {
             let past = HistorySearch::new(self.events.clone(), SHORT_CHECK_PROBES_MAX);
             let checked = append::check(&past, &limits, request);
@@ -87,7 +87,7 @@ impl Cluster {
                 let (events, request) = (self.events.clone(), request.clone());
                 let check =
                     move |cancelled| append::check(&HistorySearch::unlimited(events, cancelled), &limits, &request);
-                Box::pin(self.searches.run(Turn::First, check)).await
+                Box::pin(self.searches.run(SearchPhase::Start, check)).await
             }
             // A reason against it stays one, however much more there is to look at.
             checked => Ok(checked),
@@ -96,27 +96,27 @@ impl Cluster {
 
     /// Waits until the beginning of the log is applied here. A node that has just joined knows of no context and no
     /// limit before, and what it would say of a request is not true of the cluster.
-    async fn begun(&self, deadline: Instant) -> Result<(), Error> {
-        let mut applied = self.ledger.view.applied();
-        let begun = timeout_at(deadline, applied.wait_for(|_| self.is_founded())).await;
+    async fn wait_founded(&self, deadline: Instant) -> Result<(), Error> {
+        let mut applied = self.applied_state.view.applied();
+        let founded = timeout_at(deadline, applied.wait_for(|_| self.is_founded())).await;
         let late =
             || Error::new(Class::Overloaded, "this node has not heard of the cluster's log yet; ask another one");
-        begun.map(|_| ()).map_err(|_| late().retry_after(ASK_AGAIN_WAIT))
+        founded.map(|_| ()).map_err(|_| late().retry_after(RETRY_DELAY))
     }
 
     /// Returns why no append is taken, if none is.
     pub(crate) fn append_refusal(&self) -> Option<String> {
-        let blocking = self.no_room.borrow().clone();
-        (!blocking.is_empty()).then(|| disk_reserve::refusal(&self.names_of(&blocking), *self.disk_room.borrow()))
+        let blocking = self.blocking_disks.borrow().clone();
+        (!blocking.is_empty()).then(|| disk_reserve::refusal(&self.names_of(&blocking), *self.disk_status.borrow()))
     }
 
     /// Refuses an append while there is no room for it.
-    fn has_room(&self) -> Result<(), Error> {
+    fn check_disk_reserve(&self) -> Result<(), Error> {
         self.append_refusal().map_or(Ok(()), |why| Err(disk_reserve::refused(why)))
     }
 }
 
-/// Moves the markers of the conditions to where they were checked: nothing before that matches, so it need not be
+/// StatusChanges the markers of the conditions to where they were checked: nothing before that matches, so it need not be
 /// checked again.
 fn with_later_markers(request: &mut Request, stamp: &Stamp) {
     for condition in &mut request.conditions {

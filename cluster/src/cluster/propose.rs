@@ -15,7 +15,7 @@ use super::Cluster;
 use crate::{error::Error, message::Kind, messages::ReadAt, proposal::Group, raft::WriteError};
 
 /// Before a question is put to the leader again.
-pub(super) const ASK_AGAIN_WAIT: Duration = Duration::from_millis(20);
+pub(super) const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 impl Cluster {
     /// Brings one command into the log, and tells how it was judged.
@@ -34,7 +34,7 @@ impl Cluster {
     ///
     /// As [`Cluster::append`].
     pub async fn propose_all(&self, commands: &[Command]) -> Result<(LogIndex, Vec<Outcome>), Error> {
-        self.runs()?;
+        self.check_running()?;
         if let Some(passed) = commands.iter().find_map(|command| command.may_be_proposed().err()) {
             return Err(Refusal::Limit(passed).into());
         }
@@ -47,19 +47,19 @@ impl Cluster {
     ///
     /// No leader, or no quorum.
     pub async fn barrier(&self) -> Result<LogIndex, Error> {
-        self.runs()?;
+        self.check_running()?;
         let wait = self.config.proposer.deadline;
         let deadline = Instant::now() + wait;
         let asked = async {
             loop {
-                if let Some(lack) = self.leadership.borrow().lasting_lack() {
-                    return Err(Error::no_majority(lack));
+                if let Some(no_decision) = self.leadership.borrow().lasting_no_decision() {
+                    return Err(Error::no_majority(no_decision));
                 }
                 if let Some(index) = self.read_index(deadline).await {
-                    self.ledger.view.reach(index).await;
+                    self.applied_state.view.wait_applied(index).await;
                     return Ok(index);
                 }
-                sleep(ASK_AGAIN_WAIT).await;
+                sleep(RETRY_DELAY).await;
             }
         };
         timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(Error::no_leader(wait)))
@@ -68,10 +68,11 @@ impl Cluster {
     async fn read_index(&self, deadline: Instant) -> Option<LogIndex> {
         let leader = self.leadership.borrow().leader?;
         if leader == self.me() {
-            return self.engine.read_index().await.ok();
+            return self.consensus.read_index().await.ok();
         }
         let within = deadline.saturating_duration_since(Instant::now());
-        let answer = self.links.ask(leader, Kind::READ_INDEX, Bytes::new(), within.min(self.config.raft.election_max));
+        let answer =
+            self.links.request(leader, Kind::READ_INDEX, Bytes::new(), within.min(self.config.raft.election_max));
         match codec::decode_message(&answer.await.ok()?) {
             Ok(ReadAt::Index(index)) => Some(index),
             Ok(ReadAt::NotLeader) | Err(_) => None,
@@ -80,14 +81,14 @@ impl Cluster {
 
     /// A peer asks this node as the leader.
     pub(crate) async fn serve_read_index(&self) -> ReadAt {
-        match self.engine.read_index().await {
+        match self.consensus.read_index().await {
             Ok(index) => ReadAt::Index(index),
             Err(WriteError::NotLeader(_) | WriteError::Unknown(_)) => ReadAt::NotLeader,
         }
     }
 
     /// Refuses what comes after the end.
-    pub(super) fn runs(&self) -> Result<(), Error> {
+    pub(super) fn check_running(&self) -> Result<(), Error> {
         match &*self.stopped.borrow() {
             Some(why) => Err(Error::stopped(why)),
             None => Ok(()),

@@ -39,7 +39,7 @@ impl Cluster {
             Some(leader) if leader == self.me() => self.serve_renew(renew),
             Some(leader) => {
                 let Ok(question) = codec::encode_message(&renew) else { return Renewed::NotLeader };
-                match self.links.ask(leader, Kind::RENEW, question, within).await {
+                match self.links.request(leader, Kind::RENEW, question, within).await {
                     Ok(answer) => codec::decode_message(&answer).unwrap_or(Renewed::NotLeader),
                     Err(_) => Renewed::NotLeader,
                 }
@@ -50,42 +50,42 @@ impl Cluster {
     /// A session's owner says to this node as the leader that it lives.
     pub(crate) fn serve_renew(&self, renew: Renew) -> Renewed {
         // Cut off, it may have a successor that counts already.
-        let standing = self.engine.standing();
-        let alone = standing.voters == [self.me()];
+        let raft_status = self.consensus.status();
+        let alone = raft_status.voters == [self.me()];
         // An answer from before it was suspended is older than it looks.
         let now = Instant::now();
-        let woke = self.sleep.lock().woke(now, self.wall.boot());
+        let woke = self.suspend_detector.lock().last_resumed(now, self.wall.boot());
         let heard = |age| woke.is_none_or(|woke| age < now.saturating_duration_since(woke));
-        let fresh = standing.quorum_age.is_some_and(|age| age <= self.config.lease / 3 && heard(age));
+        let fresh = raft_status.quorum_age.is_some_and(|age| age <= self.config.lease / 3 && heard(age));
         if !alone && !fresh {
             return Renewed::NotLeader;
         }
-        if self.engine.has_lapsed(renew.node) {
-            return Renewed::Lapsed;
+        if self.consensus.has_lost_entries(renew.node) {
+            return Renewed::LostEntries;
         }
-        let live = self.ledger.view.state().sessions.get(&renew.node).map(|live| live.session);
+        let live = self.applied_state.view.state().sessions.get(&renew.node).map(|live| live.session);
         self.leases.lock().renew(renew.node, renew.session, live, Instant::now())
     }
 
     /// Ends the session of a node whose renewals this leader no longer receives. A node that no longer leads does not
     /// end sessions: the new leader grants each session a full lease.
     pub(crate) async fn expire(&self, node: NodeId, session: SessionId) -> Result<(), Error> {
-        self.runs()?;
-        let group = Group::new(ContextId::DEFAULT, &self.ending(node, session));
+        self.check_running()?;
+        let group = Group::new(ContextId::DEFAULT, &self.end_session(node, session));
         self.proposer.propose_as_leader(group).await.map(|_| ())
     }
 
     /// Ends this node's own session.
     pub(crate) async fn resign(&self, session: SessionId) -> Result<(), Error> {
-        self.propose_all(&self.ending(self.me(), session)).await.map(|_| ())
+        self.propose_all(&self.end_session(self.me(), session)).await.map(|_| ())
     }
 
     /// What ends a session, and gives what it had to others, in one entry.
-    fn ending(&self, node: NodeId, session: SessionId) -> Vec<Command> {
+    fn end_session(&self, node: NodeId, session: SessionId) -> Vec<Command> {
         // A plan is made from the table as the expiry leaves it, and named by that table's generation.
         let (mut after, index) = {
-            let state = self.ledger.view.state();
-            (state.clone(), self.ledger.view.applied().borrow().index)
+            let state = self.applied_state.view.state();
+            (state.clone(), self.applied_state.view.applied().borrow().index)
         };
         let expire = Command::Expire(node, session);
         let entry = Entry { proposed: self.clock.wall(), context: ContextId::DEFAULT, commands: vec![expire.clone()] };
@@ -101,9 +101,9 @@ impl Cluster {
     /// Since when a member whose session has just ended was missed, as far as this node can tell: since the socket to
     /// it closed, or, where it did not close, for a whole lease.
     #[must_use]
-    pub fn missed_since(&self, who: NodeId) -> Instant {
+    pub fn unreachable_since(&self, who: NodeId) -> Instant {
         let lease = self.config.lease;
         let now = Instant::now();
-        self.links.closed(who, lease).unwrap_or_else(|| now.checked_sub(lease).unwrap_or(now))
+        self.links.disconnected_since(who, lease).unwrap_or_else(|| now.checked_sub(lease).unwrap_or(now))
     }
 }

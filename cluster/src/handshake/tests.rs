@@ -38,18 +38,18 @@ type Said = Result<PeerIdentity, HandshakeError>;
 async fn meet(near: Fixed, far: Fixed, purpose: Purpose, wanted: Option<u64>) -> (Said, Said) {
     let (left, right) = tokio::io::duplex(64);
     let (mut left, mut right): (BoxedStream, BoxedStream) = (Box::new(left), Box::new(right));
-    let near = async move { greet(&mut left, &near, purpose, wanted.map(NodeId), "far:1").await };
-    let far = async move { welcome(&mut right, &far, "near:9").await };
+    let near = async move { initiate(&mut left, &near, purpose, wanted.map(NodeId), "far:1").await };
+    let far = async move { respond(&mut right, &far, "near:9").await };
     tokio::join!(near, far)
 }
 
 /// Both sides refuse for `reason`, and the one that connected shows these words.
-async fn check_refused(near: Fixed, far: Fixed, wanted: Option<u64>, reason: Reason, words: &[&str]) {
+async fn check_refused(near: Fixed, far: Fixed, wanted: Option<u64>, reason: Reason, text: &[&str]) {
     let (near, far) = meet(near, far, Purpose::Peer, wanted).await;
     let (near, far) = (near.unwrap_err(), far.unwrap_err());
     assert_eq!(near.refused().unwrap().reason, reason);
     assert_eq!(far.refused().unwrap().reason, reason);
-    for part in words {
+    for part in text {
         assert!(near.to_string().contains(part), "`{near}` does not say `{part}`");
     }
 }
@@ -64,13 +64,13 @@ fn hello_and_reply_lie_as_drawn() {
         \x07\0\0\0\0\0\0\0\
         \0\0\0\0\0\0\0\0\0\0\0\0\0\0\xAA\x07\
         \x09\0\0\0\0\0\0\0";
-    assert_eq!(hello.laid(None), golden);
+    assert_eq!(hello.encode(None), golden);
     golden[14] = 3;
-    assert_eq!(hello.laid(Some(&ada)), [&golden[..], b"ada"].concat());
+    assert_eq!(hello.encode(Some(&ada)), [&golden[..], b"ada"].concat());
     golden[8] = 2;
     golden[12..16].copy_from_slice(&[4, 3, 2, 0]);
     golden[56] = 0;
-    let refused = Refused { reason: Reason::Stranger, words: "no".into() };
+    let refused = Refused { reason: Reason::NotAMember, text: "no".into() };
     assert_eq!(reply(&me, Some(&refused)), [&golden[..], b"no"].concat());
 }
 
@@ -97,14 +97,14 @@ async fn the_principal_of_the_side_that_connects_is_told_to_the_other() {
 async fn a_principal_that_is_too_long_or_no_text_is_no_hello() {
     for (length, name) in [(1_025_u16, &b""[..]), (u16::MAX, b""), (2, b"\xc3\x28")] {
         let hello = Hello { version: PROTOCOL_VERSION, me: node(1, 1).me, purpose: Purpose::Peer, wanted: None };
-        let mut hello = hello.laid(None);
+        let mut hello = hello.encode(None);
         hello[14..16].copy_from_slice(&length.to_le_bytes());
         hello.extend_from_slice(name);
         let (mut left, right) = tokio::io::duplex(4096);
         let mut right: BoxedStream = Box::new(right);
         left.write_all(&hello).await.unwrap();
-        let refused = welcome(&mut right, &node(1, 2), "near:9").await;
-        assert!(matches!(refused, Err(HandshakeError::Stranger { .. })), "{length}: {refused:?}");
+        let refused = respond(&mut right, &node(1, 2), "near:9").await;
+        assert!(matches!(refused, Err(HandshakeError::NotAPeer { .. })), "{length}: {refused:?}");
     }
 }
 
@@ -141,13 +141,13 @@ async fn another_node_than_wanted_is_refused() {
 async fn an_emptied_data_directory_is_refused_with_the_way_out() {
     let (old, new) = (Incarnation(Uuid::from_u128(5)), node(1, 1).me.incarnation);
     let far = Fixed { says: Err(Refused::emptied(NodeId(1), old, new)), ..node(1, 2) };
-    let words = [&old.to_string(), &new.to_string(), "emptied", "remove the node"].map(|part| part.to_owned());
-    check_refused(node(1, 1), far, None, Reason::Incarnation, &words.each_ref().map(String::as_str)).await;
+    let text = [&old.to_string(), &new.to_string(), "emptied", "remove the node"].map(|part| part.to_owned());
+    check_refused(node(1, 1), far, None, Reason::Incarnation, &text.each_ref().map(String::as_str)).await;
 }
 
 #[tokio::test]
 async fn the_side_that_connects_judges_too() {
-    let near = Fixed { says: Err(Refused::stranger(NodeId(2), ClusterId(Uuid::from_u128(1)))), ..node(1, 1) };
+    let near = Fixed { says: Err(Refused::not_a_member(NodeId(2), ClusterId(Uuid::from_u128(1)))), ..node(1, 1) };
     let (near, far) = meet(near, node(1, 2), Purpose::Peer, None).await;
     assert!(near.unwrap_err().to_string().starts_with("refused node 2 at far:1: node 2 is no member"));
     assert!(far.is_ok());
@@ -158,18 +158,18 @@ async fn greeted(reply: &[u8]) -> HandshakeError {
     let (left, mut right) = tokio::io::duplex(4096);
     let mut left: BoxedStream = Box::new(left);
     right.write_all(reply).await.unwrap();
-    greet(&mut left, &node(1, 1), Purpose::Peer, None, "far:1").await.unwrap_err()
+    initiate(&mut left, &node(1, 1), Purpose::Peer, None, "far:1").await.unwrap_err()
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_version_is_refused_by_either_side() {
     let mut hello = Hello { version: 9, me: node(1, 1).me, purpose: Purpose::Peer, wanted: None }
-        .laid(Some(&Principal("ada".into())));
+        .encode(Some(&Principal("ada".into())));
     hello[12] = 77; // a purpose that only version 9 knows
     let (mut left, right) = tokio::io::duplex(4096);
     let mut right: BoxedStream = Box::new(right);
     left.write_all(&hello).await.unwrap();
-    let refused = welcome(&mut right, &node(1, 2), "near:9").await.unwrap_err();
+    let refused = respond(&mut right, &node(1, 2), "near:9").await.unwrap_err();
     assert!(refused.to_string().contains("peer protocol 9 meets peer protocol 2: upgrade"), "{refused}");
 
     let mut answer = reply(&node(1, 2).me, None);
@@ -181,23 +181,23 @@ async fn another_version_is_refused_by_either_side() {
 async fn what_is_no_peer_is_told_from_what_is_silent() {
     let http = [&b"HTTP/1.1 400 Bad Request\r\n"[..], &[b' '; 64]].concat();
     assert!(greeted(&http).await.to_string().contains("not its http address"));
-    assert!(matches!(greeted(b"EVENER").await, HandshakeError::Silent { .. }));
+    assert!(matches!(greeted(b"EVENER").await, HandshakeError::TimedOut { .. }));
 
     let (mut left, right) = tokio::io::duplex(4096);
     let mut right: BoxedStream = Box::new(right);
     left.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-    assert!(matches!(welcome(&mut right, &node(1, 2), "near:9").await, Err(HandshakeError::Stranger { .. })));
+    assert!(matches!(respond(&mut right, &node(1, 2), "near:9").await, Err(HandshakeError::NotAPeer { .. })));
 }
 
 #[tokio::test(start_paused = true)]
 async fn words_longer_than_their_limit_are_cut_between_letters() {
-    let far = Fixed { says: Err(Refused::other("ä".repeat(WORDS_BYTES_MAX))), ..node(1, 2) };
+    let far = Fixed { says: Err(Refused::other("ä".repeat(REFUSAL_TEXT_BYTES_MAX))), ..node(1, 2) };
     let (near, _) = meet(node(1, 1), far, Purpose::Peer, None).await;
-    assert_eq!(near.unwrap_err().refused().unwrap().words, "ä".repeat(WORDS_BYTES_MAX / 2));
+    assert_eq!(near.unwrap_err().refused().unwrap().text, "ä".repeat(REFUSAL_TEXT_BYTES_MAX / 2));
     let mut answer = reply(&node(1, 2).me, Some(&Refused::other("")));
     answer[14..16].copy_from_slice(&u16::MAX.to_le_bytes());
     answer.extend([b'x'; 2048]);
-    assert_eq!(greeted(&answer).await.refused().unwrap().words.len(), WORDS_BYTES_MAX);
+    assert_eq!(greeted(&answer).await.refused().unwrap().text.len(), REFUSAL_TEXT_BYTES_MAX);
 }
 
 proptest! {
@@ -207,9 +207,9 @@ proptest! {
         if honest {
             bytes[..8].copy_from_slice(MAGIC);
         }
-        prop_assert_eq!(Reply::read(&bytes).is_some(), honest);
-        if let Some(hello) = Hello::read(&bytes) {
-            prop_assert_eq!(Hello::read(hello.laid(None)[..].try_into().unwrap()).map(|again| again.wanted), Some(hello.wanted));
+        prop_assert_eq!(Reply::decode(&bytes).is_some(), honest);
+        if let Some(hello) = Hello::decode(&bytes) {
+            prop_assert_eq!(Hello::decode(hello.encode(None)[..].try_into().unwrap()).map(|again| again.wanted), Some(hello.wanted));
         }
     }
 }

@@ -21,9 +21,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CallError, Down, LINK_CALLS_MAX,
-    outbox::{Outbox, Queue, Shut, outbox},
-    reading::Reading,
+    CallError, CloseReason, LINK_CALLS_MAX,
+    message_reader::MessageReader,
+    outbox::{LinkClosed, Outbox, Queue, outbox},
     refusal::Refusal,
     stream::{StreamReceiver, StreamSender, Streams},
 };
@@ -35,38 +35,38 @@ use crate::{
 
 /// The asking side of a connection. A clone is the same link; the last one dropped closes it.
 #[derive(Clone)]
-pub struct Link(Arc<Handle>);
+pub struct Link(Arc<CloseOnDrop>);
 
 /// Closes the link when nobody holds it any more; its tasks hold only what is shared.
-struct Handle(Arc<Shared>);
+struct CloseOnDrop(Arc<LinkState>);
 
-impl Drop for Handle {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.stop.cancel();
     }
 }
 
-struct Shared {
+struct LinkState {
     peer: PeerIdentity,
     ids: AtomicU64,
     outbox: Outbox,
     calls: Mutex<Calls>,
     streams: Streams,
     stop: CancellationToken,
-    gone: CancellationToken,
-    why: OnceLock<Down>,
+    finished: CancellationToken,
+    why: OnceLock<CloseReason>,
 }
 
 #[derive(Default)]
 struct Calls {
     shut: bool,
-    waiting: BTreeMap<u64, oneshot::Sender<Result<Bytes, Failed>>>,
+    waiting: BTreeMap<u64, oneshot::Sender<Result<Bytes, CallFailure>>>,
 }
 
 /// How a call ended without an answer.
-enum Failed {
+enum CallFailure {
     NeverWritten,
-    Down,
+    LinkClosed,
     Refused(Refusal),
 }
 
@@ -81,18 +81,18 @@ impl Link {
     #[must_use]
     pub fn start(connection: BoxedStream, peer: PeerIdentity) -> Self {
         let (outbox, queue) = outbox();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LinkState {
             peer,
             ids: AtomicU64::new(1),
             streams: Streams::new(outbox.clone()),
             outbox,
             calls: Mutex::default(),
             stop: CancellationToken::new(),
-            gone: CancellationToken::new(),
+            finished: CancellationToken::new(),
             why: OnceLock::new(),
         });
         tokio::spawn(run(connection, queue, shared.clone()));
-        Self(Arc::new(Handle(shared)))
+        Self(Arc::new(CloseOnDrop(shared)))
     }
 
     /// Whom it reaches.
@@ -103,44 +103,44 @@ impl Link {
 
     /// Asks, and waits for the answer. Dropped while it waits, the other side is told that nobody does.
     pub async fn call(&self, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, CallError> {
-        self.measure(kind, &payload)?;
+        self.check_length(kind, &payload)?;
         let deadline = Instant::now() + within;
-        let room = match timeout_at(deadline, self.shared().outbox.room(payload.len())).await {
-            Ok(room) => room.map_err(|Shut| self.not_sent(kind))?,
+        let room = match timeout_at(deadline, self.shared().outbox.reserve(payload.len())).await {
+            Ok(room) => room.map_err(|LinkClosed| self.not_sent(kind))?,
             Err(_) => return Err(self.full(kind, "link_queue_bytes_max")),
         };
-        let mut asked = self.ask(kind)?;
-        let message = Message { kind, role: Role::Call, id: asked.id, payload };
-        room.put(message).map_err(|Shut| self.not_sent(kind))?;
+        let mut pending = self.register(kind)?;
+        let message = Message { kind, role: Role::Call, id: pending.id, payload };
+        room.put(message).map_err(|LinkClosed| self.not_sent(kind))?;
         let what = kind.to_string();
         let peer = || self.peer().name();
-        match timeout_at(deadline, asked.answer()).await {
+        match timeout_at(deadline, pending.answer()).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Failed::NeverWritten)) => Err(self.not_sent(kind)),
-            Ok(Err(Failed::Down)) => Err(CallError::Closed { what, peer: peer(), why: self.shared().why() }),
-            Ok(Err(Failed::Refused(refusal))) => Err(CallError::Refused { what, peer: peer(), refusal }),
+            Ok(Err(CallFailure::NeverWritten)) => Err(self.not_sent(kind)),
+            Ok(Err(CallFailure::LinkClosed)) => Err(CallError::Closed { what, peer: peer(), why: self.shared().why() }),
+            Ok(Err(CallFailure::Refused(refusal))) => Err(CallError::Refused { what, peer: peer(), refusal }),
             Err(_) => Err(CallError::TimedOut { what, peer: peer(), within }),
         }
     }
 
     /// Tells, and wants no answer. Refused where the queue is full: who tells does not wait.
     pub fn cast(&self, kind: Kind, payload: Bytes) -> Result<(), CallError> {
-        self.measure(kind, &payload)?;
-        let room = self.shared().outbox.room_now(payload.len()).map_err(|Shut| self.not_sent(kind))?;
+        self.check_length(kind, &payload)?;
+        let room = self.shared().outbox.try_reserve(payload.len()).map_err(|LinkClosed| self.not_sent(kind))?;
         let room = room.ok_or_else(|| self.full(kind, "link_queue_bytes_max"))?;
         let message = Message { kind, role: Role::Cast, id: self.shared().next_id(), payload };
-        room.put(message).map_err(|Shut| self.not_sent(kind))
+        room.put(message).map_err(|LinkClosed| self.not_sent(kind))
     }
 
     /// Opens a stream; `payload` is what the other side should know first. Both halves keep the link open.
     pub async fn open(&self, kind: Kind, payload: Bytes) -> Result<(StreamSender, StreamReceiver), CallError> {
-        self.measure(kind, &payload)?;
-        let room = self.shared().outbox.room(payload.len()).await.map_err(|Shut| self.not_sent(kind))?;
+        self.check_length(kind, &payload)?;
+        let room = self.shared().outbox.reserve(payload.len()).await.map_err(|LinkClosed| self.not_sent(kind))?;
         let id = self.shared().next_id();
         let Some((mut sender, mut receiver)) = self.shared().streams.begin(id, kind) else {
             return Err(if self.is_closed() { self.not_sent(kind) } else { self.full(kind, "link_streams_max") });
         };
-        room.put(Message { kind, role: Role::Open, id, payload }).map_err(|Shut| self.not_sent(kind))?;
+        room.put(Message { kind, role: Role::Open, id, payload }).map_err(|LinkClosed| self.not_sent(kind))?;
         sender.hold(self.0.clone() as Arc<dyn Any + Send + Sync>);
         receiver.hold(self.0.clone() as Arc<dyn Any + Send + Sync>);
         Ok((sender, receiver))
@@ -158,16 +158,16 @@ impl Link {
     }
 
     /// Waits until it is down and every call has been told; says how it ended.
-    pub async fn closed(&self) -> Down {
-        self.shared().gone.cancelled().await;
+    pub async fn closed(&self) -> CloseReason {
+        self.shared().finished.cancelled().await;
         self.shared().why()
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &LinkState {
         &self.0.0
     }
 
-    fn ask(&self, kind: Kind) -> Result<Asked<'_>, CallError> {
+    fn register(&self, kind: Kind) -> Result<PendingCall<'_>, CallError> {
         let (sender, answer) = oneshot::channel();
         let id = self.shared().next_id();
         let mut calls = self.shared().calls.lock();
@@ -178,10 +178,10 @@ impl Link {
             return Err(self.full(kind, "link_calls_max"));
         }
         calls.waiting.insert(id, sender);
-        Ok(Asked { shared: self.shared(), kind, id, answer })
+        Ok(PendingCall { shared: self.shared(), kind, id, answer })
     }
 
-    fn measure(&self, kind: Kind, payload: &Bytes) -> Result<(), CallError> {
+    fn check_length(&self, kind: Kind, payload: &Bytes) -> Result<(), CallError> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(CallError::TooLong { what: kind.to_string(), bytes: payload.len() });
         }
@@ -198,52 +198,52 @@ impl Link {
 }
 
 /// A call that waits. Dropped before its answer came, it is forgotten here and cancelled there.
-struct Asked<'a> {
-    shared: &'a Shared,
+struct PendingCall<'a> {
+    shared: &'a LinkState,
     kind: Kind,
     id: u64,
-    answer: oneshot::Receiver<Result<Bytes, Failed>>,
+    answer: oneshot::Receiver<Result<Bytes, CallFailure>>,
 }
 
-impl Asked<'_> {
-    async fn answer(&mut self) -> Result<Bytes, Failed> {
-        (&mut self.answer).await.unwrap_or(Err(Failed::Down))
+impl PendingCall<'_> {
+    async fn answer(&mut self) -> Result<Bytes, CallFailure> {
+        (&mut self.answer).await.unwrap_or(Err(CallFailure::LinkClosed))
     }
 }
 
-impl Drop for Asked<'_> {
+impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         let unanswered = self.shared.calls.lock().waiting.remove(&self.id).is_some();
         if unanswered {
-            self.shared.outbox.steer(Role::Cancel, self.kind, self.id, Bytes::new());
+            self.shared.outbox.send_control(Role::Cancel, self.kind, self.id, Bytes::new());
         }
     }
 }
 
-impl Shared {
+impl LinkState {
     fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn why(&self) -> Down {
-        self.why.get().cloned().unwrap_or(Down::Here)
+    fn why(&self) -> CloseReason {
+        self.why.get().cloned().unwrap_or(CloseReason::ByThisNode)
     }
 
-    fn take(&self, message: Message) -> Result<(), Down> {
+    fn take(&self, message: Message) -> Result<(), CloseReason> {
         match message.role {
             Role::Answer => self.answer(message.id, Ok(message.payload)),
             Role::Refusal if self.streams.has(message.id) => return self.streams.take(message),
-            Role::Refusal => self.answer(message.id, Err(Failed::Refused(Refusal::read(&message.payload)))),
+            Role::Refusal => self.answer(message.id, Err(CallFailure::Refused(Refusal::decode(&message.payload)))),
             Role::Item | Role::End | Role::Stop | Role::Credit => return self.streams.take(message),
             Role::Call | Role::Cast | Role::Cancel | Role::Open => {
-                return Err(Down::Rule("the side that serves asked"));
+                return Err(CloseReason::ProtocolViolation("the side that serves asked"));
             }
         }
         Ok(())
     }
 
     /// An answer to a call that nobody waits for any more goes nowhere.
-    fn answer(&self, id: u64, answer: Result<Bytes, Failed>) {
+    fn answer(&self, id: u64, answer: Result<Bytes, CallFailure>) {
         let waiting = self.calls.lock().waiting.remove(&id);
         if let Some(waiting) = waiting {
             let _ = waiting.send(answer);
@@ -259,18 +259,18 @@ impl Shared {
         let mut waiting = waiting;
         for message in never_written.iter().filter(|message| message.role == Role::Call) {
             if let Some(call) = waiting.remove(&message.id) {
-                let _ = call.send(Err(Failed::NeverWritten));
+                let _ = call.send(Err(CallFailure::NeverWritten));
             }
         }
         for call in waiting.into_values() {
-            let _ = call.send(Err(Failed::Down));
+            let _ = call.send(Err(CallFailure::LinkClosed));
         }
         self.streams.shut();
     }
 }
 
 /// The life of a link: two tasks, of which this one outlives the other.
-async fn run(connection: BoxedStream, mut queue: Queue, shared: Arc<Shared>) {
+async fn run(connection: BoxedStream, mut queue: Queue, shared: Arc<LinkState>) {
     let (reading, mut writing) = split(connection);
     let writer = tokio::spawn({
         let shared = shared.clone();
@@ -280,19 +280,19 @@ async fn run(connection: BoxedStream, mut queue: Queue, shared: Arc<Shared>) {
             queue
         }
     });
-    let read = shared.stop.run_until_cancelled(read_all(Reading::new(reading), &shared)).await;
+    let read = shared.stop.run_until_cancelled(read_all(MessageReader::new(reading), &shared)).await;
     end(&shared, read);
-    let never_written = writer.await.map(Queue::rest).unwrap_or_default();
+    let never_written = writer.await.map(Queue::into_unwritten).unwrap_or_default();
     shared.fail_all(never_written);
-    shared.gone.cancel();
+    shared.finished.cancel();
 }
 
-fn end(shared: &Shared, why: Option<Down>) {
-    let _ = shared.why.set(why.unwrap_or(Down::Here)); // the first reason is the reason
+fn end(shared: &LinkState, why: Option<CloseReason>) {
+    let _ = shared.why.set(why.unwrap_or(CloseReason::ByThisNode)); // the first reason is the reason
     shared.stop.cancel();
 }
 
-async fn read_all<R: AsyncRead + Unpin>(mut reading: Reading<R>, shared: &Shared) -> Down {
+async fn read_all<R: AsyncRead + Unpin>(mut reading: MessageReader<R>, shared: &LinkState) -> CloseReason {
     loop {
         match reading.ready() {
             Ok(Some(message)) => {

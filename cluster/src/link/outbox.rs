@@ -8,7 +8,7 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit, TryAcquireError, mpsc},
 };
 
-use super::{Down, LINK_QUEUE_BYTES_MAX, MESSAGE_COST_MIN};
+use super::{CloseReason, LINK_QUEUE_BYTES_MAX, MESSAGE_COST_MIN};
 use crate::message::{HEAD_BYTES, Kind, Message, Role};
 
 /// Messages that the writer takes at once.
@@ -27,7 +27,7 @@ pub(super) struct Outbox {
 
 /// The link is closed.
 #[derive(Debug)]
-pub(super) struct Shut;
+pub(super) struct LinkClosed;
 
 /// Where they are taken.
 pub(super) struct Queue {
@@ -48,44 +48,44 @@ pub(super) fn cost(payload_bytes: usize) -> u32 {
 
 impl Outbox {
     /// Puts it, once there is room. Dropped while it waits, it has put nothing.
-    pub(super) async fn put(&self, message: Message) -> Result<(), Shut> {
-        self.room(message.payload.len()).await?.put(message)
+    pub(super) async fn put(&self, message: Message) -> Result<(), LinkClosed> {
+        self.reserve(message.payload.len()).await?.put(message)
     }
 
     /// Waits for room.
-    pub(super) async fn room(&self, payload_bytes: usize) -> Result<Room<'_>, Shut> {
-        let room = self.room.acquire_many(cost(payload_bytes)).await.map_err(|_| Shut)?;
-        Ok(Room { outbox: self, room })
+    pub(super) async fn reserve(&self, payload_bytes: usize) -> Result<Reservation<'_>, LinkClosed> {
+        let room = self.room.acquire_many(cost(payload_bytes)).await.map_err(|_| LinkClosed)?;
+        Ok(Reservation { outbox: self, room })
     }
 
-    /// Room, if there is some now.
-    pub(super) fn room_now(&self, payload_bytes: usize) -> Result<Option<Room<'_>>, Shut> {
+    /// Reservation, if there is some now.
+    pub(super) fn try_reserve(&self, payload_bytes: usize) -> Result<Option<Reservation<'_>>, LinkClosed> {
         match self.room.try_acquire_many(cost(payload_bytes)) {
-            Ok(room) => Ok(Some(Room { outbox: self, room })),
+            Ok(room) => Ok(Some(Reservation { outbox: self, room })),
             Err(TryAcquireError::NoPermits) => Ok(None),
-            Err(TryAcquireError::Closed) => Err(Shut),
+            Err(TryAcquireError::Closed) => Err(LinkClosed),
         }
     }
 
     /// Puts what needs no room: the few bytes by which a conversation is steered, one or two for each that had room.
-    pub(super) fn steer(&self, role: Role, kind: Kind, id: u64, payload: Bytes) {
+    pub(super) fn send_control(&self, role: Role, kind: Kind, id: u64, payload: Bytes) {
         let message = Message { kind, role, id, payload };
         debug_assert_eq!(charge(&message), 0, "what is no steering needs room");
         let _ = self.queue.send(message); // closed: nobody is left to steer
     }
 }
 
-/// Room that is kept for one message; given back if nothing is put there.
-pub(super) struct Room<'a> {
+/// Reservation that is kept for one message; given back if nothing is put there.
+pub(super) struct Reservation<'a> {
     outbox: &'a Outbox,
     room: SemaphorePermit<'a>,
 }
 
-impl Room<'_> {
+impl Reservation<'_> {
     /// Puts the message that the room was asked for. The writer gives the room back.
-    pub(super) fn put(self, message: Message) -> Result<(), Shut> {
+    pub(super) fn put(self, message: Message) -> Result<(), LinkClosed> {
         debug_assert_eq!(charge(&message) as usize, self.room.num_permits(), "the room is another message's");
-        self.outbox.queue.send(message).map_err(|_| Shut)?;
+        self.outbox.queue.send(message).map_err(|_| LinkClosed)?;
         self.room.forget();
         Ok(())
     }
@@ -102,7 +102,7 @@ fn charge(message: &Message) -> u32 {
 impl Queue {
     /// Writes what comes until the connection breaks, or nobody is left who could put anything. Dropped while it
     /// waits, what it had taken counts as written: nobody can tell any more.
-    pub(super) async fn write(&mut self, connection: &mut (impl AsyncWrite + Unpin)) -> Result<(), Down> {
+    pub(super) async fn write(&mut self, connection: &mut (impl AsyncWrite + Unpin)) -> Result<(), CloseReason> {
         let mut taken = Vec::with_capacity(TAKEN_MAX);
         let mut gathered = BytesMut::with_capacity(GATHERED_BYTES);
         while self.queue.recv_many(&mut taken, TAKEN_MAX).await > 0 {
@@ -135,7 +135,7 @@ impl Queue {
     }
 
     /// What was never taken, so never written.
-    pub(super) fn rest(mut self) -> Vec<Message> {
+    pub(super) fn into_unwritten(mut self) -> Vec<Message> {
         self.room.close();
         self.queue.close();
         std::iter::from_fn(|| self.queue.try_recv().ok()).collect()
@@ -146,7 +146,7 @@ async fn gather(
     message: Message,
     gathered: &mut BytesMut,
     connection: &mut (impl AsyncWrite + Unpin),
-) -> Result<(), Down> {
+) -> Result<(), CloseReason> {
     message.put_head(gathered);
     if message.payload.len() <= COPIED_BYTES_MAX {
         gathered.put_slice(&message.payload);

@@ -12,9 +12,9 @@ use std::{fmt, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{handshake::WORDS_BYTES_MAX, message::Kind};
+use crate::{handshake::REFUSAL_TEXT_BYTES_MAX, message::Kind};
 
-const WORDS_AT: usize = 5;
+const TEXT_AT: usize = 5;
 
 /// What a program can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +40,12 @@ pub struct Refusal {
     /// When to ask again; none: not.
     pub retry_after: Option<Duration>,
     /// For people.
-    pub words: String,
+    pub text: String,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)?;
+        f.write_str(&self.text)?;
         match self.retry_after {
             Some(wait) => write!(f, "; ask again in {wait:?}"),
             None => Ok(()),
@@ -56,8 +56,8 @@ impl fmt::Display for Refusal {
 impl Refusal {
     /// A no without a hint when to ask again.
     #[must_use]
-    pub fn new(code: Code, words: impl Into<String>) -> Self {
-        Self { code, retry_after: None, words: words.into() }
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
+        Self { code, retry_after: None, text: text.into() }
     }
 
     /// With the hint.
@@ -77,30 +77,30 @@ impl Refusal {
         Self::new(Code::Overloaded, format!("{limit} is reached")).retry_after(super::OVERLOADED_RETRY_AFTER)
     }
 
-    pub(super) fn laid(&self) -> Bytes {
-        let words = &self.words[..self.words.floor_char_boundary(WORDS_BYTES_MAX)];
-        let mut bytes = BytesMut::with_capacity(WORDS_AT + words.len());
+    pub(super) fn encode(&self) -> Bytes {
+        let text = &self.text[..self.text.floor_char_boundary(REFUSAL_TEXT_BYTES_MAX)];
+        let mut bytes = BytesMut::with_capacity(TEXT_AT + text.len());
         bytes.put_u8(self.code as u8);
         let wait = self.retry_after.map_or(0, |wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1));
         bytes.put_u32_le(wait);
-        bytes.put_slice(words.as_bytes());
+        bytes.put_slice(text.as_bytes());
         bytes.freeze()
     }
 
     /// Whatever was sent: a no that cannot be understood is still a no.
-    pub(super) fn read(bytes: &[u8]) -> Self {
+    pub(super) fn decode(bytes: &[u8]) -> Self {
         use Code::{Failed, Malformed, NotReady, Overloaded, UnknownKind};
-        let Some((head, words)) = bytes.split_first_chunk::<WORDS_AT>() else {
+        let Some((head, text)) = bytes.split_first_chunk::<TEXT_AT>() else {
             return Self::new(Failed, "refused without a reason");
         };
         let known = [UnknownKind, Malformed, Overloaded, NotReady];
         let code = known.into_iter().find(|code| *code as u8 == head[0]).unwrap_or(Failed);
         let wait = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
-        let words = &words[..words.len().min(WORDS_BYTES_MAX)];
+        let text = &text[..text.len().min(REFUSAL_TEXT_BYTES_MAX)];
         Self {
             code,
             retry_after: (wait > 0).then(|| Duration::from_millis(u64::from(wait))),
-            words: String::from_utf8_lossy(words).into_owned(),
+            text: String::from_utf8_lossy(text).into_owned(),
         }
     }
 }
@@ -112,17 +112,17 @@ mod tests {
     #[test]
     fn a_refusal_lies_as_drawn_and_is_read_back() {
         let refusal = Refusal::new(Code::Overloaded, "full").retry_after(Duration::from_millis(258));
-        assert_eq!(refusal.laid()[..], *b"\x03\x02\x01\0\0full");
-        assert_eq!(Refusal::read(&refusal.laid()), refusal);
+        assert_eq!(refusal.encode()[..], *b"\x03\x02\x01\0\0full");
+        assert_eq!(Refusal::decode(&refusal.encode()), refusal);
         assert_eq!(refusal.to_string(), "full; ask again in 258ms");
     }
 
     #[test]
     fn any_bytes_are_a_no() {
         for bytes in [&b""[..], b"\x03", b"\xFF\0\0\0\0\xFF\xFF", &[7; 5000]] {
-            let refusal = Refusal::read(bytes);
+            let refusal = Refusal::decode(bytes);
             assert!(refusal.code != Code::Overloaded || bytes.len() > 5);
-            assert!(refusal.words.len() <= 3 * WORDS_BYTES_MAX);
+            assert!(refusal.text.len() <= 3 * REFUSAL_TEXT_BYTES_MAX);
         }
     }
 }

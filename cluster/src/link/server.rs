@@ -18,15 +18,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use super::{
-    Down, LINK_HANDLERS_BYTES_MAX, LINK_HANDLERS_MAX,
+    CloseReason, LINK_HANDLERS_BYTES_MAX, LINK_HANDLERS_MAX,
+    host_limit::{HostLimit, HostPermit},
+    message_reader::MessageReader,
     outbox::{Outbox, outbox},
-    reading::Reading,
     refusal::{Code, Refusal},
-    shares::{Share, Shares},
     stream::{StreamReceiver, StreamSender, Streams},
 };
 use crate::{
-    handshake::{Admission, PeerIdentity, Reason, welcome},
+    handshake::{Admission, PeerIdentity, Reason, respond},
     message::{Kind, Message, PAYLOAD_BYTES_MAX, Role},
     transport::{BoxFuture, BoxedStream, Listener},
 };
@@ -73,7 +73,7 @@ pub async fn serve(
     peer: PeerIdentity,
     service: Arc<dyn Service>,
     stop: CancellationToken,
-) -> Down {
+) -> CloseReason {
     let stop = stop.child_token();
     let _on_drop = stop.clone().drop_guard();
     let (reading, mut writing) = split(connection);
@@ -82,12 +82,12 @@ pub async fn serve(
         let stop = stop.clone();
         async move {
             let written = stop.run_until_cancelled(queue.write(&mut writing)).await;
-            drop(queue.rest()); // whoever waits for room is told
+            drop(queue.into_unwritten()); // whoever waits for room is told
             written.and_then(Result::err)
         }
     });
-    let mut serving = Serving {
-        reading: Reading::new(reading),
+    let mut link = ServedLink {
+        reading: MessageReader::new(reading),
         streams: Streams::new(outbox.clone()),
         outbox,
         peer: Arc::new(peer),
@@ -99,11 +99,11 @@ pub async fn serve(
     };
     let (why, written) = select! {
         biased; // no dice: the simulator must be able to repeat a run
-        why = serving.run() => (why, false),
-        written = &mut writer => (written.ok().flatten().unwrap_or(Down::Here), true),
-        () = stop.cancelled() => (Down::Here, false),
+        why = link.run() => (why, false),
+        written = &mut writer => (written.ok().flatten().unwrap_or(CloseReason::ByThisNode), true),
+        () = stop.cancelled() => (CloseReason::ByThisNode, false),
     };
-    serving.end().await;
+    link.end().await;
     stop.cancel();
     if !written {
         let _ = writer.await;
@@ -121,8 +121,8 @@ struct Caller {
 
 type Handler = Pin<Box<dyn Future<Output = (Caller, Result<Bytes, Refusal>)> + Send>>;
 
-struct Serving<R> {
-    reading: Reading<R>,
+struct ServedLink<R> {
+    reading: MessageReader<R>,
     outbox: Outbox,
     streams: Streams,
     peer: Arc<PeerIdentity>,
@@ -134,8 +134,8 @@ struct Serving<R> {
     stream_tasks: JoinSet<()>,
 }
 
-impl<R: AsyncRead + Unpin> Serving<R> {
-    async fn run(&mut self) -> Down {
+impl<R: AsyncRead + Unpin> ServedLink<R> {
+    async fn run(&mut self) -> CloseReason {
         loop {
             match self.step().await {
                 Ok(()) => {}
@@ -145,7 +145,7 @@ impl<R: AsyncRead + Unpin> Serving<R> {
     }
 
     /// Answers go first: what is done makes room for what comes.
-    async fn step(&mut self) -> Result<(), Down> {
+    async fn step(&mut self) -> Result<(), CloseReason> {
         if let Some(message) = self.reading.ready()? {
             return self.take(message).await;
         }
@@ -153,7 +153,7 @@ impl<R: AsyncRead + Unpin> Serving<R> {
             biased;
             Some(done) = self.running.next(), if !self.running.is_empty() => {
                 if let Ok((caller, answer)) = done {
-                    self.let_go(caller.id);
+                    self.release(caller.id);
                     self.answer(caller, answer).await?;
                 }
                 Ok(())
@@ -168,7 +168,7 @@ impl<R: AsyncRead + Unpin> Serving<R> {
         }
     }
 
-    async fn take(&mut self, message: Message) -> Result<(), Down> {
+    async fn take(&mut self, message: Message) -> Result<(), CloseReason> {
         match message.role {
             Role::Call | Role::Cast => self.call(message).await,
             Role::Cancel => {
@@ -177,12 +177,12 @@ impl<R: AsyncRead + Unpin> Serving<R> {
             }
             Role::Open => self.open(message).await,
             Role::Item | Role::End | Role::Stop | Role::Credit => self.streams.take(message),
-            Role::Answer | Role::Refusal => Err(Down::Rule("the side that asks answered")),
+            Role::Answer | Role::Refusal => Err(CloseReason::ProtocolViolation("the side that asks answered")),
         }
     }
 
     /// Most calls are answered at their first poll: those never leave this function.
-    async fn call(&mut self, message: Message) -> Result<(), Down> {
+    async fn call(&mut self, message: Message) -> Result<(), CloseReason> {
         let Message { kind, role, id, payload } = message;
         let caller = Caller { role, kind, id };
         let bytes = payload.len();
@@ -190,7 +190,7 @@ impl<R: AsyncRead + Unpin> Serving<R> {
             return self.answer(caller, Err(Refusal::overloaded(limit))).await;
         }
         if self.held.contains_key(&id) {
-            return Err(Down::Rule("two calls have one id"));
+            return Err(CloseReason::ProtocolViolation("two calls have one id"));
         }
         let mut handler = self.service.handle(kind, self.peer.clone(), payload);
         if let Poll::Ready(answer) = futures::poll!(&mut handler) {
@@ -207,7 +207,7 @@ impl<R: AsyncRead + Unpin> Serving<R> {
     fn cancel(&mut self, id: u64) {
         if let Some((running, _)) = self.held.get(&id) {
             running.abort();
-            self.let_go(id);
+            self.release(id);
         }
     }
 
@@ -218,13 +218,13 @@ impl<R: AsyncRead + Unpin> Serving<R> {
         (self.held_bytes + bytes > LINK_HANDLERS_BYTES_MAX).then_some("link_handlers_bytes_max")
     }
 
-    fn let_go(&mut self, id: u64) {
+    fn release(&mut self, id: u64) {
         if let Some((_, bytes)) = self.held.remove(&id) {
             self.held_bytes -= bytes;
         }
     }
 
-    async fn open(&mut self, message: Message) -> Result<(), Down> {
+    async fn open(&mut self, message: Message) -> Result<(), CloseReason> {
         let Message { kind, role, id, payload } = message;
         let Some((sender, receiver)) = self.streams.begin(id, kind) else {
             return self.answer(Caller { role, kind, id }, Err(Refusal::overloaded("link_streams_max"))).await;
@@ -233,7 +233,7 @@ impl<R: AsyncRead + Unpin> Serving<R> {
         Ok(())
     }
 
-    async fn answer(&mut self, caller: Caller, answer: Result<Bytes, Refusal>) -> Result<(), Down> {
+    async fn answer(&mut self, caller: Caller, answer: Result<Bytes, Refusal>) -> Result<(), CloseReason> {
         let Caller { role, kind, id } = caller;
         if role == Role::Cast {
             if let Err(refusal) = answer {
@@ -243,10 +243,10 @@ impl<R: AsyncRead + Unpin> Serving<R> {
         }
         let (role, payload) = match answer {
             Ok(answer) if answer.len() <= PAYLOAD_BYTES_MAX => (Role::Answer, answer),
-            Ok(answer) => (Role::Refusal, too_long(kind, answer.len()).laid()),
-            Err(refusal) => (Role::Refusal, refusal.laid()),
+            Ok(answer) => (Role::Refusal, too_long(kind, answer.len()).encode()),
+            Err(refusal) => (Role::Refusal, refusal.encode()),
         };
-        self.outbox.put(Message { kind, role, id, payload }).await.map_err(|_| Down::Here)
+        self.outbox.put(Message { kind, role, id, payload }).await.map_err(|_| CloseReason::ByThisNode)
     }
 
     /// Drops what runs.
@@ -258,8 +258,8 @@ impl<R: AsyncRead + Unpin> Serving<R> {
 }
 
 fn too_long(kind: Kind, bytes: usize) -> Refusal {
-    let words = format!("the answer to {kind} has {bytes} bytes, and a message carries at most {PAYLOAD_BYTES_MAX}");
-    Refusal::new(Code::Failed, words)
+    let text = format!("the answer to {kind} has {bytes} bytes, and a message carries at most {PAYLOAD_BYTES_MAX}");
+    Refusal::new(Code::Failed, text)
 }
 
 /// Accepts connections, and serves each that is admitted.
@@ -277,16 +277,16 @@ impl Server {
         service: Arc<dyn Service>,
     ) -> io::Result<Self> {
         let server = Self { addr: listener.local_addr()?, stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        let door = Door {
+        let acceptor = Acceptor {
             admission,
             service,
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
-            greeting: Shares::new("handshakes_per_host_max", HANDSHAKES_PER_HOST_MAX),
-            accepted: Shares::new("accepted_per_host_max", ACCEPTED_PER_HOST_MAX),
+            greeting: HostLimit::new("handshakes_per_host_max", HANDSHAKES_PER_HOST_MAX),
+            accepted: HostLimit::new("accepted_per_host_max", ACCEPTED_PER_HOST_MAX),
             stop: server.stop.clone(),
             tasks: server.tasks.clone(),
         };
-        server.tasks.spawn(door.keep(listener));
+        server.tasks.spawn(acceptor.run(listener));
         Ok(server)
     }
 
@@ -310,18 +310,18 @@ impl Drop for Server {
     }
 }
 
-struct Door {
+struct Acceptor {
     admission: Arc<dyn Admission>,
     service: Arc<dyn Service>,
     handshakes: Arc<Semaphore>,
-    greeting: Shares,
-    accepted: Shares,
+    greeting: HostLimit,
+    accepted: HostLimit,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl Door {
-    async fn keep(self, mut listener: Box<dyn Listener>) {
+impl Acceptor {
+    async fn run(self, mut listener: Box<dyn Listener>) {
         let stop = self.stop.clone();
         stop.run_until_cancelled(self.accept(&mut *listener)).await;
     }
@@ -336,7 +336,7 @@ impl Door {
                 }
                 Ok((connection, from)) => match (self.greeting.take(&from), self.accepted.take(&from)) {
                     (Ok(greets), Ok(stays)) => {
-                        self.tasks.spawn(self.one(connection, from, (turn, greets), stays));
+                        self.tasks.spawn(self.serve_connection(connection, from, (turn, greets), stays));
                     }
                     (Err(limit), _) | (_, Err(limit)) => debug!(from, "refused a connection: {limit} is reached"),
                 },
@@ -348,16 +348,16 @@ impl Door {
         }
     }
 
-    fn one(
+    fn serve_connection(
         &self,
         mut connection: BoxedStream,
         from: String,
-        turn: (OwnedSemaphorePermit, Share),
-        stays: Share,
+        turn: (OwnedSemaphorePermit, HostPermit),
+        stays: HostPermit,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (admission, service, stop) = (self.admission.clone(), self.service.clone(), self.stop.clone());
         async move {
-            let said = stop.run_until_cancelled(welcome(&mut connection, &*admission, &from)).await;
+            let said = stop.run_until_cancelled(respond(&mut connection, &*admission, &from)).await;
             drop(turn);
             let _stays = stays;
             match said {

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    Down, LINK_STREAMS_MAX, STREAM_WINDOW_BYTES,
+    CloseReason, LINK_STREAMS_MAX, STREAM_WINDOW_BYTES,
     outbox::{Outbox, cost},
     refusal::Refusal,
 };
@@ -47,17 +47,17 @@ type Arrived = Result<(Bytes, u32), StreamError>;
 /// The streams of one link, on either side.
 #[derive(Clone)]
 pub(super) struct Streams {
-    table: Arc<Mutex<Table>>,
+    table: Arc<Mutex<StreamTable>>,
     outbox: Outbox,
 }
 
 #[derive(Default)]
-struct Table {
+struct StreamTable {
     shut: bool,
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, OpenStream>,
 }
 
-struct Open {
+struct OpenStream {
     /// None: this side reads no more.
     arrived: Option<mpsc::UnboundedSender<Arrived>>,
     window: Arc<Semaphore>,
@@ -80,12 +80,17 @@ impl Streams {
         if table.shut || table.open.len() >= LINK_STREAMS_MAX || table.open.contains_key(&id) {
             return None;
         }
-        let open =
-            Open { arrived: Some(sender), window: window.clone(), held: 0, ended_here: false, ended_there: false };
+        let open = OpenStream {
+            arrived: Some(sender),
+            window: window.clone(),
+            held: 0,
+            ended_here: false,
+            ended_there: false,
+        };
         table.open.insert(id, open);
         drop(table);
         let sender = StreamSender { id, kind, streams: self.clone(), window, ended: false, link: None };
-        Some((sender, StreamReceiver { id, kind, streams: self.clone(), arrived: receiver, owed: 0, link: None }))
+        Some((sender, StreamReceiver { id, kind, streams: self.clone(), arrived: receiver, uncredited: 0, link: None }))
     }
 
     pub(super) fn has(&self, id: u64) -> bool {
@@ -93,17 +98,17 @@ impl Streams {
     }
 
     /// A message of a stream came. One of a stream that is no more is none of anybody's business.
-    pub(super) fn take(&self, message: Message) -> Result<(), Down> {
+    pub(super) fn take(&self, message: Message) -> Result<(), CloseReason> {
         let mut table = self.table.lock();
         let Some(open) = table.open.get_mut(&message.id) else { return Ok(()) };
         match message.role {
             Role::Item => open.item(message.payload)?,
             Role::End => open.end_there(None)?,
-            Role::Refusal => open.end_there(Some(Refusal::read(&message.payload)))?,
+            Role::Refusal => open.end_there(Some(Refusal::decode(&message.payload)))?,
             Role::Stop => open.window.close(),
             Role::Credit => open.credit(&message.payload)?,
             Role::Call | Role::Answer | Role::Cast | Role::Cancel | Role::Open => {
-                return Err(Down::Rule("a role that has no place in a stream"));
+                return Err(CloseReason::ProtocolViolation("a role that has no place in a stream"));
             }
         }
         if open.ended_here && open.ended_there {
@@ -144,7 +149,7 @@ impl Streams {
         let more_to_come = !open.ended_there;
         drop(table);
         if more_to_come {
-            self.outbox.steer(Role::Stop, kind, id, Bytes::new());
+            self.outbox.send_control(Role::Stop, kind, id, Bytes::new());
         }
     }
 
@@ -153,7 +158,7 @@ impl Streams {
         let Some(open) = table.open.get_mut(&id) else { return };
         open.held = open.held.saturating_sub(bytes as usize);
         drop(table);
-        self.outbox.steer(Role::Credit, kind, id, Bytes::copy_from_slice(&bytes.to_le_bytes()));
+        self.outbox.send_control(Role::Credit, kind, id, Bytes::copy_from_slice(&bytes.to_le_bytes()));
     }
 
     fn is_shut(&self) -> bool {
@@ -161,15 +166,15 @@ impl Streams {
     }
 }
 
-impl Open {
-    fn item(&mut self, payload: Bytes) -> Result<(), Down> {
+impl OpenStream {
+    fn item(&mut self, payload: Bytes) -> Result<(), CloseReason> {
         if self.ended_there {
-            return Err(Down::Rule("a stream went on after its end"));
+            return Err(CloseReason::ProtocolViolation("a stream went on after its end"));
         }
         let cost = cost(payload.len());
         self.held += cost as usize;
         if self.held > STREAM_WINDOW_BYTES {
-            return Err(Down::Rule("more was sent than stream_window_bytes allow"));
+            return Err(CloseReason::ProtocolViolation("more was sent than stream_window_bytes allow"));
         }
         if let Some(arrived) = &self.arrived {
             let _ = arrived.send(Ok((payload, cost))); // its reader is being dropped just now
@@ -177,9 +182,9 @@ impl Open {
         Ok(())
     }
 
-    fn end_there(&mut self, refused: Option<Refusal>) -> Result<(), Down> {
+    fn end_there(&mut self, refused: Option<Refusal>) -> Result<(), CloseReason> {
         if self.ended_there {
-            return Err(Down::Rule("a stream ended twice"));
+            return Err(CloseReason::ProtocolViolation("a stream ended twice"));
         }
         self.ended_there = true;
         let arrived = self.arrived.take();
@@ -190,11 +195,12 @@ impl Open {
         Ok(())
     }
 
-    fn credit(&mut self, payload: &[u8]) -> Result<(), Down> {
-        let bytes: [u8; 4] = payload.try_into().map_err(|_| Down::Rule("a credit of not four bytes"))?;
+    fn credit(&mut self, payload: &[u8]) -> Result<(), CloseReason> {
+        let bytes: [u8; 4] =
+            payload.try_into().map_err(|_| CloseReason::ProtocolViolation("a credit of not four bytes"))?;
         let bytes = u32::from_le_bytes(bytes) as usize;
         if bytes > STREAM_WINDOW_BYTES.saturating_sub(self.window.available_permits()) {
-            return Err(Down::Rule("more credit than was taken"));
+            return Err(CloseReason::ProtocolViolation("more credit than was taken"));
         }
         self.window.add_permits(bytes);
         Ok(())
@@ -230,7 +236,7 @@ impl StreamSender {
 
     /// Ends the stream in this direction with a no.
     pub async fn refuse(mut self, refusal: &Refusal) {
-        let message = Message { kind: self.kind, role: Role::Refusal, id: self.id, payload: refusal.laid() };
+        let message = Message { kind: self.kind, role: Role::Refusal, id: self.id, payload: refusal.encode() };
         let _ = self.streams.outbox.put(message).await; // a link that is down has ended all its streams
         self.ended = true;
         self.streams.end_here(self.id);
@@ -244,7 +250,7 @@ impl StreamSender {
 impl Drop for StreamSender {
     fn drop(&mut self) {
         if !self.ended {
-            self.streams.outbox.steer(Role::End, self.kind, self.id, Bytes::new());
+            self.streams.outbox.send_control(Role::End, self.kind, self.id, Bytes::new());
             self.streams.end_here(self.id);
         }
     }
@@ -256,7 +262,7 @@ pub struct StreamReceiver {
     kind: Kind,
     streams: Streams,
     arrived: mpsc::UnboundedReceiver<Arrived>,
-    owed: u32,
+    uncredited: u32,
     link: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -269,9 +275,9 @@ impl StreamReceiver {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
         let Some(arrived) = ready!(self.arrived.poll_recv(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(arrived.map(|(payload, cost)| {
-            self.owed += cost;
-            if self.owed >= CREDIT_BYTES_MIN {
-                self.streams.give_back(self.id, self.kind, std::mem::take(&mut self.owed));
+            self.uncredited += cost;
+            if self.uncredited >= CREDIT_BYTES_MIN {
+                self.streams.give_back(self.id, self.kind, std::mem::take(&mut self.uncredited));
             }
             payload
         })))

@@ -24,14 +24,14 @@ use crate::{
 
 const ECHO: Kind = Kind(100);
 const WAIT: Kind = Kind(101);
-const TOO_MUCH: Kind = Kind(102);
-const TWICE: Kind = Kind(110);
-const DEAF: Kind = Kind(111);
+const OVERSIZED: Kind = Kind(102);
+const DOUBLE: Kind = Kind(110);
+const UNREAD: Kind = Kind(111);
 const SOON: Duration = Duration::from_secs(5);
 
 /// Answers, waits for its gate, doubles, or does not listen.
 #[derive(Default)]
-struct Odd {
+struct TestService {
     gate: Gate,
     seen: Mutex<Vec<Bytes>>,
     running: Arc<AtomicUsize>,
@@ -53,14 +53,14 @@ impl Drop for Counted {
     }
 }
 
-impl Odd {
+impl TestService {
     fn counted(&self) -> Counted {
         self.running.fetch_add(1, Ordering::SeqCst);
         Counted(self.running.clone())
     }
 }
 
-impl Service for Odd {
+impl Service for TestService {
     fn handle(&self, kind: Kind, _: Arc<PeerIdentity>, payload: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         self.seen.lock().push(payload.clone());
         let (gate, counted) = (self.gate.0.clone(), self.counted());
@@ -72,7 +72,7 @@ impl Service for Odd {
                     gate.acquire().await.expect("the gate stays").forget();
                     Ok(payload)
                 }
-                TOO_MUCH => Ok(vec![0; PAYLOAD_BYTES_MAX + 1].into()),
+                OVERSIZED => Ok(vec![0; PAYLOAD_BYTES_MAX + 1].into()),
                 other => Err(Refusal::unknown(other)),
             }
         })
@@ -90,7 +90,7 @@ impl Service for Odd {
         Box::pin(async move {
             let _counted = counted;
             match kind {
-                TWICE => {
+                DOUBLE => {
                     sender.send(payload).await.ok();
                     while let Some(Ok(item)) = receiver.recv().await {
                         if sender.send([&item[..], &item[..]].concat().into()).await.is_err() {
@@ -98,7 +98,7 @@ impl Service for Odd {
                         }
                     }
                 }
-                DEAF => {
+                UNREAD => {
                     let _ = gate.acquire().await;
                     drop((sender, receiver));
                 }
@@ -108,7 +108,7 @@ impl Service for Odd {
     }
 }
 
-fn somebody() -> PeerIdentity {
+fn peer_identity() -> PeerIdentity {
     let identity =
         Identity { cluster: None, node: None, incarnation: Incarnation::default(), level: FeatureLevel::CURRENT };
     PeerIdentity { identity, purpose: Purpose::Peer, addr: "there:1".into(), principal: None }
@@ -116,22 +116,22 @@ fn somebody() -> PeerIdentity {
 
 struct Pair {
     link: Link,
-    odd: Arc<Odd>,
+    service: Arc<TestService>,
     stop: CancellationToken,
-    served: JoinHandle<Down>,
+    served: JoinHandle<CloseReason>,
 }
 
 fn pair() -> Pair {
     let (near, far) = duplex(1 << 16);
-    let (odd, stop) = (Arc::new(Odd::default()), CancellationToken::new());
-    let served = tokio::spawn(serve(Box::new(far), somebody(), odd.clone(), stop.clone()));
-    Pair { link: Link::start(Box::new(near), somebody()), odd, stop, served }
+    let (service, stop) = (Arc::new(TestService::default()), CancellationToken::new());
+    let served = tokio::spawn(serve(Box::new(far), peer_identity(), service.clone(), stop.clone()));
+    Pair { link: Link::start(Box::new(near), peer_identity()), service, stop, served }
 }
 
 /// A link whose other end is held by the test.
 fn half() -> (Link, DuplexStream) {
     let (near, far) = duplex(1 << 16);
-    (Link::start(Box::new(near), somebody()), far)
+    (Link::start(Box::new(near), peer_identity()), far)
 }
 
 fn bytes(text: &str) -> Bytes {
@@ -158,7 +158,7 @@ async fn the_longest_message_passes_and_one_byte_more_does_not() {
     assert!(t.link.call(ECHO, longest.clone(), SOON).await == Ok(longest));
     let error = t.link.call(ECHO, vec![7; PAYLOAD_BYTES_MAX + 1].into(), SOON).await.unwrap_err();
     assert!(matches!(error, CallError::TooLong { .. }) && !error.may_have_happened());
-    let error = t.link.call(TOO_MUCH, Bytes::new(), SOON).await.unwrap_err();
+    let error = t.link.call(OVERSIZED, Bytes::new(), SOON).await.unwrap_err();
     assert!(error.to_string().contains(&PAYLOAD_BYTES_MAX.to_string()), "{error}");
     assert!(t.link.call(ECHO, bytes("still"), SOON).await.is_ok());
 }
@@ -169,7 +169,7 @@ async fn a_later_call_may_be_answered_first() {
     let slow = t.link.call(WAIT, bytes("slow"), SOON);
     let quick = async {
         let answer = t.link.call(ECHO, bytes("quick"), SOON).await;
-        t.odd.gate.0.add_permits(1);
+        t.service.gate.0.add_permits(1);
         answer
     };
     let (slow, quick) = tokio::join!(slow, quick);
@@ -202,7 +202,7 @@ async fn a_cast_arrives_and_its_answer_goes_nowhere() {
     let t = pair();
     t.link.cast(Kind(99), bytes("told")).unwrap();
     t.link.call(ECHO, bytes("asked"), SOON).await.unwrap();
-    assert_eq!(*t.odd.seen.lock(), [bytes("told"), bytes("asked")]);
+    assert_eq!(*t.service.seen.lock(), [bytes("told"), bytes("asked")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +210,7 @@ async fn a_call_without_an_answer_ends_in_time_and_its_handler_with_it() {
     let t = pair();
     let error = t.link.call(WAIT, Bytes::new(), SOON).await.unwrap_err();
     assert!(matches!(error, CallError::TimedOut { within: SOON, .. }) && error.may_have_happened());
-    until(|| t.odd.running.load(Ordering::SeqCst) == 0).await;
+    until(|| t.service.running.load(Ordering::SeqCst) == 0).await;
     assert!(t.link.call(ECHO, Bytes::new(), SOON).await.is_ok());
 }
 
@@ -219,20 +219,23 @@ async fn a_closed_link_fails_all_that_waits_as_perhaps_done() {
     let t = pair();
     let waiting = (0..3).map(|_| t.link.call(WAIT, Bytes::new(), SOON));
     let cut = async {
-        until(|| t.odd.running.load(Ordering::SeqCst) == 3).await;
+        until(|| t.service.running.load(Ordering::SeqCst) == 3).await;
         t.stop.cancel();
         t.link.closed().await
     };
     let (failed, why) = tokio::join!(join_all(waiting), cut);
-    assert_eq!(why, Down::There);
+    assert_eq!(why, CloseReason::ByPeer);
     for failed in failed {
         let error = failed.unwrap_err();
-        assert!(matches!(error, CallError::Closed { why: Down::There, .. }) && error.may_have_happened(), "{error}");
+        assert!(
+            matches!(error, CallError::Closed { why: CloseReason::ByPeer, .. }) && error.may_have_happened(),
+            "{error}"
+        );
     }
     let error = t.link.call(ECHO, Bytes::new(), SOON).await.unwrap_err();
     assert!(matches!(error, CallError::NotSent { .. }) && !error.may_have_happened(), "{error}");
     assert!(matches!(t.link.cast(ECHO, Bytes::new()), Err(CallError::NotSent { .. })));
-    assert!(matches!(t.link.open(TWICE, Bytes::new()).await, Err(CallError::NotSent { .. })));
+    assert!(matches!(t.link.open(DOUBLE, Bytes::new()).await, Err(CallError::NotSent { .. })));
 }
 
 #[tokio::test]
@@ -262,28 +265,28 @@ async fn the_last_handle_dropped_closes_the_link_on_both_sides() {
         let link = t.link.clone();
         async move { link.call(WAIT, Bytes::new(), SOON).await }
     });
-    until(|| t.odd.running.load(Ordering::SeqCst) == 1).await;
+    until(|| t.service.running.load(Ordering::SeqCst) == 1).await;
     waiting.abort();
     drop(t.link);
-    assert_eq!(t.served.await.unwrap(), Down::There);
-    assert_eq!(t.odd.running.load(Ordering::SeqCst), 0);
+    assert_eq!(t.served.await.unwrap(), CloseReason::ByPeer);
+    assert_eq!(t.service.running.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
 async fn a_service_that_ends_leaves_no_task_behind() {
     let t = pair();
-    let (_sender, _receiver) = t.link.open(DEAF, Bytes::new()).await.unwrap();
+    let (_sender, _receiver) = t.link.open(UNREAD, Bytes::new()).await.unwrap();
     let waiting = t.link.call(WAIT, Bytes::new(), SOON);
     let end = async {
-        until(|| t.odd.running.load(Ordering::SeqCst) == 2).await;
+        until(|| t.service.running.load(Ordering::SeqCst) == 2).await;
         t.stop.cancel();
         t.served.await.unwrap()
     };
     let (failed, down) = tokio::join!(waiting, end);
     assert!(failed.is_err());
-    assert_eq!(down, Down::Here);
-    assert_eq!(t.odd.running.load(Ordering::SeqCst), 0);
-    assert_eq!(Arc::strong_count(&t.odd), 1);
+    assert_eq!(down, CloseReason::ByThisNode);
+    assert_eq!(t.service.running.load(Ordering::SeqCst), 0);
+    assert_eq!(Arc::strong_count(&t.service), 1);
 }
 
 #[tokio::test]
@@ -297,12 +300,12 @@ async fn handlers_over_the_limit_are_refused_with_a_hint() {
             tokio::spawn(async move { link.call(WAIT, long, SOON).await })
         })
         .collect();
-    until(|| t.odd.running.load(Ordering::SeqCst) == most).await;
+    until(|| t.service.running.load(Ordering::SeqCst) == most).await;
     let error = t.link.call(ECHO, long.clone(), SOON).await.unwrap_err();
     let CallError::Refused { refusal, .. } = error else { panic!("{error}") };
     assert_eq!((refusal.code, refusal.retry_after), (Code::Overloaded, Some(OVERLOADED_RETRY_AFTER)));
-    assert!(refusal.words.contains("link_handlers_bytes_max"));
-    t.odd.gate.0.add_permits(most);
+    assert!(refusal.text.contains("link_handlers_bytes_max"));
+    t.service.gate.0.add_permits(most);
     assert!(join_all(waiting).await.into_iter().all(|answer| answer.unwrap().is_ok()));
     assert!(t.link.call(ECHO, long, SOON).await.is_ok());
 }
@@ -336,7 +339,7 @@ async fn a_full_queue_refuses_a_cast() {
 #[tokio::test]
 async fn a_stream_is_answered_in_order_while_more_is_sent() {
     let t = pair();
-    let (mut sender, mut receiver) = t.link.open(TWICE, bytes("first")).await.unwrap();
+    let (mut sender, mut receiver) = t.link.open(DOUBLE, bytes("first")).await.unwrap();
     let sending = async {
         for number in 0..2_000 {
             sender.send(format!("{number},").into()).await.unwrap();
@@ -351,13 +354,13 @@ async fn a_stream_is_answered_in_order_while_more_is_sent() {
         assert!(receiver.recv().await.is_none());
     };
     tokio::join!(sending, reading);
-    until(|| t.odd.running.load(Ordering::SeqCst) == 0).await;
+    until(|| t.service.running.load(Ordering::SeqCst) == 0).await;
 }
 
 #[tokio::test]
 async fn more_than_a_window_passes_when_it_is_read() {
     let t = pair();
-    let (mut sender, mut receiver) = t.link.open(TWICE, Bytes::new()).await.unwrap();
+    let (mut sender, mut receiver) = t.link.open(DOUBLE, Bytes::new()).await.unwrap();
     let item = Bytes::from(vec![1; 1 << 20]);
     let sending = async {
         for _ in 0..40 {
@@ -379,7 +382,7 @@ async fn more_than_a_window_passes_when_it_is_read() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_not_read_holds_up_nothing_else() {
     let t = pair();
-    let (mut sender, _receiver) = t.link.open(DEAF, Bytes::new()).await.unwrap();
+    let (mut sender, _receiver) = t.link.open(UNREAD, Bytes::new()).await.unwrap();
     let item = Bytes::from(vec![1; 1 << 20]);
     let sending = async {
         let mut sent = 0;
@@ -390,7 +393,7 @@ async fn a_stream_that_is_not_read_holds_up_nothing_else() {
     };
     assert_eq!(sending.await, STREAM_WINDOW_BYTES / (1 << 20) - 1);
     assert!(t.link.call(ECHO, bytes("free"), SOON).await.is_ok());
-    t.odd.gate.0.add_permits(1);
+    t.service.gate.0.add_permits(1);
     assert_eq!(sender.send(item).await, Err(StreamError::Stopped));
 }
 
@@ -406,7 +409,7 @@ async fn a_stream_of_an_unknown_kind_is_refused_in_words() {
 #[tokio::test]
 async fn a_stream_ends_with_its_link() {
     let t = pair();
-    let (mut sender, mut receiver) = t.link.open(DEAF, Bytes::new()).await.unwrap();
+    let (mut sender, mut receiver) = t.link.open(UNREAD, Bytes::new()).await.unwrap();
     t.stop.cancel();
     assert_eq!(receiver.recv().await, Some(Err(StreamError::Closed)));
     assert_eq!(receiver.recv().await, None);
@@ -416,13 +419,13 @@ async fn a_stream_ends_with_its_link() {
 #[tokio::test]
 async fn a_stream_keeps_its_link_open_and_the_last_half_lets_it_go() {
     let t = pair();
-    let (mut sender, mut receiver) = t.link.open(TWICE, Bytes::new()).await.unwrap();
+    let (mut sender, mut receiver) = t.link.open(DOUBLE, Bytes::new()).await.unwrap();
     drop(t.link);
     sender.send(bytes("a")).await.unwrap();
     receiver.recv().await.unwrap().unwrap();
     assert_eq!(receiver.recv().await, Some(Ok(bytes("aa"))));
     drop((sender, receiver));
-    assert_eq!(t.served.await.unwrap(), Down::There);
+    assert_eq!(t.served.await.unwrap(), CloseReason::ByPeer);
 }
 
 #[tokio::test]
@@ -430,25 +433,25 @@ async fn streams_over_the_limit_are_refused_and_ended_ones_make_room() {
     let t = pair();
     let mut open = Vec::new();
     for _ in 0..LINK_STREAMS_MAX {
-        open.push(t.link.open(DEAF, Bytes::new()).await.unwrap());
+        open.push(t.link.open(UNREAD, Bytes::new()).await.unwrap());
     }
-    let error = t.link.open(DEAF, Bytes::new()).await.err().unwrap();
+    let error = t.link.open(UNREAD, Bytes::new()).await.err().unwrap();
     assert!(matches!(error, CallError::Overloaded { limit: "link_streams_max", .. }), "{error}");
-    t.odd.gate.0.add_permits(LINK_STREAMS_MAX);
+    t.service.gate.0.add_permits(LINK_STREAMS_MAX);
     for (sender, mut receiver) in open.drain(..) {
         assert_eq!(receiver.recv().await, None);
         drop((sender, receiver));
     }
-    assert!(t.link.open(TWICE, Bytes::new()).await.is_ok());
+    assert!(t.link.open(DOUBLE, Bytes::new()).await.is_ok());
 }
 
 /// Sends these bytes to a serving side and to an asking side, and gives how each ended.
-async fn fed(garbage: Vec<u8>) -> (Down, Down) {
+async fn feed(garbage: Vec<u8>) -> (CloseReason, CloseReason) {
     let (mut near, far) = duplex(1 << 20);
     let far: BoxedStream = Box::new(far);
     near.write_all(&garbage).await.unwrap();
     near.shutdown().await.unwrap();
-    let served = serve(far, somebody(), Arc::new(Odd::default()), CancellationToken::new()).await;
+    let served = serve(far, peer_identity(), Arc::new(TestService::default()), CancellationToken::new()).await;
     let (link, mut far) = half();
     far.write_all(&garbage).await.unwrap();
     drop(far);
@@ -463,24 +466,25 @@ fn message(kind: u8, role: u8, id: u64, payload: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn what_breaks_the_protocol_ends_the_link_and_says_how() {
     let over = u32::try_from(FRAME_BYTES_MAX).unwrap().to_le_bytes().to_vec();
-    let (served, asked) = fed(over).await;
-    assert!(matches!(served, Down::Garbage(Garbage::TooLong { .. })) && served == asked);
-    assert_eq!(fed(message(100, 77, 1, b"")).await.0, Down::Garbage(Garbage::Role(77)));
-    assert_eq!(fed(message(100, 1, 1, b"")).await.0, Down::Rule("the side that asks answered"));
-    assert_eq!(fed(message(100, 0, 1, b"")).await.1, Down::Rule("the side that serves asked"));
+    let (served, asked) = feed(over).await;
+    assert!(matches!(served, CloseReason::Malformed(MalformedMessage::TooLong { .. })) && served == asked);
+    assert_eq!(feed(message(100, 77, 1, b"")).await.0, CloseReason::Malformed(MalformedMessage::Role(77)));
+    assert_eq!(feed(message(100, 1, 1, b"")).await.0, CloseReason::ProtocolViolation("the side that asks answered"));
+    assert_eq!(feed(message(100, 0, 1, b"")).await.1, CloseReason::ProtocolViolation("the side that serves asked"));
     let twice = [message(101, 0, 1, b""), message(101, 0, 1, b"")].concat();
-    assert_eq!(fed(twice).await.0, Down::Rule("two calls have one id"));
+    assert_eq!(feed(twice).await.0, CloseReason::ProtocolViolation("two calls have one id"));
     let after = [message(111, 5, 1, b""), message(111, 7, 1, b""), message(111, 6, 1, b"x")].concat();
-    assert_eq!(fed(after).await.0, Down::Rule("a stream went on after its end"));
+    assert_eq!(feed(after).await.0, CloseReason::ProtocolViolation("a stream went on after its end"));
     let credit = [message(111, 5, 1, b""), message(111, 9, 1, &[1, 0, 0, 0])].concat();
-    assert_eq!(fed(credit).await.0, Down::Rule("more credit than was taken"));
+    assert_eq!(feed(credit).await.0, CloseReason::ProtocolViolation("more credit than was taken"));
     let flood: Vec<u8> = (0..9).flat_map(|_| message(111, 6, 1, &vec![0; 1 << 20])).collect();
     let (near, far) = duplex(1 << 20);
-    let served = tokio::spawn(serve(Box::new(far), somebody(), Arc::new(Odd::default()), CancellationToken::new()));
+    let served =
+        tokio::spawn(serve(Box::new(far), peer_identity(), Arc::new(TestService::default()), CancellationToken::new()));
     let mut near = near;
     near.write_all(&message(111, 5, 1, b"")).await.unwrap();
     let _ = near.write_all(&flood).await;
-    assert_eq!(served.await.unwrap(), Down::Rule("more was sent than stream_window_bytes allow"));
+    assert_eq!(served.await.unwrap(), CloseReason::ProtocolViolation("more was sent than stream_window_bytes allow"));
 }
 
 #[tokio::test]
@@ -495,9 +499,9 @@ async fn a_handler_that_panics_ends_its_link_and_no_other() {
     let (told, tell) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let _told = told;
-        serve(Box::new(far), somebody(), Arc::new(Panics), CancellationToken::new()).await
+        serve(Box::new(far), peer_identity(), Arc::new(Panics), CancellationToken::new()).await
     });
-    let link = Link::start(Box::new(near), somebody());
+    let link = Link::start(Box::new(near), peer_identity());
     assert!(link.call(ECHO, Bytes::new(), SOON).await.unwrap_err().may_have_happened());
     assert!(tell.await.is_err());
 }
@@ -513,12 +517,12 @@ proptest! {
     ) {
         let mut all: Vec<u8> = honest
             .iter()
-            .filter(|(kind, ..)| *kind != TOO_MUCH.0)
+            .filter(|(kind, ..)| *kind != OVERSIZED.0)
             .flat_map(|(kind, role, id, payload)| message(*kind, *role, *id, payload))
             .collect();
         all.truncate(cut.index(all.len() + 1));
         all.extend(garbage);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(fed(all));
+        runtime.block_on(feed(all));
     }
 }

@@ -31,7 +31,7 @@ use openraft::{
 };
 use uuid::Uuid;
 
-use super::types::{Entry, LogId, Membership, Payload, Seat, Types, Vote};
+use super::types::{Entry, LogId, Membership, Payload, RaftMember, Types, Vote};
 
 const VERSION: u8 = 1;
 
@@ -181,7 +181,7 @@ impl Layout for LogId {
     }
 }
 
-impl Layout for Seat {
+impl Layout for RaftMember {
     const WHAT: &'static str = "seat";
 
     fn put(&self, to: &mut BytesMut) {
@@ -211,9 +211,9 @@ impl Layout for Membership {
             config.iter().for_each(|node| to.put_u64_le(*node));
         }
         to.put_u16_le(self.nodes().count() as u16);
-        for (node, seat) in self.nodes() {
+        for (node, raft_member) in self.nodes() {
             to.put_u64_le(*node);
-            seat.put(to);
+            raft_member.put(to);
         }
     }
 
@@ -224,13 +224,14 @@ impl Layout for Membership {
             let voters = from.u16()?;
             configs.push((0..voters).map(|_| from.u64()).collect::<Result<BTreeSet<_>>>()?);
         }
-        let seats = from.u16()?;
-        let seats =
-            (0..seats).map(|_| Ok((from.u64()?, Seat::take(from)?))).collect::<Result<BTreeMap<u64, Seat>>>()?;
-        if configs.is_empty() && seats.is_empty() {
+        let raft_members = from.u16()?;
+        let raft_members = (0..raft_members)
+            .map(|_| Ok((from.u64()?, RaftMember::take(from)?)))
+            .collect::<Result<BTreeMap<u64, RaftMember>>>()?;
+        if configs.is_empty() && raft_members.is_empty() {
             return Ok(Self::default());
         }
-        Self::new(configs, seats).map_err(|_| from.error("a voter has no seat, or there is no voter"))
+        Self::new(configs, raft_members).map_err(|_| from.error("a voter has no seat, or there is no voter"))
     }
 }
 

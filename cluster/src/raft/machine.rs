@@ -25,7 +25,7 @@ use super::{
     layout::{Layout, check_membership},
     types::{LogId, Membership, Payload, StoredMembership, Types, log_id},
 };
-use crate::recovery::Ledger;
+use crate::recovery::AppliedState;
 
 /// Entries that are applied before the mark moves and their proposers are answered.
 const BATCH_ENTRIES_MAX: usize = 64;
@@ -33,7 +33,7 @@ const BATCH_ENTRIES_MAX: usize = 64;
 /// The replicated state, as openraft sees it.
 #[derive(Clone)]
 pub struct Machine {
-    ledger: Ledger,
+    applied_state: AppliedState,
     /// The latest snapshot asked for in this life of the process.
     snapshot: Arc<Mutex<Option<Snapshot>>>,
 }
@@ -52,33 +52,33 @@ struct Batch {
 }
 
 impl Machine {
-    pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, snapshot: Arc::default() }
+    pub fn new(applied_state: AppliedState) -> Self {
+        Self { applied_state, snapshot: Arc::default() }
     }
 
     fn judge(&self, term: Term, index: LogIndex, payload: &Payload) -> io::Result<(Vec<Outcome>, Verdict)> {
         let entry = codec::read_entry(&payload.bytes)
             .map_err(|error| io::Error::other(format!("failed to apply entry {index} of the log: {error}")))?;
-        let (outcomes, verdict) = self.ledger.view.apply(term, index, &entry);
-        self.ledger.learn(index, verdict.recorded, &entry, &outcomes);
+        let (outcomes, verdict) = self.applied_state.view.apply(term, index, &entry);
+        self.applied_state.index_events(index, verdict.recorded, &entry, &outcomes);
         Ok((outcomes, verdict))
     }
 
     fn membership(&self) -> io::Result<StoredMembership> {
-        let seats = self.ledger.view.seats();
-        let Some((term, index)) = seats.at else { return Ok(StoredMembership::default()) };
-        let membership = Membership::from_bytes(Bytes::from(seats.layout)).map_err(io::Error::other)?;
+        let applied = self.applied_state.view.membership();
+        let Some((term, index)) = applied.at else { return Ok(StoredMembership::default()) };
+        let membership = Membership::from_bytes(Bytes::from(applied.layout)).map_err(io::Error::other)?;
         Ok(StoredMembership::new(Some(log_id(term, index)), membership))
     }
 
     fn last(&self) -> Option<LogId> {
-        self.ledger.view.last().map(|(term, index)| log_id(term, index))
+        self.applied_state.view.last().map(|(term, index)| log_id(term, index))
     }
 
     /// The mark moves, and then those who wait are answered: what they read now is what they wrote.
     fn settle(&self, batch: &mut Batch) {
         let Batch { verdicts, bytes, answers } = std::mem::take(batch);
-        self.ledger.applied(verdicts, bytes);
+        self.applied_state.applied(verdicts, bytes);
         for (responder, outcomes) in answers {
             responder.send(outcomes);
         }
@@ -106,10 +106,11 @@ impl RaftStateMachine<Types> for Machine {
                     batch.bytes += payload.bytes.len();
                     self.judge(term, index, payload)?
                 }
-                EntryPayload::Membership(membership) => {
-                    (Vec::new(), self.ledger.view.pass(term, index, Some(membership.to_bytes())))
-                }
-                EntryPayload::Blank => (Vec::new(), self.ledger.view.pass(term, index, None)),
+                EntryPayload::Membership(membership) => (
+                    Vec::new(),
+                    self.applied_state.view.apply_without_commands(term, index, Some(membership.to_bytes())),
+                ),
+                EntryPayload::Blank => (Vec::new(), self.applied_state.view.apply_without_commands(term, index, None)),
             };
             batch.verdicts.push(verdict);
             batch.answers.extend(responder.map(|responder| (responder, outcomes)));
@@ -129,7 +130,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, snapshot: SnapshotData) -> io::Result<()> {
         if let Some(checkpoint) = &snapshot {
-            self.ledger.view.install(checkpoint, check_membership)?;
+            self.applied_state.view.install(checkpoint, check_membership)?;
         }
         *self.snapshot.lock() = Some(Snapshot { meta: meta.clone(), snapshot });
         Ok(())
@@ -145,7 +146,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let meta = SnapshotMetaOf::<Types> { last_log_id: self.last(), last_membership: self.membership()? };
-        let snapshot = Snapshot { meta, snapshot: self.ledger.view.image().map(|(_, encode)| encode()) };
+        let snapshot = Snapshot { meta, snapshot: self.applied_state.view.image().map(|(_, encode)| encode()) };
         *self.snapshot.lock() = Some(snapshot.clone());
         Ok(snapshot)
     }

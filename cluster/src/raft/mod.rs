@@ -1,10 +1,10 @@
 //! Raft, by openraft: the only folder that knows it. Nothing of it reaches disk, wire or the rest of the crate.
 
-mod engine;
+mod acknowledged;
+mod consensus;
 mod layout;
 mod log;
 mod machine;
-mod memory;
 mod network;
 mod types;
 
@@ -12,10 +12,10 @@ mod types;
 pub mod fuzz;
 
 pub use self::{
-    engine::{Engine, News, Role, Standing, WriteError},
+    consensus::{Consensus, LeaderChanges, RaftStatus, Role, WriteError},
     layout::check_membership,
-    network::{Answers, Call, Lane, Peers},
-    types::{Payload, Seat},
+    network::{Answers, Call, ConnectionClass, Peers},
+    types::{Payload, RaftMember},
 };
 
 #[cfg(test)]

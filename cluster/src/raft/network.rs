@@ -29,10 +29,10 @@ use openraft::{
 };
 
 use super::{
+    acknowledged::AcknowledgedEntries,
     layout::{Appended, Layout},
     machine::SnapshotData,
-    memory::Memory,
-    types::{Seat, Types, Vote},
+    types::{RaftMember, Types, Vote},
 };
 use crate::message::Kind;
 
@@ -74,17 +74,23 @@ impl Call {
 
 /// Which of the connections to a peer: bulk must not stand before a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum ConnectionClass {
     /// Entries.
     Bulk,
     /// Heartbeats, votes.
-    Swift,
+    Urgent,
 }
 
 /// The links to the other members, as Raft needs them.
 pub trait Peers: Send + Sync + 'static {
     /// One question, one answer.
-    fn ask(self: Arc<Self>, to: NodeId, lane: Lane, call: Call, body: Bytes) -> BoxFuture<'static, io::Result<Bytes>>;
+    fn request(
+        self: Arc<Self>,
+        to: NodeId,
+        class: ConnectionClass,
+        call: Call,
+        body: Bytes,
+    ) -> BoxFuture<'static, io::Result<Bytes>>;
 
     /// Questions and, in the same order, their answers.
     fn stream(self: Arc<Self>, to: NodeId, call: Call, questions: BoxStream<'static, Bytes>) -> Answers;
@@ -96,37 +102,37 @@ pub type Answers = BoxFuture<'static, io::Result<BoxStream<'static, io::Result<B
 /// Makes the clients of one node.
 pub struct Network {
     peers: Arc<dyn Peers>,
-    memory: Arc<Memory>,
+    acknowledged: Arc<AcknowledgedEntries>,
 }
 
 impl Network {
-    pub fn new(peers: Arc<dyn Peers>, memory: Arc<Memory>) -> Self {
-        Self { peers, memory }
+    pub fn new(peers: Arc<dyn Peers>, acknowledged: Arc<AcknowledgedEntries>) -> Self {
+        Self { peers, acknowledged }
     }
 
-    fn client(&self, target: u64, lane: Lane) -> Client {
-        Client { peers: self.peers.clone(), memory: self.memory.clone(), target: NodeId(target), lane }
+    fn client(&self, target: u64, class: ConnectionClass) -> Client {
+        Client { peers: self.peers.clone(), acknowledged: self.acknowledged.clone(), target: NodeId(target), class }
     }
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
-    async fn new_client(&mut self, target: u64, _: &Seat) -> Client {
-        self.client(target, Lane::Bulk)
+    async fn new_client(&mut self, target: u64, _: &RaftMember) -> Client {
+        self.client(target, ConnectionClass::Bulk)
     }
 
-    async fn new_heartbeat_client(&mut self, target: u64, _: &Seat) -> Client {
-        self.client(target, Lane::Swift)
+    async fn new_heartbeat_client(&mut self, target: u64, _: &RaftMember) -> Client {
+        self.client(target, ConnectionClass::Urgent)
     }
 }
 
 /// Speaks to one peer.
 pub struct Client {
     peers: Arc<dyn Peers>,
-    memory: Arc<Memory>,
+    acknowledged: Arc<AcknowledgedEntries>,
     target: NodeId,
-    lane: Lane,
+    class: ConnectionClass,
 }
 
 fn unreachable(error: &io::Error) -> RPCError<Types> {
@@ -142,10 +148,15 @@ async fn within<T>(wait: Duration, work: impl Future<Output = io::Result<T>>) ->
 }
 
 /// Takes down how far a follower has come. One that lacks what it held is out of reach.
-fn noted(memory: &Memory, target: NodeId, term: Term, appended: &Appended) -> Result<(), RPCError<Types>> {
+fn record_appended(
+    acknowledged: &AcknowledgedEntries,
+    target: NodeId,
+    term: Term,
+    appended: &Appended,
+) -> Result<(), RPCError<Types>> {
     match appended {
-        Ok(matched) => memory.holds(target, term, matched.as_ref().map(|id| LogIndex(id.index))),
-        Err(StreamAppendError::Conflict(id)) if memory.lacks(target, term, LogIndex(id.index)) => {
+        Ok(matched) => acknowledged.record_held(target, term, matched.as_ref().map(|id| LogIndex(id.index))),
+        Err(StreamAppendError::Conflict(id)) if acknowledged.record_missing(target, term, LogIndex(id.index)) => {
             return Err(unreachable(&io::Error::other("it has lost what it acknowledged")));
         }
         Err(StreamAppendError::Conflict(_) | StreamAppendError::HigherVote(_)) => {}
@@ -158,14 +169,14 @@ fn read<T: Layout>(bytes: Bytes) -> Result<T, RPCError<Types>> {
 }
 
 impl Client {
-    async fn ask<Q: Layout>(
+    async fn call<Q: Layout>(
         &self,
         call: Call,
-        lane: Lane,
+        class: ConnectionClass,
         question: &Q,
         wait: Duration,
     ) -> Result<Bytes, RPCError<Types>> {
-        within(wait, self.peers.clone().ask(self.target, lane, call, question.to_bytes())).await
+        within(wait, self.peers.clone().request(self.target, class, call, question.to_bytes())).await
     }
 }
 
@@ -177,9 +188,9 @@ impl RaftNetworkV2<Types> for Client {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let answer = self.ask(Call::Append, self.lane, &rpc, option.soft_ttl()).await?;
+        let answer = self.call(Call::Append, self.class, &rpc, option.soft_ttl()).await?;
         let appended = read::<Appended>(answer)?;
-        noted(&self.memory, self.target, Term(rpc.vote.leader_id.term), &appended)?;
+        record_appended(&self.acknowledged, self.target, Term(rpc.vote.leader_id.term), &appended)?;
         Ok(appended.into())
     }
 
@@ -197,7 +208,7 @@ impl RaftNetworkV2<Types> for Client {
             count.fetch_add(1, Relaxed);
             (Term(request.vote.leader_id.term), request.to_bytes())
         });
-        let (peers, memory, target) = (self.peers.clone(), self.memory.clone(), self.target);
+        let (peers, acknowledged, target) = (self.peers.clone(), self.acknowledged.clone(), self.target);
         Box::pin(async move {
             // openraft waits after a failure when it is asked for the next request, and nowhere else: a stream
             // that fails to open without asking is opened again at once, for ever.
@@ -205,9 +216,9 @@ impl RaftNetworkV2<Types> for Client {
             let questions = stream::iter([first]).chain(questions.map(|(_, question)| question));
             let answers = within(option.soft_ttl(), peers.stream(target, Call::Append, questions.boxed())).await?;
             let stall = option.hard_ttl() * STALL_TTLS;
-            let note = Box::new(move |appended: &_| noted(&memory, target, term, appended));
-            let pulse = Pulse { answers: answers.fuse(), note, asked, answered: 0, stall };
-            Ok(stream::unfold(Some(pulse), Pulse::next).fuse().boxed())
+            let record = Box::new(move |appended: &_| record_appended(&acknowledged, target, term, appended));
+            let state = AnswerStream { answers: answers.fuse(), record, asked, answered: 0, stall };
+            Ok(stream::unfold(Some(state), AnswerStream::next).fuse().boxed())
         })
     }
 
@@ -216,7 +227,7 @@ impl RaftNetworkV2<Types> for Client {
         rpc: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        read(self.ask(Call::Vote, Lane::Swift, &rpc, option.soft_ttl()).await?)
+        read(self.call(Call::Vote, ConnectionClass::Urgent, &rpc, option.soft_ttl()).await?)
     }
 
     // Not the default one, which says yes in the peer's name.
@@ -225,7 +236,7 @@ impl RaftNetworkV2<Types> for Client {
         rpc: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        read(self.ask(Call::PreVote, Lane::Swift, &rpc, option.soft_ttl()).await?)
+        read(self.call(Call::PreVote, ConnectionClass::Urgent, &rpc, option.soft_ttl()).await?)
     }
 
     async fn full_snapshot(
@@ -245,7 +256,7 @@ impl RaftNetworkV2<Types> for Client {
         rpc: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        let answer = self.ask(Call::Transfer, Lane::Swift, &rpc, option.soft_ttl()).await?;
+        let answer = self.call(Call::Transfer, ConnectionClass::Urgent, &rpc, option.soft_ttl()).await?;
         let refused = TransferLeaderError::LogNotFlushed { expected: rpc.last_log_id().copied(), actual: None };
         Ok(if answer.first() == Some(&1) { Ok(()) } else { Err(refused) })
     }
@@ -256,26 +267,26 @@ impl RaftNetworkV2<Types> for Client {
 const STALL_TTLS: u32 = 10;
 
 /// Answers as they come, and an error when they do not.
-struct Pulse {
+struct AnswerStream {
     answers: futures::stream::Fuse<BoxStream<'static, io::Result<Bytes>>>,
-    note: Note,
+    record: Record,
     asked: Arc<AtomicU64>,
     answered: u64,
     stall: Duration,
 }
 
-type Note = Box<dyn Fn(&Appended) -> Result<(), RPCError<Types>> + Send>;
+type Record = Box<dyn Fn(&Appended) -> Result<(), RPCError<Types>> + Send>;
 type Item = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
-impl Pulse {
-    async fn next(pulse: Option<Self>) -> Option<(Item, Option<Self>)> {
-        let mut pulse = pulse?;
+impl AnswerStream {
+    async fn next(state: Option<Self>) -> Option<(Item, Option<Self>)> {
+        let mut state = state?;
         loop {
-            let waiting_since = pulse.answered;
-            let answer = tokio::time::timeout(pulse.stall, pulse.answers.next()).await;
+            let waiting_since = state.answered;
+            let answer = tokio::time::timeout(state.stall, state.answers.next()).await;
             return match answer {
                 // Silence is fine while nothing is asked.
-                Err(_) if pulse.asked.load(Relaxed) <= waiting_since => continue,
+                Err(_) if state.asked.load(Relaxed) <= waiting_since => continue,
                 Err(_) => {
                     let error = io::Error::new(io::ErrorKind::TimedOut, "the peer stopped answering");
                     Some((Err(unreachable(&error)), None))
@@ -283,13 +294,13 @@ impl Pulse {
                 Ok(None) => None,
                 Ok(Some(Err(error))) => Some((Err(unreachable(&error)), None)),
                 Ok(Some(Ok(bytes))) => {
-                    match read::<Appended>(bytes).and_then(|read| (pulse.note)(&read).map(|()| read)) {
+                    match read::<Appended>(bytes).and_then(|read| (state.record)(&read).map(|()| read)) {
                         Err(error) => Some((Err(error), None)),
                         // A refusal is the last answer of a stream.
                         Ok(Err(refused)) => Some((Ok(Err(refused)), None)),
                         Ok(Ok(matched)) => {
-                            pulse.answered += 1;
-                            Some((Ok(Ok(matched)), Some(pulse)))
+                            state.answered += 1;
+                            Some((Ok(Ok(matched)), Some(state)))
                         }
                     }
                 }

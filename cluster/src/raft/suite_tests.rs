@@ -12,7 +12,7 @@ use openraft::{
 use tokio::sync::mpsc;
 
 use super::{layout::check_membership, log::Log, machine::Machine, types::*};
-use crate::{config::Checkpoint, recovery::Ledger};
+use crate::{config::Checkpoint, recovery::AppliedState};
 
 struct Builder;
 
@@ -20,9 +20,9 @@ impl StoreBuilder<Types, Log, Machine> for Builder {
     async fn build(&self) -> Result<((), Log, Machine), StorageError<Types>> {
         let cluster = ClusterId::default();
         let opened =
-            Ledger::open(Arc::new(disk()), Default::default(), Checkpoint::default(), cluster, check_membership);
-        let (ledger, journal, _) = opened.unwrap();
-        Ok(((), Log::new(journal), Machine::new(ledger.without_log())))
+            AppliedState::open(Arc::new(disk()), Default::default(), Checkpoint::default(), cluster, check_membership);
+        let (applied_state, journal, _) = opened.unwrap();
+        Ok(((), Log::new(journal), Machine::new(applied_state.without_log())))
     }
 }
 

@@ -20,11 +20,11 @@ impl openraft::RaftTypeConfig for Types {
     type D = Payload;
     type R = Vec<Outcome>;
     type NodeId = u64;
-    type Node = Seat;
+    type Node = RaftMember;
     type Term = u64;
     type LeaderId = leader_id_std::LeaderId<u64, u64>;
     type Vote = openraft::impls::Vote<Self::LeaderId>;
-    type Payload = openraft::EntryPayload<Payload, u64, Seat>;
+    type Payload = openraft::EntryPayload<Payload, u64, RaftMember>;
     type Entry = alias::DefaultEntryOf<Self>;
     // The default one also signals the commit, which nobody here waits for. The macro cannot say this.
     type Responder<T>
@@ -45,7 +45,7 @@ pub type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_
 pub type LogId = alias::LogIdOf<Types>;
 pub type Vote = alias::VoteOf<Types>;
 pub type Entry = alias::EntryOf<Types>;
-pub type Membership = openraft::Membership<u64, Seat>;
+pub type Membership = openraft::Membership<u64, RaftMember>;
 pub type StoredMembership = alias::StoredMembershipOf<Types>;
 
 /// Runs `work` with dice thrown from `seed`.
@@ -83,7 +83,7 @@ impl fmt::Display for Payload {
 
 /// A member's seat in the Raft group: what one needs to find it, and to know that it is the one meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seat {
+pub struct RaftMember {
     /// The member's name.
     pub name: String,
     /// Where peers reach it.

@@ -30,7 +30,7 @@ impl SimClock {
     }
 
     /// Sets it wrong: by so many milliseconds ahead, or behind.
-    pub fn set_off(&self, ms: i64) {
+    pub fn set_offset(&self, ms: i64) {
         self.off_ms.store(ms, Ordering::Relaxed);
     }
 

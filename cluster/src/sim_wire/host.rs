@@ -12,7 +12,7 @@ use super::net::{Arrival, Net};
 use crate::transport::{BoxFuture, BoxedStream, Listener, Transport};
 
 /// How long a connect hangs before the operating system gives up, as Linux does it.
-const CONNECT_GIVES_UP: Duration = Duration::from_secs(127);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(127);
 
 /// The transport of one host.
 #[derive(Clone)]
@@ -27,20 +27,20 @@ impl SimHost {
     }
 
     async fn reach(&self, host: &str, port: u16) -> io::Result<BoxedStream> {
-        let (mut changes, mut dice, settings) = {
+        let (mut changes, mut rng, settings) = {
             let mut net = self.net.lock();
-            (net.changes(), net.dice(), net.settings)
+            (net.changes(), net.rng(), net.settings)
         };
-        let gives_up = Instant::now() + CONNECT_GIVES_UP;
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
         loop {
-            let there = dice.between(settings.latency_min, settings.latency_max);
-            let back = dice.between(settings.latency_min, settings.latency_max);
+            let there = rng.between(settings.latency_min, settings.latency_max);
+            let back = rng.between(settings.latency_min, settings.latency_max);
             sleep(there + back).await;
             if !self.net.lock().cut_off(&self.name, host) {
                 let stream = Net::connect(&self.net, &self.name, host, port)?;
                 return Ok(Box::new(stream));
             }
-            let changed = timeout_at(gives_up, changes.changed()).await;
+            let changed = timeout_at(deadline, changes.changed()).await;
             let _ = changed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         }
     }
@@ -63,8 +63,8 @@ impl Transport for SimHost {
         Box::pin(async move {
             let (host, port) = parse(addr)?;
             if host != &*self.name && host != "0.0.0.0" {
-                let words = format!("failed to listen on {addr}: this host is {}", self.name);
-                return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, words));
+                let text = format!("failed to listen on {addr}: this host is {}", self.name);
+                return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
             }
             let (port, number, arrivals) = self.net.lock().listen(&self.name, port)?;
             let listener = SimListener { host: self.clone(), port, number, arrivals };

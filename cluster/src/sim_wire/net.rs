@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Settings, dice::Dice, stream::SimStream};
+use super::{Settings, rng::Rng, stream::SimStream};
 
 /// Connections that may wait to be accepted.
 pub const BACKLOG_MAX: usize = 1_024;
@@ -28,7 +28,7 @@ pub struct Net {
     start: Option<Instant>,
     listeners: BTreeMap<(String, u16), (u64, mpsc::Sender<Arrival>)>,
     blocked: BTreeMap<(String, String), Instant>,
-    wires: BTreeMap<u64, Wire>,
+    connections: BTreeMap<u64, Connection>,
     numbers: u64,
     ports: u16,
     changed: watch::Sender<()>,
@@ -36,7 +36,7 @@ pub struct Net {
 }
 
 /// A connection: two ends, and what is on its way to each.
-struct Wire {
+struct Connection {
     hosts: [String; 2],
     ends: [End; 2],
 }
@@ -46,13 +46,13 @@ struct End {
     /// Closed its writing half.
     finished: bool,
     /// Wrote to an end that is closed, and hears of it then.
-    doomed: Option<Instant>,
+    reset_at: Option<Instant>,
     broken: Option<io::ErrorKind>,
     arriving: VecDeque<(Instant, Packet)>,
     arriving_bytes: usize,
     /// Nothing overtakes.
     last: Instant,
-    dice: Dice,
+    rng: Rng,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -64,7 +64,7 @@ enum Packet {
 }
 
 /// What a reader finds.
-pub enum Found {
+pub enum ReadOutcome {
     Bytes(usize),
     End,
     /// Nothing yet. Look again at this time, or when woken.
@@ -76,16 +76,16 @@ fn other(end: usize) -> usize {
 }
 
 impl End {
-    fn new(dice: Dice) -> Self {
+    fn new(rng: Rng) -> Self {
         Self {
             open: true,
             finished: false,
-            doomed: None,
+            reset_at: None,
             broken: None,
             arriving: VecDeque::new(),
             arriving_bytes: 0,
             last: Instant::now(),
-            dice,
+            rng,
             reader: None,
             writer: None,
         }
@@ -121,7 +121,7 @@ impl Net {
             start: None,
             listeners: BTreeMap::new(),
             blocked: BTreeMap::new(),
-            wires: BTreeMap::new(),
+            connections: BTreeMap::new(),
             numbers: 0,
             ports: 49_151,
             changed: watch::Sender::new(()),
@@ -134,7 +134,7 @@ impl Net {
     }
 
     pub fn connections(&self) -> usize {
-        self.wires.len()
+        self.connections.len()
     }
 
     /// Tells whoever waits for a way to open.
@@ -147,11 +147,11 @@ impl Net {
         self.numbers
     }
 
-    pub fn dice(&mut self) -> Dice {
-        Dice::new(self.settings.seed, self.number())
+    pub fn rng(&mut self) -> Rng {
+        Rng::new(self.settings.seed, self.number())
     }
 
-    fn note(&mut self, what: &[u8], number: u64) {
+    fn record_trace(&mut self, what: &[u8], number: u64) {
         let start = *self.start.get_or_insert_with(Instant::now);
         let at = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         for byte in at.to_le_bytes().iter().chain(&number.to_le_bytes()).chain(what) {
@@ -160,27 +160,27 @@ impl Net {
     }
 
     pub fn kill(&mut self, host: &str) {
-        self.note(b"kill", 0);
+        self.record_trace(b"kill", 0);
         self.listeners.retain(|(name, _), _| name != host);
-        for (number, wire) in &mut self.wires {
-            let hosts = wire.hosts.clone();
+        for (number, connection) in &mut self.connections {
+            let hosts = connection.hosts.clone();
             for end in (0..2).filter(|end| hosts[*end] == host) {
-                wire.ends[end].break_with(io::ErrorKind::ConnectionAborted);
-                let mut dice = Dice::new(self.settings.seed, *number);
-                wire.end_of_process(end, &mut dice, &self.settings);
+                connection.ends[end].break_with(io::ErrorKind::ConnectionAborted);
+                let mut rng = Rng::new(self.settings.seed, *number);
+                connection.end_of_process(end, &mut rng, &self.settings);
             }
         }
         self.changed.send_replace(());
     }
 
     pub fn block(&mut self, from: &str, to: &str) {
-        self.note(b"block", 0);
+        self.record_trace(b"block", 0);
         self.blocked.entry((from.to_owned(), to.to_owned())).or_insert_with(Instant::now);
         self.wake_between(from, to);
     }
 
     pub fn unblock(&mut self, from: &str, to: &str) {
-        self.note(b"unblock", 0);
+        self.record_trace(b"unblock", 0);
         self.blocked.remove(&(from.to_owned(), to.to_owned()));
         self.wake_between(from, to);
         self.changed.send_replace(());
@@ -193,15 +193,15 @@ impl Net {
     }
 
     pub fn cut(&mut self, a: &str, b: &str) {
-        self.note(b"cut", 0);
-        for wire in self.wires.values_mut().filter(|wire| wire.between(a, b)) {
-            wire.break_with(io::ErrorKind::ConnectionReset);
+        self.record_trace(b"cut", 0);
+        for connection in self.connections.values_mut().filter(|connection| connection.between(a, b)) {
+            connection.break_with(io::ErrorKind::ConnectionReset);
         }
     }
 
     fn wake_between(&mut self, a: &str, b: &str) {
-        for wire in self.wires.values_mut().filter(|wire| wire.between(a, b)) {
-            wire.ends.iter_mut().for_each(End::wake);
+        for connection in self.connections.values_mut().filter(|connection| connection.between(a, b)) {
+            connection.ends.iter_mut().for_each(End::wake);
         }
     }
 
@@ -222,8 +222,8 @@ impl Net {
     pub fn listen(&mut self, host: &str, port: u16) -> io::Result<(u16, u64, mpsc::Receiver<Arrival>)> {
         let port = if port == 0 { self.free_port(host) } else { port };
         if self.listeners.contains_key(&(host.to_owned(), port)) {
-            let words = format!("failed to listen on {host}:{port}: another process has this port");
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, words));
+            let text = format!("failed to listen on {host}:{port}: another process has this port");
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
         }
         let (sender, receiver) = mpsc::channel(BACKLOG_MAX);
         let number = self.number();
@@ -252,73 +252,76 @@ impl Net {
     pub fn connect(net: &Arc<Mutex<Self>>, from: &str, to: &str, port: u16) -> io::Result<SimStream> {
         let mut this = net.lock();
         let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
-        let (_, door) = this.listeners.get(&(to.to_owned(), port)).ok_or_else(refused)?.clone();
+        let (_, arrivals) = this.listeners.get(&(to.to_owned(), port)).ok_or_else(refused)?.clone();
         let number = this.number();
-        let dice = |row| Dice::new(this.settings.seed, row);
-        let ends = [End::new(dice(number << 1)), End::new(dice(number << 1 | 1))];
-        this.wires.insert(number, Wire { hosts: [from.to_owned(), to.to_owned()], ends });
-        this.note(b"connect", number);
+        let rng = |stream| Rng::new(this.settings.seed, stream);
+        let ends = [End::new(rng(number << 1)), End::new(rng(number << 1 | 1))];
+        this.connections.insert(number, Connection { hosts: [from.to_owned(), to.to_owned()], ends });
+        this.record_trace(b"connect", number);
         let [near, far] = [0, 1].map(|end| SimStream::new(net.clone(), number, end));
         drop(this); // what is not taken is dropped, and closes itself
-        door.try_send((far, format!("{from}:{number}"))).map_err(|_| refused())?;
+        arrivals.try_send((far, format!("{from}:{number}"))).map_err(|_| refused())?;
         Ok(near)
     }
 
-    pub fn read(&mut self, number: u64, end: usize, cx: &Context<'_>, into: &mut [u8]) -> io::Result<Found> {
+    pub fn read(&mut self, number: u64, end: usize, cx: &Context<'_>, into: &mut [u8]) -> io::Result<ReadOutcome> {
         let found = self.look(number, end, into)?;
         match found {
-            Found::Bytes(taken) => self.note(&into[..taken], number << 1 | end as u64),
-            Found::End => self.note(b"end", number << 1 | end as u64),
-            Found::Nothing(_) => self.end(number, end)?.reader = Some(cx.waker().clone()),
+            ReadOutcome::Bytes(taken) => self.record_trace(&into[..taken], number << 1 | end as u64),
+            ReadOutcome::End => self.record_trace(b"end", number << 1 | end as u64),
+            ReadOutcome::Nothing(_) => self.end(number, end)?.reader = Some(cx.waker().clone()),
         }
         Ok(found)
     }
 
-    fn look(&mut self, number: u64, end: usize, into: &mut [u8]) -> io::Result<Found> {
-        let wire = self.wires.get(&number).ok_or(io::ErrorKind::NotConnected)?;
-        let (here, there) = (&wire.hosts[end], &wire.hosts[other(end)]);
+    fn look(&mut self, number: u64, end: usize, into: &mut [u8]) -> io::Result<ReadOutcome> {
+        let connection = self.connections.get(&number).ok_or(io::ErrorKind::NotConnected)?;
+        let (here, there) = (&connection.hosts[end], &connection.hosts[other(end)]);
         let inward = self.blocked(there, here);
         let breaks = inward.into_iter().chain(self.blocked(here, there)).min().map(|at| at + self.settings.break_after);
-        let wire = self.wires.get_mut(&number).ok_or(io::ErrorKind::NotConnected)?;
-        if let Some(kind) = wire.ends[end].broken {
+        let connection = self.connections.get_mut(&number).ok_or(io::ErrorKind::NotConnected)?;
+        if let Some(kind) = connection.ends[end].broken {
             return Err(kind.into());
         }
         let now = Instant::now();
         if breaks.is_some_and(|breaks| breaks <= now) {
-            wire.break_with(io::ErrorKind::TimedOut);
-            self.note(b"break", number);
+            connection.break_with(io::ErrorKind::TimedOut);
+            self.record_trace(b"break", number);
             return Err(io::ErrorKind::TimedOut.into());
         }
         if inward.is_some() {
-            return Ok(Found::Nothing(breaks));
+            return Ok(ReadOutcome::Nothing(breaks));
         }
-        wire.take(end, now, into, breaks)
+        connection.take(end, now, into, breaks)
     }
 
     pub fn write(&mut self, number: u64, end: usize, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let settings = self.settings;
-        let cut_off = self.wires.get(&number).is_some_and(|wire| self.cut_off(&wire.hosts[0], &wire.hosts[1]));
-        let Some(wire) = self.wires.get_mut(&number) else {
+        let cut_off = self
+            .connections
+            .get(&number)
+            .is_some_and(|connection| self.cut_off(&connection.hosts[0], &connection.hosts[1]));
+        let Some(connection) = self.connections.get_mut(&number) else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        if wire.ends[end].broken.is_some() || wire.ends[end].finished {
+        if connection.ends[end].broken.is_some() || connection.ends[end].finished {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let after = wire.ends[end].delay(&settings);
-        if !wire.ends[other(end)].open {
-            return Poll::Ready(wire.ends[end].write_to_nobody(bytes.len(), after, cut_off));
+        let after = connection.ends[end].delay(&settings);
+        if !connection.ends[other(end)].open {
+            return Poll::Ready(connection.ends[end].write_to_closed_end(bytes.len(), after, cut_off));
         }
-        let room = settings.socket_bytes_max.saturating_sub(wire.ends[other(end)].arriving_bytes);
+        let room = settings.socket_bytes_max.saturating_sub(connection.ends[other(end)].arriving_bytes);
         if room == 0 {
-            wire.ends[end].writer = Some(cx.waker().clone());
+            connection.ends[end].writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let mut taken = bytes.len().min(room);
-        let dice = &mut wire.ends[end].dice;
-        if taken > 1 && dice.per_mille(settings.short_writes_per_mille) {
-            taken = 1 + dice.below(taken as u64 - 1) as usize;
+        let rng = &mut connection.ends[end].rng;
+        if taken > 1 && rng.per_mille(settings.short_writes_per_mille) {
+            taken = 1 + rng.below(taken as u64 - 1) as usize;
         }
-        wire.ends[other(end)].send(Packet::Bytes(Bytes::copy_from_slice(&bytes[..taken])), after);
+        connection.ends[other(end)].send(Packet::Bytes(Bytes::copy_from_slice(&bytes[..taken])), after);
         Poll::Ready(Ok(taken))
     }
 
@@ -329,54 +332,57 @@ impl Net {
 
     fn end_with(&mut self, packet: Packet, number: u64, end: usize) {
         let settings = self.settings;
-        let Some(wire) = self.wires.get_mut(&number) else { return };
-        if !std::mem::replace(&mut wire.ends[end].finished, true) {
-            let after = wire.ends[end].delay(&settings);
-            wire.ends[other(end)].send(packet, after);
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if !std::mem::replace(&mut connection.ends[end].finished, true) {
+            let after = connection.ends[end].delay(&settings);
+            connection.ends[other(end)].send(packet, after);
         }
     }
 
     /// This end is dropped. As TCP does it: who closes without having read everything resets.
     pub fn close(&mut self, number: u64, end: usize) {
-        let Some(wire) = self.wires.get(&number) else { return };
-        let unread = wire.ends[end].arriving.iter().any(|(_, packet)| matches!(packet, Packet::Bytes(_)));
+        let Some(connection) = self.connections.get(&number) else { return };
+        let unread = connection.ends[end].arriving.iter().any(|(_, packet)| matches!(packet, Packet::Bytes(_)));
         self.end_with(if unread { Packet::Reset } else { Packet::Fin }, number, end);
-        let Some(wire) = self.wires.get_mut(&number) else { return };
-        wire.ends[end].open = false;
-        wire.ends[end].arriving.clear();
-        let far = &mut wire.ends[other(end)];
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.ends[end].open = false;
+        connection.ends[end].arriving.clear();
+        let far = &mut connection.ends[other(end)];
         far.wake();
         if !far.open {
-            self.wires.remove(&number);
-            self.note(b"close", number);
+            self.connections.remove(&number);
+            self.record_trace(b"close", number);
         }
     }
 
     fn end(&mut self, number: u64, end: usize) -> io::Result<&mut End> {
-        self.wires.get_mut(&number).map(|wire| &mut wire.ends[end]).ok_or(io::ErrorKind::NotConnected.into())
+        self.connections
+            .get_mut(&number)
+            .map(|connection| &mut connection.ends[end])
+            .ok_or(io::ErrorKind::NotConnected.into())
     }
 }
 
 impl End {
     /// A machine that gets bytes for a closed socket answers with a reset: until that comes, writing goes on.
-    fn write_to_nobody(&mut self, bytes: usize, after: Duration, cut_off: bool) -> io::Result<usize> {
-        if self.doomed.is_some_and(|doomed| doomed <= Instant::now()) && !cut_off {
+    fn write_to_closed_end(&mut self, bytes: usize, after: Duration, cut_off: bool) -> io::Result<usize> {
+        if self.reset_at.is_some_and(|reset_at| reset_at <= Instant::now()) && !cut_off {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if self.doomed.is_none() {
-            self.doomed = Some(Instant::now() + after * 2);
+        if self.reset_at.is_none() {
+            self.reset_at = Some(Instant::now() + after * 2);
             self.send(Packet::Reset, after * 2);
         }
         Ok(bytes)
     }
 
     fn delay(&mut self, settings: &Settings) -> Duration {
-        let latency = self.dice.between(settings.latency_min, settings.latency_max);
-        if self.dice.per_mille(settings.stalls_per_mille) { latency + settings.stall } else { latency }
+        let latency = self.rng.between(settings.latency_min, settings.latency_max);
+        if self.rng.per_mille(settings.stalls_per_mille) { latency + settings.stall } else { latency }
     }
 }
 
-impl Wire {
+impl Connection {
     fn between(&self, a: &str, b: &str) -> bool {
         let [near, far] = &self.hosts;
         (near == a && far == b) || (near == b && far == a)
@@ -387,11 +393,11 @@ impl Wire {
     }
 
     /// What the other end hears of the end of a process: an end after all that was on its way, or a reset in its place.
-    fn end_of_process(&mut self, end: usize, dice: &mut Dice, settings: &Settings) {
+    fn end_of_process(&mut self, end: usize, rng: &mut Rng, settings: &Settings) {
         let already = std::mem::replace(&mut self.ends[end].finished, true);
         let after = self.ends[end].delay(settings);
         let far = &mut self.ends[other(end)];
-        if dice.below(2) == 0 {
+        if rng.below(2) == 0 {
             far.arriving.clear();
             far.arriving_bytes = 0;
             far.last = Instant::now();
@@ -402,7 +408,7 @@ impl Wire {
         far.wake();
     }
 
-    fn take(&mut self, end: usize, now: Instant, into: &mut [u8], breaks: Option<Instant>) -> io::Result<Found> {
+    fn take(&mut self, end: usize, now: Instant, into: &mut [u8], breaks: Option<Instant>) -> io::Result<ReadOutcome> {
         let here = &mut self.ends[end];
         let mut taken = 0;
         while taken < into.len()
@@ -419,7 +425,7 @@ impl Wire {
                     }
                 }
                 _ if taken > 0 => break,
-                Packet::Fin => return Ok(Found::End), // and it stays one
+                Packet::Fin => return Ok(ReadOutcome::End), // and it stays one
                 Packet::Reset => {
                     here.break_with(io::ErrorKind::ConnectionReset);
                     return Err(io::ErrorKind::ConnectionReset.into());
@@ -428,12 +434,12 @@ impl Wire {
         }
         if taken == 0 {
             let next = here.arriving.front().map(|(at, _)| *at);
-            return Ok(Found::Nothing(next.into_iter().chain(breaks).min()));
+            return Ok(ReadOutcome::Nothing(next.into_iter().chain(breaks).min()));
         }
         here.arriving_bytes -= taken;
         if let Some(writer) = self.ends[other(end)].writer.take() {
             writer.wake();
         }
-        Ok(Found::Bytes(taken))
+        Ok(ReadOutcome::Bytes(taken))
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::net::{Found, Net};
+use super::net::{Net, ReadOutcome};
 
 /// One end.
 pub struct SimStream {
@@ -45,13 +45,13 @@ impl AsyncRead for SimStream {
             let room = into.initialize_unfilled();
             let found = self.net.lock().read(number, end, cx, room)?;
             match found {
-                Found::Bytes(taken) => {
+                ReadOutcome::Bytes(taken) => {
                     into.advance(taken);
                     return Poll::Ready(Ok(()));
                 }
-                Found::End => return Poll::Ready(Ok(())),
-                Found::Nothing(Some(at)) if self.reached(at, cx) => {}
-                Found::Nothing(_) => return Poll::Pending,
+                ReadOutcome::End => return Poll::Ready(Ok(())),
+                ReadOutcome::Nothing(Some(at)) if self.reached(at, cx) => {}
+                ReadOutcome::Nothing(_) => return Poll::Pending,
             }
         }
     }

@@ -8,7 +8,7 @@ use tokio::{
 use super::*;
 use crate::transport::{BoxedStream, Listener, Transport};
 
-struct Story {
+struct ConnectedPair {
     net: SimNet,
     near: BoxedStream,
     far: BoxedStream,
@@ -16,12 +16,12 @@ struct Story {
 }
 
 /// n1 is connected to n2.
-async fn story(settings: Settings) -> Story {
+async fn connected_pair(settings: Settings) -> ConnectedPair {
     let net = SimNet::new(settings);
     let mut listener = net.host("n2").bind("n2:7000").await.unwrap();
     let near = net.host("n1").connect("n2:7000").await.unwrap();
     let (far, _) = listener.accept().await.unwrap();
-    Story { net, near, far, listener }
+    ConnectedPair { net, near, far, listener }
 }
 
 async fn read_some(stream: &mut BoxedStream) -> io::Result<Vec<u8>> {
@@ -39,7 +39,8 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
 async fn bytes_come_whole_and_in_order_and_late() {
-    let mut t = story(Settings { stalls_per_mille: 300, short_writes_per_mille: 900, ..Settings::seeded(1) }).await;
+    let mut t =
+        connected_pair(Settings { stalls_per_mille: 300, short_writes_per_mille: 900, ..Settings::seeded(1) }).await;
     let start = Instant::now();
     let sent: Vec<u8> = (0..1_000_000u32).map(|n| (n * 7 / 3) as u8).collect();
     let writing = async {
@@ -55,7 +56,7 @@ async fn bytes_come_whole_and_in_order_and_late() {
 
 #[tokio::test(start_paused = true)]
 async fn a_socket_holds_only_so_much() {
-    let mut t = story(Settings { socket_bytes_max: 1_000, ..Settings::seeded(1) }).await;
+    let mut t = connected_pair(Settings { socket_bytes_max: 1_000, ..Settings::seeded(1) }).await;
     let writing = timeout(LONG, t.near.write_all(&[1; 1_001]));
     assert!(writing.await.is_err());
     assert_eq!(read_some(&mut t.far).await.unwrap().len(), 1_000);
@@ -64,7 +65,7 @@ async fn a_socket_holds_only_so_much() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_listening_is_refused_and_a_partition_hangs_until_it_heals() {
-    let t = story(Settings::seeded(1)).await;
+    let t = connected_pair(Settings::seeded(1)).await;
     let error = connect(&t.net, "n1", "n2:7001").await.err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     for one_way in [["n1", "n2"], ["n2", "n1"]] {
@@ -85,7 +86,7 @@ async fn nobody_listening_is_refused_and_a_partition_hangs_until_it_heals() {
 
 #[tokio::test(start_paused = true)]
 async fn a_partition_holds_what_was_sent_and_loses_nothing() {
-    let mut t = story(Settings::seeded(1)).await;
+    let mut t = connected_pair(Settings::seeded(1)).await;
     t.near.write_all(b"before").await.unwrap();
     t.net.partition(&["n1"], &["n2", "n3"]);
     t.near.write_all(b"while").await.unwrap();
@@ -98,7 +99,7 @@ async fn a_partition_holds_what_was_sent_and_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_block_in_one_direction_lets_the_other_pass() {
-    let mut t = story(Settings::seeded(1)).await;
+    let mut t = connected_pair(Settings::seeded(1)).await;
     t.net.block("n1", "n2");
     t.far.write_all(b"hey").await.unwrap();
     t.near.write_all(b"you").await.unwrap();
@@ -110,7 +111,7 @@ async fn a_block_in_one_direction_lets_the_other_pass() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_cut_off_for_long_breaks_at_both_ends() {
-    let mut t = story(Settings::seeded(1)).await;
+    let mut t = connected_pair(Settings::seeded(1)).await;
     let start = Instant::now();
     t.net.block("n1", "n2");
     let (near, far) = tokio::join!(read_some(&mut t.near), read_some(&mut t.far));
@@ -124,7 +125,7 @@ async fn a_connection_cut_off_for_long_breaks_at_both_ends() {
 async fn a_killed_host_closes_its_sockets_by_an_end_or_a_reset() {
     let (mut whole, mut reset) = (0, 0);
     for seed in 0..20 {
-        let mut t = story(Settings::seeded(seed)).await;
+        let mut t = connected_pair(Settings::seeded(seed)).await;
         t.near.write_all(b"last words").await.unwrap();
         t.net.kill("n1");
         assert!(t.near.write_all(b"ghost").await.is_err());
@@ -145,7 +146,7 @@ async fn a_killed_host_closes_its_sockets_by_an_end_or_a_reset() {
 
 #[tokio::test(start_paused = true)]
 async fn a_killed_listener_refuses_and_its_port_is_free_again() {
-    let t = story(Settings::seeded(1)).await;
+    let t = connected_pair(Settings::seeded(1)).await;
     assert_eq!(t.net.host("n2").bind("n2:7000").await.err().unwrap().kind(), io::ErrorKind::AddrInUse);
     t.net.kill("n2");
     let error = connect(&t.net, "n1", "n2:7000").await.err().unwrap();
@@ -158,7 +159,7 @@ async fn a_killed_listener_refuses_and_its_port_is_free_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_breaks_both_ends_and_a_new_connection_works() {
-    let mut t = story(Settings::seeded(1)).await;
+    let mut t = connected_pair(Settings::seeded(1)).await;
     t.net.cut("n2", "n1");
     assert_eq!(read_some(&mut t.near).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     assert_eq!(read_some(&mut t.far).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -167,7 +168,7 @@ async fn a_cut_breaks_both_ends_and_a_new_connection_works() {
 
 #[tokio::test(start_paused = true)]
 async fn writing_to_a_closed_end_fails_after_a_round_trip() {
-    let mut t = story(Settings::seeded(1)).await;
+    let mut t = connected_pair(Settings::seeded(1)).await;
     drop(t.far);
     let mut written = 0;
     while t.near.write_all(b"x").await.is_ok() {
@@ -199,11 +200,11 @@ async fn a_clock_follows_the_paused_one_and_may_be_wrong() {
     let clock = SimClock::new(Timestamp(1_000));
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(clock.wall(), Timestamp(3_000));
-    clock.set_off(-500);
+    clock.set_offset(-500);
     assert_eq!(clock.wall(), Timestamp(2_500));
-    clock.set_off(-9_000);
+    clock.set_offset(-9_000);
     assert_eq!(clock.wall(), Timestamp(0));
-    clock.set_off(500);
+    clock.set_offset(500);
     assert_eq!(clock.clone().wall(), Timestamp(3_500));
 }
 

@@ -198,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn every_segment_without_an_owner_has_its_reason(view in with_bars_and_pins(3)) {
+    fn every_unowned_segment_has_a_reason(view in with_bars_and_pins(3)) {
         let arrived = arrived(&after(&view, &plan(&view)));
         for unowned in unowned_segments(&arrived) {
             let table = arrived.processors.iter().find(|t| t.processor == unowned.processor).unwrap();
@@ -212,7 +212,7 @@ proptest! {
 }
 
 #[test]
-fn the_ones_left_over_are_dealt_so_that_totals_are_even_too() {
+fn remainders_are_distributed_so_that_totals_are_even_too() {
     let claims = || vec![claim(None); 16];
     let view = BalanceView {
         now: Timestamp(0),
@@ -241,7 +241,7 @@ fn a_fourth_node_takes_its_share_and_nothing_else_moves() {
 }
 
 #[test]
-fn a_released_segment_waits_for_its_bar_and_says_so() {
+fn a_released_segment_is_unowned_until_its_bar_ends() {
     let mut released = claim(Some(1));
     released.motion = Motion::Release;
     released.bars.push(Bar { node: NodeId(1), until: Timestamp(10), cause: BarCause::Released });
@@ -257,7 +257,7 @@ fn a_released_segment_waits_for_its_bar_and_says_so() {
 }
 
 #[test]
-fn a_move_to_a_node_that_leaves_is_called_back() {
+fn a_move_to_a_leaving_node_is_cancelled() {
     let mut moving = claim(Some(1));
     moving.motion = Motion::To(NodeId(2));
     let leaving = Candidate { draining: true, ..node(2, 1) };
@@ -270,7 +270,7 @@ fn a_move_to_a_node_that_leaves_is_called_back() {
 }
 
 #[test]
-fn reasons_are_told_apart() {
+fn each_unowned_segment_gets_the_reason_that_applies() {
     let why = |nodes: Vec<Candidate>, capable: &[u64]| {
         let processors = vec![table(0, capable, vec![claim(None)])];
         unowned_segments(&BalanceView { now: Timestamp(0), nodes, processors })[0].reason
@@ -284,7 +284,7 @@ fn reasons_are_told_apart() {
 }
 
 #[test]
-fn ten_thousand_segments_and_a_node_that_joins() {
+fn ten_thousand_segments_rebalance_when_a_node_joins() {
     let claims = (0..10_000).map(|id| claim(Some(id % 100 + 1))).collect();
     let all: Vec<u64> = (1..=101).collect();
     let nodes: Vec<Candidate> = all.iter().map(|n| node(*n, 1)).collect();
@@ -295,7 +295,7 @@ fn ten_thousand_segments_and_a_node_that_joins() {
 }
 
 #[test]
-fn a_thousand_processors_and_a_node_that_joins() {
+fn a_thousand_processors_rebalance_when_a_node_joins() {
     let all: Vec<u64> = (1..=10).collect();
     let processors =
         (0..1_000).map(|p| table(p, &all, (0..16).map(|s| claim(Some((u64::from(p) * 7 + s) % 9 + 1))).collect()));

@@ -16,44 +16,45 @@ use crate::{
 pub(super) struct Loans {
     pub worker: Option<WorkerId>,
     /// When a new worker is made, if the last one died.
-    pub rests: Option<Moment>,
+    pub restart_at: Option<Moment>,
     /// What the worker reported and the log has not acknowledged.
     pub outbox: Outbox,
     /// What the worker knows to be lent, and the last report that it knows to be settled.
-    aside: (u64, BTreeMap<SequenceKey, SetAsideSequence>),
+    set_aside: (u64, BTreeMap<SequenceKey, SetAsideSequence>),
     /// Whether the worker was asked to end, because the node leaves, ...
-    drains: bool,
+    drain_requested: bool,
     /// ... and whether it has ended.
     drained: bool,
 }
 
 impl Loans {
     /// Informs the worker of what is lent now; starts it, or stops it.
-    pub fn tell<T>(
+    pub fn inform_worker<T>(
         &mut self,
         lent: BTreeMap<SequenceKey, SetAsideSequence>,
-        table: &ProcessorView,
+        view: &ProcessorView,
         bounds: Bounds,
-        lives: &mut u64,
+        workers_started: &mut u64,
         effects: &mut Vec<Effect<T>>,
     ) {
         match self.worker {
-            None if lent.is_empty() || self.rests.is_some() || !self.outbox.is_acknowledged() || table.draining => {}
+            None if lent.is_empty() || self.restart_at.is_some() || !self.outbox.is_acknowledged() || view.draining => {
+            }
             Some(worker) if lent.is_empty() && self.outbox.is_acknowledged() => {
                 *self = Self::default();
                 effects.push(Effect::Stop(worker));
             }
-            Some(worker) if self.aside != (self.outbox.settled(), lent.clone()) => {
-                self.aside = (self.outbox.settled(), lent.clone());
+            Some(worker) if self.set_aside != (self.outbox.settled(), lent.clone()) => {
+                self.set_aside = (self.outbox.settled(), lent.clone());
                 effects.push(Effect::UpdateSetAside(worker, self.outbox.settled(), lent));
             }
             Some(_) => {}
             None => {
-                *lives += 1;
-                let worker = WorkerId { segment: None, number: *lives };
-                *self = Self { worker: Some(worker), aside: (0, lent.clone()), ..Self::default() };
-                effects.push(Effect::Start(worker, table.settings(None, None, bounds)));
-                if table.paused {
+                *workers_started += 1;
+                let worker = WorkerId { segment: None, number: *workers_started };
+                *self = Self { worker: Some(worker), set_aside: (0, lent.clone()), ..Self::default() };
+                effects.push(Effect::Start(worker, view.settings(None, None, bounds)));
+                if view.paused {
                     effects.push(Effect::SetPaused(worker, true));
                 }
                 effects.push(Effect::UpdateSetAside(worker, 0, lent));
@@ -69,30 +70,30 @@ impl Loans {
 
     /// Handles the death of the worker.
     pub fn died(&mut self, until: Moment) {
-        (self.worker, self.rests) = (None, Some(until));
+        (self.worker, self.restart_at) = (None, Some(until));
     }
 
     /// Handles the loss of the session: everything is void, and only the answer to what is in flight is still to come.
-    pub fn lose(&mut self) {
+    pub fn lose_session(&mut self) {
         let mut outbox = core::mem::take(&mut self.outbox);
         outbox.abandon();
         *self = Self { outbox, ..Self::default() };
     }
 
     /// Ends the rest after a worker's death, if it is over; returns whether it is.
-    pub fn recovers(&mut self, now: Moment) -> bool {
-        self.rests.take_if(|until| *until <= now).is_some()
+    pub fn restart_if_due(&mut self, now: Moment) -> bool {
+        self.restart_at.take_if(|until| *until <= now).is_some()
     }
 
     /// Returns the loans of a node that leaves, once none of its handlers has any of their letters.
-    pub fn give_back<'a, T>(
+    pub fn return_all<'a, T>(
         &mut self,
         lent: impl Iterator<Item = (Right, &'a SequenceKey)>,
         effects: &mut Vec<Effect<T>>,
     ) {
         match self.worker {
-            Some(worker) if !self.drains => {
-                self.drains = true;
+            Some(worker) if !self.drain_requested => {
+                self.drain_requested = true;
                 effects.push(Effect::Drain(worker));
             }
             Some(_) if !self.drained => {}

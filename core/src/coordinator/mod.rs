@@ -186,12 +186,12 @@ pub enum Effect<T> {
 pub struct Coordinator {
     processor: ProcessorId,
     bounds: Bounds,
-    table: Option<ProcessorView>,
+    view: Option<ProcessorView>,
     head: Position,
     segments: BTreeMap<SegmentId, OwnedSegment>,
     loans: Loans,
     /// The number of workers made so far.
-    lives: u64,
+    workers_started: u64,
     reading: bool,
     /// Since when progress over foreign events waits.
     foreign_since: Option<Moment>,
@@ -208,11 +208,11 @@ impl Coordinator {
         Self {
             processor,
             bounds,
-            table: None,
+            view: None,
             head: Position(0),
             segments: BTreeMap::new(),
             loans: Loans::default(),
-            lives: 0,
+            workers_started: 0,
             reading: false,
             foreign_since: None,
             first_unsent: None,
@@ -225,19 +225,19 @@ impl Coordinator {
         let mut effects = Vec::new();
         let mut tick = false;
         match input {
-            Input::ProcessorView(table) => self.look(now, table, &mut effects),
-            Input::SessionLost => self.lose(&mut effects),
+            Input::ProcessorView(view) => self.apply_view(now, view, &mut effects),
+            Input::SessionLost => self.lose_session(&mut effects),
             Input::Head(head) => self.head = self.head.max(head),
             Input::Block { from, to, works } => self.block(now, from, to, works, &mut effects),
             Input::Report(worker, report) => self.report(worker, report),
             Input::WorkerPaused(worker) => {
-                if let Some(owned) = self.lane_of(worker) {
-                    owned.rests = true;
+                if let Some(owned) = self.segment_of_worker(worker) {
+                    owned.is_paused = true;
                 }
             }
             Input::WorkerDied(worker, cause) => self.died(now, worker, cause),
-            Input::ProgressJudged(answer) => self.told(now, answer, &mut effects),
-            Input::HandOverJudged(segment, answer) => self.handed_over(now, segment, answer),
+            Input::ProgressJudged(answer) => self.progress_judged(now, answer, &mut effects),
+            Input::HandOverJudged(segment, answer) => self.hand_over_judged(now, segment, answer),
             Input::Tick => tick = true,
             Input::Woken => {}
         }
@@ -245,7 +245,7 @@ impl Coordinator {
         self.read(&mut effects);
         self.hand_over(now, &mut effects);
         self.return_loans(&mut effects);
-        self.tell(now, tick, &mut effects);
+        self.send_progress(now, tick, &mut effects);
         effects
     }
 
@@ -274,11 +274,11 @@ impl Coordinator {
     }
 
     /// Takes what the log says now: segments come and go, move or stay.
-    fn look<T>(&mut self, now: Moment, table: ProcessorView, effects: &mut Vec<Effect<T>>) {
+    fn apply_view<T>(&mut self, now: Moment, view: ProcessorView, effects: &mut Vec<Effect<T>>) {
         let gone: Vec<_> = self
             .segments
             .iter()
-            .filter(|(id, owned)| table.segments.get(id).is_none_or(|mine| mine.epoch != owned.epoch))
+            .filter(|(id, owned)| view.segments.get(id).is_none_or(|segment| segment.epoch != owned.epoch))
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
@@ -286,49 +286,49 @@ impl Coordinator {
                 owned.stop(effects);
             }
         }
-        let paused = self.table.as_ref().is_some_and(|before| before.paused != table.paused);
-        self.update_due(now, &table);
-        for (id, mine) in &table.segments {
+        let paused = self.view.as_ref().is_some_and(|before| before.paused != view.paused);
+        self.update_due(now, &view);
+        for (id, segment) in &view.segments {
             match self.segments.entry(*id) {
                 btree_map::Entry::Vacant(place) => {
-                    place.insert(OwnedSegment::new(mine));
+                    place.insert(OwnedSegment::new(segment));
                 }
-                btree_map::Entry::Occupied(mut place) => place.get_mut().looked(now, mine, effects),
+                btree_map::Entry::Occupied(mut place) => place.get_mut().update(now, segment, effects),
             }
         }
         if paused {
-            self.segments.values_mut().for_each(|owned| owned.rests = false);
-            effects.extend(self.workers().map(|worker| Effect::SetPaused(worker, table.paused)));
+            self.segments.values_mut().for_each(|owned| owned.is_paused = false);
+            effects.extend(self.workers().map(|worker| Effect::SetPaused(worker, view.paused)));
         }
-        self.table = Some(table);
+        self.view = Some(view);
         self.inform_workers(now, effects);
     }
 
     /// Remembers when each sequence that is set aside is due. That is computed once, when the log first says so, and
     /// measured on this node's own clock from then on: the same information again does not change it.
-    fn update_due(&mut self, now: Moment, table: &ProcessorView) {
+    fn update_due(&mut self, now: Moment, view: &ProcessorView) {
         let mut due = BTreeMap::new();
-        for (sequence, aside) in &table.set_aside {
-            let known = self.due.remove(sequence).filter(|(known, _)| known.same_try(aside));
-            let at = known.map_or_else(|| aside.remaining.map(|wait| now.after(wait)), |(_, at)| at);
-            due.insert(sequence.clone(), (*aside, at));
+        for (sequence, set_aside) in &view.set_aside {
+            let known = self.due.remove(sequence).filter(|(known, _)| known.same_try(set_aside));
+            let at = known.map_or_else(|| set_aside.remaining.map(|wait| now.after(wait)), |(_, at)| at);
+            due.insert(sequence.clone(), (*set_aside, at));
         }
         self.due = due;
     }
 
     /// Informs every worker of what is set aside in its segment; starts workers that only letters need.
     fn inform_workers<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
-        let Some(table) = &self.table else { return };
+        let Some(view) = &self.view else { return };
         let mut sets = BTreeMap::<SegmentId, BTreeMap<SequenceKey, SetAsideSequence>>::new();
         let mut lent = BTreeMap::new();
-        for (sequence, (aside, due)) in &self.due {
-            let SequenceView { position, attempts, mask, revision, wait, .. } = *aside;
+        for (sequence, (set_aside, due)) in &self.due {
+            let SequenceView { position, attempts, mask, revision, wait, .. } = *set_aside;
             let waits = |right| SetAsideSequence { position, attempts, due: *due, right, mask, revision, wait };
-            if let Some(right) = aside.loan_right {
+            if let Some(right) = set_aside.loan_right {
                 lent.insert(sequence.clone(), waits(Some(right)));
             }
-            if aside.is_owned {
-                sets.entry(aside.segment).or_default().insert(sequence.clone(), waits(aside.own_right));
+            if set_aside.is_owned {
+                sets.entry(set_aside.segment).or_default().insert(sequence.clone(), waits(set_aside.own_right));
             }
         }
         for (id, owned) in &mut self.segments {
@@ -336,43 +336,43 @@ impl Coordinator {
             for (sequence, position) in owned.outbox.refused_sequences() {
                 set.entry(sequence).or_insert(SetAsideSequence::untried(position));
             }
-            if set == owned.aside && owned.outbox.settled() == owned.known_settled {
+            if set == owned.set_aside && owned.outbox.settled() == owned.known_settled {
                 continue;
             }
             if owned.worker.is_none() && !set.is_empty() && owned.phase == Phase::Owned {
-                self.lives += 1;
-                owned.start(now, self.lives, table, self.bounds, effects);
+                self.workers_started += 1;
+                owned.start(now, self.workers_started, view, self.bounds, effects);
             }
             if let Some(worker) = owned.worker {
                 effects.push(Effect::UpdateSetAside(worker, owned.outbox.settled(), set.clone()));
                 owned.known_settled = owned.outbox.settled();
-                owned.aside = set;
+                owned.set_aside = set;
             }
         }
-        self.loans.tell(lent, table, self.bounds, &mut self.lives, effects);
+        self.loans.inform_worker(lent, view, self.bounds, &mut self.workers_started, effects);
     }
 
-    fn lose<T>(&mut self, effects: &mut Vec<Effect<T>>) {
+    fn lose_session<T>(&mut self, effects: &mut Vec<Effect<T>>) {
         effects.extend(self.workers().map(Effect::Stop));
         self.segments.clear();
-        self.loans.lose();
-        self.table = None;
+        self.loans.lose_session();
+        self.view = None;
         self.foreign_since = None;
     }
 
     /// Continues segments whose rest is over, and stops workers that have had nothing to do for long.
     fn wake<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
-        if self.table.is_none() {
+        if self.view.is_none() {
             return;
         }
-        let mut woken = self.loans.recovers(now);
-        let mut next = self.loans.rests;
+        let mut woken = self.loans.restart_if_due(now);
+        let mut next = self.loans.restart_at;
         for owned in self.segments.values_mut() {
-            woken |= owned.recovers(now);
+            woken |= owned.restart_if_due(now);
             let until = match owned.phase {
                 Phase::WaitingToRestart(until, _) => Some(until),
                 _ => owned
-                    .linger(now, self.bounds.idle_timeout, effects)
+                    .stop_if_idle(now, self.bounds.idle_timeout, effects)
                     .or(owned.outbox.refusal().map(|(_, until)| until)),
             };
             let until = until.filter(|until| *until > now);
@@ -386,7 +386,7 @@ impl Coordinator {
 
     /// Reads for segments that have room and are behind: the lowest position first.
     fn read<T>(&mut self, effects: &mut Vec<Effect<T>>) {
-        if self.reading || self.table.as_ref().is_none_or(|table| table.paused) {
+        if self.reading || self.view.as_ref().is_none_or(|view| view.paused) {
             return;
         }
         let batch = self.bounds.batch_events_max;
@@ -407,8 +407,8 @@ impl Coordinator {
         effects: &mut Vec<Effect<T>>,
     ) {
         self.reading = false;
-        let Some(table) = &self.table else { return };
-        if table.paused || to <= from {
+        let Some(view) = &self.view else { return };
+        if view.paused || to <= from {
             return;
         }
         for owned in self.segments.values_mut() {
@@ -420,8 +420,8 @@ impl Coordinator {
                 continue;
             }
             let worker = owned.worker.unwrap_or_else(|| {
-                self.lives += 1;
-                owned.start(now, self.lives, table, self.bounds, effects)
+                self.workers_started += 1;
+                owned.start(now, self.workers_started, view, self.bounds, effects)
             });
             effects.push(Effect::Feed(worker, fed));
         }
@@ -430,7 +430,7 @@ impl Coordinator {
     fn report(&mut self, worker: WorkerId, report: Report) {
         if self.loans.worker == Some(worker) {
             self.loans.reported(report);
-        } else if let Some(owned) = self.lane_of(worker) {
+        } else if let Some(owned) = self.segment_of_worker(worker) {
             owned.reported(report);
         }
     }
@@ -439,17 +439,17 @@ impl Coordinator {
         let until = now.after(self.bounds.restart_delay);
         if self.loans.worker == Some(worker) {
             self.loans.died(until);
-        } else if let Some(owned) = self.lane_of(worker) {
+        } else if let Some(owned) = self.segment_of_worker(worker) {
             owned.died(until, cause);
         }
     }
 
-    fn lane_of(&mut self, worker: WorkerId) -> Option<&mut OwnedSegment> {
+    fn segment_of_worker(&mut self, worker: WorkerId) -> Option<&mut OwnedSegment> {
         self.segments.get_mut(&worker.segment?).filter(|owned| owned.worker == Some(worker))
     }
 
     /// Takes the log's judgement of the progress in flight.
-    fn told<T>(&mut self, now: Moment, answer: Result<Vec<Stale>, ()>, effects: &mut Vec<Effect<T>>) {
+    fn progress_judged<T>(&mut self, now: Moment, answer: Result<Vec<Stale>, ()>, effects: &mut Vec<Effect<T>>) {
         let Ok(stale) = answer else {
             self.outboxes().for_each(|outbox| outbox.take_back(now));
             return self.inform_workers(now, effects);
@@ -457,7 +457,8 @@ impl Coordinator {
         // Any other refusal means that the log knows better by now, and the table shows it.
         for Stale { segment, reason, .. } in stale {
             let (Some(segment), RefusalReason::Limit(limit)) = (segment, reason) else { continue };
-            let low = self.table.as_ref().and_then(|table| table.segments.get(&segment)).map(|mine| mine.token.low());
+            let low =
+                self.view.as_ref().and_then(|view| view.segments.get(&segment)).map(|segment| segment.token.low());
             if let (Some(owned), Some(low)) = (self.segments.get_mut(&segment), low) {
                 owned.outbox.refuse(now, self.bounds.restart_delay, limit, low);
             }
@@ -471,7 +472,7 @@ impl Coordinator {
         self.segments.values_mut().map(|owned| &mut owned.outbox).chain([&mut self.loans.outbox])
     }
 
-    fn handed_over(&mut self, now: Moment, segment: SegmentId, answer: Result<(), ()>) {
+    fn hand_over_judged(&mut self, now: Moment, segment: SegmentId, answer: Result<(), ()>) {
         if let Some(owned) = self.segments.get_mut(&segment)
             && answer.is_err()
         {
@@ -481,19 +482,19 @@ impl Coordinator {
 
     /// Continues with segments that must leave: drains, waits, hands over, or postpones.
     fn hand_over<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
-        let Some(table) = &self.table else { return };
+        let Some(view) = &self.view else { return };
         let (in_flight, mut stayed) = (self.is_in_flight(), false);
         for (id, owned) in &mut self.segments {
-            let Some(mine) = table.segments.get(id) else { continue };
-            let to = match mine.motion {
+            let Some(segment) = view.segments.get(id) else { continue };
+            let to = match segment.motion {
                 Motion::Stay => {
-                    stayed |= !in_flight && owned.stay(effects);
+                    stayed |= !in_flight && owned.cancel_leaving(effects);
                     continue;
                 }
                 Motion::To(node) => Some(node),
                 Motion::Release => None,
             };
-            let Some(next) = owned.leave(now, self.bounds, table.draining, in_flight, effects) else { continue };
+            let Some(next) = owned.leave(now, self.bounds, view.draining, in_flight, effects) else { continue };
             effects.push(Effect::HandOver { segment: *id, epoch: owned.epoch, next, to });
         }
         if stayed {
@@ -504,16 +505,16 @@ impl Coordinator {
 
     /// Returns the loans of a leaving node, once none of its handlers has any of their letters.
     fn return_loans<T>(&mut self, effects: &mut Vec<Effect<T>>) {
-        if self.table.as_ref().is_none_or(|table| !table.draining) {
+        if self.view.as_ref().is_none_or(|view| !view.draining) {
             return;
         }
-        let lent = self.due.iter().filter_map(|(sequence, (aside, _))| Some((aside.loan_right?, sequence)));
-        self.loans.give_back(lent, effects);
+        let lent = self.due.iter().filter_map(|(sequence, (set_aside, _))| Some((set_aside.loan_right?, sequence)));
+        self.loans.return_all(lent, effects);
     }
 
     /// Sends progress to the log, if there is any and it may be sent now.
-    fn tell<T>(&mut self, now: Moment, tick: bool, effects: &mut Vec<Effect<T>>) {
-        let Some(table) = &self.table else { return };
+    fn send_progress<T>(&mut self, now: Moment, tick: bool, effects: &mut Vec<Effect<T>>) {
+        let Some(view) = &self.view else { return };
         if self.is_in_flight() {
             return;
         }
@@ -534,7 +535,7 @@ impl Coordinator {
             return effects.push(Effect::RequestTick);
         }
         self.foreign_since = None;
-        let as_of = table.as_of;
+        let as_of = view.as_of;
         let progress = self.progress(now);
         effects.push(Effect::SendProgress { as_of, progress });
     }

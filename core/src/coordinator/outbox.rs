@@ -124,14 +124,14 @@ impl Outbox {
         room: &mut Room,
         letters: &mut Vec<LetterMove>,
     ) -> Position {
-        let rests = self.refused.as_ref().is_some_and(|refused| now < refused.until);
+        let is_paused = self.refused.as_ref().is_some_and(|refused| now < refused.until);
         let mut sent = InFlight { next: self.acknowledged, reported: self.settled, ..InFlight::default() };
         // Results of tries go first: they make room, and do not depend on whether there is any.
         let (mut tries, mut holding, mut stalls) = sorted(mem::take(&mut self.letters));
         let mut all = room.fill(&mut tries, &mut sent.letters);
         let mut known = all;
         let tried = sent.letters.len();
-        if let Some(refused) = self.refused.as_mut().filter(|_| rests) {
+        if let Some(refused) = self.refused.as_mut().filter(|_| is_paused) {
             refused.letters.extend(holding.drain(..));
         } else {
             if let Some(Refused { letters, times, limit, .. }) = self.refused.take() {
@@ -151,7 +151,7 @@ impl Outbox {
         if known {
             sent.reported = self.reported;
         }
-        if all && !rests {
+        if all && !is_paused {
             sent.done = mem::take(&mut self.done);
         }
         if sent.times > 0 && !holding.is_empty() {
@@ -172,11 +172,11 @@ impl Outbox {
     }
 
     /// Takes note that the log had no room for the letters in flight from `low` on, where it left the token.
-    pub(super) fn refuse(&mut self, now: Moment, rest: Duration, limit: LimitReached, low: Position) {
+    pub(super) fn refuse(&mut self, now: Moment, delay: Duration, limit: LimitReached, low: Position) {
         let Some(sent) = self.in_flight.take() else { return };
         self.acknowledged = self.acknowledged.max(low);
         self.done += sent.done;
-        let wait = rest.saturating_mul(1 << sent.times.min(5)).min(REFUSED_WAIT_MAX);
+        let wait = delay.saturating_mul(1 << sent.times.min(5)).min(REFUSED_WAIT_MAX);
         let letters = sent.letters.into_iter().filter(|letter| letter.holds().is_some_and(|place| place >= low));
         // Of those that were refused before, some may not have been sent yet.
         let letters = letters.chain(self.refused.take().into_iter().flat_map(|refused| refused.letters)).collect();

@@ -34,9 +34,9 @@ pub(super) struct OwnedSegment {
     /// The present worker, if any.
     pub(super) worker: Option<WorkerId>,
     /// Whether the worker is paused and none of its handlers runs.
-    pub(super) rests: bool,
+    pub(super) is_paused: bool,
     /// Events fed and not reported done. Reports always cover the first of them.
-    open: VecDeque<Position>,
+    unfinished: VecDeque<Position>,
     /// When it ran out of work.
     idle_since: Option<Moment>,
     /// What its worker reported and the log has not acknowledged.
@@ -46,7 +46,7 @@ pub(super) struct OwnedSegment {
     /// The last report that the worker knows to be settled.
     pub(super) known_settled: u64,
     /// What the worker knows to be set aside.
-    pub(super) aside: BTreeMap<SequenceKey, SetAsideSequence>,
+    pub(super) set_aside: BTreeMap<SequenceKey, SetAsideSequence>,
 }
 
 /// The wait before a hand-over that may not have been judged is sent again.
@@ -95,7 +95,7 @@ pub struct SegmentStatus {
     /// Its position, whether or not it was sent already.
     pub next: Position,
     /// Events fed and not done.
-    pub open: usize,
+    pub unfinished: usize,
     /// Whether it has a worker.
     pub has_worker: bool,
     /// The reason why it does not proceed, if it does not, ...
@@ -105,22 +105,22 @@ pub struct SegmentStatus {
 }
 
 impl OwnedSegment {
-    pub(super) fn new(mine: &SegmentView) -> Self {
-        let from = mine.token.low();
+    pub(super) fn new(segment_view: &SegmentView) -> Self {
+        let from = segment_view.token.low();
         Self {
-            segment: mine.segment,
-            epoch: mine.epoch,
-            token: mine.token.clone(),
+            segment: segment_view.segment,
+            epoch: segment_view.epoch,
+            token: segment_view.token.clone(),
             phase: Phase::Owned,
             from,
             worker: None,
-            rests: false,
-            open: VecDeque::new(),
+            is_paused: false,
+            unfinished: VecDeque::new(),
             idle_since: None,
             outbox: Outbox::new(from),
             hand_over_after: Moment(0),
             known_settled: 0,
-            aside: BTreeMap::new(),
+            set_aside: BTreeMap::new(),
         }
     }
 
@@ -129,16 +129,16 @@ impl OwnedSegment {
             Phase::Owned if let Some((limit, until)) = self.outbox.refusal() => {
                 (STALLED, limit.cloned().map(Halt::Limit), Some(until))
             }
-            Phase::Owned if !self.open.is_empty() => ("handling", None, None),
-            Phase::Owned if !self.aside.is_empty() => ("waiting", None, None),
+            Phase::Owned if !self.unfinished.is_empty() => ("handling", None, None),
+            Phase::Owned if !self.set_aside.is_empty() => ("waiting", None, None),
             Phase::Owned => ("idle", None, None),
             Phase::Draining(_) | Phase::Drained | Phase::HandingOver => ("handing-over", None, None),
             Phase::Postponed => ("handling", Some(Halt::HandOverPostponed), None),
             Phase::WaitingToRestart(until, why) => (STALLED, Some(Halt::WorkerDied(why.clone())), Some(*until)),
         };
         let (segment, epoch, next) = (self.segment.name(), self.epoch, self.token());
-        let (open, has_worker) = (self.open.len(), self.worker.is_some());
-        SegmentStatus { segment, epoch, phase, next, open, has_worker, reason, until }
+        let (unfinished, has_worker) = (self.unfinished.len(), self.worker.is_some());
+        SegmentStatus { segment, epoch, phase, next, unfinished, has_worker, reason, until }
     }
 
     /// Starts its worker.
@@ -146,20 +146,20 @@ impl OwnedSegment {
         &mut self,
         now: Moment,
         number: u64,
-        table: &ProcessorView,
+        view: &ProcessorView,
         bounds: Bounds,
         effects: &mut Vec<Effect<T>>,
     ) -> WorkerId {
         let worker = WorkerId { segment: Some(self.segment.name()), number };
-        (self.worker, self.rests) = (Some(worker), false);
+        (self.worker, self.is_paused) = (Some(worker), false);
         self.outbox.restart();
         self.known_settled = 0;
-        self.aside.clear();
-        let stalled = table.segments.get(&self.segment.name()).and_then(|mine| mine.stalled);
+        self.set_aside.clear();
+        let stalled = view.segments.get(&self.segment.name()).and_then(|segment_view| segment_view.stalled);
         let stalled = stalled.map(|(position, attempts, wait)| (position, attempts, wait, now));
-        let settings = table.settings(Some((self.segment, self.epoch)), stalled, bounds);
+        let settings = view.settings(Some((self.segment, self.epoch)), stalled, bounds);
         effects.push(Effect::Start(worker, settings));
-        if table.paused {
+        if view.paused {
             effects.push(Effect::SetPaused(worker, true));
         }
         worker
@@ -171,9 +171,16 @@ impl OwnedSegment {
     }
 
     /// Stops a worker that has had nothing to do for a while; returns when to check again.
-    pub(super) fn linger<T>(&mut self, now: Moment, wait: Duration, effects: &mut Vec<Effect<T>>) -> Option<Moment> {
-        let busy =
-            !self.open.is_empty() || !self.outbox.is_empty() || !self.aside.is_empty() || self.phase != Phase::Owned;
+    pub(super) fn stop_if_idle<T>(
+        &mut self,
+        now: Moment,
+        wait: Duration,
+        effects: &mut Vec<Effect<T>>,
+    ) -> Option<Moment> {
+        let busy = !self.unfinished.is_empty()
+            || !self.outbox.is_empty()
+            || !self.set_aside.is_empty()
+            || self.phase != Phase::Owned;
         if busy || self.worker.is_none() {
             self.idle_since = None;
             return None;
@@ -188,8 +195,8 @@ impl OwnedSegment {
     }
 
     /// Takes new information of the log about it, under the same epoch.
-    pub(super) fn looked<T>(&mut self, now: Moment, mine: &SegmentView, effects: &mut Vec<Effect<T>>) {
-        if self.phase == Phase::Owned && mine.motion != Motion::Stay {
+    pub(super) fn update<T>(&mut self, now: Moment, segment_view: &SegmentView, effects: &mut Vec<Effect<T>>) {
+        if self.phase == Phase::Owned && segment_view.motion != Motion::Stay {
             self.begin_leaving(now, effects);
         }
     }
@@ -206,11 +213,11 @@ impl OwnedSegment {
 
     /// Continues a segment that does not move any more, once the log has acknowledged everything of it. Returns whether
     /// it continues.
-    pub(super) fn stay<T>(&mut self, effects: &mut Vec<Effect<T>>) -> bool {
+    pub(super) fn cancel_leaving<T>(&mut self, effects: &mut Vec<Effect<T>>) -> bool {
         let stays = self.phase == Phase::Drained && self.outbox.is_acknowledged();
         if stays {
             self.stop(effects);
-            self.go_on();
+            self.resume();
         }
         stays
     }
@@ -226,28 +233,29 @@ impl OwnedSegment {
     }
 
     /// Continues after the death of its worker, if the rest is over; returns whether it does.
-    pub(super) fn recovers(&mut self, now: Moment) -> bool {
-        let recovers =
+    pub(super) fn restart_if_due(&mut self, now: Moment) -> bool {
+        let restarts =
             matches!(self.phase, Phase::WaitingToRestart(until, _) if until <= now) && self.outbox.is_acknowledged();
-        if recovers {
-            self.go_on();
+        if restarts {
+            self.resume();
         }
-        recovers
+        restarts
     }
 
     /// Continues with a new worker, which is fed what the previous one left. The new worker does not know what the
     /// previous one reported, so the log must have acknowledged all of that.
-    fn go_on(&mut self) {
+    fn resume(&mut self) {
         debug_assert!(self.worker.is_none() && self.outbox.is_acknowledged());
         self.phase = Phase::Owned;
         self.from = self.done_until();
-        self.open.clear();
-        self.aside.clear();
+        self.unfinished.clear();
+        self.set_aside.clear();
     }
 
     /// Returns whether none of its handlers runs, and everything reported is acknowledged.
     pub(super) fn is_settled(&self) -> bool {
-        let still = self.worker.is_none() || self.rests || (self.open.is_empty() && self.aside.is_empty());
+        let still =
+            self.worker.is_none() || self.is_paused || (self.unfinished.is_empty() && self.set_aside.is_empty());
         still && self.outbox.is_acknowledged()
     }
 
@@ -260,19 +268,19 @@ impl OwnedSegment {
 
     /// Returns how many events would be handled again if the node were killed now.
     fn unacknowledged_events(&self) -> usize {
-        self.open.len() + self.outbox.unacknowledged_events()
+        self.unfinished.len() + self.outbox.unacknowledged_events()
     }
 
     /// Takes the events of the segment from a block that ends at `to`, as far as there is room.
     pub(super) fn take<T: Clone>(&mut self, to: Position, works: &[Work<T>], batch: usize) -> Vec<Work<T>> {
         let room = batch - self.unacknowledged_events();
         let begin = works.partition_point(|work| work.position < self.from);
-        let mut mine = works[begin..]
+        let mut own = works[begin..]
             .iter()
             .filter(|work| self.segment.holds(work.hash) && self.token.wants(work.hash, work.position));
-        let taken: Vec<_> = mine.by_ref().take(room).cloned().collect();
-        self.from = mine.next().map_or(to, |left| left.position);
-        self.open.extend(taken.iter().map(|work| work.position));
+        let taken: Vec<_> = own.by_ref().take(room).cloned().collect();
+        self.from = own.next().map_or(to, |left| left.position);
+        self.unfinished.extend(taken.iter().map(|work| work.position));
         taken
     }
 
@@ -286,7 +294,7 @@ impl OwnedSegment {
 
     /// Returns the position before which all events were reported done.
     fn done_until(&self) -> Position {
-        self.open.front().copied().unwrap_or(self.from)
+        self.unfinished.front().copied().unwrap_or(self.from)
     }
 
     /// Returns by how many positions it has moved since the last acknowledgement.
@@ -295,7 +303,7 @@ impl OwnedSegment {
     }
 
     pub(super) fn reported(&mut self, report: Report) {
-        self.open.drain(..report.done.min(self.open.len()));
+        self.unfinished.drain(..report.done.min(self.unfinished.len()));
         if report.drained && matches!(self.phase, Phase::Draining(_) | Phase::Postponed) {
             self.phase = Phase::Drained;
         }
@@ -321,7 +329,7 @@ impl OwnedSegment {
         now: Moment,
         bounds: Bounds,
         draining: bool,
-        telling: bool,
+        in_flight: bool,
         effects: &mut Vec<Effect<T>>,
     ) -> Option<Position> {
         match self.phase {
@@ -337,7 +345,7 @@ impl OwnedSegment {
         match self.phase {
             Phase::Draining(since) => effects.push(Effect::WakeAt(since.after(bounds.hand_over_wait))),
             Phase::Drained if now < self.hand_over_after => effects.push(Effect::WakeAt(self.hand_over_after)),
-            Phase::Drained if !telling && self.outbox.is_acknowledged() => {
+            Phase::Drained if !in_flight && self.outbox.is_acknowledged() => {
                 self.phase = Phase::HandingOver;
                 return Some(self.token());
             }

@@ -81,8 +81,15 @@ pub struct SequenceView {
 impl SequenceView {
     /// Returns whether both are about the same wait for the same attempt.
     pub(super) fn same_try(&self, other: &Self) -> bool {
-        let of =
-            |aside: &Self| (aside.position, aside.attempts, aside.revision, aside.recorded, aside.remaining.is_some());
+        let of = |set_aside: &Self| {
+            (
+                set_aside.position,
+                set_aside.attempts,
+                set_aside.revision,
+                set_aside.recorded,
+                set_aside.remaining.is_some(),
+            )
+        };
         of(self) == of(other)
     }
 }
@@ -103,7 +110,7 @@ impl ProcessorView {
             let (token, motion) = (share.token.clone(), share.claim.motion);
             segments.insert(*id, SegmentView { segment, epoch, token, motion, stalled });
         }
-        let set_aside = asides(processor, node, &segments, state.recorded);
+        let set_aside = set_aside_sequences(processor, node, &segments, state.recorded);
         let definition = processor.definition.clone();
         let (paused, draining, cause_bytes_max) = (processor.paused, session.draining, state.limits.cause_bytes_max);
         Some(Self { as_of, definition, paused, cause_bytes_max, draining, segments, set_aside })
@@ -126,13 +133,13 @@ impl ProcessorView {
     }
 }
 
-fn asides(
+fn set_aside_sequences(
     processor: &Processor,
     node: NodeId,
     segments: &BTreeMap<SegmentId, SegmentView>,
     now: Timestamp,
 ) -> BTreeMap<SequenceKey, SequenceView> {
-    let mut asides = BTreeMap::new();
+    let mut sequences = BTreeMap::new();
     for (sequence, set_aside) in &processor.set_aside {
         let hash = crate::hash::sequence(sequence.name.as_bytes());
         let Some((segment, share)) = processor.share_of(hash) else { continue };
@@ -141,10 +148,10 @@ fn asides(
         if owned.is_none() && lent.is_none() {
             continue;
         }
-        let own_right = owned.filter(|_| set_aside.loan.is_none()).map(|mine| Right::Claim(*segment, mine.epoch));
+        let own_right = owned.filter(|_| set_aside.loan.is_none()).map(|owned| Right::Claim(*segment, owned.epoch));
         let wait = Duration::from_millis(u64::from(set_aside.wait_ms));
         let remaining = wait.saturating_sub(now.since(set_aside.recorded));
-        let aside = SequenceView {
+        let set_aside = SequenceView {
             segment: *segment,
             is_owned: owned.is_some(),
             own_right,
@@ -161,7 +168,7 @@ fn asides(
             recorded: set_aside.recorded,
             remaining: (set_aside.waits_for == WaitsFor::NextTry).then_some(remaining),
         };
-        asides.insert(sequence.clone(), aside);
+        sequences.insert(sequence.clone(), set_aside);
     }
-    asides
+    sequences
 }

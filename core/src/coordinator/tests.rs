@@ -37,7 +37,7 @@ enum Chaos {
     Pause(bool),
     Pass,
     Unheard(u64),
-    HandOverUnheard(u64, bool),
+    LoseHandOverAnswer(u64, bool),
     WorkerDies(u64),
     /// A delayed write of a stopped handler reaches its database.
     WriteLate(usize),
@@ -63,7 +63,7 @@ fn chaos() -> impl Strategy<Value = Chaos> {
         1 => any::<bool>().prop_map(Chaos::Pause),
         6 => Just(Chaos::Pass),
         3 => node.clone().prop_map(Chaos::Unheard),
-        3 => (node.clone(), any::<bool>()).prop_map(|(node, judged)| Chaos::HandOverUnheard(node, judged)),
+        3 => (node.clone(), any::<bool>()).prop_map(|(node, judged)| Chaos::LoseHandOverAnswer(node, judged)),
         1 => node.prop_map(Chaos::WorkerDies),
         3 => (0_usize..1_000).prop_map(Chaos::WriteLate),
         80 => (0_usize..1_000).prop_map(Chaos::Go),
@@ -80,7 +80,7 @@ fn harmless() -> impl Strategy<Value = Chaos> {
         2 => node.clone().prop_map(Chaos::Move),
         6 => Just(Chaos::Pass),
         3 => node.clone().prop_map(Chaos::Unheard),
-        3 => (node, any::<bool>()).prop_map(|(node, judged)| Chaos::HandOverUnheard(node, judged)),
+        3 => (node, any::<bool>()).prop_map(|(node, judged)| Chaos::LoseHandOverAnswer(node, judged)),
         80 => (0_usize..1_000).prop_map(Chaos::Go),
     ]
 }
@@ -113,21 +113,21 @@ fn disturb(cluster: &mut TestCluster, chaos: Chaos) {
             }
         }
         Chaos::Unheard(node) => {
-            let step = Step::TellUnheard(NodeId(node));
-            if cluster.enabled().contains(&Step::Tell(NodeId(node))) {
+            let step = Step::LoseProgressAnswer(NodeId(node));
+            if cluster.enabled().contains(&Step::JudgeProgress(NodeId(node))) {
                 cluster.take(step);
             }
         }
-        Chaos::HandOverUnheard(node, judged) => {
+        Chaos::LoseHandOverAnswer(node, judged) => {
             if cluster.enabled().contains(&Step::HandOver(NodeId(node))) {
-                cluster.take(Step::HandOverUnheard(NodeId(node), judged));
+                cluster.take(Step::LoseHandOverAnswer(NodeId(node), judged));
             }
         }
         Chaos::WorkerDies(node) => cluster.worker_dies(NodeId(node)),
         Chaos::WriteLate(which) => {
-            cluster.database.write_late(which);
+            cluster.database.write_delayed(which);
         }
-        Chaos::Person(sequence, change) => cluster.person(&std::format!("s{sequence}"), change),
+        Chaos::Person(sequence, change) => cluster.change_letters(&std::format!("s{sequence}"), change),
         Chaos::Move(node) => {
             cluster.change(Change::Claim("p".into(), SegmentId(0), NodeId(node)));
             cluster.change(Change::Unpin("p".into(), SegmentId(0)));
@@ -221,7 +221,8 @@ fn assert_few_handled_again(cluster: &TestCluster) {
     let again: usize = handled.values().map(|times| times - 1).sum();
     // Per segment a batch, and as many letters as are tried at once (all sequences of the test). The claim is also
     // renewed if a person takes a sequence from the node to which it is lent; that counts like a kill.
-    let allowed = (cluster.kills + cluster.persons) * (cluster.processor().segments.len() * BATCH + SEQUENCES as usize);
+    let allowed =
+        (cluster.kills + cluster.operator_changes) * (cluster.processor().segments.len() * BATCH + SEQUENCES as usize);
     assert!(again <= allowed, "{again} were handled again after {} kills", cluster.kills);
 }
 
@@ -266,7 +267,7 @@ fn run(segments: u32, on_error: OnError, faults: Faults, limits: Limits, steps: 
         assert_skips_are_counted_once(&cluster);
     }
     assert_few_handled_again(&cluster);
-    if cluster.persons == 0 {
+    if cluster.operator_changes == 0 {
         assert_waits(&cluster); // a person waits for no schedule
     }
     assert_refusals_do_not_count(&cluster, &planned, on_error);
@@ -284,7 +285,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn p5_all_is_handled_in_order_whatever_happens(
+    fn p5_all_events_are_handled_in_order_despite_faults(
         on_error in on_error(),
         faults in faults(),
         steps in collection::vec(chaos(), 0..600),
@@ -293,7 +294,7 @@ proptest! {
     }
 
     #[test]
-    fn where_no_handler_is_cut_short_nothing_is_handled_again(
+    fn without_interrupted_handlers_no_event_is_handled_again(
         on_error in on_error(),
         unable in collection::btree_map(0_u64..60, 1_u32..8, 0..4),
         steps in collection::vec(harmless(), 0..300),
@@ -317,14 +318,14 @@ proptest! {
     }
 }
 
-fn story(faults: &[(u64, u32)]) -> TestCluster {
+fn scenario(faults: &[(u64, u32)]) -> TestCluster {
     let faults = Faults { fail: faults.iter().copied().collect(), ..Faults::default() };
     TestCluster::new(3, OnError::SetAside, Limits::DEFAULT, faults)
 }
 
 #[test]
 fn p6_a_failing_sequence_delays_itself_only() {
-    let mut cluster = story(&[(0, u32::MAX)]);
+    let mut cluster = scenario(&[(0, u32::MAX)]);
     for nth in 0..30 {
         cluster.append(&std::format!("s{}", nth % SEQUENCES));
     }
@@ -356,7 +357,7 @@ fn p6_a_sequence_that_reached_its_limit_is_finished_in_order() {
 }
 
 #[test]
-fn a_segment_without_room_says_which_limit_is_reached() {
+fn a_stalled_segment_reports_the_limit_it_reached() {
     let faults = Faults { fail: [(0, 2)].into(), ..Faults::default() };
     let limits = Limits { letters_max: 1, ..Limits::DEFAULT };
     let mut cluster = TestCluster::new(1, OnError::SetAside, limits, faults);
@@ -377,15 +378,18 @@ fn a_segment_without_room_says_which_limit_is_reached() {
 }
 
 #[test]
-fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
+fn a_sequence_stays_set_aside_while_refused_letters_are_sent_again() {
     let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
     let limits = Limits { letters_max: 1, ..Limits::DEFAULT };
     let mut cluster = TestCluster::new(3, OnError::SetAside, limits, faults);
     (0..2).for_each(|_| cluster.append("s0"));
     // Letters that had room are done, and those that had none are in flight again.
     let told_again = |cluster: &TestCluster| {
-        let told =
-            cluster.nodes.values().filter_map(|node| node.tell.as_ref()).flat_map(|(_, progress)| &progress.letters);
+        let told = cluster
+            .nodes
+            .values()
+            .filter_map(|node| node.progress.as_ref())
+            .flat_map(|(_, progress)| &progress.letters);
         cluster.calls.len() > 1
             && cluster.processor().set_aside.is_empty()
             && told.filter_map(LetterMove::holds).count() > 0
@@ -400,7 +404,7 @@ fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
     cluster.change(Change::Pause("p".into(), true));
     cluster.change(Change::Pause("p".into(), false));
     cluster.append("s0");
-    while let Some(step) = cluster.enabled().into_iter().find(|step| !matches!(step, Step::Tell(_))) {
+    while let Some(step) = cluster.enabled().into_iter().find(|step| !matches!(step, Step::JudgeProgress(_))) {
         cluster.take(step);
     }
     assert!(cluster.calls.iter().all(|call| call.position < 2), "event 2 overtakes the letters");
@@ -410,7 +414,7 @@ fn a_sequence_stays_aside_while_letters_that_were_refused_are_told_again() {
 }
 
 #[test]
-fn p5_a_sequence_stays_aside_when_nobody_hears_how_its_refused_letters_were_judged() {
+fn p5_a_sequence_stays_set_aside_if_the_answer_about_its_refused_letters_is_lost() {
     let faults = Faults { fail: [(0, u32::MAX), (1, 1)].into(), ..Faults::default() };
     let limits = Limits { sequences_max: 1, ..Limits::DEFAULT };
     let mut cluster = TestCluster::new(3, OnError::SetAside, limits, faults);
@@ -418,27 +422,27 @@ fn p5_a_sequence_stays_aside_when_nobody_hears_how_its_refused_letters_were_judg
     let (_, share) = cluster.processor().share_of(crate::hash::sequence(b"s1")).unwrap();
     let owner = share.claim.owner.unwrap();
     let tells = |cluster: &TestCluster| {
-        let told = cluster.nodes[&owner].tell.as_ref();
+        let told = cluster.nodes[&owner].progress.as_ref();
         told.is_some_and(|(_, progress)| progress.letters.iter().any(|letter| letter.holds() == Some(Position(1))))
     };
-    cluster.until(tells);
-    cluster.take(Step::Tell(owner));
-    cluster.until(tells);
-    cluster.take(Step::TellUnheard(owner)); // there is no room yet
+    cluster.run_until(tells);
+    cluster.take(Step::JudgeProgress(owner));
+    cluster.run_until(tells);
+    cluster.take(Step::LoseProgressAnswer(owner)); // there is no room yet
     assert_eq!(cluster.processor().set_aside.len(), 1);
 
     // Meanwhile a new table arrives, and the sequence continues.
     cluster.change(Change::Pause("p".into(), true));
     cluster.change(Change::Pause("p".into(), false));
     cluster.append("s1");
-    while let Some(step) = cluster.enabled().into_iter().find(|step| !matches!(step, Step::Tell(_))) {
+    while let Some(step) = cluster.enabled().into_iter().find(|step| !matches!(step, Step::JudgeProgress(_))) {
         cluster.take(step);
     }
     assert!(cluster.calls.iter().all(|call| call.position < 2), "event 2 overtakes the one that failed");
 }
 
 #[test]
-fn a_segment_that_stops_goes_to_another_node_after_three_attempts_and_goes_on_there() {
+fn a_stalled_segment_moves_to_another_node_after_three_attempts_and_continues() {
     let faults = Faults { fail: [(0, 4)].into(), ..Faults::default() };
     let mut cluster = TestCluster::new(3, OnError::Stop, Limits::DEFAULT, faults);
     (0..4).for_each(|_| cluster.append("s0"));
@@ -453,7 +457,7 @@ fn a_segment_that_stops_goes_to_another_node_after_three_attempts_and_goes_on_th
 }
 
 #[test]
-fn p6_a_handler_that_cannot_be_asked_holds_the_segment_and_another_node_asks() {
+fn p6_a_segment_whose_handler_cannot_be_called_moves_to_another_node() {
     let faults = Faults { unable: [(0, 4)].into(), ..Faults::default() };
     let mut cluster = TestCluster::new(3, OnError::SetAside, Limits::DEFAULT, faults);
     (0..4).for_each(|_| cluster.append("s0"));
@@ -468,7 +472,7 @@ fn p6_a_handler_that_cannot_be_asked_holds_the_segment_and_another_node_asks() {
 }
 
 #[test]
-fn what_was_handled_before_nobody_could_be_asked_is_not_handled_again() {
+fn events_handled_before_the_handler_became_unavailable_are_not_handled_again() {
     for nth in 0..BATCH as u64 {
         let faults = Faults { unable: [(nth, 1)].into(), ..Faults::default() };
         let mut cluster = TestCluster::new(1, OnError::SetAside, Limits::DEFAULT, faults);
@@ -482,7 +486,7 @@ fn what_was_handled_before_nobody_could_be_asked_is_not_handled_again() {
 }
 
 #[test]
-fn a_node_that_ends_waits_for_nothing_that_only_waits() {
+fn a_stopping_node_does_not_wait_for_stalled_events() {
     // An event whose handler cannot be called, one that failed, and a backlog behind each.
     let faults = Faults { unable: [(0, u32::MAX)].into(), fail: [(1, u32::MAX)].into(), ..Faults::default() };
     let mut cluster = TestCluster::new(3, OnError::SetAside, Limits::DEFAULT, faults);
@@ -500,7 +504,7 @@ fn a_node_that_ends_waits_for_nothing_that_only_waits() {
 
 #[test]
 fn a_planned_move_handles_nothing_again() {
-    let mut cluster = story(&[]);
+    let mut cluster = scenario(&[]);
     for nth in 0..200 {
         cluster.append(&std::format!("s{}", nth % 20));
         let (steps, leaving) = (cluster.enabled(), NodeId(nth / 20 % NODES + 1));
@@ -522,22 +526,22 @@ fn a_planned_move_handles_nothing_again() {
 }
 
 #[test]
-fn p5_what_an_earlier_worker_had_told_says_nothing_of_what_this_one_has() {
-    let mut cluster = story(&[(2, 1)]);
+fn p5_reports_of_an_earlier_worker_settle_nothing_of_its_successor() {
+    let mut cluster = scenario(&[(2, 1)]);
     cluster.append("s5");
     assert!(cluster.settle(cluster.now + 60_000), "its worker ends, having had nothing to do for long");
     let (_, share) = cluster.processor().share_of(crate::hash::sequence(b"s5")).unwrap();
     let owner = share.claim.owner.unwrap();
     cluster.append("s0"); // of another segment
-    cluster.until(|cluster| cluster.nodes[&owner].tell.is_some());
+    cluster.run_until(|cluster| cluster.nodes[&owner].progress.is_some());
 
     // While that is in flight a new worker begins; its first event fails.
     ["s5", "s1", "s5"].into_iter().for_each(|sequence| cluster.append(sequence));
     while cluster.calls.last().is_none_or(|call| call.position != 2) {
-        let step = cluster.enabled().into_iter().find(|step| *step != Step::Tell(owner));
+        let step = cluster.enabled().into_iter().find(|step| *step != Step::JudgeProgress(owner));
         cluster.take(step.expect("it comes to the event"));
     }
-    cluster.take(Step::Tell(owner));
+    cluster.take(Step::JudgeProgress(owner));
     // The worker reports before the next progress is sent.
     let works = |step: &Step| matches!(step, Step::WorkerMail(..) | Step::Handle(..));
     while let Some(step) = cluster.enabled().into_iter().find(works) {

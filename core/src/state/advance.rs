@@ -78,7 +78,7 @@ impl State {
             share.claim.give(to, self.issued.next_epoch(), index);
             processor.changed = index;
         }
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Advanced(stale)
     }
 

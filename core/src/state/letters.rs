@@ -199,7 +199,7 @@ impl State {
             let until = now.after(core::time::Duration::from_millis(u64::from(bar_ms)));
             share.claim.bar(now, Bar { node, until, cause });
             share.claim.give(Some(to), self.issued.next_epoch(), index);
-            self.touch(index);
+            self.mark_changed(index);
         }
     }
 
@@ -268,7 +268,7 @@ impl State {
     ) -> Outcome {
         let now = self.recorded;
         let Some(processor) = self.processors.get_mut(&id) else {
-            return super::unknown(NotFound::ProcessorNumber(id));
+            return super::not_found(NotFound::ProcessorNumber(id));
         };
         let meant: Vec<SequenceKey> = match selection {
             Selection::All => processor.set_aside.keys().cloned().collect(),
@@ -276,7 +276,7 @@ impl State {
                 let key = SequenceKey { component: *component, name: name.clone() };
                 if !processor.set_aside.contains_key(&key) {
                     let processor = processor.definition.name.clone();
-                    return super::unknown(NotFound::Sequence {
+                    return super::not_found(NotFound::Sequence {
                         processor,
                         component: *component,
                         sequence: name.clone(),

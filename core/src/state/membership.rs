@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{State, exists, invalid, unknown};
+use super::{State, exists, invalid, not_found};
 use crate::{
     claim::Motion,
     command::{Admit, Assign, Begin, Outcome, RefusalReason},
@@ -41,19 +41,19 @@ impl State {
         let node = self.issued.node.next();
         self.issued.node = node;
         self.members.insert(node, Member { node, name, incarnation, peer, http, level, leaving: false });
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Admitted(node)
     }
 
     /// Removes a member permanently; its number is never reused.
     pub(super) fn remove(&mut self, index: LogIndex, node: NodeId) -> Outcome {
-        let Some(member) = self.members.get(&node) else { return unknown(NotFound::Member(node)) };
+        let Some(member) = self.members.get(&node) else { return not_found(NotFound::Member(node)) };
         if self.members.len() == 1 {
             return invalid(Invalid::LastMember(member.name.clone()));
         }
         self.end_session(index, node);
         self.dismiss(node);
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Done
     }
 
@@ -73,7 +73,7 @@ impl State {
     /// Asks a member to leave. An active one is given no more work, and ends when it has handed over.
     pub(super) fn leave(&mut self, index: LogIndex, node: NodeId) -> Outcome {
         let others_stay = self.members.values().any(|other| other.node != node && !other.leaving);
-        let Some(member) = self.members.get_mut(&node) else { return unknown(NotFound::Member(node)) };
+        let Some(member) = self.members.get_mut(&node) else { return not_found(NotFound::Member(node)) };
         if !others_stay {
             return invalid(Invalid::LastMember(member.name.clone()));
         }
@@ -83,7 +83,7 @@ impl State {
             Some(session) => session.draining = true,
             None => self.dismiss(node),
         }
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Changed(1)
     }
 
@@ -93,7 +93,7 @@ impl State {
             return Outcome::Refused(exceeded.into());
         }
         let Begin { node, incarnation, peer, http, level, capabilities, weight, nonce } = begin.clone();
-        let Some(member) = self.members.get_mut(&node) else { return unknown(NotFound::Member(node)) };
+        let Some(member) = self.members.get_mut(&node) else { return not_found(NotFound::Member(node)) };
         if member.incarnation != incarnation {
             return exists(Existing::Incarnation(member.name.clone()));
         }
@@ -107,7 +107,7 @@ impl State {
         self.issued.session = session;
         let weight = weight.clamp(1, WEIGHT_MAX);
         self.sessions.insert(node, Session { node, session, since: index, capabilities, weight, nonce, draining });
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Begun(session)
     }
 
@@ -117,7 +117,7 @@ impl State {
             Some(live) if live.session == session => {
                 if !live.draining {
                     live.draining = true;
-                    self.touch(index);
+                    self.mark_changed(index);
                 }
                 Outcome::Done
             }
@@ -135,7 +135,7 @@ impl State {
         if self.members.get(&node).is_some_and(|member| member.leaving) {
             self.dismiss(node);
         }
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Done
     }
 
@@ -189,7 +189,7 @@ impl State {
             given += 1;
         }
         if given > 0 {
-            self.touch(index);
+            self.mark_changed(index);
         }
         Outcome::Changed(given)
     }
@@ -201,7 +201,7 @@ impl State {
         }
         if self.level < level {
             self.level = level;
-            self.touch(index);
+            self.mark_changed(index);
         }
         Outcome::Done
     }

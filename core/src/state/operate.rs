@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Goal, IssuedIds, Operation, State, exists, invalid, unknown, unknown_processor};
+use super::{Goal, IssuedIds, Operation, State, exists, invalid, not_found, processor_not_found};
 use crate::{
     canonical::Canonical,
     claim::{Bar, BarCause, Claim, Motion, Pin},
@@ -78,20 +78,20 @@ impl State {
             Change::Unpin(name, segment) => self.unpin(index, name, *segment),
             Change::Letters(name, selection, change) => match self.names.get(name) {
                 Some(id) => self.change_letters(index, *id, selection, *change),
-                None => unknown_processor(name),
+                None => processor_not_found(name),
             },
             Change::SetLimits(limits) => match limits.check() {
                 Err(unfit) => Outcome::Refused(unfit.into()),
                 Ok(()) => {
                     self.limits = *limits;
-                    self.touch(index);
+                    self.mark_changed(index);
                     Outcome::Done
                 }
             },
             Change::Expect(_) => Outcome::Done,
             Change::Leave(node) => self.leave(index, *node),
             Change::Lead(node, _) if self.members.contains_key(node) => Outcome::Done,
-            Change::Lead(node, _) => unknown(NotFound::Member(*node)),
+            Change::Lead(node, _) => not_found(NotFound::Member(*node)),
             Change::SkipEvent(name, segment, position) => self.skip_event(index, name, *segment, *position),
         }
     }
@@ -130,7 +130,7 @@ impl State {
             let outcome = known.redefine(definition);
             if outcome == Outcome::Changed(1) {
                 known.changed = index;
-                self.touch(index);
+                self.mark_changed(index);
             }
             return outcome;
         }
@@ -150,7 +150,7 @@ impl State {
             return invalid(Invalid::Backoff);
         }
         let Some(context) = self.contexts.get(&definition.context) else {
-            return unknown(NotFound::Context(definition.context));
+            return not_found(NotFound::Context(definition.context));
         };
         let start = match definition.start {
             Start::Beginning => Position(0),
@@ -164,27 +164,27 @@ impl State {
         self.issued.processor = id;
         self.names.insert(name.clone(), id);
         self.processors.insert(id, fresh(id, definition, start, self.recorded, index));
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Changed(1)
     }
 
     fn delete(&mut self, index: LogIndex, name: &str) -> Outcome {
-        let Some(id) = self.names.remove(name) else { return unknown_processor(name) };
+        let Some(id) = self.names.remove(name) else { return processor_not_found(name) };
         self.processors.remove(&id);
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Changed(1)
     }
 
     fn pause(&mut self, index: LogIndex, name: &str, paused: bool) -> Outcome {
         let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
-            return unknown_processor(name);
+            return processor_not_found(name);
         };
         if processor.paused == paused {
             return Outcome::Changed(0);
         }
         processor.paused = paused;
         processor.changed = index;
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Changed(1)
     }
 
@@ -203,7 +203,7 @@ impl State {
 
     fn claim(&mut self, index: LogIndex, name: &str, segment: SegmentId, pin: Pin) -> Outcome {
         let node = pin.node;
-        let Some(processor) = self.processor(name) else { return unknown_processor(name) };
+        let Some(processor) = self.processor(name) else { return processor_not_found(name) };
         if !self.can_run(node, processor) {
             return invalid(Invalid::CannotRun { node, processor: name.into() });
         }
@@ -225,10 +225,10 @@ impl State {
     /// claim is renewed, so that a running try of the event is fenced.
     fn skip_event(&mut self, index: LogIndex, name: &str, segment: SegmentId, position: Position) -> Outcome {
         let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
-            return unknown_processor(name);
+            return processor_not_found(name);
         };
         let Some(share) = processor.segments.get_mut(&segment) else {
-            return unknown(NotFound::Segment { processor: name.into(), segment });
+            return not_found(NotFound::Segment { processor: name.into(), segment });
         };
         let waits_with = share.stalled.as_ref().map(|stall| stall.position);
         if waits_with != Some(position) {
@@ -243,7 +243,7 @@ impl State {
         share.claim.renew(self.issued.next_epoch(), index);
         processor.skipped += 1;
         processor.changed = index;
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Changed(1)
     }
 
@@ -259,16 +259,16 @@ impl State {
         change: impl FnOnce(&mut Claim, &mut IssuedIds) -> bool,
     ) -> Outcome {
         let Some(processor) = self.names.get(name).and_then(|id| self.processors.get_mut(id)) else {
-            return unknown_processor(name);
+            return processor_not_found(name);
         };
         let Some(share) = processor.segments.get_mut(&segment) else {
-            return unknown(NotFound::Segment { processor: name.into(), segment });
+            return not_found(NotFound::Segment { processor: name.into(), segment });
         };
         if !change(&mut share.claim, &mut self.issued) {
             return Outcome::Changed(0);
         }
         processor.changed = index;
-        self.touch(index);
+        self.mark_changed(index);
         Outcome::Changed(1)
     }
 }

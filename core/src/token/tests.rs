@@ -115,7 +115,7 @@ proptest! {
 }
 
 #[test]
-fn a_merge_that_would_need_too_many_items_is_refused() {
+fn a_merge_with_too_many_items_is_refused() {
     let halves = Segment::ROOT.split().unwrap();
     let (left, right) = (Token::new(halves.0, Position(5)), Token::new(halves.1, Position(9)));
     assert_eq!(left.merge(halves.0, &right, halves.1, 1), Err(Error::TooManyItems(2)));

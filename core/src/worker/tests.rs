@@ -63,7 +63,7 @@ fn report(effects: &[Effect<()>]) -> Report {
 }
 
 /// What letters say, in short.
-fn told(report: &Report) -> Vec<String> {
+fn describe(report: &Report) -> Vec<String> {
     let letters = report.letters.iter().map(|letter| match letter {
         LetterMove::SetAside { position, failure, .. } => format!("aside {position} {}", failure.last),
         LetterMove::Queue { position, .. } => format!("queue {position}"),
@@ -90,69 +90,72 @@ fn p6_a_failed_event_sets_its_sequence_aside_and_the_others_go_on() {
     let effects = worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b"), work(2, "a"), work(3, "c")]));
     assert_eq!(runs(&effects), [(vec![0, 1, 2, 3], 1)]);
     let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
-    assert_eq!(told(&report(&effects)), ["aside 0 false"]);
+    assert_eq!(describe(&report(&effects)), ["aside 0 false"]);
     assert_eq!(runs(&effects), [(vec![1], 1)], "what comes behind it ends the run: letters are told in order");
     let effects = worker.step(T0, Input::Ran { handled: 1, fault: None });
-    assert_eq!((told(&report(&effects)), report(&effects).done), (vec![String::from("queue 2")], 2));
+    assert_eq!((describe(&report(&effects)), report(&effects).done), (vec![String::from("queue 2")], 2));
     assert_eq!(runs(&effects), [(vec![3], 1)]);
 }
 
 #[test]
-fn a_sequence_it_told_of_stays_aside_until_the_log_has_judged_that() {
+fn a_reported_sequence_stays_set_aside_until_the_log_has_judged_the_report() {
     let mut worker = worker(OnError::SetAside);
     worker.step(T0, Input::Feed(vec![work(0, "a")]));
     let number = report(&worker.step(T0, Input::Ran { handled: 0, fault: fault() })).number;
     // An older state of the log does not include it yet.
     worker.step(T0, Input::SetAside { settled: number - 1, sequences: BTreeMap::new() });
     let effects = worker.step(T0, Input::Feed(vec![work(1, "a")]));
-    assert_eq!((runs(&effects), told(&report(&effects))), (vec![], vec![String::from("queue 1")]));
+    assert_eq!((runs(&effects), describe(&report(&effects))), (vec![], vec![String::from("queue 1")]));
     // It was reported, tried and done: the sequence is like any other.
     worker.step(T0, Input::SetAside { settled: report(&effects).number, sequences: BTreeMap::new() });
     assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(2, "a")]))), [(vec![2], 1)]);
 }
 
 #[test]
-fn a_handler_that_says_set_aside_is_not_asked_again_even_where_the_segment_would_stop() {
+fn a_handler_that_returned_set_aside_is_not_called_again_even_with_on_error_stop() {
     for on_error in [OnError::SetAside, OnError::Stop] {
         let mut worker = worker(on_error);
         worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")]));
         let effects = worker.step(T0, Input::Ran { handled: 0, fault: set_aside() });
-        assert_eq!(told(&report(&effects)), ["aside 0 true"]);
+        assert_eq!(describe(&report(&effects)), ["aside 0 true"]);
         assert_eq!(runs(&effects), [(vec![1], 1)]);
     }
 }
 
 #[test]
-fn what_a_handler_skips_is_told_and_nothing_waits_behind_it() {
+fn a_skipped_event_is_reported_and_blocks_nothing() {
     for on_error in [OnError::SetAside, OnError::Skip, OnError::Stop] {
         let mut worker = worker(on_error);
         worker.settings.stalled = Some(Stalled { position: Position(0), attempts: 1, due: T0 });
         worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "a"), work(2, "b")]));
         let effects = worker.step(T0, Input::Ran { handled: 0, fault: skip() });
-        assert_eq!((told(&report(&effects)), report(&effects).done), (vec!["resume 0".into(), "skipped 0".into()], 1));
+        assert_eq!(
+            (describe(&report(&effects)), report(&effects).done),
+            (vec!["resume 0".into(), "skipped 0".into()], 1)
+        );
         assert_eq!(runs(&effects), [(vec![1, 2], 1)]);
         let effects = worker.step(T0, Input::Ran { handled: 1, fault: skip() });
-        assert_eq!((told(&report(&effects)), report(&effects).done), (vec!["skipped 2".into()], 2));
+        assert_eq!((describe(&report(&effects)), report(&effects).done), (vec!["skipped 2".into()], 2));
         assert_eq!(worker.status().phase, "idle");
     }
 }
 
 #[test]
-fn a_letter_that_its_handler_skips_is_done_and_counted() {
+fn a_skipped_letter_is_done_and_counted() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
     let waits = SetAsideSequence { attempts: 1, due: Some(T0), right, ..SetAsideSequence::untried(Position(0)) };
     worker.step(T0, Input::SetAside { settled: 0, sequences: [(key("a"), waits)].into() });
     let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: skip() }));
-    assert_eq!(told(&report), ["done 0 skipped"]);
+    assert_eq!(describe(&report), ["done 0 skipped"]);
 }
 
 #[test]
-fn a_segment_that_stops_waits_with_its_event_and_keeps_the_count_of_attempts() {
+fn a_stalled_segment_keeps_its_event_and_the_number_of_attempts() {
     let mut worker = worker(OnError::Stop);
     worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")]));
     let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
-    assert_eq!((told(&report(&effects)), runs(&effects)), (vec![String::from("stall 0 1 1000")], vec![]));
+    assert_eq!((describe(&report(&effects)), runs(&effects)), (vec![String::from("stall 0 1 1000")], vec![]));
     assert_eq!(runs(&worker.step(Moment(T0.0 + 999), Input::Woken)), []);
     let due = Moment(T0.0 + 1_000);
     assert_eq!(runs(&worker.step(due, Input::Woken)), [(vec![0], 2)]);
@@ -161,15 +164,15 @@ fn a_segment_that_stops_waits_with_its_event_and_keeps_the_count_of_attempts() {
     assert_eq!(runs(&worker.step(due, Input::Ran { handled: 0, fault: None })), []);
     assert_eq!(runs(&worker.step(due, Input::SetPaused(false))), [(vec![0], 2)]);
     let effects = worker.step(due, Input::Ran { handled: 0, fault: fault() });
-    assert_eq!(told(&report(&effects)), ["stall 0 2 2000"]);
+    assert_eq!(describe(&report(&effects)), ["stall 0 2 2000"]);
     let effects = worker.step(Moment(due.0 + 2_000), Input::Woken);
     assert_eq!(runs(&effects), [(vec![0], 3)]);
     let effects = worker.step(Moment(due.0 + 2_000), Input::Ran { handled: 1, fault: None });
-    assert_eq!((told(&report(&effects)), runs(&effects)), (vec![String::from("resume 0")], vec![(vec![1], 1)]));
+    assert_eq!((describe(&report(&effects)), runs(&effects)), (vec![String::from("resume 0")], vec![(vec![1], 1)]));
 }
 
 #[test]
-fn p6_a_handler_that_cannot_be_asked_makes_no_letter_of_an_event() {
+fn p6_an_event_whose_handler_cannot_be_called_becomes_no_letter() {
     for on_error in [OnError::SetAside, OnError::Skip, OnError::Stop] {
         let mut worker = worker(on_error);
         worker.settings.backoff.attempts = 2;
@@ -177,31 +180,34 @@ fn p6_a_handler_that_cannot_be_asked_makes_no_letter_of_an_event() {
         let mut now = T0;
         for (attempt, wait) in [(1, 1_000), (2, 2_000), (3, 4_000)] {
             let effects = worker.step(now, Input::Ran { handled: 0, fault: unable() });
-            assert_eq!((told(&report(&effects)), runs(&effects)), (vec![format!("stall 0 {attempt} {wait}")], vec![]));
+            assert_eq!(
+                (describe(&report(&effects)), runs(&effects)),
+                (vec![format!("stall 0 {attempt} {wait}")], vec![])
+            );
             now = now.after(Duration::from_millis(wait));
             let seen = if on_error == OnError::Stop { attempt + 1 } else { 1 };
             assert_eq!(runs(&worker.step(now, Input::Woken)), [(vec![0], seen)], "{on_error:?}");
         }
         let effects = worker.step(now, Input::Ran { handled: 1, fault: None });
-        assert_eq!((told(&report(&effects)), runs(&effects)), (vec!["resume 0".into()], vec![(vec![1], 1)]));
+        assert_eq!((describe(&report(&effects)), runs(&effects)), (vec!["resume 0".into()], vec![(vec![1], 1)]));
     }
 }
 
 #[test]
-fn attempts_at_which_nobody_was_asked_do_not_count_when_the_event_fails() {
+fn attempts_without_a_handler_call_do_not_count_when_the_event_fails() {
     for on_error in [OnError::SetAside, OnError::Skip] {
         let mut worker = worker(on_error);
         worker.settings.backoff.attempts = 2;
         worker.settings.stalled = Some(Stalled { position: Position(0), attempts: 7, due: T0 });
         assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")]))), [(vec![0], 1)]);
         let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
-        assert_eq!(told(&report(&effects)), ["resume 0", "aside 0 false"], "{on_error:?}");
+        assert_eq!(describe(&report(&effects)), ["resume 0", "aside 0 false"], "{on_error:?}");
         assert_eq!(runs(&effects), [(vec![1], 1)]);
     }
 }
 
 #[test]
-fn a_letter_is_not_given_up_while_nobody_can_be_asked() {
+fn a_letter_is_not_dead_while_its_handler_cannot_be_called() {
     let mut worker = worker(OnError::SetAside);
     let right = Right::Claim(SegmentId(0), Epoch(7));
     let waits = SetAsideSequence {
@@ -218,7 +224,7 @@ fn a_letter_is_not_given_up_while_nobody_can_be_asked() {
 }
 
 #[test]
-fn the_handlers_own_wait_is_taken_and_the_last_attempt_says_so() {
+fn the_handlers_own_wait_is_used_and_the_last_attempt_is_marked() {
     let mut worker = worker(OnError::SetAside);
     let right = Right::Claim(SegmentId(0), Epoch(7));
     let attempts = Backoff::default().attempts;
@@ -240,7 +246,7 @@ fn the_handlers_own_wait_is_taken_and_the_last_attempt_says_so() {
 }
 
 #[test]
-fn a_letter_is_tried_once_until_the_log_has_judged_how_that_went() {
+fn a_letter_is_not_tried_again_before_the_log_has_judged_the_try() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
     let waits = SetAsideSequence { attempts: 1, due: Some(T0), right, ..SetAsideSequence::untried(Position(0)) };
@@ -248,13 +254,13 @@ fn a_letter_is_tried_once_until_the_log_has_judged_how_that_went() {
     assert_eq!(worker.step(T0, aside(0)).len(), 1);
     assert_eq!(worker.step(T0, aside(0)), []);
     let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: None }));
-    assert_eq!(told(&report), ["done 0"]);
+    assert_eq!(describe(&report), ["done 0"]);
     assert_eq!(worker.step(T0, aside(report.number - 1)), []);
     assert_eq!(worker.step(T0, aside(report.number)).len(), 1, "the log refused that: it is tried again");
 }
 
 #[test]
-fn p5_what_comes_behind_a_dropped_letter_waits_for_the_end_of_its_try() {
+fn p5_events_behind_a_dropped_letter_wait_for_the_end_of_its_try() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
     let waits = SetAsideSequence { attempts: 1, due: Some(T0), right, ..SetAsideSequence::untried(Position(0)) };
@@ -268,7 +274,7 @@ fn p5_what_comes_behind_a_dropped_letter_waits_for_the_end_of_its_try() {
 }
 
 #[test]
-fn p10_tries_that_run_at_once_are_bounded() {
+fn p10_concurrent_tries_are_bounded() {
     let mut worker = worker(OnError::SetAside);
     let right = Some(Right::Loan { epoch: Epoch(8), segment: SegmentId(0), claim: Epoch(7) });
     let waits = SetAsideSequence { attempts: 4, due: Some(T0), right, ..SetAsideSequence::untried(Position(0)) };
@@ -279,7 +285,7 @@ fn p10_tries_that_run_at_once_are_bounded() {
 }
 
 #[test]
-fn a_worker_that_is_paused_says_when_nothing_runs_any_more() {
+fn a_paused_worker_reports_when_no_handler_runs() {
     let mut worker = worker(OnError::SetAside);
     assert_eq!(worker.step(T0, Input::SetPaused(true)), [Effect::ReportPaused]);
     assert_eq!(worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b")])), [], "once");
@@ -290,7 +296,7 @@ fn a_worker_that_is_paused_says_when_nothing_runs_any_more() {
 }
 
 #[test]
-fn a_worker_that_drains_ends_what_runs_and_takes_nothing_more() {
+fn a_draining_worker_finishes_running_events_and_takes_no_more() {
     let mut worker = worker(OnError::SetAside);
     worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "b"), work(2, "c")]));
     assert_eq!(worker.step(T0, Input::Drain), [Effect::StopRun]);
@@ -303,7 +309,7 @@ fn a_worker_that_drains_ends_what_runs_and_takes_nothing_more() {
 }
 
 #[test]
-fn p6_a_flood_pauses_the_segment_and_says_so() {
+fn p6_a_flood_pauses_the_segment_and_is_reported() {
     let mut worker = worker(OnError::SetAside);
     let mut effects = Vec::new();
     for nth in 0..FLOOD_SEQUENCES_MIN as u64 {
@@ -312,7 +318,7 @@ fn p6_a_flood_pauses_the_segment_and_says_so() {
         assert_eq!(runs(&effects).len(), 1);
         effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
     }
-    assert_eq!(told(&report(&effects)).len(), 1, "the last one is set aside like the others: nothing is lost");
+    assert_eq!(describe(&report(&effects)).len(), 1, "the last one is set aside like the others: nothing is lost");
     assert_eq!(worker.status().phase, FLOODED);
     assert!(worker.status().reason.is_some_and(|reason| reason.ends_with("the last failed so: no")));
     assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(99, "other")]))), []);
@@ -339,17 +345,17 @@ fn a_tenth_that_fails_or_failures_over_many_minutes_are_no_flood() {
 }
 
 #[test]
-fn an_event_that_is_skipped_after_its_only_attempt_is_told_and_nothing_waits_behind_it() {
+fn an_event_skipped_after_its_only_attempt_is_reported_and_blocks_nothing() {
     let mut worker = worker(OnError::Skip);
     worker.settings.backoff.attempts = 1;
     worker.step(T0, Input::Feed(vec![work(0, "a"), work(1, "a")]));
     let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
-    assert_eq!((told(&report(&effects)), report(&effects).done), (vec!["aside 0 true".into()], 1));
+    assert_eq!((describe(&report(&effects)), report(&effects).done), (vec!["aside 0 true".into()], 1));
     assert_eq!(runs(&effects), [(vec![1], 1)]);
 }
 
 #[test]
-fn p10_a_cause_is_cut_where_it_is_made() {
+fn p10_a_cause_is_truncated_by_the_worker() {
     for on_error in [OnError::SetAside, OnError::Stop] {
         let mut worker = worker(on_error);
         worker.step(T0, Input::Feed(vec![work(0, "a")]));

@@ -360,8 +360,8 @@ impl State {
         let (mut busy, mut open, mut count, mut reason, mut still) = (false, 0, 0, None, Vec::new());
         for segment in self.machine.segments() {
             count += 1;
-            open += segment.open as u64;
-            busy |= segment.open > 0;
+            open += segment.unfinished as u64;
+            busy |= segment.unfinished > 0;
             let why = segment.reason.as_ref().map(words::halt);
             if segment.phase == STALLED {
                 still.push(self.standstill(&segment, why.clone().unwrap_or_default(), segment.until));

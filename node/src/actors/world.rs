@@ -116,7 +116,7 @@ impl World {
 
     /// How long a member whose session has just ended has been missed.
     pub fn missed(&self, who: NodeId) -> Duration {
-        self.cluster.missed_since(who).elapsed()
+        self.cluster.unreachable_since(who).elapsed()
     }
 
     /// Who leads.
@@ -131,7 +131,7 @@ impl World {
 
     /// Looks at the replicated state, and up to where it is applied. Briefly: nothing is applied meanwhile.
     pub fn look<R>(&self, look: impl FnOnce(&State, LogIndex) -> R) -> R {
-        self.cluster.look(look)
+        self.cluster.with_state(look)
     }
 
     /// Has a command judged, and waits until it is applied here.

@@ -1,7 +1,7 @@
 //! Who leads, as far as it can be known here. Where nobody does, what a node tells is only what it has applied: it may
 //! be old, and nothing goes on until most of the voters are alive.
 
-use evener_cluster::{Cluster, Leadership, status::Lack};
+use evener_cluster::{Cluster, Leadership, status::NoDecision};
 use evener_core::{clocks, state::State};
 
 use crate::health::Check;
@@ -15,7 +15,7 @@ pub fn trouble(cluster: &Cluster) -> Option<String> {
 
 /// As [`trouble`], of a node that knows this of who leads.
 pub fn trouble_of(leadership: &Leadership, state: &State) -> Option<String> {
-    match &leadership.lack {
+    match &leadership.no_decision {
         Some(lack) => Some(missing(state, lack)),
         None => leadership.leader.is_none().then(|| "no leader is known".to_owned()),
     }
@@ -47,8 +47,8 @@ pub fn clock_words(clock_ahead_ms: Option<i64>, log_ahead_ms: u64) -> Option<Str
 }
 
 /// Why nothing can be decided, with the names of those that are missing.
-pub fn missing(state: &State, lack: &Lack) -> String {
-    let silent: Vec<String> = lack.silent.iter().map(|voter| state.name_of(*voter)).collect();
+pub fn missing(state: &State, lack: &NoDecision) -> String {
+    let silent: Vec<String> = lack.unresponsive.iter().map(|voter| state.name_of(*voter)).collect();
     match &silent[..] {
         [] => lack.describe(),
         silent => format!("{}; no answer comes from {}", lack.describe(), silent.join(", ")),
@@ -59,7 +59,7 @@ pub fn missing(state: &State, lack: &Lack) -> String {
 mod tests {
     use super::*;
     use crate::engine::tests::alone;
-    use evener_cluster::status::Missing;
+    use evener_cluster::status::NoDecisionReason;
     use evener_core::id::NodeId;
 
     #[tokio::test]
@@ -70,13 +70,20 @@ mod tests {
         assert_eq!(leadership.deciding_leader(), Some(me), "who votes alone is a majority");
         let since = tokio::time::Instant::now();
         let silent = vec![NodeId(2), NodeId(3)];
-        let lack = Lack { missing: Missing::Majority, answer: 1, voters: 3, silent, since, lasting: false };
-        leadership.lack = Some(lack.clone());
+        let lack = NoDecision {
+            reason: NoDecisionReason::NoMajority,
+            answering: 1,
+            voters: 3,
+            unresponsive: silent,
+            since,
+            lasting: false,
+        };
+        leadership.no_decision = Some(lack.clone());
         assert_eq!(leadership.deciding_leader(), None);
         let told = missing(&engine.cluster().state(), &lack);
         assert_eq!(told, "no majority: 1 of 3 voters answers; no answer comes from node 2, node 3");
         assert_eq!(trouble_of(&leadership, &engine.cluster().state()), Some(told));
-        (leadership.lack, leadership.leader) = (None, Some(NodeId(me.0 + 1)));
+        (leadership.no_decision, leadership.leader) = (None, Some(NodeId(me.0 + 1)));
         assert_eq!(leadership.deciding_leader(), Some(NodeId(me.0 + 1)));
         leadership.leader = None;
         assert_eq!(leadership.deciding_leader(), None);

@@ -20,7 +20,7 @@ use crate::status::{SegmentsWanted, StatusBoard};
 /// How this node stands.
 pub fn status(engine: &Engine) -> Status {
     let (standing, (index, chain)) =
-        (engine.cluster().status(), engine.cluster().look(|state, index| (index, state.chain)));
+        (engine.cluster().status(), engine.cluster().with_state(|state, index| (index, state.chain)));
     let (state, leader) = (engine.cluster().state(), standing.leadership.deciding_leader());
     let trouble = leader::trouble_of(&standing.leadership, &state);
     Status {
@@ -78,7 +78,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
     let state = engine.cluster().state();
     // Where nobody leads nobody ends the sessions of those that are gone: then whoever answers is alive.
     let answers = |node| node == standing.node || told.contains_key(&node);
-    let silent = |node| standing.leadership.lack.as_ref().is_some_and(|lack| lack.silent.contains(&node));
+    let silent = |node| standing.leadership.no_decision.as_ref().is_some_and(|lack| lack.unresponsive.contains(&node));
     let alive =
         |node: &NodeId| state.sessions.contains_key(node) && !silent(*node) && (leader.is_some() || answers(*node));
     let live = standing.voters.iter().filter(|voter| alive(voter)).count();
@@ -101,7 +101,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
             name: member.name.clone(),
             id: node.0,
             role: role.to_owned(),
-            why: standing.voteless.get(&node).map(|voteless| votes::why(*voteless).to_owned()),
+            why: standing.non_voters.get(&node).map(|voteless| votes::why(*voteless).to_owned()),
             peer: member.peer.clone(),
             http: member.http.clone(),
             alive: alive(&node),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evener_cluster::Turn;
+use evener_cluster::SearchPhase;
 use evener_core::{criteria::Criteria, id::Position, limits::Measured};
 use evener_store::{
     EventReader,
@@ -88,7 +88,7 @@ async fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     let page = if near && read.to.is_none_or(|to| to >= head) {
         look(events, read)
     } else {
-        let turn = if read.continues { Turn::Next } else { Turn::First };
+        let turn = if read.continues { SearchPhase::Continue } else { SearchPhase::Start };
         let read = read.clone();
         engine.cluster().search(turn, move |events| look(events, &read)).await.map_err(|error| engine.told(error))?
     };

@@ -52,7 +52,7 @@ pub(super) async fn joined() -> (Engine, Engine) {
 }
 
 async fn started(mut config: Config, seed: u64) -> Members {
-    (config.seed, config.draw) = (seed, Uuid::from_u128(seed.into()));
+    (config.seed, config.random_id) = (seed, Uuid::from_u128(seed.into()));
     let disk = Arc::new(MemoryDisk::new());
     let cluster = Members::start(config, disk, Arc::new(TcpTransport), Arc::new(SystemClock));
     cluster.await.expect("the node starts")

@@ -3,7 +3,7 @@
 //! Voters stay odd, so learners are promoted in pairs. A node that is ready may therefore have no vote for long,
 //! and whoever counts on it must be told.
 
-use evener_cluster::{Cluster, Status, Voteless};
+use evener_cluster::{Cluster, NonVoterReason, Status};
 use evener_core::{id::NodeId, state::State};
 
 use crate::health::Check;
@@ -13,21 +13,25 @@ pub fn check(cluster: &Cluster) -> Check {
     let standing = cluster.status();
     let state = cluster.state();
     let mut check = Check { name: "vote", vital: false, trouble: None, note: None };
-    match standing.voteless.get(&standing.node) {
+    match standing.non_voters.get(&standing.node) {
         None => {}
-        Some(voteless @ (Voteless::Unknown | Voteless::Due)) => check.trouble = Some(why(*voteless).to_owned()),
+        Some(voteless @ (NonVoterReason::AdmissionNotApplied | NonVoterReason::CatchingUp)) => {
+            check.trouble = Some(why(*voteless).to_owned())
+        }
         Some(voteless) => check.note = Some(format!("learner: {}{}", why(*voteless), stake(&standing, &state))),
     }
     check
 }
 
 /// Why a member has no vote.
-pub fn why(voteless: Voteless) -> &'static str {
+pub fn why(voteless: NonVoterReason) -> &'static str {
     match voteless {
-        Voteless::Unknown => "this node has not heard of its admission yet",
-        Voteless::Due => "a pair of learners is there, and votes as soon as both have caught up with the log",
-        Voteless::Single => "it waits for a second learner, as voters stay odd",
-        Voteless::Spare => "as many members vote as may",
+        NonVoterReason::AdmissionNotApplied => "this node has not heard of its admission yet",
+        NonVoterReason::CatchingUp => {
+            "a pair of learners is there, and votes as soon as both have caught up with the log"
+        }
+        NonVoterReason::WaitsForPair => "it waits for a second learner, as voters stay odd",
+        NonVoterReason::VotersMaxReached => "as many members vote as may",
     }
 }
 

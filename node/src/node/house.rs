@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
-use evener_cluster::{Cluster, StartError, error::Wrong};
+use evener_cluster::{Cluster, StartError, error::StartRefusal};
 use evener_core::processor::Definition;
 use evener_store::error::OpenError;
 use tokio::{task::JoinHandle, time::timeout};
@@ -85,7 +85,7 @@ pub(super) async fn start(
     let (version, data, peer) = (env!("CARGO_PKG_VERSION"), settings.data.display(), &settings.peer_listen);
     tracing::info!(version, node = settings.name, %data, http, %peer, "starting");
     let config = config(&settings, alone, http, outside.seed, &embedded);
-    let draw = config.draw;
+    let draw = config.random_id;
 
     let starting = Cluster::start(config, outside.disk, outside.transport, outside.clock.clone());
     let cluster = cluster_threads.spawn(starting).await.map_err(died)?.map_err(not_started)?;
@@ -271,15 +271,15 @@ fn not_started(error: StartError) -> ApiError {
     match error {
         StartError::Open(error) => not_opened(error),
         StartError::Network(why) => ApiError::new(&codes::PORT_IN_USE, why),
-        StartError::Refused { wrong, why } => {
-            let code = match wrong {
-                Wrong::Named => return ApiError::new(&codes::OTHER_CLUSTER, why).hint(NAMED_HINT),
-                Wrong::Other => &codes::OTHER_CLUSTER,
-                Wrong::Emptied => &codes::EMPTIED,
-                Wrong::Answered => &codes::CLUSTER_ANSWERS,
-                Wrong::Nowhere => &codes::NOTHING_TO_START,
-                Wrong::Removed => &codes::REMOVED,
-                Wrong::Told => &codes::START,
+        StartError::Refused { reason: refusal, message: why } => {
+            let code = match refusal {
+                StartRefusal::OtherName => return ApiError::new(&codes::OTHER_CLUSTER, why).hint(NAMED_HINT),
+                StartRefusal::OtherCluster => &codes::OTHER_CLUSTER,
+                StartRefusal::EmptiedDirectory => &codes::EMPTIED,
+                StartRefusal::ClusterAnswers => &codes::CLUSTER_ANSWERS,
+                StartRefusal::NoCluster => &codes::NOTHING_TO_START,
+                StartRefusal::Removed => &codes::REMOVED,
+                StartRefusal::InvalidConfig => &codes::START,
             };
             ApiError::new(code, why)
         }

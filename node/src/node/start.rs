@@ -256,7 +256,7 @@ pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, 
     let capability = |(definition, _): &Embedded| (definition.name.clone(), vec![VERSION]);
     config.capabilities = embedded.iter().map(capability).collect::<BTreeMap<_, _>>();
     config.seed = seed;
-    config.draw = Uuid::from_u64_pair(seed, seed.rotate_left(32) ^ DRAW);
+    config.random_id = Uuid::from_u64_pair(seed, seed.rotate_left(32) ^ DRAW);
     config.raft = Raft::new(settings.heartbeat, settings.election);
     config.lease = settings.lease;
     config.describe = crate::words::why;

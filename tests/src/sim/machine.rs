@@ -113,7 +113,7 @@ impl Machine {
         let clock = SimClock::new(EPOCH);
         let most = i64::try_from(CLOCK_OFF_MAX.as_millis()).expect("a small number");
         let off_ms = i64::try_from(dice.between(0, 10_000)).expect("a small number") - most;
-        clock.set_off(off_ms);
+        clock.set_offset(off_ms);
         let inner = Inner { disk, dice, slot: Slot::Nothing, lives: 0, dark: false, outcast: false };
         Arc::new(Self {
             name: name.into(),
@@ -165,7 +165,7 @@ impl Machine {
 
     /// Its wall clock is so much further ahead, or behind, than in good times.
     pub fn jump_clock(&self, by_ms: i64) {
-        self.clock.set_off(self.off_ms + by_ms);
+        self.clock.set_offset(self.off_ms + by_ms);
     }
 
     /// From now on a start of it may fail, or not again.
@@ -210,7 +210,7 @@ impl Machine {
             inner.slot = Slot::Starting(dead.clone());
             inner.lives += 1;
             config.seed = inner.dice.number();
-            config.draw = inner.dice.uuid();
+            config.random_id = inner.dice.uuid();
             (inner.disk.clone(), inner.lives, std::mem::take(&mut inner.dark), inner.dice.number())
         };
         if dark {

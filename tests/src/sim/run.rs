@@ -214,7 +214,7 @@ impl Run {
         let Some((_, process)) = members.first() else { return };
         loop {
             let slowest = members.iter().map(|(_, process)| process.cluster.log_time()).min().unwrap_or_default();
-            let well = process.cluster.look(|state, _| {
+            let well = process.cluster.with_state(|state, _| {
                 let head = state.head(ContextId::DEFAULT);
                 let all = state.processors.values();
                 let mut done = all.map(|p| p.low() == Some(head) && p.set_aside.is_empty());

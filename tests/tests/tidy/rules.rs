@@ -130,7 +130,7 @@ pub const BANS: &[Ban] = &[
         except: &[
             "tests/src/",
             "cluster/tests/nodes.rs",
-            "cluster/tests/sea/",
+            "cluster/tests/sim_cluster/",
             "node/src/handler/tests.rs",
             "tests/tests/accept/",
         ],

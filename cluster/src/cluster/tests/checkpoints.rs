@@ -7,7 +7,7 @@ use super::*;
 
 const FILES: [&str; 2] = ["checkpoint", "checkpoint.previous"];
 
-impl World {
+impl TestCluster {
     /// Gives the checkpoints of a node that is down other images, in files that are whole.
     fn replace_images(&mut self, nth: u64, files: &[&str], image: impl Fn(&Bytes) -> Bytes) {
         let mut disk = self.disks[&nth].image();
@@ -25,45 +25,45 @@ impl World {
 
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_whose_image_cannot_be_decoded_is_replayed_over() {
-    let mut world = World::founded(41, 3).await;
+    let mut cluster = TestCluster::founded(41, 3).await;
     for id in 0..60 {
-        world.append(1, id).await.unwrap();
+        cluster.append(1, id).await.unwrap();
     }
-    world.same().await;
+    cluster.same().await;
     let other_forms: [fn(&Bytes) -> Bytes; 3] = [
         |_| Bytes::from_static(b"\xffanother form of the state"),
         |image| image.slice(..image.len() - 1),
         |image| [&image[..], &[0]].concat().into(),
     ];
     for (nth, (files, form)) in (1..).zip([&FILES[..1], &FILES, &FILES].into_iter().zip(other_forms)) {
-        world.kill(nth).await;
-        world.replace_images(nth, files, form);
-        world.revive(nth).await;
+        cluster.kill(nth).await;
+        cluster.replace_images(nth, files, form);
+        cluster.revive(nth).await;
         // The log is applied from its beginning, or from the checkpoint before, and all have the same state.
-        world.settle().await;
-        assert_eq!(world.append(nth, 1).await.unwrap(), Position(1), "what was stored is known again");
-        assert_eq!(world.append(nth, 100 + u128::from(nth)).await.unwrap(), Position(59 + nth));
-        world.same().await;
+        cluster.settle().await;
+        assert_eq!(cluster.append(nth, 1).await.unwrap(), Position(1), "what was stored is known again");
+        assert_eq!(cluster.append(nth, 100 + u128::from(nth)).await.unwrap(), Position(59 + nth));
+        cluster.same().await;
     }
     // The next checkpoint takes the place of the bad one.
     for id in 200..230 {
-        world.append(1, id).await.unwrap();
+        cluster.append(1, id).await.unwrap();
     }
     for nth in 1..=3 {
-        world.kill(nth).await;
+        cluster.kill(nth).await;
     }
     for nth in 1..=3 {
-        world.revive(nth).await;
+        cluster.revive(nth).await;
     }
-    world.settle().await;
-    assert_eq!(world.append(2, 300).await.unwrap(), Position(93));
+    cluster.settle().await;
+    assert_eq!(cluster.append(2, 300).await.unwrap(), Position(93));
 }
 
 /// Of a shorter log and of a longer one: the first would be taken for this log's, the second for frames that are lost.
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_of_another_cluster_is_replayed_over() {
     for events in [45, 150] {
-        let mut other = World::new(43);
+        let mut other = TestCluster::new(43);
         let config = other.config(1);
         let cluster = Some(ClusterId(Uuid::from_u128(7)));
         other.start(Config { bootstrap: true, cluster, ..config }).await.unwrap();
@@ -74,12 +74,12 @@ async fn a_checkpoint_of_another_cluster_is_replayed_over() {
         other.kill(1).await;
         let theirs = other.disks[&1].image();
 
-        let mut world = World::founded(44, 1).await;
+        let mut cluster = TestCluster::founded(44, 1).await;
         for id in 0..60 {
-            world.append(1, id).await.unwrap();
+            cluster.append(1, id).await.unwrap();
         }
-        world.kill(1).await;
-        let mut disk = world.disks[&1].image();
+        cluster.kill(1).await;
+        let mut disk = cluster.disks[&1].image();
         assert!(theirs.len("checkpoint").is_some());
         for name in FILES {
             let _ = disk.perform(Op::Remove { file: name.into() });
@@ -90,11 +90,11 @@ async fn a_checkpoint_of_another_cluster_is_replayed_over() {
             disk.perform(Op::SyncData { file: name.into() }).unwrap();
         }
         disk.perform(Op::SyncDir { dir: String::new() }).unwrap();
-        world.disks.insert(1, disk_of(disk));
-        world.revive(1).await;
-        world.settle().await;
-        assert_eq!(world.append(1, 1).await.unwrap(), Position(1), "what was stored is known again");
-        assert_eq!(world.append(1, 100).await.unwrap(), Position(60), "and nothing else is");
-        assert_eq!(world.nodes[&1].state().cluster, world.nodes[&1].id());
+        cluster.disks.insert(1, disk_of(disk));
+        cluster.revive(1).await;
+        cluster.settle().await;
+        assert_eq!(cluster.append(1, 1).await.unwrap(), Position(1), "what was stored is known again");
+        assert_eq!(cluster.append(1, 100).await.unwrap(), Position(60), "and nothing else is");
+        assert_eq!(cluster.nodes[&1].state().cluster, cluster.nodes[&1].id());
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 /// Chunks of 4 KiB are made for it, checkpoints are about as large as the reserve of a test.
 const CAPACITY: u64 = 768 << 10;
 
-impl World {
+impl TestCluster {
     fn set_capacity(&self, capacity: Option<u64>) {
         self.disks.values().for_each(|disk| disk.set_capacity(capacity));
     }
@@ -24,63 +24,65 @@ impl World {
 
 #[tokio::test(start_paused = true)]
 async fn three_equal_disks_run_full_and_no_node_stops() {
-    let mut world = World::founded(31, 3).await;
-    world.set_capacity(Some(CAPACITY));
-    let (stored, error) = world.fill(1, 1).await;
+    let mut cluster = TestCluster::founded(31, 3).await;
+    cluster.set_capacity(Some(CAPACITY));
+    let (stored, error) = cluster.fill(1, 1).await;
     assert!(stored > 50, "{stored} appends");
     assert!(error.message.starts_with(crate::disk_reserve::REFUSAL), "{error}");
     assert_eq!((error.class, error.retry_after.is_some()), (Class::Overloaded, true));
-    assert!(world.disks.values().all(|disk| disk.space().unwrap().free > 4096), "the reserve is there");
+    assert!(cluster.disks.values().all(|disk| disk.space().unwrap().free > 4096), "the reserve is there");
 
     // What is not an append goes on from the reserve, also across a restart.
-    world.kill(2).await;
-    world.revive(2).await;
-    world.settle().await;
-    assert!(world.nodes.values().all(|node| node.status().stopped.is_none()));
-    let again = world.append(1, 1).await.unwrap();
+    cluster.kill(2).await;
+    cluster.revive(2).await;
+    cluster.settle().await;
+    assert!(cluster.nodes.values().all(|node| node.status().stopped.is_none()));
+    let again = cluster.append(1, 1).await.unwrap();
     assert_eq!(again, Position(0), "a repetition of what is stored is answered");
 
-    world.set_capacity(None);
-    world.until("appends go on", |world| world.nodes.values().all(|node| node.status().append_refusal.is_none())).await;
-    assert_eq!(world.append(3, stored).await.unwrap(), Position(stored as u64 - 1));
-    world.same().await;
+    cluster.set_capacity(None);
+    cluster
+        .until("appends go on", |cluster| cluster.nodes.values().all(|node| node.status().append_refusal.is_none()))
+        .await;
+    assert_eq!(cluster.append(3, stored).await.unwrap(), Position(stored as u64 - 1));
+    cluster.same().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_is_low_hands_over_to_one_with_room() {
-    let world = World::founded(32, 3).await;
-    let leader = world.leader().unwrap();
-    world.disks[&leader].set_capacity(Some(0));
-    world.until("another one leads", |world| world.leader().is_some_and(|now| now != leader)).await;
-    let other = world.leader().unwrap();
-    world.append(other, 1).await.unwrap();
-    let error = world.append(leader, 2).await.unwrap_err();
+    let cluster = TestCluster::founded(32, 3).await;
+    let leader = cluster.leader().unwrap();
+    cluster.disks[&leader].set_capacity(Some(0));
+    cluster.until("another one leads", |cluster| cluster.leader().is_some_and(|now| now != leader)).await;
+    let other = cluster.leader().unwrap();
+    cluster.append(other, 1).await.unwrap();
+    let error = cluster.append(leader, 2).await.unwrap_err();
     assert!(error.message.starts_with(crate::disk_reserve::REFUSAL), "{error}");
-    world.disks[&leader].set_capacity(None);
-    world.until("it has room", |world| !world.nodes[&leader].status().disk.low).await;
-    world.append(leader, 2).await.unwrap();
-    world.same().await;
+    cluster.disks[&leader].set_capacity(None);
+    cluster.until("it has room", |cluster| !cluster.nodes[&leader].status().disk.low).await;
+    cluster.append(leader, 2).await.unwrap();
+    cluster.same().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_for_which_there_is_no_room_is_put_off_and_still_due() {
-    let world = World::founded(33, 1).await;
-    let (disk, ledger) = (&world.disks[&1], &world.nodes[&1].ledger);
+    let cluster = TestCluster::founded(33, 1).await;
+    let (disk, applied_state) = (&cluster.disks[&1], &cluster.nodes[&1].applied_state);
     let used = || u64::MAX - disk.space().unwrap().free;
     let saved = || disk.read("checkpoint", 0, disk.len("checkpoint").unwrap().unwrap() as usize).unwrap();
-    ledger.checkpoint().await.unwrap();
+    applied_state.checkpoint().await.unwrap();
     let before = saved();
     for id in 0..15 {
-        world.append(1, id).await.unwrap();
+        cluster.append(1, id).await.unwrap();
     }
     disk.set_capacity(Some(used() + CHUNK_BYTES_MIN));
-    let error = ledger.checkpoint().await.unwrap_err();
+    let error = applied_state.checkpoint().await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
     disk.set_capacity(None);
-    world.until("there is room", |world| !world.nodes[&1].status().disk.low).await;
+    cluster.until("there is room", |cluster| !cluster.nodes[&1].status().disk.low).await;
     assert_eq!(saved(), before);
     for id in 15..22 {
-        world.append(1, id).await.unwrap();
+        cluster.append(1, id).await.unwrap();
     }
-    world.until("the checkpoint that failed is written", |_| saved() != before).await;
+    cluster.until("the checkpoint that failed is written", |_| saved() != before).await;
 }

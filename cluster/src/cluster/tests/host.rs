@@ -11,9 +11,9 @@ use crate::{
 
 /// How many connections a node still makes to processes that are gone, only to see them break.
 #[derive(Clone, Default)]
-pub struct Breaking(pub Arc<Mutex<BTreeMap<u64, u32>>>);
+pub struct BrokenConnections(pub Arc<Mutex<BTreeMap<u64, u32>>>);
 
-impl Breaking {
+impl BrokenConnections {
     pub fn takes(&self, nth: u64) -> bool {
         self.take(nth) > 0
     }
@@ -27,19 +27,21 @@ impl Breaking {
 pub struct Host {
     pub nth: u64,
     pub wire: SimHost,
-    pub breaking: Breaking,
+    pub broken_connections: BrokenConnections,
 }
 
 impl Transport for Host {
     fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
         Box::pin(async move {
             match self.wire.connect(addr).await {
-                Err(gone) if gone.kind() == io::ErrorKind::ConnectionRefused => match self.breaking.take(self.nth) {
-                    0 => Err(gone),
-                    // It may break while it is made, too.
-                    odd if odd % 2 == 1 => Err(io::ErrorKind::ConnectionReset.into()),
-                    _ => Ok(Box::new(tokio::io::duplex(1).0) as BoxedStream),
-                },
+                Err(gone) if gone.kind() == io::ErrorKind::ConnectionRefused => {
+                    match self.broken_connections.take(self.nth) {
+                        0 => Err(gone),
+                        // It may break while it is made, too.
+                        odd if odd % 2 == 1 => Err(io::ErrorKind::ConnectionReset.into()),
+                        _ => Ok(Box::new(tokio::io::duplex(1).0) as BoxedStream),
+                    }
+                }
                 connected => connected,
             }
         })

@@ -10,7 +10,7 @@ use evener_store::codec::{self, EncodedCommand, EntryBuilder};
 
 use super::*;
 use crate::{
-    proposal::{self, Fate, Group},
+    proposal::{self, Group, ProposalResult},
     raft::Payload,
 };
 
@@ -31,30 +31,30 @@ fn unreadable_group() -> Group {
 
 #[tokio::test(start_paused = true)]
 async fn a_command_that_no_node_can_read_does_not_enter_the_log() {
-    let world = World::founded(31, 3).await;
-    let leader = world.leader().unwrap();
-    let before = world.nodes[&leader].status().last;
+    let cluster = TestCluster::founded(31, 3).await;
+    let leader = cluster.leader().unwrap();
+    let before = cluster.nodes[&leader].status().last;
     for nth in 1..=3 {
-        let error = world.nodes[&nth].proposer.propose(unreadable_group()).await.unwrap_err();
+        let error = cluster.nodes[&nth].proposer.propose(unreadable_group()).await.unwrap_err();
         assert_eq!(error.class, Class::Invalid, "{error}");
         assert!(error.message.contains("failed to decode the conditions of an append"), "{error}");
     }
     // A peer that does not check brings it to the leader.
     let groups = proposal::encode([unreadable_group()].iter());
-    let answer = world.nodes[&leader].proposer.serve(groups, None).await.unwrap();
-    let fates: Vec<Fate> = codec::decode_message(&answer).unwrap();
-    assert!(matches!(&fates[..], [Fate::Refused(why)] if why.contains("could not read it")), "{fates:?}");
-    assert_eq!(world.nodes[&leader].status().last, before, "nothing was written");
-    assert_eq!(world.append(leader, 1).await.unwrap(), Position(0));
+    let answer = cluster.nodes[&leader].proposer.serve(groups, None).await.unwrap();
+    let fates: Vec<ProposalResult> = codec::decode_message(&answer).unwrap();
+    assert!(matches!(&fates[..], [ProposalResult::Refused(why)] if why.contains("could not read it")), "{fates:?}");
+    assert_eq!(cluster.nodes[&leader].status().last, before, "nothing was written");
+    assert_eq!(cluster.append(leader, 1).await.unwrap(), Position(0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
-    let mut world = World::founded(32, 3).await;
-    let leader = world.leader().unwrap();
-    assert_eq!(world.append(leader, 2).await.unwrap(), Position(0));
+    let mut cluster = TestCluster::founded(32, 3).await;
+    let leader = cluster.leader().unwrap();
+    assert_eq!(cluster.append(leader, 2).await.unwrap(), Position(0));
     // Below all checks, as an older version let it pass.
-    let node = world.nodes[&leader].clone();
+    let node = cluster.nodes[&leader].clone();
     let mut entry = EntryBuilder::default();
     let readable = Request { request: Uuid::nil(), ..event(3) };
     let readable = Append { events: readable.events, checked_to: Position(1), ..Append::default() };
@@ -63,34 +63,34 @@ async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
     let bytes = entry.finish(node.clock.wall(), ContextId::DEFAULT);
     let whole = Payload { context: ContextId::DEFAULT, count: 2, bytes };
     let torn = Payload { bytes: whole.bytes.slice(..20), ..whole.clone() };
-    let (_, outcomes) = node.engine.submit(whole).await.unwrap().applied().await.unwrap();
+    let (_, outcomes) = node.consensus.submit(whole).await.unwrap().applied().await.unwrap();
     assert_eq!(outcomes[0], Outcome::Refused(RefusalReason::Unreadable(2)));
     assert!(matches!(outcomes[1], Outcome::Appended(_)), "what stands beside it is judged: {outcomes:?}");
-    let (_, outcomes) = node.engine.submit(torn).await.unwrap().applied().await.unwrap();
+    let (_, outcomes) = node.consensus.submit(torn).await.unwrap().applied().await.unwrap();
     assert_eq!(outcomes, [Outcome::Refused(RefusalReason::Unreadable(0))]);
     drop(node);
-    assert_eq!(world.append(leader, 4).await.unwrap(), Position(2));
-    world.settle().await;
-    let chain = world.nodes[&leader].state().chain;
+    assert_eq!(cluster.append(leader, 4).await.unwrap(), Position(2));
+    cluster.settle().await;
+    let chain = cluster.nodes[&leader].state().chain;
     for nth in 1..=3 {
-        world.kill(nth).await;
+        cluster.kill(nth).await;
     }
     for nth in 1..=3 {
-        world.revive(nth).await;
+        cluster.revive(nth).await;
     }
-    world.settle().await;
-    assert_eq!(world.append(1, 4).await.unwrap(), Position(2), "the log was applied again");
-    assert_eq!(world.append(2, 5).await.unwrap(), Position(3));
-    world.same().await;
-    assert_ne!(world.nodes[&1].state().chain, chain);
+    cluster.settle().await;
+    assert_eq!(cluster.append(1, 4).await.unwrap(), Position(2), "the log was applied again");
+    assert_eq!(cluster.append(2, 5).await.unwrap(), Position(3));
+    cluster.same().await;
+    assert_ne!(cluster.nodes[&1].state().chain, chain);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p3_events_of_older_members_are_known_again_when_all_are_newer() {
     let older = FeatureLevel(FeatureLevel::SOURCE_IDS.0 - 1);
-    let mut world = World::new(34);
-    let config = world.config(1);
-    world.start(Config { bootstrap: true, level: older, ..config }).await.unwrap();
+    let mut cluster = TestCluster::new(34);
+    let config = cluster.config(1);
+    cluster.start(Config { bootstrap: true, level: older, ..config }).await.unwrap();
     let request = |source: &str| {
         let given = Uuid::from_u128(7).to_string();
         let Request { events, request, .. } = event(7);
@@ -103,20 +103,20 @@ async fn p3_events_of_older_members_are_known_again_when_all_are_newer() {
         });
         Request { events: events.collect(), request, ..Request::default() }
     };
-    let append = async |world: &World, source: &str| world.nodes[&1].append(&request(source)).await;
-    let first = append(&world, "s").await.unwrap();
+    let append = async |cluster: &TestCluster, source: &str| cluster.nodes[&1].append(&request(source)).await;
+    let first = append(&cluster, "s").await.unwrap();
     assert_eq!((first.first, first.repeated), (Position(0), false));
-    let stored = world.nodes[&1].events().get(ContextId::DEFAULT, Position(0)).unwrap().unwrap().event;
+    let stored = cluster.nodes[&1].events().get(ContextId::DEFAULT, Position(0)).unwrap().unwrap().event;
     assert_eq!((stored.id, stored.given_id), (Uuid::from_u128(7), None), "an older member reads it");
-    assert!(append(&world, "t").await.is_err(), "older versions knew one event by a UUID");
+    assert!(append(&cluster, "t").await.is_err(), "older versions knew one event by a UUID");
 
-    world.kill(1).await;
-    world.revive(1).await;
-    world.until("the level is raised", |world| world.nodes[&1].state().level == FeatureLevel::SOURCE_IDS).await;
-    let again = append(&world, "s").await.unwrap();
+    cluster.kill(1).await;
+    cluster.revive(1).await;
+    cluster.until("the level is raised", |cluster| cluster.nodes[&1].state().level == FeatureLevel::SOURCE_IDS).await;
+    let again = append(&cluster, "s").await.unwrap();
     assert_eq!((again.first, again.repeated), (Position(0), true));
-    assert_eq!(append(&world, "t").await.unwrap().first, Position(1));
-    let stored = world.nodes[&1].events().get(ContextId::DEFAULT, Position(1)).unwrap().unwrap().event;
+    assert_eq!(append(&cluster, "t").await.unwrap().first, Position(1));
+    let stored = cluster.nodes[&1].events().get(ContextId::DEFAULT, Position(1)).unwrap().unwrap().event;
     assert_eq!(stored, request("t").events[0]);
 }
 
@@ -127,24 +127,24 @@ fn unless(id: u128, marker: Position) -> Request {
 
 #[tokio::test(start_paused = true)]
 async fn a_marker_is_refused_only_beyond_the_head_of_the_leader() {
-    let world = World::founded(33, 3).await;
-    let leader = world.leader().unwrap();
+    let cluster = TestCluster::founded(33, 3).await;
+    let leader = cluster.leader().unwrap();
     let behind = 1 + leader % 3;
     let mut marker = Position(0);
     for id in 0..20 {
-        assert_eq!(world.append(leader, id).await.unwrap(), marker);
+        assert_eq!(cluster.append(leader, id).await.unwrap(), marker);
         marker = marker.next();
-        let head = world.nodes[&behind].events().head(ContextId::DEFAULT);
+        let head = cluster.nodes[&behind].events().head(ContextId::DEFAULT);
         if id % 2 == 0 {
             assert!(head < marker, "the node that is asked is behind");
-            let appended = world.nodes[&behind].append(&unless(100 + id, marker)).await.unwrap();
+            let appended = cluster.nodes[&behind].append(&unless(100 + id, marker)).await.unwrap();
             assert_eq!(appended.first, marker);
             marker = appended.next;
         }
     }
     for nth in 1..=3 {
         let beyond = marker.next();
-        let error = world.nodes[&nth].append(&unless(1_000, beyond)).await.unwrap_err();
+        let error = cluster.nodes[&nth].append(&unless(1_000, beyond)).await.unwrap_err();
         let expected = Refusal::Ahead { condition: 0, marker: beyond, head: marker };
         assert_eq!(error.refusal.as_deref(), Some(&expected), "{error}");
     }

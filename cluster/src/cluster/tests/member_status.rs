@@ -9,7 +9,7 @@ use crate::{message::Kind, status::STATUS_BYTES_MAX};
 /// How long the tests wait for a status.
 const WITHIN: Duration = Duration::from_millis(500);
 
-impl World {
+impl TestCluster {
     /// Has a node answer with a status of so many bytes.
     fn provide(&self, nth: u64, bytes: usize) {
         self.nodes[&nth].provide_status(Box::new(move || Box::pin(async move { Some(vec![7; bytes].into()) })));
@@ -33,35 +33,35 @@ fn refused(answer: Result<usize, String>, why: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn p10_a_status_arrives_whole_up_to_its_limit() {
-    let world = World::founded(71, 3).await;
+    let cluster = TestCluster::founded(71, 3).await;
     for (nth, bytes) in [(1, 0), (2, STATUS_BYTES_MAX), (3, STATUS_BYTES_MAX + 1)] {
-        world.provide(nth, bytes);
+        cluster.provide(nth, bytes);
     }
-    assert_eq!(world.status_of(3, 1).await, Ok(0));
-    assert_eq!(world.status_of(3, 2).await, Ok(STATUS_BYTES_MAX));
-    refused(world.status_of(1, 3).await, "and status_bytes_max is 1048576");
-    assert_eq!(world.status_of(3, 1).await, Ok(0), "the links are as good as before");
+    assert_eq!(cluster.status_of(3, 1).await, Ok(0));
+    assert_eq!(cluster.status_of(3, 2).await, Ok(STATUS_BYTES_MAX));
+    refused(cluster.status_of(1, 3).await, "and status_bytes_max is 1048576");
+    assert_eq!(cluster.status_of(3, 1).await, Ok(0), "the links are as good as before");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_member_that_cannot_say_how_it_stands_is_passed_over_in_time() {
-    let mut world = World::founded(72, 3).await;
-    refused(world.status_of(1, 2).await, "starting or stopping");
-    world.nodes[&2].provide_status(Box::new(|| Box::pin(async { None })));
-    refused(world.status_of(1, 2).await, "starting or stopping");
-    world.nodes[&3].provide_status(Box::new(|| Box::pin(pending())));
-    refused(world.status_of(1, 3).await, "no answer to status");
-    refused(world.status_of(1, 9).await, "no connection to node 9 is open");
+    let mut cluster = TestCluster::founded(72, 3).await;
+    refused(cluster.status_of(1, 2).await, "starting or stopping");
+    cluster.nodes[&2].provide_status(Box::new(|| Box::pin(async { None })));
+    refused(cluster.status_of(1, 2).await, "starting or stopping");
+    cluster.nodes[&3].provide_status(Box::new(|| Box::pin(pending())));
+    refused(cluster.status_of(1, 3).await, "no answer to status");
+    refused(cluster.status_of(1, 9).await, "no connection to node 9 is open");
     // What a member of an older build does not know, it refuses at once.
-    let older = world.nodes[&1].links.ask_connected(NodeId(2), Kind(200), Bytes::new(), WITHIN).await;
+    let older = cluster.nodes[&1].links.ask_connected(NodeId(2), Kind(200), Bytes::new(), WITHIN).await;
     assert!(older.unwrap_err().to_string().contains("this version does not know kind 200"));
 
-    world.provide(1, 10);
-    world.net.partition(&["n1"], &["n2", "n3"]);
-    refused(world.status_of(2, 1).await, "no answer to status");
-    world.net.heal();
-    assert_eq!(world.status_of(2, 1).await, Ok(10));
-    world.kill(1).await;
+    cluster.provide(1, 10);
+    cluster.net.partition(&["n1"], &["n2", "n3"]);
+    refused(cluster.status_of(2, 1).await, "no answer to status");
+    cluster.net.heal();
+    assert_eq!(cluster.status_of(2, 1).await, Ok(10));
+    cluster.kill(1).await;
     pass(Duration::from_millis(10)).await;
-    assert!(world.status_of(2, 1).await.is_err());
+    assert!(cluster.status_of(2, 1).await.is_err());
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn seat() -> Seat {
-    Seat {
+fn raft_member() -> RaftMember {
+    RaftMember {
         name: "a".into(),
         peer: "h:1".into(),
         http: "http://h:2".into(),
@@ -16,7 +16,7 @@ fn place(term: u64, index: u64) -> LogId {
 }
 
 fn membership() -> Membership {
-    Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, seat())])).unwrap()
+    Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, raft_member())])).unwrap()
 }
 
 fn entries() -> Vec<Entry> {

@@ -278,7 +278,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn p4_everything_reported_arrives_in_order_whatever_is_lost_or_refused(is_lent in any::<bool>(), steps in steps()) {
+    fn p4_reports_arrive_in_order_despite_lost_answers_and_refusals(is_lent in any::<bool>(), steps in steps()) {
         let mut setup = Setup::new(is_lent);
         steps.iter().for_each(|step| setup.take(step));
         setup.settle();

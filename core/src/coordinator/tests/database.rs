@@ -58,14 +58,14 @@ pub(super) struct Database {
     taken: Vec<(u64, Write, bool)>,
     /// Delayed writes of handlers that were stopped, or that run on because their node does not know yet that it is
     /// fenced.
-    pub(super) late: Vec<Write>,
+    pub(super) delayed: Vec<Write>,
     /// The number of refused writes of valid holders.
     pub(super) refused: usize,
 }
 
 impl Database {
     /// Takes the present state of the log.
-    pub(super) fn saw(&mut self, processor: &Processor) {
+    pub(super) fn update(&mut self, processor: &Processor) {
         let claims = processor.segments.values().map(|share| &share.claim).filter(|claim| claim.owner.is_some());
         let loans = processor.set_aside.values().filter_map(|set_aside| set_aside.loan);
         let rights = claims.map(|claim| claim.epoch).chain(loans.map(|loan| loan.epoch)).collect();
@@ -77,7 +77,7 @@ impl Database {
     }
 
     /// Returns whether a right is still valid.
-    pub(super) fn is_good(&self, right: Right) -> bool {
+    pub(super) fn is_valid(&self, right: Right) -> bool {
         !self.ended.contains_key(&own_epoch(right))
     }
 
@@ -113,11 +113,11 @@ impl Database {
     }
 
     /// Performs one of the delayed writes; returns whether it is accepted.
-    pub(super) fn write_late(&mut self, which: usize) -> bool {
-        if self.late.is_empty() {
+    pub(super) fn write_delayed(&mut self, which: usize) -> bool {
+        if self.delayed.is_empty() {
             return false;
         }
-        let write = self.late.swap_remove(which % self.late.len());
+        let write = self.delayed.swap_remove(which % self.delayed.len());
         self.write(write)
     }
 }

@@ -26,14 +26,14 @@ fn lose_owner(cluster: &mut TestCluster, segment: Segment, event: &str) {
     let owner = cluster.processor().segments[&segment.name()].claim.owner.expect("it was balanced");
     cluster.slow.insert(owner);
     cluster.append(event);
-    cluster.until(|cluster| cluster.is_running(owner));
+    cluster.run_until(|cluster| cluster.is_running(owner));
     cluster.kill(owner);
-    assert_eq!(cluster.database.late.len(), 1);
+    assert_eq!(cluster.database.delayed.len(), 1);
     cluster.balance();
 }
 
 /// Returns whether a delayed write of the owner of segment 0 of 1 is accepted after a split and a write of a new owner.
-fn late_after_split(rule: Rule) -> bool {
+fn is_delayed_write_accepted_after_split(rule: Rule) -> bool {
     let mut cluster = TestCluster::new(1, OnError::SetAside, Limits::DEFAULT, Faults::default());
     cluster.database.rule = rule;
     let upper = Segment { id: 1, mask: 1 };
@@ -41,12 +41,12 @@ fn late_after_split(rule: Rule) -> bool {
     cluster.split(0);
     assert_eq!(cluster.segment_ids(), [SegmentId(0), SegmentId(1)]);
     handle(&mut cluster, &name_in(upper, "new"));
-    cluster.database.write_late(0)
+    cluster.database.write_delayed(0)
 }
 
 /// Returns whether a delayed write of the owner of segment 1 of 2 is accepted after a merge and a write of the new
 /// owner.
-fn late_after_merge(rule: Rule) -> bool {
+fn is_delayed_write_accepted_after_merge(rule: Rule) -> bool {
     let mut cluster = TestCluster::new(2, OnError::SetAside, Limits::DEFAULT, Faults::default());
     cluster.database.rule = rule;
     let upper = Segment { id: 1, mask: 1 };
@@ -54,7 +54,7 @@ fn late_after_merge(rule: Rule) -> bool {
     cluster.merge(1);
     assert_eq!(cluster.segment_ids(), [SegmentId(0)]);
     handle(&mut cluster, &name_in(Segment { id: 0, mask: 1 }, "new"));
-    cluster.database.write_late(0)
+    cluster.database.write_delayed(0)
 }
 
 /// Lets an event of this sequence be handled, and no other.
@@ -62,30 +62,30 @@ fn handle(cluster: &mut TestCluster, name: &str) {
     let before = cluster.calls.len();
     cluster.append(name);
     let position = cluster.log.len() as u64 - 1;
-    cluster.until(|cluster| cluster.calls.iter().skip(before).any(|call| call.position == position && call.ok));
+    cluster.run_until(|cluster| cluster.calls.iter().skip(before).any(|call| call.position == position && call.ok));
     assert!((1..=NODES).map(NodeId).any(|node| cluster.nodes.contains_key(&node)));
 }
 
 #[test]
-fn p4_a_late_owner_writes_nothing_once_an_owner_of_half_its_segment_has_written() {
-    assert!(!late_after_split(Rule::Overlap));
+fn p4_a_former_owner_writes_nothing_once_an_owner_of_half_its_segment_has_written() {
+    assert!(!is_delayed_write_accepted_after_split(Rule::Overlap));
 }
 
 #[test]
-fn p4_a_late_owner_writes_nothing_once_the_owner_of_the_merged_segment_has_written() {
-    assert!(!late_after_merge(Rule::Overlap));
-}
-
-#[test]
-#[should_panic(expected = "comes late")]
-fn the_highest_epoch_by_id_alone_lets_a_late_owner_write_after_a_split() {
-    late_after_split(Rule::SameId);
+fn p4_a_former_owner_writes_nothing_once_the_owner_of_the_merged_segment_has_written() {
+    assert!(!is_delayed_write_accepted_after_merge(Rule::Overlap));
 }
 
 #[test]
 #[should_panic(expected = "comes late")]
-fn the_highest_epoch_by_id_alone_lets_a_late_owner_write_after_a_merge() {
-    late_after_merge(Rule::SameId);
+fn comparing_epochs_by_id_alone_lets_a_former_owner_write_after_a_split() {
+    is_delayed_write_accepted_after_split(Rule::SameId);
+}
+
+#[test]
+#[should_panic(expected = "comes late")]
+fn comparing_epochs_by_id_alone_lets_a_former_owner_write_after_a_merge() {
+    is_delayed_write_accepted_after_merge(Rule::SameId);
 }
 
 #[test]

@@ -49,7 +49,7 @@ proptest! {
     /// was taken away, once a newer holder has written ([`super::database`]); and it does not lock out a valid holder:
     /// in the end everything is handled, and a refusal by the database does not count as an attempt.
     #[test]
-    fn p4_a_database_that_checks_the_epoch_is_changed_by_no_late_holder(
+    fn p4_no_former_holder_changes_a_database_that_checks_the_epoch(
         fail in collection::btree_map(0_u64..60, 1_u32..6, 5..15),
         steps in collection::vec(chaos_of_loans(), 300..900),
     ) {
@@ -63,10 +63,10 @@ fn lent() -> (TestCluster, NodeId, Loan) {
     let mut cluster = TestCluster::new(1, OnError::SetAside, LIMITS, faults);
     let owner = cluster.processor().segments[&SegmentId(0)].claim.owner.expect("it was balanced");
     cluster.append("lent");
-    cluster.until(|cluster| loan_of(cluster).is_some());
+    cluster.run_until(|cluster| loan_of(cluster).is_some());
     let loan = loan_of(&cluster).expect("it was waited for");
     cluster.slow.insert(loan.node);
-    cluster.until(|cluster| cluster.is_trying(loan.node));
+    cluster.run_until(|cluster| cluster.is_trying(loan.node));
     (cluster, owner, loan)
 }
 
@@ -91,29 +91,29 @@ fn attempts(cluster: &TestCluster) -> Vec<(u32, bool)> {
 }
 
 #[test]
-fn p4_a_lost_borrower_writes_nothing_once_another_has_written() {
+fn p4_a_lost_borrower_writes_nothing_once_another_node_has_written() {
     let (mut cluster, owner, loan) = lent();
     let before = claim(&cluster);
     cluster.kill(loan.node);
     assert!(claim(&cluster) > before, "what was lent was taken back without a word");
     assert_eq!(cluster.processor().segments[&SegmentId(0)].claim.owner, Some(owner));
     cluster.append("other");
-    cluster.until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
-    assert_eq!(cluster.database.late.len(), 1);
-    assert!(!cluster.database.write_late(0), "the owner has written under the new epoch");
+    cluster.run_until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
+    assert_eq!(cluster.database.delayed.len(), 1);
+    assert!(!cluster.database.write_delayed(0), "the owner has written under the new epoch");
     finish(&mut cluster);
 }
 
 #[test]
-fn p4_a_person_who_retries_what_is_lent_fences_its_holder() {
+fn p4_an_operators_retry_of_a_lent_sequence_fences_its_borrower() {
     for change in [LetterChange::Retry, LetterChange::Skip, LetterChange::Drop] {
         let (mut cluster, _, loan) = lent();
-        cluster.person("lent", change);
+        cluster.change_letters("lent", change);
         cluster.append("other");
-        cluster.until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
+        cluster.run_until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
         cluster.slow.clear();
-        cluster.until(|cluster| !cluster.is_trying(loan.node));
-        let late = !cluster.database.late.is_empty() && cluster.database.write_late(0);
+        cluster.run_until(|cluster| !cluster.is_trying(loan.node));
+        let late = !cluster.database.delayed.is_empty() && cluster.database.write_delayed(0);
         let lent = cluster.calls.iter().any(|call| call.ok && call.position == 0 && call.node == loan.node);
         assert!(!late && !lent, "{change:?}");
         assert!(cluster.settle(cluster.now + 600_000));
@@ -122,28 +122,28 @@ fn p4_a_person_who_retries_what_is_lent_fences_its_holder() {
 }
 
 #[test]
-fn a_claim_that_is_renewed_is_to_its_owner_as_a_new_one() {
+fn an_owner_treats_a_renewed_claim_as_a_new_one() {
     let (mut cluster, owner, loan) = lent();
     cluster.slow.insert(owner);
     cluster.append("other");
-    cluster.until(|cluster| cluster.is_running(owner));
+    cluster.run_until(|cluster| cluster.is_running(owner));
     cluster.kill(loan.node);
-    cluster.until(|cluster| !cluster.is_running(owner));
-    assert_eq!(cluster.database.late.len(), 2, "what the owner had begun under the old epoch was ended");
+    cluster.run_until(|cluster| !cluster.is_running(owner));
+    assert_eq!(cluster.database.delayed.len(), 2, "what the owner had begun under the old epoch was ended");
     cluster.slow.clear();
-    cluster.until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
-    assert!(!cluster.database.write_late(0) && !cluster.database.write_late(0));
+    cluster.run_until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
+    assert!(!cluster.database.write_delayed(0) && !cluster.database.write_delayed(0));
     finish(&mut cluster);
     assert_eq!(attempts(&cluster), [(1, false), (2, true)]);
 }
 
 #[test]
-fn a_loan_older_than_a_hand_over_is_refused_once_and_that_is_no_attempt() {
+fn a_loan_older_than_a_hand_over_is_refused_once_without_counting_as_an_attempt() {
     let (mut cluster, owner, loan) = lent();
     let next = (1..=NODES).map(NodeId).find(|node| ![owner, loan.node].contains(node)).expect("there are three");
     cluster.change(Change::Claim("p".into(), SegmentId(0), next));
     cluster.append("other");
-    cluster.until(|cluster| cluster.calls.iter().any(|call| call.position == 1 && call.node == next));
+    cluster.run_until(|cluster| cluster.calls.iter().any(|call| call.position == 1 && call.node == next));
     assert_eq!(loan_of(&cluster), Some(loan), "a hand-over leaves loans as they are");
     finish(&mut cluster);
     assert_eq!(cluster.database.refused, 1);
@@ -151,7 +151,7 @@ fn a_loan_older_than_a_hand_over_is_refused_once_and_that_is_no_attempt() {
 }
 
 #[test]
-fn a_node_that_leaves_ends_and_gives_back_what_is_lent_to_it_and_nobody_is_fenced() {
+fn a_leaving_node_returns_its_loans_and_fences_no_node() {
     let (mut cluster, _, loan) = lent();
     let before = claim(&cluster);
     cluster.faults.fail.insert(0, 1);
@@ -161,33 +161,33 @@ fn a_node_that_leaves_ends_and_gives_back_what_is_lent_to_it_and_nobody_is_fence
     }
     assert_eq!(loan_of(&cluster), Some(loan), "what runs may end");
     cluster.slow.clear();
-    cluster.until(|cluster| loan_of(cluster).is_none_or(|other| other.node != loan.node));
+    cluster.run_until(|cluster| loan_of(cluster).is_none_or(|other| other.node != loan.node));
     cluster.kill(loan.node);
-    assert_eq!((claim(&cluster), cluster.database.late.len()), (before, 0));
+    assert_eq!((claim(&cluster), cluster.database.delayed.len()), (before, 0));
     finish(&mut cluster);
     assert_eq!(attempts(&cluster), [(1, false), (2, false), (3, true)]);
 }
 
 #[test]
-fn a_node_that_leaves_gives_back_what_waits() {
+fn a_leaving_node_returns_loans_that_wait_for_a_retry() {
     let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
     let mut cluster = TestCluster::new(1, OnError::SetAside, LIMITS, faults);
     cluster.append("lent");
-    cluster.until(|cluster| loan_of(cluster).is_some());
+    cluster.run_until(|cluster| loan_of(cluster).is_some());
     let (before, first) = (claim(&cluster), loan_of(&cluster).expect("it was waited for"));
     cluster.drain(first.node);
-    cluster.until(|cluster| loan_of(cluster).is_some_and(|other| other.node != first.node));
+    cluster.run_until(|cluster| loan_of(cluster).is_some_and(|other| other.node != first.node));
     assert_eq!(cluster.calls.len(), 1, "nobody waited for its time");
     assert_eq!(claim(&cluster), before);
     finish(&mut cluster);
 }
 
 #[test]
-fn a_borrower_that_leaves_gives_back_what_it_had_not_begun() {
+fn a_leaving_borrower_returns_loans_that_it_has_not_begun() {
     let faults = Faults { fail: [(0, 1)].into(), ..Faults::default() };
     let mut cluster = TestCluster::new(1, OnError::SetAside, LIMITS, faults);
     cluster.append("lent");
-    cluster.until(|cluster| loan_of(cluster).is_some());
+    cluster.run_until(|cluster| loan_of(cluster).is_some());
     let go_on = |cluster: &mut TestCluster| {
         while let Some(step) = cluster.enabled().first().cloned() {
             cluster.take(step);
@@ -201,7 +201,7 @@ fn a_borrower_that_leaves_gives_back_what_it_had_not_begun() {
 }
 
 #[test]
-fn a_borrower_that_leaves_while_something_is_on_its_way_gives_back_the_rest() {
+fn a_leaving_borrower_with_progress_in_flight_returns_its_other_loans() {
     let faults = Faults { fail: [(0, 1), (1, 1)].into(), ..Faults::default() };
     let mut cluster = TestCluster::new(1, OnError::SetAside, LIMITS, faults);
     let lent_to = |cluster: &TestCluster, node| {
@@ -209,18 +209,18 @@ fn a_borrower_that_leaves_while_something_is_on_its_way_gives_back_the_rest() {
         loans.filter(|loan| loan.node == node).count()
     };
     cluster.append("one");
-    cluster.until(|cluster| loan_of(cluster).is_some());
+    cluster.run_until(|cluster| loan_of(cluster).is_some());
     let borrower = loan_of(&cluster).expect("it was waited for").node;
     cluster.pass(cluster.now + 500);
     cluster.append("other");
-    cluster.until(|cluster| lent_to(cluster, borrower) == 2);
-    cluster.until(|cluster| cluster.nodes[&borrower].tell.is_some());
+    cluster.run_until(|cluster| lent_to(cluster, borrower) == 2);
+    cluster.run_until(|cluster| cluster.nodes[&borrower].progress.is_some());
     // The first one was tried, and the result is in flight; the other is not due.
     cluster.drain(borrower);
-    while let Some(step) = cluster.enabled().into_iter().find(|step| *step != Step::Tell(borrower)) {
+    while let Some(step) = cluster.enabled().into_iter().find(|step| *step != Step::JudgeProgress(borrower)) {
         cluster.take(step);
     }
-    cluster.take(Step::Tell(borrower));
+    cluster.take(Step::JudgeProgress(borrower));
     while let Some(step) = cluster.enabled().first().cloned() {
         cluster.take(step);
     }

@@ -16,32 +16,32 @@ use crate::{
 };
 
 /// Takes only these steps, until none is left; returns how many progresses were judged.
-fn only(cluster: &mut TestCluster, allowed: impl Fn(&Step) -> bool) -> usize {
+fn take_only(cluster: &mut TestCluster, allowed: impl Fn(&Step) -> bool) -> usize {
     let mut tellings = 0;
     while let Some(step) = cluster.enabled().into_iter().find(&allowed) {
-        tellings += usize::from(matches!(step, Step::Tell(_)));
+        tellings += usize::from(matches!(step, Step::JudgeProgress(_)));
         cluster.take(step);
     }
     tellings
 }
 
 /// Lets events fail and be retried for a minute, while the log judges nothing.
-fn stand_still(cluster: &mut TestCluster) {
+fn retry_without_judging(cluster: &mut TestCluster) {
     let until = cluster.now + 60_000;
     loop {
-        only(cluster, |step| !matches!(step, Step::Tell(_) | Step::HandOver(_)));
+        take_only(cluster, |step| !matches!(step, Step::JudgeProgress(_) | Step::HandOver(_)));
         let Some(wake) = cluster.next_wake().filter(|wake| *wake < until) else { return };
         cluster.pass(wake);
     }
 }
 
 /// Sends everything that waits, while no handler is called; returns in how many commands.
-fn tell_all(cluster: &mut TestCluster) -> usize {
-    let tell = |step: &Step| matches!(step, Step::Tell(_) | Step::Tick(_) | Step::Mail(_));
-    let tellings = only(cluster, tell);
+fn send_all(cluster: &mut TestCluster) -> usize {
+    let tell = |step: &Step| matches!(step, Step::JudgeProgress(_) | Step::Tick(_) | Step::Mail(_));
+    let tellings = take_only(cluster, tell);
     // Progress over foreign events is sent a second later.
     cluster.pass(cluster.now + 1_000);
-    tellings + only(cluster, tell)
+    tellings + take_only(cluster, tell)
 }
 
 type Share = (SegmentId, Position, Option<NodeId>, Option<Position>);
@@ -70,7 +70,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
-    fn p10_a_backlog_told_in_parts_comes_to_the_same_as_told_at_once(
+    fn p10_a_backlog_sent_in_parts_has_the_same_result_as_sent_at_once(
         on_error in on_error(),
         fail in collection::btree_map(0_u64..60, 1_u32..8, 0..40),
         skip in collection::btree_set(0_u64..60, 0..6),
@@ -80,8 +80,8 @@ proptest! {
         let faults = Faults { fail, skip, unable, ..Faults::default() };
         let clusters = [None, Some(room)].map(|room| {
             let mut cluster = cluster_of(on_error, &faults, room);
-            stand_still(&mut cluster);
-            tell_all(&mut cluster);
+            retry_without_judging(&mut cluster);
+            send_all(&mut cluster);
             cluster
         });
         prop_assert_eq!(known(&clusters[0]), known(&clusters[1]));
@@ -89,33 +89,33 @@ proptest! {
 }
 
 #[test]
-fn p10_many_segments_with_long_causes_drain_once_the_log_goes_on() {
+fn p10_many_segments_with_long_causes_drain_once_the_log_continues() {
     let limits = Limits { cause_bytes_max: 65_536, ..Limits::DEFAULT };
     let fail = (0..400).map(|position| (position, 3)).collect();
     let faults = Faults { fail, cause_bytes: 65_536, ..Faults::default() };
     let mut cluster = TestCluster::new(64, OnError::SetAside, limits, faults);
     (0..400).for_each(|nth| cluster.append(&std::format!("s{nth}")));
-    stand_still(&mut cluster);
+    retry_without_judging(&mut cluster);
     let causes = cluster.processor().set_aside.values().map(|aside| aside.cause.len()).max();
     assert_eq!(causes, None, "nothing was told yet");
-    assert!(tell_all(&mut cluster) > 40, "25 MB do not fit a few entries");
+    assert!(send_all(&mut cluster) > 40, "25 MB do not fit a few entries");
     assert!(cluster.settle(cluster.now + 600_000));
     assert_all_handled_in_order(&cluster, false);
     assert_settled(&cluster);
 }
 
 #[test]
-fn p10_a_handler_that_is_asked_again_and_again_while_nothing_can_be_told_adds_nothing() {
+fn p10_retries_while_no_progress_can_be_sent_add_no_letters() {
     let faults = Faults { fail: [(0, 1_000)].into(), ..Faults::default() };
     let mut cluster = TestCluster::new(1, OnError::Stop, Limits::DEFAULT, faults);
     cluster.append("s0");
     for _ in 0..20 {
-        stand_still(&mut cluster);
+        retry_without_judging(&mut cluster);
     }
     assert!(cluster.calls.len() > 100, "{}", cluster.calls.len());
     let node = cluster.calls[0].node;
-    cluster.take(Step::Tell(node));
-    only(&mut cluster, |step| matches!(step, Step::Tick(_) | Step::Mail(_)));
-    let (_, progress) = cluster.nodes[&node].tell.as_ref().expect("it goes on to tell");
+    cluster.take(Step::JudgeProgress(node));
+    take_only(&mut cluster, |step| matches!(step, Step::Tick(_) | Step::Mail(_)));
+    let (_, progress) = cluster.nodes[&node].progress.as_ref().expect("it goes on to tell");
     assert_eq!(progress.letters.len(), 1, "only the latest attempt counts");
 }

@@ -75,7 +75,7 @@ pub(super) struct TestCluster {
     /// Nodes whose handlers hang.
     pub(super) slow: BTreeSet<NodeId>,
     /// How often a person changed letters.
-    pub(super) persons: usize,
+    pub(super) operator_changes: usize,
     /// The database to which the handlers write.
     pub(super) database: Database,
 }
@@ -93,16 +93,16 @@ pub(super) struct Node {
     session: SessionId,
     pub(super) coordinator: Coordinator,
     mail: VecDeque<Input<()>>,
-    workers: BTreeMap<WorkerId, Crew>,
+    workers: BTreeMap<WorkerId, TestWorker>,
     seen: Option<(LogIndex, bool)>,
     read: Option<(Position, usize)>,
-    pub(super) tell: Option<(LogIndex, crate::command::Progress)>,
+    pub(super) progress: Option<(LogIndex, crate::command::Progress)>,
     hand_overs: VecDeque<(SegmentId, crate::id::Epoch, Position, Option<NodeId>)>,
     wants_tick: bool,
     wake: Option<u64>,
 }
 
-struct Crew {
+struct TestWorker {
     machine: Worker<()>,
     claim: Option<Right>,
     mask: u32,
@@ -128,13 +128,13 @@ pub(super) enum Step {
     Try(NodeId, WorkerId),
     Read(NodeId),
     Tick(NodeId),
-    Tell(NodeId),
+    JudgeProgress(NodeId),
     /// The progress is judged, and the answer is lost.
-    TellUnheard(NodeId),
+    LoseProgressAnswer(NodeId),
     HandOver(NodeId),
     /// The hand-over is judged or lost, and the answer is lost.
-    HandOverUnheard(NodeId, bool),
-    Look(NodeId),
+    LoseHandOverAnswer(NodeId, bool),
+    UpdateView(NodeId),
 }
 
 impl TestCluster {
@@ -149,7 +149,7 @@ impl TestCluster {
             calls: Vec::new(),
             kills: 0,
             slow: BTreeSet::new(),
-            persons: 0,
+            operator_changes: 0,
             database: Database::default(),
         };
         cluster.apply(Command::Found(Found { cluster: ClusterId(Uuid::from_u128(1)), limits, first: admit(1) }));
@@ -178,7 +178,7 @@ impl TestCluster {
         let entry = Entry { proposed: Timestamp(self.now), context: ContextId::DEFAULT, commands: vec![command] };
         let outcome = self.state.apply(LogIndex(self.index), &entry).remove(0);
         if let Some(processor) = self.state.processor("p") {
-            self.database.saw(processor);
+            self.database.update(processor);
         }
         outcome
     }
@@ -233,7 +233,7 @@ impl TestCluster {
                 workers: BTreeMap::new(),
                 seen: None,
                 read: None,
-                tell: None,
+                progress: None,
                 hand_overs: VecDeque::new(),
                 wants_tick: false,
                 wake: None,
@@ -245,7 +245,7 @@ impl TestCluster {
     pub(super) fn kill(&mut self, node: NodeId) {
         if let Some(dead) = self.nodes.remove(&node) {
             self.kills += 1;
-            dead.workers.values().for_each(|crew| self.database.late.extend(crew.writes(node)));
+            dead.workers.values().for_each(|test_worker| self.database.delayed.extend(test_worker.writes(node)));
             self.apply(Command::Expire(node, dead.session));
         }
     }
@@ -282,8 +282,8 @@ impl TestCluster {
     }
 
     /// Makes a person change the letters of a sequence, if it is set aside.
-    pub(super) fn person(&mut self, sequence: &str, change: LetterChange) {
-        self.persons += 1;
+    pub(super) fn change_letters(&mut self, sequence: &str, change: LetterChange) {
+        self.operator_changes += 1;
         let selection = Selection::Sequence(ComponentId(0), sequence.into());
         self.change(Change::Letters("p".into(), selection, change));
     }
@@ -299,27 +299,27 @@ impl TestCluster {
         for (id, node) in &self.nodes {
             let draining = self.state.sessions.get(id).is_some_and(|session| session.draining);
             if node.seen != Some((changed, draining)) || node.coordinator.head < self.head() {
-                steps.push(Step::Look(*id));
+                steps.push(Step::UpdateView(*id));
             }
             for (step, ready) in [
                 (Step::Mail(*id), !node.mail.is_empty()),
                 (Step::Read(*id), node.read.is_some()),
                 (Step::Tick(*id), node.wants_tick),
-                (Step::Tell(*id), node.tell.is_some()),
+                (Step::JudgeProgress(*id), node.progress.is_some()),
                 (Step::HandOver(*id), !node.hand_overs.is_empty()),
             ] {
                 if ready {
                     steps.push(step);
                 }
             }
-            for (worker, crew) in &node.workers {
-                if !crew.mail.is_empty() {
+            for (worker, test_worker) in &node.workers {
+                if !test_worker.mail.is_empty() {
                     steps.push(Step::WorkerMail(*id, *worker));
                 }
-                if crew.run.is_some() && !self.slow.contains(id) {
+                if test_worker.run.is_some() && !self.slow.contains(id) {
                     steps.push(Step::Handle(*id, *worker));
                 }
-                if !crew.tries.is_empty() && !self.slow.contains(id) {
+                if !test_worker.tries.is_empty() && !self.slow.contains(id) {
                     steps.push(Step::Try(*id, *worker));
                 }
             }
@@ -344,11 +344,11 @@ impl TestCluster {
                 node.wants_tick = false;
                 node.mail.push_back(Input::Tick);
             }
-            Step::Tell(node) => self.tell(node, true),
-            Step::TellUnheard(node) => self.tell(node, false),
+            Step::JudgeProgress(node) => self.judge_progress(node, true),
+            Step::LoseProgressAnswer(node) => self.judge_progress(node, false),
             Step::HandOver(node) => self.hand_over(node, true, true),
-            Step::HandOverUnheard(node, judged) => self.hand_over(node, judged, false),
-            Step::Look(node) => self.look(node),
+            Step::LoseHandOverAnswer(node, judged) => self.hand_over(node, judged, false),
+            Step::UpdateView(node) => self.update_view(node),
         }
     }
 
@@ -356,7 +356,7 @@ impl TestCluster {
         self.nodes.get_mut(&node).expect("it was there")
     }
 
-    fn look(&mut self, id: NodeId) {
+    fn update_view(&mut self, id: NodeId) {
         let draining = self.state.sessions.get(&id).is_some_and(|session| session.draining);
         let seen = Some((self.processor().changed, draining));
         let table = ProcessorView::of(&self.state, LogIndex(self.index), ProcessorId(1), id);
@@ -391,27 +391,27 @@ impl TestCluster {
         Work { position: Position(position), sequence, hash, kind: "t".into(), event: () }
     }
 
-    fn tell(&mut self, id: NodeId, heard: bool) {
-        let (as_of, progress) = self.node(id).tell.take().expect("something was told");
+    fn judge_progress(&mut self, id: NodeId, answered: bool) {
+        let (as_of, progress) = self.node(id).progress.take().expect("something was told");
         let (node, session) = (id, self.node(id).session);
         let outcome = self.apply(Command::Advance(Advance { node, session, as_of, items: vec![progress] }));
-        self.look(id);
+        self.update_view(id);
         let answer = match outcome {
-            Outcome::Advanced(stale) if heard => Ok(stale),
+            Outcome::Advanced(stale) if answered => Ok(stale),
             _ => Err(()),
         };
         self.node(id).mail.push_back(Input::ProgressJudged(answer));
         self.mail(id);
     }
 
-    fn hand_over(&mut self, id: NodeId, judged: bool, heard: bool) {
+    fn hand_over(&mut self, id: NodeId, judged: bool, answered: bool) {
         let (segment, epoch, next, to) = self.node(id).hand_overs.pop_front().expect("a claim is passed on");
         let (session, processor, letters) = (self.node(id).session, ProcessorId(1), Vec::new());
         let command = HandOver { node: id, session, processor, segment, epoch, next, to, letters };
         if judged {
             self.apply(Command::HandOver(command));
         }
-        self.node(id).mail.push_back(Input::HandOverJudged(segment, if heard { Ok(()) } else { Err(()) }));
+        self.node(id).mail.push_back(Input::HandOverJudged(segment, if answered { Ok(()) } else { Err(()) }));
     }
 
     fn mail(&mut self, id: NodeId) {
@@ -426,23 +426,24 @@ impl TestCluster {
                     let machine = Worker::new(settings);
                     let claim = settings.claim.map(|(segment, epoch)| Right::Claim(segment, epoch));
                     let (mail, tries) = (VecDeque::new(), VecDeque::new());
-                    let crew = Crew { machine, claim, mask: settings.mask, mail, run: None, tries, wake: None };
-                    node.workers.insert(worker, crew);
+                    let test_worker =
+                        TestWorker { machine, claim, mask: settings.mask, mail, run: None, tries, wake: None };
+                    node.workers.insert(worker, test_worker);
                 }
-                Effect::Feed(worker, works) => node.tell_worker(worker, worker::Input::Feed(works)),
+                Effect::Feed(worker, works) => node.send_to_worker(worker, worker::Input::Feed(works)),
                 Effect::UpdateSetAside(worker, settled, sequences) => {
-                    node.tell_worker(worker, worker::Input::SetAside { settled, sequences });
+                    node.send_to_worker(worker, worker::Input::SetAside { settled, sequences });
                 }
-                Effect::SetPaused(worker, paused) => node.tell_worker(worker, worker::Input::SetPaused(paused)),
-                Effect::Drain(worker) => node.tell_worker(worker, worker::Input::Drain),
+                Effect::SetPaused(worker, paused) => node.send_to_worker(worker, worker::Input::SetPaused(paused)),
+                Effect::Drain(worker) => node.send_to_worker(worker, worker::Input::Drain),
                 // The worker may have died, and the message about that may be in flight.
                 Effect::Stop(worker) => {
-                    late.extend(node.workers.remove(&worker).iter().flat_map(|crew| crew.writes(id)))
+                    late.extend(node.workers.remove(&worker).iter().flat_map(|test_worker| test_worker.writes(id)))
                 }
                 Effect::RequestTick => node.wants_tick = true,
                 Effect::SendProgress { as_of, progress } => {
                     assert!(progress.bytes() <= bounds.progress_bytes_max(), "{} bytes", progress.bytes());
-                    assert!(node.tell.replace((as_of, progress)).is_none());
+                    assert!(node.progress.replace((as_of, progress)).is_none());
                 }
                 Effect::HandOver { segment, epoch, next, to } => node.hand_overs.push_back((segment, epoch, next, to)),
                 Effect::WakeAt(at) => {
@@ -451,33 +452,36 @@ impl TestCluster {
                 }
             }
         }
-        self.database.late.extend(late);
+        self.database.delayed.extend(late);
     }
 
     fn worker_mail(&mut self, id: NodeId, worker: WorkerId) {
         let now = Moment(self.now);
         let node = self.node(id);
-        let crew = node.workers.get_mut(&worker).expect("the worker lives");
-        let Some(input) = crew.mail.pop_front() else { return };
-        for effect in crew.machine.step(now, input) {
+        let test_worker = node.workers.get_mut(&worker).expect("the worker lives");
+        let Some(input) = test_worker.mail.pop_front() else { return };
+        for effect in test_worker.machine.step(now, input) {
             match effect {
                 worker::Effect::Run { works, attempt } => {
-                    assert!(!works.is_empty() && works.len() <= BATCH && crew.run.is_none(), "one run at a time");
-                    crew.run = Some(Run { works, attempt, handled: 0, stop: false });
+                    assert!(
+                        !works.is_empty() && works.len() <= BATCH && test_worker.run.is_none(),
+                        "one run at a time"
+                    );
+                    test_worker.run = Some(Run { works, attempt, handled: 0, stop: false });
                 }
                 worker::Effect::StopRun => {
-                    if let Some(run) = &mut crew.run {
+                    if let Some(run) = &mut test_worker.run {
                         run.stop = true;
                     }
                 }
                 worker::Effect::Try { sequence, position, attempt, right, mask } => {
-                    crew.tries.push_back((sequence, position, attempt, right, mask));
+                    test_worker.tries.push_back((sequence, position, attempt, right, mask));
                 }
                 worker::Effect::Report(report) => node.mail.push_back(Input::Report(worker, report)),
                 worker::Effect::ReportPaused => node.mail.push_back(Input::WorkerPaused(worker)),
                 worker::Effect::WakeAt(at) => {
                     assert!(at > now, "a worker wakes later, not at once");
-                    crew.wake = Some(crew.wake.map_or(at.0, |wake| wake.min(at.0)));
+                    test_worker.wake = Some(test_worker.wake.map_or(at.0, |wake| wake.min(at.0)));
                 }
             }
         }
@@ -485,7 +489,8 @@ impl TestCluster {
 
     /// Returns the next moment for which a timer is set.
     pub(super) fn next_wake(&self) -> Option<u64> {
-        let crews = self.nodes.values().flat_map(|node| node.workers.values().filter_map(|crew| crew.wake));
+        let crews =
+            self.nodes.values().flat_map(|node| node.workers.values().filter_map(|test_worker| test_worker.wake));
         self.nodes.values().filter_map(|node| node.wake).chain(crews).min()
     }
 
@@ -497,17 +502,17 @@ impl TestCluster {
             if node.wake.take_if(|wake| *wake <= now).is_some() {
                 node.mail.push_back(Input::Woken);
             }
-            for crew in node.workers.values_mut() {
-                if crew.wake.take_if(|wake| *wake <= now).is_some() {
-                    crew.mail.push_back(worker::Input::Woken);
+            for test_worker in node.workers.values_mut() {
+                if test_worker.wake.take_if(|wake| *wake <= now).is_some() {
+                    test_worker.mail.push_back(worker::Input::Woken);
                 }
             }
         }
     }
 
     /// Takes steps until a condition holds.
-    pub(super) fn until(&mut self, so: impl Fn(&Self) -> bool) {
-        while !so(self) {
+    pub(super) fn run_until(&mut self, condition: impl Fn(&Self) -> bool) {
+        while !condition(self) {
             match self.enabled().first().cloned() {
                 Some(step) => self.take(step),
                 None => self.pass(self.next_wake().expect("something happens")),
@@ -537,9 +542,9 @@ impl TestCluster {
 }
 
 impl Node {
-    fn tell_worker(&mut self, worker: WorkerId, input: worker::Input<()>) {
-        if let Some(crew) = self.workers.get_mut(&worker) {
-            crew.mail.push_back(input);
+    fn send_to_worker(&mut self, worker: WorkerId, input: worker::Input<()>) {
+        if let Some(test_worker) = self.workers.get_mut(&worker) {
+            test_worker.mail.push_back(input);
         }
     }
 }

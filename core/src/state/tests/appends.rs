@@ -60,7 +60,7 @@ proptest! {
     /// Requests are checked now and applied later, in order, with others in between: the result is that of a store that
     /// judges everything at once, except for *retry* and early refusals.
     #[test]
-    fn p2_p3_two_halves_judge_like_one(
+    fn p2_p3_check_and_judgement_equal_those_of_a_naive_store(
         requests in prop::collection::vec((request(), 0_usize..6), 1..80),
         tail_events in 1_u32..20,
         tail_bytes in 200_u32..8_000,
@@ -109,7 +109,7 @@ fn append_now(log: &mut Log, history: &mut NaiveHistory, events: Vec<Event>) -> 
 }
 
 #[test]
-fn p3_a_repeated_append_gives_the_first_answer() {
+fn p3_a_repeated_append_returns_the_first_answer() {
     let (mut log, mut history) = (Log::of(1), NaiveHistory::default());
     let first = append_now(&mut log, &mut history, vec![event(1, 0), event(2, 0)]);
     append_now(&mut log, &mut history, vec![event(3, 0)]);
@@ -119,7 +119,7 @@ fn p3_a_repeated_append_gives_the_first_answer() {
 }
 
 #[test]
-fn p3_a_part_or_other_content_is_a_conflict_that_names_them() {
+fn p3_a_partial_or_changed_repetition_is_a_conflict_that_names_the_ids() {
     let (mut log, mut history) = (Log::of(1), NaiveHistory::default());
     append_now(&mut log, &mut history, vec![event(1, 0), event(2, 0)]);
     let part = append_now(&mut log, &mut history, vec![event(2, 0), event(3, 0)]);

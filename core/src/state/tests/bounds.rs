@@ -104,7 +104,7 @@ fn p10_every_limit_of_an_append_is_refused_by_its_name() {
 }
 
 #[test]
-fn p3_events_stored_under_a_bare_uuid_are_known_again() {
+fn p3_events_stored_under_a_bare_uuid_are_recognized() {
     let bare = |n: u128, source: &str| Event { source: source.into(), ..event(n) };
     // The form in which events arrive now: a UUID that follows from source and id.
     let given = |n: u128, source: &str, id: &str| Event {
@@ -142,7 +142,7 @@ fn p3_events_stored_under_a_bare_uuid_are_known_again() {
 }
 
 #[test]
-fn p10_criteria_are_bounded_together_whatever_they_consist_of() {
+fn p10_the_total_size_of_all_criteria_is_bounded() {
     let limits = Limits::DEFAULT;
     let items = |items: usize, types: usize, text: &str| {
         Criteria(vec![Criterion { types: vec![String::from(text); types], tags: vec![] }; items])
@@ -190,7 +190,7 @@ fn a_marker_beyond_the_head_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_and_counted_in_the_chain() {
+fn an_unreadable_command_is_refused_and_included_in_the_chain() {
     let unreadable = |kind| Command::Unreadable { kind, body: vec![1, 2, 3] };
     let (mut log, mut other) = (Log::of(1), Log::of(1));
     let before = log.state.clone();
@@ -300,7 +300,7 @@ fn p10_every_limit_of_a_member_is_refused_by_its_name() {
 }
 
 #[test]
-fn p10_no_limits_make_a_cluster_useless() {
+fn p10_limits_that_would_make_a_cluster_unusable_are_refused() {
     let useless = [
         Limits { letters_max: 0, ..Limits::DEFAULT },
         Limits { tail_events: 0, ..Limits::DEFAULT },

@@ -53,7 +53,7 @@ fn moved(log: &Log, segment: u32, epoch: Epoch, next: u64) -> Progress {
 }
 
 #[test]
-fn p4_scanned_means_only_the_claims_that_its_sender_knew_of() {
+fn p4_scanned_applies_only_to_claims_that_its_sender_knew() {
     let mut log = Log::of(2);
     log.create(OnError::SetAside);
     events(&mut log, 10);
@@ -86,7 +86,7 @@ fn p4_an_old_epoch_moves_nothing() {
 }
 
 #[test]
-fn p4_an_owner_that_has_its_claim_again_moves_nothing_under_the_epoch_of_before() {
+fn p4_an_owner_that_regains_its_claim_moves_nothing_under_the_old_epoch() {
     let mut log = Log::of(2);
     log.create(OnError::SetAside);
     events(&mut log, 10);
@@ -123,7 +123,7 @@ fn a_token_never_passes_the_head() {
 }
 
 #[test]
-fn a_hand_over_gives_token_and_claim_in_one_entry() {
+fn a_hand_over_passes_token_and_claim_in_one_entry() {
     let mut log = Log::of(2);
     log.create(OnError::SetAside);
     events(&mut log, 10);
@@ -148,7 +148,7 @@ fn a_hand_over_gives_token_and_claim_in_one_entry() {
 }
 
 #[test]
-fn a_plan_made_from_an_older_table_is_refused() {
+fn a_plan_of_an_older_generation_is_refused() {
     let mut log = Log::of(2);
     log.create(OnError::SetAside);
     let old = log.state.generation;
@@ -278,7 +278,7 @@ fn all_claims_of_a_lost_node_end_in_one_entry() {
 }
 
 #[test]
-fn an_expiry_of_an_earlier_life_means_nothing() {
+fn the_expiry_of_an_earlier_session_is_refused() {
     let mut log = Log::of(1);
     let old = log.session(1).unwrap();
     let new = log.begin(1);
@@ -287,7 +287,7 @@ fn an_expiry_of_an_earlier_life_means_nothing() {
 }
 
 #[test]
-fn a_claim_by_a_person_binds_the_segment_until_it_is_unbound_or_released() {
+fn an_operators_claim_pins_the_segment_until_it_is_unpinned_or_released() {
     let mut log = Log::of(2);
     log.create(OnError::SetAside);
     assign(&mut log, &[(0, 1), (1, 1), (2, 2), (3, 2)]);

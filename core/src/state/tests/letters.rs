@@ -50,7 +50,7 @@ pub(super) fn place(log: &Log, name: &str) -> (SegmentId, Epoch) {
     (*id, share.claim.epoch)
 }
 
-pub(super) fn tell(log: &mut Log, node: u64, letters: Vec<LetterMove>, tokens: Vec<TokenMove>) -> Vec<RefusalReason> {
+pub(super) fn send(log: &mut Log, node: u64, letters: Vec<LetterMove>, tokens: Vec<TokenMove>) -> Vec<RefusalReason> {
     let (processor, session) = (log.processor().id, log.session(node).unwrap());
     let items = vec![Progress { processor, scanned: None, tokens, letters }];
     let advance = Advance { node: NodeId(node), session, as_of: LogIndex(log.index), items };
@@ -75,18 +75,18 @@ pub(super) fn failed(log: &Log, name: &str, position: u64, attempt: u32, last: b
 #[test]
 fn from_the_fourth_attempt_on_a_sequence_is_lent_to_other_nodes() {
     let mut log = set_up(OnError::SetAside, 3);
-    let told = set_aside(&log, "s0", 0, 1);
-    assert!(tell(&mut log, 1, vec![told], vec![]).is_empty());
+    let sent = set_aside(&log, "s0", 0, 1);
+    assert!(send(&mut log, 1, vec![sent], vec![]).is_empty());
     assert_eq!(log.processor().set_aside[&key("s0")].loan, None);
     for attempt in 2..=3 {
-        let told = failed(&log, "s0", 0, attempt, false);
-        assert!(tell(&mut log, 1, vec![told], vec![]).is_empty());
+        let sent = failed(&log, "s0", 0, attempt, false);
+        assert!(send(&mut log, 1, vec![sent], vec![]).is_empty());
     }
     let first = log.processor().set_aside[&key("s0")].loan.expect("three attempts were the owner's");
     assert_ne!(first.node, NodeId(1));
-    let told = failed(&log, "s0", 0, 4, false);
+    let sent = failed(&log, "s0", 0, 4, false);
     assert_eq!(
-        tell(&mut log, 1, vec![told.clone()], vec![]),
+        send(&mut log, 1, vec![sent.clone()], vec![]),
         [RefusalReason::Fenced],
         "the owner has no right while it is lent"
     );
@@ -97,17 +97,17 @@ fn from_the_fourth_attempt_on_a_sequence_is_lent_to_other_nodes() {
         position: Position(0),
         failure: failure(attempt, false),
     };
-    assert!(tell(&mut log, first.node.0, vec![lent(first, 4)], vec![]).is_empty());
+    assert!(send(&mut log, first.node.0, vec![lent(first, 4)], vec![]).is_empty());
     let second = log.processor().set_aside[&key("s0")].loan.expect("it is lent again");
     assert_ne!(second.node, first.node, "another one tries where there are several");
-    assert_eq!(tell(&mut log, first.node.0, vec![lent(first, 5)], vec![]), [RefusalReason::Fenced], "its loan is over");
+    assert_eq!(send(&mut log, first.node.0, vec![lent(first, 5)], vec![]), [RefusalReason::Fenced], "its loan is over");
 }
 
 #[test]
-fn a_lost_borrower_gives_the_sequence_back_or_on() {
+fn a_lost_borrowers_sequence_goes_back_to_the_owner_or_to_another_node() {
     let mut log = set_up(OnError::SetAside, 1);
-    let told = set_aside(&log, "s0", 0, 3);
-    tell(&mut log, 1, vec![told], vec![]);
+    let sent = set_aside(&log, "s0", 0, 3);
+    send(&mut log, 1, vec![sent], vec![]);
     let loan = log.processor().set_aside[&key("s0")].loan.unwrap();
     let session = log.session(loan.node.0).unwrap();
     log.apply(Command::Expire(loan.node, session));
@@ -119,22 +119,22 @@ fn a_lost_borrower_gives_the_sequence_back_or_on() {
 }
 
 #[test]
-fn p6_a_full_limit_holds_the_token_back_and_loses_nothing() {
+fn p6_a_reached_limit_holds_the_token_back_and_loses_no_event() {
     let mut log = set_up(OnError::SetAside, 8);
     log.state.limits.sequences_max = 1;
-    let told = set_aside(&log, "s0", 0, 1);
-    tell(&mut log, 1, vec![told], vec![]);
+    let sent = set_aside(&log, "s0", 0, 1);
+    send(&mut log, 1, vec![sent], vec![]);
     let other = names(8).into_iter().find(|name| place(&log, name) != place(&log, "s0")).unwrap();
     let position: u64 = other[1..].parse().unwrap();
     let (segment, epoch) = place(&log, &other);
-    let told = set_aside(&log, &other, position, 1);
-    let why = tell(&mut log, 1, vec![told], vec![TokenMove { segment, epoch, next: Position(8) }]);
+    let sent = set_aside(&log, &other, position, 1);
+    let why = send(&mut log, 1, vec![sent], vec![TokenMove { segment, epoch, next: Position(8) }]);
     assert!(matches!(&why[..], [RefusalReason::Limit(limit)] if limit.limit == LimitName::Sequences), "{why:?}");
     assert_eq!(log.processor().segments[&segment].token.low(), Position(position));
 }
 
 #[test]
-fn letters_leave_in_order_and_the_sequence_with_the_last() {
+fn letters_are_removed_in_order_and_the_sequence_with_the_last() {
     let mut log = set_up(OnError::SetAside, 3);
     let (segment, epoch) = place(&log, "s0");
     let queue = |position| LetterMove::Queue {
@@ -144,8 +144,8 @@ fn letters_leave_in_order_and_the_sequence_with_the_last() {
         position: Position(position),
         kind: "t".into(),
     };
-    let told = set_aside(&log, "s0", 0, 1);
-    tell(&mut log, 1, vec![told, queue(1), queue(2), queue(2)], vec![]);
+    let sent = set_aside(&log, "s0", 0, 1);
+    send(&mut log, 1, vec![sent, queue(1), queue(2), queue(2)], vec![]);
     assert_eq!(log.processor().letters, 3, "told twice, queued once");
     let done = |position| LetterMove::Done {
         right: Right::Claim(segment, epoch),
@@ -153,35 +153,35 @@ fn letters_leave_in_order_and_the_sequence_with_the_last() {
         position: Position(position),
         skipped: false,
     };
-    assert_eq!(tell(&mut log, 1, vec![done(1)], vec![]), [RefusalReason::Fenced], "not the first");
-    assert!(tell(&mut log, 1, vec![done(0), done(1), done(2)], vec![]).is_empty());
+    assert_eq!(send(&mut log, 1, vec![done(1)], vec![]), [RefusalReason::Fenced], "not the first");
+    assert!(send(&mut log, 1, vec![done(0), done(1), done(2)], vec![]).is_empty());
     assert!(log.processor().set_aside.is_empty() && log.processor().letters == 0);
 }
 
 #[test]
-fn p5_a_letter_told_again_after_its_token_passed_is_not_handled_twice() {
+fn p5_a_letter_sent_again_after_the_token_passed_it_is_not_handled_twice() {
     let mut log = set_up(OnError::SetAside, 1);
     let (segment, epoch) = place(&log, "s0");
-    let (told, moved) = (set_aside(&log, "s0", 0, 1), vec![TokenMove { segment, epoch, next: Position(1) }]);
-    tell(&mut log, 1, vec![told.clone()], moved.clone());
+    let (sent, moved) = (set_aside(&log, "s0", 0, 1), vec![TokenMove { segment, epoch, next: Position(1) }]);
+    send(&mut log, 1, vec![sent.clone()], moved.clone());
     let done = LetterMove::Done {
         right: Right::Claim(segment, epoch),
         sequence: key("s0"),
         position: Position(0),
         skipped: false,
     };
-    tell(&mut log, 1, vec![done], vec![]);
-    tell(&mut log, 1, vec![told], moved);
+    send(&mut log, 1, vec![done], vec![]);
+    send(&mut log, 1, vec![sent], moved);
     assert!(log.processor().set_aside.is_empty());
 }
 
 #[test]
-fn a_person_retries_skips_and_drops() {
+fn an_operator_retries_skips_and_drops_letters() {
     let mut log = set_up(OnError::SetAside, 2);
     let (segment, epoch) = place(&log, "s0");
-    let (told, dead) = (set_aside(&log, "s0", 0, 1), failed(&log, "s0", 0, 2, true));
+    let (sent, dead) = (set_aside(&log, "s0", 0, 1), failed(&log, "s0", 0, 2, true));
     let behind = LetterMove::Queue { segment, epoch, sequence: key("s0"), position: Position(1), kind: "t".into() };
-    tell(&mut log, 1, vec![told, dead, behind], vec![]);
+    send(&mut log, 1, vec![sent, dead, behind], vec![]);
     assert_eq!(log.processor().set_aside[&key("s0")].waits_for, WaitsFor::Operator);
     let meant = || Selection::Sequence(ComponentId(0), "s0".into());
     let unknown = Change::Letters("p".into(), Selection::Sequence(ComponentId(0), "none".into()), LetterChange::Drop);
@@ -196,10 +196,10 @@ fn a_person_retries_skips_and_drops() {
 }
 
 #[test]
-fn on_error_skip_goes_on_after_the_last_attempt() {
+fn on_error_skip_continues_after_the_last_attempt() {
     let mut log = set_up(OnError::Skip, 1);
-    let (told, dead) = (set_aside(&log, "s0", 0, 1), failed(&log, "s0", 0, 2, true));
-    tell(&mut log, 1, vec![told, dead], vec![]);
+    let (sent, dead) = (set_aside(&log, "s0", 0, 1), failed(&log, "s0", 0, 2, true));
+    send(&mut log, 1, vec![sent, dead], vec![]);
     assert!(log.processor().set_aside.is_empty() && log.processor().skipped == 1);
 }
 
@@ -214,28 +214,28 @@ fn an_event_that_is_skipped_after_its_only_attempt_is_counted_once_and_needs_no_
         other => panic!("{other:?}"),
     };
     let waits = set_aside(&log, "s0", 0, 1);
-    assert_eq!(tell(&mut log, 1, vec![waits], vec![]), []);
+    assert_eq!(send(&mut log, 1, vec![waits], vec![]), []);
     let ((segment, epoch), skipped) = (place(&log, "s1"), only(&log, "s1", 1));
     let moved = TokenMove { segment, epoch, next: Position(2) };
     for _ in 0..2 {
-        assert_eq!(tell(&mut log, 1, vec![skipped.clone()], vec![moved]), []);
+        assert_eq!(send(&mut log, 1, vec![skipped.clone()], vec![moved]), []);
         assert_eq!((log.processor().skipped, log.processor().set_aside.len()), (1, 1));
     }
 }
 
 #[test]
-fn p3_what_a_handler_skips_is_counted_once_and_by_its_owner_only() {
+fn p3_a_skipped_event_is_counted_once_and_for_its_owner_only() {
     let mut log = set_up(OnError::SetAside, 1);
     let (segment, epoch) = place(&log, "s0");
     let skipped = |epoch| LetterMove::Skipped { segment, epoch, sequence: key("s0"), position: Position(0) };
     let moved = |epoch| TokenMove { segment, epoch, next: Position(1) };
     let stale = Epoch(epoch.0 - 1);
     assert_eq!(
-        tell(&mut log, 1, vec![skipped(stale)], vec![moved(stale)]),
+        send(&mut log, 1, vec![skipped(stale)], vec![moved(stale)]),
         [RefusalReason::Fenced, RefusalReason::Fenced]
     );
     for _ in 0..2 {
-        assert_eq!(tell(&mut log, 1, vec![skipped(epoch)], vec![moved(epoch)]), []);
+        assert_eq!(send(&mut log, 1, vec![skipped(epoch)], vec![moved(epoch)]), []);
         assert_eq!((log.processor().skipped, log.processor().set_aside.len()), (1, 0));
     }
 }
@@ -251,16 +251,16 @@ fn on_error_stop_moves_the_claim_after_the_owners_attempts() {
         failure: failure(attempt, false),
         unable: false,
     };
-    tell(&mut log, 1, vec![stall(1), stall(2)], vec![]);
+    send(&mut log, 1, vec![stall(1), stall(2)], vec![]);
     assert_eq!(log.processor().segments[&segment].claim.owner, Some(NodeId(1)));
-    tell(&mut log, 1, vec![stall(3)], vec![]);
+    send(&mut log, 1, vec![stall(3)], vec![]);
     let share = &log.processor().segments[&segment];
     assert_ne!(share.claim.owner, Some(NodeId(1)));
     assert_eq!(share.stalled.as_ref().map(|stall| stall.failure.attempt), Some(3));
 }
 
 #[test]
-fn a_segment_whose_handler_cannot_be_asked_goes_at_once_to_a_node_that_was_not_tried() {
+fn a_segment_whose_handler_cannot_be_called_moves_at_once_to_an_untried_node() {
     let mut log = set_up(OnError::SetAside, 1);
     let segment = place(&log, "s0").0;
     let owner = |log: &Log| log.processor().segments[&segment].claim.owner.expect("it has one");
@@ -269,27 +269,27 @@ fn a_segment_whose_handler_cannot_be_asked_goes_at_once_to_a_node_that_was_not_t
         let (node, epoch) = (owner(&log), log.processor().segments[&segment].claim.epoch);
         tried.push(node.0);
         let (position, failure) = (Position(0), failure(attempt, false));
-        tell(&mut log, node.0, vec![LetterMove::Stall { segment, epoch, position, failure, unable: true }], vec![]);
+        send(&mut log, node.0, vec![LetterMove::Stall { segment, epoch, position, failure, unable: true }], vec![]);
     }
     assert_eq!(tried[0..3].iter().collect::<alloc::collections::BTreeSet<_>>().len(), 3, "{tried:?}");
     assert_eq!(tried[3..], [tried[2]; 2], "all were tried: it stays, and does not wander");
 }
 
 #[test]
-fn an_operation_told_twice_is_done_once() {
+fn an_operation_proposed_twice_is_applied_once() {
     let mut log = set_up(OnError::SetAside, 2);
     let operation = uuid::Uuid::from_u128(77);
     let change = Change::Pause("p".into(), true);
-    let told =
+    let sent =
         Command::Operate(crate::command::Operate { operation, principal: None, reason: Some("a test".into()), change });
-    assert_eq!(log.apply(told.clone()), Outcome::Changed(1));
+    assert_eq!(log.apply(sent.clone()), Outcome::Changed(1));
     log.change(Change::Pause("p".into(), false));
-    assert_eq!(log.apply(told), Outcome::Changed(1));
+    assert_eq!(log.apply(sent), Outcome::Changed(1));
     assert!(!log.processor().paused);
 }
 
 #[test]
-fn p5_once_a_letter_is_refused_those_of_its_segment_that_follow_are_refused_with_it() {
+fn p5_after_a_refused_letter_later_letters_of_its_segment_are_refused_too() {
     let mut log = set_up(OnError::SetAside, 9);
     let (segment, epoch) = place(&log, "s0");
     let letter = |position: u64, epoch: Epoch| LetterMove::Queue {
@@ -300,13 +300,13 @@ fn p5_once_a_letter_is_refused_those_of_its_segment_that_follow_are_refused_with
         kind: "t".into(),
     };
     let stale = Epoch(epoch.0 - 1);
-    let told = tell(&mut log, 1, vec![letter(3, stale), letter(4, epoch)], vec![]);
-    assert_eq!(told, [RefusalReason::Fenced, RefusalReason::Fenced], "the second would overtake the first");
+    let sent = send(&mut log, 1, vec![letter(3, stale), letter(4, epoch)], vec![]);
+    assert_eq!(sent, [RefusalReason::Fenced, RefusalReason::Fenced], "the second would overtake the first");
     assert!(log.processor().set_aside.is_empty());
 }
 
 #[test]
-fn p3_what_is_told_again_changes_nothing() {
+fn p3_letters_sent_again_change_nothing() {
     let mut log = set_up(OnError::SetAside, 9);
     let (segment, epoch) = place(&log, "s0");
     let (sequence, kind) = (key("s0"), || "t".into());
@@ -325,30 +325,30 @@ fn p3_what_is_told_again_changes_nothing() {
         kind: kind(),
         failure: failure(1, false),
     };
-    tell(&mut log, 1, vec![first.clone(), queue(1), queue(2)], vec![]);
+    send(&mut log, 1, vec![first.clone(), queue(1), queue(2)], vec![]);
     let failed = LetterMove::Failed {
         right: Right::Claim(segment, epoch),
         sequence: sequence.clone(),
         position: Position(0),
         failure: failure(2, false),
     };
-    tell(&mut log, 1, vec![failed.clone()], vec![]);
+    send(&mut log, 1, vec![failed.clone()], vec![]);
     let before = (log.processor().set_aside.clone(), log.processor().letters);
     // The token has not moved, so that only the letters themselves show that these are known.
-    assert_eq!(tell(&mut log, 1, vec![first, queue(1), queue(2), failed], vec![]), []);
+    assert_eq!(send(&mut log, 1, vec![first, queue(1), queue(2), failed], vec![]), []);
     assert_eq!((log.processor().set_aside.clone(), log.processor().letters), before, "nor does its wait begin anew");
 }
 
 #[test]
-fn where_failures_are_skipped_it_is_after_the_last_attempt() {
+fn on_error_skip_skips_only_after_the_last_attempt() {
     let mut log = set_up(OnError::Skip, 1);
-    let told = set_aside(&log, "s0", 0, 1);
-    tell(&mut log, 1, vec![told], vec![]);
+    let sent = set_aside(&log, "s0", 0, 1);
+    send(&mut log, 1, vec![sent], vec![]);
     let again = failed(&log, "s0", 0, 2, false);
-    tell(&mut log, 1, vec![again], vec![]);
+    send(&mut log, 1, vec![again], vec![]);
     assert_eq!((log.processor().letters, log.processor().skipped), (1, 0));
     let last = failed(&log, "s0", 0, 3, true);
-    tell(&mut log, 1, vec![last], vec![]);
+    send(&mut log, 1, vec![last], vec![]);
     assert_eq!((log.processor().letters, log.processor().skipped), (0, 1));
 }
 
@@ -365,38 +365,38 @@ fn tried(log: &Log, name: &str, attempt: u32, unable: bool) -> LetterMove {
 }
 
 #[test]
-fn a_retry_is_not_undone_by_the_try_that_was_running() {
+fn an_operators_retry_is_not_undone_by_a_running_try() {
     for attempt in [1, 2, 10] {
         let mut log = set_up(OnError::SetAside, 1);
         log.state.limits.own_attempts = 1_000;
         let first = set_aside(&log, "s0", 0, 1);
-        tell(&mut log, 1, vec![first], vec![]);
+        send(&mut log, 1, vec![first], vec![]);
         let runs = tried(&log, "s0", attempt, false);
         let retry = Change::Letters("p".into(), Selection::All, LetterChange::Retry);
         assert_eq!(log.change(retry), Outcome::Changed(1));
         let anew = log.processor().set_aside[&key("s0")].clone();
         assert_eq!((anew.first().attempts, anew.wait_ms, anew.waits_for), (0, 0, WaitsFor::NextTry));
-        assert_eq!(tell(&mut log, 1, vec![runs], vec![]), [RefusalReason::Fenced]);
+        assert_eq!(send(&mut log, 1, vec![runs], vec![]), [RefusalReason::Fenced]);
         assert_eq!(log.processor().set_aside[&key("s0")], anew, "what was asked for stays as it is");
         let next = tried(&log, "s0", 1, false);
-        assert_eq!(tell(&mut log, 1, vec![next], vec![]), []);
+        assert_eq!(send(&mut log, 1, vec![next], vec![]), []);
         assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 1, "the next one counts");
     }
 }
 
 #[test]
-fn a_try_at_which_nobody_could_be_asked_is_no_attempt_and_another_node_is_asked() {
+fn a_try_whose_handler_cannot_be_called_is_no_attempt_and_moves_to_another_node() {
     let mut log = set_up(OnError::SetAside, 1);
     let first = set_aside(&log, "s0", 0, 1);
-    tell(&mut log, 1, vec![first], vec![]);
+    send(&mut log, 1, vec![first], vec![]);
     let mut turns = Vec::new();
     for _ in 0..6 {
         let loan = log.processor().set_aside[&key("s0")].loan;
         let node = loan.map_or(1, |loan| loan.node.0);
         turns.push(node);
-        let told = tried(&log, "s0", 1, true);
-        assert_eq!(tell(&mut log, node, vec![told.clone()], vec![]), []);
-        assert_eq!(tell(&mut log, node, vec![told], vec![]), [RefusalReason::Fenced], "told again it changes nothing");
+        let sent = tried(&log, "s0", 1, true);
+        assert_eq!(send(&mut log, node, vec![sent.clone()], vec![]), []);
+        assert_eq!(send(&mut log, node, vec![sent], vec![]), [RefusalReason::Fenced], "told again it changes nothing");
         let known = &log.processor().set_aside[&key("s0")];
         assert_eq!((known.first().attempts, known.waits_for), (1, WaitsFor::NextTry));
         assert_eq!(known.cause, "attempt 1 failed", "the cause says why nobody could be asked");
@@ -405,12 +405,12 @@ fn a_try_at_which_nobody_could_be_asked_is_no_attempt_and_another_node_is_asked(
 }
 
 #[test]
-fn what_a_build_before_told_of_a_failure_still_counts() {
+fn failures_reported_by_older_builds_still_count() {
     let mut log = set_up(OnError::SetAside, 1);
     let first = set_aside(&log, "s0", 0, 1);
-    tell(&mut log, 1, vec![first], vec![]);
-    let told = failed(&log, "s0", 0, 2, false);
-    assert_eq!(tell(&mut log, 1, vec![told], vec![]), []);
+    send(&mut log, 1, vec![first], vec![]);
+    let sent = failed(&log, "s0", 0, 2, false);
+    assert_eq!(send(&mut log, 1, vec![sent], vec![]), []);
     assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 2);
 }
 
@@ -419,12 +419,12 @@ fn stalled() -> (Log, SegmentId) {
     let mut log = set_up(OnError::Stop, 1);
     let (segment, epoch) = place(&log, "s0");
     let (position, failure) = (Position(0), failure(1, false));
-    tell(&mut log, 1, vec![LetterMove::Stall { segment, epoch, position, failure, unable: false }], vec![]);
+    send(&mut log, 1, vec![LetterMove::Stall { segment, epoch, position, failure, unable: false }], vec![]);
     (log, segment)
 }
 
 #[test]
-fn a_person_skips_the_event_that_a_segment_waits_with_and_no_other() {
+fn an_operator_skips_only_the_event_with_which_a_segment_waits() {
     let (mut log, segment) = stalled();
     let skip = |segment, position| Change::SkipEvent("p".into(), segment, Position(position));
     let before = log.state.clone();
@@ -441,7 +441,7 @@ fn a_person_skips_the_event_that_a_segment_waits_with_and_no_other() {
     assert_eq!((share.token.low(), &share.stalled, processor.skipped), (Position(1), &None, 1));
     assert_eq!((share.claim.owner, share.claim.epoch > epoch), (Some(NodeId(1)), true), "its running try is fenced");
     let late = LetterMove::Stall { segment, epoch, position: Position(0), failure: failure(2, false), unable: false };
-    assert_eq!(tell(&mut log, 1, vec![late], vec![]), [RefusalReason::Fenced]);
+    assert_eq!(send(&mut log, 1, vec![late], vec![]), [RefusalReason::Fenced]);
     let again = log.change(skip(segment, 0));
     assert!(matches!(&again, Outcome::Refused(why) if format!("{why:?}").contains("waits_with: None")), "{again:?}");
 }

@@ -4,7 +4,7 @@ use std::{vec, vec::Vec};
 
 use super::{
     Log, OnError, definition,
-    letters::{failed, key, place, set_aside, set_up, tell},
+    letters::{failed, key, place, send, set_aside, set_up},
 };
 use crate::{
     command::{Change, Command, LetterChange, LetterMove, Outcome, RefusalReason, Right, Selection},
@@ -17,8 +17,8 @@ fn lent() -> (Log, Loan) {
     let mut log = set_up(OnError::SetAside, 2);
     let (segment, epoch) = place(&log, "s0");
     let behind = LetterMove::Queue { segment, epoch, sequence: key("s0"), position: Position(1), kind: "t".into() };
-    let told = vec![set_aside(&log, "s0", 0, 3), behind];
-    assert!(tell(&mut log, 1, told, vec![]).is_empty());
+    let sent = vec![set_aside(&log, "s0", 0, 3), behind];
+    assert!(send(&mut log, 1, sent, vec![]).is_empty());
     let loan = loan_of(&log).expect("three attempts were the owner's");
     (log, loan)
 }
@@ -45,7 +45,7 @@ fn done(right: Right) -> LetterMove {
 }
 
 #[test]
-fn p4_a_loan_taken_back_without_a_word_renews_the_claim_in_the_same_entry() {
+fn p4_taking_back_an_unreported_loan_renews_the_claim_in_the_same_entry() {
     check("its session ends", |log, loan| {
         let session = log.session(loan.node.0).unwrap();
         log.apply(Command::Expire(loan.node, session));
@@ -69,7 +69,7 @@ fn p4_a_loan_taken_back_without_a_word_renews_the_claim_in_the_same_entry() {
 }
 
 #[test]
-fn a_loan_whose_holder_says_how_it_went_leaves_the_claim_as_it_is() {
+fn a_loan_that_ends_with_a_report_does_not_change_the_claim() {
     let ends: [fn(&Log, Loan) -> LetterMove; 3] = [
         |log, loan| by_loan(log, loan, 4),
         |log, loan| done(right(log, loan)),
@@ -77,33 +77,33 @@ fn a_loan_whose_holder_says_how_it_went_leaves_the_claim_as_it_is() {
     ];
     for end in ends {
         let (mut log, loan) = lent();
-        let (before, told) = (place(&log, "s0"), end(&log, loan));
+        let (before, sent) = (place(&log, "s0"), end(&log, loan));
         let draining = log.session(loan.node.0).unwrap();
         log.apply(Command::Drain(loan.node, draining));
-        assert_eq!(tell(&mut log, loan.node.0, vec![told], vec![]), []);
+        assert_eq!(send(&mut log, loan.node.0, vec![sent], vec![]), []);
         assert_eq!(place(&log, "s0"), before);
     }
 }
 
 #[test]
-fn p4_a_failure_under_an_epoch_that_is_no_more_does_not_count_but_what_is_done_is_done() {
+fn p4_under_an_old_epoch_a_failure_does_not_count_but_a_success_does() {
     let (mut log, loan) = lent();
     let (failed, done) = (by_loan(&log, loan, 4), done(right(&log, loan)));
     let session = log.session(1).unwrap();
     log.apply(Command::Expire(NodeId(1), session));
     assert_eq!(loan_of(&log), Some(loan), "the borrower has it still");
-    assert_eq!(tell(&mut log, loan.node.0, vec![failed], vec![]), [RefusalReason::Fenced]);
+    assert_eq!(send(&mut log, loan.node.0, vec![failed], vec![]), [RefusalReason::Fenced]);
     assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 3);
-    assert_eq!(tell(&mut log, loan.node.0, vec![done], vec![]), []);
+    assert_eq!(send(&mut log, loan.node.0, vec![done], vec![]), []);
     assert_eq!(log.processor().set_aside[&key("s0")].first().position, Position(1));
 }
 
 #[test]
-fn p4_no_epoch_is_given_twice_whatever_is_deleted_or_set_aside_again() {
+fn p4_no_epoch_is_assigned_twice_after_deletions_and_repeated_failures() {
     let (mut log, loan) = lent();
     log.change(Change::Letters("p".into(), Selection::All, LetterChange::Drop));
-    let told = set_aside(&log, "s0", 2, 3);
-    assert!(tell(&mut log, 1, vec![told], vec![]).is_empty(), "an event of it failed once more");
+    let sent = set_aside(&log, "s0", 2, 3);
+    assert!(send(&mut log, 1, vec![sent], vec![]).is_empty(), "an event of it failed once more");
     let again = loan_of(&log).expect("it is lent again");
     assert!(again.epoch > loan.epoch);
     let highest = log.processor().segments.values().map(|share| share.claim.epoch).max().unwrap();
@@ -119,16 +119,16 @@ fn p4_no_epoch_is_given_twice_whatever_is_deleted_or_set_aside_again() {
 }
 
 #[test]
-fn p4_who_is_lent_a_sequence_again_does_nothing_by_the_loan_of_before() {
+fn p4_a_node_with_a_new_loan_changes_nothing_under_its_previous_one() {
     let (mut log, first) = lent();
     let mut now = first;
     for attempt in [4, 5] {
         let letter = by_loan(&log, now, attempt);
-        assert!(tell(&mut log, now.node.0, vec![letter], vec![]).is_empty());
+        assert!(send(&mut log, now.node.0, vec![letter], vec![]).is_empty());
         now = loan_of(&log).expect("it is lent on");
     }
     assert_eq!((now.node, now.epoch > first.epoch), (first.node, true), "of two others each has its turn");
     let late = done(right(&log, first));
-    assert_eq!(tell(&mut log, first.node.0, vec![late], vec![]), [RefusalReason::Fenced]);
+    assert_eq!(send(&mut log, first.node.0, vec![late], vec![]), [RefusalReason::Fenced]);
     assert_eq!(loan_of(&log), Some(now));
 }

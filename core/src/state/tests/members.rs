@@ -23,7 +23,7 @@ fn waits(log: &Log, operation: u128) -> bool {
 }
 
 #[test]
-fn one_that_lives_is_given_nothing_more_and_goes_by_itself() {
+fn an_active_leaving_member_is_assigned_no_work_and_ends_by_itself() {
     let mut log = Log::of(3);
     assert_eq!(leave(&mut log, 7, 2), Outcome::Changed(1));
     assert!(log.state.sessions[&NodeId(2)].draining && waits(&log, 7));
@@ -36,7 +36,7 @@ fn one_that_lives_is_given_nothing_more_and_goes_by_itself() {
 }
 
 #[test]
-fn one_that_dies_on_its_way_out_is_gone_and_a_dead_one_at_once() {
+fn a_leaving_member_that_dies_is_removed_and_a_dead_one_at_once() {
     let mut log = Log::of(3);
     leave(&mut log, 7, 2);
     let session = log.session(2).unwrap();
@@ -49,7 +49,7 @@ fn one_that_dies_on_its_way_out_is_gone_and_a_dead_one_at_once() {
 }
 
 #[test]
-fn one_stays_whoever_is_asked() {
+fn the_last_member_cannot_leave() {
     let mut log = Log::of(2);
     leave(&mut log, 7, 1);
     assert!(matches!(leave(&mut log, 8, 2), Outcome::Refused(RefusalReason::Invalid(Invalid::LastMember(_)))));
@@ -58,7 +58,7 @@ fn one_stays_whoever_is_asked() {
 }
 
 #[test]
-fn what_is_expected_and_who_leads_is_remembered_by_name() {
+fn expected_members_and_leaders_are_remembered_by_name() {
     let mut log = Log::of(1);
     let mut operate = |operation, change| {
         log.apply(Command::Operate(Operate {
@@ -79,7 +79,7 @@ fn what_is_expected_and_who_leads_is_remembered_by_name() {
 }
 
 #[test]
-fn a_directory_is_one_member_and_speaks_for_no_other() {
+fn a_data_directory_belongs_to_one_member() {
     let mut log = Log::of(2);
     let renamed = Admit { name: "other".into(), ..admit(2) };
     assert!(matches!(log.apply(Command::Admit(renamed)), Outcome::Refused(RefusalReason::Exists(_))));
@@ -109,7 +109,7 @@ fn the_last_member_cannot_be_removed() {
 }
 
 #[test]
-fn p10_of_those_who_left_the_latest_are_remembered_with_their_time() {
+fn p10_only_the_latest_removals_are_remembered() {
     let mut log = Log::of(1);
     for node in 2..REMOVALS_MAX as u64 + 3 {
         log.apply(Command::Admit(admit(node)));
@@ -123,7 +123,7 @@ fn p10_of_those_who_left_the_latest_are_remembered_with_their_time() {
 }
 
 #[test]
-fn a_claim_on_its_way_to_one_that_dies_rests_where_it_is() {
+fn a_claim_moving_to_a_node_that_dies_stays_with_its_owner() {
     let mut log = Log::of(2);
     log.create(OnError::SetAside);
     let processor = log.processor().id;

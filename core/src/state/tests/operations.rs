@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[test]
-fn an_operation_keeps_who_did_what_to_what_and_why() {
+fn an_operation_records_requester_change_subject_and_reason() {
     let mut log = Log::of(2);
     let principal = Some(Principal("ada".into()));
     let operate = |operation, change| {
@@ -60,7 +60,7 @@ fn an_operation_id_that_made_another_change_is_refused() {
 }
 
 #[test]
-fn a_repeated_id_is_answered_the_same_whether_it_is_tried_or_made() {
+fn a_dry_run_and_a_change_answer_a_repeated_id_alike() {
     for first in samples::changes() {
         let mut log = Log::of(2);
         log.create(OnError::SetAside);

@@ -2,7 +2,7 @@
 
 use std::{string::ToString, vec::Vec};
 
-use super::{Call, Crew, TestCluster};
+use super::{Call, TestCluster, TestWorker};
 use crate::{
     coordinator::{WorkerId, tests::database::Write},
     id::{NodeId, Position},
@@ -12,42 +12,47 @@ use crate::{
 impl TestCluster {
     /// Passes the next event of a run to the handler.
     pub(super) fn handle(&mut self, id: NodeId, worker: WorkerId) {
-        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        let run = crew.run.as_mut().expect("something runs");
+        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let run = test_worker.run.as_mut().expect("something runs");
         if run.stop || run.handled == run.works.len() {
             let handled = run.handled;
-            crew.run = None;
-            return crew.mail.push_back(worker::Input::Ran { handled, fault: None });
+            test_worker.run = None;
+            return test_worker.mail.push_back(worker::Input::Ran { handled, fault: None });
         }
         let Work { position, hash, sequence, .. } = run.works[run.handled].clone();
-        let write = Write { node: id, right: crew.claim.expect("its segment's worker"), mask: crew.mask, sequence };
+        let write = Write {
+            node: id,
+            right: test_worker.claim.expect("its segment's worker"),
+            mask: test_worker.mask,
+            sequence,
+        };
         let attempt = if run.handled == 0 { run.attempt } else { 1 };
         let (_, share) = self.processor().share_of(hash).expect("every hash has a segment");
         assert!(share.token.wants(hash, position), "event {position} is handled though the token has passed it");
         let fault = self.call(position, attempt, write);
-        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        let run = crew.run.as_mut().expect("something runs");
+        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let run = test_worker.run.as_mut().expect("something runs");
         if fault.is_some() {
             let handled = run.handled;
-            crew.run = None;
-            crew.mail.push_back(worker::Input::Ran { handled, fault });
+            test_worker.run = None;
+            test_worker.mail.push_back(worker::Input::Ran { handled, fault });
         } else {
             run.handled += 1;
         }
     }
 
     pub(super) fn try_letter(&mut self, id: NodeId, worker: WorkerId) {
-        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        let (sequence, position, attempt, right, mask) = crew.tries.pop_front().expect("a letter is tried");
+        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let (sequence, position, attempt, right, mask) = test_worker.tries.pop_front().expect("a letter is tried");
         let write = Write { node: id, right, mask, sequence: sequence.clone() };
-        if self.database.is_good(right) {
+        if self.database.is_valid(right) {
             let first = self.processor().set_aside.get(&sequence).map(|set_aside| set_aside.first().position);
-            let skipped = first.is_none_or(|first| first > position) && self.persons > 0;
+            let skipped = first.is_none_or(|first| first > position) && self.operator_changes > 0;
             assert!(first == Some(position) || skipped, "the first letter of {sequence:?} is tried, and nothing else");
         }
         let fault = self.call(position, attempt, write);
-        let crew = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        crew.mail.push_back(worker::Input::Tried { sequence, fault });
+        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        test_worker.mail.push_back(worker::Input::Tried { sequence, fault });
     }
 
     /// Calls the handler: it fails as planned, otherwise it writes.
@@ -81,16 +86,16 @@ impl TestCluster {
 
     /// Returns whether a handler of the node has a letter.
     pub(in super::super) fn is_trying(&self, node: NodeId) -> bool {
-        self.nodes[&node].workers.values().any(|crew| !crew.tries.is_empty())
+        self.nodes[&node].workers.values().any(|test_worker| !test_worker.tries.is_empty())
     }
 
     /// Returns whether a handler of the node has an event at its place in the order.
     pub(in super::super) fn is_running(&self, node: NodeId) -> bool {
-        self.nodes[&node].workers.values().any(|crew| crew.run.is_some())
+        self.nodes[&node].workers.values().any(|test_worker| test_worker.run.is_some())
     }
 }
 
-impl Crew {
+impl TestWorker {
     /// Returns what its handlers would write next.
     pub(super) fn writes(&self, node: NodeId) -> Vec<Write> {
         let next = self.run.iter().filter_map(|run| run.works.get(run.handled));

@@ -68,6 +68,6 @@ impl TestCluster {
         processor.changed = index;
         self.state.changed = index;
         self.state.generation = self.state.generation.next();
-        self.database.saw(self.state.processor("p").expect("it was created"));
+        self.database.update(self.state.processor("p").expect("it was created"));
     }
 }

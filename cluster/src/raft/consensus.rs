@@ -25,14 +25,14 @@ use openraft::{
 use tokio::time::timeout;
 
 use super::{
+    acknowledged::AcknowledgedEntries,
     layout::{Appended, Layout},
     log::Log,
     machine::Machine,
-    memory::Memory,
-    network::{Call, Lane, Network, Peers},
-    types::{Payload, Seat, Types, Vote, seeded},
+    network::{Call, ConnectionClass, Network, Peers},
+    types::{Payload, RaftMember, Types, Vote, seeded},
 };
-use crate::{config::Raft as Settings, recovery::Ledger};
+use crate::{config::Raft as Settings, recovery::AppliedState};
 
 type Raft = openraft::Raft<Types, Machine>;
 
@@ -81,7 +81,7 @@ pub enum Role {
 
 /// How a node's Raft stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct RaftStatus {
     /// Its part.
     pub role: Role,
     /// The term it knows.
@@ -97,17 +97,17 @@ pub struct Standing {
     /// Who votes; while this changes, all of the old and the new voters.
     pub voters: Vec<NodeId>,
     /// Who votes whichever way a change of the membership ends.
-    pub sure: Vec<NodeId>,
+    pub certain_voters: Vec<NodeId>,
     /// Of each of these more than half must agree: one set of voters, two while the membership is being changed.
     pub quorums: Vec<BTreeSet<NodeId>>,
     /// The membership is being changed.
     pub joint: bool,
     /// Everybody in the group, voter or not.
-    pub seats: BTreeMap<NodeId, Seat>,
+    pub raft_members: BTreeMap<NodeId, RaftMember>,
     /// On the leader: how far each other's log is known to match.
     pub matched: BTreeMap<NodeId, Option<LogIndex>>,
     /// On the leader: how long ago what each other node has answered was sent; none of who has answered nothing yet.
-    pub heard: BTreeMap<NodeId, Duration>,
+    pub answer_ages: BTreeMap<NodeId, Duration>,
     /// On the leader: how long ago a quorum last answered.
     pub quorum_age: Option<Duration>,
     /// Why it has stopped.
@@ -115,11 +115,11 @@ pub struct Standing {
 }
 
 /// Tells when it changes who leads or who is in the group.
-pub struct News(WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>);
+pub struct LeaderChanges(WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>);
 
-impl News {
+impl LeaderChanges {
     /// In which term who leads; this is then no news any more.
-    pub fn now(&mut self) -> (Term, Option<NodeId>) {
+    pub fn current(&mut self) -> (Term, Option<NodeId>) {
         let metrics = self.0.borrow_and_update();
         (Term(metrics.vote.leader_id.term), metrics.current_leader.map(NodeId))
     }
@@ -130,11 +130,11 @@ impl News {
     }
 }
 
-fn standing(metrics: &openraft::RaftMetrics<Types>) -> Standing {
+fn raft_status(metrics: &openraft::RaftMetrics<Types>) -> RaftStatus {
     let index = |id: &Option<super::types::LogId>| id.as_ref().map(|id| LogIndex(id.index));
     let membership = metrics.membership_config.membership();
-    let heard = metrics.heartbeat.iter().flatten();
-    Standing {
+    let answer_ages = metrics.heartbeat.iter().flatten();
+    RaftStatus {
         role: match metrics.state {
             ServerState::Leader => Role::Leader,
             ServerState::Follower => Role::Follower,
@@ -148,27 +148,27 @@ fn standing(metrics: &openraft::RaftMetrics<Types>) -> Standing {
         committed: index(&metrics.local_committed),
         applied: index(&metrics.last_applied),
         voters: membership.voter_ids().map(NodeId).collect(),
-        sure: sure(membership.get_joint_config()),
+        certain_voters: certain_voters(membership.get_joint_config()),
         quorums: membership
             .get_joint_config()
             .iter()
             .map(|voters| voters.iter().copied().map(NodeId).collect())
             .collect(),
         joint: membership.get_joint_config().len() > 1,
-        seats: membership.nodes().map(|(node, seat)| (NodeId(*node), seat.clone())).collect(),
+        raft_members: membership.nodes().map(|(node, raft_member)| (NodeId(*node), raft_member.clone())).collect(),
         matched: metrics.replication.iter().flatten().map(|(node, matched)| (NodeId(*node), index(matched))).collect(),
-        heard: heard.filter_map(|(node, at)| Some((NodeId(*node), at.as_ref()?.elapsed()))).collect(),
+        answer_ages: answer_ages.filter_map(|(node, at)| Some((NodeId(*node), at.as_ref()?.elapsed()))).collect(),
         quorum_age: metrics.last_quorum_acked.as_ref().map(|at| at.elapsed()),
-        stopped: metrics.running_state.as_ref().err().map(told),
+        stopped: metrics.running_state.as_ref().err().map(describe),
     }
 }
 
-/// Tells when anything of a [`Standing`] changes: as often as the log grows, and later than [`News`].
-pub struct Moves(WatchReceiverOf<Types, openraft::RaftMetrics<Types>>);
+/// Tells when anything of a [`RaftStatus`] changes: as often as the log grows, and later than [`LeaderChanges`].
+pub struct StatusChanges(WatchReceiverOf<Types, openraft::RaftMetrics<Types>>);
 
-impl Moves {
+impl StatusChanges {
     /// What has changed until now is no news any more.
-    pub fn seen(&mut self) {
+    pub fn mark_unchanged(&mut self) {
         self.0.borrow_and_update();
     }
 
@@ -179,13 +179,13 @@ impl Moves {
 }
 
 /// Who is a voter of all of these.
-fn sure(configs: &[BTreeSet<u64>]) -> Vec<NodeId> {
+fn certain_voters(configs: &[BTreeSet<u64>]) -> Vec<NodeId> {
     let Some((first, others)) = configs.split_first() else { return Vec::new() };
     first.iter().filter(|node| others.iter().all(|config| config.contains(node))).copied().map(NodeId).collect()
 }
 
 /// Why a node's Raft has stopped, in words.
-fn told(fatal: &Fatal<Types>) -> String {
+fn describe(fatal: &Fatal<Types>) -> String {
     match fatal {
         Fatal::Stopped => "it was told to stop".into(),
         Fatal::Panicked => "a fault in the consensus core; please report it".into(),
@@ -195,31 +195,31 @@ fn told(fatal: &Fatal<Types>) -> String {
 
 /// One node's Raft.
 #[derive(Clone)]
-pub struct Engine {
+pub struct Consensus {
     raft: Raft,
     me: NodeId,
     seed: u64,
-    memory: Arc<Memory>,
+    acknowledged: Arc<AcknowledgedEntries>,
     peers: Arc<dyn Peers>,
 }
 
-impl Engine {
+impl Consensus {
     /// Starts it: reads what the journal holds, applies what is known to be committed, and takes part.
     pub async fn start(
         me: NodeId,
         settings: &Settings,
         seed: u64,
         journal: Journal,
-        ledger: Ledger,
+        applied_state: AppliedState,
         peers: Arc<dyn Peers>,
     ) -> Result<Self, String> {
         let config = openraft_config(settings).map_err(|error| format!("failed to set up consensus: {error}"))?;
-        let machine = Machine::new(ledger);
-        let memory = Arc::new(Memory::default());
-        let network = Network::new(peers.clone(), memory.clone());
+        let machine = Machine::new(applied_state);
+        let acknowledged = Arc::new(AcknowledgedEntries::default());
+        let network = Network::new(peers.clone(), acknowledged.clone());
         let raft = seeded(seed, Raft::new(me.0, Arc::new(config), network, Log::new(journal), machine)).await;
-        let raft = raft.map_err(|fatal| format!("failed to start consensus: {}", told(&fatal)))?;
-        Ok(Self { raft, me, seed, memory, peers })
+        let raft = raft.map_err(|fatal| format!("failed to start consensus: {}", describe(&fatal)))?;
+        Ok(Self { raft, me, seed, acknowledged, peers })
     }
 
     /// Which member this is.
@@ -228,8 +228,8 @@ impl Engine {
     }
 
     /// Makes a group of this node alone. Harmless where there is a group already.
-    pub async fn found(&self, seat: Seat) -> Result<(), String> {
-        match self.raft.initialize(BTreeMap::from([(self.me.0, seat)])).await {
+    pub async fn found(&self, raft_member: RaftMember) -> Result<(), String> {
+        match self.raft.initialize(BTreeMap::from([(self.me.0, raft_member)])).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(format!("failed to found the group: {error}")),
         }
@@ -256,23 +256,23 @@ impl Engine {
     }
 
     /// How it stands now.
-    pub fn standing(&self) -> Standing {
-        standing(&self.raft.metrics().borrow_watched())
+    pub fn status(&self) -> RaftStatus {
+        raft_status(&self.raft.metrics().borrow_watched())
     }
 
     /// Whether a follower of this leader has lost what it acknowledged to it.
-    pub fn has_lapsed(&self, node: NodeId) -> bool {
-        self.memory.has_lapsed(node, self.standing().term)
+    pub fn has_lost_entries(&self, node: NodeId) -> bool {
+        self.acknowledged.has_lost_entries(node, self.status().term)
     }
 
     /// When its standing changes.
-    pub fn moves(&self) -> Moves {
-        Moves(self.raft.metrics())
+    pub fn status_changes(&self) -> StatusChanges {
+        StatusChanges(self.raft.metrics())
     }
 
     /// Who leads and who is in the group, and when that changes: far more rarely than the log grows.
-    pub fn news(&self) -> News {
-        News(self.raft.server_metrics())
+    pub fn leader_changes(&self) -> LeaderChanges {
+        LeaderChanges(self.raft.server_metrics())
     }
 
     /// Waits until it has stopped, and tells why.
@@ -280,7 +280,7 @@ impl Engine {
         let mut metrics = self.raft.metrics();
         loop {
             if let Err(fatal) = &metrics.borrow_and_update().running_state {
-                return told(fatal);
+                return describe(fatal);
             }
             if metrics.changed().await.is_err() {
                 return "its core has ended".into();
@@ -289,9 +289,9 @@ impl Engine {
     }
 
     /// Gives seats without a vote, or brings them up to date.
-    pub async fn seat(&self, seats: BTreeMap<NodeId, Seat>) -> Result<(), String> {
-        let seats = seats.into_iter().map(|(node, seat)| (node.0, seat)).collect();
-        self.change(openraft::ChangeMembers::SetNodes(seats)).await
+    pub async fn set_members(&self, raft_members: BTreeMap<NodeId, RaftMember>) -> Result<(), String> {
+        let raft_members = raft_members.into_iter().map(|(node, raft_member)| (node.0, raft_member)).collect();
+        self.change(openraft::ChangeMembers::SetNodes(raft_members)).await
     }
 
     /// Makes these the voters, and no others. Those who voted before keep their seats.
@@ -301,11 +301,11 @@ impl Engine {
     }
 
     /// Takes the seats of nodes that do not vote.
-    pub async fn unseat(&self, nodes: impl IntoIterator<Item = NodeId>) -> Result<(), String> {
+    pub async fn remove_members(&self, nodes: impl IntoIterator<Item = NodeId>) -> Result<(), String> {
         self.change(openraft::ChangeMembers::RemoveNodes(nodes.into_iter().map(|node| node.0).collect())).await
     }
 
-    async fn change(&self, change: openraft::ChangeMembers<u64, Seat>) -> Result<(), String> {
+    async fn change(&self, change: openraft::ChangeMembers<u64, RaftMember>) -> Result<(), String> {
         self.raft.change_membership(change, true).await.map(|_| ()).map_err(|error| error.to_string())
     }
 
@@ -315,7 +315,7 @@ impl Engine {
     }
 
     /// A member is back: it is tried at once, not when its next try is due.
-    pub async fn revive(&self, node: NodeId) {
+    pub async fn reset_backoff(&self, node: NodeId) {
         let _ = self.raft.trigger().reset_backoff([node.0]).await;
     }
 
@@ -340,13 +340,14 @@ impl Engine {
         let Ok(Some((vote, voters))) = self.raft.with_raft_state(own).await else { return };
         let request = TransferLeaderRequest::<Types>::new(vote, me, None).to_bytes();
         let others = voters.into_iter().filter(|voter| *voter != self.me);
-        let asked = others.map(|voter| self.peers.clone().ask(voter, Lane::Swift, Call::Transfer, request.clone()));
+        let asked = others
+            .map(|voter| self.peers.clone().request(voter, ConnectionClass::Urgent, Call::Transfer, request.clone()));
         let _ = timeout(within, join_all(asked)).await;
         let _ = self.raft.trigger().elect(true).await;
     }
 
     /// Answers a peer's question to this Raft.
-    pub async fn answer(&self, call: Call, bytes: Bytes) -> io::Result<Bytes> {
+    pub async fn serve(&self, call: Call, bytes: Bytes) -> io::Result<Bytes> {
         match call {
             Call::Append => {
                 let request = AppendEntriesRequest::<Types>::from_bytes(bytes).map_err(io::Error::other)?;
@@ -371,7 +372,7 @@ impl Engine {
     }
 
     /// Answers a stream of requests to append, one by one, in order. Ends with the first that fails.
-    pub fn answers<S>(&self, requests: S) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static
+    pub fn serve_appends<S>(&self, requests: S) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static
     where
         S: Stream<Item = Bytes> + Send + Unpin + 'static,
     {

@@ -1,4 +1,4 @@
-//! Asks every other member for its [`Pulse`] several times a second.
+//! Asks every other member for its [`Heartbeat`] several times a second.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,14 +7,14 @@ use evener_core::id::NodeId;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::{cluster::Cluster, message::Kind, pulse::Pulse};
+use crate::{cluster::Cluster, heartbeat::Heartbeat, message::Kind};
 
 /// Asks all members, one question at a time to each. Runs as long as the node does.
 pub async fn run(node: Cluster) {
     let asking = Arc::new(Mutex::new(BTreeSet::new()));
     loop {
-        let members: BTreeSet<NodeId> = node.ledger.view.state().members.keys().copied().collect();
-        node.pulses.retain(&members);
+        let members: BTreeSet<NodeId> = node.applied_state.view.state().members.keys().copied().collect();
+        node.heartbeats.retain(&members);
         for who in members.into_iter().filter(|who| *who != node.me()) {
             if !asking.lock().insert(who) {
                 continue;
@@ -31,8 +31,8 @@ pub async fn run(node: Cluster) {
 
 async fn ask(node: &Cluster, who: NodeId) {
     let (sent, wall, within) = (Instant::now(), node.wall.wall(), node.config.raft.election_max);
-    let answer = node.links.ask_if_open(who, Kind::PULSE, Bytes::new(), within).await;
-    if let Some(pulse) = answer.and_then(|answer| Pulse::decode(&answer)) {
-        node.pulses.record(who, pulse, sent, wall);
+    let answer = node.links.request_if_open(who, Kind::HEARTBEAT, Bytes::new(), within).await;
+    if let Some(heartbeat) = answer.and_then(|answer| Heartbeat::decode(&answer)) {
+        node.heartbeats.record(who, heartbeat, sent, wall);
     }
 }

@@ -10,10 +10,10 @@ use evener_store::Identity;
 use tokio::time::timeout;
 
 use super::Cluster;
-use crate::{error::Error, gate};
+use crate::{admission, error::Error};
 
 /// What a node that goes has to do in good order, it does within this time.
-const RESIGN_WAIT: Duration = Duration::from_secs(3);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Cluster {
     /// This node is given nothing more, and hands over what it has: the beginning of every good end.
@@ -32,22 +32,22 @@ impl Cluster {
     ///
     /// It is the last member, or no leader could be asked: then it stays.
     pub async fn leave(&self) -> Result<(), Error> {
-        self.pass_on().await;
-        let member = || self.ledger.view.state().members.contains_key(&self.me());
+        self.transfer_away().await;
+        let member = || self.applied_state.view.state().members.contains_key(&self.me());
         // The leader may have taken it out by itself, once its session was over.
         match self.remove(self.me()).await {
             Err(error) if member() => return Err(error),
             Ok(()) | Err(_) => {}
         }
         // Its seat goes with it; that it is gone it hears of as long as it has one.
-        let _ = timeout(RESIGN_WAIT, async {
-            let mut applied = self.ledger.view.applied();
+        let _ = timeout(SHUTDOWN_TIMEOUT, async {
+            let mut applied = self.applied_state.view.applied();
             let _ = applied.wait_for(|_| !member()).await;
-            let mut moves = self.engine.moves();
+            let mut moves = self.consensus.status_changes();
             loop {
                 // Seen before it is looked: what moves meanwhile is not missed.
-                moves.seen();
-                if !self.engine.standing().voters.contains(&self.me()) || !moves.changed().await {
+                moves.mark_unchanged();
+                if !self.consensus.status().voters.contains(&self.me()) || !moves.changed().await {
                     return;
                 }
             }
@@ -59,26 +59,26 @@ impl Cluster {
 
     /// Gives this node's work away while its process cannot do it (`aside`), and takes work again after that. The
     /// session is no longer renewed, so that its segments go to other nodes after a lease, and another voter leads.
-    pub async fn stand_aside(&self, aside: bool) {
-        self.aside.send_if_modified(|now| std::mem::replace(now, aside) != aside);
-        if aside {
-            self.pass_on().await;
+    pub async fn set_suspended(&self, suspended: bool) {
+        self.suspended.send_if_modified(|now| std::mem::replace(now, suspended) != suspended);
+        if suspended {
+            self.transfer_away().await;
         }
     }
 
     /// Lets another voter lead, if this node does.
-    async fn pass_on(&self) {
+    async fn transfer_away(&self) {
         if !self.leads() {
             return;
         }
-        let (mut leadership, mut gone, me) = (self.leadership(), self.links.gone(), self.me());
+        let (mut leadership, mut exited, me) = (self.leadership(), self.links.exited(), self.me());
         let passing = async {
             // If all nodes stop at once, the successor may have ended before it leads.
             while let Some(successor) = self.successor(|who| who != me) {
-                self.engine.transfer(successor).await;
+                self.consensus.transfer(successor).await;
                 tokio::select! {
                     _ = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me)) => return,
-                    _ = gone.wait_for(|gone| gone.contains(&successor)) => {}
+                    _ = exited.wait_for(|exited| exited.contains(&successor)) => {}
                 }
             }
         };
@@ -90,7 +90,7 @@ impl Cluster {
         self.session.send_replace(None);
         self.stop.cancel();
         self.server.shutdown().await;
-        self.engine.shutdown().await;
+        self.consensus.shutdown().await;
     }
 
     /// Stops this node gracefully: ends its session, transfers leadership, and writes a checkpoint.
@@ -98,22 +98,22 @@ impl Cluster {
         let session = self.session.send_replace(None);
         if !self.stop.is_cancelled() {
             let resign = async {
-                let member = self.ledger.view.state().members.contains_key(&self.me());
+                let member = self.applied_state.view.state().members.contains_key(&self.me());
                 if let Some(session) = session.filter(|_| member) {
                     // Others go on with its work at once, and need not wait for its lease.
                     let _ = self.resign(session).await;
                 }
-                self.pass_on().await;
+                self.transfer_away().await;
             };
             tokio::select! {
-                _ = timeout(RESIGN_WAIT, resign) => {}
+                _ = timeout(SHUTDOWN_TIMEOUT, resign) => {}
                 () = self.quorum_lost() => {}
             }
         }
         self.stop.cancel();
         self.server.shutdown().await;
-        self.engine.shutdown().await;
-        if let Err(error) = self.ledger.checkpoint().await {
+        self.consensus.shutdown().await;
+        if let Err(error) = self.applied_state.checkpoint().await {
             tracing::warn!(node = %self.me(), %error, "failed to write a checkpoint; the next start replays more");
         }
         self.stopped.send_if_modified(|stopped| {
@@ -138,18 +138,18 @@ impl Cluster {
     /// Waits until so many voters' processes have ended that no majority is left. A node that is stopping then has no
     /// one to hand its leadership or session to.
     pub async fn quorum_lost(&self) {
-        let outvoted = |gone: &BTreeSet<NodeId>| {
-            let voters = self.engine.standing().voters;
-            let left = voters.iter().filter(|voter| !gone.contains(voter)).count();
+        let outvoted = |exited: &BTreeSet<NodeId>| {
+            let voters = self.consensus.status().voters;
+            let left = voters.iter().filter(|voter| !exited.contains(voter)).count();
             !voters.is_empty() && left * 2 <= voters.len()
         };
         // It cannot close: the sender is the node's.
-        let _ = self.links.gone().wait_for(outvoted).await;
+        let _ = self.links.exited().wait_for(outvoted).await;
     }
 
     /// Waits until Raft has stopped, and returns why: the error of the disk if the disk failed.
     pub(crate) async fn ended(&self) -> String {
-        let why = self.engine.ended().await;
+        let why = self.consensus.ended().await;
         self.journal.stopped().unwrap_or(why)
     }
 
@@ -162,13 +162,14 @@ impl Cluster {
     /// Returns the notice for a node that is no longer a member: as a peer sent it, else as its own log has it.
     pub(crate) fn removal_notice(&self) -> String {
         let Identity { name, cluster, .. } = &self.identity;
-        let own = || gate::removal_notice(name, *cluster, self.ledger.view.state().removals.get(&self.me()));
+        let own =
+            || admission::removal_notice(name, *cluster, self.applied_state.view.state().removals.get(&self.me()));
         self.removed.get().cloned().unwrap_or_else(own)
     }
 
     /// Whether the log, as far as it is applied here, says that this node was removed.
     pub(crate) fn is_removed(&self) -> bool {
-        let state = self.ledger.view.state();
+        let state = self.applied_state.view.state();
         let seen = state.issued.node >= self.me();
         self.removed.get().is_some() || (seen && !state.members.contains_key(&self.me()))
     }

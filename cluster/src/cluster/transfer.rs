@@ -9,7 +9,7 @@ use super::Cluster;
 use crate::{
     error::{Class, Error},
     message::Kind,
-    messages::Lead,
+    messages::TransferLeadership,
 };
 
 impl Cluster {
@@ -25,8 +25,8 @@ impl Cluster {
     }
 
     /// Whether it knows that nothing can be decided.
-    pub(crate) fn lacks(&self) -> bool {
-        self.leadership.borrow().lack.is_some()
+    pub(crate) fn cannot_decide(&self) -> bool {
+        self.leadership.borrow().no_decision.is_some()
     }
 
     /// Passes leadership on to a voter. It is tried, not promised: see [`Cluster::leadership`].
@@ -38,15 +38,15 @@ impl Cluster {
         let Some(leader) = self.leadership.borrow().leader else {
             return Err(Error::no_leader(Duration::ZERO));
         };
-        if !self.engine.standing().voters.contains(&to) {
+        if !self.consensus.status().voters.contains(&to) {
             return Err(Error::new(Class::Invalid, format!("node {to} does not vote, so it cannot lead")));
         }
         if leader == self.me() {
-            self.engine.transfer(to).await;
+            self.consensus.transfer(to).await;
             return Ok(());
         }
-        let question = codec::encode_message(&Lead { to }).expect("it is a number");
-        let answer = self.links.ask(leader, Kind::LEAD, question, self.config.raft.election_max).await;
+        let question = codec::encode_message(&TransferLeadership { to }).expect("it is a number");
+        let answer = self.links.request(leader, Kind::LEAD, question, self.config.raft.election_max).await;
         answer.map(|_| ()).map_err(|error| Error::new(Class::Refused, error.to_string()))
     }
 
@@ -54,12 +54,12 @@ impl Cluster {
     /// is not draining if another one is not, and has the longest log that is known.
     #[must_use]
     pub fn successor(&self, may_lead: impl Fn(NodeId) -> bool) -> Option<NodeId> {
-        let (standing, leader) = (self.engine.standing(), self.leadership.borrow().leader);
-        let (state, gone) = (self.ledger.view.state(), self.links.gone().borrow().clone());
-        let lives = |node: &NodeId| !gone.contains(node) && state.sessions.contains_key(node);
+        let (raft_status, leader) = (self.consensus.status(), self.leadership.borrow().leader);
+        let (state, exited) = (self.applied_state.view.state(), self.links.exited().borrow().clone());
+        let lives = |node: &NodeId| !exited.contains(node) && state.sessions.contains_key(node);
         let stays = |node: &NodeId| state.sessions.get(node).is_some_and(|session| !session.draining);
-        let rank = |node: &NodeId| (stays(node), standing.matched.get(node).copied().flatten());
-        let others = standing.voters.iter().copied().filter(|node| Some(*node) != leader && may_lead(*node));
+        let rank = |node: &NodeId| (stays(node), raft_status.matched.get(node).copied().flatten());
+        let others = raft_status.voters.iter().copied().filter(|node| Some(*node) != leader && may_lead(*node));
         others.filter(lives).max_by_key(rank)
     }
 }

@@ -10,33 +10,33 @@ use evener_core::{
 
 use crate::{
     handshake::{Admission, Identity, PeerIdentity, Purpose, Refused},
-    view::View,
+    view::StateView,
 };
 
 /// Knows this node, as soon as it is one, and the members.
-pub struct Gate {
+pub struct NodeAdmission {
     /// Before it is a member.
-    nobody: Identity,
-    member: OnceLock<(Identity, Arc<View>)>,
+    joining: Identity,
+    member: OnceLock<(Identity, Arc<StateView>)>,
 }
 
-impl Gate {
+impl NodeAdmission {
     /// A node that is no member yet.
     pub fn new(incarnation: Incarnation, level: FeatureLevel) -> Arc<Self> {
-        let nobody = Identity { cluster: None, node: None, incarnation, level };
-        Arc::new(Self { nobody, member: OnceLock::new() })
+        let joining = Identity { cluster: None, node: None, incarnation, level };
+        Arc::new(Self { joining, member: OnceLock::new() })
     }
 
     /// It is a member now.
-    pub fn open(&self, identity: &evener_store::Identity, level: FeatureLevel, view: Arc<View>) {
+    pub fn set_member(&self, identity: &evener_store::Identity, level: FeatureLevel, view: Arc<StateView>) {
         let evener_store::Identity { cluster, node, incarnation, .. } = *identity;
         let _ = self.member.set((Identity { cluster: Some(cluster), node: Some(node), incarnation, level }, view));
     }
 }
 
-impl Admission for Gate {
+impl Admission for NodeAdmission {
     fn me(&self) -> Identity {
-        self.member.get().map_or(self.nobody, |(identity, _)| *identity)
+        self.member.get().map_or(self.joining, |(identity, _)| *identity)
     }
 
     fn admit(&self, them: &PeerIdentity) -> Result<(), Refused> {
@@ -49,19 +49,19 @@ impl Admission for Gate {
         let Some(node) = them.identity.node else {
             return Err(Refused::other("a peer has a number; join first"));
         };
-        member(&view.state(), node, them.identity.incarnation)
+        check_member(&view.state(), node, them.identity.incarnation)
     }
 }
 
 /// Whether this is still a member, with the directory that it is known by.
-pub fn member(state: &State, node: NodeId, incarnation: Incarnation) -> Result<(), Refused> {
+pub fn check_member(state: &State, node: NodeId, incarnation: Incarnation) -> Result<(), Refused> {
     match state.members.get(&node) {
         Some(member) if member.incarnation == incarnation => Ok(()),
         Some(member) => Err(Refused::emptied(node, member.incarnation, incarnation)),
         // A number that this node has seen given, and that is no member's: it was removed.
         None if node <= state.issued.node => Err(match state.removals.get(&node) {
             Some(removal) => Refused::removed(removal_notice(&removal.name, state.cluster, Some(removal))),
-            None => Refused::stranger(node, state.cluster),
+            None => Refused::not_a_member(node, state.cluster),
         }),
         // One that it has not seen: it is behind, and they may be newer.
         None => Ok(()),

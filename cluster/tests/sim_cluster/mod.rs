@@ -17,12 +17,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A wire that dies with its process.
-pub struct Mortal(SimHost, CancellationToken);
+pub struct KillableTransport(SimHost, CancellationToken);
 
-impl Transport for Mortal {
+impl Transport for KillableTransport {
     fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
         Box::pin(async move {
             let connected = self.1.run_until_cancelled(self.0.connect(addr)).await;
@@ -36,12 +36,12 @@ impl Transport for Mortal {
 }
 
 /// Machines by number, and what runs on them.
-pub struct Sea {
+pub struct SimCluster {
     pub net: SimNet,
     pub clock: SimClock,
     pub disks: BTreeMap<u64, FaultyDisk>,
     pub up: BTreeMap<u64, (Cluster, CancellationToken)>,
-    pub lives: u128,
+    pub starts: u128,
 }
 
 pub fn scheduler() -> Scheduler {
@@ -71,36 +71,36 @@ pub fn event(stream: &str, id: u128, bytes: usize) -> Request {
     Request { request: Uuid::from_u128(id), events: vec![event], ..Request::default() }
 }
 
-impl Sea {
+impl SimCluster {
     pub fn new(seed: u64) -> Self {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let (net, clock) = (SimNet::new(Settings::seeded(seed)), SimClock::new(Timestamp(1_800_000_000_000)));
-        Self { net, clock, disks: BTreeMap::new(), up: BTreeMap::new(), lives: 0 }
+        Self { net, clock, disks: BTreeMap::new(), up: BTreeMap::new(), starts: 0 }
     }
 
     /// Three voters.
     pub async fn three(seed: u64) -> Self {
-        let mut sea = Self::new(seed);
-        sea.start(1, |config| config.bootstrap = true).await.expect("the first founds");
-        sea.join(2).await;
-        sea.join(3).await;
-        sea.settle(3).await;
-        sea
+        let mut cluster = Self::new(seed);
+        cluster.start(1, |config| config.bootstrap = true).await.expect("the first founds");
+        cluster.join(2).await;
+        cluster.join(3).await;
+        cluster.settle(3).await;
+        cluster
     }
 
     pub async fn start(&mut self, nth: u64, change: impl FnOnce(&mut Config)) -> Result<(), StartError> {
-        self.lives += 1;
+        self.starts += 1;
         let mut config = Config::new(host(nth), format!("{}:1", host(nth)));
-        config.seed = self.lives as u64;
-        config.draw = Uuid::from_u128(self.lives);
+        config.seed = self.starts as u64;
+        config.random_id = Uuid::from_u128(self.starts);
         change(&mut config);
         let disk = self.disks.entry(nth).or_insert_with(|| FaultyDisk::new(DiskImage::default(), scheduler())).clone();
         let dead = CancellationToken::new();
-        let wire = Arc::new(Mortal(self.net.host(&host(nth)), dead.clone()));
+        let wire = Arc::new(KillableTransport(self.net.host(&host(nth)), dead.clone()));
         let starting = Cluster::start(config, Arc::new(disk), wire, Arc::new(self.clock.clone()));
-        let cluster = timeout(PATIENCE, starting).await.expect("a node starts, or says why not")?;
-        self.up.insert(nth, (cluster, dead));
+        let node = timeout(TEST_TIMEOUT, starting).await.expect("a node starts, or says why not")?;
+        self.up.insert(nth, (node, dead));
         Ok(())
     }
 
@@ -110,13 +110,13 @@ impl Sea {
 
     /// As `kill -9` does it.
     pub async fn kill(&mut self, nth: u64) {
-        let (cluster, dead) = self.up.remove(&nth).expect("it is up");
+        let (node, dead) = self.up.remove(&nth).expect("it is up");
         let disk = self.disks[&nth].kill();
         self.disks.insert(nth, disk);
         dead.cancel();
         self.net.kill(&host(nth));
         // what is left of it runs on for a while, and reaches nobody
-        tokio::spawn(async move { cluster.kill().await });
+        tokio::spawn(async move { node.kill().await });
     }
 
     pub fn node(&self, nth: u64) -> &Cluster {
@@ -124,7 +124,7 @@ impl Sea {
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = &Cluster> {
-        self.up.values().map(|(cluster, _)| cluster)
+        self.up.values().map(|(node, _)| node)
     }
 
     pub fn leader(&self) -> u64 {
@@ -140,7 +140,7 @@ impl Sea {
     pub async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
         let start = Instant::now();
         while !holds(self) {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > TEST_TIMEOUT {
                 let told: Vec<_> = self.nodes().map(|node| format!("\n{:?}", node.status())).collect();
                 panic!("never: {what}{}", told.concat());
             }
@@ -152,8 +152,8 @@ impl Sea {
     /// Until so many vote, everybody who is up has a session and has applied the same, and nothing changes any more:
     /// neither is the membership half way from one set of voters to another.
     pub async fn settle(&self, voters: usize) {
-        let ends = |sea: &Self| -> Vec<_> {
-            sea.nodes().map(|node| (node.status().last, node.status().applied, node.status().committed)).collect()
+        let ends = |cluster: &Self| -> Vec<_> {
+            cluster.nodes().map(|node| (node.status().last, node.status().applied, node.status().committed)).collect()
         };
         let well = |node: &Cluster| {
             let status = node.status();
@@ -162,9 +162,9 @@ impl Sea {
             led && status.voters.len() == voters && live == status.session
         };
         loop {
-            self.until("all is well", |sea| {
-                let ends = ends(sea);
-                sea.nodes().all(well) && ends.windows(2).all(|pair| pair[0] == pair[1])
+            self.until("all is well", |cluster| {
+                let ends = ends(cluster);
+                cluster.nodes().all(well) && ends.windows(2).all(|pair| pair[0] == pair[1])
             })
             .await;
             let before = ends(self);
@@ -186,7 +186,7 @@ impl Sea {
                 Ok(appended) => return appended,
                 Err(error) => {
                     assert!(matches!(error.class, Class::Unknown | Class::Overloaded), "{error:?}");
-                    assert!(start.elapsed() < PATIENCE, "never stored: {error}");
+                    assert!(start.elapsed() < TEST_TIMEOUT, "never stored: {error}");
                     sleep(error.retry_after.unwrap_or_default()).await;
                 }
             }

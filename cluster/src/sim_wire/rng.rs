@@ -4,15 +4,15 @@ use std::time::Duration;
 
 /// One row of throws.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// A row of its own for each `row`.
-    pub fn new(seed: u64, row: u64) -> Self {
-        let mut dice = Self(seed);
-        dice.0 = dice.next() ^ row.wrapping_mul(0xD605_1A6D_8A1F_3C55);
-        dice.next();
-        dice
+    pub fn new(seed: u64, stream: u64) -> Self {
+        let mut rng = Self(seed);
+        rng.0 = rng.next() ^ stream.wrapping_mul(0xD605_1A6D_8A1F_3C55);
+        rng.next();
+        rng
     }
 
     pub fn next(&mut self) -> u64 {
