@@ -2,7 +2,6 @@
 //! files, licences of dependencies. Each rule is also tested with a bad sample, so that a broken checker fails.
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
-mod deny;
 mod deploy;
 mod docs;
 mod layers;
@@ -105,13 +104,6 @@ fn the_workspace_forbids_unsafe_code_and_core_is_no_std() {
     let manifest: toml::Table = fs::read_to_string(top().join("Cargo.toml")).unwrap().parse().unwrap();
     assert_eq!(manifest["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
     assert!(files()["core/src/lib.rs"].lines().any(|line| line == "#![no_std]"));
-}
-
-#[test]
-fn every_dependency_is_allowed() {
-    let rules = deny::Rules::parse(&fs::read_to_string(top().join("deny.toml")).unwrap());
-    assert!(rules.reasoned(), "every ignored advisory has a reason");
-    assert_none(&rules.check(&deny::crates(&metadata())));
 }
 
 /// Returns the violations of the rules by `text` in `file`, as `line: violation` without the reason.
@@ -241,24 +233,4 @@ fn a_forbidden_dependency_is_found() {
     assert_eq!(check("evener", "openraft", normal), ["x/Cargo.toml:2"]);
     assert_eq!(check("evener-cluster", "openraft", normal), [""; 0]);
     assert!(!layers::inherits_lints("[package]\nname = \"a\""));
-}
-
-#[test]
-fn a_forbidden_licence_crate_and_source_are_found() {
-    let rules = deny::Rules::parse(&fs::read_to_string(top().join("deny.toml")).unwrap());
-    let index = "registry+https://github.com/rust-lang/crates.io-index";
-    let broken = |name: &str, license: &str, source: &str| {
-        let license = Some(license.to_string());
-        let one = deny::Crate { name: name.into(), version: "1.0.0".into(), license, source: Some(source.into()) };
-        rules.check(&[one]).len()
-    };
-    assert_eq!(broken("a", "GPL-3.0", index), 1);
-    assert_eq!(broken("a", "MIT AND GPL-3.0", index), 1);
-    assert_eq!(broken("a", "MIT OR GPL-3.0", index), 0);
-    assert_eq!(broken("a", "MIT/Apache-2.0", index), 0);
-    assert_eq!(broken("a", "Apache-2.0 WITH LLVM-exception", index), 0);
-    assert_eq!(broken("openssl", "MIT", index), 1);
-    assert_eq!(broken("a", "MIT", "git+https://example.org/a"), 1);
-    let bare = deny::Crate { name: "a".into(), version: "1.0.0".into(), license: None, source: None };
-    assert_eq!(rules.check(&[bare]).len(), 1);
 }
