@@ -1,4 +1,4 @@
-//! Appends: checked against all that is applied here, and brought into the log.
+//! Appends: checked against the state applied here, then proposed to the log.
 
 use std::{borrow::Cow, mem::take};
 
@@ -20,16 +20,17 @@ use crate::{
 };
 
 impl Cluster {
-    /// Adds events: all or none.
+    /// Appends events: all or none.
     ///
     /// # Errors
     ///
-    /// Of the class unknown alone it may have happened: ask again with the same ids.
+    /// After an error of [`Class::Unknown`] the events may have been stored: retry with the same ids. After any other
+    /// error they were not.
     pub async fn append(&self, request: &Request) -> Result<Appended, Error> {
         self.check_running()?;
         let deadline = Instant::now() + self.config.proposer.deadline;
-        // Rare waits are boxed: an append's future is moved several times on its way to a task, and one that held all of
-        // them in place would be kilobytes long.
+        // Rare waits are boxed: an append's future is moved several times on its way to a task, and would be
+        // kilobytes long if it held all of them in place.
         if !self.is_founded() {
             Box::pin(self.wait_founded(deadline)).await?;
         }
@@ -42,25 +43,25 @@ impl Cluster {
             let request = request.to_mut();
             request.events = take(&mut request.events).into_iter().map(Event::into_bare).collect();
         }
-        // The reader that the marker is from may have asked a node that is ahead of this one.
+        // The marker may come from a read on a node that has applied more of the log than this one.
         let head = self.events.head(context);
         if request.conditions.iter().any(|condition| condition.marker > head) {
             Box::pin(self.barrier()).await?;
         }
         loop {
-            // Off the path of apply, against all that is applied here: whatever is refused now would be refused
-            // at its place in the log too, as the history only grows.
+            // The check runs outside apply, against the state applied here. A request refused now would be refused
+            // at its place in the log too, because history only grows.
             let stamp = match self.check(&request).await? {
                 Checked::Answered(appended) => return Ok(appended),
                 Checked::Refused(refusal) => return Err(refusal.into()),
                 Checked::Passed(stamp) => stamp,
             };
-            // A repetition of what is stored was answered above.
+            // A repeated append that is already stored was answered above.
             self.check_disk_reserve()?;
             let (index, outcomes) = self.proposer.propose(Group::append(&request, &stamp)).await?;
             match outcomes.into_iter().next() {
                 Some(Outcome::Appended(appended)) => return Ok(appended),
-                // Too much came between the check and its place: check again, up to that place.
+                // Too many entries lie between the check and the append's place: check again, up to that place.
                 Some(Outcome::AppendRefused(Refusal::Retry)) if Instant::now() < deadline => {
                     self.applied_state.view.wait_applied(index).await;
                     if !request.conditions.is_empty() {
@@ -74,7 +75,7 @@ impl Cluster {
         }
     }
 
-    /// Checks an append against all that is applied here. A check that looks far back goes on where it may take long.
+    /// Checks an append against the state applied here. A check that reads far back continues on a search thread.
     async fn check(&self, request: &Request) -> Result<Checked, Error> {
         let limits = self.applied_state.view.state().limits;
         let (checked, exhausted) = {
@@ -89,35 +90,35 @@ impl Cluster {
                     move |cancelled| append::check(&HistorySearch::unlimited(events, cancelled), &limits, &request);
                 Box::pin(self.searches.run(SearchPhase::Start, check)).await
             }
-            // A reason against it stays one, however much more there is to look at.
+            // A refusal stays a refusal, whatever the rest of the history holds.
             checked => Ok(checked),
         }
     }
 
-    /// Waits until the beginning of the log is applied here. A node that has just joined knows of no context and no
-    /// limit before, and what it would say of a request is not true of the cluster.
+    /// Waits until the first entry of the log is applied here. Before that, a node that has just joined knows no
+    /// contexts and no limits, and would refuse requests that the cluster accepts.
     async fn wait_founded(&self, deadline: Instant) -> Result<(), Error> {
         let mut applied = self.applied_state.view.applied();
         let founded = timeout_at(deadline, applied.wait_for(|_| self.is_founded())).await;
         let late =
-            || Error::new(Class::Overloaded, "this node has not heard of the cluster's log yet; ask another one");
+            || Error::new(Class::Overloaded, "this node has not received the cluster's log yet; ask another one");
         founded.map(|_| ()).map_err(|_| late().retry_after(RETRY_DELAY))
     }
 
-    /// Returns why no append is taken, if none is.
+    /// Returns why appends are refused, or `None` if they are accepted.
     pub(crate) fn append_refusal(&self) -> Option<String> {
         let blocking = self.blocking_disks.borrow().clone();
         (!blocking.is_empty()).then(|| disk_reserve::refusal(&self.names_of(&blocking), *self.disk_status.borrow()))
     }
 
-    /// Refuses an append while there is no room for it.
+    /// Refuses an append while the disk reserve is reached.
     fn check_disk_reserve(&self) -> Result<(), Error> {
         self.append_refusal().map_or(Ok(()), |why| Err(disk_reserve::refused(why)))
     }
 }
 
-/// StatusChanges the markers of the conditions to where they were checked: nothing before that matches, so it need not be
-/// checked again.
+/// Moves the markers of the conditions to the position up to which they were checked: no earlier event matches, so
+/// earlier events need not be checked again.
 fn with_later_markers(request: &mut Request, stamp: &Stamp) {
     for condition in &mut request.conditions {
         condition.marker = condition.marker.max(stamp.checked_to);
