@@ -1,4 +1,4 @@
-//! One node's membership in the cluster: everything that a process, its peers and its own tasks need of it.
+//! One node's membership in the cluster: the interface for the embedding process, peers and the node's own tasks.
 
 mod append;
 mod member_status;
@@ -44,15 +44,15 @@ use crate::{
     view::Applied,
 };
 
-/// One node's membership in the cluster. A clone is the same node.
+/// One node's membership in the cluster. Clones refer to the same node.
 #[derive(Clone)]
 pub struct Cluster(Arc<Inner>);
 
-/// What the clones share.
+/// The data shared by all clones.
 pub struct Inner {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
-    /// Where peers reach it.
+    /// The address at which peers reach this node.
     pub(crate) peer: String,
     pub(crate) consensus: Consensus,
     pub(crate) journal: Journal,
@@ -63,30 +63,30 @@ pub struct Inner {
     /// Written by one task, see [`crate::leadership_task`].
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) session: watch::Sender<Option<SessionId>>,
-    /// This process cannot do its work: its session is not renewed.
+    /// Whether this process is suspended, so that its session is not renewed.
     pub(crate) suspended: watch::Sender<bool>,
-    /// As its owner counts it.
+    /// The lease of this node's own session.
     pub(crate) lease: Mutex<Option<Lease>>,
     pub(crate) suspend_detector: Mutex<SuspendDetector>,
     pub(crate) leases: Mutex<Leases>,
     pub(crate) server: Arc<Server>,
     pub(crate) links: Arc<Links>,
     pub(crate) heartbeats: Heartbeats,
-    /// The room on this node's disk.
+    /// The free space on this node's disk.
     pub(crate) disk_status: watch::Sender<DiskStatus>,
-    /// The nodes whose disks have too little room for more appends.
+    /// The nodes whose disks have too little free space for more appends.
     pub(crate) blocking_disks: watch::Sender<BTreeSet<NodeId>>,
-    /// The log's.
+    /// The log's clock.
     pub(crate) clock: Arc<LogClock>,
-    /// How many milliseconds this machine's wall clock is ahead of the majority's, where that can be told.
+    /// How many milliseconds this machine's wall clock is ahead of the majority's, if known.
     pub(crate) ahead: Mutex<Option<i64>>,
-    /// This machine's.
+    /// This machine's clock.
     pub(crate) wall: Arc<dyn Clock>,
     pub(crate) stop: CancellationToken,
     pub(crate) stopped: watch::Sender<Option<String>>,
-    /// It is a member no more, in the words of who told it.
+    /// The notice of this node's removal, if a peer sent one.
     pub(crate) removed: OnceLock<String>,
-    /// Writes what members that ask are told of this node.
+    /// Encodes this node's status for other members.
     pub(crate) status_provider: OnceLock<StatusProvider>,
 }
 
@@ -98,11 +98,11 @@ impl Deref for Cluster {
     }
 }
 
-/// A node, unless it has been dropped: held by what the node itself holds.
+/// A weak reference to a node, held by the node's own parts.
 pub struct WeakCluster(Weak<Inner>);
 
 impl WeakCluster {
-    /// Returns the node, if there still is one.
+    /// Returns the node, if it has not been dropped.
     pub fn upgrade(&self) -> Option<Cluster> {
         self.0.upgrade().map(Cluster)
     }
@@ -117,45 +117,47 @@ impl Cluster {
         WeakCluster(Arc::downgrade(&self.0))
     }
 
-    /// Now, as an entry proposed here would be stamped: what waits in the log's time is compared with this.
+    /// Returns the time with which an entry proposed here now would be stamped. Deadlines in log time are compared with
+    /// it.
     #[must_use]
     pub fn log_time(&self) -> Timestamp {
         self.clock.wall()
     }
 
-    /// Now, as a clock shows it that agrees with the majority's, as far as that can be told.
+    /// Returns the current wall-clock time, corrected to the majority's clocks if they are known.
     #[must_use]
     pub fn wall_time(&self) -> Timestamp {
         self.clock.steady()
     }
 
-    /// Up to where this node has applied the log, and when that moves.
+    /// Returns a receiver for the position up to which this node has applied the log.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<Applied> {
         self.applied_state.view.applied()
     }
 
-    /// The replicated state as applied here. Hold it briefly: nothing is applied meanwhile.
+    /// Returns the replicated state as applied here. Hold the guard briefly: it blocks apply.
     pub fn state(&self) -> MappedRwLockReadGuard<'_, State> {
         self.applied_state.view.state()
     }
 
-    /// Looks at the state, and up to where it is applied: both of one moment. Briefly: nothing is applied meanwhile.
+    /// Calls `read` with the state and the index of the last applied entry, both of one moment. Keep `read` short: it
+    /// blocks apply.
     pub fn with_state<R>(&self, read: impl FnOnce(&State, LogIndex) -> R) -> R {
         self.applied_state.view.with_state(read)
     }
 
-    /// The events.
+    /// Returns a reader of the events.
     #[must_use]
     pub fn events(&self) -> &EventReader {
         &self.events
     }
 
-    /// Searches the events on a thread where that may take long.
+    /// Searches the events on a thread for blocking work.
     ///
     /// # Errors
     ///
-    /// More wait for that than may, or this node stops.
+    /// The queue of searches is full, or this node stops.
     pub async fn search<T: Send + 'static>(
         &self,
         turn: SearchPhase,
@@ -165,37 +167,37 @@ impl Cluster {
         self.searches.run(turn, move |_| search(&events)).await
     }
 
-    /// Which member this is.
+    /// Returns the number of this member.
     #[must_use]
     pub fn me(&self) -> NodeId {
         self.identity.node
     }
 
-    /// The node's name, as a member.
+    /// Returns this member's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.identity.name
     }
 
-    /// Which cluster.
+    /// Returns the id of the cluster.
     #[must_use]
     pub fn id(&self) -> ClusterId {
         self.identity.cluster
     }
 
-    /// Where peers reach this node.
+    /// Returns the address at which peers reach this node.
     #[must_use]
     pub fn peer_addr(&self) -> &str {
         &self.peer
     }
 
-    /// Bytes of a chunk of the log, as the cluster was founded.
+    /// Returns the size of a chunk of the log, in bytes, as set when the cluster was founded.
     #[must_use]
     pub fn chunk_bytes(&self) -> u64 {
         self.identity.chunk_bytes
     }
 
-    /// This node's session. While there is none, handlers must not run.
+    /// Returns a receiver for this node's session. Handlers must not run while it is `None`.
     #[must_use]
     pub fn session(&self) -> watch::Receiver<Option<SessionId>> {
         self.session.subscribe()
@@ -207,19 +209,19 @@ impl Cluster {
         self.leadership.subscribe()
     }
 
-    /// Why this node has stopped; none while it has not.
+    /// Returns a receiver for the reason why this node has stopped; `None` while it runs.
     #[must_use]
     pub fn stopped(&self) -> watch::Receiver<Option<String>> {
         self.stopped.subscribe()
     }
 
-    /// Whether it has stopped because it is a member no more.
+    /// Returns whether this node has stopped because it was removed from the cluster.
     #[must_use]
     pub fn was_removed(&self) -> bool {
         self.removed.get().is_some()
     }
 
-    /// How this node stands.
+    /// Returns the status of this node.
     #[must_use]
     pub fn status(&self) -> Status {
         let raft_status = self.consensus.status();
@@ -264,8 +266,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until this holds. It is looked at whenever something moves that this node's
-    /// status tells.
+    /// Waits until `holds` returns true. It is called again whenever this node's status changes.
     pub async fn until(&self, holds: impl Fn() -> bool) {
         let mut raft = self.consensus.status_changes();
         let (mut applied, mut session, mut leadership) = (self.applied(), self.session(), self.leadership());
@@ -285,23 +286,23 @@ impl Cluster {
                 moved = session.changed() => moved.is_ok(),
             };
             if !moved {
-                // The node ends, and whoever waits with it.
+                // The node is stopping, and so is the caller.
                 return std::future::pending().await;
             }
         }
     }
 
-    /// What people call a member.
+    /// Returns the display name of a member.
     pub(crate) fn name_of(&self, who: NodeId) -> String {
         self.applied_state.view.state().name_of(who)
     }
 
-    /// What people call these members.
+    /// Returns the display names of these members.
     pub(crate) fn names_of<'w>(&self, nodes: impl IntoIterator<Item = &'w NodeId>) -> Vec<String> {
         nodes.into_iter().map(|who| self.name_of(*who)).collect()
     }
 
-    /// Whether its cluster exists, as far as it knows.
+    /// Returns whether the entry that founds the cluster is applied here.
     pub(crate) fn is_founded(&self) -> bool {
         !self.applied_state.view.state().members.is_empty()
     }

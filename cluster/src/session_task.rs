@@ -22,7 +22,7 @@ const RENEWALS: u32 = 10;
 
 /// What a node is told whose leader has found that.
 const LAPSED: &str = "it has lost entries that it had acknowledged: its data directory is an older copy, or another \
-                      process runs with a copy of it; start it with the newest one, or let it leave and join anew with \
+                      process runs with a copy of it; start it with the newest one, or let it leave and join again with \
                       an empty directory under another name";
 
 /// Runs as long as the node does.

@@ -1,4 +1,4 @@
-//! Commands on their way into the log, and reads that must see what was in it when they were asked for.
+//! Proposals of commands, and linearizable reads.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::Cluster;
 use crate::{error::Error, message::Kind, messages::ReadAt, proposal::Group, raft::WriteError};
 
-/// Before a question is put to the leader again.
+/// How long to wait before asking the leader again.
 pub(super) const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 impl Cluster {
-    /// Brings one command into the log, and tells how it was judged.
+    /// Proposes one command to the log, and returns its outcome.
     ///
     /// # Errors
     ///
@@ -28,7 +28,7 @@ impl Cluster {
         outcomes.into_iter().next().ok_or_else(|| Error::unknown("the answer is empty"))
     }
 
-    /// Brings commands into the log next to each other, in one entry.
+    /// Proposes commands to the log in one entry, and returns the entry's index and the outcomes.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl Cluster {
         self.proposer.propose(Group::new(ContextId::DEFAULT, commands)).await
     }
 
-    /// Waits until everything that was true when this was asked is applied here: what is read then is linearizable.
+    /// Waits until everything committed before this call is applied here: reads after it are linearizable.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Cluster {
         }
     }
 
-    /// A peer asks this node as the leader.
+    /// Answers a peer's request to the leader for a read index.
     pub(crate) async fn serve_read_index(&self) -> ReadAt {
         match self.consensus.read_index().await {
             Ok(index) => ReadAt::Index(index),
@@ -87,7 +87,7 @@ impl Cluster {
         }
     }
 
-    /// Refuses what comes after the end.
+    /// Returns an error if this node has stopped.
     pub(super) fn check_running(&self) -> Result<(), Error> {
         match &*self.stopped.borrow() {
             Some(why) => Err(Error::stopped(why)),

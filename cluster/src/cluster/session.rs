@@ -1,4 +1,4 @@
-//! Sessions: how this node says that it lives, how it says so of others as the leader, and how sessions end.
+//! Sessions: renewing this node's session, serving other nodes' renewals as the leader, and ending sessions.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ use crate::{
 };
 
 impl Cluster {
-    /// Whether this node has this session, and its lease is not over. It is known here before the session is seen to
-    /// be lost, as when the machine was suspended: to be asked before each event is handled.
+    /// Returns whether this node has this session and its lease is not over. Call it before each event is handled:
+    /// after a suspend of the machine it returns false before the session is reported as lost.
     #[must_use]
     pub fn holds(&self, session: SessionId) -> bool {
         let lease = self.lease.lock().filter(|lease| lease.session == session);
@@ -30,7 +30,7 @@ impl Cluster {
         *self.session.borrow() == Some(session) && lease.is_some_and(|lease| !over(lease))
     }
 
-    /// Says to the leader that this node's session lives.
+    /// Renews this node's session at the leader.
     pub(crate) async fn renew(&self, session: SessionId, within: Duration) -> Renewed {
         let renew = Renew { node: self.me(), session };
         let leader = self.leadership.borrow().leader;
@@ -47,12 +47,12 @@ impl Cluster {
         }
     }
 
-    /// A session's owner says to this node as the leader that it lives.
+    /// Serves the renewal of a session as the leader.
     pub(crate) fn serve_renew(&self, renew: Renew) -> Renewed {
-        // Cut off, it may have a successor that counts already.
+        // A leader that is cut off may have a successor that already counts leases.
         let raft_status = self.consensus.status();
         let alone = raft_status.voters == [self.me()];
-        // An answer from before it was suspended is older than it looks.
+        // An answer received before this machine was suspended is older than its age shows.
         let now = Instant::now();
         let woke = self.suspend_detector.lock().last_resumed(now, self.wall.boot());
         let heard = |age| woke.is_none_or(|woke| age < now.saturating_duration_since(woke));
@@ -80,9 +80,9 @@ impl Cluster {
         self.propose_all(&self.end_session(self.me(), session)).await.map(|_| ())
     }
 
-    /// What ends a session, and gives what it had to others, in one entry.
+    /// Returns the commands that end a session and assign its segments to other nodes, in one entry.
     fn end_session(&self, node: NodeId, session: SessionId) -> Vec<Command> {
-        // A plan is made from the table as the expiry leaves it, and named by that table's generation.
+        // The plan is made from the state after the expiry, and carries that state's generation.
         let (mut after, index) = {
             let state = self.applied_state.view.state();
             (state.clone(), self.applied_state.view.applied().borrow().index)
@@ -98,8 +98,8 @@ impl Cluster {
         commands
     }
 
-    /// Since when a member whose session has just ended was missed, as far as this node can tell: since the socket to
-    /// it closed, or, where it did not close, for a whole lease.
+    /// Returns since when a member whose session has just ended was unreachable, as far as this node knows: since the
+    /// socket to it closed, or for a whole lease if the socket did not close.
     #[must_use]
     pub fn unreachable_since(&self, who: NodeId) -> Instant {
         let lease = self.config.lease;

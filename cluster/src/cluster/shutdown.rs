@@ -1,4 +1,4 @@
-//! How a node ends, leaves or stands aside.
+//! Shutting a node down, leaving the cluster, and suspending a node's work.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,11 +12,12 @@ use tokio::time::timeout;
 use super::Cluster;
 use crate::{admission, error::Error};
 
-/// What a node that goes has to do in good order, it does within this time.
+/// The time limit for the steps of a graceful shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Cluster {
-    /// This node is given nothing more, and hands over what it has: the beginning of every good end.
+    /// Drains this node: it is assigned no more segments and hands over those it has. This is the first step of a
+    /// graceful shutdown.
     ///
     /// # Errors
     ///
@@ -26,26 +27,26 @@ impl Cluster {
         self.propose(Command::Drain(self.me(), session)).await.map(|_| ())
     }
 
-    /// Leaves the cluster for ever, and stops.
+    /// Leaves the cluster permanently, and stops.
     ///
     /// # Errors
     ///
-    /// It is the last member, or no leader could be asked: then it stays.
+    /// The node is the last member, or no leader could be reached. The node then stays a member.
     pub async fn leave(&self) -> Result<(), Error> {
         self.transfer_away().await;
         let member = || self.applied_state.view.state().members.contains_key(&self.me());
-        // The leader may have taken it out by itself, once its session was over.
+        // The leader may have removed this node already, once its session was over.
         match self.remove(self.me()).await {
             Err(error) if member() => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        // Its seat goes with it; that it is gone it hears of as long as it has one.
+        // This node learns of its removal only as long as it is a member of the Raft group.
         let _ = timeout(SHUTDOWN_TIMEOUT, async {
             let mut applied = self.applied_state.view.applied();
             let _ = applied.wait_for(|_| !member()).await;
             let mut moves = self.consensus.status_changes();
             loop {
-                // Seen before it is looked: what moves meanwhile is not missed.
+                // Marked before the status is read, so that no later change is missed.
                 moves.mark_unchanged();
                 if !self.consensus.status().voters.contains(&self.me()) || !moves.changed().await {
                     return;
@@ -57,8 +58,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Gives this node's work away while its process cannot do it (`aside`), and takes work again after that. The
-    /// session is no longer renewed, so that its segments go to other nodes after a lease, and another voter leads.
+    /// Suspends this node's work while its process cannot do it, or resumes it. While suspended, the session is not
+    /// renewed, so that its segments go to other nodes after a lease, and another voter leads.
     pub async fn set_suspended(&self, suspended: bool) {
         self.suspended.send_if_modified(|now| std::mem::replace(now, suspended) != suspended);
         if suspended {
@@ -66,7 +67,7 @@ impl Cluster {
         }
     }
 
-    /// Lets another voter lead, if this node does.
+    /// Transfers leadership to another voter, if this node leads.
     async fn transfer_away(&self) {
         if !self.leads() {
             return;
@@ -100,7 +101,7 @@ impl Cluster {
             let resign = async {
                 let member = self.applied_state.view.state().members.contains_key(&self.me());
                 if let Some(session) = session.filter(|_| member) {
-                    // Others go on with its work at once, and need not wait for its lease.
+                    // Other nodes take over its segments at once, without waiting for its lease.
                     let _ = self.resign(session).await;
                 }
                 self.transfer_away().await;
@@ -118,12 +119,12 @@ impl Cluster {
         }
         self.stopped.send_if_modified(|stopped| {
             let first = stopped.is_none();
-            stopped.get_or_insert_with(|| "it was told to stop".into());
+            stopped.get_or_insert_with(|| "the node was shut down".into());
             first
         });
     }
 
-    /// Takes a member out of the cluster for ever: a dead one, or this one by [`Cluster::leave`].
+    /// Removes a member from the cluster permanently: a dead one, or this one in [`Cluster::leave`].
     ///
     /// # Errors
     ///
@@ -135,15 +136,15 @@ impl Cluster {
         }
     }
 
-    /// Waits until so many voters' processes have ended that no majority is left. A node that is stopping then has no
-    /// one to hand its leadership or session to.
+    /// Waits until so many voters' processes have ended that no majority is left. A stopping node can then transfer
+    /// neither its leadership nor its session.
     pub async fn quorum_lost(&self) {
         let outvoted = |exited: &BTreeSet<NodeId>| {
             let voters = self.consensus.status().voters;
             let left = voters.iter().filter(|voter| !exited.contains(voter)).count();
             !voters.is_empty() && left * 2 <= voters.len()
         };
-        // It cannot close: the sender is the node's.
+        // The channel cannot close: the node owns the sender.
         let _ = self.links.exited().wait_for(outvoted).await;
     }
 
@@ -167,19 +168,19 @@ impl Cluster {
         self.removed.get().cloned().unwrap_or_else(own)
     }
 
-    /// Whether the log, as far as it is applied here, says that this node was removed.
+    /// Returns whether this node was removed, according to a peer or to the log as applied here.
     pub(crate) fn is_removed(&self) -> bool {
         let state = self.applied_state.view.state();
         let seen = state.issued.node >= self.me();
         self.removed.get().is_some() || (seen && !state.members.contains_key(&self.me()))
     }
 
-    /// Something below failed: the node takes no part any more, and says why.
+    /// Stops this node after a failure and records the reason.
     pub(crate) fn fail(&self, why: String) {
         self.stopped.send_if_modified(|stopped| {
             let first = stopped.is_none();
             if first {
-                tracing::error!(node = %self.me(), why, "this node stops");
+                tracing::error!(node = %self.me(), why, "the node stops");
                 *stopped = Some(why);
             }
             first

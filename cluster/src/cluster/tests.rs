@@ -1,4 +1,4 @@
-//! Whole nodes in one paused runtime: on the simulated wire, on disks in memory, in virtual time.
+//! Tests of complete nodes in one paused runtime: simulated network, in-memory disks, virtual time.
 
 mod checkpoints;
 mod clocks;
@@ -41,10 +41,10 @@ use crate::{
     transport::Transport,
 };
 
-/// In virtual time. Whoever waits longer waits for ever.
+/// The longest wait of a test, in virtual time; a longer wait would never end.
 const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A cluster, and the world around it.
+/// A cluster with its simulated network, disks and clocks.
 struct TestCluster {
     net: SimNet,
     disks: BTreeMap<u64, FaultyDisk>,
@@ -72,7 +72,7 @@ impl TestCluster {
         }
     }
 
-    /// Node 1, and so many others that joined it, voting as far as they may.
+    /// Founds a cluster of `count` nodes and waits until it has settled.
     async fn founded(seed: u64, count: u64) -> Self {
         let mut cluster = Self::new(seed);
         let config = cluster.config(1);
@@ -118,12 +118,12 @@ impl TestCluster {
         Ok(())
     }
 
-    /// What a right clock shows.
+    /// Returns the correct wall-clock time.
     fn right_time(&self) -> Timestamp {
         Timestamp(1_700_000_000_000).after(self.begun.elapsed())
     }
 
-    /// The process is gone: nothing of it runs, and its sockets are closed.
+    /// Kills a node: all its tasks stop, and its sockets are closed.
     async fn kill(&mut self, nth: u64) {
         let node = self.nodes.remove(&nth).unwrap();
         self.net.kill(&format!("n{nth}"));
@@ -150,8 +150,8 @@ impl TestCluster {
         timeout(TEST_TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
     }
 
-    /// Waits until everybody has a session and a leader, the voters are as they should be, and all have applied
-    /// the same; and holds them to it.
+    /// Waits until all nodes have a session, a leader and the right voters and have applied the same log, and asserts
+    /// that their states are equal.
     async fn settle(&self) {
         let count = self.nodes.len();
         let voters = if count >= 5 { 5 } else { (count - 1) | 1 };
@@ -183,12 +183,12 @@ impl TestCluster {
     }
 }
 
-/// Virtual time passes, at once.
+/// Advances virtual time.
 async fn pass(time: Duration) {
     sleep_until(Instant::now() + time).await;
 }
 
-/// A disk whose work is done by a task, in virtual time.
+/// Returns a disk whose jobs are run by a task, in virtual time.
 fn disk() -> FaultyDisk {
     disk_of(DiskImage::default())
 }
@@ -231,9 +231,11 @@ async fn a_minority_cannot_write_and_loses_its_session() {
     let (refused, stored) = tokio::join!(&mut lonely, majority);
     assert_eq!(refused.unwrap_err().class, Class::Unknown);
     assert_eq!(stored.unwrap(), Position(0));
-    assert!(cluster.nodes[&cut_off].barrier().await.is_err(), "nothing that is read there is known to be true");
+    assert!(cluster.nodes[&cut_off].barrier().await.is_err(), "a read on the isolated node cannot be confirmed");
     cluster
-        .until("the session of who is cut off is lost", |cluster| cluster.nodes[&cut_off].session().borrow().is_none())
+        .until("the session of the isolated node is lost", |cluster| {
+            cluster.nodes[&cut_off].session().borrow().is_none()
+        })
         .await;
     cluster.net.heal();
     cluster.settle().await;
@@ -242,20 +244,20 @@ async fn a_minority_cannot_write_and_loses_its_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_lead_any_more_ends_nobodys_session() {
+async fn a_former_leader_does_not_end_sessions() {
     let cluster = TestCluster::founded(12, 3).await;
     let leader = cluster.leader().unwrap();
-    // It counted a lease while it led, and is late to say so.
+    // A former leader proposes the end of a session whose lease it counted while it led.
     let (late, starts) = (1 + leader % 3, NodeId(1 + (leader + 1) % 3));
     let session = cluster.nodes[&late].state().sessions[&starts].session;
     let refused = cluster.nodes[&late].expire(starts, session).await.unwrap_err();
     assert_eq!(refused.class, Class::Refused, "{refused}");
     cluster.nodes[&leader].barrier().await.unwrap();
-    assert_eq!(cluster.nodes[&leader].state().sessions[&starts].session, session, "it lives");
+    assert_eq!(cluster.nodes[&leader].state().sessions[&starts].session, session, "the session is active");
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_die_and_come_back() {
+async fn a_cluster_recovers_after_all_nodes_were_killed() {
     let mut cluster = TestCluster::founded(4, 3).await;
     for id in 0..20 {
         cluster.append(1, id).await.unwrap();
@@ -285,24 +287,24 @@ async fn an_idle_cluster_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leadership_is_passed_on() {
+async fn leadership_is_transferred() {
     let cluster = TestCluster::founded(7, 3).await;
     let from = cluster.leader().unwrap();
     let to = 1 + from % 3;
     let asked = 1 + to % 3;
     cluster.nodes[&asked].transfer(NodeId(to)).await.unwrap();
-    cluster.until("it leads", |cluster| cluster.leader() == Some(to)).await;
+    cluster.until("the successor leads", |cluster| cluster.leader() == Some(to)).await;
     assert_eq!(cluster.append(from, 1).await.unwrap(), Position(0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_that_end_at_once_wait_for_nobody_who_is_gone() {
+async fn three_nodes_that_stop_at_once_do_not_wait_for_exited_nodes() {
     let cluster = TestCluster::founded(18, 3).await;
     let start = Instant::now();
     let net = &cluster.net;
     let ends = cluster.nodes.iter().map(async |(nth, node)| {
         node.shutdown().await;
-        // As the process ends with it.
+        // The process exits after its shutdown.
         net.kill(&format!("n{nth}"));
     });
     futures::future::join_all(ends).await;
@@ -314,13 +316,15 @@ async fn the_last_of_three_knows_that_the_quorum_is_lost() {
     let mut cluster = TestCluster::founded(19, 3).await;
     let left = cluster.nodes[&1].clone();
     cluster.kill(2).await;
-    cluster.until("the other is told", |cluster| cluster.nodes[&3].links.exited().borrow().contains(&NodeId(2))).await;
-    assert!(timeout(Duration::from_secs(10), left.quorum_lost()).await.is_err(), "two of three decide");
+    cluster
+        .until("node 3 learns of the exit", |cluster| cluster.nodes[&3].links.exited().borrow().contains(&NodeId(2)))
+        .await;
+    assert!(timeout(Duration::from_secs(10), left.quorum_lost()).await.is_err(), "two of three are a majority");
     cluster.kill(3).await;
     timeout(Duration::from_secs(2), left.quorum_lost()).await.unwrap();
     cluster.revive(2).await;
-    cluster.until("it is back", |_| !left.links.exited().borrow().contains(&NodeId(2))).await;
-    assert!(timeout(Duration::from_secs(2), left.quorum_lost()).await.is_err(), "two of three decide again");
+    cluster.until("node 2 is back", |_| !left.links.exited().borrow().contains(&NodeId(2))).await;
+    assert!(timeout(Duration::from_secs(2), left.quorum_lost()).await.is_err(), "two of three are a majority again");
     let start = Instant::now();
     cluster.kill(2).await;
     left.shutdown().await;
@@ -328,7 +332,7 @@ async fn the_last_of_three_knows_that_the_quorum_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_who_knocks_and_says_nothing_keeps_nobody_out() {
+async fn p10_silent_connections_do_not_block_other_connections() {
     let mut cluster = TestCluster::founded(21, 1).await;
     let host = cluster.net.host("silent");
     let start = Instant::now();
@@ -337,15 +341,19 @@ async fn p10_who_knocks_and_says_nothing_keeps_nobody_out() {
         silent.push(host.connect("n1:7000").await.unwrap());
     }
     cluster.join(2).await.unwrap();
-    assert!(start.elapsed() < HANDSHAKE_WAIT, "another one comes in meanwhile: {:?}", start.elapsed());
+    assert!(start.elapsed() < HANDSHAKE_WAIT, "a node could not join meanwhile: {:?}", start.elapsed());
     for mut connection in silent {
-        assert_eq!(connection.read(&mut [0]).await.unwrap_or(0), 0, "it is closed");
+        assert_eq!(connection.read(&mut [0]).await.unwrap_or(0), 0, "the connection is closed");
     }
-    assert!(start.elapsed() < HANDSHAKE_WAIT * 2, "all of them have had their turn: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < HANDSHAKE_WAIT * 2,
+        "not all silent connections were closed in time: {:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_begins_with_the_checkpoint_and_chunks_that_are_sealed() {
+async fn a_restart_recovers_from_the_checkpoint_and_sealed_chunks() {
     let mut cluster = TestCluster::founded(8, 3).await;
     let bytes = CHUNK_BYTES_MIN / 4;
     for id in 0..40 {
@@ -372,7 +380,7 @@ async fn a_restart_begins_with_the_checkpoint_and_chunks_that_are_sealed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_whose_disk_fails_stops_and_says_why() {
+async fn a_node_whose_disk_fails_stops_and_reports_why() {
     let cluster = TestCluster::founded(9, 3).await;
     let failing = cluster.leader().unwrap();
     cluster.disks[&failing].fail_after(1);
@@ -380,7 +388,7 @@ async fn a_node_whose_disk_fails_stops_and_says_why() {
     for id in 0..10 {
         assert_eq!(cluster.append(other, id).await.unwrap(), Position(id as u64));
     }
-    cluster.until("it says so", |cluster| cluster.nodes[&failing].stopped().borrow().is_some()).await;
+    cluster.until("the node has stopped", |cluster| cluster.nodes[&failing].stopped().borrow().is_some()).await;
     let status = cluster.nodes[&failing].status();
     assert_eq!((status.role, status.session), (Role::Stopped, None));
     let error = cluster.append(failing, 20).await.unwrap_err();
@@ -389,7 +397,7 @@ async fn a_node_whose_disk_fails_stops_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_founder_whose_disk_fails_says_so_at_once() {
+async fn a_bootstrap_on_a_failing_disk_fails_at_once() {
     let mut refused = 0;
     for operations in 1..40 {
         let mut cluster = TestCluster::new(22);
@@ -416,11 +424,11 @@ async fn a_node_whose_disk_is_still_full_does_not_start() {
         assert!(error.starts_with("failed to write") && error.contains("as every start does"), "{error}");
         cluster.revive(1).await;
     }
-    assert_eq!(cluster.append(1, 1).await.unwrap(), Position(0), "once there is room it goes on");
+    assert_eq!(cluster.append(1, 1).await.unwrap(), Position(0), "the node accepts appends once there is space");
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_than_the_queue_holds_is_refused_early() {
+async fn appends_beyond_the_queue_limit_are_refused_at_once() {
     let mut cluster = TestCluster::new(11);
     let mut config = cluster.config(1);
     config.bootstrap = true;
@@ -438,7 +446,7 @@ async fn more_than_the_queue_holds_is_refused_early() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_joins_into_one_entry() {
+async fn queued_appends_share_entries() {
     let cluster = TestCluster::founded(12, 3).await;
     let before = cluster.nodes[&1].status().last.unwrap();
     let appends = (0..200).map(|id| cluster.append(1 + id as u64 % 3, id));

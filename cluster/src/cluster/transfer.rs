@@ -13,27 +13,27 @@ use crate::{
 };
 
 impl Cluster {
-    /// Whether this node leads, as far as it knows.
+    /// Returns whether this node is the leader, as far as it knows.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leadership.borrow().leader == Some(self.me())
     }
 
-    /// Whether this node leads in this term, as far as it knows.
+    /// Returns whether this node is the leader in this term, as far as it knows.
     pub(crate) fn leads_in(&self, term: Term) -> bool {
         self.leadership.borrow().is_led_by(self.me(), term)
     }
 
-    /// Whether it knows that nothing can be decided.
+    /// Returns whether this node knows that no majority or no leader can decide.
     pub(crate) fn cannot_decide(&self) -> bool {
         self.leadership.borrow().no_decision.is_some()
     }
 
-    /// Passes leadership on to a voter. It is tried, not promised: see [`Cluster::leadership`].
+    /// Transfers leadership to a voter. The transfer may fail: watch [`Cluster::leadership`].
     ///
     /// # Errors
     ///
-    /// The node does not vote, or no leader could be asked.
+    /// The node does not vote, or no leader could be reached.
     pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
         let Some(leader) = self.leadership.borrow().leader else {
             return Err(Error::no_leader(Duration::ZERO));
@@ -45,13 +45,13 @@ impl Cluster {
             self.consensus.transfer(to).await;
             return Ok(());
         }
-        let question = codec::encode_message(&TransferLeadership { to }).expect("it is a number");
+        let question = codec::encode_message(&TransferLeadership { to }).expect("a node number can be encoded");
         let answer = self.links.request(leader, Kind::LEAD, question, self.config.raft.election_max).await;
         answer.map(|_| ()).map_err(|error| Error::new(Class::Refused, error.to_string()))
     }
 
-    /// Returns the voter that should lead next, among those for which `may_lead` holds: it is alive and not the leader,
-    /// is not draining if another one is not, and has the longest log that is known.
+    /// Returns the voter that should lead next, among those for which `may_lead` holds: one that is up and not the
+    /// leader, preferably not draining, with the longest known log.
     #[must_use]
     pub fn successor(&self, may_lead: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let (raft_status, leader) = (self.consensus.status(), self.leadership.borrow().leader);

@@ -4,7 +4,7 @@ use super::*;
 use crate::join;
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_join_is_told_why() {
+async fn a_refused_join_reports_the_reason() {
     let mut cluster = TestCluster::founded(6, 1).await;
     cluster.join(2).await.unwrap();
     cluster.kill(2).await;
@@ -39,9 +39,9 @@ async fn the_directory_of_one_cluster_does_not_join_another() {
     let foreign = Config { join: vec!["n7:7000".into(), "n8:7000".into()], ..config.clone() };
     let error = cluster.start(foreign).await.unwrap_err().to_string();
     for word in [mine.to_string(), theirs.to_string(), "n8:7000".into(), "an empty directory".into()] {
-        assert!(error.contains(&word), "it should name {word}: {error}");
+        assert!(error.contains(&word), "the error should contain {word}: {error}");
     }
-    // One address of its own cluster is enough.
+    // One address of the node's own cluster is enough.
     cluster.start(Config { join: vec!["n8:7000".into(), "n1:7000".into()], ..config }).await.unwrap();
 }
 
@@ -60,18 +60,18 @@ async fn all_members_start_again_by_the_command_that_joined_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_removed_stops_and_is_told() {
+async fn a_removed_node_stops_and_reports_its_removal() {
     let mut cluster = TestCluster::founded(13, 4).await;
     cluster.kill(4).await;
     cluster.nodes[&2].remove(NodeId(4)).await.unwrap();
-    cluster.until("it has no seat", |cluster| cluster.nodes[&1].status().learners.is_empty()).await;
+    cluster.until("node 4 is no learner any more", |cluster| cluster.nodes[&1].status().learners.is_empty()).await;
     let config = cluster.config(4);
     let error = cluster.start(config).await.unwrap_err();
-    let told = format!("node n4 was removed from cluster {}", cluster.nodes[&1].id());
-    assert!(matches!(&error, StartError::Removed(why) if why.contains(&told)), "{error}");
-    assert!(error.to_string().contains(" at 2023-11-14T"), "as the others' log has it: {error}");
+    let notice = format!("node n4 was removed from cluster {}", cluster.nodes[&1].id());
+    assert!(matches!(&error, StartError::Removed(why) if why.contains(&notice)), "{error}");
+    assert!(error.to_string().contains(" at 2023-11-14T"), "the time recorded in the other nodes' log: {error}");
 
-    // Where nobody answers it starts, and is told as soon as somebody does.
+    // If no member answers, the node starts; it learns of its removal when a member answers.
     for nth in 1..=3 {
         cluster.kill(nth).await;
     }
@@ -80,13 +80,13 @@ async fn who_was_removed_stops_and_is_told() {
     for nth in 1..=3 {
         cluster.revive(nth).await;
     }
-    cluster.until("it is told", |cluster| cluster.nodes[&4].stopped().borrow().is_some()).await;
+    cluster.until("node 4 learns of its removal", |cluster| cluster.nodes[&4].stopped().borrow().is_some()).await;
     let why = cluster.nodes[&4].stopped().borrow().clone().unwrap();
-    assert!(cluster.nodes[&4].was_removed() && why.contains(&told), "{why}");
+    assert!(cluster.nodes[&4].was_removed() && why.contains(&notice), "{why}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_left_by_itself_knows_it_at_its_next_start() {
+async fn a_node_that_left_refuses_its_next_start() {
     let mut cluster = TestCluster::founded(20, 4).await;
     cluster.nodes.remove(&4).unwrap().leave().await.unwrap();
     for nth in 1..=3 {
@@ -95,11 +95,11 @@ async fn who_left_by_itself_knows_it_at_its_next_start() {
     let config = cluster.config(4);
     let error = cluster.start(config).await.unwrap_err();
     assert!(matches!(error, StartError::Removed(_)), "{error}");
-    assert!(error.to_string().contains(" at 2023-11-14T"), "as its own log has it: {error}");
+    assert!(error.to_string().contains(" at 2023-11-14T"), "the time recorded in its own log: {error}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_directory_that_lost_its_log_does_not_vote() {
+async fn a_node_whose_directory_lost_its_log_does_not_start() {
     let mut cluster = TestCluster::founded(14, 3).await;
     cluster.kill(2).await;
     let identity = evener_store::Identity::read(&cluster.disks[&2]).unwrap().unwrap();
@@ -112,7 +112,7 @@ async fn a_directory_that_lost_its_log_does_not_vote() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_with_an_older_copy_of_its_directory_stops_and_the_leader_does_not() {
+async fn a_node_restored_from_an_older_copy_stops_and_the_leader_does_not() {
     let mut cluster = TestCluster::founded(16, 3).await;
     let leader = cluster.leader().unwrap();
     let lapsed = 1 + leader % 3;
@@ -126,13 +126,13 @@ async fn who_comes_back_with_an_older_copy_of_its_directory_stops_and_the_leader
     cluster.kill(lapsed).await;
     let newest = cluster.disks.insert(lapsed, disk_of(older)).unwrap().image();
     cluster.revive(lapsed).await;
-    cluster.until("it has stopped", |cluster| cluster.nodes[&lapsed].stopped().borrow().is_some()).await;
+    cluster.until("the restored node has stopped", |cluster| cluster.nodes[&lapsed].stopped().borrow().is_some()).await;
     let why = cluster.nodes[&lapsed].stopped().borrow().clone().unwrap();
-    assert!(why.contains("older copy") && why.contains("leave and join anew"), "{why}");
+    assert!(why.contains("older copy") && why.contains("leave and join again"), "{why}");
     assert_eq!(cluster.leader(), Some(leader));
     assert_eq!(cluster.append(leader, 30).await.unwrap(), Position(30));
 
-    // Nothing is held against who brings the newest one back.
+    // With its newest directory the node takes part again.
     cluster.kill(lapsed).await;
     cluster.disks.insert(lapsed, disk_of(newest));
     cluster.revive(lapsed).await;
@@ -143,16 +143,16 @@ async fn who_comes_back_with_an_older_copy_of_its_directory_stops_and_the_leader
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_cut_off_while_joining_is_known_again() {
+async fn an_interrupted_join_is_resumed() {
     let mut cluster = TestCluster::founded(15, 1).await;
     let at = cluster.nodes[&1].peer_addr().to_owned();
     let joining = Config { join: vec![at], ..cluster.config(2) };
     let disk = disk();
-    // Admitted, and gone before it could write down as whom.
-    let life = join::incarnation(&joining, &disk).unwrap();
+    // The node is admitted, but exits before it persists its identity.
+    let incarnation = join::incarnation(&joining, &disk).unwrap();
     let admit = evener_core::command::Admit {
         name: "n2".into(),
-        incarnation: life,
+        incarnation,
         peer: "n2:7000".into(),
         http: String::new(),
         level: joining.level,
