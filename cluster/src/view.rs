@@ -130,7 +130,7 @@ impl StateView {
         (outcomes, verdict)
     }
 
-    /// StatusChanges the mark to what was applied, and wakes who waits for it.
+    /// Moves the mark to what was applied, and wakes who waits for it.
     pub fn publish(&self) {
         let mark = mark(&self.inner.read());
         self.applied.send_if_modified(|applied| std::mem::replace(applied, mark) != mark);

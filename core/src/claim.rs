@@ -79,7 +79,7 @@ pub enum BarCause {
     Released,
     /// The event that the segment waits with failed there (`on_error: stop`).
     Failed,
-    /// The handler could not be asked there.
+    /// The handler could not be called there.
     Unable,
 }
 
@@ -94,7 +94,7 @@ impl Claim {
     /// Keeps the owner, under a new epoch: everything begun under the previous one is void. The owner treats it as a
     /// new claim.
     pub fn renew(&mut self, epoch: Epoch, at: LogIndex) {
-        debug_assert!(self.epoch < epoch, "an epoch only grows");
+        debug_assert!(self.epoch < epoch, "epochs only grow");
         self.epoch = epoch;
         self.since = at;
     }

@@ -58,7 +58,7 @@ pub enum Command {
     Assign(Assign),
     /// An owner passes a claim on.
     HandOver(HandOver),
-    /// A person makes a change.
+    /// An operator makes a change.
     Operate(Operate),
     /// All members understand this level.
     RaiseLevel(FeatureLevel),
@@ -328,7 +328,7 @@ pub enum LetterMove {
         sequence: SequenceKey,
         /// The event.
         position: Position,
-        /// The revision of the sequence when the try began. If a person has changed the schedule since, the try does
+        /// The revision of the sequence when the try began. If an operator has changed the schedule since, the try does
         /// not change it.
         revision: u32,
         /// The failure.
@@ -338,10 +338,10 @@ pub enum LetterMove {
     },
 }
 
-/// The balancer's plan, refused as a whole if the table has changed since `generation`.
+/// The balancer's plan, refused as a whole if the state has changed since `generation`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assign {
-    /// The table from which the plan was made.
+    /// The generation of the state from which the plan was made.
     pub generation: Generation,
     /// The moves. A claim without an owner is given at once; otherwise its owner is asked to hand it over.
     pub moves: Vec<Move>,
@@ -379,20 +379,20 @@ pub struct HandOver {
     pub letters: Vec<LetterMove>,
 }
 
-/// A person's change, with an id by which its outcome can be queried.
+/// An operator's change, with an id by which its outcome can be queried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operate {
     /// A repetition with the same id has no effect.
     pub operation: Uuid,
     /// The requester, if known.
     pub principal: Option<Principal>,
-    /// The person's reason.
+    /// The operator's reason.
     pub reason: Option<String>,
     /// The change.
     pub change: Change,
 }
 
-/// A change that a person can make.
+/// A change that an operator can make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// A processor is created. An equal one that exists already is no error.
@@ -458,7 +458,7 @@ pub enum Outcome {
     Advanced(Vec<Stale>),
     /// Refused, for this reason.
     Refused(RefusalReason),
-    /// A person's change was applied to this many things.
+    /// An operator's change was applied to this many items.
     Changed(u64),
 }
 

@@ -35,7 +35,7 @@ pub struct Letter {
 pub struct Failure {
     /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// The cause, in the handler's words.
+    /// The cause, as the handler describes it.
     pub cause: String,
     /// The wait before the next attempt, jitter included.
     pub wait_ms: u32,
@@ -58,7 +58,7 @@ impl Failure {
 pub enum WaitsFor {
     /// Its first letter is tried again on its schedule.
     NextTry,
-    /// It is *dead*: only a person can retry, skip or drop it.
+    /// It is *dead*: only an operator can retry, skip or drop it.
     Operator,
 }
 
@@ -97,7 +97,7 @@ pub struct SetAside {
 }
 
 impl SetAside {
-    /// Returns when the next attempt is due, on the log's clock; `None` if it waits for a person.
+    /// Returns when the next attempt is due, on the log's clock; `None` if it waits for an operator.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
         (self.waits_for == WaitsFor::NextTry)

@@ -298,8 +298,8 @@ mod tests {
         #[test]
         fn p10_a_limit_out_of_bounds_is_named(which in 0_usize..26, beyond in any::<bool>(), by in 1_u32..) {
             let mut row = Limits::DEFAULT.rows();
-            prop_assert_eq!(row.by_ref().count(), 26, "this test goes through all of them");
-            let (name, _, least, most) = Limits::DEFAULT.rows().nth(which).expect("there are so many");
+            prop_assert_eq!(row.by_ref().count(), 26, "the test covers every limit");
+            let (name, _, least, most) = Limits::DEFAULT.rows().nth(which).expect("the index is within the limits");
             let value = if beyond { most.saturating_add(by) } else { least.saturating_sub(by) };
             let limits = with(which, value);
             let in_bounds = (least..=most).contains(&value);
@@ -314,6 +314,6 @@ mod tests {
         let rows = Limits::DEFAULT.rows().enumerate();
         let rows = rows.map(|(n, (limit, default, ..))| (limit.name(), if n == which { value } else { default }));
         let fields = serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new(rows);
-        Limits::deserialize(fields).expect("they are all there")
+        Limits::deserialize(fields).expect("all limits have a field")
     }
 }

@@ -22,9 +22,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("is empty"),
-            Self::Dots => f.write_str("is `.` or `..`, which no address can have in its path"),
+            Self::Dots => f.write_str("is `.` or `..`, which URL paths cannot contain"),
             Self::Hyphen => f.write_str("begins with a hyphen, as flags do"),
-            Self::Character(c) => write!(f, "has the character {c:?} in it"),
+            Self::Character(c) => write!(f, "contains the character {c:?}"),
         }?;
         f.write_str(": a name is one word without spaces, control characters, slashes and commas")
     }
@@ -88,6 +88,6 @@ mod tests {
         ] {
             assert_eq!(check(name), Err(error), "{name:?}");
         }
-        assert!(check("a\0").unwrap_err().to_string().starts_with("has the character '\\0' in it: a name is one word"));
+        assert!(check("a\0").unwrap_err().to_string().starts_with("contains the character '\\0': a name is one word"));
     }
 }

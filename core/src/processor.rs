@@ -20,7 +20,7 @@ use crate::{
     token::Token,
 };
 
-/// The definition that a person gives when creating a processor.
+/// The definition with which a processor is created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     /// Unique in the cluster.
@@ -70,7 +70,7 @@ pub enum Start {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
-    /// Its sequence is set aside and tried on its schedule; after the last attempt it waits for a person.
+    /// Its sequence is set aside and tried on its schedule; after the last attempt it waits for an operator.
     #[default]
     SetAside,
     /// The whole segment waits with it.
@@ -92,7 +92,7 @@ pub struct Processor {
     pub version: u32,
     /// Raised by a reset: rows in users' databases under an older one are void.
     pub generation: Generation,
-    /// Whether a person paused it.
+    /// Whether an operator paused it.
     pub paused: bool,
     /// When it was created.
     pub created: Timestamp,
@@ -104,7 +104,7 @@ pub struct Processor {
     pub set_aside: BTreeMap<SequenceKey, SetAside>,
     /// Letters in all of them together.
     pub letters: u64,
-    /// Events that a handler, `on_error: skip` or a person skipped, ever.
+    /// Events that a handler, `on_error: skip` or an operator skipped, in total.
     pub skipped: u64,
 }
 
@@ -170,7 +170,7 @@ impl LimitUsage {
 pub enum InvalidDefinition {
     /// Its name is not valid.
     Name(name::Error),
-    /// Its command has a NUL in it, and arguments of programs end at one.
+    /// Its command contains a NUL character, at which program arguments end.
     Nul,
 }
 
@@ -179,7 +179,7 @@ impl fmt::Display for InvalidDefinition {
         match self {
             Self::Name(error) => write!(f, "the name of a processor {error}"),
             Self::Nul => {
-                f.write_str("the command of a processor has a NUL character in it, which no argument of a program can")
+                f.write_str("the command of a processor contains a NUL character, which program arguments cannot")
             }
         }
     }
@@ -231,7 +231,7 @@ impl Processor {
         self.set_aside.iter().filter(move |(key, _)| segment.holds(hash::sequence(key.name.as_bytes())))
     }
 
-    /// Returns the sequences that wait for a person.
+    /// Returns the sequences that wait for an operator.
     #[must_use]
     pub fn dead(&self) -> usize {
         let dead = crate::letter::WaitsFor::Operator;

@@ -19,9 +19,9 @@ use crate::{
 pub enum RefusalReason {
     /// The claim, loan or session has another holder by now.
     Fenced,
-    /// The table has changed since the plan was made.
+    /// The state has changed since the plan was made.
     Outdated,
-    /// There is no such thing.
+    /// The named item does not exist.
     NotFound(NotFound),
     /// It exists with other content.
     Exists(Existing),
@@ -33,7 +33,7 @@ pub enum RefusalReason {
     Unreadable(u16),
 }
 
-/// Something that was named and does not exist.
+/// An item that a command names and that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NotFound {
     /// An event store.

@@ -52,7 +52,7 @@ pub struct State {
     pub limits: Limits,
     /// The log's clock: `max(previous, the leader's)`.
     pub recorded: Timestamp,
-    /// The generation of the table from which balance plans are made: members, sessions, claims, processors.
+    /// The generation of everything from which balance plans are made: members, sessions, claims, processors.
     pub generation: Generation,
     /// The last entry that changed anything except events and tokens.
     pub changed: LogIndex,

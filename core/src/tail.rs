@@ -107,7 +107,7 @@ impl Tail {
         self.bytes += trace.bytes();
         self.events.push_back(trace);
         while self.events.len() > events_max as usize || self.bytes > u64::from(bytes_max) {
-            let oldest = self.events.pop_front().expect("what is beyond a limit is at least one event");
+            let oldest = self.events.pop_front().expect("a tail beyond its limit has an event");
             self.bytes -= oldest.bytes();
             self.ids.remove(&oldest.id.as_u128());
             self.bare -= usize::from(!Event::may_be_derived(oldest.id));
@@ -186,7 +186,7 @@ mod tests {
         (0..1_000).for_each(|n| tail.push(&Event { tags: tags.clone(), ..event(n) }, 16_384, 1 << 20));
         assert_eq!(tail.head(), Position(1_000));
         let kept: u64 = tail.events.iter().map(TailEntry::bytes).sum();
-        assert_eq!(kept, tail.bytes, "what is counted is what is there");
+        assert_eq!(kept, tail.bytes, "the counted bytes are those of the events");
         assert!((1 << 19..=1 << 20).contains(&kept), "{kept}");
         tail.push(&Event { tags, ..event(1_000) }, 16_384, 100);
         assert_eq!((tail.start(), tail.bytes), (Position(1_001), 0), "even one alone may be too much");

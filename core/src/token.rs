@@ -84,7 +84,7 @@ impl Token {
     /// Returns the tokens of both halves of `segment`, to which this token belongs; `None` if it cannot be split.
     #[must_use]
     pub fn split(&self, segment: Segment) -> Option<(Self, Self)> {
-        debug_assert!(self.belongs_to(segment), "{self:?} does not stand for {segment:?}");
+        debug_assert!(self.belongs_to(segment), "{self:?} does not cover {segment:?}");
         let (left, _) = segment.split()?;
         let whole = |item: &Item| item.part == segment;
         let (lefts, rights) = match self.0.as_slice() {
@@ -187,7 +187,7 @@ impl fmt::Display for Error {
         match self {
             Self::NotSiblings => write!(f, "the segments are not the halves of one"),
             Self::TooManyItems(items) => {
-                write!(f, "the merged token would have {items} parts; try again when they have come closer together")
+                write!(f, "the merged token would have {items} parts; try again when their positions are closer")
             }
         }
     }

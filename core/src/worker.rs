@@ -1,11 +1,11 @@
 //! A worker: handles the events of one segment, in order within each sequence.
 //!
 //! It is fed with events of its segment, calls the handler with a batch of them, and reports the results: events are
-//! handled, or become letters in the log. A sequence whose event failed is *aside* from that moment on: its later
+//! handled, or become letters in the log. A sequence whose event failed is *set aside* from that moment on: its later
 //! events become letters too, while other sequences continue. Letters are tried again when they are due.
 //!
-//! A worker learns from [`Input::SetAside`] what the log knows: which of its sequences are set aside, as of which of its
-//! own reports. A sequence that it reported itself stays aside until a later input says that it is not.
+//! A worker learns from [`Input::SetAside`] the state of the log: which of its sequences are set aside, as of which of
+//! its own reports. A sequence that it reported itself stays set aside until a later input says that it is not.
 
 mod flood;
 mod message;
@@ -44,7 +44,7 @@ enum Phase<T> {
     /// The segment waits until then with this event, after this many attempts: `on_error: stop`, or a handler that
     /// cannot be called.
     Stalled(Work<T>, u32, Moment, String),
-    /// Too many sequences failed, the last for this cause: the segment rests until then.
+    /// Too many sequences failed, the last for this cause: the segment is paused until then.
     Flooded(Moment, String),
 }
 
@@ -70,8 +70,8 @@ pub struct Worker<T> {
     tries: BTreeMap<SequenceKey, Try>,
     flood: Flood,
     paused: bool,
-    /// Whether the coordinator knows that it is paused and rests.
-    rest_reported: bool,
+    /// Whether it has reported that it is paused and no handler runs.
+    pause_reported: bool,
     draining: Draining,
     reports: u64,
     // The next report.
@@ -100,7 +100,7 @@ impl<T: Clone> Worker<T> {
             tries: BTreeMap::new(),
             flood: Flood::new(Moment(0)),
             paused: false,
-            rest_reported: false,
+            pause_reported: false,
             draining: Draining::No,
             reports: 0,
             done: 0,
@@ -125,7 +125,7 @@ impl<T: Clone> Worker<T> {
                 self.set_aside = sequences;
             }
             Input::SetPaused(paused) => {
-                (self.paused, self.rest_reported) = (paused, false);
+                (self.paused, self.pause_reported) = (paused, false);
                 if paused && matches!(self.phase, Phase::Running(..)) {
                     effects.push(Effect::StopRun);
                 }
@@ -143,8 +143,8 @@ impl<T: Clone> Worker<T> {
         if let Some(report) = self.report() {
             effects.push(Effect::Report(report));
         }
-        if self.paused && !self.rest_reported && !self.runs() {
-            self.rest_reported = true;
+        if self.paused && !self.pause_reported && !self.runs() {
+            self.pause_reported = true;
             effects.push(Effect::ReportPaused);
         }
         effects
@@ -160,11 +160,11 @@ impl<T: Clone> Worker<T> {
     pub fn status(&self) -> Status {
         let (phase, attempt, retry_at, reason) = match &self.phase {
             _ if self.draining != Draining::No => ("handing-over", 0, None, None),
-            _ if self.paused => ("paused", 0, None, Some("paused by a person".into())),
+            _ if self.paused => ("paused", 0, None, Some("paused by an operator".into())),
             Phase::Running(_, attempt) => ("handling", *attempt, None, None),
             Phase::Stalled(_, attempt, until, cause) => ("stalled", *attempt, Some(*until), Some(cause.clone())),
             Phase::Flooded(until, cause) => {
-                let reason = format!("so many sequences fail that it rests; the last failed so: {cause}");
+                let reason = format!("paused because too many sequences fail; the last failure: {cause}");
                 (FLOODED, 0, Some(*until), Some(reason))
             }
             Phase::Idle if self.set_aside.is_empty() => ("idle", 0, None, None),
@@ -215,7 +215,7 @@ impl<T: Clone> Worker<T> {
             if self.resumes_stall(position) {
                 return self.begin(now, effects);
             }
-            let work = self.queue.pop_front().expect("its front was looked at just now");
+            let work = self.queue.pop_front().expect("its front was checked just now");
             if is_set_aside {
                 self.report_queued(work);
             } else {
@@ -236,14 +236,15 @@ impl<T: Clone> Worker<T> {
         if front != stalled.position {
             return false;
         }
-        let work = self.queue.pop_front().expect("its front was looked at just now");
-        self.phase = Phase::Stalled(work, stalled.attempts, stalled.due, "waits since an earlier owner failed".into());
+        let work = self.queue.pop_front().expect("its front was checked just now");
+        self.phase =
+            Phase::Stalled(work, stalled.attempts, stalled.due, "has waited since an earlier owner failed".into());
         true
     }
 
     fn ran(&mut self, now: Moment, handled: usize, fault: Option<Fault>) {
         let Phase::Running(works, attempt) = core::mem::replace(&mut self.phase, Phase::Idle) else {
-            return; // a run that was given up
+            return; // an abandoned run
         };
         if attempt > 1 && handled == 0 && fault.is_none() {
             // Its retry was called off before it began: it waits as before.

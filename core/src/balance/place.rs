@@ -77,9 +77,10 @@ impl Board {
     /// Brings every node as near to its target as bars and pins allow; returns whether anything moved.
     pub(super) fn reach(&mut self, target: &[u64]) -> bool {
         let mut moved = false;
-        let mut homeless: Vec<usize> = (0..self.slots.len()).filter(|s| self.slots[*s].place.is_none()).collect();
-        homeless.sort_by_key(|slot| self.slots[*slot].barred.is_empty()); // who has less choice chooses first
-        for slot in homeless {
+        let mut unplaced: Vec<usize> = (0..self.slots.len()).filter(|s| self.slots[*s].place.is_none()).collect();
+        // Segments with fewer permitted nodes choose first.
+        unplaced.sort_by_key(|slot| self.slots[*slot].barred.is_empty());
+        for slot in unplaced {
             moved |= self.settle(slot, target);
         }
         for node in 0..self.on.len() {
@@ -114,7 +115,7 @@ impl Board {
         let mut came: Vec<Option<usize>> = vec![None; self.on.len()];
         let mut queue: VecDeque<usize> = starts.iter().copied().collect();
         let mut nodes: Vec<usize> = (0..self.on.len()).filter(|node| self.weights[*node] > 0).collect();
-        nodes.sort_by_key(|node| self.excess(*node, target)); // who lacks the most first
+        nodes.sort_by_key(|node| self.excess(*node, target)); // the node that lacks the most segments first
         while let Some(from) = queue.pop_front() {
             for to in nodes.iter().copied() {
                 if came[to].is_some() || starts.contains(&to) || self.movable(from, to).is_none() {
@@ -135,7 +136,7 @@ impl Board {
     /// Moves one segment along each step of the path, from its end.
     fn shift(&mut self, path: &[usize]) {
         for step in path.windows(2).rev() {
-            let at = self.movable(step[0], step[1]).expect("a way leads where something can be moved");
+            let at = self.movable(step[0], step[1]).expect("each step of a path moves a segment");
             let slot = self.on[step[0]].remove(at);
             self.put(slot, step[1]);
         }

@@ -186,7 +186,7 @@ impl Flow {
             if row == start {
                 return;
             }
-            node = back[row].expect("only the start is reached from nowhere");
+            node = back[row].expect("only the start has no predecessor");
             self.rows[row].extra[node] = false;
         }
     }

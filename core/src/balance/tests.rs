@@ -126,7 +126,8 @@ prop_compose! {
         owner in prop::option::weighted(0.8, 1..=nodes),
         motion in prop_oneof![4 => Just(None), 1 => (1..=nodes).prop_map(Some)],
     ) -> Claim {
-        let motion = motion.filter(|to| owner.is_some_and(|o| o != *to)).map_or(Motion::Stay, |n| Motion::To(NodeId(n)));
+        let motion = motion.filter(|to| owner.is_some_and(|o| o != *to));
+        let motion = motion.map_or(Motion::Stay, |n| Motion::To(NodeId(n)));
         Claim { motion, ..claim(owner) }
     }
 }
@@ -188,7 +189,7 @@ proptest! {
                 let fits = |n: NodeId| eligible(&view, table).any(|c| c.node == n) && !before.bars(n, view.now);
                 let place = going(&after[id]);
                 if let Some(pin) = before.pinned_to().filter(|pin| fits(*pin)) {
-                    prop_assert_eq!(place, Some(pin), "a pin wins");
+                    prop_assert_eq!(place, Some(pin), "a pin takes precedence");
                 } else if eligible(&view, table).any(|c| fits(c.node)) {
                     prop_assert!(place.is_some_and(fits), "{:?} is at {:?}", id, place);
                 }
@@ -205,8 +206,9 @@ proptest! {
             let claim = &table.claims[&unowned.segment];
             prop_assert!(claim.owner.is_none());
             let fits = |c: &&Candidate| !claim.bars(c.node, arrived.now);
-            prop_assert_eq!(eligible(&arrived, table).find(fits), None, "it is unowned though it could be placed");
-            prop_assert!(!matches!(unowned.reason, UnownedReason::GivenTo(_) | UnownedReason::NoWeight), "{:?}", unowned);
+            prop_assert_eq!(eligible(&arrived, table).find(fits), None, "unowned although a node could have it");
+            let is_unexpected = matches!(unowned.reason, UnownedReason::GivenTo(_) | UnownedReason::NoWeight);
+            prop_assert!(!is_unexpected, "{:?}", unowned);
         }
     }
 }
@@ -302,7 +304,7 @@ fn a_thousand_processors_rebalance_when_a_node_joins() {
     let nodes: Vec<Candidate> = all.iter().map(|n| node(*n, 1)).collect();
     let view = BalanceView { now: Timestamp(0), nodes, processors: processors.collect() };
     let moves = plan(&view);
-    assert_eq!(moves.len(), 1_600, "a tenth of all, and nothing else");
+    assert_eq!(moves.len(), 1_600, "exactly a tenth of all segments move");
     let planned = after(&view, &moves);
     let mut totals: BTreeMap<NodeId, i128> = BTreeMap::new();
     for table in &planned.processors {

@@ -74,7 +74,7 @@ impl fmt::Display for UnownedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::GivenTo(node) => write!(f, "it is being given to node {node}"),
-            Self::NoCapableNode => write!(f, "no node that is there can run this processor"),
+            Self::NoCapableNode => write!(f, "no active node can run this processor"),
             Self::AllLeaving => write!(f, "all nodes that can run this processor are leaving"),
             Self::BarredUntil(until) => {
                 write!(f, "the nodes that can run this processor may not have it before {} ms", until.0)

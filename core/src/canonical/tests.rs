@@ -27,7 +27,7 @@ fn golden_bytes_of_every_outcome_and_change() {
         writeln!(found, "{}", shown.collect::<Vec<_>>().join(" ")).unwrap();
     }
     if found != include_str!("golden.txt") {
-        panic!("the canonical bytes of an outcome or a change are others than before; now they are:\n{found}");
+        panic!("the canonical bytes of an outcome or a change have changed; now they are:\n{found}");
     }
 }
 
@@ -42,5 +42,5 @@ fn values_that_differ_have_different_bytes() {
         assert_eq!(seen.insert(bytes(&change), change.clone()), None, "{change:?}");
     }
     let (sooner, later) = (Change::Lead(NodeId(1), Term(2)), Change::Lead(NodeId(1), Term(3)));
-    assert_eq!(sooner.canonical_digest(), later.canonical_digest(), "the term is not the person's");
+    assert_eq!(sooner.canonical_digest(), later.canonical_digest(), "the term is not part of the request");
 }

@@ -80,7 +80,7 @@ impl Loans {
         *self = Self { outbox, ..Self::default() };
     }
 
-    /// Ends the rest after a worker's death, if it is over; returns whether it is.
+    /// Allows a new worker if the delay after the last one's death is over; returns whether it is.
     pub fn restart_if_due(&mut self, now: Moment) -> bool {
         self.restart_at.take_if(|until| *until <= now).is_some()
     }

@@ -62,7 +62,7 @@ pub struct Bounds {
     pub hand_over_wait: Duration,
     /// How long a worker without work is kept.
     pub idle_timeout: Duration,
-    /// How long a segment rests when its worker died, or the first time that it reaches a limit.
+    /// The wait before a segment continues after its worker died, or after it reached a limit for the first time.
     pub restart_delay: Duration,
     /// Bytes of the letters of one progress: the remainder is sent with the next one. An entry of the log has at most 1
     /// MiB.
@@ -102,9 +102,9 @@ pub struct WorkerId {
 /// An input of a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input<T> {
-    /// What the log says of the processor, as seen from this node. Sent whenever that changed.
+    /// The state of the processor as seen from this node. Sent whenever it changed.
     ProcessorView(ProcessorView),
-    /// The session is lost: nothing may be handled until a later table.
+    /// The session is lost: nothing may be handled until a later view.
     SessionLost,
     /// There are events before this position.
     Head(Position),
@@ -121,9 +121,9 @@ pub enum Input<T> {
     Report(WorkerId, Report),
     /// A worker is paused, and none of its handlers runs.
     WorkerPaused(WorkerId),
-    /// A worker died; a new one is made after a rest.
+    /// A worker died; a new one is started after [`Bounds::restart_delay`].
     WorkerDied(WorkerId, String),
-    /// The progress in flight was judged; a table that includes it was sent just before. `Err` means that it may or may
+    /// The progress in flight was judged; a view that includes it was sent just before. `Err` means that it may or may
     /// not have been judged: it is sent again.
     ProgressJudged(Result<Vec<Stale>, ()>),
     /// A hand-over was judged, or may have been.
@@ -136,7 +136,7 @@ pub enum Input<T> {
 
 /// What a coordinator requests, in order, before the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "effects are wishes: somebody has to carry them out"]
+#[must_use = "effects must be performed, in order"]
 pub enum Effect<T> {
     /// Read this many events from a position. Answered by [`Input::Block`]; one read at a time.
     Read {
@@ -360,7 +360,7 @@ impl Coordinator {
         self.foreign_since = None;
     }
 
-    /// Continues segments whose rest is over, and stops workers that have had nothing to do for long.
+    /// Restarts segments whose restart is due, and stops workers that have been idle for long.
     fn wake<T>(&mut self, now: Moment, effects: &mut Vec<Effect<T>>) {
         if self.view.is_none() {
             return;
@@ -454,7 +454,7 @@ impl Coordinator {
             self.outboxes().for_each(|outbox| outbox.take_back(now));
             return self.inform_workers(now, effects);
         };
-        // Any other refusal means that the log knows better by now, and the table shows it.
+        // Any other refusal means that the log has a newer state, which the view shows.
         for Stale { segment, reason, .. } in stale {
             let (Some(segment), RefusalReason::Limit(limit)) = (segment, reason) else { continue };
             let low =

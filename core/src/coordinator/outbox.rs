@@ -124,14 +124,14 @@ impl Outbox {
         room: &mut Room,
         letters: &mut Vec<LetterMove>,
     ) -> Position {
-        let is_paused = self.refused.as_ref().is_some_and(|refused| now < refused.until);
+        let is_waiting = self.refused.as_ref().is_some_and(|refused| now < refused.until);
         let mut sent = InFlight { next: self.acknowledged, reported: self.settled, ..InFlight::default() };
         // Results of tries go first: they make room, and do not depend on whether there is any.
         let (mut tries, mut holding, mut stalls) = sorted(mem::take(&mut self.letters));
         let mut all = room.fill(&mut tries, &mut sent.letters);
         let mut known = all;
         let tried = sent.letters.len();
-        if let Some(refused) = self.refused.as_mut().filter(|_| is_paused) {
+        if let Some(refused) = self.refused.as_mut().filter(|_| is_waiting) {
             refused.letters.extend(holding.drain(..));
         } else {
             if let Some(Refused { letters, times, limit, .. }) = self.refused.take() {
@@ -151,7 +151,7 @@ impl Outbox {
         if known {
             sent.reported = self.reported;
         }
-        if all && !is_paused {
+        if all && !is_waiting {
             sent.done = mem::take(&mut self.done);
         }
         if sent.times > 0 && !holding.is_empty() {

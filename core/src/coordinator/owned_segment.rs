@@ -90,7 +90,7 @@ pub struct SegmentStatus {
     pub segment: SegmentId,
     /// The epoch of its claim.
     pub epoch: Epoch,
-    /// The phase in one word.
+    /// The phase, as one word.
     pub phase: &'static str,
     /// Its position, whether or not it was sent already.
     pub next: Position,
@@ -232,7 +232,7 @@ impl OwnedSegment {
         };
     }
 
-    /// Continues after the death of its worker, if the rest is over; returns whether it does.
+    /// Continues after the death of its worker, if the restart is due; returns whether it does.
     pub(super) fn restart_if_due(&mut self, now: Moment) -> bool {
         let restarts =
             matches!(self.phase, Phase::WaitingToRestart(until, _) if until <= now) && self.outbox.is_acknowledged();

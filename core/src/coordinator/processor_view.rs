@@ -1,4 +1,4 @@
-//! What the log says of a processor, seen from one node.
+//! The replicated state of a processor, as seen from one node.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -17,14 +17,14 @@ use crate::{
     worker::{Settings, Stalled},
 };
 
-/// What the log says of a processor, seen from one node.
+/// The replicated state of a processor, as seen from one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessorView {
     /// The index up to which the node had applied the log.
     pub as_of: LogIndex,
     /// The definition of the processor.
     pub definition: Definition,
-    /// Whether a person paused it.
+    /// Whether an operator paused it.
     pub paused: bool,
     /// Bytes of a cause that the log keeps.
     pub cause_bytes_max: u32,
@@ -74,7 +74,7 @@ pub struct SequenceView {
     pub wait: Duration,
     /// When the log recorded the latest failure.
     pub recorded: Timestamp,
-    /// The remaining wait at the time of this table; `None` if it waits for a person.
+    /// The remaining wait at the time of this view; `None` if it waits for an operator.
     pub remaining: Option<Duration>,
 }
 
@@ -95,7 +95,7 @@ impl SequenceView {
 }
 
 impl ProcessorView {
-    /// Takes what the state says to `node`; `None` if the processor or the node's session does not exist.
+    /// Returns the view of `node`; `None` if the processor or the node's session does not exist.
     #[must_use]
     pub fn of(state: &State, as_of: LogIndex, id: ProcessorId, node: NodeId) -> Option<Self> {
         let processor = state.processors.get(&id)?;

@@ -42,7 +42,7 @@ enum Chaos {
     /// A delayed write of a stopped handler reaches its database.
     WriteLate(usize),
     Person(u64, LetterChange),
-    /// A person moves the first segment to this node.
+    /// An operator moves the first segment to this node.
     Move(u64),
     Split(usize),
     Merge(usize),
@@ -159,7 +159,8 @@ fn repair(cluster: &mut TestCluster) {
             cluster.begin(node);
         }
     }
-    // A sequence that waits for a person blocks its segment while a limit is reached: then it never settles by itself.
+    // A sequence that waits for an operator blocks its segment while a limit is reached; the cluster then never
+    // settles by itself.
     cluster.settle(cluster.now + 300_000);
     cluster.faults = Faults { skip: core::mem::take(&mut cluster.faults.skip), ..Faults::default() };
     // After a limit was reached there may be more to retry once there is room.
@@ -167,7 +168,7 @@ fn repair(cluster: &mut TestCluster) {
         cluster.retry_all();
         cluster.settle(cluster.now + 120_000)
     });
-    assert_eq!(rests.last(), Some(true), "it does not come to rest");
+    assert_eq!(rests.last(), Some(true), "the cluster does not settle");
 }
 
 fn by_sequence(cluster: &TestCluster) -> BTreeMap<&String, Vec<u64>> {
@@ -220,7 +221,7 @@ fn assert_few_handled_again(cluster: &TestCluster) {
     }
     let again: usize = handled.values().map(|times| times - 1).sum();
     // Per segment a batch, and as many letters as are tried at once (all sequences of the test). The claim is also
-    // renewed if a person takes a sequence from the node to which it is lent; that counts like a kill.
+    // renewed if an operator takes a sequence from the node to which it is lent; that counts like a kill.
     let allowed =
         (cluster.kills + cluster.operator_changes) * (cluster.processor().segments.len() * BATCH + SEQUENCES as usize);
     assert!(again <= allowed, "{again} were handled again after {} kills", cluster.kills);
@@ -273,10 +274,10 @@ fn run(segments: u32, on_error: OnError, faults: Faults, limits: Limits, steps: 
     assert_refusals_do_not_count(&cluster, &planned, on_error);
     // After a bar has ended, segments may return to the node.
     cluster.pass(cluster.now + u64::from(limits.unable_bar_ms));
-    assert!(cluster.settle(cluster.now + 60_000), "it moves home");
+    assert!(cluster.settle(cluster.now + 60_000), "the segments do not return");
     let index = cluster.index;
     cluster.pass(cluster.now + 3_600_000);
-    assert!(cluster.settle(cluster.now), "nobody waits for anything");
+    assert!(cluster.settle(cluster.now), "no timer is set");
     assert_eq!(cluster.index, index, "an idle cluster writes nothing");
     cluster
 }
@@ -329,13 +330,13 @@ fn p6_a_failing_sequence_delays_itself_only() {
     for nth in 0..30 {
         cluster.append(&std::format!("s{}", nth % SEQUENCES));
     }
-    assert!(cluster.settle(cluster.now + 600_000), "it waits for a person");
+    assert!(cluster.settle(cluster.now + 600_000), "the cluster does not settle");
     let handled: BTreeSet<u64> = cluster.calls.iter().filter(|call| call.ok).map(|call| call.position).collect();
     let others: BTreeSet<u64> = (0..30).filter(|position| position % SEQUENCES != 0).collect();
     assert_eq!(handled, others);
     assert_eq!((cluster.processor().set_aside.len(), cluster.processor().letters), (1, 5));
     let low = cluster.processor().low();
-    assert_eq!(low, Some(Position(30)), "the tokens went on");
+    assert_eq!(low, Some(Position(30)), "the tokens advanced");
     let attempts: Vec<u32> = cluster.calls.iter().filter(|call| !call.ok).map(|call| call.attempt).collect();
     assert_eq!(attempts, (1..=test_cluster::BACKOFF.attempts).collect::<Vec<_>>());
     let at: Vec<NodeId> = cluster.calls.iter().filter(|call| !call.ok).map(|call| call.node).collect();
@@ -350,7 +351,7 @@ fn p6_a_sequence_that_reached_its_limit_is_finished_in_order() {
     for nth in 0..12 {
         cluster.append(&std::format!("s{}", nth % 2));
     }
-    assert!(cluster.settle(cluster.now + 600_000), "it never finds room");
+    assert!(cluster.settle(cluster.now + 600_000), "no room after ten minutes");
     assert_all_handled_in_order(&cluster, false);
     assert_settled(&cluster);
     assert_few_handled_again(&cluster);
@@ -364,17 +365,17 @@ fn a_stalled_segment_reports_the_limit_it_reached() {
     (0..3).for_each(|_| cluster.append("s0"));
     let stalled = |cluster: &TestCluster| {
         let mut lanes = cluster.nodes.values().flat_map(|node| node.coordinator.segments());
-        lanes.find(|lane| lane.phase == super::STALLED)
+        lanes.find(|segment| segment.phase == super::STALLED)
     };
     while stalled(&cluster).is_none() {
         let step = cluster.enabled().first().cloned().expect("it is not settled before it is stalled");
         cluster.take(step);
     }
-    let lane = stalled(&cluster).expect("the loop ended with one");
-    let reason = lane.reason.expect("it says why");
+    let segment = stalled(&cluster).expect("a segment is stalled");
+    let reason = segment.reason.expect("a stalled segment has a reason");
     let full = matches!(&reason, super::Halt::Limit(reached) if reached.limit == LimitName::Letters);
-    assert!(full && lane.until.is_some(), "{reason:?}");
-    assert!(cluster.settle(cluster.now + 600_000) && stalled(&cluster).is_none(), "it finds room in the end");
+    assert!(full && segment.until.is_some(), "{reason:?}");
+    assert!(cluster.settle(cluster.now + 600_000) && stalled(&cluster).is_none(), "the segment is still stalled");
 }
 
 #[test]
@@ -397,10 +398,10 @@ fn a_sequence_stays_set_aside_while_refused_letters_are_sent_again() {
     while !told_again(&cluster) {
         match cluster.enabled().first().cloned() {
             Some(step) => cluster.take(step),
-            None => cluster.pass(cluster.next_wake().expect("it is told again at some time")),
+            None => cluster.pass(cluster.next_wake().expect("a retry is scheduled")),
         }
     }
-    // Meanwhile a new table arrives, and the sequence continues.
+    // Meanwhile a new view arrives, and the sequence continues.
     cluster.change(Change::Pause("p".into(), true));
     cluster.change(Change::Pause("p".into(), false));
     cluster.append("s0");
@@ -431,7 +432,7 @@ fn p5_a_sequence_stays_set_aside_if_the_answer_about_its_refused_letters_is_lost
     cluster.take(Step::LoseProgressAnswer(owner)); // there is no room yet
     assert_eq!(cluster.processor().set_aside.len(), 1);
 
-    // Meanwhile a new table arrives, and the sequence continues.
+    // Meanwhile a new view arrives, and the sequence continues.
     cluster.change(Change::Pause("p".into(), true));
     cluster.change(Change::Pause("p".into(), false));
     cluster.append("s1");
@@ -493,7 +494,7 @@ fn a_stopping_node_does_not_wait_for_stalled_events() {
     (0..20).for_each(|nth| cluster.append(&std::format!("s{nth}")));
     let settled = |cluster: &TestCluster| cluster.nodes.values().all(|node| node.coordinator.is_settled());
     cluster.settle(cluster.now + 30_000);
-    assert!(!settled(&cluster), "what waits may be tried at any time");
+    assert!(!settled(&cluster), "a waiting event may be tried at any time");
     cluster.change(Change::Pause("p".into(), true));
     while let Some(step) = cluster.enabled().first().cloned() {
         cluster.take(step);
@@ -529,7 +530,7 @@ fn a_planned_move_handles_nothing_again() {
 fn p5_reports_of_an_earlier_worker_settle_nothing_of_its_successor() {
     let mut cluster = scenario(&[(2, 1)]);
     cluster.append("s5");
-    assert!(cluster.settle(cluster.now + 60_000), "its worker ends, having had nothing to do for long");
+    assert!(cluster.settle(cluster.now + 60_000), "the idle worker did not stop");
     let (_, share) = cluster.processor().share_of(crate::hash::sequence(b"s5")).unwrap();
     let owner = share.claim.owner.unwrap();
     cluster.append("s0"); // of another segment
@@ -539,7 +540,7 @@ fn p5_reports_of_an_earlier_worker_settle_nothing_of_its_successor() {
     ["s5", "s1", "s5"].into_iter().for_each(|sequence| cluster.append(sequence));
     while cluster.calls.last().is_none_or(|call| call.position != 2) {
         let step = cluster.enabled().into_iter().find(|step| *step != Step::JudgeProgress(owner));
-        cluster.take(step.expect("it comes to the event"));
+        cluster.take(step.expect("the event is reached"));
     }
     cluster.take(Step::JudgeProgress(owner));
     // The worker reports before the next progress is sent.

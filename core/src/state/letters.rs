@@ -117,14 +117,14 @@ impl State {
             }
             LetterMove::Stall { segment, epoch, position, failure, .. } => {
                 processor.held_by(node, *segment, *epoch, None)?;
-                let share = processor.segments.get_mut(segment).expect("its claim was looked at just now");
+                let share = processor.segments.get_mut(segment).expect("its claim was checked just now");
                 let failure = Failure { cause: truncate(&failure.cause, limits.cause_bytes_max), ..failure.clone() };
                 share.stalled = Some(Stall { position: *position, failure, recorded: now });
                 Ok(())
             }
             LetterMove::Resume { segment, epoch, position } => {
                 processor.held_by(node, *segment, *epoch, None)?;
-                let share = processor.segments.get_mut(segment).expect("its claim was looked at just now");
+                let share = processor.segments.get_mut(segment).expect("its claim was checked just now");
                 share.stalled.take_if(|stall| stall.position == *position);
                 Ok(())
             }
@@ -228,7 +228,7 @@ impl State {
         let attempts = set_aside.first().attempts;
         let wanted = set_aside.waits_for == WaitsFor::NextTry && attempts >= own_attempts;
         let to = (wanted && !others.is_empty()).then(|| others[attempts as usize % others.len()]);
-        debug_assert!(set_aside.loan.is_none(), "a loan ends by its holder's word, or is taken back");
+        debug_assert!(set_aside.loan.is_none(), "a loan ends with a report, or is taken back");
         set_aside.loan = to.map(|node| Loan { node, epoch: self.issued.next_epoch() });
         processor.changed = index;
     }
@@ -244,7 +244,7 @@ impl State {
         let loan = to.map(|node| Loan { node, epoch: self.issued.next_epoch() });
         let Some(processor) = self.processors.get_mut(&id) else { return };
         if let Some(set_aside) = processor.set_aside.get_mut(sequence) {
-            debug_assert!(set_aside.loan.is_none(), "a loan ends by its holder's word, or is taken back");
+            debug_assert!(set_aside.loan.is_none(), "a loan ends with a report, or is taken back");
             set_aside.loan = loan;
         }
         processor.changed = index;

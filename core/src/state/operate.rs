@@ -1,4 +1,4 @@
-//! Changes made by people, each with an operation id by which its outcome can be queried.
+//! Changes made by operators, each with an operation id by which its outcome can be queried.
 
 use alloc::{boxed::Box, collections::BTreeMap, string::String};
 use core::time::Duration;
@@ -57,7 +57,7 @@ impl State {
         Some(known.again(change))
     }
 
-    /// What a change under a new id would come to, without doing it: `dry_run`.
+    /// Returns the outcome that a change under a new id would have, without applying it (`dry_run`).
     #[must_use]
     pub fn try_change(&self, change: &Change) -> Outcome {
         if let Err(exceeded) = change.within(&self.limits) {

@@ -16,7 +16,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// A person's change and its outcome.
+/// An operator's change and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// Its id.
@@ -27,7 +27,7 @@ pub struct Operation {
     pub recorded: Timestamp,
     /// The requester, if known.
     pub principal: Option<Principal>,
-    /// The person's reason.
+    /// The operator's reason.
     pub reason: Option<String>,
     /// The kind of the change, ...
     pub kind: ChangeKind,
@@ -43,7 +43,7 @@ pub struct Operation {
 
 /// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "each is a variant of `Change`, told apart where that has a flag")]
+#[allow(missing_docs, reason = "each is a variant of `Change`, split by its flag")]
 pub enum ChangeKind {
     Create = 1,
     Delete = 2,

@@ -124,7 +124,7 @@ fn a_merge_with_too_many_items_is_refused() {
     merged.advance(Position(7));
     assert_eq!((merged.low(), merged.items().len()), (Position(7), 2));
     merged.advance(Position(9));
-    assert_eq!(merged, Token::new(Segment::ROOT, Position(9)), "the halves met");
+    assert_eq!(merged, Token::new(Segment::ROOT, Position(9)), "equal halves merge into one item");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The flood breaker: when too many sequences of a segment fail at once, the sequences are not the cause, and setting
-//! all of them aside would only fill the limits. The segment rests instead (P6 names this exception).
+//! all of them aside would only fill the limits. The segment is paused instead (P6 names this exception).
 
 use alloc::collections::BTreeSet;
 use core::time::Duration;
@@ -10,7 +10,7 @@ use crate::time::Moment;
 pub const FLOOD_WINDOW: Duration = Duration::from_secs(60);
 /// ... and at least so many of them.
 pub const FLOOD_SEQUENCES_MIN: usize = 20;
-/// How long a segment rests when it is flooded.
+/// How long a flooded segment is paused.
 pub const FLOOD_REST: Duration = Duration::from_secs(30);
 
 /// The sequences that were seen and that failed since a moment.

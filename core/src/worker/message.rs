@@ -64,7 +64,7 @@ pub struct SetAsideSequence {
     pub position: Position,
     /// How often the first letter was tried.
     pub attempts: u32,
-    /// When the first letter is tried next; `None` if it waits for a person.
+    /// When the first letter is tried next; `None` if it waits for an operator.
     pub due: Option<Moment>,
     /// The right by which this worker may try it; `None` while it is lent to another node.
     pub right: Option<Right>,
@@ -87,7 +87,7 @@ impl SetAsideSequence {
 /// A failure, as the handler describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The cause, in the handler's words.
+    /// The cause, as the handler describes it.
     pub cause: String,
     /// What it means for the event.
     pub kind: FaultKind,
@@ -139,7 +139,7 @@ pub enum Input<T> {
         /// All sequences that are set aside.
         sequences: BTreeMap<SequenceKey, SetAsideSequence>,
     },
-    /// A person paused or resumed the processor.
+    /// An operator paused or resumed the processor.
     SetPaused(bool),
     /// The claim is to be handed over: running handlers end, all other events are dropped.
     Drain,
@@ -149,7 +149,7 @@ pub enum Input<T> {
 
 /// What a worker requests, in order, before the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "effects are wishes: somebody has to carry them out"]
+#[must_use = "effects must be performed, in order"]
 pub enum Effect<T> {
     /// Call the handler with these, one after the other, until one fails. Answered by [`Input::Ran`].
     Run {
@@ -195,7 +195,7 @@ pub struct Report {
     pub drained: bool,
 }
 
-/// The phase of a worker that rests because too many sequences fail.
+/// The phase of a worker that is paused because too many sequences fail.
 pub const FLOODED: &str = "flooded";
 
 /// The status of a worker, for people.

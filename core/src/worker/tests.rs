@@ -62,7 +62,7 @@ fn report(effects: &[Effect<()>]) -> Report {
     report.expect("it reports")
 }
 
-/// What letters say, in short.
+/// Describes the letters of a report.
 fn describe(report: &Report) -> Vec<String> {
     let letters = report.letters.iter().map(|letter| match letter {
         LetterMove::SetAside { position, failure, .. } => format!("aside {position} {}", failure.last),
@@ -91,7 +91,7 @@ fn p6_a_failed_event_sets_its_sequence_aside_and_the_others_go_on() {
     assert_eq!(runs(&effects), [(vec![0, 1, 2, 3], 1)]);
     let effects = worker.step(T0, Input::Ran { handled: 0, fault: fault() });
     assert_eq!(describe(&report(&effects)), ["aside 0 false"]);
-    assert_eq!(runs(&effects), [(vec![1], 1)], "what comes behind it ends the run: letters are told in order");
+    assert_eq!(runs(&effects), [(vec![1], 1)], "a queued event ends the run: letters are reported in order");
     let effects = worker.step(T0, Input::Ran { handled: 1, fault: None });
     assert_eq!((describe(&report(&effects)), report(&effects).done), (vec![String::from("queue 2")], 2));
     assert_eq!(runs(&effects), [(vec![3], 1)]);
@@ -159,7 +159,7 @@ fn a_stalled_segment_keeps_its_event_and_the_number_of_attempts() {
     assert_eq!(runs(&worker.step(Moment(T0.0 + 999), Input::Woken)), []);
     let due = Moment(T0.0 + 1_000);
     assert_eq!(runs(&worker.step(due, Input::Woken)), [(vec![0], 2)]);
-    // A person pauses the processor and the run ends before the event was begun: nothing was tried.
+    // An operator pauses the processor and the run ends before the event was begun: nothing was tried.
     worker.step(due, Input::SetPaused(true));
     assert_eq!(runs(&worker.step(due, Input::Ran { handled: 0, fault: None })), []);
     assert_eq!(runs(&worker.step(due, Input::SetPaused(false))), [(vec![0], 2)]);
@@ -256,7 +256,7 @@ fn a_letter_is_not_tried_again_before_the_log_has_judged_the_try() {
     let report = report(&worker.step(T0, Input::Tried { sequence: key("a"), fault: None }));
     assert_eq!(describe(&report), ["done 0"]);
     assert_eq!(worker.step(T0, aside(report.number - 1)), []);
-    assert_eq!(worker.step(T0, aside(report.number)).len(), 1, "the log refused that: it is tried again");
+    assert_eq!(worker.step(T0, aside(report.number)).len(), 1, "the log refused the report: it is tried again");
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn p5_events_behind_a_dropped_letter_wait_for_the_end_of_its_try() {
     let right = Some(Right::Claim(SegmentId(0), Epoch(7)));
     let waits = SetAsideSequence { attempts: 1, due: Some(T0), right, ..SetAsideSequence::untried(Position(0)) };
     worker.step(T0, Input::SetAside { settled: 0, sequences: [(key("a"), waits)].into() });
-    // A person drops it, while the handler has it.
+    // An operator drops it, while the handler has it.
     worker.step(T0, Input::SetAside { settled: 0, sequences: BTreeMap::new() });
     assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(1, "b"), work(2, "a")]))), [(vec![1], 1)]);
     assert_eq!(runs(&worker.step(T0, Input::Ran { handled: 1, fault: None })), []);
@@ -305,7 +305,7 @@ fn a_draining_worker_finishes_running_events_and_takes_no_more() {
     assert_eq!(runs(&effects), []);
     let report = report(&effects);
     assert_eq!((report.done, report.drained), (1, true));
-    assert_eq!(worker.step(T0, Input::Woken), [], "it has said its last");
+    assert_eq!(worker.step(T0, Input::Woken), [], "a drained worker sends nothing more");
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn p6_a_flood_pauses_the_segment_and_is_reported() {
     }
     assert_eq!(describe(&report(&effects)).len(), 1, "the last one is set aside like the others: nothing is lost");
     assert_eq!(worker.status().phase, FLOODED);
-    assert!(worker.status().reason.is_some_and(|reason| reason.ends_with("the last failed so: no")));
+    assert!(worker.status().reason.is_some_and(|reason| reason.ends_with("the last failure: no")));
     assert_eq!(runs(&worker.step(T0, Input::Feed(vec![work(99, "other")]))), []);
     let over = T0.after(FLOOD_REST);
     assert_eq!(worker.status().retry_at, Some(over));

@@ -175,7 +175,7 @@ async fn a_flooded_segment_says_so_until_it_goes_on() {
         }
     };
     let reason = flooded.reason.unwrap();
-    assert!(reason.contains("the last failed so: the database is down"), "{reason}");
+    assert!(reason.contains("the last failure: the database is down"), "{reason}");
     assert!(flooded.retry_at.is_some());
     down.store(0, SeqCst);
     while processor.status().await.unwrap().state != "caught-up" {

@@ -233,7 +233,10 @@ impl Setup {
                 }
                 _ => self.log.has(letter),
             };
-            assert!(is_known || *report == 0 || *report > self.outbox.settled(), "settled without a trace: {letter:?}");
+            assert!(
+                is_known || *report == 0 || *report > self.outbox.settled(),
+                "settled although the log never had it: {letter:?}"
+            );
         }
         let again = self.events.saturating_sub(self.log.token);
         assert!(again <= self.outbox.unacknowledged_events() as u64, "more than that would be handled again");

@@ -55,7 +55,7 @@ pub(super) struct Database {
     /// When the other rights ended.
     ended: BTreeMap<Epoch, u64>,
     /// Accepted writes of valid rights: when, and whether their holder knew the claim's epoch.
-    taken: Vec<(u64, Write, bool)>,
+    accepted: Vec<(u64, Write, bool)>,
     /// Delayed writes of handlers that were stopped, or that run on because their node does not know yet that it is
     /// fenced.
     pub(super) delayed: Vec<Write>,
@@ -72,7 +72,7 @@ impl Database {
         self.clock += 1;
         self.claims = processor.segments.iter().map(|(id, share)| (*id, share.claim.epoch)).collect();
         self.ended.extend(self.rights.difference(&rights).map(|ended| (*ended, self.clock)));
-        assert!(self.ended.keys().all(|ended| !rights.contains(ended)), "an epoch is never given twice");
+        assert!(self.ended.keys().all(|ended| !rights.contains(ended)), "an epoch was assigned twice");
         self.rights = rights;
     }
 
@@ -99,13 +99,13 @@ impl Database {
                 let keeps_out = |other: &Write, is_current: bool| {
                     other.sequence == write.sequence || (is_current && other.segment().overlaps(segment))
                 };
-                let newer = self.taken.iter().find(|(at, other, current)| at > ended && keeps_out(other, *current));
-                assert!(newer.is_none(), "{write:?} comes late, after {newer:?}, and is taken");
+                let newer = self.accepted.iter().find(|(at, other, current)| at > ended && keeps_out(other, *current));
+                assert!(newer.is_none(), "{write:?} was accepted after the newer {newer:?}");
             }
             Some(_) => {}
             None if taken => {
                 let is_current = self.claims.get(&segment.name()) == Some(&epoch);
-                self.taken.push((self.clock, write, is_current));
+                self.accepted.push((self.clock, write, is_current));
             }
             None => self.refused += 1,
         }

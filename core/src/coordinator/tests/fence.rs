@@ -18,7 +18,7 @@ use crate::{
 /// Returns a sequence name in the segment.
 fn name_in(segment: Segment, prefix: &str) -> String {
     let mut names = (0..).map(|nth| std::format!("{prefix}{nth}"));
-    names.find(|name| segment.holds(hash::sequence(name.as_bytes()))).expect("one in two is")
+    names.find(|name| segment.holds(hash::sequence(name.as_bytes()))).expect("half of all names are in it")
 }
 
 /// Makes the owner of a segment lose its session while it handles an event; another node owns the segment then.
@@ -77,13 +77,13 @@ fn p4_a_former_owner_writes_nothing_once_the_owner_of_the_merged_segment_has_wri
 }
 
 #[test]
-#[should_panic(expected = "comes late")]
+#[should_panic(expected = "was accepted after the newer")]
 fn comparing_epochs_by_id_alone_lets_a_former_owner_write_after_a_split() {
     is_delayed_write_accepted_after_split(Rule::SameId);
 }
 
 #[test]
-#[should_panic(expected = "comes late")]
+#[should_panic(expected = "was accepted after the newer")]
 fn comparing_epochs_by_id_alone_lets_a_former_owner_write_after_a_merge() {
     is_delayed_write_accepted_after_merge(Rule::SameId);
 }

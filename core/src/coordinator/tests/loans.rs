@@ -19,7 +19,7 @@ use crate::{
 /// The first failure is the owner's, the next try is lent.
 const LIMITS: Limits = Limits { own_attempts: 1, ..Limits::DEFAULT };
 
-/// Loans are given, taken back because of deaths and by persons, and overlap with hand-overs.
+/// Loans are given, taken back because of deaths and by operators, and overlap with hand-overs.
 fn chaos_of_loans() -> impl Strategy<Value = Chaos> {
     let node = 1..=NODES;
     let change =
@@ -95,7 +95,7 @@ fn p4_a_lost_borrower_writes_nothing_once_another_node_has_written() {
     let (mut cluster, owner, loan) = lent();
     let before = claim(&cluster);
     cluster.kill(loan.node);
-    assert!(claim(&cluster) > before, "what was lent was taken back without a word");
+    assert!(claim(&cluster) > before, "the loan was taken back without a report");
     assert_eq!(cluster.processor().segments[&SegmentId(0)].claim.owner, Some(owner));
     cluster.append("other");
     cluster.run_until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
@@ -129,7 +129,7 @@ fn an_owner_treats_a_renewed_claim_as_a_new_one() {
     cluster.run_until(|cluster| cluster.is_running(owner));
     cluster.kill(loan.node);
     cluster.run_until(|cluster| !cluster.is_running(owner));
-    assert_eq!(cluster.database.delayed.len(), 2, "what the owner had begun under the old epoch was ended");
+    assert_eq!(cluster.database.delayed.len(), 2, "the owner's handlers under the old epoch are stopped");
     cluster.slow.clear();
     cluster.run_until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
     assert!(!cluster.database.write_delayed(0) && !cluster.database.write_delayed(0));
@@ -144,7 +144,7 @@ fn a_loan_older_than_a_hand_over_is_refused_once_without_counting_as_an_attempt(
     cluster.change(Change::Claim("p".into(), SegmentId(0), next));
     cluster.append("other");
     cluster.run_until(|cluster| cluster.calls.iter().any(|call| call.position == 1 && call.node == next));
-    assert_eq!(loan_of(&cluster), Some(loan), "a hand-over leaves loans as they are");
+    assert_eq!(loan_of(&cluster), Some(loan), "a hand-over changes no loan");
     finish(&mut cluster);
     assert_eq!(cluster.database.refused, 1);
     assert_eq!(attempts(&cluster), vec![(1, false), (2, false), (2, true)]);
@@ -159,7 +159,7 @@ fn a_leaving_node_returns_its_loans_and_fences_no_node() {
     while let Some(step) = cluster.enabled().first().cloned() {
         cluster.take(step);
     }
-    assert_eq!(loan_of(&cluster), Some(loan), "what runs may end");
+    assert_eq!(loan_of(&cluster), Some(loan), "a running try may end");
     cluster.slow.clear();
     cluster.run_until(|cluster| loan_of(cluster).is_none_or(|other| other.node != loan.node));
     cluster.kill(loan.node);
@@ -177,7 +177,7 @@ fn a_leaving_node_returns_loans_that_wait_for_a_retry() {
     let (before, first) = (claim(&cluster), loan_of(&cluster).expect("it was waited for"));
     cluster.drain(first.node);
     cluster.run_until(|cluster| loan_of(cluster).is_some_and(|other| other.node != first.node));
-    assert_eq!(cluster.calls.len(), 1, "nobody waited for its time");
+    assert_eq!(cluster.calls.len(), 1, "the scheduled letter was not tried");
     assert_eq!(claim(&cluster), before);
     finish(&mut cluster);
 }

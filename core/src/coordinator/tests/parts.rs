@@ -97,7 +97,7 @@ fn p10_many_segments_with_long_causes_drain_once_the_log_continues() {
     (0..400).for_each(|nth| cluster.append(&std::format!("s{nth}")));
     retry_without_judging(&mut cluster);
     let causes = cluster.processor().set_aside.values().map(|aside| aside.cause.len()).max();
-    assert_eq!(causes, None, "nothing was told yet");
+    assert_eq!(causes, None, "no progress was judged yet");
     assert!(send_all(&mut cluster) > 40, "25 MB do not fit a few entries");
     assert!(cluster.settle(cluster.now + 600_000));
     assert_all_handled_in_order(&cluster, false);
@@ -116,6 +116,6 @@ fn p10_retries_while_no_progress_can_be_sent_add_no_letters() {
     let node = cluster.calls[0].node;
     cluster.take(Step::JudgeProgress(node));
     take_only(&mut cluster, |step| matches!(step, Step::Tick(_) | Step::Mail(_)));
-    let (_, progress) = cluster.nodes[&node].progress.as_ref().expect("it goes on to tell");
+    let (_, progress) = cluster.nodes[&node].progress.as_ref().expect("the next progress is sent");
     assert_eq!(progress.letters.len(), 1, "only the latest attempt counts");
 }

@@ -1,5 +1,5 @@
 //! A small cluster around the state machines: nodes with a coordinator and its workers, handlers that fail as planned,
-//! and the real replicated state as their log. The next step is always chosen from outside, so that any interleaving
+//! and the real replicated state as their log. The test chooses each next step, so that any interleaving
 //! can occur and be repeated.
 
 mod handlers;
@@ -74,7 +74,7 @@ pub(super) struct TestCluster {
     pub(super) kills: usize,
     /// Nodes whose handlers hang.
     pub(super) slow: BTreeSet<NodeId>,
-    /// How often a person changed letters.
+    /// How often an operator changed letters.
     pub(super) operator_changes: usize,
     /// The database to which the handlers write.
     pub(super) database: Database,
@@ -281,7 +281,7 @@ impl TestCluster {
         }
     }
 
-    /// Makes a person change the letters of a sequence, if it is set aside.
+    /// Changes the letters of a sequence, if it is set aside.
     pub(super) fn change_letters(&mut self, sequence: &str, change: LetterChange) {
         self.operator_changes += 1;
         let selection = Selection::Sequence(ComponentId(0), sequence.into());
@@ -353,7 +353,7 @@ impl TestCluster {
     }
 
     fn node(&mut self, node: NodeId) -> &mut Node {
-        self.nodes.get_mut(&node).expect("it was there")
+        self.nodes.get_mut(&node).expect("the node runs")
     }
 
     fn update_view(&mut self, id: NodeId) {
@@ -392,7 +392,7 @@ impl TestCluster {
     }
 
     fn judge_progress(&mut self, id: NodeId, answered: bool) {
-        let (as_of, progress) = self.node(id).progress.take().expect("something was told");
+        let (as_of, progress) = self.node(id).progress.take().expect("progress was sent");
         let (node, session) = (id, self.node(id).session);
         let outcome = self.apply(Command::Advance(Advance { node, session, as_of, items: vec![progress] }));
         self.update_view(id);
@@ -458,7 +458,7 @@ impl TestCluster {
     fn worker_mail(&mut self, id: NodeId, worker: WorkerId) {
         let now = Moment(self.now);
         let node = self.node(id);
-        let test_worker = node.workers.get_mut(&worker).expect("the worker lives");
+        let test_worker = node.workers.get_mut(&worker).expect("the worker runs");
         let Some(input) = test_worker.mail.pop_front() else { return };
         for effect in test_worker.machine.step(now, input) {
             match effect {
@@ -515,7 +515,7 @@ impl TestCluster {
         while !condition(self) {
             match self.enabled().first().cloned() {
                 Some(step) => self.take(step),
-                None => self.pass(self.next_wake().expect("something happens")),
+                None => self.pass(self.next_wake().expect("a timer is set")),
             }
         }
     }
@@ -537,7 +537,7 @@ impl TestCluster {
             }
             self.pass(wake);
         }
-        panic!("it does not come to rest: {:?} at {}", self.enabled(), self.now);
+        panic!("the cluster does not settle: {:?} at {}", self.enabled(), self.now);
     }
 }
 

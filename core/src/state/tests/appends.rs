@@ -39,7 +39,10 @@ prop_compose! {
             if events.iter().all(|known| known.id != event.id) { events.push(event) }
         }
         let conditions = condition.map(|(kind, tag, marker)| Condition {
-            criteria: Criteria(vec![Criterion { types: vec![format!("kind-{kind}")], tags: vec![format!("tag={tag}")] }]),
+            criteria: Criteria(vec![Criterion {
+                types: vec![format!("kind-{kind}")],
+                tags: vec![format!("tag={tag}")],
+            }]),
             marker: Position(marker),
         });
         let expect = expect.map(|(stream, at)| Expect {

@@ -169,7 +169,7 @@ fn p10_the_total_size_of_all_criteria_is_bounded() {
     let create = operate(None, Change::Create(wide.into()));
     assert_eq!(create.may_be_proposed().map_err(|passed| passed.limit), Err(LimitName::ConditionsBytes));
     let mut log = Log::of(1);
-    assert!(!matches!(log.apply(create), Outcome::Refused(_)), "what stands in the log is judged as it was");
+    assert!(!matches!(log.apply(create), Outcome::Refused(_)), "commands in the log are judged as before");
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn p10_every_limit_of_a_member_is_refused_by_its_name() {
         refused(&mut log, Command::Begin(begin), limit);
     }
     log.apply(Command::Begin(Begin { weight: u32::MAX, ..usual }));
-    assert_eq!(log.state.sessions[&NodeId(1)].weight, 1_000, "the others have something to do, too");
+    assert_eq!(log.state.sessions[&NodeId(1)].weight, 1_000, "a weight is at most 1,000");
 }
 
 #[test]

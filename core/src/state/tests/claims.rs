@@ -64,7 +64,7 @@ fn p4_scanned_applies_only_to_claims_that_its_sender_knew() {
     let progress = scanned(&log, 7);
     assert_eq!(advance(&mut log, 1, session, as_of, progress), Outcome::Advanced(vec![]));
     let tokens: Vec<_> = (0..4).map(|segment| token(&log, segment).0).collect();
-    assert_eq!(tokens, [7, 7, 0, 0], "segment 2 was given after the sender looked, 3 never");
+    assert_eq!(tokens, [7, 7, 0, 0], "segment 2 was assigned later, segment 3 never");
 }
 
 #[test]
@@ -257,7 +257,7 @@ proptest! {
                 let known = owners.entry((id.0, share.claim.epoch)).or_insert(share.claim.owner);
                 prop_assert_eq!(*known, share.claim.owner);
                 if let Some(owner) = share.claim.owner {
-                    prop_assert!(log.state.sessions.contains_key(&owner), "an owner lives");
+                    prop_assert!(log.state.sessions.contains_key(&owner), "an owner has a session");
                 }
             }
         }
@@ -297,12 +297,12 @@ fn an_operators_claim_pins_the_segment_until_it_is_unpinned_or_released() {
     let pinned = |log: &Log| log.processor().segments[&SegmentId(0)].claim.pinned_to();
     assert_eq!(pinned(&log), Some(NodeId(2)));
     let plan = moves(&log);
-    assert!(plan.len() == 1 && plan[0].segment != SegmentId(0), "another one goes the other way: {plan:?}");
-    assert_eq!(log.change(claim()), Outcome::Changed(0), "it is so already");
+    assert!(plan.len() == 1 && plan[0].segment != SegmentId(0), "another segment moves back: {plan:?}");
+    assert_eq!(log.change(claim()), Outcome::Changed(0), "the claim is already pinned there");
     let unpin = || Change::Unpin("p".into(), SegmentId(0));
     assert_eq!((log.change(unpin()), log.change(unpin())), (Outcome::Changed(1), Outcome::Changed(0)));
     assert_eq!(moves(&log).len(), 1, "now it may go back, or another one");
     log.change(claim());
     assert_eq!(log.change(Change::Release("p".into(), SegmentId(0))), Outcome::Changed(1));
-    assert_eq!(pinned(&log), None, "the latest word counts");
+    assert_eq!(pinned(&log), None, "the release ended the pin");
 }

@@ -99,7 +99,7 @@ fn from_the_fourth_attempt_on_a_sequence_is_lent_to_other_nodes() {
     };
     assert!(send(&mut log, first.node.0, vec![lent(first, 4)], vec![]).is_empty());
     let second = log.processor().set_aside[&key("s0")].loan.expect("it is lent again");
-    assert_ne!(second.node, first.node, "another one tries where there are several");
+    assert_ne!(second.node, first.node, "another node tries if there are several");
     assert_eq!(send(&mut log, first.node.0, vec![lent(first, 5)], vec![]), [RefusalReason::Fenced], "its loan is over");
 }
 
@@ -115,7 +115,7 @@ fn a_lost_borrowers_sequence_goes_back_to_the_owner_or_to_another_node() {
     assert!(other.node != loan.node && other.epoch > loan.epoch);
     let session = log.session(other.node.0).unwrap();
     log.apply(Command::Expire(other.node, session));
-    assert_eq!(log.processor().set_aside[&key("s0")].loan, None, "nobody else is there: the owner tries");
+    assert_eq!(log.processor().set_aside[&key("s0")].loan, None, "no other node is left: the owner tries");
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn on_error_stop_moves_the_claim_after_the_owners_attempts() {
 fn a_segment_whose_handler_cannot_be_called_moves_at_once_to_an_untried_node() {
     let mut log = set_up(OnError::SetAside, 1);
     let segment = place(&log, "s0").0;
-    let owner = |log: &Log| log.processor().segments[&segment].claim.owner.expect("it has one");
+    let owner = |log: &Log| log.processor().segments[&segment].claim.owner.expect("the segment has an owner");
     let mut tried = Vec::new();
     for attempt in 1..=5 {
         let (node, epoch) = (owner(&log), log.processor().segments[&segment].claim.epoch);
@@ -272,7 +272,7 @@ fn a_segment_whose_handler_cannot_be_called_moves_at_once_to_an_untried_node() {
         send(&mut log, node.0, vec![LetterMove::Stall { segment, epoch, position, failure, unable: true }], vec![]);
     }
     assert_eq!(tried[0..3].iter().collect::<alloc::collections::BTreeSet<_>>().len(), 3, "{tried:?}");
-    assert_eq!(tried[3..], [tried[2]; 2], "all were tried: it stays, and does not wander");
+    assert_eq!(tried[3..], [tried[2]; 2], "all nodes were tried: the segment stays");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn p3_letters_sent_again_change_nothing() {
     let before = (log.processor().set_aside.clone(), log.processor().letters);
     // The token has not moved, so that only the letters themselves show that these are known.
     assert_eq!(send(&mut log, 1, vec![first, queue(1), queue(2), failed], vec![]), []);
-    assert_eq!((log.processor().set_aside.clone(), log.processor().letters), before, "nor does its wait begin anew");
+    assert_eq!((log.processor().set_aside.clone(), log.processor().letters), before, "its wait does not start again");
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn an_operators_retry_is_not_undone_by_a_running_try() {
         let anew = log.processor().set_aside[&key("s0")].clone();
         assert_eq!((anew.first().attempts, anew.wait_ms, anew.waits_for), (0, 0, WaitsFor::NextTry));
         assert_eq!(send(&mut log, 1, vec![runs], vec![]), [RefusalReason::Fenced]);
-        assert_eq!(log.processor().set_aside[&key("s0")], anew, "what was asked for stays as it is");
+        assert_eq!(log.processor().set_aside[&key("s0")], anew, "the requested retry is unchanged");
         let next = tried(&log, "s0", 1, false);
         assert_eq!(send(&mut log, 1, vec![next], vec![]), []);
         assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 1, "the next one counts");
@@ -396,10 +396,10 @@ fn a_try_whose_handler_cannot_be_called_is_no_attempt_and_moves_to_another_node(
         turns.push(node);
         let sent = tried(&log, "s0", 1, true);
         assert_eq!(send(&mut log, node, vec![sent.clone()], vec![]), []);
-        assert_eq!(send(&mut log, node, vec![sent], vec![]), [RefusalReason::Fenced], "told again it changes nothing");
+        assert_eq!(send(&mut log, node, vec![sent], vec![]), [RefusalReason::Fenced], "sent again, it changes nothing");
         let known = &log.processor().set_aside[&key("s0")];
         assert_eq!((known.first().attempts, known.waits_for), (1, WaitsFor::NextTry));
-        assert_eq!(known.cause, "attempt 1 failed", "the cause says why nobody could be asked");
+        assert_eq!(known.cause, "attempt 1 failed", "the cause of the failed attempt is kept");
     }
     assert_eq!(turns, [1, 2, 3, 1, 2, 3], "all that can run the processor take turns");
 }

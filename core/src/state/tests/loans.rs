@@ -35,7 +35,7 @@ fn right(log: &Log, loan: Loan) -> Right {
 
 fn by_loan(log: &Log, loan: Loan, attempt: u32) -> LetterMove {
     let LetterMove::Failed { sequence, position, failure, .. } = failed(log, "s0", 0, attempt, false) else {
-        unreachable!("it is what `failed` makes")
+        unreachable!("`failed` makes such a letter")
     };
     LetterMove::Failed { right: right(log, loan), sequence, position, failure }
 }
@@ -50,7 +50,7 @@ fn p4_taking_back_an_unreported_loan_renews_the_claim_in_the_same_entry() {
         let session = log.session(loan.node.0).unwrap();
         log.apply(Command::Expire(loan.node, session));
     });
-    check("its process begins anew", |log, loan| {
+    check("its process starts again", |log, loan| {
         log.begin(loan.node.0);
     });
     check("it is removed", |log, loan| drop(log.apply(Command::Remove(loan.node))));
@@ -91,7 +91,7 @@ fn p4_under_an_old_epoch_a_failure_does_not_count_but_a_success_does() {
     let (failed, done) = (by_loan(&log, loan, 4), done(right(&log, loan)));
     let session = log.session(1).unwrap();
     log.apply(Command::Expire(NodeId(1), session));
-    assert_eq!(loan_of(&log), Some(loan), "the borrower has it still");
+    assert_eq!(loan_of(&log), Some(loan), "the borrower still has it");
     assert_eq!(send(&mut log, loan.node.0, vec![failed], vec![]), [RefusalReason::Fenced]);
     assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 3);
     assert_eq!(send(&mut log, loan.node.0, vec![done], vec![]), []);
@@ -125,9 +125,9 @@ fn p4_a_node_with_a_new_loan_changes_nothing_under_its_previous_one() {
     for attempt in [4, 5] {
         let letter = by_loan(&log, now, attempt);
         assert!(send(&mut log, now.node.0, vec![letter], vec![]).is_empty());
-        now = loan_of(&log).expect("it is lent on");
+        now = loan_of(&log).expect("it is lent to the next node");
     }
-    assert_eq!((now.node, now.epoch > first.epoch), (first.node, true), "of two others each has its turn");
+    assert_eq!((now.node, now.epoch > first.epoch), (first.node, true), "both other nodes take turns");
     let late = done(right(&log, first));
     assert_eq!(send(&mut log, first.node.0, vec![late], vec![]), [RefusalReason::Fenced]);
     assert_eq!(loan_of(&log), Some(now));

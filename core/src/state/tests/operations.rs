@@ -29,7 +29,7 @@ fn an_operation_records_requester_change_subject_and_reason() {
     let Subject { processor, segment, node, member, .. } = &claim.subject;
     assert_eq!((processor.as_deref(), segment, node), (Some("p"), &Some(SegmentId(0)), &Some(NodeId(2))));
     assert_eq!(member.as_deref(), Some("n2"));
-    assert_eq!(delete.subject.processor.as_deref(), Some("p"), "also of a processor that is no more");
+    assert_eq!(delete.subject.processor.as_deref(), Some("p"), "also of a deleted processor");
     assert!(claim.index < delete.index);
 }
 

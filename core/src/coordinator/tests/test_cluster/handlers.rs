@@ -12,8 +12,8 @@ use crate::{
 impl TestCluster {
     /// Passes the next event of a run to the handler.
     pub(super) fn handle(&mut self, id: NodeId, worker: WorkerId) {
-        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        let run = test_worker.run.as_mut().expect("something runs");
+        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker runs");
+        let run = test_worker.run.as_mut().expect("a run is active");
         if run.stop || run.handled == run.works.len() {
             let handled = run.handled;
             test_worker.run = None;
@@ -30,8 +30,8 @@ impl TestCluster {
         let (_, share) = self.processor().share_of(hash).expect("every hash has a segment");
         assert!(share.token.wants(hash, position), "event {position} is handled though the token has passed it");
         let fault = self.call(position, attempt, write);
-        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker lives");
-        let run = test_worker.run.as_mut().expect("something runs");
+        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker runs");
+        let run = test_worker.run.as_mut().expect("a run is active");
         if fault.is_some() {
             let handled = run.handled;
             test_worker.run = None;
@@ -42,7 +42,7 @@ impl TestCluster {
     }
 
     pub(super) fn try_letter(&mut self, id: NodeId, worker: WorkerId) {
-        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker runs");
         let (sequence, position, attempt, right, mask) = test_worker.tries.pop_front().expect("a letter is tried");
         let write = Write { node: id, right, mask, sequence: sequence.clone() };
         if self.database.is_valid(right) {
@@ -51,7 +51,7 @@ impl TestCluster {
             assert!(first == Some(position) || skipped, "the first letter of {sequence:?} is tried, and nothing else");
         }
         let fault = self.call(position, attempt, write);
-        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker lives");
+        let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker runs");
         test_worker.mail.push_back(worker::Input::Tried { sequence, fault });
     }
 
@@ -59,7 +59,7 @@ impl TestCluster {
     fn call(&mut self, position: Position, attempt: u32, write: Write) -> Option<Fault> {
         if let Some(left) = self.faults.unable.get_mut(&position.0).filter(|left| **left > 0) {
             *left -= 1;
-            return self.fault("nobody can be asked", FaultKind::Unable);
+            return self.fault("the handler cannot be called", FaultKind::Unable);
         }
         let left = self.faults.fail.get_mut(&position.0).filter(|left| **left > 0);
         let (planned, node) = (left.is_some(), write.node);
