@@ -1,4 +1,4 @@
-//! A town of nodes: real processes, real sockets, real files, and the public surface only.
+//! A test cluster: nodes as real processes with real sockets and files, used only through their public interfaces.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use tokio::{
 
 use crate::redelivered::Killed;
 
-/// How long anything may take that a test waits for.
+/// How long a test waits for a condition.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Nodes of one cluster, and a folder for all they write.
+/// The nodes of one cluster, and the folder for all their files.
 pub struct TestCluster {
     folder: TempDir,
     program: PathBuf,
@@ -42,46 +42,46 @@ struct NodeProcess {
     frozen: bool,
 }
 
-/// What a handler program wrote down of one delivery.
+/// A delivery that a handler program recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handled {
-    /// The event's place.
+    /// The event's position.
     pub position: u64,
     /// Its stream.
     pub stream: String,
     /// Its type.
     pub kind: String,
-    /// Which attempt.
+    /// The number of the attempt.
     pub attempt: u32,
-    /// Under whose claim, the node's own or that of who lent it.
+    /// The segment of the claim: the node's own, or the one that the loan came from.
     pub segment: u32,
-    /// Its epoch.
+    /// The claim's epoch.
     pub epoch: u64,
-    /// When, in microseconds.
+    /// When, in microseconds of the system clock.
     pub at_us: u64,
-    /// It was handled.
+    /// Whether it was handled successfully.
     pub ok: bool,
-    /// The process of the node under which it was handled.
+    /// The process id of the node that ran the handler.
     pub node: u32,
 }
 
 impl TestCluster {
-    /// An empty town. `program` is the binary under test. What it wrote stays behind where `EVENER_KEEP` is set.
+    /// Creates an empty cluster. `program` is the binary under test. Its files are kept if `EVENER_KEEP` is set.
     #[must_use]
     pub fn new(program: &str) -> Self {
         let keep = std::env::var_os("EVENER_KEEP").is_some();
         let mut folder = tempfile::Builder::new();
-        let folder = folder.prefix("evener-town-").disable_cleanup(keep).tempdir().expect("a folder can be made");
+        let folder = folder.prefix("evener-test-").disable_cleanup(keep).tempdir().expect("a folder can be made");
         Self { folder, program: program.into(), nodes: BTreeMap::new() }
     }
 
-    /// Where everything is written.
+    /// Returns the folder of all files.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A folder of its own.
+    /// Creates a folder for a test's own files.
     #[must_use]
     pub fn new_folder(&self, name: &str) -> PathBuf {
         let path = self.folder().join(name);
@@ -89,13 +89,13 @@ impl TestCluster {
         path
     }
 
-    /// Builds a house for a node and starts it: the first founds the cluster, others join.
+    /// Adds a node and starts it: the first bootstraps the cluster, the others join.
     pub async fn add_node(&mut self, name: &str, args: &[&str]) {
         let program = self.program.clone();
         self.add_node_with(name, &program, args, &[]).await;
     }
 
-    /// As [`add_node`](Self::add_node), with a program of its own, which takes the flags of `serve`.
+    /// Adds a node as [`add_node`](Self::add_node) does, run by a given program, which takes the flags of `serve`.
     pub async fn add_node_with(&mut self, name: &str, program: &Path, args: &[&str], env: &[(&str, &str)]) {
         let [http, peer] = free_addresses();
         let mut all = vec!["--allow-exec".to_owned(), "--data".into(), self.folder().join(name).display().to_string()];
@@ -116,7 +116,7 @@ impl TestCluster {
         self.start(name).await;
     }
 
-    /// Three nodes, `n1` to `n3`.
+    /// Starts three nodes, `n1` to `n3`.
     pub async fn three_nodes(program: &str, args: &[&str]) -> Self {
         let mut cluster = Self::new(program);
         for name in ["n1", "n2", "n3"] {
@@ -125,7 +125,7 @@ impl TestCluster {
         cluster
     }
 
-    /// Starts a node by the command it was built with, and waits until it is ready.
+    /// Starts a node again with its command, and waits until it is ready.
     pub async fn start(&mut self, name: &str) {
         if let Err(error) = self.try_start(name).await {
             panic!("{error}");
@@ -134,17 +134,17 @@ impl TestCluster {
 
     async fn try_start(&mut self, name: &str) -> Result<(), String> {
         let log = self.log(name);
-        let node = self.nodes.get_mut(name).expect("the node was built");
+        let node = self.nodes.get_mut(name).expect("the node was added");
         let stderr = File::options().create(true).append(true).open(&log).expect("a log can be written");
         let mut command = Command::new(&node.program);
         command.args(&node.args).envs(node.env.iter().map(|(key, value)| (key, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("{name} cannot be run: {error}"))?;
-        let stdout = child.stdout.take().expect("it was asked for");
+        let stdout = child.stdout.take().expect("stdout is piped");
         let mut lines = BufReader::new(stdout).lines();
         let line = timeout(TIMEOUT, lines.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
-            return Err(format!("{name} did not get ready; it logged:\n{}", tail_of(&log)));
+            return Err(format!("{name} did not become ready; its log:\n{}", tail_of(&log)));
         };
         let ready: serde_json::Value = serde_json::from_str(&line).map_err(|error| format!("{line}: {error}"))?;
         assert_eq!((&ready["ready"], &ready["node"]), (&true.into(), &name.into()), "{line}");
@@ -153,76 +153,75 @@ impl TestCluster {
         Ok(())
     }
 
-    /// Runs a node again by the command it was built with, which must end by itself: its exit status and what it
-    /// printed.
+    /// Runs a node again with its command, which must exit by itself; returns its exit status and output.
     pub async fn run_to_exit(&self, name: &str) -> (i32, String, String) {
         let node = &self.nodes[name];
         let mut command = Command::new(&node.program);
         command.args(&node.args).envs(node.env.iter().map(|(key, value)| (key, value)));
         let output = timeout(TIMEOUT, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
-        let output = output.unwrap_or_else(|_| panic!("{name} does not end")).expect("the binary can be run");
+        let output = output.unwrap_or_else(|_| panic!("{name} does not exit")).expect("the binary can be run");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL, and waits until the process has exited.
     pub async fn kill(&mut self, name: &str) -> Killed {
         let killed = self.send_kill(name).await;
         let _ = self.take_child(name).wait().await;
         killed
     }
 
-    /// SIGKILL, while others go on with the town: the node counts as one that lives until [`reap`](Self::reap).
+    /// Sends SIGKILL without exclusive access to the cluster: the node counts as running until [`reap`](Self::reap).
     pub async fn send_kill(&self, name: &str) -> Killed {
         let killed = Killed { node: self.process_id(name), at_us: now_us() };
         self.signal(name, "-KILL").await;
         killed
     }
 
-    /// Waits for the end of a node that was struck.
+    /// Waits until a killed node has exited.
     pub async fn reap(&mut self, name: &str) {
         let _ = self.take_child(name).wait().await;
     }
 
-    /// The process of a node.
+    /// Returns the process id of a node.
     #[must_use]
     pub fn process_id(&self, name: &str) -> u32 {
         let child = self.nodes[name].child.as_ref();
-        child.and_then(Child::id).unwrap_or_else(|| panic!("{name} does not live"))
+        child.and_then(Child::id).unwrap_or_else(|| panic!("{name} is not running"))
     }
 
-    /// SIGTERM, and the exit status.
+    /// Sends SIGTERM, and returns the exit status.
     pub async fn stop(&mut self, name: &str) -> Option<i32> {
-        signal(self.nodes[name].child.as_ref().expect("the node lives"), "-TERM").await;
+        signal(self.nodes[name].child.as_ref().expect("the node runs"), "-TERM").await;
         self.wait_exit(name).await
     }
 
-    /// Waits for a node that ends by itself: its exit status.
+    /// Waits until a node exits by itself, and returns its exit status.
     pub async fn wait_exit(&mut self, name: &str) -> Option<i32> {
         let mut child = self.take_child(name);
         let ended = timeout(TIMEOUT, child.wait()).await;
-        let ended = ended.unwrap_or_else(|_| panic!("{name} did not end; it logged:\n{}", tail_of(&self.log(name))));
+        let ended = ended.unwrap_or_else(|_| panic!("{name} did not exit; its log:\n{}", tail_of(&self.log(name))));
         ended.expect("a child can be waited for").code()
     }
 
-    /// SIGSTOP. Nobody asks it anything until [`thaw`](Self::thaw).
+    /// Sends SIGSTOP. Commands do not use the node until [`thaw`](Self::thaw).
     pub async fn freeze(&mut self, name: &str) {
         self.signal(name, "-STOP").await;
-        self.nodes.get_mut(name).expect("the node was built").frozen = true;
+        self.nodes.get_mut(name).expect("the node was added").frozen = true;
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub async fn thaw(&mut self, name: &str) {
         self.signal(name, "-CONT").await;
-        self.nodes.get_mut(name).expect("the node was built").frozen = false;
+        self.nodes.get_mut(name).expect("the node was added").frozen = false;
     }
 
-    /// Sends any signal to a node.
+    /// Sends a signal to a node.
     pub async fn signal(&self, name: &str, which: &str) {
-        signal(self.nodes[name].child.as_ref().expect("the node lives"), which).await;
+        signal(self.nodes[name].child.as_ref().expect("the node runs"), which).await;
     }
 
-    /// Time that a node's process has had of a core; none where the system has no `/proc`.
+    /// Returns the processor time of a node; none if the system has no `/proc`.
     #[must_use]
     pub fn cpu_time(&self, name: &str) -> Option<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process_id(name))).ok()?;
@@ -233,62 +232,62 @@ impl TestCluster {
     }
 
     fn take_child(&mut self, name: &str) -> Child {
-        let node = self.nodes.get_mut(name).expect("the node was built");
-        node.child.take().unwrap_or_else(|| panic!("{name} does not live"))
+        let node = self.nodes.get_mut(name).expect("the node was added");
+        node.child.take().unwrap_or_else(|| panic!("{name} is not running"))
     }
 
-    /// What a node logged.
+    /// Returns the path of a node's log.
     #[must_use]
     pub fn log(&self, name: &str) -> PathBuf {
         self.folder().join(format!("{name}.log"))
     }
 
-    /// Names of nodes that live.
+    /// Returns the names of the running nodes.
     #[must_use]
     pub fn running(&self) -> Vec<String> {
         self.nodes.iter().filter(|(_, node)| node.child.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// URLs of nodes that live.
+    /// Returns the URLs of the running nodes.
     #[must_use]
     pub fn urls(&self) -> String {
         let running = self.nodes.values().filter(|node| node.child.is_some());
         running.map(|node| format!("http://{}", node.http)).collect::<Vec<_>>().join(",")
     }
 
-    /// All URLs, the dead ones' too; but not of those that are frozen, who do not even say no.
+    /// Returns the URLs of all nodes, even stopped ones, except for frozen ones, which do not even refuse connections.
     #[must_use]
     pub fn all_urls(&self) -> String {
         let asked = self.nodes.values().filter(|node| !node.frozen);
         asked.map(|node| format!("http://{}", node.http)).collect::<Vec<_>>().join(",")
     }
 
-    /// One node's URL.
+    /// Returns the URL of a node.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
         format!("http://{}", self.nodes[name].http)
     }
 
-    /// One node's peer address.
+    /// Returns the peer address of a node.
     #[must_use]
     pub fn peer(&self, name: &str) -> String {
         self.nodes[name].peer.clone()
     }
 
-    /// A client of all of them.
+    /// Returns a client of all nodes.
     #[must_use]
     pub fn client(&self) -> Client {
         Client::connect(&self.all_urls()).expect("the addresses are good")
     }
 
-    /// Runs a client command, whatever comes of it.
+    /// Runs a client command, and returns its output.
     pub async fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(&self.program);
         command.args(args).env("EVENER_SERVER", self.all_urls()).stdin(Stdio::null()).kill_on_drop(true);
         command.output().await.expect("the binary can be run")
     }
 
-    /// Runs a client command that must succeed; gives its standard output.
+    /// Runs a client command that must succeed, and returns its stdout.
     pub async fn run_ok(&self, args: &[&str]) -> String {
         let output = self.run(args).await;
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -296,7 +295,7 @@ impl TestCluster {
         String::from_utf8(output.stdout).expect("it prints text")
     }
 
-    /// Runs a client command that must fail; gives its exit status and standard error.
+    /// Runs a client command that must fail, and returns its exit status and stderr.
     pub async fn run_err(&self, args: &[&str]) -> (i32, String) {
         let output = self.run(args).await;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -304,43 +303,43 @@ impl TestCluster {
         (output.status.code().unwrap_or(-1), stderr)
     }
 
-    /// What the cluster says of a processor.
+    /// Returns the status of a processor.
     pub async fn processor(&self, name: &str) -> Processor {
         match self.client().ask(&Request::Processor(name.into())).await {
             Ok(Reply::Processor(processor)) => *processor,
-            other => panic!("{name} is asked for: {other:?}"),
+            other => panic!("unexpected reply for {name}: {other:?}"),
         }
     }
 
-    /// What the cluster says of itself.
+    /// Returns the status of the cluster.
     pub async fn status(&self) -> Cluster {
         match self.client().ask(&Request::ClusterStatus).await {
             Ok(Reply::Cluster(cluster)) => *cluster,
-            other => panic!("the cluster is asked for: {other:?}"),
+            other => panic!("unexpected reply for the cluster: {other:?}"),
         }
     }
 
-    /// What a processor has set aside.
+    /// Returns the events that a processor has set aside.
     pub async fn dead_letters(&self, name: &str) -> Vec<DeadLetter> {
         match self.client().ask(&Request::DeadLetters(name.into())).await {
             Ok(Reply::DeadLetters(letters)) => letters,
-            other => panic!("{name} is asked for its letters: {other:?}"),
+            other => panic!("unexpected reply for the letters of {name}: {other:?}"),
         }
     }
 
-    /// Who leads, as soon as somebody does.
+    /// Waits for a leader, and returns its name.
     pub async fn leader(&self) -> String {
         let until = Instant::now() + TIMEOUT;
         loop {
             if let Some(leader) = self.status().await.leader {
                 return leader;
             }
-            assert!(Instant::now() < until, "nobody leads");
+            assert!(Instant::now() < until, "no leader was elected");
             pause().await;
         }
     }
 
-    /// Waits until a processor is as it should be.
+    /// Waits until a processor meets the condition `is`, described by `what`.
     pub async fn wait_for(&self, name: &str, what: &str, is: impl Fn(&Processor) -> bool) -> Processor {
         let until = Instant::now() + TIMEOUT;
         loop {
@@ -348,12 +347,12 @@ impl TestCluster {
             if is(&processor) {
                 return processor;
             }
-            assert!(Instant::now() < until, "{name} does not come to be {what}: {processor:#?}");
+            assert!(Instant::now() < until, "{name} did not become {what} in time: {processor:#?}");
             pause().await;
         }
     }
 
-    /// Waits until a processor has passed all there is.
+    /// Waits until a processor has passed all stored events.
     pub async fn wait_passed(&self, name: &str) -> Processor {
         self.wait_for(name, "at the head", |processor| {
             processor.segments.iter().all(|segment| segment.token == processor.head)
@@ -362,7 +361,7 @@ impl TestCluster {
     }
 }
 
-/// Segments of each node; none where one has no owner.
+/// Returns the number of segments of each node; none if a segment has no owner.
 #[must_use]
 pub fn shares(processor: &Processor) -> Option<BTreeMap<String, usize>> {
     let mut shares = BTreeMap::new();
@@ -372,7 +371,7 @@ pub fn shares(processor: &Processor) -> Option<BTreeMap<String, usize>> {
     Some(shares)
 }
 
-/// Whether the segments are shared over exactly these nodes, differing by at most one.
+/// Returns whether the segments are distributed over exactly these nodes, with counts that differ by at most one.
 #[must_use]
 pub fn balanced_over(processor: &Processor, nodes: &[String]) -> bool {
     let Some(shares) = shares(processor) else { return false };
@@ -382,7 +381,7 @@ pub fn balanced_over(processor: &Processor, nodes: &[String]) -> bool {
     all == processor.segments.len() && most - fewest <= 1
 }
 
-/// What the handler programs wrote down in a folder, in the order of their clocks.
+/// Reads the records of the handler programs in a folder, ordered by time.
 #[must_use]
 pub fn handled_events(folder: &Path) -> Vec<Handled> {
     let mut all = Vec::new();
@@ -396,7 +395,7 @@ pub fn handled_events(folder: &Path) -> Vec<Handled> {
         let text = std::fs::read_to_string(&path).expect("a record can be read");
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             let fields: Vec<&str> = line.trim_end().split('\t').collect();
-            let number = |nth: usize| fields[nth].parse::<u64>().unwrap_or_else(|_| panic!("no number: {line}"));
+            let number = |nth: usize| fields[nth].parse::<u64>().unwrap_or_else(|_| panic!("not a number: {line}"));
             all.push(Handled {
                 position: number(0),
                 stream: fields[1].into(),
@@ -414,24 +413,24 @@ pub fn handled_events(folder: &Path) -> Vec<Handled> {
     all
 }
 
-/// How long it is until one looks again.
+/// The interval at which conditions are polled.
 pub const PAUSE: Duration = Duration::from_millis(50);
 
-/// Waits a little before looking again.
+/// Waits one poll interval.
 pub async fn pause() {
     tokio::time::sleep(PAUSE).await;
 }
 
-/// By the clock that handler programs write down, in microseconds.
+/// Returns the time of the system clock, which handler programs record, in microseconds.
 #[must_use]
 pub fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Sends any signal to a process.
+/// Sends a signal to a process.
 pub async fn signal(child: &Child, which: &str) {
-    let pid = child.id().expect("the child lives").to_string();
+    let pid = child.id().expect("the child runs").to_string();
     let sent = Command::new("kill").args([which, &pid]).status().await;
     assert!(sent.is_ok_and(|status| status.success()), "{which} can be sent");
 }

@@ -1,5 +1,5 @@
-//! The command line of Evener. It is a client like any other, and stands in a crate of its own so that a program that
-//! embeds a node does not compile it.
+//! The command line of Evener. It uses the public client API, and is a crate of its own so that programs that embed a
+//! node do not compile it.
 
 pub use commands::main;
 

@@ -1,8 +1,9 @@
 //! A handler program for the tests: writes down each event it is given, and fails where it is told to.
 //!
-//! `record FOLDER` appends a line `position TAB stream TAB type TAB attempt TAB segment TAB epoch TAB at_us TAB ok`
-//! per delivery to a file of its own, named after the node that runs it and itself. Streams named in `FOLDER/fail-always` fail at every attempt, as long as
-//! they stand there; events at positions in `FOLDER/fail-thrice` at the first three. `FOLDER/delay-us` is slept before each.
+//! `record FOLDER` appends a line `position TAB stream TAB type TAB attempt TAB segment TAB epoch TAB at_us TAB ok` per
+//! delivery to a file of its own, named after the node that runs it and itself. Streams named in `FOLDER/fail-always`
+//! fail at every attempt, as long as they stand there; events at positions in `FOLDER/fail-thrice` at the first three.
+//! `FOLDER/delay-us` is slept before each.
 
 use std::{
     fs::{OpenOptions, read_to_string},

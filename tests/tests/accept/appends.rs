@@ -1,4 +1,4 @@
-//! Appends that real nodes refuse before they enter the log, and ids that come back as they were given.
+//! Appends that real nodes reject before they enter the log, and ids that round-trip.
 
 use evener_tests::test_cluster::TestCluster;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn event(source: &str, id: &str) -> Value {
     json!({"id": id, "source": source, "type": "t", "subject": "s", "data": {"n": 1}})
 }
 
-/// What `evener read` shows of the events: source and id.
+/// Returns the source and id of all events.
 async fn named(cluster: &TestCluster) -> Vec<(String, String)> {
     let text = cluster.run_ok(&["export"]).await;
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event is JSON"));
@@ -73,7 +73,7 @@ async fn p3_ids_round_trip_and_an_export_is_imported_once() {
         cluster.run_ok(&["import", &file]).await;
         assert_eq!(named(cluster).await, expected, "nothing is stored twice");
     }
-    // Of two events with one id only one is there: the other is sent all the same.
+    // Of two events with the same id and different sources one is stored: the other is still sent.
     let (_, answer) = post(&another.url("n1"), &json!({"events": [event("/c", "8")]})).await;
     assert_eq!(answer["first"], json!(5), "{answer}");
     let lines = [event("/c", "8"), event("/d", "8")].map(|event| event.to_string()).join("\n");

@@ -1,4 +1,4 @@
-//! Bad input: a clear error that names the place and the way out, and nothing half done.
+//! Bad input gives a clear error with its place and a hint, and leaves nothing half done.
 
 use std::fmt::Write;
 
@@ -29,7 +29,7 @@ async fn a_malformed_line_is_reported_with_its_number_and_what_was_stored() {
     let (_, output) = cluster.run_err(&["import", &path]).await;
     assert!(output.contains("line 4000 of") && output.contains(&path), "{output}");
     assert!(output.contains("3,999 events are stored: 3,999 by this run"), "{output}");
-    assert_eq!(cluster.status().await.head, 3_999, "what stands before it is stored");
+    assert_eq!(cluster.status().await.head, 3_999, "the lines before it are stored");
     assert!(
         output.contains("at column 17") && !output.contains("line 1 column"),
         "only the file's line is named: {output}"
@@ -83,7 +83,7 @@ async fn p10_oversized_appends_are_rejected_with_the_name_of_the_limit() {
     assert_eq!(cluster.status().await.head, 2, "nothing is half done");
 }
 
-/// Waits until the status of the cluster says this, and answers all that it says.
+/// Waits until the status of the cluster contains this text, and returns the status.
 async fn status_says(cluster: &TestCluster, words: &str) -> String {
     let looking = async {
         loop {
@@ -94,14 +94,14 @@ async fn status_says(cluster: &TestCluster, words: &str) -> String {
             pause().await;
         }
     };
-    tokio::time::timeout(TIMEOUT, looking).await.unwrap_or_else(|_| panic!("it never says: {words}"))
+    tokio::time::timeout(TIMEOUT, looking).await.unwrap_or_else(|_| panic!("the status never contains: {words}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_minority_cannot_write() {
     let mut cluster = TestCluster::three_nodes(EVENER, &[]).await;
     cluster.run_ok(&["append", "a", "--type", "t.v1", "--data", "1"]).await;
-    // Who joins learns first, and votes as soon as there are two such: until then the first is the majority.
+    // A joined node is a learner until there are two: until then the first node alone is the majority.
     let votes = |role: &str| role == "leader" || role == "follower";
     while !cluster.status().await.members.iter().all(|member| votes(&member.role)) {
         pause().await;
@@ -110,10 +110,10 @@ async fn p1_a_minority_cannot_write() {
     status_says(&cluster, "the cluster stops if another of them is lost").await;
     cluster.kill("n3").await;
     let shown = status_says(&cluster, "1 of 3 voters answer").await;
-    assert_eq!(shown.matches(" gone ").count(), 2, "who does not answer is not alive: {shown}");
+    assert_eq!(shown.matches(" down ").count(), 2, "a node that does not answer is down: {shown}");
     let (_, output) = cluster.run_err(&["append", "a", "--type", "t.v1", "--data", "2", "--id", "two"]).await;
     assert!(["majority", "leader", "quorum"].iter().any(|word| output.contains(word)), "{output}");
     cluster.start("n2").await;
     let output = cluster.run_ok(&["append", "a", "--type", "t.v1", "--data", "2", "--id", "two"]).await;
-    assert!(output.contains("at position 1"), "stored once, whatever came of the first: {output}");
+    assert!(output.contains("at position 1"), "stored once, whether or not the first attempt succeeded: {output}");
 }

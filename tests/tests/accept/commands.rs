@@ -1,4 +1,4 @@
-//! What commands tell whoever typed them.
+//! The output of commands.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use super::EVENER;
 
-/// Answers every event, those of stream `bad` with an error.
+/// A handler program that answers events of stream `bad` with an error, and all others with ok.
 const HANDLER: &str = r#"while read -r line; do
     n=${line#*\"delivery\":}; n=${n%%,*}
     case $line in
@@ -28,7 +28,7 @@ async fn cluster() -> TestCluster {
     cluster
 }
 
-/// Exit status, standard output and standard error.
+/// Runs a command; returns its exit status, stdout and stderr.
 async fn outcome(cluster: &TestCluster, args: &[&str]) -> (Option<i32>, String, String) {
     let output = cluster.run(args).await;
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -40,7 +40,7 @@ async fn wait_reports_unhandled_events_and_stalled_processors() {
     let cluster = cluster().await;
     let retries = ["--retry-attempts", "1"];
     let created = cluster.run_ok(&[&["processor", "create", "mail", "--exec", HANDLER][..], &retries].concat()).await;
-    assert_eq!(created, "create mail: done\nhow far it is: evener processor show mail\n");
+    assert_eq!(created, "create mail: done\nprogress: evener processor show mail\n");
     let (status, _, note) = outcome(&cluster, &["wait", "caught-up", "mail"]).await;
     assert_eq!(status, Some(0));
     assert!(note.contains("1 sequence, 1 event set aside (see: evener dead-letter list mail)"), "{note}");
@@ -50,8 +50,8 @@ async fn wait_reports_unhandled_events_and_stalled_processors() {
     cluster.run_ok(&["append", "good", "--type", "t.v1"]).await;
     let (status, _, note) = outcome(&cluster, &["wait", "caught-up", "mail", "--timeout", "300ms"]).await;
     assert_eq!(status, Some(8));
-    let at_once = "waiting: mail is paused (go on: evener processor resume mail)";
-    assert!(note.starts_with(at_once) && note.contains("in vain: mail is paused"), "{note}");
+    let at_once = "waiting: mail is paused (resume with: evener processor resume mail)";
+    assert!(note.starts_with(at_once) && note.contains("s: mail is paused"), "{note}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +77,7 @@ async fn the_output_of_read_can_be_imported() {
     let head = cluster.client().head(Default::default(), evener::engine::Consistency::Linearizable).await.unwrap();
     assert_eq!(head.0, 3);
     let read = cluster.run_ok(&["read"]).await;
-    assert_eq!(read.lines().count(), 3, "events and nothing else: {read}");
+    assert_eq!(read.lines().count(), 3, "only events: {read}");
     let read = cluster.run_ok(&["read", "--trailer"]).await;
     assert!(read.ends_with("{\"next\":3,\"marker\":3}\n"), "{read}");
     let mut command = Command::new(EVENER);
@@ -108,7 +108,7 @@ async fn dead_letters_show_their_events_and_can_be_selected_without_a_subject() 
 
     let listed = cluster.run_ok(&["processor", "list"]).await;
     assert!(listed.contains(" 3 set aside ") && listed.contains("3 sequences, 4 events"), "{listed}");
-    assert!(!listed.contains("caught-up"), "what was not handled is not well: {listed}");
+    assert!(!listed.contains("caught-up"), "a processor with unhandled events is not shown as caught up: {listed}");
     let listed = cluster.run_ok(&["dead-letter", "list", "mail"]).await;
     assert!(listed.contains("(no subject)") && listed.contains("--sequence ''"), "{listed}");
     let shown = cluster.run_ok(&["dead-letter", "show", "mail", "--sequence", ""]).await;
@@ -120,10 +120,10 @@ async fn dead_letters_show_their_events_and_can_be_selected_without_a_subject() 
     let output = cluster.run_ok(&["dead-letter", "drop", "mail", "--sequence", "", "--yes"]).await;
     assert!(output.contains("1 event of 1 sequence of mail"), "{output}");
     let output = cluster.run_ok(&["dead-letter", "retry", "mail", "--all"]).await;
-    assert!(output.contains("2 sequences of mail are tried again now") && !output.contains("done"), "{output}");
+    assert!(output.contains("2 sequences of mail are retried now") && !output.contains("done"), "{output}");
 }
 
-/// The lines of the nth `sh` block below this heading of the README.
+/// Returns the nth `sh` block below this heading of the README.
 fn readme(heading: &str, nth: usize) -> String {
     let readme = include_str!("../../../README.md");
     let section = readme.split_once(heading).expect("the README has this heading").1;
@@ -136,7 +136,7 @@ async fn the_commands_of_the_readme_work_when_pasted() {
     let mut cluster = TestCluster::new(EVENER);
     cluster.add_node("n1", &[]).await;
     let folder = cluster.new_folder("try");
-    // The nodes of a town have another working directory than who types.
+    // The nodes of the test cluster have another working directory than the shell.
     let here = folder.display();
     let typed = readme("## Three nodes of your own", 1)
         .replace("python3 totals.py", &format!("python3 {here}/totals.py"))

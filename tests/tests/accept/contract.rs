@@ -1,5 +1,5 @@
-//! What scripts in any language rely on: the routes of real nodes, asked as a script asks, in the exact form of what
-//! they answer. Each request goes to another node than the one before.
+//! The HTTP interface that scripts rely on: the routes of real nodes, with the exact format of their answers.
+//! Successive requests go to different nodes.
 
 use std::{
     collections::BTreeSet,
@@ -43,7 +43,7 @@ impl Script {
         answer
     }
 
-    /// The lines of a read.
+    /// Returns the lines of a read.
     async fn read(&self, query: &str) -> Vec<Value> {
         let (status, text) = self.text("GET", &format!("/events{query}"), Value::Null).await;
         assert_eq!(status, 200, "{text}");
@@ -65,7 +65,8 @@ fn has(value: &Value, fields: &str) {
 }
 
 fn event(id: &str, tags: &str) -> Value {
-    json!({"specversion": "1.0", "id": id, "source": "/t", "type": "t.v1", "subject": "s", "tags": tags, "data": {"n": 1}})
+    let data = json!({"n": 1});
+    json!({"specversion": "1.0", "id": id, "source": "/t", "type": "t.v1", "subject": "s", "tags": tags, "data": data})
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +102,7 @@ async fn p2_p3_appends_and_reads_answer_in_the_documented_format() {
     assert_eq!(script.append(json!({"events": [bytes]})).await.0, 200);
     for _ in 0..3 {
         let lines = script.read("").await;
-        assert_eq!(lines.len(), 5, "four events, and where to go on");
+        assert_eq!(lines.len(), 5, "four events and the trailer");
         has(&lines[0], "specversion id source type subject tags data position recorded stream revision");
         assert_eq!((&lines[0]["id"], &lines[1]["revision"]), (&json!("a"), &json!(1)));
         assert_eq!((&lines[3]["data_base64"], &lines[3]["mine"]), (&json!("AP8="), &json!("x")));

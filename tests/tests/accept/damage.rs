@@ -1,4 +1,4 @@
-//! A byte on the disk is not what was written: who reads it says so and stops, and those who have it whole go on.
+//! A corrupt byte on disk: the node that reads it reports it and stops, and the others continue.
 
 use std::{
     fmt::Write,
@@ -12,7 +12,7 @@ use evener_tests::test_cluster::TestCluster;
 
 use super::EVENER;
 
-/// Enough for some sealed chunks of 64 KiB.
+/// Enough events for several sealed chunks of 64 KiB.
 const EVENTS: usize = 2_000;
 
 fn file_of_events(cluster: &TestCluster) -> String {
@@ -28,7 +28,7 @@ fn file_of_events(cluster: &TestCluster) -> String {
 }
 
 /// Changes one bit in the middle of a file.
-fn rot(file: &Path) {
+fn flip_bit(file: &Path) {
     let mut bytes = fs::read(file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -49,22 +49,22 @@ async fn p8_a_corrupt_byte_is_reported_and_its_node_serves_nothing() {
     let files = chunks(&cluster.folder().join("n3"));
     assert!(files.len() > 3, "some are sealed: {files:?}");
 
-    let rotten = &files[1];
-    let name = rotten.file_name().unwrap().to_string_lossy();
-    rot(rotten);
+    let corrupt = &files[1];
+    let name = corrupt.file_name().unwrap().to_string_lossy();
+    flip_bit(corrupt);
     let (status, ready, output) = cluster.run_to_exit("n3").await;
-    assert!(status != 0 && ready.is_empty(), "it never serves: {ready}");
+    assert!(status != 0 && ready.is_empty(), "the node never serves: {ready}");
     for word in [&*name, "checksum", "next:"] {
-        assert!(output.contains(word), "it should say {word}: {output}");
+        assert!(output.contains(word), "the error should contain {word}: {output}");
     }
     cluster.run_ok(&["append", "s1", "--type", "t.v1"]).await;
-    assert_eq!(cluster.status().await.head, EVENTS as u64 + 1, "the others go on");
+    assert_eq!(cluster.status().await.head, EVENTS as u64 + 1, "the others continue");
 
-    rot(rotten);
+    flip_bit(corrupt);
     cluster.start("n3").await;
     let local = format!("{}/events?consistency=local&stream=s1", cluster.url("n3"));
     let read = reqwest::get(local).await.unwrap().text().await.unwrap();
-    assert!(read.lines().count() > EVENTS / 7, "the byte is as it was, and it serves again");
+    assert!(read.lines().count() > EVENTS / 7, "the byte is restored, and the node serves again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,11 +82,11 @@ async fn a_checkpoint_in_another_format_is_skipped_with_one_log_line() {
     let before = tokens(&cluster).await;
     assert_eq!(cluster.stop("n1").await, Some(0));
     let file = cluster.folder().join("n1/checkpoint");
-    let whole = fs::read(&file).expect("a node that ends writes a checkpoint");
+    let whole = fs::read(&file).expect("a node that stops writes a checkpoint");
     let output = |log: &Path| fs::read_to_string(log).unwrap().matches("a checkpoint cannot be read").count();
     for (nth, image) in [&b"the state in another form"[..], b""].into_iter().enumerate() {
         fs::write(&file, with_image(&whole, |_| Bytes::copy_from_slice(image))).unwrap();
-        // An older one would be used in its place.
+        // An older checkpoint would be used instead.
         let _ = fs::remove_file(file.with_extension("previous"));
         cluster.start("n1").await;
         assert_eq!(output(&cluster.log("n1")), nth + 1);

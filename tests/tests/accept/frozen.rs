@@ -1,5 +1,5 @@
-//! SIGSTOP for longer than a lease, as by a machine that is moved or swaps: who wakes changes nothing for those who
-//! were awake.
+//! SIGSTOP for longer than a lease, as during a VM migration or heavy swapping: a node that resumes changes nothing for
+//! the others.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use evener_tests::test_cluster::{TestCluster, balanced_over};
 
 use super::{EVENER, RECORD};
 
-/// Elections are over long before a lease is, so that those who are awake keep their sessions.
+/// Elections are much shorter than a lease, so that the other nodes keep their sessions.
 const TIMES: [&str; 6] = ["--heartbeat", "100ms", "--election", "300ms", "--lease", "4s"];
 
 const LEASE: Duration = Duration::from_secs(4);
@@ -23,21 +23,21 @@ async fn p4_p7_a_thawed_leader_takes_no_segments_from_the_other_nodes() {
     let folder = cluster.new_folder("seen");
     cluster.run_ok(&["processor", "create", "p", "--exec", &format!("exec {RECORD} {}", folder.display())]).await;
     let all = cluster.running();
-    cluster.wait_for("p", "shared by all", |p| balanced_over(p, &all)).await;
+    cluster.wait_for("p", "distributed over all nodes", |p| balanced_over(p, &all)).await;
 
     let leader = cluster.leader().await;
     let awake: Vec<String> = all.iter().filter(|name| **name != leader).cloned().collect();
     cluster.freeze(&leader).await;
-    cluster.wait_for("p", "shared by those who are awake", |p| balanced_over(p, &awake)).await;
+    cluster.wait_for("p", "distributed over the other nodes", |p| balanced_over(p, &awake)).await;
     tokio::time::sleep(FREEZE).await;
     let before = cluster.processor("p").await;
     cluster.thaw(&leader).await;
-    let after = cluster.wait_for("p", "shared by all again", |p| balanced_over(p, &all)).await;
+    let after = cluster.wait_for("p", "distributed over all nodes again", |p| balanced_over(p, &all)).await;
 
     let kept: Vec<_> = awake.iter().map(|name| kept(&before, &after, name)).collect();
     assert!(
         kept.iter().all(|kept| *kept >= 5),
-        "each keeps its share of 8 as it was, less what the third gets: {kept:?}"
+        "each keeps its 8 segments, except for those that the third node gets: {kept:?}"
     );
     let mut took = (0.0, 0.0);
     for name in &awake {
@@ -46,10 +46,10 @@ async fn p4_p7_a_thawed_leader_takes_no_segments_from_the_other_nodes() {
             (value(&metrics, "evener_takeover_seconds_sum"), value(&metrics, "evener_takeover_seconds_count"));
         took = (took.0 + sum, took.1 + count);
     }
-    assert!(took.1 >= 5.0, "what it had was taken over: {took:?}");
+    assert!(took.1 >= 5.0, "its segments were taken over: {took:?}");
     assert!(
         took.0 / took.1 >= LEASE.as_secs_f64(),
-        "its socket never closed, so that it was missed for a lease: {took:?}"
+        "its socket never closed, so the takeover waited for a lease: {took:?}"
     );
 }
 
@@ -58,7 +58,7 @@ fn value(metrics: &str, name: &str) -> f64 {
     value.unwrap_or_else(|| panic!("{name} is not in {metrics}"))
 }
 
-/// Segments that a node has had all the time, under one epoch.
+/// Returns the number of segments that a node owned throughout, under one epoch.
 fn kept(before: &Processor, after: &Processor, name: &str) -> usize {
     let segments = before.segments.iter().zip(&after.segments);
     let same = |(then, now): &(&evener::engine::Segment, &evener::engine::Segment)| {
@@ -76,7 +76,7 @@ async fn a_leader_whose_majority_is_frozen_logs_it_once_and_answers_soon() {
     for name in &others {
         cluster.freeze(name).await;
     }
-    // So long that sessions would end if anybody could end them.
+    // Longer than a session lasts: without a majority no session can expire.
     tokio::time::sleep(FREEZE * 2).await;
 
     let url = cluster.url(&leader);
@@ -94,10 +94,10 @@ async fn a_leader_whose_majority_is_frozen_logs_it_once_and_answers_soon() {
         cluster.thaw(name).await;
     }
     cluster.run_ok(&["append", "--type", "t.v1"]).await;
-    assert_eq!(cluster.status().await.members.len(), 3, "who was told that nothing was done has changed nothing");
+    assert_eq!(cluster.status().await.members.len(), 3, "a refused change had no effect");
 }
 
-/// What a command may take whose first server is frozen: much less than the patience it has with a lone one.
+/// The time that a command may take if its first server is frozen: much less than its timeout with a single server.
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,17 +149,17 @@ async fn without_a_majority_no_condition_is_reported_as_met() {
         let words: Vec<&str> = ["wait"].into_iter().chain(what.split(' ')).chain(["--timeout", "8s"]).collect();
         let (status, output) = cluster.run_err(&words).await;
         assert_eq!(status, 8, "{what}: {output}");
-        assert!(output.contains("nobody leads") || output.contains("no majority"), "{what}: {output}");
+        assert!(output.contains("knows no leader") || output.contains("no majority"), "{what}: {output}");
     }
     for command in ["processor list", "processor show p", "dead-letter list p"] {
         let shown = cluster.run(&command.split(' ').collect::<Vec<_>>()).await;
         let output = String::from_utf8_lossy(&shown.stderr).into_owned();
-        assert!(shown.status.success() && output.contains("nobody leads"), "{command}: {output}");
+        assert!(shown.status.success() && output.contains("knows no leader"), "{command}: {output}");
     }
     assert_eq!(cluster.processor("p").await.state, "leaderless");
     for name in ["n2", "n3"] {
         cluster.thaw(name).await;
     }
     cluster.run_ok(&["wait", "balanced"]).await;
-    cluster.wait_for("p", "well again", |p| p.state == "caught-up").await;
+    cluster.wait_for("p", "caught up again", |p| p.state == "caught-up").await;
 }

@@ -1,5 +1,5 @@
-//! Three nodes on three equal small file systems: appends stop before the space ends, all else goes on, and nothing is
-//! lost.
+//! Three nodes on equal small file systems: appends stop before the space runs out, everything else continues, and
+//! nothing is lost.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::{EVENER, RECORD};
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
-/// A file beside the log that the operator can remove.
+/// The size of a file beside the log that the operator can remove.
 const BALLAST_BYTES: usize = 24 << 20;
 
-/// Mounted file systems, taken away at the end.
+/// Mounted file systems, unmounted at the end.
 struct Mounts(Vec<PathBuf>);
 
 impl Mounts {
@@ -54,7 +54,7 @@ async fn text(cluster: &TestCluster, node: &str, path: &str) -> String {
     reqwest::get(format!("{}{path}", cluster.url(node))).await.unwrap().text().await.unwrap()
 }
 
-/// Whether each node says that appends are refused, in its health report and its metrics.
+/// Returns whether each node reports that appends are refused, in its health report and its metrics.
 async fn all_refuse(cluster: &TestCluster) -> bool {
     for name in NODES {
         let health = text(cluster, name, "/healthz?verbose").await;
@@ -78,14 +78,14 @@ async fn three_equal_file_systems_fill_up_and_the_cluster_continues() {
         cluster.add_node(name, &["--chunk-bytes", "1MiB"]).await;
     }
     let mut stored = 0;
-    // The disks are equal but for some pages, so the nodes reach their reserves one after the other, and one with room
-    // goes on for a while: an answer may tell of another node's disk.
+    // The disks differ by some pages, so the nodes reach their reserves one after the other: an answer may concern the
+    // disk of another node.
     while !all_refuse(&cluster).await {
         for name in NODES {
             match append(&cluster, name, stored).await {
                 (200, _) => stored += 1,
                 (503, answer) if answer["code"] == "EV0409" => {}
-                // Leadership is being handed to a node with room.
+                // Leadership is being transferred to a node with free space.
                 _ => pause().await,
             }
         }
@@ -96,7 +96,7 @@ async fn three_equal_file_systems_fill_up_and_the_cluster_continues() {
         assert_eq!((status, &answer["code"]), (503, &json!("EV0409")), "{name}: {answer}");
     }
 
-    // Operations, claims and progress go on from the reserve, and nodes come back.
+    // Operations, claims and progress continue from the reserve, and nodes can restart.
     for name in NODES {
         cluster.kill(name).await;
         cluster.start(name).await;

@@ -1,4 +1,4 @@
-//! What an operator may believe of a node that says it is ready.
+//! What `ready` guarantees about a node that has joined.
 
 use evener_tests::test_cluster::TestCluster;
 
@@ -33,7 +33,7 @@ async fn the_second_node_serves_and_reports_that_it_does_not_vote() {
     let why = waits.replace("learner:", "n2 does not vote:");
     assert!(shown.contains("1 of 2 members vote; the cluster stops without") && shown.contains(&why), "{shown}");
     let (status, output) = cluster.run_err(&["wait", "voters", "3", "--timeout", "300ms", "--server", &url]).await;
-    assert!(status == 8 && output.contains("1 vote and 3 should; n2: it waits for a second"), "{output}");
+    assert!(status == 8 && output.contains("1 of 3 voters; n2: it waits for a second"), "{output}");
     let log = std::fs::read_to_string(cluster.log("n2")).unwrap();
     assert!(log.contains("only n1 votes"), "{log}");
 }

@@ -1,4 +1,4 @@
-//! `kill -9` of the leader in the middle of an import, and of a segment's owner in the middle of the processing.
+//! `kill -9` of the leader during an import, and of a segment's owner during the processing.
 
 use std::{
     path::Path,
@@ -18,12 +18,12 @@ use evener_tests::{
 
 use super::{EVENER, RECORD};
 
-/// Rounds in a row; `EVENER_ROUNDS` for more.
+/// The number of rounds; `EVENER_ROUNDS` for more.
 fn rounds() -> u32 {
     std::env::var("EVENER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
 
-/// What a handler takes for an event, in microseconds, so that the processing is under way when nodes are killed.
+/// The handling time of an event, in microseconds, so that the processing is under way when nodes are killed.
 const HANDLING_US: &str = "15000";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,8 +53,8 @@ async fn kill_in_the_middle(path: &Path) {
     let after = cluster.wait_passed("receipts").await;
     assert_eq!((after.set_aside.sequences, after.set_aside.dead), (0, 0), "nothing failed");
     let handled = handled_events(&folder);
-    // A coordinator feeds no segment more than this beyond what the log has acknowledged. The leader is an owner as
-    // any other; and whoever lives on may have to tell its progress again to the next leader, but handles nothing again.
+    // A coordinator feeds no segment more than this beyond what the log has acknowledged. The leader is an owner as any
+    // other; and whoever lives on may have to tell its progress again to the next leader, but handles nothing again.
     let batch = Bounds::default().batch_events_max;
     let (redelivered, unexplained) = redelivered::check(&handled, &[first, second], batch);
     assert!(unexplained.is_empty(), "{unexplained:#?}");
@@ -73,10 +73,10 @@ async fn kill_in_the_middle(path: &Path) {
     eprintln!("shared over four nodes {even:?} after the fourth was ready");
 }
 
-/// Kills the leader the moment half of the events are there; the import must end by itself. Gives who was killed.
+/// Kills the leader once half of the events are stored; the import must still succeed. Returns the killed node.
 async fn import_while_the_leader_is_killed(cluster: &TestCluster, path: &Path) -> (String, Killed) {
     let file = path.display().to_string();
-    // Small appends, so that there is a middle.
+    // Small appends, so that the kill falls between them.
     let import_args = ["import", &file, "--batch", "50"];
     let mut import = std::pin::pin!(cluster.run(&import_args));
     let half_way = async {
@@ -85,17 +85,17 @@ async fn import_while_the_leader_is_killed(cluster: &TestCluster, path: &Path) -
     };
     let leader = tokio::select! {
         leader = half_way => leader,
-        output = &mut import => panic!("the import ended before half of it was there: {output:?}"),
+        output = &mut import => panic!("the import ended before half of it was stored: {output:?}"),
     };
     let killed = cluster.send_kill(&leader).await;
     let output = import.await;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "the import ends by itself: {stderr}");
+    assert!(output.status.success(), "the import succeeds: {stderr}");
     assert!(stdout.contains("8,577 events are stored"), "{stdout}");
     (leader, killed)
 }
 
-/// Who owns most segments, as soon as half of the events are handled.
+/// Waits until half of the events are handled, and returns the node with the most segments.
 async fn owner_half_way(cluster: &TestCluster, folder: &Path) -> String {
     let until = Instant::now() + TIMEOUT;
     while handled_events(folder).len() < receipt::COUNTS.0 / 2 {
@@ -106,7 +106,7 @@ async fn owner_half_way(cluster: &TestCluster, folder: &Path) -> String {
     let lag: u64 = processor.segments.iter().map(|segment| segment.lag_events).sum();
     assert!(lag > 0, "the processing is still under way");
     let shares = shares(&processor).expect("it was waited for");
-    shares.into_iter().max_by_key(|(_, count)| *count).expect("somebody owns something").0
+    shares.into_iter().max_by_key(|(_, count)| *count).expect("every segment has an owner").0
 }
 
 async fn reach(cluster: &TestCluster, position: u64) {
@@ -123,7 +123,7 @@ async fn stored_once_in_file_order(cluster: &TestCluster, path: &Path) {
     let lines = receipt::lines(path);
     for name in cluster.running() {
         let client = evener::client::Client::connect(&cluster.url(&name)).unwrap();
-        // What this node itself has, up to all that was acknowledged before.
+        // The events of this node, up to all that were acknowledged before.
         let mut reading = client.read(Read::default());
         let mut stored = Vec::new();
         while let Some(line) = reading.next().await.unwrap() {

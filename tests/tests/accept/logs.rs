@@ -1,4 +1,4 @@
-//! What a node logs, and that a reader of its log who is stuck holds nothing up.
+//! What a node logs, and that a stuck reader of its log blocks nothing.
 
 use std::{
     fs::File,
@@ -12,10 +12,10 @@ use evener_tests::test_cluster::{TestCluster, balanced_over, pause};
 
 use super::{EVENER, RECORD};
 
-/// Elections are quick, so that what an append waits for after a kill is not the election.
+/// Short elections, so that an append after a kill does not wait for the election.
 const TIMES: [&str; 4] = ["--heartbeat", "100ms", "--election", "300ms"];
 
-/// What an append may take after a leader was killed, on a machine that is busy with other tests.
+/// The time that an append may take after the leader was killed, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(10);
 
 const O_NONBLOCK: i32 = 0o4000;
@@ -48,7 +48,7 @@ async fn a_stuck_reader_of_stderr_blocks_neither_the_node_nor_the_cluster() {
     let _pipe = stick(&mut cluster, &stuck).await;
     cluster.run_ok(&["wait", "voters", "3"]).await;
 
-    // A handler that fills its own stderr many times over, and another one that must not notice.
+    // A handler that fills its own stderr many times over, and another that must not be affected.
     let noisy = "n=0; while read -r line; do n=$((n+1)); head -c 300000 /dev/zero | tr '\\0' 'x' | fold -w 99 >&2; \
                  echo \"{\\\"delivery\\\":$n,\\\"ok\\\":true}\"; done";
     let folder = cluster.new_folder("seen");
@@ -86,10 +86,10 @@ async fn a_stuck_reader_of_stderr_blocks_neither_the_node_nor_the_cluster() {
     let begun = Instant::now();
     cluster.run_ok(&["append", "after", "--type", "t.v1"]).await;
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    assert_eq!(cluster.stop(&stuck).await, Some(0), "SIGTERM ends it");
+    assert_eq!(cluster.stop(&stuck).await, Some(0), "SIGTERM stops it");
 }
 
-/// How often a line with all these words was logged.
+/// Returns the number of log lines that contain all these words.
 fn logged(cluster: &TestCluster, name: &str, words: &[&str]) -> usize {
     let log = std::fs::read_to_string(cluster.log(name)).unwrap();
     log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()

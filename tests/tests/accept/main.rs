@@ -1,4 +1,4 @@
-//! What a user would try: real processes, the public surface only.
+//! Acceptance tests: real processes, used only through their public interfaces.
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 mod appends;
@@ -24,7 +24,7 @@ mod wrong_starts;
 
 /// The binary under test.
 const EVENER: &str = env!("CARGO_BIN_EXE_evener-under-test");
-/// A handler program that writes down what it is given.
+/// A handler program that records its events.
 const RECORD: &str = env!("CARGO_BIN_EXE_record");
-/// A node in a program, whose handler writes down what it is given.
+/// A program with an embedded node, whose handler records its events.
 const RECORDER: &str = env!("CARGO_BIN_EXE_recorder");

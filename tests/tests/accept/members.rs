@@ -1,4 +1,4 @@
-//! Members that lead and leave, asked from any node, and what became of it.
+//! Leadership transfers and removals of members, requested through any node, and their outcomes.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use evener_tests::test_cluster::{TestCluster, pause, shares};
 
 use super::{EVENER, RECORD};
 
-/// What the cluster says, through `node`, of an operation.
+/// Returns the outcome of an operation, as `node` reports it.
 async fn outcome(cluster: &TestCluster, node: &str, asked: &Operation) -> Operation {
     let url = format!("{}/operations/{}", cluster.url(node), asked.operation);
     reqwest::get(url).await.unwrap().json().await.unwrap()
@@ -33,7 +33,7 @@ async fn a_transfer_and_a_leave_complete_and_each_node_knows_their_outcome() {
         assert_eq!(outcome(&cluster, node, &led).await.state, OperationState::Done, "as {node} knows it");
     }
 
-    // The one that leads is asked to leave, through another.
+    // The leader is removed by a request to another node.
     let left = change(&cluster, &["cluster", "leave", next, "--yes"]).await;
     let output = left.why.clone().unwrap_or_default();
     assert!(
@@ -59,11 +59,11 @@ async fn a_transfer_and_a_leave_complete_and_each_node_knows_their_outcome() {
     let (status, stdout, output) = cluster.run_to_exit(next).await;
     assert!(status != 0 && stdout.is_empty(), "it is never ready: {stdout}");
     for word in [&format!("node {next} was removed from cluster"), "an empty directory", "--join", "EV0514"] {
-        assert!(output.contains(word), "it should say {word}: {output}");
+        assert!(output.contains(word), "the error should contain {word}: {output}");
     }
 }
 
-/// Who ever votes, as the nodes that led have written it down.
+/// Returns the sets of voters that the leaders have logged.
 fn votes(cluster: &TestCluster, nodes: &[&str]) -> Vec<String> {
     let log = |node: &&str| std::fs::read_to_string(cluster.log(node)).unwrap();
     let logs: String = nodes.iter().map(log).collect();
@@ -76,9 +76,9 @@ async fn a_lost_member_is_removed_after_its_replacement_joined_and_three_members
     cluster.kill("n3").await;
     cluster.add_node("n4", &[]).await;
     let until = Instant::now() + Duration::from_secs(60);
-    // As somebody looks before letting the lost one go.
+    // As an operator would check before removing the lost one.
     while !cluster.status().await.members.iter().any(|member| member.name == "n4" && member.alive) {
-        assert!(Instant::now() < until, "n4 does not come to be alive");
+        assert!(Instant::now() < until, "n4 does not become alive");
         pause().await;
     }
     let left = change(&cluster, &["cluster", "leave", "n3", "--yes"]).await;

@@ -1,5 +1,5 @@
-//! A data directory that the version before wrote is opened: its log comes to what it came to then, with its checkpoint,
-//! whose form is an older one, and without.
+//! A data directory that the version before wrote is opened: its log comes to what it came to then, with its
+//! checkpoint, whose form is an older one, and without.
 //!
 //! `tests/data/version-1` is the directory of a node that was stopped, with what that version answered before: events
 //! with and without streams, tags, keys and ids of their own, appends that were refused and repeated, processors with
@@ -30,23 +30,23 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-/// What that version answered.
+/// Returns the answers of that version.
 fn answered(file: &str) -> String {
     fs::read_to_string(Path::new(OLDER).join(file)).unwrap()
 }
 
-/// Everything that was told is told as it was; more may be told by now.
-fn check_tells(what: &str, now: &Value, before: &Value) {
+/// Checks that all fields of the old answer are unchanged; new fields are allowed.
+fn check_contains(what: &str, now: &Value, before: &Value) {
     match (now, before) {
         (Value::Object(now), Value::Object(before)) => {
             for (name, value) in before {
-                let output = now.get(name).unwrap_or_else(|| panic!("{what} lacks {name}: {now:?}"));
-                check_tells(&format!("{what}.{name}"), output, value);
+                let output = now.get(name).unwrap_or_else(|| panic!("{what} has no {name}: {now:?}"));
+                check_contains(&format!("{what}.{name}"), output, value);
             }
         }
         (Value::Array(now), Value::Array(before)) => {
             assert_eq!(now.len(), before.len(), "{what}");
-            now.iter().zip(before).for_each(|(now, before)| check_tells(what, now, before));
+            now.iter().zip(before).for_each(|(now, before)| check_contains(what, now, before));
         }
         _ => assert_eq!(now, before, "{what}"),
     }
@@ -58,7 +58,7 @@ async fn events(cluster: &TestCluster) -> Vec<Value> {
     lines(&answer.text().await.unwrap())
 }
 
-/// What a person sees of the letters of a processor, but for times.
+/// Returns the letters of a processor without times.
 fn letters_of(letters: &Value) -> Vec<Value> {
     let letters = letters.as_array().unwrap().iter();
     letters.map(|one| json!([one["sequence"], one["state"], one["cause"], one["letters"]])).collect()
@@ -68,11 +68,11 @@ async fn check_opened(cluster: &TestCluster) {
     let before = lines(&answered("events.ndjson"));
     let now = events(cluster).await;
     assert_eq!(now.len(), before.len());
-    now.iter().zip(&before).for_each(|(now, before)| check_tells("an event", now, before));
+    now.iter().zip(&before).for_each(|(now, before)| check_contains("an event", now, before));
     let letters: Value = serde_json::from_str(&answered("letters.json")).unwrap();
     for before in lines(&answered("processors.ndjson")) {
         let name = before["name"].as_str().unwrap();
-        check_tells(name, &serde_json::to_value(cluster.processor(name).await).unwrap(), &before);
+        check_contains(name, &serde_json::to_value(cluster.processor(name).await).unwrap(), &before);
         let now = serde_json::to_value(cluster.dead_letters(name).await).unwrap();
         assert_eq!(letters_of(&now), letters_of(&letters[name]), "{name}");
     }
@@ -86,7 +86,7 @@ async fn check_opened(cluster: &TestCluster) {
     }
 }
 
-/// What was imported then, to the byte.
+/// Returns the imported file, byte for byte.
 fn imported() -> String {
     let line = |n: u32| {
         let id = if n == 40 { "0192f0c1-0000-7000-8000-00000000000a".to_owned() } else { n.to_string() };
@@ -131,7 +131,7 @@ async fn p1_a_data_directory_of_the_previous_version_gives_the_same_state() {
         assert_eq!(passed_over, if with_checkpoint { checkpoints } else { 0 }, "{output}");
         check_opened(&cluster).await;
 
-        // What was stored is known again, and the log goes on behind it.
+        // The stored events are recognized, and the log continues after them.
         let head = cluster.status().await.head;
         let file = cluster.folder().join("imported.ndjson");
         fs::write(&file, imported()).unwrap();
@@ -141,7 +141,7 @@ async fn p1_a_data_directory_of_the_previous_version_gives_the_same_state() {
         assert_eq!(cluster.status().await.head, head + 1);
         assert_eq!(cluster.stop("n1").await, Some(0));
 
-        // What this version has written of it is read by it.
+        // This version reads its own continuation of the log.
         cluster.start("n1").await;
         assert_eq!(cluster.status().await.head, head + 1);
         let output = fs::read_to_string(cluster.log("n1")).unwrap();

@@ -1,4 +1,4 @@
-//! One case always fails, another three times: the others do not notice.
+//! One case always fails, another one three times: the others are not affected.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ fn attempts() -> u32 {
     std::env::var("EVENER_ATTEMPTS").ok().and_then(|attempts| attempts.parse().ok()).unwrap_or(5)
 }
 
-/// The wait after an attempt, with the most of what dice take away and with nothing taken.
+/// Returns the shortest and the longest wait after an attempt, by its jitter.
 fn wait(attempt: u32) -> (Duration, Duration) {
     let backoff = Backoff::default();
     (backoff.wait(attempt, u16::MAX), backoff.wait(attempt, 0))
@@ -38,12 +38,12 @@ async fn p6_a_failing_case_delays_only_itself() {
     let exec = format!("exec {RECORD} {}", folder.display());
     let last = attempts().to_string();
     cluster.run_ok(&["processor", "create", "receipts", "--exec", &exec, "--retry-attempts", &last]).await;
-    // No segment is on the move while attempts are counted.
+    // No segment moves while attempts are counted.
     cluster.wait_for("receipts", "shared", |processor| balanced_over(processor, &cluster.running())).await;
     let strain = Strain::watch();
     let (due, ()) = tokio::join!(due_until_dead(&cluster), handle_all(&cluster, &path));
 
-    // The second is done after its retries, the first waits for a person with everything behind it.
+    // The second is handled after its retries; the first waits for an operator, with all its later events.
     cluster
         .wait_for("receipts", "done but for one", |processor| {
             (processor.set_aside.sequences, processor.set_aside.dead) == (1, 1)
@@ -59,14 +59,14 @@ async fn p6_a_failing_case_delays_only_itself() {
     assert_eq!(done.len(), lines.len() - of(ALWAYS), "all other cases are done, each event once");
     let of_thrice: Vec<_> = done.iter().filter(|seen| seen.stream == *thrice).map(|seen| seen.position).collect();
     assert!(of_thrice.len() == of(thrice) && of_thrice.is_sorted(), "in order: {of_thrice:?}");
-    let tries: Vec<_> = all.iter().filter(|seen| seen.position == thrice_at as u64).collect();
-    assert_eq!(tries.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    lent_after_the_owners_attempts(&cluster, &tries).await;
+    let deliveries: Vec<_> = all.iter().filter(|seen| seen.position == thrice_at as u64).collect();
+    assert_eq!(deliveries.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    lent_after_the_owners_attempts(&cluster, &deliveries).await;
 
-    let tries: Vec<_> = all.iter().filter(|seen| seen.stream == ALWAYS).collect();
-    assert!(tries.iter().map(|seen| seen.attempt).eq(1..=attempts()), "{tries:?}");
-    lent_after_the_owners_attempts(&cluster, &tries).await;
-    attempts_are_when_they_are_due(&tries, &due, &strain);
+    let deliveries: Vec<_> = all.iter().filter(|seen| seen.stream == ALWAYS).collect();
+    assert!(deliveries.iter().map(|seen| seen.attempt).eq(1..=attempts()), "{deliveries:?}");
+    lent_after_the_owners_attempts(&cluster, &deliveries).await;
+    attempts_are_when_they_are_due(&deliveries, &due, &strain);
 
     std::fs::write(folder.join("fail-always"), "").unwrap();
     cluster.run_ok(&["dead-letter", "retry", "receipts", "--sequence", ALWAYS]).await;
@@ -85,7 +85,7 @@ async fn handle_all(cluster: &TestCluster, path: &Path) {
     cluster.wait_passed("receipts").await;
 }
 
-/// When the log says that the case is tried again, in microseconds, by how often it was tried: noted until it is dead.
+/// Returns when each retry of the case is due, in microseconds, by the number of attempts, until the case is dead.
 async fn due_until_dead(cluster: &TestCluster) -> BTreeMap<u32, u64> {
     let until = tokio::time::Instant::now() + TIMEOUT + (1..attempts()).map(|attempt| wait(attempt).1).sum();
     let mut due = BTreeMap::new();
@@ -103,8 +103,8 @@ async fn due_until_dead(cluster: &TestCluster) -> BTreeMap<u32, u64> {
 
 /// Each wait that was recorded is the schedule's, and each attempt is at its end: within a tenth, and what the machine
 /// itself is late.
-fn attempts_are_when_they_are_due(tries: &[&Handled], due: &BTreeMap<u32, u64>, strain: &Strain) {
-    for pair in tries.windows(2) {
+fn attempts_are_when_they_are_due(deliveries: &[&Handled], due: &BTreeMap<u32, u64>, strain: &Strain) {
+    for pair in deliveries.windows(2) {
         let (attempt, at, again) = (pair[0].attempt, pair[0].at_us, pair[1].at_us);
         let due = *due.get(&attempt).unwrap_or_else(|| panic!("no wait was recorded after attempt {attempt}"));
         let (least, most) = wait(attempt);
@@ -119,18 +119,18 @@ fn attempts_are_when_they_are_due(tries: &[&Handled], due: &BTreeMap<u32, u64>, 
     }
 }
 
-/// The first attempts are the owner's; each later one is another node's, and not that of the one before.
-async fn lent_after_the_owners_attempts(cluster: &TestCluster, tries: &[&Handled]) {
+/// Checks that the first attempts are made by the owner, and each later one by another node than the one before.
+async fn lent_after_the_owners_attempts(cluster: &TestCluster, deliveries: &[&Handled]) {
     let processor = cluster.processor("receipts").await;
-    let segment = processor.segments.iter().find(|segment| segment.id == tries[0].segment);
+    let segment = processor.segments.iter().find(|segment| segment.id == deliveries[0].segment);
     let owner = cluster.process_id(segment.and_then(|segment| segment.owner.as_deref()).expect("it has an owner"));
-    let (own, lent) = tries.split_at(Limits::DEFAULT.own_attempts as usize);
+    let (own, lent) = deliveries.split_at(Limits::DEFAULT.own_attempts as usize);
     assert!(own.iter().all(|seen| seen.node == owner), "attempts of {owner}: {own:#?}");
     assert!(lent.iter().all(|seen| seen.node != owner), "attempts of others than {owner}: {lent:#?}");
     assert!(lent.windows(2).all(|pair| pair[0].node != pair[1].node), "one after the other: {lent:#?}");
 }
 
-/// How late this machine wakes whoever sleeps: others may be at work on it.
+/// How late timers fire on this machine, which may be busy with other work.
 struct Strain(Arc<Mutex<Vec<(u64, Duration)>>>);
 
 impl Strain {
@@ -158,7 +158,7 @@ impl Strain {
     }
 }
 
-/// The first attempt holds its segment up for the time that an answer is awaited; further ones hold up nobody.
+/// The first attempt blocks its segment for the answer timeout; further attempts block nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_a_retry_that_hangs_its_program_delays_no_other_case_of_its_segment() {
     let mut cluster = TestCluster::new(EVENER);

@@ -1,16 +1,16 @@
-//! What an operator reads: a few lines, each of which says something.
+//! The log of a node is short: few lines, and no warnings without a cause.
 
 use evener_tests::test_cluster::{TestCluster, pause};
 
 use super::EVENER;
 
-/// Warnings there may be where nothing is wrong but that a node is killed.
+/// Warnings that are expected when a node is killed.
 const EXPECTED: &[&str] = &["does not answer", "it waits for a second learner"];
 
-/// More than a node has to say of its start, of a peer's loss and return, and of its end.
+/// The most lines for a start, the loss and return of a peer, and a shutdown.
 const LINES_MAX: usize = 20;
 
-fn said(cluster: &TestCluster, node: &str, what: &str) -> usize {
+fn count_lines(cluster: &TestCluster, node: &str, what: &str) -> usize {
     let log = std::fs::read_to_string(cluster.log(node)).unwrap();
     log.lines().filter(|line| line.contains(what)).count()
 }
@@ -24,16 +24,16 @@ async fn the_loss_and_the_return_of_a_peer_are_logged_once_and_shutdown_logs_lit
     cluster.kill(lost).await;
     let (silent, back) = (format!("{lost} does not answer"), format!("{lost} answers again"));
     for node in &others {
-        while said(&cluster, node, &silent) == 0 {
+        while count_lines(&cluster, node, &silent) == 0 {
             pause().await;
         }
     }
     cluster.start(lost).await;
     for node in &others {
-        while said(&cluster, node, &back) == 0 {
+        while count_lines(&cluster, node, &back) == 0 {
             pause().await;
         }
-        assert_eq!((said(&cluster, node, &silent), said(&cluster, node, &back)), (1, 1), "by {node}");
+        assert_eq!((count_lines(&cluster, node, &silent), count_lines(&cluster, node, &back)), (1, 1), "by {node}");
     }
     for node in ["n1", "n2", "n3"] {
         cluster.signal(node, "-TERM").await;
@@ -42,7 +42,7 @@ async fn the_loss_and_the_return_of_a_peer_are_logged_once_and_shutdown_logs_lit
         assert_eq!(cluster.wait_exit(node).await, Some(0));
         let log = std::fs::read_to_string(cluster.log(node)).unwrap();
         let lines: Vec<&str> = log.lines().filter(|line| line.starts_with("20")).collect();
-        assert!(lines.len() <= LINES_MAX, "{node} says too much:\n{log}");
+        assert!(lines.len() <= LINES_MAX, "{node} logs too much:\n{log}");
         let loud = |line: &&&str| line.contains(" WARN ") || line.contains(" ERROR ");
         let unexpected = |line: &&&str| !EXPECTED.iter().any(|what| line.contains(what));
         assert_eq!(lines.iter().filter(loud).find(unexpected), None, "{node}");

@@ -9,7 +9,7 @@ use evener_tests::{
 
 use super::{EVENER, RECORD, RECORDER};
 
-/// Three bare nodes, and a handler program.
+/// Handles the log by a handler program on three nodes.
 async fn by_a_program(args: &[&str]) {
     let Some(path) = receipt::path() else { return };
     let cluster = TestCluster::three_nodes(EVENER, args).await;
@@ -19,7 +19,7 @@ async fn by_a_program(args: &[&str]) {
     run(&cluster, &folder, &path).await;
 }
 
-/// Three nodes in a program of somebody's own, that has a processor in Rust.
+/// Handles the log by a Rust processor in a program with an embedded node, on three nodes.
 async fn in_rust(args: &[&str]) {
     let Some(path) = receipt::path() else { return };
     let mut cluster = TestCluster::new(EVENER);

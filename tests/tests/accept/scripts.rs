@@ -15,7 +15,7 @@ fn event(nth: usize) -> String {
     format!("{{\"id\":\"e{nth}\",\"source\":\"/t\",\"type\":\"t.v1\",\"subject\":\"s\"}}\n")
 }
 
-/// A command of this cluster whose output cannot be written: its exit status, and what it says.
+/// Runs a command whose output cannot be written; returns its exit status and stderr.
 async fn into_a_full_disk(cluster: &TestCluster, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(EVENER);
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -81,10 +81,10 @@ async fn a_destructive_command_in_a_script_needs_yes() {
     cluster.run_ok(&["processor", "create", "mail", "--exec", REFUSES, "--retry-attempts", "1"]).await;
     cluster.run_ok(&["wait", "caught-up", "mail"]).await;
     for (change, stake) in [
-        ("dead-letter drop mail --all", "gives up 3 events of 2 sequences"),
-        ("dead-letter drop mail --sequence a", "gives up 2 events of 1 sequence"),
-        ("dead-letter skip mail --all", "gives up 2 events, the first of each of 2 sequences"),
-        ("processor delete mail", "gives up its progress and 3 events set aside"),
+        ("dead-letter drop mail --all", "discards 3 events of 2 sequences"),
+        ("dead-letter drop mail --sequence a", "discards 2 events of 1 sequence"),
+        ("dead-letter skip mail --all", "discards 2 events, the first of each of 2 sequences"),
+        ("processor delete mail", "discards its progress and 3 events set aside"),
     ] {
         let words: Vec<&str> = change.split(' ').collect();
         let (status, output) = cluster.run_err(&words).await;
@@ -93,9 +93,9 @@ async fn a_destructive_command_in_a_script_needs_yes() {
     }
     let trial = cluster.run_ok(&["dead-letter", "drop", "mail", "--all", "--dry-run"]).await;
     assert_eq!(trial, "it would drop 3 events, of 2 sequences of mail; nothing was changed\n");
-    assert_eq!(cluster.dead_letters("mail").await.len(), 2, "nothing was given up");
+    assert_eq!(cluster.dead_letters("mail").await.len(), 2, "nothing was discarded");
     let output = cluster.run_ok(&["dead-letter", "drop", "mail", "--all", "--yes"]).await;
-    assert_eq!(output, "3 events of 2 sequences of mail are given up: they count as skipped\n");
+    assert_eq!(output, "3 events of 2 sequences of mail are dropped: they count as skipped\n");
     cluster.run_ok(&["dead-letter", "drop", "mail", "--all"]).await;
     cluster.run_ok(&["processor", "delete", "mail", "--yes"]).await;
 }

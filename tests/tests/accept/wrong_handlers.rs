@@ -1,4 +1,4 @@
-//! Handlers that do what none should: each is named with its fault, and nobody else suffers.
+//! Faulty handlers: each is reported with its fault, and nothing else is affected.
 
 use std::{path::Path, time::Duration};
 
@@ -61,7 +61,7 @@ async fn p6_a_handler_program_that_does_not_run_sets_no_event_aside() {
         assert!(reason.contains(fault) && reason.contains("had not read the event"), "{name}: {reason}");
         assert!(reason.contains("of node n"), "{name}: {reason}");
     }
-    // Put where it should have been, it is found, and nobody has to tell.
+    // Once the program is in place, it is found without a command.
     let answers =
         "#!/bin/sh\nn=0; while read -r line; do n=$((n+1)); echo \"{\\\"delivery\\\":$n,\\\"ok\\\":true}\"; done\n";
     std::fs::write(absent.with_extension("new"), answers).unwrap();
@@ -72,7 +72,7 @@ async fn p6_a_handler_program_that_does_not_run_sets_no_event_aside() {
     assert_eq!((output.set_aside.sequences, output.skipped), (0, 0));
 }
 
-/// Answers with this error, or ok.
+/// Writes a program that answers with this error, or ok.
 fn program(at: &Path, error: Option<&str>) {
     let verdict = error.map_or_else(|| "\\\"ok\\\":true".into(), |error| format!("\\\"error\\\":\\\"{error}\\\""));
     let answers = format!("n=0; while read -r line; do n=$((n+1)); echo \"{{\\\"delivery\\\":$n,{verdict}}}\"; done");
@@ -97,7 +97,7 @@ async fn a_fixed_program_is_used_after_pause_and_resume() {
     cluster.run_ok(&["processor", "pause", "mail"]).await;
     cluster.run_ok(&["processor", "resume", "mail"]).await;
     cluster.run_ok(&["dead-letter", "retry", "mail", "--all"]).await;
-    cluster.wait_for("mail", "mended", |processor| processor.set_aside.sequences == 0).await;
+    cluster.wait_for("mail", "fixed", |processor| processor.set_aside.sequences == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,11 +125,11 @@ async fn a_handler_that_blocks_its_thread_is_reported_and_affects_no_other() {
         if let Some(status) = named.into_iter().find(|status| status.contains("holds its thread")) {
             break status;
         }
-        assert!(Instant::now() < until, "no node names the handler that holds its thread");
+        assert!(Instant::now() < until, "no node reports the handler that blocks its thread");
         pause().await;
     };
     assert!(held.contains("receipts/") && held.contains("block.v1"), "{held}");
-    // Longer than a lease: it would have been taken over by now. The thread is held all the while.
+    // Longer than a lease: by now a takeover would have happened. The thread is blocked throughout.
     sleep(Duration::from_secs(6)).await;
     assert_eq!(claims(&cluster.processor("receipts").await), claims(&before), "no take-over");
     assert_eq!((cluster.leader().await, self::term(&cluster).await), (leader, term), "no election");
@@ -138,7 +138,7 @@ async fn a_handler_that_blocks_its_thread_is_reported_and_affects_no_other() {
     assert_eq!(seen.len(), 1, "handled once: {seen:?}");
 }
 
-/// The handler ends within the five seconds that are usual, and not within the wait that was set.
+/// The handler ends within the default wait of five seconds, but not within the configured wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_is_postponed_after_the_configured_wait() {
     let mut cluster = TestCluster::new(EVENER);
@@ -156,23 +156,25 @@ async fn a_move_is_postponed_after_the_configured_wait() {
     cluster.wait_for("p", "shared once the handlers have ended", |p| balanced_over(p, &cluster.running())).await;
 }
 
-/// Waits until a node says this of itself.
+/// Waits until the status of a node contains this text.
 async fn until_status(cluster: &TestCluster, name: &str, what: &str) {
     let waiting = async {
         while !status(cluster, name).await.contains(what) {
             pause().await;
         }
     };
-    tokio::time::timeout(TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("{name} never says: {what}"));
+    tokio::time::timeout(TIMEOUT, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("the status of {name} never contains: {what}"));
 }
 
 async fn term(cluster: &TestCluster) -> u64 {
     let leader = cluster.leader().await;
     let status: serde_json::Value = serde_json::from_str(&status(cluster, &leader).await).unwrap();
-    status["term"].as_u64().expect("a node tells its term")
+    status["term"].as_u64().expect("the status has the term")
 }
 
-/// What a node says of itself.
+/// Returns the status of a node.
 async fn status(cluster: &TestCluster, name: &str) -> String {
     let answer = reqwest::get(format!("{}/status", cluster.url(name))).await.expect("it answers");
     answer.text().await.expect("it answers with text")

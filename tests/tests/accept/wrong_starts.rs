@@ -1,4 +1,4 @@
-//! A node that cannot start says why and what to do, and leaves nothing half done.
+//! A node that cannot start reports why and what to do, and leaves nothing half done.
 
 use std::{path::PathBuf, process::Command};
 
@@ -6,10 +6,10 @@ use evener_tests::test_cluster::TestCluster;
 
 use super::{EVENER, RECORDER};
 
-/// A cluster's id that no cluster here has.
+/// An id that no cluster here has.
 const OTHER: &str = "00000000-0000-0000-0000-000000000001";
 
-/// A start that must fail, where its message must name all these words. Ports are the system's choice.
+/// Checks that a start fails with an error that contains all these words. The system chooses the ports.
 async fn check(cluster: &TestCluster, data: &str, name: &str, more: &[&str], words: &[&str]) {
     let ports = ["--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"];
     let args = [&["serve", "--data", data, "--name", name][..], &ports, more].concat();
@@ -19,7 +19,7 @@ async fn check(cluster: &TestCluster, data: &str, name: &str, more: &[&str], wor
 async fn refused(cluster: &TestCluster, args: &[&str], words: &[&str]) {
     let (_, output) = cluster.run_err(args).await;
     for word in words {
-        assert!(output.contains(word), "`evener {}` should name {word}:\n{output}", args.join(" "));
+        assert!(output.contains(word), "`evener {}` should mention {word}:\n{output}", args.join(" "));
     }
 }
 
@@ -33,7 +33,7 @@ async fn an_unknown_setting_is_reported_with_a_suggestion() {
     let config = file.display().to_string();
     refused(&cluster, &["serve", "--data", &data, "--config", &config], &["heartbeet", "heartbeat", "evener.toml"])
         .await;
-    assert!(!PathBuf::from(data).exists(), "nothing was made");
+    assert!(!PathBuf::from(data).exists(), "nothing was created");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_program_with_handlers_rejects_unknown_flags_and_prints_help() {
         help.status.success() && output.starts_with("Usage: recorder ") && output.contains("\n  --join "),
         "{output}"
     );
-    assert!(!cluster.folder().join("data").exists(), "nothing was made");
+    assert!(!cluster.folder().join("data").exists(), "nothing was created");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +69,7 @@ async fn a_port_in_use_is_reported() {
     refused(&cluster, &[&start[..], &["--listen", free, "--peer-listen", &peer]].concat(), &[&peer, "in use"]).await;
     let alone = ["serve", "--data", &fresh, "--name", "x", "--listen", free, "--peer-listen", free];
     refused(&cluster, &alone, &[&fresh, "holds no node", "--bootstrap", "--join"]).await;
-    assert!(!PathBuf::from(fresh).exists(), "nothing was made");
+    assert!(!PathBuf::from(fresh).exists(), "nothing was created");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +105,7 @@ async fn the_directory_of_one_cluster_does_not_join_another() {
         .await;
     cluster.start("n2").await;
     assert_eq!(cluster.status().await.cluster, own_id);
-    assert_eq!(other.status().await.members.len(), 1, "nobody joined it");
+    assert_eq!(other.status().await.members.len(), 1, "no node joined it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +130,7 @@ async fn an_unusable_address_or_directory_is_reported_with_a_hint() {
     refused(&cluster, &[&start[..], &["--listen", free, "--peer-listen", nowhere]].concat(), &unknown).await;
     let same = ["--listen", "127.0.0.1:4750", "--peer-listen", "127.0.0.1:4750"];
     refused(&cluster, &[&start[..], &same].concat(), &["both 127.0.0.1:4750", "a port each"]).await;
-    assert!(!PathBuf::from(fresh).exists(), "nothing was made");
+    assert!(!PathBuf::from(fresh).exists(), "nothing was created");
 
     let file = cluster.folder().join("file");
     std::fs::write(&file, "").unwrap();

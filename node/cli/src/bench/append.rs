@@ -1,4 +1,4 @@
-//! One line: so many writers, each with one append on its way.
+//! One result line: a number of writers, each with one append in flight.
 
 use std::{
     sync::{
@@ -26,33 +26,33 @@ use evener::{
     engine::Read,
 };
 
-/// Before a line is measured.
+/// How long the load runs before the measurement starts.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// What was measured.
+/// The measurements of one line.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Processes.
+    /// Server processes.
     pub nodes: usize,
-    /// Writers, each with one append on its way.
+    /// Writers, each with one append in flight.
     pub writers: usize,
-    /// Events of one append.
+    /// Events per append.
     pub batch: usize,
     /// Events acknowledged after a quorum had synced them, per second.
     pub events_per_s: f64,
     /// Appends per second, relative to the disk's `fdatasync` rate in the same run.
     pub appends_per_fdatasync: f64,
-    /// The middle of an append's time.
+    /// The median latency of an append.
     pub p50_us: u64,
-    /// 99 of 100 take no longer.
+    /// The 99th percentile of the latency.
     pub p99_us: u64,
-    /// Processor time of all processes, the load's too, per million events.
+    /// Processor time of all processes, including the load generator, per million events.
     pub cpu_s_per_million: f64,
-    /// How idle the machine was.
+    /// The fraction of processor time that was idle.
     pub idle_share: f64,
-    /// Events acknowledged, warming up included.
+    /// Events acknowledged, including the warm-up.
     pub acked: u64,
-    /// Of those, how many were read back.
+    /// Events that were read back.
     pub stored: u64,
 }
 
@@ -89,7 +89,7 @@ pub async fn measure(
     let acked = acked.load(Relaxed);
     let stored = count_stored(&client, &kind).await?;
     if stored < acked {
-        return Err(format!("{acked} events were acknowledged and only {stored} are there"));
+        return Err(format!("{acked} events were acknowledged, but only {stored} are stored"));
     }
     let appends = times.len() as f64 / options.time.as_secs_f64();
     let events = appends * batch as f64;
@@ -116,7 +116,7 @@ struct Writer {
     kind: Arc<str>,
 }
 
-/// Appends until the time is over; gives the times of those acknowledged within it.
+/// Appends until `until`; returns the latencies of the appends within the measured time.
 async fn write(writer: Writer, acked: Arc<AtomicU64>, from: Instant, until: Instant) -> Result<Histogram<u64>, String> {
     let Writer { client, nth, batch, bytes, kind } = writer;
     let mut rng = SmallRng::seed_from_u64(nth as u64);

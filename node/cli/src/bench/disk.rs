@@ -1,4 +1,4 @@
-//! The baseline: appending to a file and `fdatasync`, one after the other, as a single writer must.
+//! The baseline: a single writer that appends to a file and calls `fdatasync`, one after the other.
 
 use std::{
     fs::File,
@@ -9,24 +9,24 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// What the disk can do.
+/// The sync rate of the disk.
 #[derive(Clone, Debug, Serialize)]
 pub struct Baseline {
-    /// Appends of one payload, each synced before the next.
+    /// Writes of one payload per second, each synced before the next.
     pub fdatasync_per_s: f64,
-    /// The middle of their times.
+    /// The median latency.
     pub p50_us: u64,
-    /// 99 of 100 take no longer.
+    /// The 99th percentile of the latency.
     pub p99_us: u64,
 }
 
-/// Measures it where the data of the benchmark goes.
+/// Measures the disk that holds the benchmark's data.
 ///
 /// # Errors
 ///
-/// Where the disk refuses.
+/// If a write or sync fails.
 pub fn measure(bytes: usize, time: Duration) -> Result<Baseline, String> {
-    let describe = |error: std::io::Error| format!("the disk could not be measured: {error}");
+    let describe = |error: std::io::Error| format!("failed to measure the disk: {error}");
     let mut file: File = tempfile::tempfile().map_err(describe)?;
     let payload = vec![7_u8; bytes];
     let mut times = Histogram::<u64>::new_with_max(super::TIME_US_MAX, 3).map_err(|error| error.to_string())?;

@@ -1,7 +1,7 @@
-//! `evener bench append`: the durable rate, beside what the same disk can do at all, in the same run.
+//! `evener bench append`: the rate of durable appends, compared with the sync rate of the same disk in the same run.
 //!
-//! The servers are processes of their own, and so is the load: this one, through the public client. What was
-//! acknowledged is read back and counted before a line is printed.
+//! Each server is a process of its own; this process generates the load through the public client. Acknowledged events
+//! are read back and counted before a line is printed.
 
 mod append;
 mod disk;
@@ -15,40 +15,40 @@ use crate::harness::{Interrupt, Nodes};
 pub use append::Row;
 pub use disk::Baseline;
 
-/// The longest time that is told apart from longer ones: a minute, in microseconds.
+/// The largest latency that the histograms hold: a minute, in microseconds.
 const TIME_US_MAX: u64 = 60_000_000;
 
-/// What one can say of a run.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How long each line is measured.
     pub time: Duration,
-    /// Numbers of writers.
+    /// Numbers of writers, one line each.
     pub writers: Vec<usize>,
-    /// Events of one append, where more than one.
+    /// Events per append of the batch line; 1 for no such line.
     pub batch: usize,
-    /// Numbers of processes.
+    /// Numbers of server processes.
     pub nodes: Vec<usize>,
     /// Bytes of a payload.
     pub bytes: usize,
-    /// The program whose `serve` is run: usually this one.
+    /// The program that provides `serve`: usually this one.
     pub program: PathBuf,
 }
 
 /// All lines of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Results {
-    /// What the disk can do.
+    /// The disk's own rate.
     pub baseline: Baseline,
-    /// What we do.
+    /// The measurements.
     pub rows: Vec<Row>,
 }
 
-/// Runs it; `tell` is given each line as soon as it is there. None where it was interrupted.
+/// Runs the benchmark and passes each line to `report` as soon as it is measured. Returns none if interrupted.
 ///
 /// # Errors
 ///
-/// Where it could not be carried out, or events that were acknowledged are not there.
+/// If the run fails, or acknowledged events are missing.
 pub async fn run(options: &Options, mut report: impl FnMut(&ResultLine)) -> Result<Option<Results>, String> {
     let mut interrupt = Interrupt::listen();
     let mut results = Results { baseline: disk::measure(options.bytes, Duration::from_secs(2))?, rows: Vec::new() };
@@ -68,7 +68,7 @@ pub async fn run(options: &Options, mut report: impl FnMut(&ResultLine)) -> Resu
     Ok(Some(results))
 }
 
-/// The lines with so many nodes.
+/// Measures all lines with `count` nodes.
 async fn measure_rows(
     options: &Options,
     nodes: &mut Nodes,
@@ -87,11 +87,11 @@ async fn measure_rows(
     Ok(())
 }
 
-/// One line of what is told.
+/// One line of the output.
 #[derive(Clone, Debug)]
 pub enum ResultLine {
-    /// What the disk can do.
+    /// The disk's own rate.
     Baseline(Baseline),
-    /// What we do.
+    /// A measurement.
     Row(Row),
 }

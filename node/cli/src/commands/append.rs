@@ -22,52 +22,52 @@ use evener::{
     wire,
 };
 
-/// Add one event. With --json the whole append comes in the form of POST /events
+/// Append one event, or with --json an append in the format of POST /events
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\nevener append account-7 --type credited --data '{\"cents\": 100}'")]
 pub struct Args {
-    /// The stream it belongs to: its subject. What has the same is handled one after the other
+    /// The stream of the event, its subject: events of one stream are handled one after the other
     stream: Option<String>,
-    /// The stream, as CloudEvents calls it
+    /// The stream, by its CloudEvents name
     #[arg(long, value_name = "STREAM", conflicts_with = "stream", hide = true)]
     subject: Option<String>,
-    /// What happened
+    /// The type of the event
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "json")]
     kind: Option<String>,
-    /// Who tells it
+    /// The source of the event
     #[arg(long, default_value = "/evener/cli")]
     source: String,
-    /// Its id; repeated with the same source, id and content it is stored once [default: a new one]
+    /// The id of the event: an event repeated with the same source, id and content is stored once [default: a new id]
     #[arg(long)]
     id: Option<String>,
-    /// What orders it, if not its stream
+    /// The ordering key, if it is not the stream
     #[arg(long)]
     key: Option<String>,
-    /// A label, which may be any text, as account=7; may be given several times
+    /// A label, any text such as account=7 (repeatable)
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// Its data, as JSON
+    /// The data of the event, as JSON
     #[arg(long, value_name = "JSON", conflicts_with = "data_file")]
     data: Option<String>,
-    /// A file with its data, as JSON; - is stdin
+    /// A file that holds the data, as JSON (- for stdin)
     #[arg(long, value_name = "FILE")]
     data_file: Option<PathBuf>,
-    /// Where the stream must stand: a revision, `none` or `any`
+    /// The expected revision of the stream: a number, `none` or `any`
     #[arg(long, value_name = "REVISION")]
     expect: Option<String>,
-    /// Not if an event of this type stands at or after the marker; several: any of them
+    /// Refuse if an event of this type is at or after the marker (repeatable: any of the types)
     #[arg(long, value_name = "TYPE", requires = "marker")]
     unless_type: Vec<String>,
-    /// Not if an event with this tag stands at or after the marker; several: all of them
+    /// Refuse if an event with this tag is at or after the marker (repeatable: all of the tags)
     #[arg(long, value_name = "TAG", requires = "marker")]
     unless_tag: Vec<String>,
-    /// The marker that the read before answered with: see `evener read --trailer`
+    /// The marker returned by the preceding read (see `evener read --trailer`)
     #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
     marker: Option<u64>,
     /// The event store: `default` or `system`
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// A file with the append as JSON; - is stdin
+    /// A file that holds the append, as JSON (- for stdin)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "subject", "kind"])]
     json: Option<PathBuf>,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Adds it and says where it stands.
+    /// Appends, and prints the position.
     pub fn run(self) -> Result<(), ApiError> {
         let request = match &self.json {
             Some(file) => wire::append::parse(&read_file(file)?)?,
@@ -85,10 +85,10 @@ impl Args {
         let id = self.json.is_none().then(|| self.id.clone().unwrap_or_else(|| request.events[0].id.to_string()));
         let reply = self.server.ask("failed to append", Asked::Append(request)).map_err(|error| match &id {
             Some(id) => with_repeat_hint(error, "--id", id),
-            // They stand in the file.
+            // The ids are in the file.
             None => error,
         })?;
-        let Reply::Appended(appended) = &reply else { unreachable!("an append is answered with its place") };
+        let Reply::Appended(appended) = &reply else { unreachable!("an append is answered with its position") };
         let json = wire::encode(&reply).expect("it is no page");
         let json: serde_json::Value = serde_json::from_slice(&json).expect("it was written just now");
         self.server.format().show_done(&json, || {
@@ -129,8 +129,9 @@ impl Args {
             (None, None) => None,
         };
         if let Some(Err(error)) = data.as_deref().map(serde_json::from_slice::<serde::de::IgnoredAny>) {
-            return Err(ApiError::new(&codes::USAGE, format!("the data is no JSON: {error}"))
-                .hint("quote a text twice for the shell: --data '\"text\"'; bytes go with --json and `data_base64`"));
+            return Err(ApiError::new(&codes::USAGE, format!("the data is not valid JSON: {error}")).hint(
+                "quote a string for the shell as well: --data '\"text\"'; for bytes use --json with `data_base64`",
+            ));
         }
         let id = self.id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
         Ok(Event {
@@ -149,7 +150,7 @@ impl Args {
 
     fn expectation(&self, word: &str) -> Result<Expect, ApiError> {
         let Some(stream) = self.stream().cloned() else {
-            return Err(ApiError::new(&codes::USAGE, "--expect is about a stream, and none is named"));
+            return Err(ApiError::new(&codes::USAGE, "--expect needs a stream, and none is given"));
         };
         let at = match (word, word.parse()) {
             ("none", _) => Expected::NoStream,

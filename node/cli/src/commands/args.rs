@@ -1,4 +1,4 @@
-//! What several commands take.
+//! Arguments that several commands share.
 
 use std::{io::IsTerminal, path::Path, time::Duration};
 
@@ -21,10 +21,10 @@ use evener::{
     settings::Value,
 };
 
-/// Whom to ask, how long, and how to show the answer.
+/// The servers, the timeout and the output format.
 #[derive(Clone, Debug, Args)]
 pub struct Server {
-    /// Whom to ask, and how to show the answer.
+    /// The servers and the output format.
     #[command(flatten)]
     pub server_args: ServerArgs,
     /// Give up if there is no answer within this time [default: about 15s, less if no server can be reached]
@@ -32,19 +32,19 @@ pub struct Server {
     pub timeout: Option<Duration>,
 }
 
-/// Whom to ask, and how to show the answer.
+/// The servers and the output format.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
-    /// Servers of the cluster: the next is asked when one fails
+    /// Servers of the cluster, tried in turn until one answers
     #[arg(long, env = "EVENER_SERVER", value_name = "URL[,URL…]", default_value = DEFAULT_SERVER)]
     pub server: String,
-    /// How to show the answer
+    /// Output format
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Format>,
 }
 
 impl Server {
-    /// A client of these servers.
+    /// Returns a client of these servers.
     pub fn client(&self) -> Result<Client, ApiError> {
         let client = Client::connect(self.server_args.servers())?;
         Ok(match self.timeout {
@@ -53,18 +53,18 @@ impl Server {
         })
     }
 
-    /// As [`client`](Self::client), with this patience unless somebody says otherwise.
+    /// Returns a client that retries for `patience` unless --timeout is given.
     pub fn client_with(&self, patience: Duration) -> Result<Client, ApiError> {
         let client = self.client()?;
         Ok(if self.timeout.is_some() { client } else { client.with_patience(patience) })
     }
 
-    /// How to show the answer, unless somebody says otherwise as a table.
+    /// Returns the output format: a table unless one is given.
     pub fn format(&self) -> Format {
         self.server_args.output.unwrap_or(Format::Table)
     }
 
-    /// Asks.
+    /// Sends a request, and returns the reply.
     pub fn ask(&self, action: &str, request: impl Into<Request>) -> Result<Reply, ApiError> {
         let (client, request) = (self.client()?, request.into());
         let reply = block_on(async {
@@ -79,27 +79,27 @@ impl Server {
     }
 }
 
-/// Whom to ask unless somebody says otherwise.
+/// The server if none is given.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:4750";
 
 impl ServerArgs {
-    /// Returns the servers to ask. An empty variable is one that nobody has set; an empty flag is a mistake.
+    /// Returns the servers. An empty variable counts as unset; an empty flag is an error.
     pub fn servers(&self) -> &str {
         let unset = std::env::var_os("EVENER_SERVER").is_some_and(|servers| servers.is_empty());
         if self.server.is_empty() && unset { DEFAULT_SERVER } else { &self.server }
     }
 }
 
-/// What every change can say.
+/// The arguments of every change.
 #[derive(Clone, Debug, Args)]
 pub struct ChangeArgs {
-    /// Why: it is kept with the operation, and `evener operations` shows it
+    /// Reason, stored with the operation and shown by `evener operations`
     #[arg(long)]
     pub reason: Option<String>,
-    /// Only say what it would come to
+    /// Show what would change, without changing it
     #[arg(long)]
     pub dry_run: bool,
-    /// The operation's id: repeated with the same it is done once
+    /// Operation id: a command repeated with the same id takes effect once
     #[arg(long, value_name = "UUID")]
     pub operation: Option<Uuid>,
     #[command(flatten)]
@@ -107,12 +107,12 @@ pub struct ChangeArgs {
 }
 
 impl ChangeArgs {
-    /// Makes a change and shows what came of it.
+    /// Makes a change and shows its outcome.
     pub fn change(self, action: &str, what: What) -> Result<(), ApiError> {
         self.change_with(action, what, |operation| outcome_line(action, operation))
     }
 
-    /// Makes a change and shows what came of it, to people in these words.
+    /// Makes a change and shows its outcome, with `words` as the text of a table.
     pub fn change_with(self, action: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
         let operation = self.operation.unwrap_or_else(Uuid::new_v4);
         let change = Change { operation, principal: None, reason: self.reason, dry_run: self.dry_run, what };
@@ -130,7 +130,7 @@ impl ChangeArgs {
 }
 
 impl ChangeArgs {
-    /// Returns what is remembered of the operation whose id is given, if it was made before.
+    /// Returns the stored outcome of the operation with the given id, if it exists.
     pub fn previous_outcome(&self, action: &str) -> Result<Option<Operation>, ApiError> {
         let Some(id) = self.operation else { return Ok(None) };
         match self.server.ask(action, Request::Operation(id)) {
@@ -142,10 +142,10 @@ impl ChangeArgs {
     }
 }
 
-/// What a change can say that gives something up for good.
+/// The arguments of a change that discards data permanently.
 #[derive(Clone, Debug, Args)]
 pub struct DestructiveArgs {
-    /// Do it without asking: needed in scripts, where nobody can be asked
+    /// Do not ask for confirmation: required without a terminal, as in scripts
     #[arg(short, long)]
     pub yes: bool,
     #[command(flatten)]
@@ -153,12 +153,12 @@ pub struct DestructiveArgs {
 }
 
 impl DestructiveArgs {
-    /// Makes a change that somebody has confirmed, and shows what came of it.
+    /// Asks for confirmation, makes a change and shows its outcome.
     pub fn change(self, action: &str, what: What) -> Result<(), ApiError> {
         self.change_with(action, what, |operation| outcome_line(action, operation))
     }
 
-    /// As [`change`](Self::change), in these words for people.
+    /// Makes a change as [`change`](Self::change), with `words` as the text of a table.
     pub fn change_with(self, action: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
         if !self.yes && !self.changing.dry_run {
             self.confirm(action, &what)?;
@@ -166,10 +166,10 @@ impl DestructiveArgs {
         self.changing.change_with(action, what, words)
     }
 
-    /// Asks whoever sits at the terminal whether to give up what the server counts.
+    /// Asks at the terminal whether to discard what the server counted.
     fn confirm(&self, action: &str, what: &What) -> Result<(), ApiError> {
         let server = &self.changing.server;
-        // One that was made already is not made again.
+        // An operation that exists already has no further effect.
         if self.changing.previous_outcome(action)?.is_some() {
             return Ok(());
         }
@@ -184,7 +184,7 @@ impl DestructiveArgs {
         if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
             return Err(ApiError::new(&codes::NOT_CONFIRMED, format!("{losses}, and there is no terminal to ask at")));
         }
-        eprint!("{losses}. Go on? [y/N] ");
+        eprint!("{losses}. Continue? [y/N] ");
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         match answer.trim().to_ascii_lowercase().as_str() {
@@ -194,29 +194,29 @@ impl DestructiveArgs {
     }
 }
 
-/// What would be lost by a change.
+/// Describes what a change would discard.
 fn losses(action: &str, what: &What, trial: &Operation) -> String {
     let (touched, events) = (trial.changed.unwrap_or(0), trial.events.unwrap_or(0));
     let (sequences, lost) = (some(touched, "sequence"), some(events, "event"));
     match what {
-        What::Delete(_) if events == 0 => format!("{action} gives up its progress"),
-        What::Delete(_) => format!("{action} gives up its progress and {lost} set aside"),
-        What::Drop(..) => format!("{action} gives up {lost} of {sequences}"),
-        What::Skip(..) => format!("{action} gives up {lost}, the first of each of {sequences}"),
-        What::Leave(node) => format!("{action} is for ever: {node} cannot come back with the data that it has"),
+        What::Delete(_) if events == 0 => format!("{action} discards its progress"),
+        What::Delete(_) => format!("{action} discards its progress and {lost} set aside"),
+        What::Drop(..) => format!("{action} discards {lost} of {sequences}"),
+        What::Skip(..) => format!("{action} discards {lost}, the first of each of {sequences}"),
+        What::Leave(node) => format!("{action} is permanent: {node} cannot rejoin with its current data"),
         _ => action.to_owned(),
     }
 }
 
-/// Where it is not known whether something happened, how to repeat the command so that it happens once.
+/// Adds a hint to an error with an unknown outcome: how to repeat the command so that it takes effect once.
 pub fn with_repeat_hint(error: ApiError, flag: &str, id: &impl std::fmt::Display) -> ApiError {
     match error.class {
-        Class::Unknown => error.hint(format!("repeat it with {flag} {id}: it is then done once")),
+        Class::Unknown => error.hint(format!("repeat it with {flag} {id}: it then takes effect once")),
         _ => error,
     }
 }
 
-/// What came of a change, for people.
+/// Returns the line that describes the outcome of a change.
 pub fn outcome_line(action: &str, operation: &Operation) -> String {
     let state = match (operation.dry_run, operation.state) {
         (true, _) => "would be done",
@@ -228,22 +228,22 @@ pub fn outcome_line(action: &str, operation: &Operation) -> String {
     format!("{action}: {state}{why}\n")
 }
 
-/// Which events.
+/// The events to read.
 #[derive(Clone, Debug, Args)]
 pub struct ReadArgs {
-    /// The first position that is meant
+    /// Start at this position (inclusive)
     #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
     pub from: Option<u64>,
-    /// The position after the last that is meant
+    /// End before this position (exclusive)
     #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
     pub to: Option<u64>,
-    /// No more events than this
+    /// Maximum number of events
     #[arg(long, value_name = "N", value_parser = number::<u64>)]
     pub limit: Option<u64>,
-    /// Only events of this type; several: any of them
+    /// Only events of this type (repeatable: any of the types)
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
-    /// Only events with this very tag, which may be any text, as account=7; several: all of them
+    /// Only events with exactly this tag, any text such as account=7 (repeatable: all of the tags)
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
     /// Only events of this stream
@@ -252,19 +252,19 @@ pub struct ReadArgs {
     /// The event store: `default` or `system`
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
-    /// Answer from what the server has, without asking the others
+    /// Answer from the server's own data, without asking the other nodes
     #[arg(long)]
     pub local: bool,
 }
 
 impl ReadArgs {
-    /// The read that these words ask for.
+    /// Returns the read that these arguments describe.
     pub fn read(&self) -> Result<Read, ApiError> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
         {
-            let message = format!("there is nothing from position {from} to {to}");
-            let hint = "--to is the position after the last that is meant, so it must be greater than --from";
+            let message = format!("there are no positions from {from} to {to}");
+            let hint = "--to is exclusive, so it must be greater than --from";
             return Err(ApiError::new(&codes::USAGE, message).hint(hint));
         }
         let item = Criterion { types: self.types.clone(), tags: self.tags.clone() };
@@ -283,7 +283,8 @@ impl ReadArgs {
 }
 
 impl ReadArgs {
-    /// Says so on standard error where a read begins beyond the head: else it would answer nothing and say nothing.
+    /// Prints a note on stderr if the read starts beyond the head: otherwise its empty output would have no
+    /// explanation.
     pub fn note_beyond_head(&self, head: Position) {
         if let Some(from) = self.from.filter(|from| *from > head.0) {
             eprintln!(
@@ -293,29 +294,29 @@ impl ReadArgs {
     }
 }
 
-/// What a file is called in messages.
+/// Returns the name of a file in messages.
 pub fn name_of(path: &Path) -> String {
     if path.to_str() == Some("-") { "stdin".into() } else { path.display().to_string() }
 }
 
-/// A name, for clap: an empty one is usually a variable of a script that is not set.
+/// Returns clap's parser of names. An empty name is usually an unset variable of a script.
 pub fn name() -> clap::builder::NonEmptyStringValueParser {
     clap::builder::NonEmptyStringValueParser::new()
 }
 
-/// A whole number, for clap, whose own words for a wrong one are a programmer's.
+/// Parses a whole number, with a clearer error than clap's own.
 pub fn number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
     let number: u64 = text.parse().map_err(|_| "it must be a whole number, from 0 on")?;
     number.try_into().map_err(|_| "the number is too large".into())
 }
 
-/// As [`number`], where none at all would make no sense.
+/// Parses a whole number as [`number`] does, but not 0.
 pub fn number_from_1<N: TryFrom<u64> + Default + PartialEq>(text: &str) -> Result<N, String> {
     let wrong = || "it must be a whole number, from 1 on".to_owned();
     number(text).map_err(|_| wrong()).and_then(|number| if number == N::default() { Err(wrong()) } else { Ok(number) })
 }
 
-/// A duration with its unit, for clap.
+/// Parses a duration with its unit, for clap.
 pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::parse(text)
 }

@@ -12,38 +12,39 @@ use super::{
 use crate::bench::{Options, ResultLine, run};
 use evener::{codes, error::ApiError};
 
-/// Measure, beside what the machine can do at all
+/// Benchmark against the machine's own limits
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// The durable rate of appends, beside the disk's own
+    /// Benchmark durable appends against the disk's own sync rate
     Append(Args),
 }
 
-/// What is measured.
+/// The arguments of a benchmark.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How long each line is measured
+    /// Duration of each measurement
     #[arg(long = "for", value_name = "TIME", default_value = "5s", value_parser = duration)]
     time: Duration,
-    /// Numbers of writers, each with one append of one event on its way
-    #[arg(long, value_name = "N,…", default_value = "1,64,1024", value_delimiter = ',', value_parser = bounded::<16_384>)]
+    /// Numbers of writers, each with one append of one event in flight
+    #[arg(long, value_name = "N,…", default_value = "1,64,1024", value_delimiter = ',')]
+    #[arg(value_parser = bounded::<16_384>)]
     writers: Vec<usize>,
-    /// Events of an append in the line with batches; 1 leaves it out
+    /// Events per append in the batch measurement (1 for none)
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = bounded::<5_000>)]
     batch: usize,
-    /// Numbers of processes
+    /// Numbers of server processes
     #[arg(long, value_name = "N,…", default_value = "1,3", value_delimiter = ',', value_parser = bounded::<9>)]
     nodes: Vec<usize>,
-    /// Bytes of a payload
+    /// Payload size in bytes
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = bounded::<1_000_000>)]
     bytes: usize,
-    /// How to show the figures
+    /// Output format
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
 
 impl Command {
-    /// Runs it.
+    /// Runs the benchmark.
     pub fn run(self) -> Result<(), ApiError> {
         let Self::Append(Args { time, writers, batch, nodes, bytes, output }) = self;
         check_append_size(batch, bytes)?;
@@ -52,20 +53,20 @@ impl Command {
         let table = matches!(format, Format::Table);
         let report = |line: &ResultLine| {
             if table {
-                // A closed pipe ends the command at its next line.
+                // If the pipe is closed, the next write exits the process.
                 let _ = say(&format!("{}\n", text(line)));
             }
         };
         let results = runtime()?.block_on(run(&options, report));
         let Some(results) = results.map_err(|error| ApiError::new(&codes::RIG, error))? else {
             let error = ApiError::new(&codes::INTERRUPTED, "the benchmark was interrupted");
-            return Err(error.hint("run it again; --for makes it shorter"));
+            return Err(error.hint("run it again, or shorter with --for"));
         };
         if table { Ok(()) } else { format.show(&results, String::new) }
     }
 }
 
-/// Whether an append of the batches, with what an event has beside its payload, is one that a node takes.
+/// Checks that an append of the batch measurement, with the overhead of each event, is within the limit.
 fn check_append_size(batch: usize, bytes: usize) -> Result<(), ApiError> {
     const EVENT_OVERHEAD_BYTES: usize = 100;
     let max = Limits::DEFAULT.append_bytes_max as usize;
@@ -73,11 +74,12 @@ fn check_append_size(batch: usize, bytes: usize) -> Result<(), ApiError> {
         return Ok(());
     }
     let (batch, bytes, max) = (count(batch as u64), count(bytes as u64), count(max as u64));
-    let message = format!("{batch} events of {bytes} bytes are too much for one append, which may have {max} bytes");
-    Err(ApiError::new(&codes::USAGE, message).hint("make --bytes or --batch smaller; --batch 1 leaves the batches out"))
+    let message = format!("{batch} events of {bytes} bytes exceed the limit of one append, {max} bytes");
+    Err(ApiError::new(&codes::USAGE, message)
+        .hint("use smaller values for --bytes or --batch; --batch 1 omits the batch measurement"))
 }
 
-/// A number from 1 to `MAX`.
+/// Parses a number from 1 to `MAX`.
 fn bounded<const MAX: usize>(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=MAX).contains(number));
     number.ok_or_else(|| format!("it must be a whole number from 1 to {}", count(MAX as u64)))
@@ -86,7 +88,7 @@ fn bounded<const MAX: usize>(text: &str) -> Result<usize, String> {
 fn text(line: &ResultLine) -> String {
     match line {
         ResultLine::Baseline(baseline) => format!(
-            "fdatasync alone, one after the other: {}/s, p50 {} us, p99 {} us\n\n\
+            "fdatasync baseline, one at a time: {}/s, p50 {} us, p99 {} us\n\n\
              nodes writers batch   events/s  per fdatasync   p50 us   p99 us  CPU s/M events  idle    stored",
             baseline.fdatasync_per_s, baseline.p50_us, baseline.p99_us
         ),
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_node_would_take_is_refused_before_it_is_tried() {
+    fn an_append_over_the_limit_is_rejected_before_the_run() {
         assert!(check_append_size(100, 200).is_ok() && check_append_size(1, 999_900).is_ok());
         let refused = check_append_size(1_000, 3_000).unwrap_err();
         assert!(refused.message.starts_with("1,000 events of 3,000 bytes") && refused.hint.contains("--batch 1"));

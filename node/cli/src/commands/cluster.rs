@@ -13,29 +13,29 @@ use evener::{
     error::ApiError,
 };
 
-/// What can be done with the members of the cluster
+/// Manage the members of the cluster
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the members, the leader, and what nobody owns
+    /// Show the members, the leader and the segments without an owner
     Status(Server),
-    /// Admit a node that waits to be a member
+    /// Admit a node that waits to join
     Join {
-        /// Its peer address, HOST:PORT
+        /// Peer address of the node, HOST:PORT
         peer: String,
         #[command(flatten)]
         changing: ChangeArgs,
     },
-    /// Let a member leave for ever
+    /// Remove a member permanently
     Leave {
-        /// Its name
+        /// Name of the member
         #[arg(value_parser = name())]
         node: String,
         #[command(flatten)]
         giving_up: DestructiveArgs,
     },
-    /// Let another member lead
+    /// Transfer leadership to another member
     Transfer {
-        /// Its name [default: whoever is furthest]
+        /// Name of the member [default: the most up-to-date voter]
         node: Option<String>,
         #[command(flatten)]
         changing: ChangeArgs,
@@ -43,7 +43,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     pub fn run(self) -> Result<(), ApiError> {
         match self {
             Self::Status(server) => status(&server),
@@ -55,8 +55,9 @@ impl Command {
 }
 
 fn status(server: &Server) -> Result<(), ApiError> {
-    let Reply::Cluster(cluster) = server.ask("failed to look at the cluster", Request::ClusterStatus)? else {
-        unreachable!("the cluster is answered with the cluster");
+    let Reply::Cluster(cluster) = server.ask("failed to read the status of the cluster", Request::ClusterStatus)?
+    else {
+        unreachable!("a cluster status request is answered with the cluster status");
     };
     server.format().show(&cluster, || text(&cluster))
 }
@@ -65,11 +66,11 @@ fn text(cluster: &Cluster) -> String {
     let rows = cluster.members.iter().map(|member| {
         [
             member.name.clone(),
-            if member.alive { "alive" } else { "gone" }.to_owned(),
+            if member.alive { "alive" } else { "down" }.to_owned(),
             member.role.clone(),
             member.segments.to_string(),
             maybe(member.applied),
-            // As short as `--server` takes it.
+            // Without the scheme, which `--server` does not need.
             member.http.trim_start_matches("http://").to_owned(),
             member.peer.clone(),
         ]
@@ -85,8 +86,8 @@ fn text(cluster: &Cluster) -> String {
     text += &format!("cluster {id}\nleader {leader}; the next event gets position {head}\n");
     let stake = match (may_lose, voters, &cluster.leader) {
         (_, _, None) => {
-            let gone = cluster.members.iter().filter(|member| !member.alive).map(|member| &*member.name);
-            let missing: Vec<&str> = gone.collect();
+            let down = cluster.members.iter().filter(|member| !member.alive).map(|member| &*member.name);
+            let missing: Vec<&str> = down.collect();
             match &missing[..] {
                 [] => "no leader answers, and nothing can be written until one does".to_owned(),
                 missing => format!("missing: {}; start or reconnect them", missing.join(", ")),
@@ -94,7 +95,7 @@ fn text(cluster: &Cluster) -> String {
         }
         (0, 2.., _) => "the cluster stops if another of them is lost".to_owned(),
         (0, ..) => "the cluster stops without any of them".to_owned(),
-        _ => format!("{may_lose} of them may be lost, and the cluster goes on"),
+        _ => format!("the cluster tolerates the loss of {may_lose} of them"),
     };
     let votes = match &cluster.leader {
         Some(_) => format!("{voters} of {all} members vote"),
@@ -104,15 +105,15 @@ fn text(cluster: &Cluster) -> String {
         }
     };
     text += &format!("{votes}; {stake}\n\n{members}");
-    let voteless = cluster.members.iter().filter_map(|member| Some((&member.name, member.why.as_ref()?)));
-    for (nth, (name, why)) in voteless.enumerate() {
+    let non_voters = cluster.members.iter().filter_map(|member| Some((&member.name, member.why.as_ref()?)));
+    for (nth, (name, why)) in non_voters.enumerate() {
         text += &format!("{}{name} does not vote: {why}\n", if nth == 0 { "\n" } else { "" });
     }
     if !cluster.unowned.is_empty() {
         let of = |unowned: &Unowned| ((unowned.processor.clone(), unowned.reason.clone()), unowned.segment);
         let rows = folded(cluster.unowned.iter().map(of));
         let rows = rows.into_iter().map(|((processor, reason), ids)| [processor, ranges(&ids), reason]);
-        text += &format!("\nnobody owns:\n{}", table(["processor", "segments", "why"], rows));
+        text += &format!("\nsegments without an owner:\n{}", table(["processor", "segments", "why"], rows));
     }
     text
 }

@@ -8,12 +8,12 @@ use evener::error::ApiError;
 /// Write a completion script to stdout
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// For which shell
+    /// The shell to complete for
     shell: clap_complete::Shell,
 }
 
 impl Args {
-    /// Writes it.
+    /// Writes the script.
     pub fn run(self) -> Result<(), ApiError> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "evener", &mut script);

@@ -7,13 +7,13 @@ use super::{
 };
 use evener::{error::ApiError, logs, settings::TABLE};
 
-/// Show every setting as `evener serve` would have it with the same flags, and where it comes from
+/// Show every setting that `evener serve` would use with the same flags, and its origin
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write the reference page of all settings as Markdown
+    /// Write the reference of all settings, as Markdown
     #[arg(long)]
     reference: bool,
-    /// How to show it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Shows them.
+    /// Shows the settings.
     pub fn run(self) -> Result<(), ApiError> {
         if self.reference {
             return say(&reference());
@@ -38,8 +38,8 @@ impl Args {
 }
 
 fn reference() -> String {
-    let mut page = "# Settings\n\nFlags go before variables, before `evener.toml`, before defaults. \
-        `evener config` shows the values in force and where each comes from.\n"
+    let mut page = "# Settings\n\nFlags override variables, which override `evener.toml`, which overrides defaults. \
+        `evener config` shows the effective values and their origins.\n"
         .to_owned();
     for setting in TABLE {
         let default = if setting.default.is_empty() { "none" } else { setting.default };

@@ -17,41 +17,41 @@ use evener::{
     error::ApiError,
 };
 
-/// What can be done with what processors have set aside
+/// Manage the events that processors have set aside
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List what a processor has set aside, with causes
+    /// List the sequences that a processor has set aside, with their causes
     List {
-        /// The processor's name
+        /// Name of the processor
         #[arg(value_parser = name())]
         name: String,
         #[command(flatten)]
         server: Server,
     },
-    /// Show one sequence: why it fails, and its events with their data
+    /// Show a sequence, the cause of its failure, and its events with their data
     Show {
-        /// The processor's name
+        /// Name of the processor
         #[arg(value_parser = name())]
         name: String,
-        /// The sequence, by the name that the list shows; '' is the one without a name, as of events without a subject
+        /// Name of the sequence as shown by `list`; '' for the sequence of events without a subject
         #[arg(long)]
         sequence: String,
         #[command(flatten)]
         server: Server,
     },
-    /// Change a letter's payload (not built yet)
+    /// Edit the payload of a letter (not built yet)
     Edit(not_yet::Args),
-    /// Try it now, its attempts counted anew; what comes of it the list shows
+    /// Retry sequences now, with new attempts; `list` shows the outcome
     ///
-    /// A handler program that was changed is taken up by `evener processor pause` and `resume`: do that before.
+    /// Run `evener processor pause` and `resume` first if the handler program was changed: they restart it.
     Retry(Retried),
-    /// Pass over the event that fails, and try the one behind it
+    /// Skip the failing event of sequences, and retry with the next
     Skip(GivenUp),
-    /// Give up all its events
+    /// Drop all events of sequences
     Drop(GivenUp),
 }
 
-/// Which sequences of a processor are tried again
+/// The arguments of `retry`.
 #[derive(Debug, Args)]
 pub struct Retried {
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub struct Retried {
     changing: ChangeArgs,
 }
 
-/// Which sequences of a processor are given up, or their first events
+/// The arguments of `skip` and `drop`.
 #[derive(Debug, Args)]
 pub struct GivenUp {
     #[command(flatten)]
@@ -69,33 +69,33 @@ pub struct GivenUp {
     giving_up: DestructiveArgs,
 }
 
-/// Which sequences of a processor
+/// The sequences of a processor that a change applies to.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["sequence", "all"])))]
 pub struct Which {
-    /// The processor's name
+    /// Name of the processor
     #[arg(value_parser = name())]
     name: String,
-    /// The sequence, by the name that the list shows; '' is the one without a name, as of events without a subject
+    /// Name of the sequence as shown by `list`; '' for the sequence of events without a subject
     #[arg(long)]
     sequence: Option<String>,
-    /// The component whose sequence it is
+    /// Component of the sequence
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::<u16>)]
     component: u16,
-    /// All that is set aside
+    /// All sequences that are set aside
     #[arg(long)]
     all: bool,
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     pub fn run(self) -> Result<(), ApiError> {
         match self {
             Self::List { name, server } => list(&name, &server),
             Self::Show { name, sequence, server } => show::show(&name, &sequence, &server),
             Self::Edit(args) => args.run(Verb::Edit),
             Self::Retry(Retried { which, changing }) => {
-                let (name, action, selection) = which.told("retry");
+                let (name, action, selection) = which.describe("retry");
                 changing.change_with(&action, What::Retry(name.clone(), selection), |done| {
                     outcome_line("retry", &name, done)
                 })
@@ -110,9 +110,9 @@ impl GivenUp {
     fn change(self, verb: &str, what: impl FnOnce(String, Selection) -> What) -> Result<(), ApiError> {
         let Self { which, giving_up } = self;
         let one = which.sequence.is_some();
-        let (name, action, selection) = which.told(verb);
+        let (name, action, selection) = which.describe(verb);
         let (what, words) = (what(name.clone(), selection), |done: &Operation| outcome_line(verb, &name, done));
-        // One event of a sequence that is named is what `skip` says; no question makes that clearer.
+        // Skipping one event of a named sequence needs no confirmation.
         if one && verb == "skip" {
             return giving_up.changing.change_with(&action, what, words);
         }
@@ -121,8 +121,8 @@ impl GivenUp {
 }
 
 impl Which {
-    /// The processor, what is done to which of its sequences in words, and which they are.
-    fn told(self, verb: &str) -> (String, String, Selection) {
+    /// Returns the processor's name, a description of the action, and the selected sequences.
+    fn describe(self, verb: &str) -> (String, String, Selection) {
         let (label, selection) = match self.sequence {
             Some(sequence) => {
                 (format!("sequence '{sequence}'"), Selection::Sequence(ComponentId(self.component), sequence))
@@ -134,7 +134,7 @@ impl Which {
     }
 }
 
-/// What came of it, for people: that a try is due is not that it went well.
+/// Describes the outcome. A retry is only scheduled: whether it succeeds is shown by `list`.
 fn outcome_line(verb: &str, name: &str, operation: &Operation) -> String {
     let touched = operation.changed.unwrap_or(0);
     let sequences = some(touched, "sequence");
@@ -153,24 +153,24 @@ fn outcome_line(verb: &str, name: &str, operation: &Operation) -> String {
     }
     let lost = lost.map(|lost| format!("{lost} of ")).unwrap_or_default();
     let (is, its) = if touched == 1 { ("is", "its first event") } else { ("are", "their first events") };
-    let see = format!("what comes of it: evener dead-letter list {name}, where what is handled is gone");
+    let see = format!("outcome: evener dead-letter list {name} (handled sequences are no longer listed)");
     match verb {
-        "retry" => format!("{sequences} of {name} {is} tried again now, from {its} on\n{see}\n{}\n", take_up(name)),
-        "skip" => format!("{sequences} of {name} went past {its}, and {is} tried again behind it\n{see}\n"),
-        _ => format!("{lost}{sequences} of {name} are given up: they count as skipped\n"),
+        "retry" => format!("{sequences} of {name} {is} retried now, from {its} on\n{see}\n{}\n", take_up(name)),
+        "skip" => format!("{sequences} of {name} skipped {its}, and {is} retried from the next\n{see}\n"),
+        _ => format!("{lost}{sequences} of {name} are dropped: they count as skipped\n"),
     }
 }
 
-/// What must be done before a retry where the program is another one. It is said before that, too.
+/// Returns the note on how to restart a changed program before a retry.
 fn take_up(name: &str) -> String {
-    format!("a program that was changed is taken up by `evener processor pause {name}` and `resume`, before a retry")
+    format!("a changed program is restarted by `evener processor pause {name}` and `resume`, before a retry")
 }
 
 fn each(sequences: &str, count: u64) -> String {
     if count == 1 { sequences.to_owned() } else { format!("each of {sequences}") }
 }
 
-/// What a processor has set aside.
+/// Requests the sequences that a processor has set aside.
 async fn listed(client: &Client, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
     match leaderless::request(client, &Request::DeadLetters(name.to_owned())).await? {
         Reply::DeadLetters(letters) => Ok(letters),
@@ -203,7 +203,7 @@ fn text(name: &str, letters: &[DeadLetter]) -> String {
     });
     let mut text = table(["sequence", "state", "events", "position", "attempts", "retry", "cause"], rows);
     if let Some(unnamed) = letters.iter().find_map(|aside| aside.unnamed.as_ref()) {
-        text += &format!("\n{unnamed} is a sequence without a name: type it as --sequence ''\n");
+        text += &format!("\n{unnamed} is the sequence without a name: select it with --sequence ''\n");
     }
     text + &wrapped(&format!("\n{}\n", take_up(name)))
 }
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use evener::engine::{Letter, OperationState};
 
-    fn told(verb: &str, changed: u64, dry_run: bool) -> String {
+    fn line(verb: &str, changed: u64, dry_run: bool) -> String {
         let (operation, state, note) = (Uuid::nil(), OperationState::Done, None);
         let changed = Some(changed);
         let events = (verb != "retry").then_some(900);
@@ -224,25 +224,25 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_tells_how_many_are_tried_and_where_its_outcome_shows() {
-        let retried = told("retry", 2, false);
-        assert!(retried.starts_with("2 sequences of totals are tried again now, from their first events on\n"));
+    fn a_retry_reports_its_count_and_where_to_see_the_outcome() {
+        let retried = line("retry", 2, false);
+        assert!(retried.starts_with("2 sequences of totals are retried now, from their first events on\n"));
         assert!(retried.contains("evener dead-letter list totals"), "{retried}");
-        assert!(told("drop", 1, false).starts_with("900 events of 1 sequence of totals are given up"));
+        assert!(line("drop", 1, false).starts_with("900 events of 1 sequence of totals are dropped"));
         assert_eq!(
-            told("skip", 1, true),
+            line("skip", 1, true),
             "it would skip 1 event, the first of 1 sequence of totals; nothing was changed\n"
         );
         assert_eq!(
-            told("skip", 2, true),
+            line("skip", 2, true),
             "it would skip 2 events, the first of each of 2 sequences of totals; nothing was changed\n"
         );
-        assert_eq!(told("drop", 3, true), "it would drop 900 events, of 3 sequences of totals; nothing was changed\n");
-        assert_eq!(told("retry", 0, false), "nothing of totals is set aside\n");
+        assert_eq!(line("drop", 3, true), "it would drop 900 events, of 3 sequences of totals; nothing was changed\n");
+        assert_eq!(line("retry", 0, false), "nothing of totals is set aside\n");
     }
 
     #[test]
-    fn how_a_changed_program_is_taken_up_is_said_before_a_retry_and_with_it() {
+    fn the_note_on_changed_programs_is_shown_before_and_with_a_retry() {
         let letter = Letter { position: Position(3).0, kind: "t".into(), attempts: 1 };
         let aside = DeadLetter {
             sequence: "s".into(),
@@ -255,15 +255,15 @@ mod tests {
             segment: None,
         };
         let shown = show::text("totals", &aside, &[None]);
-        for told in [text("totals", &[aside]), shown, told("retry", 1, true), told("retry", 1, false)] {
-            let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(told.contains("`evener processor pause totals` and `resume`, before a retry"), "{told}");
+        for text in [text("totals", &[aside]), shown, line("retry", 1, true), line("retry", 1, false)] {
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains("`evener processor pause totals` and `resume`, before a retry"), "{text}");
         }
-        assert!(!told("skip", 1, true).contains("pause") && !text("totals", &[]).contains("pause"));
+        assert!(!line("skip", 1, true).contains("pause") && !text("totals", &[]).contains("pause"));
     }
 
     #[test]
-    fn a_sequence_without_a_name_is_seen_and_can_be_typed() {
+    fn a_sequence_without_a_name_is_listed_and_can_be_selected() {
         let letter = Letter { position: Position(3).0, kind: "t".into(), attempts: 1 };
         let aside = DeadLetter {
             sequence: String::new(),
@@ -275,7 +275,7 @@ mod tests {
             lent_to: None,
             segment: None,
         };
-        let told = text("totals", &[aside]);
-        assert!(told.contains("\n(no subject)  dead ") && told.contains("--sequence ''"), "{told}");
+        let shown = text("totals", &[aside]);
+        assert!(shown.contains("\n(no subject)  dead ") && shown.contains("--sequence ''"), "{shown}");
     }
 }

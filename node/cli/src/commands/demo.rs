@@ -13,32 +13,32 @@ use super::{
 use crate::demo::{InjectedFault, Options, Outcome, Report, run, run_handler};
 use evener::{codes, error::ApiError};
 
-/// Run three nodes, a load and a judge on this machine, and kill nodes meanwhile
+/// Run three nodes under load, kill some of them, and check every promise
 ///
-/// Ctrl-C ends the load, and what was done until then is judged; once more, and nothing is. Nothing is left behind
-/// unless a promise breaks. On a terminal it ends in sentences, elsewhere with one JSON object.
+/// Ctrl-C ends the load early and checks the results so far; a second Ctrl-C skips the check. All files are removed
+/// unless a promise is broken. The result is text on a terminal, and one JSON object otherwise.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How long the load runs
+    /// Duration of the load
     #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = duration)]
     time: Duration,
-    /// No live view and no sentences: only one JSON object on standard output
+    /// Print only one JSON object, without a live view
     #[arg(long)]
     headless: bool,
-    /// Plant this fault into the record that is judged, to see that it is found
+    /// Inject this fault into the records, to show that the check finds it
     #[arg(long = "break", value_name = "FAULT")]
     fault: Option<InjectedFault>,
 }
 
 impl Args {
-    /// Runs it.
+    /// Runs the demo.
     pub fn run(self) -> Result<(), ApiError> {
         let Self { time, headless, fault } = self;
         let program = program()?;
         let ended = runtime()?.block_on(run(Options { time, headless, fault, program }));
         let Outcome { report, kept } = ended.map_err(|error| ApiError::new(&codes::RIG, error))?;
         let Some(report) = report else {
-            eprintln!("ended before anything was judged");
+            eprintln!("ended before anything was checked");
             return Ok(());
         };
         if headless || !std::io::stdout().is_terminal() {
@@ -54,17 +54,17 @@ impl Args {
     }
 }
 
-/// What it comes to, for people.
+/// Describes the result in sentences.
 fn words(report: &Report) -> String {
     let Report { acked, stored, handled, redelivered, moves, takeover_ms, append_gap_ms, kills, .. } = report;
     let (acked, a_second, stored) = (count(*acked), count(report.events_per_s as u64), count(*stored));
     let mut words = format!("{acked} events were acknowledged, {a_second} a second; every node has stored {stored}.\n");
-    words += &format!("{} were handled, {} of them once more.\n", count(*handled), count(*redelivered));
+    words += &format!("{} events were handled; {} redeliveries.\n", count(*handled), count(*redelivered));
     words += &match kills {
         0 => "No node was killed.\n".to_owned(),
         kills => format!(
             "Nodes were killed {kills} times, and segments changed their owner {} times:\n  \
-             all had a living owner again after {} ms in the middle, {} ms at most;\n  \
+             all segments had a running owner again after {} ms (median), {} ms at most;\n  \
              the longest wait for an acknowledgement was {} ms.\n",
             count(*moves),
             count(takeover_ms.p50),
@@ -74,22 +74,20 @@ fn words(report: &Report) -> String {
     };
     words += &format!("The machine was idle for {:.0} % of the time.\n", report.idle_share * 100.0);
     match report.broken() {
-        [] => words + "Every promise held: nothing is lost, nothing stored twice, all is in order.\n",
-        broken => broken.iter().fold(words + "A promise broke:\n", |words, broken| format!("{words}  {broken}\n")),
+        [] => words + "Every promise held: nothing was lost or stored twice, and everything is in order.\n",
+        broken => broken.iter().fold(words + "A promise was broken:\n", |words, broken| format!("{words}  {broken}\n")),
     }
 }
 
-/// A promise that broke, and where all that was judged is kept.
+/// Returns the error for a broken promise, with the folder that is kept.
 fn broken(first: &str, fault: Option<InjectedFault>, kept: &Path) -> ApiError {
     let (error, kept) = (ApiError::new(&codes::BROKEN, first), kept.display());
     error.hint(match fault {
-        // What somebody asked for is nothing to report.
+        // An injected fault is not to be reported.
         Some(_) => {
-            format!(
-                "nothing: `--break` planted a fault, and the judge has found it in the record kept in {kept}/judged"
-            )
+            format!("nothing: the check found the fault that `--break` injected; the records are in {kept}/records")
         }
-        None => format!("please report it with what was printed and the folder {kept}"),
+        None => format!("please report this, with the output and the folder {kept}"),
     })
 }
 
@@ -106,12 +104,12 @@ impl HandlerArgs {
     }
 }
 
-/// This very program.
+/// Returns the path of this program.
 pub(super) fn program() -> Result<PathBuf, ApiError> {
     std::env::current_exe().map_err(|error| ApiError::new(&codes::RIG, format!("cannot find this program: {error}")))
 }
 
-/// Threads for many clients.
+/// Returns a runtime with several threads, for many clients.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, ApiError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| ApiError::new(&codes::RIG, format!("cannot start threads: {error}")))
@@ -123,25 +121,25 @@ mod tests {
     use crate::demo::{Observed, Records};
 
     #[test]
-    fn a_person_is_told_in_sentences() {
+    fn the_result_is_described_in_sentences() {
         let observed = Observed { kills_ms: vec![5, 9], takeovers_ms: vec![300, 1_200], ..Observed::default() };
         let mut report = Report::of(&Records::default(), &observed, 1.0, 0.5);
         report.acked = 12_345;
-        let told = words(&report);
+        let text = words(&report);
         for part in ["12,345 events were acknowledged", "killed 2 times", "1,200 ms at most", "50 %"] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(told.ends_with("all is in order.\n"), "{told}");
+        assert!(text.ends_with("everything is in order.\n"), "{text}");
         report.broken.push("event x is not on n1".into());
-        assert!(words(&report).ends_with("A promise broke:\n  event x is not on n1\n"));
+        assert!(words(&report).ends_with("A promise was broken:\n  event x is not on n1\n"));
     }
 
     #[test]
-    fn a_fault_that_was_planted_is_nothing_to_report() {
-        let planted = broken("event x is lost", Some(InjectedFault::LoseOne), Path::new("/tmp/kept"));
-        assert!(planted.hint.starts_with("nothing") && planted.hint.contains("/tmp/kept"), "{}", planted.hint);
+    fn an_injected_fault_is_not_to_be_reported() {
+        let injected = broken("event x is lost", Some(InjectedFault::LoseOne), Path::new("/tmp/kept"));
+        assert!(injected.hint.starts_with("nothing") && injected.hint.contains("/tmp/kept"), "{}", injected.hint);
         let real = broken("event x is lost", None, Path::new("/tmp/kept"));
-        assert!(real.hint.contains("report it") && real.hint.contains("/tmp/kept"), "{}", real.hint);
-        assert_eq!((planted.exit_code(), real.exit_code()), (1, 1));
+        assert!(real.hint.contains("report this") && real.hint.contains("/tmp/kept"), "{}", real.hint);
+        assert_eq!((injected.exit_code(), real.exit_code()), (1, 1));
     }
 }

@@ -7,15 +7,15 @@ use evener::{
     settings::nearest,
 };
 
-/// Tell what an error code means; without one, list all
+/// Explain an error code, or list all codes
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The code: EV0123, ev123 or 123
+    /// Error code: EV0123, ev123 or 123
     code: Option<String>,
 }
 
 impl Args {
-    /// Tells it.
+    /// Prints the explanation.
     pub fn run(self) -> Result<(), ApiError> {
         let Some(code) = self.code else {
             return say(&table(["code", "meaning"], ALL.iter().map(|code| [code.id.into(), code.title.into()])));
@@ -30,7 +30,7 @@ impl Args {
 fn unknown(code: &str) -> ApiError {
     let error = ApiError::new(&codes::UNKNOWN_CODE, format!("there is no error code '{code}'"));
     let id = codes::full_id(code);
-    // A code that is well-formed and unknown was read somewhere: another number is another error.
+    // A well-formed code is no typing error, and another number is another error: suggest nothing.
     let formed = id.strip_prefix("EV").is_some_and(|digits| digits.len() == 4 && digits.parse::<u16>().is_ok());
     match nearest(&id, ALL.iter().map(|code| code.id.to_owned())).filter(|_| !formed) {
         Some(near) => error.hint(format!("did you mean {near}? `evener explain` lists all")),
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_code_is_told_the_nearest() {
+    fn an_unknown_code_gets_the_nearest_as_a_hint() {
         assert!(unknown("EV0306x").hint.contains("did you mean EV0306?"));
         assert!(unknown("EV06O1").hint.contains("did you mean EV0601?"));
         for no_slip in ["nothing", "EV9999", "9999"] {

@@ -14,10 +14,10 @@ use super::{
 };
 use evener::{client::Line, codes, error::ApiError};
 
-/// Write events as CloudEvents, one JSON object a line, as `evener import` takes them
+/// Export events as CloudEvents, one JSON object per line, for `evener import`
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write here instead of stdout; an existing file is refused
+    /// Write to this new file instead of stdout
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Writes them.
+    /// Exports the events.
     pub fn run(self) -> Result<(), ApiError> {
         let mut reading = self.server.client()?.read(self.read_args.read()?);
         let mut out = self.file.as_ref().map(create).transpose()?;
@@ -61,8 +61,8 @@ fn create(path: &PathBuf) -> Result<BufWriter<File>, ApiError> {
     let file = File::create_new(path).map_err(|error| {
         let failed = ApiError::new(&codes::FILE, format!("failed to create {}: {error}", path.display()));
         match error.kind() {
-            ErrorKind::AlreadyExists => failed.hint("choose another name: an export replaces no file"),
-            ErrorKind::NotFound => failed.hint("make the folder first, or choose another"),
+            ErrorKind::AlreadyExists => failed.hint("choose another name: an export does not replace files"),
+            ErrorKind::NotFound => failed.hint("create the directory first, or choose another"),
             _ => failed,
         }
     })?;

@@ -1,8 +1,8 @@
-//! Folds rows that say the same, so that people read a reason once.
+//! Groups rows with the same reason, so that each reason is shown once.
 
 use super::output::count;
 
-/// Joins items of one reason, in the order in which the reasons first come.
+/// Groups segments by key, in order of first appearance.
 pub fn folded<K: PartialEq>(rows: impl IntoIterator<Item = (K, u32)>) -> Vec<(K, Vec<u32>)> {
     let mut groups: Vec<(K, Vec<u32>)> = Vec::new();
     for (key, segment) in rows {
@@ -14,7 +14,7 @@ pub fn folded<K: PartialEq>(rows: impl IntoIterator<Item = (K, u32)>) -> Vec<(K,
     groups
 }
 
-/// Names segments: `segment 3`, `16 segments: 0-15`.
+/// Formats segments: `segment 3`, `16 segments: 0-15`.
 pub fn segments(ids: &[u32]) -> String {
     match ids {
         [id] => format!("segment {id}"),
@@ -22,7 +22,7 @@ pub fn segments(ids: &[u32]) -> String {
     }
 }
 
-/// Writes numbers in order as ranges: `0-3, 7`.
+/// Formats ascending numbers as ranges: `0-3, 7`.
 pub fn ranges(ids: &[u32]) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for id in ids {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_reasons_are_one_row() {
+    fn equal_reasons_are_grouped() {
         let rows = (0..16).map(|id| (if id == 7 { "other" } else { "same" }, id));
         let told: Vec<String> = folded(rows).iter().map(|(key, ids)| format!("{}: {key}", segments(ids))).collect();
         assert_eq!(told, ["15 segments: 0-6, 8-15: same", "segment 7: other"]);

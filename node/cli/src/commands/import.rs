@@ -1,6 +1,5 @@
-//! `evener import FILE|-`: events go in the order of the file, some hundred in an append, one append after the
-//! other. Every append is all or nothing and its ids make it harmless to repeat, so an import that ended can
-//! simply be run again.
+//! `evener import FILE|-`: events are appended in the order of the file, some hundred per append, one append after the
+//! other. Appends are atomic and, by their ids, idempotent, so an interrupted import can simply be run again.
 
 mod lines;
 mod wait_reporter;
@@ -32,63 +31,63 @@ use evener::{
     wire,
 };
 
-/// Bytes of the events of one append: well below what an append may have.
+/// The most bytes of events per append: well below the limit of an append.
 const APPEND_BYTES: usize = 256 << 10;
-/// How long one append is repeated: longer than a cluster takes to recover from anything it recovers from alone.
+/// How long one append is retried: longer than a cluster needs for any recovery without an operator.
 const RETRY_TIME: Duration = Duration::from_secs(120);
 
-/// As [`PATIENCE`] is told.
-const TIMEOUT: &str = "Give up where one append has no answer in this time [default: 120 s at most: sooner where no \
-                       server ever answers, or all say that they will not in the time that is left]";
+/// The help of --timeout, with [`RETRY_TIME`] as its default.
+const TIMEOUT: &str = "Give up if one append has no answer within this time [default: 120s, less if no server can be \
+                       reached or none will be ready in time]";
 
 const EXAMPLE: &str = r#"Example:
 echo '{"id":"1","source":"/bank","type":"credited","subject":"account-7"}' |
   evener import -
 
-`id` and `source` name the event for ever, so that the same import again stores nothing twice; `subject` is its stream.
-A JSON array is made lines of by `jq -c '.[]'`, objects over several lines by `jq -c .`."#;
+`id` and `source` identify the event permanently, so a repeated import stores nothing twice; `subject` is its stream.
+To convert a JSON array use `jq -c '.[]'`, and for objects over several lines `jq -c .`."#;
 
-/// Add the events of a file of CloudEvents, one JSON object a line
+/// Import events from a file of CloudEvents, one JSON object per line
 ///
-/// It takes what `evener export` and `evener read` write, as in `evener read | evener import - --server URL`, and what
-/// GET /events answers: its last line, {"next":P,"marker":M}, is no event and is passed over.
+/// The input may be the output of `evener export` or `evener read`, as in `evener read | evener import - --server URL`,
+/// or the answer to GET /events, whose last line, {"next":P,"marker":M}, is skipped.
 ///
-/// From a pipe, as in `tail -f FILE | evener import -`, events are sent as soon as the input pauses.
+/// Events from a pipe, as in `tail -f FILE | evener import -`, are sent as soon as the input pauses.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE, mut_arg("timeout", |arg| arg.help(TIMEOUT)))]
 pub struct Args {
-    /// The file; - is stdin
+    /// The file to import (- for stdin)
     file: PathBuf,
-    /// Events of one append, at most
+    /// Maximum number of events per append
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=5_000))]
     batch: u16,
     /// The event store: `default` or `system`
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// No progress bar and no last words
+    /// Print no progress bar and no summary
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
     server: Server,
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Events read from the file and known to be stored.
     pub events: u64,
-    /// Of them, stored by this run.
+    /// The number of these stored by this run.
     pub stored: u64,
-    /// Of them, stored before.
+    /// The number of these stored before.
     pub already: u64,
-    /// The position of the first that this run stored.
+    /// The position of the first event that this run stored.
     pub first: Option<u64>,
-    /// The position after the last that this run stored.
+    /// The position after the last event that this run stored.
     pub next: Option<u64>,
 }
 
 impl Args {
-    /// Imports, and says what was stored, also where it ends early.
+    /// Imports, and reports what was stored, even if the import ends early.
     pub fn run(self) -> Result<(), ApiError> {
         let context = self.context.as_deref().map_or(Ok(ContextId::DEFAULT), context::named)?;
         let (lines, bytes) = open(&self.file)?;
@@ -116,7 +115,7 @@ impl Args {
         });
         bar.finish_and_clear();
         let summary = import.summary;
-        result.map_err(|error| said(error, &summary))?;
+        result.map_err(|error| with_summary(error, &summary))?;
         if self.quiet {
             return Ok(());
         }
@@ -144,17 +143,17 @@ fn open(path: &PathBuf) -> Result<(Lines, Option<u64>), ApiError> {
     Ok((lines.map_err(failed)?, metadata.is_file().then_some(metadata.len())))
 }
 
-/// Standard input as a file of its own, so that its kind can be told.
+/// Returns standard input as a file, so that its type can be determined.
 fn stdin() -> std::io::Result<File> {
     use std::os::fd::AsFd;
     std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
-/// Whether a line is the last one that a read is answered with.
+/// Returns whether a line is the trailer of a read.
 fn is_trailer(line: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code, reason = "only the form counts")]
+    #[allow(dead_code, reason = "only the fields' names and types count")]
     struct Trailer {
         next: u64,
         marker: u64,
@@ -162,7 +161,7 @@ fn is_trailer(line: &[u8]) -> bool {
     serde_json::from_slice::<Trailer>(line).is_ok()
 }
 
-/// JSON in another form than one object a line: what is odd about it, and what makes lines of it.
+/// Recognizes JSON in another layout than one object per line: what is different, and the command that converts it.
 fn other_form(line: &[u8], error: &cloudevent::Error) -> Option<(&'static str, &'static str)> {
     match error {
         _ if line.trim_ascii().starts_with(b"[") => Some(("it begins a JSON array", "jq -c '.[]'")),
@@ -171,14 +170,14 @@ fn other_form(line: &[u8], error: &cloudevent::Error) -> Option<(&'static str, &
     }
 }
 
-/// How to import what `jq` makes of the file.
+/// Returns the command that converts the file with `jq` and imports it.
 fn piped(jq: &str, name: &str) -> String {
     let file = if name == "stdin" { String::new() } else { format!(" {name}") };
     format!("{jq}{file} | evener import -")
 }
 
-/// What was stored, added to an error.
-fn said(mut error: ApiError, summary: &Summary) -> ApiError {
+/// Adds the summary to an error.
+fn with_summary(mut error: ApiError, summary: &Summary) -> ApiError {
     error.message = format!("{}\n{}", error.message, words(summary));
     error
 }
@@ -194,16 +193,16 @@ fn words(summary: &Summary) -> String {
     format!("{events} {are} stored: {} by this run{range}, {} before it", count(*stored), count(*already))
 }
 
-/// An import under way.
+/// A running import.
 struct Import {
     client: Client,
     wait_reporter: WaitReporter,
-    /// Bytes of the file that were read; where a send has succeeded, that is what is stored.
+    /// Bytes of the file that were read. After a successful send all their events are stored.
     read: u64,
     context: ContextId,
     name: String,
     summary: Summary,
-    /// Read, and not sent yet, with their lines.
+    /// Events read and not sent yet, with their line numbers.
     pending: Vec<(u64, Event)>,
     pending_bytes: usize,
     batch: usize,
@@ -226,7 +225,7 @@ impl Import {
                     Ok(event) => self.take(number, event).await?,
                     Err(_) if is_trailer(text) => {}
                     Err(error) => {
-                        // What stands before the broken line is stored, so that the order of the file holds.
+                        // The lines before the malformed one are stored first, in the order of the file.
                         self.send().await?;
                         return Err(error);
                     }
@@ -239,7 +238,7 @@ impl Import {
 
     fn event(&self, number: u64, line: &[u8]) -> Result<Event, ApiError> {
         let wrong = |why: &dyn std::fmt::Display| {
-            // It is the line of a file that somebody looks for, and the parser knows this one only.
+            // The parser sees a single line: its line number would be misleading.
             let why = why.to_string().replace(" at line 1 column ", " at column ");
             ApiError::new(&codes::BAD_LINE, format!("line {number} of {} is not an event: {why}", self.name))
         };
@@ -248,7 +247,9 @@ impl Import {
         }
         let text = std::str::from_utf8(line).map_err(|error| wrong(&error))?;
         cloudevent::from_json(text.trim()).map_err(|error| match other_form(line, &error) {
-            Some((why, jq)) => wrong(&why).hint(format!("a line has one whole JSON object: {}", piped(jq, &self.name))),
+            Some((why, jq)) => {
+                wrong(&why).hint(format!("each line must be one complete JSON object: {}", piped(jq, &self.name)))
+            }
             None => wrong(&error),
         })
     }
@@ -272,14 +273,14 @@ impl Import {
         Ok(())
     }
 
-    /// The bar tells what is stored, and not what was read ahead.
+    /// Updates the bar, which shows what is stored and not what was read ahead.
     fn show(&self) {
         self.wait_reporter.bar.set_position(self.read);
         self.wait_reporter.bar.set_message(some(self.summary.events, "event"));
     }
 
-    /// Sends what is pending: as one append where that works, else without what is stored already, else one by
-    /// one, so that the line that does not work is named.
+    /// Sends the pending events as one append; if some are stored already, without those; if that fails, one by one, so
+    /// that the failing line is reported.
     async fn send_pending(&mut self) -> Result<(), ApiError> {
         self.pending_bytes = 0;
         let mut batch = std::mem::take(&mut self.pending);
@@ -323,7 +324,7 @@ impl Import {
         let request = Request { context: self.context, request, events, ..Request::default() };
         let asked = Asked::Append(request);
         let Reply::Appended(appended) = self.wait_reporter.watch(&self.client, self.client.ask(&asked)).await? else {
-            unreachable!("an append is answered with its place");
+            unreachable!("an append is answered with its position");
         };
         self.count(&appended, batch.len());
         Ok(())
@@ -355,33 +356,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_stored_is_told_in_the_number_that_fits() {
-        let told = |events, first: u64| {
+    fn the_summary_uses_singular_and_plural() {
+        let line = |events, first: u64| {
             words(&Summary { events, stored: events, already: 0, first: Some(first), next: Some(first + events) })
         };
-        assert_eq!(told(1, 4), "1 event is stored: 1 by this run, at position 4, 0 before it");
-        assert_eq!(told(3, 4), "3 events are stored: 3 by this run, at positions 4 to 6, 0 before it");
+        assert_eq!(line(1, 4), "1 event is stored: 1 by this run, at position 4, 0 before it");
+        assert_eq!(line(3, 4), "3 events are stored: 3 by this run, at positions 4 to 6, 0 before it");
     }
 
     #[test]
-    fn json_that_is_not_one_object_a_line_is_told_how_to_become_it() {
+    fn json_in_another_layout_gets_a_conversion_command() {
         let jq = |line: &str| other_form(line.as_bytes(), &cloudevent::from_json(line).unwrap_err()).map(|(_, jq)| jq);
         assert_eq!(["[\n", "[{\"id\":\"1\"}]\n"].map(jq), [Some("jq -c '.[]'"); 2]);
         assert_eq!(["{\r\n", "{\"id\": \"1\",\n"].map(jq), [Some("jq -c ."); 2]);
         assert_eq!(
             ["{\"id\":1}", "id,source", "{\"id\": \"1\", oops"].map(jq),
             [None; 3],
-            "another form mends nothing"
+            "a conversion would not help"
         );
         assert_eq!(piped("jq -c .", "a.json"), "jq -c . a.json | evener import -");
         assert_eq!(piped("jq -c .", "stdin"), "jq -c . | evener import -");
     }
 
     #[test]
-    fn the_last_line_of_a_read_is_known_by_its_form_alone() {
+    fn the_trailer_of_a_read_is_recognized_by_its_fields() {
         assert!(is_trailer(b"{\"next\":6,\"marker\":6}\n"));
         for line in ["{\"next\":6}", "{\"next\":6,\"marker\":6,\"id\":\"x\"}", "{\"next\":-6,\"marker\":6}", "{}"] {
-            assert!(!is_trailer(line.as_bytes()), "{line} is a broken line");
+            assert!(!is_trailer(line.as_bytes()), "{line} is malformed");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a server shows from what it has may be old where it knows no leader: then another one is asked, and where that
-//! knows none either it is said.
+//! Replies from one server's own data. They may be stale if the server knows no leader: then the request goes to
+//! another server, and if that knows none either, the reply is marked.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use evener::{
     error::ApiError,
 };
 
-/// What a second server is waited for, where the first has answered already.
+/// The timeout of the second server: a reply of the first is available already.
 const SECOND_SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An answer from what one server has.
+/// A reply from one server's own data.
 pub struct MarkedReply {
-    /// The answer.
+    /// The reply.
     pub reply: Reply,
-    /// Who gave it, if nobody leads as far as that node knows.
+    /// The node that replied, if it knows no leader.
     pub leaderless: Option<LeaderlessNode>,
 }
 
@@ -27,27 +27,25 @@ pub struct LeaderlessNode {
 }
 
 impl LeaderlessNode {
-    /// A node of this name, and why nothing can be decided as far as it knows.
+    /// Creates it from the node's name, and its reason why nothing can be decided.
     pub fn new(node: impl Into<String>, trouble: Option<&str>) -> Self {
         Self { node: node.into(), trouble: trouble.map(str::to_owned) }
     }
 
-    /// Says on standard error that an answer of this node may be old.
+    /// Warns on stderr that a reply of this node may be stale.
     pub fn warn(&self) {
         let node = &self.node;
-        eprintln!(
-            "nobody leads, as far as {node} knows: this is what it has, and may be old (see: evener cluster status)"
-        );
+        eprintln!("{node} knows no leader: this is its own data and may be stale (see: evener cluster status)");
     }
 
-    /// Returns what a table of owners ends with: since when they may be others.
+    /// Returns the note below a table of owners: why they may be outdated.
     pub fn owners_note(&self) -> String {
         let trouble = self.trouble.as_deref().unwrap_or("no leader is known");
-        format!("{trouble}\nowners are those that {} last knew, and own nothing that goes on now\n", self.node)
+        format!("{trouble}\nthe owners are the last known to {}, and are not processing now\n", self.node)
     }
 }
 
-/// Asks what is answered from what one server has, and says if it may be old.
+/// Sends a request that is answered from one server's own data, and warns if the reply may be stale.
 pub async fn request(client: &Client, request: &Request) -> Result<Reply, ApiError> {
     let MarkedReply { reply, leaderless } = request_marked(client, request).await?;
     if let Some(leaderless) = leaderless {
@@ -56,7 +54,7 @@ pub async fn request(client: &Client, request: &Request) -> Result<Reply, ApiErr
     Ok(reply)
 }
 
-/// Asks what is answered from what one server has.
+/// Sends a request that is answered from one server's own data.
 pub async fn request_marked(client: &Client, request: &Request) -> Result<MarkedReply, ApiError> {
     let reply = client.ask(request).await?;
     let Ok(Some(leaderless)) = leaderless_node(client).await else {
@@ -68,7 +66,7 @@ pub async fn request_marked(client: &Client, request: &Request) -> Result<Marked
     Ok(MarkedReply { reply, leaderless: Some(leaderless) })
 }
 
-/// What the next server answers, where several are named and that one knows a leader.
+/// Returns the next server's reply, if there are several servers and the next one knows a leader.
 async fn ask_another(client: &Client, request: &Request) -> Option<Reply> {
     let first = client.server();
     client.go_on();
@@ -80,7 +78,7 @@ async fn ask_another(client: &Client, request: &Request) -> Option<Reply> {
     matches!(leaderless_node(&limited).await, Ok(None)).then_some(reply)
 }
 
-/// The node that was asked, where it knows no leader.
+/// Returns the current server's node, if it knows no leader.
 async fn leaderless_node(client: &Client) -> Result<Option<LeaderlessNode>, ApiError> {
     let client = client.clone().with_patience(Duration::ZERO);
     match client.ask(&Request::Status).await? {
@@ -88,7 +86,7 @@ async fn leaderless_node(client: &Client) -> Result<Option<LeaderlessNode>, ApiE
             let leaderless = LeaderlessNode::new(status.node, status.trouble.as_deref());
             Ok(status.leader.is_none().then_some(leaderless))
         }
-        _ => unreachable!("the status is answered with the status"),
+        _ => unreachable!("a status request is answered with the status"),
     }
 }
 
@@ -100,7 +98,7 @@ mod tests {
     use super::*;
     use evener::engine::{Processor, StateHash, Status};
 
-    /// A node that knows this leader, and this one processor.
+    /// Starts a server that knows this leader and this processor.
     async fn server(leader: Option<&str>, processor: &str) -> String {
         let (status, processors) = (status(leader), vec![named(processor)]);
         let routes = Router::new()
@@ -143,16 +141,16 @@ mod tests {
         let Ok(MarkedReply { reply: Reply::Processors(shown), leaderless }) =
             request_marked(&client, &Request::Processors).await
         else {
-            panic!("it is shown")
+            panic!("a reply is returned")
         };
         assert_eq!(shown[0].name, expected, "{servers:?}");
         assert_eq!(leaderless.is_some(), expected.starts_with("old"), "{servers:?}");
-        let told = leaderless.map(|leaderless| leaderless.owners_note()).unwrap_or_default();
-        assert_eq!(told.starts_with("no majority for 7 s\n"), expected.starts_with("old"), "{told}");
+        let note = leaderless.map(|leaderless| leaderless.owners_note()).unwrap_or_default();
+        assert_eq!(note.starts_with("no majority for 7 s\n"), expected.starts_with("old"), "{note}");
     }
 
     #[tokio::test]
-    async fn what_a_lone_node_has_is_shown_where_no_other_knows_a_leader() {
+    async fn a_leaderless_nodes_data_is_shown_if_no_other_knows_a_leader() {
         let (leaderless, lonely) = (server(None, "old").await, server(None, "as old").await);
         let (led, gone) = (server(Some("n2"), "new").await, "http://127.0.0.1:1".to_owned());
         check(&[leaderless.clone(), led.clone()], "new").await;

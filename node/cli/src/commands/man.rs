@@ -7,19 +7,19 @@ use clap::CommandFactory;
 use super::{Cli, output::say};
 use evener::{codes, error::ApiError};
 
-/// Write the manual page
+/// Write manual pages
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write one file a command into this directory, instead of the main page to stdout
+    /// Write one file per command to this directory, instead of the main page to stdout
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
 impl Args {
-    /// Writes it.
+    /// Writes the pages.
     pub fn run(self) -> Result<(), ApiError> {
         let failed =
-            |error: std::io::Error| ApiError::new(&codes::FILE, format!("failed to write the manual: {error}"));
+            |error: std::io::Error| ApiError::new(&codes::FILE, format!("failed to write the manual pages: {error}"));
         if let Some(dir) = self.dir {
             return clap_mangen::generate_to(Cli::command(), dir).map_err(failed);
         }

@@ -1,5 +1,5 @@
-//! The command line: one file a command. Each makes requests and shows answers; what can be asked is the
-//! engine's, what an error means is the table of codes'.
+//! The command line: one file per command. Commands send requests and show replies; the requests are defined by
+//! `engine`, the errors by `codes`.
 
 mod args;
 mod leaderless;
@@ -45,7 +45,7 @@ pub use args::Server;
 pub use output::Format;
 pub(crate) use output::truncate;
 
-/// An event store and event processor in one.
+/// An event store and event processor in one
 #[derive(Debug, Parser)]
 #[command(name = "evener", version, after_help = exit_codes(), max_term_width = 110)]
 pub struct Cli {
@@ -64,49 +64,49 @@ enum Command {
     Append(append::Args),
     Read(read::Args),
     Tail(tail::Args),
-    /// Processors: list, show, create, delete, and what can be done with them
+    /// Manage processors
     #[command(subcommand)]
     Processor(processor::Command),
-    /// What processors have set aside: list, show, retry, skip, drop
+    /// Manage the events that processors have set aside
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
-    /// Members of the cluster: status, join, leave, transfer
+    /// Manage the members of the cluster
     #[command(subcommand)]
     Cluster(cluster::Command),
     Operations(operations::Command),
-    /// Wait until something is so
+    /// Wait for a condition
     #[command(subcommand)]
     Wait(wait::Command),
     Status(status::Args),
-    /// Measure, beside what the machine can do at all
+    /// Benchmark against the machine's own limits
     #[command(subcommand)]
     Bench(bench::Command),
     Config(config::Args),
     Explain(explain::Args),
     Completions(completions::Args),
     Man(man::Args),
-    /// Copy the log and the state (not built yet)
+    /// Back up the log and the state (not built yet)
     #[command(hide = true)]
     Backup(not_yet::Args),
-    /// Put a copy back (not built yet)
+    /// Restore a backup (not built yet)
     #[command(hide = true)]
     Restore(not_yet::Args),
-    /// Read everything on disk and compare (not built yet)
+    /// Verify all data on disk (not built yet)
     #[command(hide = true)]
     Verify(not_yet::Args),
-    /// Mend what is damaged from the other nodes (not built yet)
+    /// Repair damaged data from the other nodes (not built yet)
     #[command(hide = true)]
     Repair(not_yet::Args),
-    /// A live view on the terminal (not built yet)
+    /// Show a live view on the terminal (not built yet)
     #[command(hide = true)]
     Top(not_yet::Args),
-    /// Look for what is wrong (not built yet)
+    /// Diagnose problems (not built yet)
     #[command(hide = true)]
     Doctor(not_yet::Args),
-    /// Pack up what a report needs (not built yet)
+    /// Collect the data for a bug report (not built yet)
     #[command(hide = true)]
     Bundle(not_yet::Args),
-    /// Why a segment is where it is (not built yet)
+    /// Explain the placement of a segment (not built yet)
     #[command(hide = true)]
     Why(not_yet::Args),
 }
@@ -117,7 +117,7 @@ pub fn main() -> ExitCode {
         Ok(matches) => matches,
         Err(error) => return usage::print_usage_error(error, std::env::args()),
     };
-    let cli = Cli::from_arg_matches(&matches).expect("the matches are of this very command");
+    let cli = Cli::from_arg_matches(&matches).expect("the matches are of this command");
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -157,7 +157,7 @@ impl Command {
             Self::Doctor(_) => Err(ApiError::not_yet("`doctor`")),
             Self::Bundle(_) => Err(ApiError::not_yet("`bundle`")),
             Self::Why(_) => {
-                Err(ApiError::not_yet("`why`").hint("`evener processor show NAME` tells the reason of each segment"))
+                Err(ApiError::not_yet("`why`").hint("`evener processor show NAME` shows the reason for each segment"))
             }
         }
     }
@@ -168,7 +168,7 @@ fn exit_codes() -> String {
     format!("Exit status:{}", codes.collect::<String>())
 }
 
-/// Runs a client's work; Ctrl-C ends it.
+/// Runs a client's work to completion; Ctrl-C ends the process.
 fn block_on<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ApiError::new(&codes::START, format!("failed to start: {error}")))?;

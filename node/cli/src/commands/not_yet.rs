@@ -1,17 +1,17 @@
-//! Words of the contract that nothing stands behind yet: they take anything and say so.
+//! Commands that are not built yet: they accept any arguments and return an error.
 
 use evener::{engine::Verb, error::ApiError};
 
-/// Whatever is said.
+/// Any arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    #[allow(dead_code, reason = "taken so that the answer is about the command and not about its arguments")]
+    #[allow(dead_code, reason = "accepted so that the error is about the command and not its arguments")]
     rest: Vec<String>,
 }
 
 impl Args {
-    /// Says that `verb` is not built yet.
+    /// Returns the error that `verb` is not built yet.
     pub fn run(self, verb: Verb) -> Result<(), ApiError> {
         Err(ApiError::not_yet(&format!("`{}`", verb.row().words)))
     }

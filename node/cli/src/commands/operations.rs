@@ -17,9 +17,9 @@ use evener::{
     error::ApiError,
 };
 
-/// List the latest changes, the newest first, with their outcomes and reasons
+/// List the latest changes with their outcomes and reasons, newest first
 ///
-/// The latest 1,024 are remembered (`operations_max`), of the whole cluster together; older ones are forgotten.
+/// The cluster stores the latest 1,024 operations (`operations_max`).
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
 pub struct Command {
@@ -29,16 +29,16 @@ pub struct Command {
     list: List,
 }
 
-const AFTER: &str = "The reason is what was given with --reason. An id may be shortened to its beginning, as the list \
-                     shows it; `-o json` has all of it.";
+const AFTER: &str = "The reason is the text given with --reason. An id may be abbreviated to a unique prefix, as in \
+                     the list; `-o json` has the full id.";
 
 #[derive(Debug, Subcommand)]
 enum Sub {
-    /// List them, as `evener operations` does
+    /// List operations (the default)
     List(List),
-    /// Show one of them
+    /// Show one operation
     Show {
-        /// Its id, or the beginning of it
+        /// Id of the operation, or a unique prefix
         #[arg(value_parser = name())]
         id: String,
         #[command(flatten)]
@@ -46,22 +46,22 @@ enum Sub {
     },
 }
 
-/// Which of them
+/// The arguments of a list.
 #[derive(Debug, Args)]
 struct List {
-    /// Only those on this processor, whether it exists still or not
+    /// Only operations on this processor, even if it was deleted
     #[arg(long, value_name = "NAME", value_parser = name())]
     processor: Option<String>,
-    /// Only those that name this node
+    /// Only operations that name this node
     #[arg(long, value_name = "NAME", value_parser = name())]
     node: Option<String>,
-    /// Only those of this kind
+    /// Only operations of this kind
     #[arg(long, value_parser = PossibleValuesParser::new(kinds()))]
     kind: Option<String>,
-    /// Only those made before the one with this id, or this beginning of an id
+    /// Only operations before the one with this id or prefix
     #[arg(long, value_name = "ID", value_parser = name())]
     before: Option<String>,
-    /// No more than this, up to 1000 (`operations_page_max`) [default: 100]
+    /// Maximum number of operations, up to 1000 (`operations_page_max`) [default: 100]
     #[arg(long, value_name = "N", value_parser = number_from_1::<u64>)]
     limit: Option<u64>,
     #[command(flatten)]
@@ -69,7 +69,7 @@ struct List {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     pub fn run(self) -> Result<(), ApiError> {
         match self.sub {
             Some(Sub::Show { id, server }) => show(&id, &server),
@@ -89,7 +89,7 @@ impl List {
             [] => nothing(filtered || before.is_some()),
             [.., last] if operations.len() as u64 == limit.unwrap_or(OPERATIONS_PAGE) => {
                 let (list, last) = (text(&operations), last.operation);
-                format!("{list}\nthere may be older ones: add --before {last}\n")
+                format!("{list}\nfor older operations add --before {last}\n")
             }
             _ => text(&operations),
         })
@@ -98,7 +98,7 @@ impl List {
 
 fn nothing(filtered: bool) -> String {
     let such = if filtered { " such" } else { "" };
-    format!("no{such} operation is remembered (the latest 1,024 are: operations_max)\n")
+    format!("no{such} operation is stored (only the latest 1,024 are: operations_max)\n")
 }
 
 fn ask(server: &Server, filter: OperationFilter) -> Result<Vec<Operation>, ApiError> {
@@ -116,14 +116,14 @@ fn show(id: &str, server: &Server) -> Result<(), ApiError> {
     server.format().show(&operation, || wrapped(&one(&operation)))
 }
 
-/// Finds the operation whose id begins so.
+/// Returns the id of the operation with this prefix.
 fn whole_id(server: &Server, start: &str) -> Result<Uuid, ApiError> {
     if let Ok(id) = start.parse() {
         return Ok(id);
     }
     let start = start.to_ascii_lowercase();
     if !start.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-        let message = format!("'{start}' is no operation's id, nor the beginning of one: it must be a UUID");
+        let message = format!("'{start}' is not an operation id or a prefix of one: ids are UUIDs");
         return Err(ApiError::new(&codes::USAGE, message).hint("`evener operations` lists them with their ids"));
     }
     let (mut found, mut before) = (Vec::new(), None);
@@ -141,12 +141,12 @@ fn whole_id(server: &Server, start: &str) -> Result<Uuid, ApiError> {
         [] => Err(ApiError::new(&codes::UNKNOWN_OPERATION, format!("no operation has an id that begins with {start}"))),
         [first, second, ..] => {
             let message = format!("{} operations have ids that begin with {start}", found.len());
-            Err(ApiError::new(&codes::USAGE, message).hint(format!("say more of it: {first}, {second}, …")))
+            Err(ApiError::new(&codes::USAGE, message).hint(format!("use a longer prefix: {first}, {second}, …")))
         }
     }
 }
 
-/// The operations as a table.
+/// Formats the operations as a table.
 fn text(operations: &[Operation]) -> String {
     let ids: Vec<String> = operations.iter().map(|operation| operation.operation.to_string()).collect();
     let length = distinct(&ids);
@@ -157,7 +157,7 @@ fn text(operations: &[Operation]) -> String {
     table(["id", "when", "verb", "subject", "outcome", "reason"], rows)
 }
 
-/// The last operations on a processor, below what else is shown of it.
+/// Formats the latest operations on a processor, for the end of its status.
 pub fn history(name: &str, operations: &[Operation]) -> String {
     if operations.is_empty() {
         return String::new();
@@ -171,7 +171,7 @@ fn cells(operation: &Operation) -> [String; 5] {
     [ago(&note.recorded), note.kind.clone(), subject(&note), outcome(operation).to_owned(), maybe(note.reason)]
 }
 
-/// How many characters of the ids tell them apart; eight at least, as people are used to from commits.
+/// Returns the length of prefix that distinguishes the ids; at least eight characters, as for commits.
 fn distinct(ids: &[String]) -> usize {
     let mut sorted: Vec<&str> = ids.iter().map(String::as_str).collect();
     sorted.sort_unstable();
@@ -252,20 +252,20 @@ mod tests {
         let claim = Subject { segment: Some(3), node: Some("n2".into()), node_id: Some(2), ..of("mail") };
         let skip = Subject { sequence: Some("case 1".into()), ..of("mail") };
         let join = Subject { address: Some("10.0.0.1:4751".into()), ..Subject::default() };
-        let told = |kind: &str, subject: Subject| {
+        let line = |kind: &str, subject: Subject| {
             let [_, verb, subject, outcome, reason] = cells(&operation(1, kind, subject, Some("a test")));
             assert_eq!((outcome.as_str(), reason.as_str()), ("done", "a test"));
             format!("{verb} {subject}")
         };
-        assert_eq!(told("claim", claim), "claim mail/3 for n2");
-        assert_eq!(told("skip", skip), "skip mail 'case 1'");
-        assert_eq!(told("retry", of("mail")), "retry mail, all set aside");
+        assert_eq!(line("claim", claim), "claim mail/3 for n2");
+        assert_eq!(line("skip", skip), "skip mail 'case 1'");
+        assert_eq!(line("retry", of("mail")), "retry mail, all set aside");
         assert_eq!(
-            told("skip-event", Subject { segment: Some(0), position: Some(7), ..of("p") }),
+            line("skip-event", Subject { segment: Some(0), position: Some(7), ..of("p") }),
             "skip-event p/0 at 7"
         );
-        assert_eq!(told("join", join), "join 10.0.0.1:4751");
-        assert_eq!(told("pause", of("mail")), "pause mail");
+        assert_eq!(line("join", join), "join 10.0.0.1:4751");
+        assert_eq!(line("pause", of("mail")), "pause mail");
     }
 
     #[test]
@@ -283,8 +283,8 @@ mod tests {
         (refused.state, refused.changed) = (OperationState::Refused, None);
         refused.why = Some("there is no processor none".into());
         refused.note.as_mut().unwrap().code = Some("EV0309".into());
-        let told = one(&refused);
-        assert!(told.starts_with("pause none: refused\nwhy        there is no processor none (EV0309)\n"), "{told}");
-        assert!(told.contains("\nreason     none was given\n") && !told.contains("asked by"), "{told}");
+        let text = one(&refused);
+        assert!(text.starts_with("pause none: refused\nwhy        there is no processor none (EV0309)\n"), "{text}");
+        assert!(text.contains("\nreason     none was given\n") && !text.contains("asked by"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! How answers and errors are shown: to people as tables, to programs as JSON or YAML.
+//! Output of replies and errors: tables for people, JSON or YAML for programs.
 
 use std::io::{IsTerminal, Write};
 
@@ -13,21 +13,21 @@ use evener::{
     printable::{printable, printable_json},
 };
 
-/// How an answer is written.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Table for people
     Table,
     /// One JSON value
     Json,
-    /// One JSON value a line
+    /// One JSON value per line
     Ndjson,
     /// YAML
     Yaml,
 }
 
 impl Format {
-    /// Writes `answer`; `words` is how people read it.
+    /// Writes `answer`, as the text of `words` for a table.
     pub fn show(self, answer: &impl Serialize, words: impl FnOnce() -> String) -> Result<(), ApiError> {
         if self == Self::Table {
             return say(&printable(&words()));
@@ -47,8 +47,8 @@ impl Format {
 }
 
 impl Format {
-    /// Writes the answer to something that was done, as [`show`](Self::show). If it cannot be written, the error says
-    /// what was done: whoever reads only the exit status must not take it for a failure of that.
+    /// Writes the answer to a completed change, as [`show`](Self::show) does. If it cannot be written, the error states
+    /// that the change was made: the exit status must not look like that of a failed change.
     pub fn show_done(self, answer: &impl Serialize, words: impl Fn() -> String) -> Result<(), ApiError> {
         self.show(answer, &words).map_err(|error| {
             let message = format!("{}; the answer to it is lost: {}", words().trim_end(), error.message);
@@ -57,7 +57,7 @@ impl Format {
     }
 }
 
-/// Writes to stdout. Where nobody reads any more, as behind `head`, the command ends without a complaint.
+/// Writes to stdout. If the pipe is closed, as by `head`, the process exits without an error.
 pub fn say(text: &str) -> Result<(), ApiError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -67,13 +67,13 @@ pub fn say(text: &str) -> Result<(), ApiError> {
     }
 }
 
-/// Writes a JSON text to stdout. A program that reads from there gets every byte as it is stored.
+/// Writes JSON to stdout: escaped on a terminal, byte for byte otherwise.
 pub fn say_json(json: &str) -> Result<(), ApiError> {
     let line = format!("{json}\n");
     if std::io::stdout().is_terminal() { say(&printable_json(&line)) } else { say(&line) }
 }
 
-/// Writes an error to stderr: its code, what was being done, and what to do next.
+/// Writes an error to stderr: its code, its message and its hint.
 pub fn print_error(error: &ApiError) {
     let colored = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (red, bold, faint, plain) =
@@ -95,14 +95,14 @@ pub fn print_error(error: &ApiError) {
     eprintln!("  {faint}more: evener explain {}{plain}", error.code);
 }
 
-/// A text behind its start, its further lines indented.
+/// Returns `text` to be printed after `start`, with its further lines indented.
 fn indented_after(start: &str, text: &str, columns: Option<u16>) -> String {
     let all = format!("{start} {text}");
     let all = columns.map_or_else(|| all.clone(), |columns| wrapped_within(usize::from(columns) - 2, &all));
     all[start.len()..].trim_end().replace('\n', "\n  ")
 }
 
-/// How wide the terminal is that shows the answer; none where nobody looks on.
+/// Returns the width of the terminal at stdout, if it is one.
 pub fn columns() -> Option<u16> {
     columns_of(&std::io::stdout())
 }
@@ -112,12 +112,12 @@ fn columns_of(out: &impl IsTerminal) -> Option<u16> {
     width(size.ok()?.0)
 }
 
-/// How wide a terminal is that says so; one of no columns does not know, as under some serial lines and editors.
+/// Returns the usable width. A terminal that reports no columns, as some serial lines and editors do, has none.
 fn width(columns: u16) -> Option<u16> {
     (columns > 0).then(|| columns.max(20))
 }
 
-/// So many characters of a text, the last a mark that there are more.
+/// Truncates a text to `width` characters, with a mark at the end.
 pub fn truncate(text: &str, width: usize) -> String {
     match text.char_indices().nth(width) {
         None => text.to_owned(),
@@ -125,8 +125,7 @@ pub fn truncate(text: &str, width: usize) -> String {
     }
 }
 
-/// Breaks the lines of a text between words where they are too long for the terminal. Who reads from a pipe gets them
-/// whole.
+/// Wraps a text to the width of the terminal. A pipe gets it unwrapped.
 pub fn wrapped(text: &str) -> String {
     columns().map_or_else(|| text.to_owned(), |columns| wrapped_within(columns.into(), text))
 }
@@ -135,7 +134,7 @@ fn wrapped_within(columns: usize, text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let mut column = 0;
-        // What a line begins with stays: an error may point at a place below another line.
+        // Leading spaces stay: an error may point at a column of the line above.
         for word in line.split_inclusive(' ') {
             let long = word.trim_end().chars().count();
             if column > 0 && column + long > columns {
@@ -151,9 +150,8 @@ fn wrapped_within(columns: usize, text: &str) -> String {
     out
 }
 
-/// A table with these heads. The first column is what a row is called by, shown whole so that it can be copied. On a
-/// terminal further columns are cut to what is left of a line, and `-o json` has the whole; who reads from a pipe gets
-/// whole lines.
+/// Formats a table with these headings. The first column, the name of the row, is never truncated, so that it can be
+/// copied. On a terminal the other columns are truncated to fit; `-o json` and pipes have the full text.
 pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     table_within(columns(), heads, rows)
 }
@@ -165,7 +163,7 @@ fn table_within<const N: usize>(
 ) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_truncation_indicator("…");
-    // What is cut is cut where its column ends, and not after its last whole word.
+    // Truncate at the end of the column, not after the last whole word.
     table.set_delimiter('\n');
     match columns {
         Some(columns) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns),
@@ -188,7 +186,7 @@ fn table_within<const N: usize>(
     lines.collect()
 }
 
-/// Widths that fit together: the widest give, so that numbers stay whole. The first does not.
+/// Shrinks the widest columns, except for the first, until all fit, so that numbers stay complete.
 fn shrunk(mut widths: Vec<u16>, columns: u16) -> Vec<u16> {
     while widths.iter().map(|width| u32::from(*width)).sum::<u32>() > u32::from(columns) {
         let Some(widest) = widths.iter_mut().skip(1).max().filter(|width| **width > 4) else { break };
@@ -203,20 +201,20 @@ fn table_row<const N: usize>(cells: [String; N]) -> Row {
         if std::mem::take(&mut name) {
             return name_cell(&cell);
         }
-        // A cause may be the several lines of a program's own error.
+        // A cause may be a program's error of several lines.
         printable(&cell.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
     }));
     row.max_height(1);
     row
 }
 
-/// A name as it is. If it begins or ends with a space, quotes show where.
+/// Returns a name in printable form, quoted if it begins or ends with a space.
 fn name_cell(name: &str) -> String {
     let shown = printable(name).replace('\n', "\\n").replace('\t', "\\t");
     if name.trim() == name { shown } else { format!("'{shown}'") }
 }
 
-/// When, from now: `in 12 s`, `3 min ago`. What is no time stays what it is.
+/// Formats a time relative to now: `in 12 s`, `3 min ago`. A text that is not a time is returned unchanged.
 pub fn from_now(time: &str) -> String {
     let Ok(at) = time.parse::<jiff::Timestamp>() else { return time.to_owned() };
     let seconds = at.as_second() - jiff::Timestamp::now().as_second();
@@ -227,7 +225,7 @@ pub fn from_now(time: &str) -> String {
     }
 }
 
-/// When something happened, from now. The log's time may be a little ahead.
+/// Formats a past time relative to now. The log's time may be slightly ahead of this clock.
 pub fn ago(time: &str) -> String {
     match time.parse::<jiff::Timestamp>() {
         Ok(at) if at.as_second() >= jiff::Timestamp::now().as_second() => "now".to_owned(),
@@ -235,7 +233,7 @@ pub fn ago(time: &str) -> String {
     }
 }
 
-/// When something is to happen, from now: what should have by now is about to.
+/// Formats a due time relative to now; a past one is `due now`.
 pub fn due(time: &str) -> String {
     match time.parse::<jiff::Timestamp>() {
         Ok(at) if at <= jiff::Timestamp::now() => "due now".to_owned(),
@@ -243,7 +241,7 @@ pub fn due(time: &str) -> String {
     }
 }
 
-/// Seconds in the unit that fits.
+/// Formats seconds in a suitable unit.
 pub fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -252,17 +250,17 @@ pub fn span(seconds: u64) -> String {
     }
 }
 
-/// What may be missing.
+/// Formats an optional value; none is `-`.
 pub fn maybe<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// `1 event`, `8,577 events`.
+/// Formats a count with its noun: `1 event`, `8,577 events`.
 pub fn some(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// `8577` as `8,577`.
+/// Formats `8577` as `8,577`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + 6);
@@ -294,14 +292,14 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("dead") && text.contains('…') && text.contains("no such"), "{text}");
-        assert_eq!(shrunk(vec![40, 7, 100, 9], 80), [40, 7, 24, 9], "the widest give");
-        assert_eq!(shrunk(vec![60, 7], 80), [60, 7], "what fits stays");
+        assert_eq!(shrunk(vec![40, 7, 100, 9], 80), [40, 7, 24, 9], "the widest shrink");
+        assert_eq!(shrunk(vec![60, 7], 80), [60, 7], "fitting widths stay");
         let words = ["7".into(), "dead".into(), "a cause of many words goes on ".repeat(9)];
         let text = table_within(Some(80), ["sequence", "state", "cause"], [words]);
         let filled = text.lines().nth(1).map(|line| line.chars().count());
         let wide = table_within(Some(80), ["n", "cause"], [["7".into(), "漢".repeat(60)]]);
-        assert!((33..40).contains(&wide.matches('漢').count()), "a wide letter takes two columns: {wide}");
-        assert_eq!((text.lines().count(), filled), (2, Some(78)), "what is cut fills its column: {text}");
+        assert!((33..40).contains(&wide.matches('漢').count()), "a wide character takes two columns: {wide}");
+        assert_eq!((text.lines().count(), filled), (2, Some(78)), "a truncated cell fills its column: {text}");
     }
 
     #[test]
@@ -317,21 +315,21 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_that_does_not_know_its_width_cuts_nothing() {
+    fn a_terminal_without_a_known_width_truncates_nothing() {
         assert_eq!([width(0), width(7), width(80)], [None, Some(20), Some(80)]);
     }
 
     #[test]
-    fn lines_break_between_words() {
+    fn lines_wrap_between_words() {
         assert_eq!(wrapped_within(10, "one two three\n\nfour"), "one two\nthree\n\nfour\n");
         assert_eq!(wrapped_within(4, "a-long-word b"), "a-long-word\nb\n");
-        assert_eq!(wrapped_within(20, "1 | [node\n  |     ^"), "1 | [node\n  |     ^\n", "what is pointed at stays");
+        assert_eq!(wrapped_within(20, "1 | [node\n  |     ^"), "1 | [node\n  |     ^\n", "indentation stays");
         assert_eq!(indented_after("next:", "one two\nthree", Some(13)), " one\n  two\n  three");
         assert_eq!(indented_after("next:", "one two\nthree", None), " one two\n  three");
     }
 
     #[test]
-    fn times_are_told_from_now() {
+    fn times_are_relative_to_now() {
         let seconds = |seconds: i64| {
             let at = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + seconds).unwrap();
             from_now(&at.to_string())

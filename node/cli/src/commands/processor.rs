@@ -23,14 +23,14 @@ use evener::{
     error::ApiError,
 };
 
-/// What can be done with processors
+/// Manage processors
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List processors
     List(Server),
     /// Show a processor and its segments
     Show {
-        /// Its name
+        /// Name of the processor
         #[arg(value_parser = name())]
         name: String,
         #[command(flatten)]
@@ -40,67 +40,67 @@ pub enum Command {
     Create(Box<Create>),
     /// Delete a processor, its progress and what it has set aside
     Delete {
-        /// Its name
+        /// Name of the processor
         #[arg(value_parser = name())]
         name: String,
         #[command(flatten)]
         giving_up: DestructiveArgs,
     },
-    /// Stop a processor
+    /// Pause a processor
     Pause(Named),
-    /// Let it go on
+    /// Resume a paused processor
     Resume(Named),
-    /// Start it anew from a place (not built yet)
+    /// Reset a processor to a position (not built yet)
     Reset(not_yet::Args),
-    /// Cut a segment in two (not built yet)
+    /// Split a segment (not built yet)
     Split(not_yet::Args),
-    /// Put two segments together (not built yet)
+    /// Merge two segments (not built yet)
     Merge(not_yet::Args),
-    /// Bind a segment to a node (not built yet)
+    /// Move a segment to a node and pin it there (not built yet)
     Move(not_yet::Args),
-    /// Unbind a segment from the node that `claim` gave it to
+    /// Unpin a segment from the node that claimed it
     Unpin(OfSegment),
-    /// Pass over the event that a segment waits with, as with `--on-error stop`
+    /// Skip the event that stalls a segment, as under `--on-error stop`
     ///
-    /// The event counts as skipped, and its handler is not asked about it any more. A try of it that runs is ended.
+    /// The event counts as skipped and is not handled again. A running attempt is cancelled.
     SkipEvent {
         #[command(flatten)]
         of: OfSegment,
-        /// Only if it waits with the event at this position [default: the one that it waits with now]
+        /// Skip only the event at this position [default: the event that stalls the segment now]
         #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
         position: Option<u64>,
     },
-    /// Take a segment from its owner, who may not have it back for a while
+    /// Release a segment from its owner, which cannot own it again for a while
     Release(OfSegment),
-    /// Give a segment to a node, which keeps it until `unpin` or `release`
+    /// Assign a segment to a node and pin it there until `unpin` or `release`
     Claim {
         #[command(flatten)]
         of: OfSegment,
-        /// The node's name [default: the node that is asked]
+        /// Name of the node [default: the node that receives the request]
         #[arg(long)]
         node: Option<String>,
     },
-    /// Put a new version in place of the old one (not built yet)
+    /// Promote a new version (not built yet)
     Promote(not_yet::Args),
 }
 
-/// A processor by its name
+/// The arguments of a change to a processor.
 #[derive(Debug, Args)]
 pub struct Named {
-    /// Its name
+    /// Name of the processor
     #[arg(value_parser = name())]
     name: String,
     #[command(flatten)]
     changing: ChangeArgs,
 }
 
-/// A segment of a processor
+/// The arguments of a change to a segment.
 #[derive(Debug, Args)]
 pub struct OfSegment {
-    /// The processor's name
+    /// Name of the processor
     #[arg(value_parser = name())]
     name: String,
-    /// The segment's number
+    /// Number of the segment
     #[arg(long, value_name = "N", value_parser = number::<u32>)]
     segment: u32,
     #[command(flatten)]
@@ -111,69 +111,70 @@ const EXAMPLE: &str = r#"Example, with this as totals.py in the directory where 
 
 import json, sys
 for line in sys.stdin:
-    told = json.loads(line)
-    print("handled", told["event"]["id"], file=sys.stderr)
-    print(json.dumps({"delivery": told["delivery"], "ok": True}), flush=True)
+    delivery = json.loads(line)
+    print("handled", delivery["event"]["id"], file=sys.stderr)
+    print(json.dumps({"delivery": delivery["delivery"], "ok": True}), flush=True)
 
 evener processor create totals --exec 'python3 totals.py'"#;
 
-/// A processor to create
+/// The arguments of `create`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Create {
-    /// Its name, unique in the cluster
+    /// Name of the processor, unique in the cluster
     #[arg(value_parser = name())]
     name: String,
-    /// The program that handles its events, run by `sh -c` on each node, one per segment at work: it reads one JSON
-    /// object a line and answers each with one
+    /// Handler program, run by `sh -c` on each node once per busy segment: it reads one JSON object per line and
+    /// answers each with one
     ///
-    /// It is looked up on the node that runs it, a path such as ./totals.py in the working directory of that node's
-    /// `evener serve`: each node needs it. What it prints on stderr goes into the node's log.
+    /// Each node needs the program; a relative path such as ./totals.py refers to the working directory of that node's
+    /// `evener serve`. Its stderr goes to the node's log.
     ///
-    /// One that is at work goes on as it was started: another one in its place is taken up after `evener processor
-    /// pause` and `resume`, and where it had nothing to do for 10 s.
+    /// A running program is not replaced when its file changes: the new one is started after `evener processor pause`
+    /// and `resume`, or once the old one was idle for 10 s.
     ///
-    /// It reads {"delivery":1,"processor":"mail","segment":3,"mask":15,"epoch":8,"lent":false,"attempt":1,
+    /// The program reads {"delivery":1,"processor":"mail","segment":3,"mask":15,"epoch":8,"lent":false,"attempt":1,
     /// "replaying":false,"event":{…}} and answers {"delivery":1,"ok":true} or {"delivery":1,"error":"no such
-    /// address"}, to which it may add "verdict": "retry", "set-aside" or "skip".
+    /// address"}, optionally with "verdict": "retry", "set-aside" or "skip".
     ///
-    /// To fence a database of yours, keep in it the epoch of each processor, segment and mask, and in the transaction
-    /// that writes refuse an event if a row of the processor with a higher epoch overlaps: if row.segment and segment
-    /// agree in the bits of row.mask & mask. Answer a refusal with an error: it counts as no attempt.
+    /// To fence writes to your own database, store the epoch of each processor, segment and mask there, and in the
+    /// writing transaction refuse an event if an overlapping row of the processor has a higher epoch; rows overlap if
+    /// row.segment and segment agree in the bits of row.mask & mask. Answer a refusal with an error: it does not count
+    /// as an attempt.
     #[arg(long, value_name = "CMD", required_unless_present = "webhook")]
     exec: Option<String>,
-    /// A URL that events are posted to (not built yet)
+    /// URL to which events are posted (not built yet)
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
-    /// How many shares it has [default: 16]
+    /// Number of segments [default: 16]
     #[arg(long, value_name = "N", value_parser = number_from_1::<u32>)]
     segments: Option<u32>,
-    /// Where it starts: `beginning`, `head`, a position, or a time (not built yet) [default: beginning]
+    /// Start position: `beginning`, `head`, a position, or a time (not built yet) [default: beginning]
     #[arg(long)]
     start: Option<String>,
-    /// Only events of this type; several: any of them
+    /// Only events of this type (repeatable: any of the types)
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
-    /// Only events with this very tag, which may be any text, as account=7; several: all of them
+    /// Only events with exactly this tag, any text such as account=7 (repeatable: all of the tags)
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// What must be handled one after the other: key-else-stream (the events of one `key`, else of one subject), stream
-    /// (of one subject), tag:NAME, extension:NAME, whole (all), none [default: key-else-stream]
+    /// Sequencing policy, which events are handled in order: key-else-stream (events of one `key`, else of one
+    /// subject), stream (of one subject), tag:NAME, extension:NAME, whole (all), none [default: key-else-stream]
     ///
-    /// Events that it finds nothing in, such as those without a subject, are one sequence together: one that keeps
-    /// failing sets aside all that come after it.
+    /// Events to which the policy does not apply, such as those without a subject, form one sequence: if one of them
+    /// keeps failing, all later ones are set aside.
     #[arg(long, value_name = "POLICY")]
     sequencing: Option<String>,
-    /// What happens when an event keeps failing: set-aside, stop or skip [default: set-aside]
+    /// Action for an event that keeps failing: set-aside, stop or skip [default: set-aside]
     #[arg(long, value_name = "WHAT", value_parser = on_error)]
     on_error: Option<OnError>,
-    /// The wait after the first failure [default: 1s]
+    /// Wait after the first failure [default: 1s]
     #[arg(long, value_name = "TIME")]
     retry_first: Option<String>,
-    /// No wait is longer [default: 60s]
+    /// Maximum wait between attempts [default: 60s]
     #[arg(long, value_name = "TIME")]
     retry_max: Option<String>,
-    /// Attempts in all [default: 10]
+    /// Maximum number of attempts [default: 10]
     #[arg(long, value_name = "N", value_parser = number_from_1::<u32>)]
     retry_attempts: Option<u32>,
     /// The event store: `default` or `system`
@@ -184,7 +185,7 @@ pub struct Create {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     pub fn run(self) -> Result<(), ApiError> {
         match self {
             Self::List(server) => list(&server),
@@ -236,13 +237,14 @@ impl OfSegment {
         self.changing.change_with(&format!("skip the event at position {position} of {of}"), what, words)
     }
 
-    /// Returns the position that was meant when this operation was made first, else the one that is waited with now.
+    /// Returns the position skipped by an earlier run of this operation, else that of the event that stalls the
+    /// segment.
     fn skipped_or_waits_with(&self) -> Result<u64, ApiError> {
         let first = self.changing.previous_outcome("failed to look for the operation")?.and_then(|first| first.note);
         first.and_then(|note| note.subject.position).map_or_else(|| self.waits_with(), Ok)
     }
 
-    /// Asks for the position of the event that the segment waits with.
+    /// Returns the position of the event that stalls the segment.
     fn waits_with(&self) -> Result<u64, ApiError> {
         let client = self.changing.server.client()?;
         let request = Request::Processor(self.name.clone());
@@ -256,7 +258,7 @@ impl OfSegment {
                 "`evener processor show {name}` shows what each segment waits for; what is set aside is \
                                 passed over with `evener dead-letter skip`"
             );
-            ApiError::new(&codes::INVALID_CHANGE, format!("the segment {name}/{segment} waits with no event"))
+            ApiError::new(&codes::INVALID_CHANGE, format!("the segment {name}/{segment} is not stalled by an event"))
                 .hint(hint)
         })
     }
@@ -286,12 +288,12 @@ impl Create {
     }
 }
 
-/// Where to look whether what was created works: that it exists does not say that its program can be run.
+/// Returns the line that follows a creation: a created processor may still fail to run its program.
 fn see(name: &str, operation: &Operation) -> String {
     if operation.dry_run || operation.state != OperationState::Done {
         return String::new();
     }
-    format!("how far it is: evener processor show {name}\n")
+    format!("progress: evener processor show {name}\n")
 }
 
 fn list(server: &Server) -> Result<(), ApiError> {
@@ -301,14 +303,14 @@ fn list(server: &Server) -> Result<(), ApiError> {
     let MarkedReply { reply: Reply::Processors(processors), leaderless } = seen else {
         unreachable!("processors are answered with processors");
     };
-    // Said on standard error too, as with every other answer: JSON has no footer.
+    // Warn on stderr as well, as for every other reply: JSON has no footer.
     if let Some(leaderless) = &leaderless {
         leaderless.warn();
     }
     server.format().show(&processors, || listed(&processors, leaderless.as_ref()))
 }
 
-/// The processors, for people. What a lone node says of owners may be old, and is marked.
+/// Formats the list of processors. Owners reported by a leaderless node may be outdated, and are marked.
 fn listed(processors: &[Processor], leaderless: Option<&LeaderlessNode>) -> String {
     let mark = if leaderless.is_some() { "?" } else { "" };
     let row = |processor: &Processor| {
@@ -370,14 +372,14 @@ fn text(processor: &Processor) -> String {
     for line in segments_wanted(&processor.segments_wanted) {
         text += &wrapped(&format!("\n{line}\n"));
     }
-    // Below the table, where it has room: it is what somebody looks for who looks here.
+    // Below the table there is enough room for the whole reason.
     for (nth, line) in reasons(&processor.segments).into_iter().enumerate() {
         text += &wrapped(&format!("{}{line}\n", if nth == 0 { "\n" } else { "" }));
     }
     text + &history(name, &processor.history)
 }
 
-/// Programs that ask for another number of segments; nodes that ask for the same are one line.
+/// Describes requests for another number of segments, one line per number.
 fn segments_wanted(by: &[WantedBy]) -> Vec<String> {
     let mut nodes = BTreeMap::<(u32, u32), Vec<&str>>::new();
     for WantedBy { node, stored, wanted } in by {
@@ -393,7 +395,7 @@ fn segments_wanted(by: &[WantedBy]) -> Vec<String> {
     nodes.into_iter().map(line).collect()
 }
 
-/// Why segments do not simply run; a reason that several have is told once.
+/// Describes why segments do not run, one line per reason.
 fn reasons(all: &[Segment]) -> Vec<String> {
     let reason = |segment: &Segment| segment.reason.as_ref().map(|reason| (without_place(segment, reason), segment.id));
     let line = |(reason, ids): (String, Vec<u32>)| match all.iter().find(|segment| ids == [segment.id]) {
@@ -403,7 +405,7 @@ fn reasons(all: &[Segment]) -> Vec<String> {
     folded(all.iter().filter_map(reason)).into_iter().map(line).collect()
 }
 
-/// A reason without the position in it, which the table shows as the token.
+/// Returns a reason without the position, which the table shows as the token.
 fn without_place(segment: &Segment, reason: &str) -> String {
     match segment.waits_with {
         Some(position) => reason.replacen(&format!("the event at {position} "), "the event at its token ", 1),
@@ -411,7 +413,7 @@ fn without_place(segment: &Segment, reason: &str) -> String {
     }
 }
 
-/// How much is set aside, if anything is.
+/// Formats the amount set aside, if any.
 pub fn aside_text(aside: SetAside) -> Option<String> {
     let SetAside { sequences, letters, .. } = aside;
     (sequences > 0).then(|| format!("{}, {}", some(sequences, "sequence"), some(letters, "event")))
@@ -425,7 +427,7 @@ fn lag_text(events: u64) -> String {
     if events == 0 { "none".to_owned() } else { some(events, "event") }
 }
 
-/// How long the oldest event has waited, where one does.
+/// Formats the age of the oldest waiting event, if any.
 fn age_text(events: u64, seconds: f64) -> String {
     match (events, seconds) {
         (0, _) => "-".to_owned(),
@@ -449,7 +451,7 @@ mod tests {
     use evener::engine::Room;
 
     #[test]
-    fn owners_that_a_lone_node_tells_are_marked() {
+    fn owners_reported_by_a_leaderless_node_are_marked() {
         let segment = |id, owner: Option<&str>| Segment { id, owner: owner.map(str::to_owned), ..Segment::default() };
         let processor = Processor {
             name: "p".into(),
@@ -467,14 +469,17 @@ mod tests {
         };
         let processors = [processor];
         let leaderless = LeaderlessNode::new("n1", Some("no majority for 7 s: 1 of 3 voters answers"));
-        let told = listed(&processors, Some(&leaderless));
-        assert!(told.contains(" 2/3? ") && told.contains("\nno majority for 7 s: 1 of 3 voters answers\n"), "{told}");
+        let shown = listed(&processors, Some(&leaderless));
+        assert!(
+            shown.contains(" 2/3? ") && shown.contains("\nno majority for 7 s: 1 of 3 voters answers\n"),
+            "{shown}"
+        );
         let led = listed(&processors, None);
         assert!(led.contains(" 2/3 ") && !led.contains("majority"), "{led}");
     }
 
     #[test]
-    fn what_is_set_aside_is_counted_in_words() {
+    fn set_aside_amounts_are_formatted() {
         let aside = SetAside { sequences: 2, letters: 501, dead: 1 };
         let none = SetAside::default();
         assert_eq!((aside_text(aside), aside_text(none)), (Some("2 sequences, 501 events".into()), None));
@@ -483,16 +488,16 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_ask_for_the_same_segments_are_told_once() {
+    fn equal_requests_for_segments_are_one_line() {
         let by = |node: &str, wanted| WantedBy { node: node.into(), stored: 8, wanted };
-        let told = segments_wanted(&[by("a", 16), by("b", 16), by("c", 4)]);
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("the program on c asks for 4 segments: the 8 "), "{told:?}");
-        assert!(told[1].starts_with("the program on a, b asks for 16 segments: "), "{told:?}");
+        let shown = segments_wanted(&[by("a", 16), by("b", 16), by("c", 4)]);
+        assert_eq!(shown.len(), 2, "{shown:?}");
+        assert!(shown[0].starts_with("the program on c asks for 4 segments: the 8 "), "{shown:?}");
+        assert!(shown[1].starts_with("the program on a, b asks for 16 segments: "), "{shown:?}");
     }
 
     #[test]
-    fn a_reason_of_many_segments_is_told_once() {
+    fn a_reason_of_many_segments_is_one_line() {
         let segment = |id: u32, reason: &str| Segment {
             id,
             waits_with: Some(u64::from(id) * 7),
@@ -504,9 +509,9 @@ mod tests {
         assert_eq!(reasons(&all), ["16 segments: 0-15: it waits with the event at its token until that is handled"]);
         all[3].reason = Some("another".into());
         all[4].reason = None;
-        let told = reasons(&all);
+        let shown = reasons(&all);
         assert_eq!(
-            told,
+            shown,
             [
                 "14 segments: 0-2, 5-15: it waits with the event at its token until that is handled",
                 "segment 3: another",

@@ -16,15 +16,15 @@ use evener::{client::Line, codes, error::ApiError, printable::printable};
 
 /// Read events
 ///
-/// Where nobody looks on, each is one line of JSON, which `evener import` takes, and `jq`.
+/// Without a terminal, each event is one line of JSON, suitable for `evener import` and `jq`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     read_args: ReadArgs,
-    /// The last first
+    /// Read backwards, the last event first
     #[arg(long)]
     backwards: bool,
-    /// End with {"next":P,"marker":M}: where to go on, and the marker for `evener append --marker`
+    /// Print a trailer {"next":P,"marker":M}: the next position, and the marker for `evener append --marker`
     #[arg(long)]
     trailer: bool,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Reads them, and shows each as it comes.
+    /// Reads the events, and shows each as it arrives.
     pub fn run(self) -> Result<(), ApiError> {
         let mut read = self.read_args.read()?;
         read.backwards = self.backwards;
@@ -55,7 +55,7 @@ impl Args {
     }
 }
 
-/// Shows events one by one: to people as lines of a table, to programs as NDJSON unless they want otherwise.
+/// Shows events one by one: as lines of a table on a terminal, as NDJSON otherwise, or in the requested format.
 pub struct Show {
     format: Format,
     columns: Option<u16>,
@@ -63,7 +63,7 @@ pub struct Show {
 }
 
 impl Show {
-    /// As the command line says.
+    /// Creates it with the format of the command line.
     pub fn new(server: &Server) -> Self {
         let usual = if std::io::stdout().is_terminal() { Format::Table } else { Format::Ndjson };
         Self { format: server.server_args.output.unwrap_or(usual), columns: columns(), all: Vec::new() }
@@ -77,7 +77,7 @@ impl Show {
         }
     }
 
-    /// Shows where the read ended.
+    /// Shows the trailer of the read.
     fn trailer(&mut self, next: Position, marker: Position) -> Result<(), ApiError> {
         match self.format {
             Format::Table => say(&format!("next {next}, marker {marker}\n")),
@@ -96,7 +96,7 @@ impl Show {
         }
     }
 
-    /// Shows what was gathered.
+    /// Shows the events that were collected for one document.
     pub fn end(self) -> Result<(), ApiError> {
         match self.format {
             Format::Json | Format::Yaml => self.format.show(&self.all, String::new),
@@ -105,11 +105,11 @@ impl Show {
     }
 }
 
-/// An event that cannot be shown in another form is not left out in silence.
+/// Returns the error for an event that cannot be converted: it must not be omitted silently.
 fn unparsable(json: &str, error: &serde_json::Error) -> ApiError {
     let start: String = json.chars().take(80).collect();
-    ApiError::new(&codes::NOT_EVENER, format!("failed to take apart {start}…: {error}"))
-        .hint("-o ndjson shows every line as it came")
+    ApiError::new(&codes::NOT_EVENER, format!("failed to parse {start}…: {error}"))
+        .hint("-o ndjson shows every line unchanged")
 }
 
 #[derive(Deserialize)]
@@ -123,7 +123,7 @@ struct Row<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// One event as a line for people: one line of their terminal, where they have one.
+/// Formats an event as one line, truncated to the terminal if there is one.
 fn row(json: &str, columns: Option<u16>) -> String {
     let Ok(row) = serde_json::from_str::<Row<'_>>(json) else { return format!("{json}\n") };
     let revision = row.revision.map(|revision| format!("@{revision}")).unwrap_or_default();
@@ -151,14 +151,11 @@ mod tests {
         let line = row(&json, Some(80));
         assert_eq!(line.trim_end().chars().count(), 80, "{line}");
         assert!(line.starts_with("       7  sssssssssssssssssss…  t.v1 "), "{line}");
-        assert!(
-            row(&json, None).contains(&format!("{}@0", "s".repeat(60))),
-            "who reads from a pipe gets the stream whole"
-        );
+        assert!(row(&json, None).contains(&format!("{}@0", "s".repeat(60))), "a pipe gets the whole stream name");
     }
 
     #[test]
-    fn what_cannot_be_shown_as_asked_is_told_and_not_left_out() {
+    fn an_event_that_cannot_be_converted_is_an_error() {
         let mut show = Show { format: Format::Json, columns: None, all: Vec::new() };
         show.event(r#"{"position":7}"#).unwrap();
         let deep = format!(r#"{{"data":{}{}}}"#, "[".repeat(200), "]".repeat(200));

@@ -17,17 +17,17 @@ use evener::{
     settings::{Loaded, Settings, Sources, TABLE},
 };
 
-/// Run a node: found a cluster, join one, or go on with a data directory
+/// Run a node: bootstrap a cluster, join one, or restart from a data directory
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     flags: Flags,
-    /// End with whoever holds the other end of standard input
+    /// Exit when standard input ends
     #[arg(long, hide = true)]
     ends_with_stdin: bool,
 }
 
-/// The flags of all settings, made from their table.
+/// The flags of all settings, generated from their table.
 #[derive(Debug, Default)]
 pub struct Flags {
     config: Option<PathBuf>,
@@ -77,14 +77,14 @@ impl FromArgMatches for Flags {
 }
 
 impl Flags {
-    /// The settings in force, and where each comes from.
+    /// Returns the effective settings, with the origin of each.
     pub fn load(self) -> Result<Loaded, ApiError> {
         Sources::of_process(self.given, self.config.as_deref())?.load()
     }
 }
 
 impl Args {
-    /// Runs the node until it is told to stop.
+    /// Runs the node until it is stopped.
     pub fn run(self) -> Result<(), ApiError> {
         if self.ends_with_stdin {
             parent_watch::start();
@@ -102,7 +102,7 @@ impl Args {
             let ready = node.is_ready();
             let line = node.ready_line().unwrap_or_default();
             print(&line);
-            // It serves, ready or not: to kill it would not help.
+            // The node serves even if it is not ready yet: a supervisor must not restart it.
             notify_supervisor(&[NotifyState::Ready, NotifyState::Status(&line)]);
             if !ready {
                 tokio::spawn(report_when_ready(node.clone(), line));
@@ -117,7 +117,7 @@ impl Args {
     }
 }
 
-/// Where it was not ready, another line says when it is.
+/// Prints a second line once the node is ready.
 async fn report_when_ready(node: Node, first_line: String) {
     node.ready().await;
     let line = node.ready_line().unwrap_or_default();
@@ -127,13 +127,13 @@ async fn report_when_ready(node: Node, first_line: String) {
     }
 }
 
-/// Writes a line to stdout without waiting for whoever reads it, who may be stuck.
+/// Writes a line to stdout from another thread, as its reader may be stuck.
 fn print(line: &str) {
     let line = format!("{line}\n");
     let write = move || {
         let mut out = std::io::stdout().lock();
         if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
-            tracing::warn!(%error, "failed to write to stdout that this node serves");
+            tracing::warn!(%error, "failed to write the ready line to stdout");
         }
     };
     if let Err(error) = std::thread::Builder::new().name("stdout".into()).spawn(write) {
@@ -145,7 +145,7 @@ fn is_empty(data: &Path) -> bool {
     std::fs::read_dir(data).map_or(true, |mut entries| entries.next().is_none())
 }
 
-/// What somebody wants to know who starts a node for the first time.
+/// Returns the text for the first start of a node.
 fn welcome(settings: &Settings, url: &str, peers: &str) -> String {
     let server = if url == "http://127.0.0.1:4750" { String::new() } else { format!(" --server {url}") };
     let data = std::path::absolute(&settings.data).unwrap_or_else(|_| settings.data.clone());
@@ -162,7 +162,7 @@ fn welcome(settings: &Settings, url: &str, peers: &str) -> String {
   {name} is a member of its cluster.
 
     data     {data}
-    clients  {url}   (the page is there, too)
+    clients  {url}   (and the status page)
     peers    {peers}
 
   Try next:
@@ -177,9 +177,9 @@ fn welcome(settings: &Settings, url: &str, peers: &str) -> String {
     )
 }
 
-/// Under systemd the service manager is told how the node stands; elsewhere nobody listens.
+/// Reports the state of the node to systemd; has no effect elsewhere.
 fn notify_supervisor(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "the service manager could not be told");
+        tracing::debug!(%error, "failed to notify the service manager");
     }
 }

@@ -9,7 +9,7 @@ use evener::{
     error::ApiError,
 };
 
-/// Show what a node does, actor by actor
+/// Show the status of a node and its actors
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -17,10 +17,10 @@ pub struct Args {
 }
 
 impl Args {
-    /// Shows it.
+    /// Shows the status.
     pub fn run(self) -> Result<(), ApiError> {
-        let Reply::Status(status) = self.server.ask("failed to look at the node", Request::Status)? else {
-            unreachable!("the status is answered with the status");
+        let Reply::Status(status) = self.server.ask("failed to read the status of the node", Request::Status)? else {
+            unreachable!("a status request is answered with the status");
         };
         self.server.format().show(&status, || text(&status))
     }

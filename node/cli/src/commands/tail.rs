@@ -13,7 +13,7 @@ use super::{
 };
 use evener::{client::Line, codes, engine::Consistency, error::ApiError};
 
-/// Follow events as they come, from the head on unless --from says otherwise
+/// Follow new events, from the head or from --from
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -26,15 +26,15 @@ pub struct Args {
 }
 
 impl Args {
-    /// Follows them until it is ended, or --limit events have come, or the position --to is reached, or none comes for
-    /// as long as --timeout.
+    /// Follows events until --limit events have arrived, the position --to is reached, no event arrives within
+    /// --timeout, or the process is interrupted.
     pub fn run(self) -> Result<(), ApiError> {
         let server = Server { server_args: self.server_args, timeout: self.timeout };
         let client = server.client()?;
         let mut read = self.read_args.read()?;
         let mut show = Show::new(&server);
         block_on(async {
-            // Where it is only for a note, what the server has is good enough.
+            // With --from the head is needed only for a note, so the server's own is good enough.
             let consistency = if self.read_args.from.is_some() { Consistency::Local } else { read.consistency };
             let head = client.head(read.context, consistency).await;
             let head = head.map_err(|error| error.doing("failed to find the head"))?;
@@ -53,14 +53,14 @@ impl Args {
                 };
                 Ok(end.is_some_and(|end| next >= end))
             });
-            // What was gathered is shown, however it ended.
+            // Collected events are shown even after an error.
             let followed = followed.await;
             show.end().and(followed)
         })
     }
 }
 
-/// Takes each line until `take` says that it was the last, or none is left, or no event comes for as long as `idle`.
+/// Passes each line to `take` until it returns true, the stream ends, or no event arrives within `idle`.
 async fn follow(
     mut next: impl AsyncFnMut() -> Result<Option<Line>, ApiError>,
     idle: Option<Duration>,
@@ -83,15 +83,15 @@ async fn follow(
 }
 
 fn no_event(idle: Duration) -> ApiError {
-    let message = format!("no event came within {} s", idle.as_secs_f64());
-    ApiError::new(&codes::WAITED, message).hint("events may come later: give more time with --timeout, or leave it out")
+    let message = format!("no event arrived within {} s", idle.as_secs_f64());
+    ApiError::new(&codes::WAITED, message).hint("events may arrive later: use a longer --timeout, or none")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Follows a server that sends these lines, each after so many milliseconds, and then nothing more.
+    /// Follows a server that sends these lines, each after a delay in milliseconds, and then nothing.
     async fn followed(idle_ms: Option<u64>, lines: &[(u64, Line)]) -> (usize, Duration, Result<(), ApiError>) {
         let (begun, mut left, mut taken) = (Instant::now(), lines.iter(), 0);
         let next = async || match left.next() {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_gives_up_if_no_event_comes_in_time_whatever_else_does() {
+    async fn it_times_out_without_events_even_if_other_lines_arrive() {
         let event = || Line::Event(Position(3), "{}".into());
         let progress = || Line::Progress { next: Position(4), marker: Position(4) };
         for (lines, taken, after_ms) in [
@@ -122,7 +122,7 @@ mod tests {
             (vec![(1_500, event()), (2_500, event())], 1, 3_500),
         ] {
             let (took, time, ended) = followed(Some(2_000), &lines).await;
-            let error = ended.expect_err("it gave up");
+            let error = ended.expect_err("it timed out");
             assert!(error.is(&codes::WAITED) && error.exit_code() == 8, "{error}");
             assert!(error.message.contains("within 2 s"), "{error}");
             assert_eq!((took, time), (taken, Duration::from_millis(after_ms)), "{lines:?}");
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_ends_with_its_last_event_and_waits_for_ever_unless_told_otherwise() {
+    async fn it_ends_after_the_last_event_and_waits_without_limit_by_default() {
         let lines: Vec<_> = [1_500, 1_900, 1_000].map(|after| (after, Line::Event(Position(3), "{}".into()))).into();
         for idle in [Some(2_000), None] {
             let (taken, _, ended) = followed(idle, &lines).await;

@@ -1,4 +1,4 @@
-//! The command line against the table of verbs and the contract.
+//! The command line, checked against the table of verbs and the documented interface.
 
 use clap::{CommandFactory, Parser};
 
@@ -6,12 +6,12 @@ use super::{Cli, usage};
 use evener::engine::{Effect, TABLE};
 
 #[test]
-fn clap_finds_nothing_wrong() {
+fn clap_accepts_the_definition() {
     usage::command().debug_assert();
 }
 
 #[test]
-fn every_verb_has_its_words_and_says_what_it_does() {
+fn every_verb_has_a_command_with_a_help_text() {
     let root = Cli::command();
     for row in TABLE {
         let found = row.words.split(' ').try_fold(&root, |command, word| command.find_subcommand(word));
@@ -26,7 +26,7 @@ fn every_verb_has_its_words_and_says_what_it_does() {
 }
 
 #[test]
-fn what_is_not_built_yet_says_so_whatever_it_is_given() {
+fn unimplemented_commands_report_that_with_any_arguments() {
     for line in [
         "processor reset p --to 5",
         "processor split p --segment 1",
@@ -52,7 +52,7 @@ fn what_is_not_built_yet_says_so_whatever_it_is_given() {
 }
 
 #[test]
-fn every_name_that_can_be_given_can_be_said_on_the_command_line() {
+fn every_valid_name_can_be_given_on_the_command_line() {
     let names =
         ["p", "...", ".p", "%2e", "a?b#c", "a=b", "=", "+", "@file", "help", "ü", "a:b", "~", "*", "$x", "\"", "'"];
     for name in names {
@@ -84,7 +84,7 @@ fn flags_of_settings_reach_the_settings() {
 }
 
 #[test]
-fn config_refuses_a_log_filter_that_serve_would_refuse() {
+fn config_rejects_a_log_filter_that_serve_would_reject() {
     let cli = Cli::try_parse_from(["evener", "config", "-o", "json", "--log-filter", "x=y=z"]).unwrap();
     let error = cli.command.run().unwrap_err();
     assert!(error.is(&evener::codes::BAD_SETTING) && error.message.contains("x=y=z"), "{error}");

@@ -1,4 +1,4 @@
-//! A wrong command line: clap's words, with tips where its own lead nowhere, our code and its exit status.
+//! Errors in the command line: clap's message, with better tips in some cases, and our code and exit status.
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -11,12 +11,12 @@ use clap::{
 use super::Cli;
 use evener::{codes, settings};
 
-/// The command line, ready to be matched.
+/// Returns the command line's definition.
 pub fn command() -> Command {
     taking_negatives(Cli::command())
 }
 
-/// `--from -1` is a value that is wrong and not a flag that is unknown: the option's own parser says so.
+/// Lets options accept negative numbers, so that `--from -1` is an invalid value and not an unknown flag.
 fn taking_negatives(command: Command) -> Command {
     let command = command.mut_args(|arg| {
         let takes = arg.get_long().is_some() && arg.get_action().takes_values();
@@ -25,7 +25,7 @@ fn taking_negatives(command: Command) -> Command {
     command.mut_subcommands(taking_negatives)
 }
 
-/// Says what is wrong with the command line `words`, or shows help, which is no error.
+/// Prints the error in the command line `words`, or the help, which is not an error.
 pub fn print_usage_error(mut error: clap::Error, words: impl Iterator<Item = String>) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
@@ -44,7 +44,7 @@ pub fn print_usage_error(mut error: clap::Error, words: impl Iterator<Item = Str
     ExitCode::from(codes::USAGE.exit_code())
 }
 
-/// Puts the tips that help in place of those that do not.
+/// Replaces clap's tips by better ones.
 fn improve_tips(error: &mut clap::Error, words: &[String]) {
     if let Some(tip) = tip(error, words.iter().cloned()) {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
@@ -53,8 +53,8 @@ fn improve_tips(error: &mut clap::Error, words: &[String]) {
     suggest_command(error, &called_command(words.iter().cloned()));
 }
 
-/// Suggests the commands whose name is nearest to the unknown one, wherever they stand: `evener processor pause` for
-/// `evener pause`. What is hidden or not built yet is none of them.
+/// Suggests the commands with the most similar name at any level: `evener processor pause` for `evener pause`. Hidden
+/// and unimplemented commands are never suggested.
 fn suggest_command(error: &mut clap::Error, command: &Command) {
     let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else { return };
     let all = built(&self::command(), "evener");
@@ -77,7 +77,7 @@ fn suggest_command(error: &mut clap::Error, command: &Command) {
     }
 }
 
-/// Returns the commands below `command` that are shown and built, each with its whole path and its name.
+/// Returns the visible, implemented commands below `command`, each with its full path and its name.
 fn built(command: &Command, path: &str) -> Vec<(String, String)> {
     let is_built = |about: &StyledStr| !about.to_string().ends_with(NOT_BUILT);
     let shown = command
@@ -91,8 +91,8 @@ fn built(command: &Command, path: &str) -> Vec<(String, String)> {
     all.collect()
 }
 
-/// Suggests a flag of the command that is meant, where the unknown one stands before its words: clap looks only at the
-/// flags of the command before it.
+/// Suggests a flag of the intended command if the unknown flag precedes the command's name: clap considers only flags
+/// of the command before it.
 fn suggest_flag(error: &mut clap::Error, words: &[String]) {
     if error.kind() != ErrorKind::UnknownArgument {
         return;
@@ -108,13 +108,13 @@ fn suggest_flag(error: &mut clap::Error, words: &[String]) {
     match nearest {
         Some(flag) if !here.contains(&flag) => {
             let name = intended_command.get_bin_name().unwrap_or("evener");
-            let tip = format!("it stands behind the command: {name} --{flag}").into();
+            let tip = format!("the flag follows the command: {name} --{flag}").into();
             error.remove(ContextKind::SuggestedArg);
             error.insert(ContextKind::Usage, ContextValue::StyledStr(intended_command.render_usage()));
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
         }
         Some(_) => {}
-        // What begins like a flag is hardly ever meant as the value that clap would take it for.
+        // A text that starts like a flag is rarely meant as a value, which clap suggests.
         None if is_to_pass_as_value(error) => {
             error.remove(ContextKind::Suggested);
         }
@@ -127,11 +127,11 @@ fn is_to_pass_as_value(error: &clap::Error) -> bool {
     tips.iter().all(|tip| tip.to_string().starts_with("to pass "))
 }
 
-/// How the help of a command ends that is not built yet.
+/// The end of the help of an unimplemented command.
 const NOT_BUILT: &str = "(not built yet)";
 
-/// A tip for a flag that is a word by its place (`--stream x` for `x`), and for a word that is a flag's value. Clap
-/// would say how to pass it as the value of something else.
+/// Returns a tip for a flag that is a positional argument (`--stream x` for `x`), and for an argument that is a flag's
+/// value. Clap would suggest passing it as another value.
 fn tip(error: &clap::Error, words: impl Iterator<Item = String>) -> Option<StyledStr> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
@@ -142,13 +142,13 @@ fn tip(error: &clap::Error, words: impl Iterator<Item = String>) -> Option<Style
     let Some(flag) = wrong.strip_prefix("--") else {
         let file = command.get_arguments().find(|arg| arg.get_long() == Some("file"))?;
         return (!wrong.starts_with('-'))
-            .then(|| format!("a file is named with --{}: {name} --file {wrong}", file.get_id()).into());
+            .then(|| format!("give the file with --{}: {name} --file {wrong}", file.get_id()).into());
     };
     let place = command.get_positionals().find(|arg| arg.get_id().as_str().trim_end_matches('s') == flag)?;
-    Some(format!("it is named without a flag: {name} {}", place.get_id().as_str().to_uppercase()).into())
+    Some(format!("it is given without a flag: {name} {}", place.get_id().as_str().to_uppercase()).into())
 }
 
-/// The command that the words call if what stands between them is left out.
+/// Returns the command that the words call if unknown words between them are ignored.
 fn intended_command(words: &[String]) -> Command {
     let mut command = command();
     command.build();
@@ -160,7 +160,7 @@ fn intended_command(words: &[String]) -> Command {
     command
 }
 
-/// The command that the words call, as far as they call one.
+/// Returns the command that the words call, up to the first unknown word.
 fn called_command(words: impl Iterator<Item = String>) -> Command {
     let mut command = command();
     command.build();
@@ -185,25 +185,25 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_given_as_a_flag_finds_its_place() {
+    fn a_positional_argument_given_as_a_flag_gets_a_tip() {
         for (line, tip) in [
-            ("evener append --stream x --type t", "it is named without a flag: evener append STREAM"),
-            ("evener processor show --name x", "it is named without a flag: evener processor show NAME"),
-            ("evener wait caught-up --name x", "it is named without a flag: evener wait caught-up NAMES"),
-            ("evener import --file x", "it is named without a flag: evener import FILE"),
-            ("evener export x", "a file is named with --file: evener export --file x"),
+            ("evener append --stream x --type t", "it is given without a flag: evener append STREAM"),
+            ("evener processor show --name x", "it is given without a flag: evener processor show NAME"),
+            ("evener wait caught-up --name x", "it is given without a flag: evener wait caught-up NAMES"),
+            ("evener import --file x", "it is given without a flag: evener import FILE"),
+            ("evener export x", "give the file with --file: evener export --file x"),
         ] {
             assert!(rendered(line).contains(tip), "{}", rendered(line));
         }
     }
 
     #[test]
-    fn what_is_misspelt_keeps_the_tip_of_the_nearest() {
+    fn a_misspelt_flag_keeps_the_nearest_suggestion() {
         assert!(rendered("evener read --tags x").contains("'--tag'"), "{}", rendered("evener read --tags x"));
     }
 
     #[test]
-    fn only_what_is_built_is_suggested() {
+    fn only_implemented_commands_are_suggested() {
         let text = rendered("evener sevre");
         assert!(text.contains("'serve'") && !text.contains("reserve") && !text.contains("restore"), "{text}");
         for (line, not_built) in [
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_suggested_by_its_whole_path_wherever_it_stands() {
+    fn a_command_is_suggested_by_its_full_path_at_any_level() {
         for (line, suggested) in [
             ("evener pause p", "there is 'evener processor pause'\n"),
             ("evener pause p --reason x", "there is 'evener processor pause'\n"),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_flag_is_found_wherever_it_stands() {
+    fn a_misspelt_flag_is_found_at_any_place() {
         let changing = built(&command(), "evener").into_iter().map(|(path, _)| path).filter(|path| {
             let words: Vec<String> = path.split(' ').map(str::to_owned).collect();
             intended_command(&words).get_arguments().any(|arg| arg.get_long() == Some("reason"))
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_name_is_none() {
+    fn an_empty_name_is_rejected() {
         for words in [["processor", "show", ""], ["dead-letter", "list", ""], ["cluster", "leave", ""]] {
             let error = command().try_get_matches_from(["evener"].iter().chain(&words)).expect_err("it is no name");
             assert_eq!(error.kind(), ErrorKind::InvalidValue, "{words:?}");
@@ -291,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_that_is_missing_names_both() {
+    fn a_missing_choice_names_both_options() {
         let text = rendered("evener dead-letter retry p");
         assert!(text.contains("--sequence <SEQUENCE>|--all"), "{text}");
     }
 
     #[test]
-    fn a_number_below_zero_is_a_wrong_number_and_no_unknown_flag() {
+    fn a_negative_number_is_an_invalid_number_and_not_an_unknown_flag() {
         for line in ["evener read --from -1", "evener append s --type t --marker -1", "evener wait voters -1"] {
             assert!(rendered(line).contains("it must be a whole number, from"), "{}", rendered(line));
         }

@@ -24,21 +24,21 @@ use evener::{
     printable::printable,
 };
 
-/// How often it is looked.
+/// How often the condition is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// However little time is given, one look may take so long.
+/// The time that one check may take, even with a shorter --timeout.
 const ATTEMPT_MIN: Duration = Duration::from_secs(1);
 
-/// What can be waited for
+/// Wait for a condition
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Until every server named can do its work
+    /// Wait until every given server is ready
     Ready(WaitArgs),
-    /// Until every member of the cluster is alive, also those that are not named as servers
+    /// Wait until every member of the cluster is alive, including those not given as servers
     Alive(WaitArgs),
-    /// Until at least so many members vote: of three, one may be lost
+    /// Wait until the cluster has at least this many voters (three tolerate the loss of one)
     Voters {
-        /// How many
+        /// Number of voters
         #[arg(value_parser = number_from_1::<u64>, allow_negative_numbers = true)]
         count: u64,
         #[command(flatten)]
@@ -46,33 +46,33 @@ pub enum Command {
     },
     /// Until a processor has handled everything that is stored now, or set it aside
     CaughtUp(caught_up::Args),
-    /// Until every segment has an owner and the nodes' shares differ by at most one
+    /// Wait until every segment has an owner and the nodes' shares differ by at most one
     Balanced {
-        /// Only this processor; several: all of them [default: all there are]
+        /// Processors to wait for [default: all]
         names: Vec<String>,
         #[command(flatten)]
         wait_args: WaitArgs,
     },
 }
 
-/// How long
+/// The arguments of every wait.
 #[derive(Debug, clap::Args)]
 pub struct WaitArgs {
-    /// How long at most
+    /// Maximum time to wait
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     timeout: Duration,
     #[command(flatten)]
     server_args: ServerArgs,
 }
 
-/// How it stands.
+/// The state of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Condition {
-    /// It is so.
+    /// The condition holds.
     Met,
-    /// Not yet, for this reason.
+    /// The condition does not hold yet, for this reason.
     Unmet(String),
-    /// Not yet, and time alone will not bring it: whoever waits is told at once.
+    /// The condition does not hold, and time alone will not change that: the reason is printed at once.
     Blocked(String),
 }
 
@@ -83,7 +83,7 @@ impl From<Option<String>> for Condition {
 }
 
 impl Command {
-    /// Waits.
+    /// Waits for the condition.
     pub fn run(self) -> Result<(), ApiError> {
         match self {
             Self::Ready(wait_args) => block_on(async {
@@ -96,7 +96,7 @@ impl Command {
             }),
             Self::Voters { count, wait_args } => block_on(async {
                 let client = wait_args.client()?;
-                wait_args.wait(&client, "enough vote", async || enough_voters(&client, count).await).await
+                wait_args.wait(&client, "enough members vote", async || enough_voters(&client, count).await).await
             }),
             Self::CaughtUp(args) => args.run(),
             Self::Balanced { names, wait_args } => block_on(async {
@@ -108,12 +108,12 @@ impl Command {
 }
 
 impl WaitArgs {
-    /// A client that does not repeat by itself: what is missing is told when the time is over.
+    /// Returns a client that does not retry: the wait itself does, and reports the last reason when the time is over.
     fn client(&self) -> Result<Client, ApiError> {
         Ok(Client::connect(self.server_args.servers())?.with_patience(Duration::ZERO))
     }
 
-    /// Looks until it is so; `what` names that.
+    /// Checks until the condition holds; `what` describes it.
     async fn wait(
         &self,
         client: &Client,
@@ -145,7 +145,7 @@ impl WaitArgs {
             };
             if begun.elapsed() >= self.timeout {
                 let why: Vec<String> = missing.into_iter().chain(failed).collect();
-                let message = format!("waited {:.1} s in vain: {}", self.timeout.as_secs_f64(), why.join("; "));
+                let message = format!("timed out after {:.1} s: {}", self.timeout.as_secs_f64(), why.join("; "));
                 return Err(ApiError::new(&codes::WAITED, message));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -153,22 +153,22 @@ impl WaitArgs {
     }
 }
 
-/// How it stands where the server asked has no majority behind it; the next time another is asked. None where it has:
-/// then what it tells is what all agree on, and not what stood in its log when it was left alone.
+/// Returns a blocked condition if the server knows no leader; the next check goes to another server. Returns none if
+/// the server has a majority: then its data is current, and not that of a partitioned node.
 async fn leaderless(client: &Client) -> Result<Option<Condition>, ApiError> {
     let Reply::Status(status) = client.ask(&Request::Status).await? else {
         unreachable!("the status is answered with the status");
     };
     if status.leader.is_none() {
         client.go_on();
-        let why = format!("nobody leads, as far as {} knows: most of the voters must be alive", status.node);
+        let why = format!("{} knows no leader: a majority of the voters must be alive", status.node);
         return Ok(Some(Condition::Blocked(why + " and reach each other (see: evener cluster status)")));
     }
     client.head(ContextId::DEFAULT, Consistency::Linearizable).await?;
     Ok(None)
 }
 
-/// How the cluster stands, for those who wait for its members.
+/// Returns the status of the cluster.
 async fn cluster(client: &Client) -> Result<Cluster, ApiError> {
     match client.ask(&Request::ClusterStatus).await? {
         Reply::Cluster(cluster) => Ok(*cluster),
@@ -176,7 +176,7 @@ async fn cluster(client: &Client) -> Result<Cluster, ApiError> {
     }
 }
 
-/// Which members are not alive.
+/// Checks that all members are alive.
 async fn members_down(client: &Client) -> Result<Condition, ApiError> {
     if let Some(condition) = leaderless(client).await? {
         return Ok(condition);
@@ -185,12 +185,12 @@ async fn members_down(client: &Client) -> Result<Condition, ApiError> {
 }
 
 fn describe_down(members: &[Member]) -> Option<String> {
-    let gone: Vec<&str> = members.iter().filter(|member| !member.alive).map(|member| member.name.as_str()).collect();
-    let are = if gone.len() == 1 { "is" } else { "are" };
-    (!gone.is_empty()).then(|| format!("{} of {} members {are} gone: {}", gone.len(), members.len(), gone.join(", ")))
+    let down: Vec<&str> = members.iter().filter(|member| !member.alive).map(|member| member.name.as_str()).collect();
+    let are = if down.len() == 1 { "is" } else { "are" };
+    (!down.is_empty()).then(|| format!("{} of {} members {are} down: {}", down.len(), members.len(), down.join(", ")))
 }
 
-/// Why fewer members vote.
+/// Checks the number of voters, and gives the reasons of the non-voters.
 async fn enough_voters(client: &Client, wanted: u64) -> Result<Condition, ApiError> {
     if let Some(condition) = leaderless(client).await? {
         return Ok(condition);
@@ -201,7 +201,7 @@ async fn enough_voters(client: &Client, wanted: u64) -> Result<Condition, ApiErr
     }
     let why = |member: Member| Some(format!("; {}: {}", member.name, member.why?));
     let reasons: String = cluster.members.into_iter().filter_map(why).collect();
-    Ok(Condition::Unmet(format!("{} vote and {wanted} should{reasons}", cluster.voters)))
+    Ok(Condition::Unmet(format!("{} of {wanted} voters{reasons}", cluster.voters)))
 }
 
 async fn balanced(client: &Client, names: &[String]) -> Result<Condition, ApiError> {
@@ -229,11 +229,11 @@ async fn balanced(client: &Client, names: &[String]) -> Result<Condition, ApiErr
 /// Why the shares of `nodes` are not even.
 fn imbalance(processor: &Processor, nodes: Vec<&str>) -> Option<String> {
     let mut shares: BTreeMap<&str, usize> = nodes.into_iter().map(|node| (node, 0)).collect();
-    // A node may have more than its share if an operator bound all that it has to it.
+    // A node may exceed its share if all its segments are pinned to it.
     let mut may_give = BTreeSet::new();
     for segment in &processor.segments {
         let Some(owner) = segment.owner.as_deref() else {
-            return Some(format!("nobody owns {}/{}", processor.name, segment.id));
+            return Some(format!("{}/{} has no owner", processor.name, segment.id));
         };
         if segment.state == "moving" {
             return Some(format!("{}/{} is moving", processor.name, segment.id));
@@ -276,16 +276,16 @@ mod tests {
         assert_eq!(missing(&[Some("a"), Some("b"), Some("a")], &["a", "b"]), None);
         let one_has_none = missing(&[Some("a"), Some("a")], &["a", "b"]).unwrap();
         assert!(one_has_none.contains(r#"{"a": 2, "b": 0}"#), "{one_has_none}");
-        assert_eq!(missing(&[Some("a"), None], &["a"]).unwrap(), "nobody owns p/1");
+        assert_eq!(missing(&[Some("a"), None], &["a"]).unwrap(), "p/1 has no owner");
         let mut bound = processor(&[Some("a"), Some("a"), Some("a"), Some("b")]);
         bound.segments[..3].iter_mut().for_each(|segment| segment.pinned = Some("a".into()));
-        assert_eq!(imbalance(&bound, vec!["a", "b"]), None, "an operator wants it so");
+        assert_eq!(imbalance(&bound, vec!["a", "b"]), None, "pinned by an operator");
         bound.segments[2].pinned = None;
-        assert!(imbalance(&bound, vec!["a", "b"]).is_some(), "this one may go");
+        assert!(imbalance(&bound, vec!["a", "b"]).is_some(), "one segment can move");
     }
 
     #[test]
-    fn members_that_are_not_alive_are_named() {
+    fn members_that_are_down_are_listed() {
         let member = |name: &str, alive: bool| Member {
             name: name.into(),
             id: 1,
@@ -303,12 +303,12 @@ mod tests {
             describe_down(&members)
         };
         assert_eq!((missing(&[true]), missing(&[true, true, true])), (None, None));
-        assert_eq!(missing(&[true, false, true]).unwrap(), "1 of 3 members is gone: b");
-        assert_eq!(missing(&[false, false, true]).unwrap(), "2 of 3 members are gone: a, b");
+        assert_eq!(missing(&[true, false, true]).unwrap(), "1 of 3 members is down: b");
+        assert_eq!(missing(&[false, false, true]).unwrap(), "2 of 3 members are down: a, b");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_look_outlasts_the_time_that_is_given() {
+    async fn no_check_outlasts_the_timeout() {
         let frozen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server_args = ServerArgs { server: frozen.local_addr().unwrap().to_string(), output: None };
         for (timeout, took) in [(Duration::ZERO, ATTEMPT_MIN), (ATTEMPT_MIN * 3, ATTEMPT_MIN * 3)] {

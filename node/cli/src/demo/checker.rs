@@ -1,4 +1,4 @@
-//! The judge: compares the three records and names every event for which a promise broke.
+//! The checker: compares the records and reports each event for which a promise was broken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::records::{Acked, Handled, Read, Records};
 
-/// Broken promises are named up to so many; all are counted.
+/// The most violations that are described; all are counted.
 const NAMED_MAX: usize = 10;
 
-/// What the records come to.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckResult {
     /// Appends that were acknowledged.
@@ -18,15 +18,15 @@ pub struct CheckResult {
     pub stored: u64,
     /// Events that a handler was called with.
     pub handled: u64,
-    /// Acknowledged and not there, or there and never handled.
+    /// Events acknowledged and not stored, or stored and never handled.
     pub lost: u64,
-    /// There more than once.
+    /// Events stored more than once.
     pub stored_twice: u64,
-    /// Times that a handler was called with an event again.
+    /// Calls of a handler with an event that was handled before.
     pub redelivered: u64,
     /// Events of a stream in the wrong order, in the log or at their first handling.
     pub out_of_order: u64,
-    /// What broke, in words that name the event.
+    /// Descriptions of the violations, each with its event.
     pub broken: Vec<String>,
 }
 
@@ -38,11 +38,11 @@ impl CheckResult {
     }
 }
 
-/// Judges the records.
+/// Checks the records.
 #[must_use]
 pub fn check(records: &Records) -> CheckResult {
     let mut result = CheckResult { acked: records.acked.len() as u64, ..CheckResult::default() };
-    // What is wrong with an event is wrong once, on however many nodes.
+    // A lost event counts once, even if it is missing on several nodes.
     let mut lost = BTreeSet::new();
     stored_twice(&mut result, records);
     acknowledged_stored(&mut result, records, &mut lost);
@@ -75,7 +75,7 @@ fn stored_twice(result: &mut CheckResult, records: &Records) {
     }
 }
 
-/// P1: what was acknowledged stands in every node's log, where it was said.
+/// P1: every acknowledged event is in every node's log, at the acknowledged position.
 fn acknowledged_stored(result: &mut CheckResult, records: &Records, lost: &mut BTreeSet<Uuid>) {
     let logs: BTreeMap<&str, _> =
         records.read.iter().map(|(node, read)| (node.as_str(), first_positions(read))).collect();
@@ -95,12 +95,12 @@ fn acknowledged_stored(result: &mut CheckResult, records: &Records, lost: &mut B
             .iter()
             .find_map(|(node, first_positions)| Some((node, first_positions.get(id).filter(|at| *at != position)?)));
         if let Some((node, place)) = elsewhere {
-            result.violation(|| format!("event {id} was acknowledged at {position} and stands at {place} on {node}"));
+            result.violation(|| format!("event {id} was acknowledged at {position} and is at {place} on {node}"));
         }
     }
 }
 
-/// Where each event of a log stands first.
+/// Returns the first position of each event of a log.
 fn first_positions(read: &[Read]) -> BTreeMap<Uuid, u64> {
     let mut first_positions = BTreeMap::new();
     for event in read {
@@ -113,14 +113,14 @@ fn join_names<'a>(nodes: impl Iterator<Item = &'a &'a str>) -> String {
     nodes.copied().collect::<Vec<_>>().join(", ")
 }
 
-/// P2: positions without gaps, and the events of a stream in its order. What stands there a second time is in no order.
+/// P2: positions have no gaps, and the events of a stream are in order. Second copies are not checked for order.
 fn in_order(result: &mut CheckResult, node: &str, read: &[Read]) {
     let (mut last, mut seen) = (BTreeMap::<&str, u64>::new(), BTreeSet::new());
     let mut next = 0;
     for Read { id, position, stream, number } in read {
-        // Each gap is told where it is: all that comes after it stands where it should.
+        // A gap is reported once: the positions after it are counted from there.
         if *position != next {
-            result.violation(|| format!("{node} has event {id} at {position}, where position {next} belongs"));
+            result.violation(|| format!("{node} has event {id} at {position}, expected position {next}"));
         }
         next = position + 1;
         if !seen.insert(*id) {
@@ -130,13 +130,13 @@ fn in_order(result: &mut CheckResult, node: &str, read: &[Read]) {
         if *number < expected {
             result.out_of_order += 1;
             result.violation(|| {
-                format!("event {number} of {stream} stands at {position} on {node}, where event {expected} belongs")
+                format!("event {number} of {stream} is at {position} on {node}, expected event {expected}")
             });
         }
     }
 }
 
-/// Every node has the same log.
+/// All nodes have the same log.
 fn equal_logs(result: &mut CheckResult, records: &Records) {
     let mut nodes = records.read.iter();
     let Some((first, log)) = nodes.next() else { return };
@@ -151,7 +151,7 @@ fn equal_logs(result: &mut CheckResult, records: &Records) {
     }
 }
 
-/// P5: every event was handled, first handlings of a stream in its order.
+/// P5: every event was handled, and first handlings of a stream are in order.
 fn handled_in_order(result: &mut CheckResult, records: &Records, lost: &mut BTreeSet<Uuid>) {
     let mut seen = BTreeSet::new();
     let mut last = BTreeMap::<&str, &Handled>::new();
@@ -173,7 +173,7 @@ fn handled_in_order(result: &mut CheckResult, records: &Records, lost: &mut BTre
     result.handled = seen.len() as u64;
     let Some(read) = records.read.values().next() else { return };
     let first_positions = first_positions(read);
-    // A copy is no event of its own.
+    // A second copy does not count as an event.
     let events = read.iter().filter(|event| first_positions[&event.id] == event.position);
     for event in events.filter(|event| !seen.contains(&event.position)) {
         lost.insert(event.id);
@@ -185,7 +185,7 @@ fn handled_in_order(result: &mut CheckResult, records: &Records, lost: &mut BTre
 mod tests {
     use super::{super::records::InjectedFault, *};
 
-    /// Two streams of five events each, all well, on two nodes.
+    /// Returns two streams of five events each, on two nodes, without a violation.
     fn correct_run() -> Records {
         let mut records = Records::default();
         for position in 0..10_u64 {
@@ -203,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_well_holds() {
+    fn a_correct_run_passes() {
         let result = check(&correct_run());
         assert_eq!(result.broken, [""; 0]);
         assert_eq!((result.acked, result.stored, result.handled), (10, 10, 10));
     }
 
     #[test]
-    fn each_planted_fault_is_one_and_nothing_else_is_named() {
+    fn each_injected_fault_is_the_only_one_reported() {
         let broken = |fault| {
             let mut records = correct_run();
             records.inject(fault);
@@ -220,7 +220,7 @@ mod tests {
         let id = |position: u128| Uuid::from_u128(position + 1);
         let (lost, stored_twice, swapped, named) = broken(InjectedFault::LoseOne);
         assert_eq!((lost, stored_twice, swapped), (1, 0, 0));
-        let gap = |node| format!("{node} has event {} at 6, where position 5 belongs", id(6));
+        let gap = |node| format!("{node} has event {} at 6, expected position 5", id(6));
         let missing = format!("event {} was acknowledged at 5 and is not on n1, n2", id(5));
         assert_eq!(named, [missing, gap("n1"), gap("n2")]);
 
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn each_planted_fault_is_found_and_names_its_event() {
+    fn each_injected_fault_is_found() {
         for (fault, word) in [
             (InjectedFault::LoseOne, "was acknowledged"),
             (InjectedFault::StoreTwice, "is stored twice"),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redelivery_is_counted_and_breaks_nothing() {
+    fn a_redelivery_is_counted_and_is_no_violation() {
         let mut records = correct_run();
         let again = records.handled[3].clone();
         records.handled.push(again);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_that_differ_are_told_apart() {
+    fn logs_that_differ_are_reported() {
         let mut records = correct_run();
         records.read.get_mut("n2").unwrap().pop();
         assert!(check(&records).broken.iter().any(|broken| broken.contains("n2")));

@@ -1,4 +1,4 @@
-//! The demo's handler program: writes a line for each event into a file of its own, then answers.
+//! The demo's handler program: writes one line per event to a file of its own, then answers.
 
 use std::{
     fs::OpenOptions,
@@ -27,7 +27,7 @@ struct Event {
     data: Data,
 }
 
-/// What the load puts into each event.
+/// The data that the load puts into each event.
 #[derive(Deserialize)]
 struct Data {
     number: u64,
@@ -37,7 +37,7 @@ struct Data {
 ///
 /// # Errors
 ///
-/// Where the file cannot be written, or what is asked makes no sense.
+/// If the file cannot be written, or a delivery is malformed.
 pub fn run(folder: &Path) -> io::Result<()> {
     let path = folder.join(format!("{}.ndjson", std::process::id()));
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
@@ -50,7 +50,7 @@ pub fn run(folder: &Path) -> io::Result<()> {
         let handled = Handled { position, stream, number, segment, epoch, attempt, at_us };
         let mut line = serde_json::to_vec(&handled)?;
         line.push(b'\n');
-        // One write, so that a kill leaves whole lines, or a last one that is cut.
+        // One write per line, so that a kill can cut off only the last line.
         file.write_all(&line)?;
         writeln!(out, "{{\"delivery\":{delivery},\"ok\":true}}")?;
         out.flush()?;

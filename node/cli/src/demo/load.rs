@@ -1,5 +1,5 @@
-//! The load: writers that each append one event after the other to streams of their own, and write down what
-//! was acknowledged.
+//! The load: writers that each append events to streams of their own, one after the other, and record the
+//! acknowledgements.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,14 +18,14 @@ use uuid::Uuid;
 use super::records::Acked;
 use evener::client::Client;
 
-/// Writers at once.
+/// The number of concurrent writers.
 const WRITERS: usize = 16;
-/// Streams of each: the demo's accounts.
+/// Streams per writer: the demo's accounts.
 const STREAMS: usize = 8;
-/// Each writer appends so often, as long as the cluster keeps up: 1,000 events a second together.
+/// The interval of each writer's appends, if the cluster keeps up: 1,000 events a second in total.
 const APPEND_INTERVAL: Duration = Duration::from_millis(16);
 
-/// A load at work.
+/// A running load.
 pub struct Load {
     started: Instant,
     end: watch::Sender<bool>,
@@ -34,7 +34,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts it. Times are told from `zero`.
+    /// Starts the load. Times are measured from `start`.
     pub fn start(client: &Client, start: Instant) -> Self {
         let (end, ended) = watch::channel(false);
         let acked = Arc::<Mutex<Vec<Acked>>>::default();
@@ -45,18 +45,18 @@ impl Load {
         Self { started: Instant::now(), end, acked, writers }
     }
 
-    /// When it began.
+    /// Returns when the load was started.
     pub const fn started(&self) -> Instant {
         self.started
     }
 
-    /// How much was acknowledged so far, and when the last time.
+    /// Returns the number of acknowledged events so far, and the time of the last acknowledgement.
     pub fn so_far(&self) -> (usize, u64) {
         let acked = self.acked.lock();
         (acked.len(), acked.last().map_or(0, |acked| acked.at_ms))
     }
 
-    /// Ends it, and gives what was acknowledged, in that order.
+    /// Ends the load, and returns the acknowledgements in order.
     pub async fn end(mut self) -> Vec<Acked> {
         self.end.send_replace(true);
         while self.writers.join_next().await.is_some() {}
@@ -83,15 +83,15 @@ async fn write(
         let event = event(&stream, number);
         let id = event.id;
         let request = append::Request { request: Uuid::new_v4(), events: vec![event], ..append::Request::default() };
-        // The next one of a stream goes out only when this one is acknowledged: the same append again, until it is.
+        // The same append is repeated until it is acknowledged: only then is the next event of the stream sent.
         let position = loop {
             match client.append(&request).await {
                 Ok(appended) => break appended.first.0,
                 Err(error) if *ended.borrow() => {
-                    tracing::info!(%error, "the load ended with an append whose outcome is not known");
+                    tracing::info!(%error, "the load ended with an append whose outcome is unknown");
                     return;
                 }
-                Err(error) => tracing::warn!(%error, "an append is tried again"),
+                Err(error) => tracing::warn!(%error, "append failed; retrying"),
             }
         };
         let at_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -1,5 +1,5 @@
-//! `evener demo`: three nodes as child processes with real sockets and real files, a load, and a judge that goes
-//! by what it sees from outside. Nodes are killed and revived while it runs.
+//! `evener demo`: three nodes as child processes with real sockets and files, a load, and a checker that uses only what
+//! is visible from outside. Nodes are killed and restarted during the run.
 
 mod checker;
 mod handler;
@@ -33,34 +33,34 @@ use evener::{
 
 /// The demo's processor.
 const PROCESSOR: &str = "demo";
-/// The folder that its handlers write into.
+/// The folder that the handlers write to.
 const HANDLED: &str = "handled";
-/// Before the first kill, and between the revival of a node and the next.
+/// The pause before the first kill, and between the restart of a node and the next kill.
 const PAUSE: Duration = Duration::from_millis(2_500);
-/// How long a killed node stays dead.
+/// How long a killed node stays down.
 const DOWNTIME: Duration = Duration::from_millis(2_500);
-/// How long the cluster may take to handle everything once all nodes live and nothing is added.
+/// How long the cluster may take to handle all events once all nodes run and the load has ended.
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 
-/// What one can say of a run.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long it runs.
+    /// How long the load runs.
     pub time: Duration,
-    /// No view, only the JSON object at the end.
+    /// Whether only the JSON object is printed, without a view.
     pub headless: bool,
-    /// A fault planted into the record that is judged.
+    /// A fault to inject into the records.
     pub fault: Option<InjectedFault>,
-    /// The program whose `serve` and `demo-handler` are run: usually this one.
+    /// The program that provides `serve` and `demo-handler`: usually this one.
     pub program: PathBuf,
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the judge says; none where the run was interrupted before there was anything to judge.
+    /// The report; none if the run was interrupted before there was anything to check.
     pub report: Option<Report>,
-    /// Where everything is kept, if a promise broke.
+    /// The folder that is kept if a promise was broken.
     pub kept: Option<PathBuf>,
 }
 
@@ -68,18 +68,18 @@ pub struct Outcome {
 ///
 /// # Errors
 ///
-/// Where it could not be carried out. A promise that broke is no error but stands in the report.
+/// If the run fails. A broken promise is not an error: the report lists it.
 pub async fn run(options: Options) -> Result<Outcome, String> {
     let folder = tempfile::Builder::new().prefix("evener-demo-").tempdir().map_err(|error| error.to_string())?;
     let ran = run_in(&options, folder.path()).await;
     match ran {
         Ok(report) if report.as_ref().is_none_or(Report::holds) => Ok(Outcome { report, kept: None }),
         Ok(report) => Ok(Outcome { report, kept: Some(folder.keep()) }),
-        Err(error) => Err(format!("{error}\nwhat the nodes wrote and logged is kept in {}", folder.keep().display())),
+        Err(error) => Err(format!("{error}\nthe data and logs of the nodes are kept in {}", folder.keep().display())),
     }
 }
 
-/// All of it, in a folder of its own; the nodes have ended when it returns.
+/// Runs the demo in `folder`. The nodes are stopped when this returns.
 async fn run_in(options: &Options, folder: &Path) -> Result<Option<Report>, String> {
     let mut interrupt = Interrupt::listen();
     let mut view = View::new(options.headless);
@@ -87,14 +87,14 @@ async fn run_in(options: &Options, folder: &Path) -> Result<Option<Report>, Stri
     if let (false, Some((name, url))) = (options.headless, nodes.each_url().first()) {
         eprintln!("page: {url} (of {name}, once it has started)");
     }
-    view.message(&format!("three nodes start in {}", folder.display()));
+    view.message(&format!("starting three nodes in {}", folder.display()));
     let ran = run_with_nodes(options, folder, &mut nodes, &mut view, &mut interrupt).await;
     view.close();
     nodes.stop().await;
     ran
 }
 
-/// With these nodes: a load, kills, and the judgement.
+/// Runs the load and the kills with these nodes, and checks the records.
 async fn run_with_nodes(
     options: &Options,
     folder: &Path,
@@ -118,7 +118,7 @@ async fn run_with_nodes(
     let until = start.elapsed() + options.time;
     inject_kills(nodes, &observer, &load, view, interrupt, start, until).await?;
     view.close();
-    view.message("the load is over; everything is handled and read back");
+    view.message("the load has ended; waiting until all events are handled, then reading them back");
     let (seconds, idle_share) = (load.started().elapsed().as_secs_f64(), idle.fraction());
     let (mut records, observed) = tokio::select! {
         gathered = collect_records(folder, nodes, load, observer) => gathered?,
@@ -129,20 +129,20 @@ async fn run_with_nodes(
     }
     let report = Report::of(&records, &observed, seconds, idle_share);
     if !report.holds() {
-        records.save(folder).map_err(|error| format!("the record could not be kept: {error}"))?;
+        records.save(folder).map_err(|error| format!("failed to save the records: {error}"))?;
     }
     Ok(Some(report))
 }
 
-/// The processor is there, and its segments are shared.
+/// Creates the processor, and waits until its segments are distributed.
 async fn prepare(options: &Options, client: &Client, folder: &Path, observer: &Observer) -> Result<(), String> {
     let handled = folder.join(HANDLED);
     std::fs::create_dir(&handled).map_err(|error| format!("cannot make {}: {error}", handled.display()))?;
-    create(options, client, &handled).await.map_err(|error| format!("the processor could not be created: {error}"))?;
+    create(options, client, &handled).await.map_err(|error| format!("failed to create the processor: {error}"))?;
     observer.wait_even(Duration::from_secs(20)).await
 }
 
-/// After the load: what each witness has to say once everything is handled.
+/// Ends the load, waits until all events are handled, and collects the records.
 async fn collect_records(
     folder: &Path,
     nodes: &mut Nodes,
@@ -161,8 +161,8 @@ async fn collect_records(
     Ok((records, observed))
 }
 
-/// Kills and revives nodes until the time is over or somebody has had enough: the leader first, then whoever has most
-/// segments, in turns.
+/// Kills and restarts nodes until the time is over or the user ends the run. The victims are, in turn, the leader and
+/// the node with the most segments.
 async fn inject_kills(
     nodes: &mut Nodes,
     observer: &Observer,
@@ -191,8 +191,8 @@ async fn inject_kills(
         if let view::KeyCommand::Toggle(nth) = command {
             let name = nodes.name(nth);
             match &down {
-                Some((who, _)) if *who == name => down = Some((name, now)),
-                Some(_) => view.message("one node is dead already: a second would leave no majority"),
+                Some((down_name, _)) if *down_name == name => down = Some((name, now)),
+                Some(_) => view.message("one node is down already: killing a second would leave no majority"),
                 None => next_kill = kill(nodes, observer, view, &name, now, &mut down),
             }
         }
@@ -201,7 +201,7 @@ async fn inject_kills(
                 let name = name.clone();
                 nodes.restart(&name).await?;
                 observer.restarted(&name);
-                view.message(&format!("{name} is revived by the command it was started with"));
+                view.message(&format!("{name} restarts with the same command"));
                 down = None;
                 next_kill = start.elapsed() + PAUSE;
             }
@@ -234,7 +234,7 @@ fn kill(
     now + DOWNTIME + PAUSE
 }
 
-/// The demo's processor is a program without Rust: this very binary, asked to write down what it is given.
+/// Creates the demo's processor. Its handler program is this binary, which records each event that it receives.
 async fn create(options: &Options, client: &Client, handled: &Path) -> Result<(), ApiError> {
     let quote = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
     let command = format!("exec {} demo-handler {}", quote(&options.program), quote(handled));
@@ -252,7 +252,7 @@ async fn create(options: &Options, client: &Client, handled: &Path) -> Result<()
     client.ask(&Request::Change(Change::new(What::Create(definition.into())))).await.map(drop)
 }
 
-/// All events, as one node has them.
+/// Reads all events from one node.
 async fn read_back(url: &str) -> Result<Vec<records::Read>, String> {
     #[derive(serde::Deserialize)]
     struct Line {
@@ -264,7 +264,7 @@ async fn read_back(url: &str) -> Result<Vec<records::Read>, String> {
     struct Data {
         number: u64,
     }
-    let failed = |error: &dyn std::fmt::Display| format!("the events could not be read back from {url}: {error}");
+    let failed = |error: &dyn std::fmt::Display| format!("failed to read the events back from {url}: {error}");
     let client = Client::connect(url).map_err(|error| failed(&error))?;
     let mut reading = client.read(Read::default());
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! The observer: looks at the cluster from outside, all the time, and writes down who owned what when.
+//! The observer: polls the cluster from outside, and records the owners of the segments over time.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -16,38 +16,38 @@ use evener::{
     error::ApiError,
 };
 
-/// How often it looks.
+/// How often the cluster is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// What was seen at the last look.
+/// The state of the cluster at the last poll.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Who leads.
+    /// The leader.
     pub leader: Option<String>,
-    /// Members, and up to which index each is known to have the log.
+    /// The members, each with the index up to which it is known to have the log.
     pub members: Vec<(String, Option<u64>)>,
     /// The position of the next event.
     pub head: u64,
-    /// Each segment's owner, and how far it has come.
+    /// Each segment's owner and token.
     pub segments: BTreeMap<u32, (Option<String>, u64)>,
-    /// Letters set aside.
+    /// The number of letters set aside.
     pub letters: u64,
 }
 
-/// What was written down.
+/// The observations of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// Changes of owner.
     pub moves: u64,
-    /// The greatest difference between two nodes' numbers of segments, when nothing had happened for a while.
+    /// The greatest difference between two nodes' numbers of segments, sampled after pauses without kills.
     pub spread_max: u64,
-    /// From each kill until every segment had a living owner, in milliseconds.
+    /// The time from each kill until every segment had a running owner, in milliseconds.
     pub takeovers_ms: Vec<u64>,
     /// When nodes were killed, in milliseconds after the start.
     pub kills_ms: Vec<u64>,
 }
 
-/// An observer at work.
+/// A running observer.
 pub struct Observer {
     start: Instant,
     seen: watch::Receiver<Snapshot>,
@@ -59,13 +59,13 @@ pub struct Observer {
 struct State {
     observed: Observed,
     owners: BTreeMap<u32, String>,
-    /// Who was killed, and when, until everything of it has another owner.
+    /// The node killed last, and when, until all its segments have another owner.
     killed: Option<(String, Instant)>,
     down: Option<String>,
 }
 
 impl Snapshot {
-    /// Segments of each member.
+    /// Returns the number of segments of each member.
     pub fn counts(&self) -> BTreeMap<&str, u64> {
         let mut counts: BTreeMap<&str, u64> = self.members.iter().map(|(name, _)| (name.as_str(), 0)).collect();
         for owner in self.segments.values().filter_map(|(owner, _)| owner.as_deref()) {
@@ -74,12 +74,13 @@ impl Snapshot {
         counts
     }
 
-    /// Who has most segments.
+    /// Returns the node with the most segments.
     pub fn busiest(&self) -> Option<String> {
         self.counts().into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned())
     }
 
-    /// The difference between the most and the fewest; none where a segment has no owner.
+    /// Returns the difference between the most and the fewest segments of a running node; none if a segment has no
+    /// owner.
     fn spread(&self, down: Option<&str>) -> Option<u64> {
         if self.segments.is_empty() || self.segments.values().any(|(owner, _)| owner.is_none()) {
             return None;
@@ -91,11 +92,11 @@ impl Snapshot {
 }
 
 impl Observer {
-    /// Begins to look. Times are told from `zero`.
+    /// Starts polling. Times are measured from `start`.
     ///
     /// # Errors
     ///
-    /// Where an address is none.
+    /// If a URL is malformed.
     pub fn start(client: Client, nodes: &[(String, String)], start: Instant) -> Result<Self, String> {
         let state = Arc::<Mutex<State>>::default();
         let (sender, seen) = watch::channel(Snapshot::default());
@@ -104,12 +105,12 @@ impl Observer {
         Ok(Self { start, seen, state, task })
     }
 
-    /// What was seen at the last look.
+    /// The state of the cluster at the last poll.
     pub fn now(&self) -> Snapshot {
         self.seen.borrow().clone()
     }
 
-    /// This node is killed now.
+    /// Records that this node is killed now.
     pub fn killed(&self, name: &str) {
         let mut state = self.state.lock();
         state.observed.kills_ms.push(millis(self.start.elapsed()));
@@ -117,28 +118,28 @@ impl Observer {
         state.down = Some(name.into());
     }
 
-    /// This node lives again.
+    /// Records that the killed node runs again.
     pub fn restarted(&self, _name: &str) {
         self.state.lock().down = None;
     }
 
-    /// Notes the spread as it is now, after a calm.
+    /// Records the current spread, after a pause without kills.
     pub fn sample_spread(&self) {
         let mut state = self.state.lock();
-        // A segment without owner is as uneven as can be.
+        // A segment without an owner counts as the worst spread.
         let spread = self.seen.borrow().spread(state.down.as_deref()).unwrap_or(u64::MAX);
         state.observed.spread_max = state.observed.spread_max.max(spread);
     }
 
     /// Waits until every segment has an owner and the numbers differ by at most one.
     pub async fn wait_even(&self, wait: Duration) -> Result<(), String> {
-        self.wait(wait, "the segments were not shared evenly", |seen| {
+        self.wait(wait, "the segments were not evenly distributed", |seen| {
             seen.spread(None).is_some_and(|spread| spread <= 1)
         })
         .await
     }
 
-    /// Waits until everything there is was handled.
+    /// Waits until all stored events are handled.
     pub async fn wait_caught_up(&self, wait: Duration) -> Result<(), String> {
         self.wait(wait, "not everything was handled", |seen| {
             !seen.segments.is_empty()
@@ -156,7 +157,7 @@ impl Observer {
         }
     }
 
-    /// Ends, and gives what was written down.
+    /// Stops polling, and returns the observations.
     pub async fn end(self) -> Observed {
         self.sample_spread();
         self.task.abort();
@@ -166,7 +167,7 @@ impl Observer {
     }
 }
 
-/// Whom the observer asks.
+/// The observer's clients.
 struct Clients {
     any: Client,
     each: BTreeMap<String, Client>,
@@ -181,7 +182,8 @@ impl Clients {
         Ok(Self { any: any.with_patience(Duration::from_secs(2)), each, leader: None })
     }
 
-    /// The leader alone knows how far the others are; where it does not answer, anybody is asked.
+    /// Returns the cluster's status from the leader, which alone knows the progress of the others; if it does not
+    /// answer, from any node.
     async fn cluster(&mut self) -> Option<Cluster> {
         let leader = self.leader.as_ref().and_then(|leader| self.each.get(leader));
         let reply = match leader {

@@ -1,4 +1,4 @@
-//! What the demo goes by when it judges: three records, each from another witness.
+//! The records that the demo checks: what the load, the nodes and the handlers saw, each recorded independently.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What the load was told.
+/// An acknowledgement that the load received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Acked {
     /// The event.
@@ -19,18 +19,18 @@ pub struct Acked {
     pub stream: String,
     /// Its number within the stream, from 0: the load appends the next only when this is acknowledged.
     pub number: u64,
-    /// Where it stands, says the acknowledgement.
+    /// Its position, as acknowledged.
     pub position: u64,
-    /// When that came, in milliseconds after the start.
+    /// When it was acknowledged, in milliseconds after the start.
     pub at_ms: u64,
 }
 
-/// What a node gave when all of it was read back.
+/// An event read back from a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Read {
     /// The event.
     pub id: Uuid,
-    /// Where it stands.
+    /// Its position.
     pub position: u64,
     /// Its stream.
     pub stream: String,
@@ -38,52 +38,52 @@ pub struct Read {
     pub number: u64,
 }
 
-/// What a handler wrote down: one line of its own file.
+/// An event that a handler handled: one line of the handler's file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handled {
-    /// Where the event stands.
+    /// The event's position.
     pub position: u64,
     /// Its stream.
     pub stream: String,
     /// Its number within the stream.
     pub number: u64,
-    /// Under which claim.
+    /// The segment of the claim.
     pub segment: u32,
-    /// Under which epoch.
+    /// The epoch of the claim.
     pub epoch: u64,
-    /// Which attempt.
+    /// The number of the attempt.
     pub attempt: u32,
-    /// When, in microseconds of the machine's clock.
+    /// When, in microseconds of the system clock.
     pub at_us: u64,
 }
 
-/// All three records.
+/// All records of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
-    /// The load's.
+    /// The acknowledgements of the load.
     pub acked: Vec<Acked>,
-    /// Each node's, by its name.
+    /// The events of each node, by the node's name.
     pub read: BTreeMap<String, Vec<Read>>,
-    /// The handlers', in the order of their clocks.
+    /// The handled events, ordered by time.
     pub handled: Vec<Handled>,
 }
 
-/// What the handlers wrote into their files, in the order of their clocks.
+/// Reads the files of the handlers and returns the handled events, ordered by time.
 ///
 /// # Errors
 ///
-/// Where the folder or one of its files cannot be read, or a line makes no sense. A last line without its end was
-/// cut by a kill and tells nothing.
+/// If the folder or one of its files cannot be read, or a line is malformed. A last line without a line end was cut off
+/// by a kill and is ignored.
 pub fn handled(folder: &Path) -> Result<Vec<Handled>, String> {
     let mut all = Vec::new();
-    let files = std::fs::read_dir(folder).map_err(|error| format!("cannot look into {}: {error}", folder.display()))?;
+    let files = std::fs::read_dir(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
     for file in files.flatten() {
         let path = file.path();
         let text =
             std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             let handled = serde_json::from_str::<Handled>(line)
-                .map_err(|error| format!("{} has a line that makes no sense: {error}", path.display()))?;
+                .map_err(|error| format!("{} has a malformed line: {error}", path.display()))?;
             all.push(handled);
         }
     }
@@ -100,32 +100,32 @@ fn write(path: &Path, lines: &[impl Serialize]) -> io::Result<()> {
     file.flush()
 }
 
-/// A fault planted into the record, so that one can see that it would be found.
+/// A fault injected into the records, to show that the checker finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum InjectedFault {
-    /// An acknowledged event is not there.
+    /// Remove an acknowledged event
     LoseOne,
-    /// An event stands there twice.
+    /// Store an event twice
     StoreTwice,
-    /// Two events of a stream were handled in the wrong order.
+    /// Swap two handled events of a stream
     SwapTwo,
 }
 
 impl Records {
-    /// Writes the records as they are judged into the folder `judged`, one file a witness, one JSON object a line.
+    /// Writes the records into the folder `records`: one file per source, one JSON object per line.
     ///
     /// # Errors
     ///
-    /// Where one cannot be written.
+    /// If a file cannot be written.
     pub fn save(&self, folder: &Path) -> io::Result<()> {
-        let folder = folder.join("judged");
+        let folder = folder.join("records");
         std::fs::create_dir_all(&folder)?;
         write(&folder.join("acknowledged.ndjson"), &self.acked)?;
         write(&folder.join("handled.ndjson"), &self.handled)?;
         self.read.iter().try_for_each(|(node, read)| write(&folder.join(format!("stored-on-{node}.ndjson")), read))
     }
 
-    /// Plants a fault in the middle of the record.
+    /// Injects a fault in the middle of the records.
     pub fn inject(&mut self, fault: InjectedFault) {
         match fault {
             InjectedFault::LoseOne => {
@@ -145,7 +145,7 @@ impl Records {
         }
     }
 
-    /// Only first handlings are in an order: what is handled again is not looked at.
+    /// Swaps two first handlings of a stream. Redeliveries have no order to violate.
     fn swap_two(&mut self) {
         let mut seen = BTreeSet::new();
         let first_handlings = self.handled.iter().enumerate().filter(|(_, handled)| seen.insert(handled.position));
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_record_is_kept_as_it_is_judged() {
+    fn the_records_are_saved_as_they_are_checked() {
         let id = Uuid::from_u128(7);
         let acked = Acked { id, stream: "s".into(), number: 0, position: 0, at_ms: 1 };
         let read = vec![Read { id, position: 0, stream: "s".into(), number: 0 }];
@@ -173,9 +173,9 @@ mod tests {
         records.inject(InjectedFault::StoreTwice);
         let folder = tempfile::tempdir().unwrap();
         records.save(folder.path()).unwrap();
-        let kept = |name: &str| std::fs::read_to_string(folder.path().join("judged").join(name)).unwrap();
+        let kept = |name: &str| std::fs::read_to_string(folder.path().join("records").join(name)).unwrap();
         assert_eq!(kept("acknowledged.ndjson").lines().count(), 1);
-        assert_eq!(kept("stored-on-n1.ndjson").lines().count(), 2, "what was planted is there");
+        assert_eq!(kept("stored-on-n1.ndjson").lines().count(), 2, "the injected copy is saved");
         assert!(kept("stored-on-n1.ndjson").contains(&id.to_string()));
     }
 }

@@ -1,4 +1,4 @@
-//! What the demo prints at its end.
+//! The report that the demo prints at its end.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use super::{
     records::Records,
 };
 
-/// The JSON object of the contract.
+/// The JSON object of a headless run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub(crate) acked: u64,
@@ -29,7 +29,7 @@ pub struct Report {
     pub(crate) broken: Vec<String>,
 }
 
-/// The middle and the worst.
+/// The median and the maximum.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
     pub(crate) p50: u64,
@@ -44,14 +44,17 @@ impl Spread {
 }
 
 impl Report {
-    /// Judges the evidence, and adds what was observed.
+    /// Checks the records, and adds the observations.
     #[must_use]
     pub fn of(records: &Records, observed: &Observed, seconds: f64, idle_share: f64) -> Self {
         let result = check(records);
         let gaps = gaps(records, observed);
         let CheckResult { acked, stored, handled, lost, stored_twice, redelivered, out_of_order, mut broken } = result;
         if observed.spread_max > 1 {
-            broken.push(format!("the segments were not shared evenly after a calm: spread {}", observed.spread_max));
+            broken.push(format!(
+                "the segments were not evenly distributed after a pause: spread {}",
+                observed.spread_max
+            ));
         }
         Self {
             acked,
@@ -72,20 +75,20 @@ impl Report {
         }
     }
 
-    /// Whether every promise held.
+    /// Returns whether every promise held.
     #[must_use]
     pub const fn holds(&self) -> bool {
         self.broken.is_empty()
     }
 
-    /// What broke.
+    /// Returns the violations.
     #[must_use]
     pub fn broken(&self) -> &[String] {
         &self.broken
     }
 }
 
-/// After each kill, the longest time without an acknowledgement.
+/// Returns the longest time without an acknowledgement after each kill.
 fn gaps(records: &Records, observed: &Observed) -> Vec<u64> {
     let mut acks: Vec<u64> = records.acked.iter().map(|acked| acked.at_ms).collect();
     acks.sort_unstable();

@@ -1,4 +1,4 @@
-//! The live view on a terminal: nodes, their segments, the load, and what happened last.
+//! The live view on a terminal: nodes, their segments, the load and the latest messages.
 
 use std::{
     collections::VecDeque,
@@ -17,16 +17,16 @@ use crossterm::{
 use super::{load::Load, observer::Snapshot};
 use crate::{commands::truncate as truncate_text, harness::Nodes};
 
-/// Lines of what happened that are shown.
+/// The most messages that are shown.
 const MESSAGES_MAX: usize = 8;
-/// The size of a terminal that does not tell its own.
+/// The assumed size of a terminal that does not report its own.
 const DEFAULT_SIZE: (u16, u16) = (60, 14);
-/// What the keys do.
-const KEYS: &str = "keys: 1 2 3 kill or revive a node, q ends and judges";
-/// How often it is drawn anew.
+/// The help line for the keys.
+const KEYS: &str = "keys: 1 2 3 kill or restart a node, q ends and checks";
+/// How often the view is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A live view, or none.
+/// The live view. While it is closed, messages go to stderr.
 pub struct View {
     headless: bool,
     open: bool,
@@ -35,33 +35,33 @@ pub struct View {
     acked: VecDeque<(Duration, usize)>,
 }
 
-/// A line of the view: texts and their colours.
+/// A line of the view: styled texts.
 type Line = Vec<StyledContent<String>>;
 
-/// What the person at the keyboard wants.
+/// A command from the keyboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyCommand {
-    /// Nothing.
+    /// No key was pressed.
     Nothing,
-    /// The n-th node is killed, or revived.
+    /// Kill or restart the n-th node.
     Toggle(usize),
-    /// It is enough.
+    /// End the load.
     Quit,
 }
 
 impl View {
-    /// One that is closed: what happens is told line by line, unless nobody wants to know.
+    /// Returns a closed view. Messages are printed line by line, unless `headless`.
     pub const fn new(headless: bool) -> Self {
         Self { headless, open: false, messages: VecDeque::new(), drawn: None, acked: VecDeque::new() }
     }
 
-    /// Opens it where there is a terminal and somebody who wants to see it.
+    /// Opens the view if there is a terminal and the run is not headless.
     pub fn open(&mut self) {
         let terminal = !self.headless && io::stdout().is_terminal() && io::stdin().is_terminal();
         self.open = terminal && enable_raw_mode().is_ok() && execute!(io::stdout(), EnterAlternateScreen, Hide).is_ok();
     }
 
-    /// Something happened.
+    /// Shows a message.
     pub fn message(&mut self, what: &str) {
         if !self.open && !self.headless {
             eprintln!("{what}");
@@ -72,7 +72,7 @@ impl View {
         }
     }
 
-    /// What was typed since the last time.
+    /// Returns the next command that was typed.
     pub fn key_command(&self) -> KeyCommand {
         while self.open && poll(Duration::ZERO).unwrap_or(false) {
             let Ok(Event::Key(key)) = read() else { continue };
@@ -86,7 +86,7 @@ impl View {
         KeyCommand::Nothing
     }
 
-    /// Draws what is.
+    /// Draws the state of the cluster.
     pub fn show(&mut self, seen: &Snapshot, nodes: &Nodes, load: &Load, now: Duration, until: Duration) {
         if !self.open || self.drawn.is_some_and(|drawn| now < drawn + DRAW_INTERVAL) {
             return;
@@ -111,7 +111,7 @@ impl View {
         let _ = execute!(out, Clear(ClearType::FromCursorDown));
     }
 
-    /// The lines above of what happened.
+    /// Returns the lines above the messages.
     fn lines(
         &self,
         seen: &Snapshot,
@@ -142,7 +142,7 @@ impl View {
         lines
     }
 
-    /// Gives the terminal back.
+    /// Restores the terminal.
     pub fn close(&mut self) {
         if std::mem::take(&mut self.open) {
             let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
@@ -151,10 +151,10 @@ impl View {
     }
 }
 
-/// One node: what it is, how far it is, and the segments that it owns.
+/// Returns the line of a node: its role, its applied index, and the segments that it owns.
 fn node_line(seen: &Snapshot, name: &str, running: bool) -> Line {
     let role = match (running, seen.leader.as_deref() == Some(name)) {
-        (false, _) => "dead    ".to_owned().red(),
+        (false, _) => "down    ".to_owned().red(),
         (true, true) => "leader  ".to_owned().green(),
         (true, false) => "follower".to_owned().stylize(),
     };
@@ -167,7 +167,7 @@ fn node_line(seen: &Snapshot, name: &str, running: bool) -> Line {
     vec![format!("{name}  ").stylize(), role, details.stylize()]
 }
 
-/// All lines of a terminal of so many rows: the keys stay, and of what happened the last as far as there is room.
+/// Fits the lines into `rows` rows: the help line always stays, and the latest messages fill the space that is left.
 fn fit_rows(mut lines: Vec<Line>, messages: &VecDeque<String>, rows: usize) -> Vec<Line> {
     let room = rows.saturating_sub(lines.len() + 2);
     if room > 0 {
@@ -180,7 +180,7 @@ fn fit_rows(mut lines: Vec<Line>, messages: &VecDeque<String>, rows: usize) -> V
     lines
 }
 
-/// A line in so many columns.
+/// Truncates a line to so many columns.
 fn truncate(line: Line, columns: usize) -> Line {
     let mut left = columns;
     let fitting = line.into_iter().map(|span| {
@@ -209,9 +209,9 @@ mod tests {
     #[test]
     fn the_view_fits_its_terminal() {
         let plain = |text: &str| vec![text.to_owned().stylize()];
-        let messages: VecDeque<String> = (1..=8).map(|n| format!("{n} happened")).collect();
+        let messages: VecDeque<String> = (1..=8).map(|n| format!("{n} message")).collect();
         let above = || (0..9).map(|_| plain(&"x".repeat(80))).collect::<Vec<_>>();
-        for (rows, last) in [(14, "8 happened"), (12, "8 happened"), (11, "x"), (5, "x")] {
+        for (rows, last) in [(14, "8 message"), (12, "8 message"), (11, "x"), (5, "x")] {
             let lines = text(fit_rows(above(), &messages, rows), 60);
             assert!(lines.len() <= rows, "{rows} rows: {lines:?}");
             assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_keeps_its_colours() {
+    fn a_truncated_line_keeps_its_colours() {
         let line = vec!["n1  ".to_owned().stylize(), "leader".to_owned().green(), " owns all".to_owned().stylize()];
         assert_eq!(text(vec![line], 12), ["n1  leader …"]);
     }

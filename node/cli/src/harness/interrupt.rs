@@ -1,19 +1,19 @@
-//! Ctrl-C, SIGTERM or a terminal that was closed: whoever started nodes ends them, and leaves no process behind.
+//! Ctrl-C, SIGTERM and a closed terminal: the process that started nodes stops them before it exits.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Wishes of a person or a supervisor that it ends, one after the other.
+/// A stream of requests to end the process.
 pub struct Interrupt([Option<Signal>; 3]);
 
 impl Interrupt {
-    /// From now on such a signal does not end the process by itself.
+    /// Installs the signal handlers: the signals no longer end the process by themselves.
     pub fn listen() -> Self {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        // Where one cannot be had, it does what it always does.
+        // A signal whose handler cannot be installed keeps its default action.
         Self(kinds.map(|kind| signal(kind).ok()))
     }
 
-    /// The next one.
+    /// Waits for the next request.
     pub async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {

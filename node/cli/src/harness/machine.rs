@@ -1,16 +1,17 @@
-//! How idle the machine is: what makes absolute times worth something.
+//! How idle the machine is: absolute times mean little on a busy one.
 
-/// The processors' counters at a beginning.
+/// A measurement of idle time since a start.
 pub struct IdleTime(Option<(u64, u64)>);
 
 impl IdleTime {
-    /// From now on.
+    /// Starts a measurement.
     #[must_use]
     pub fn start() -> Self {
         Self(read_ticks())
     }
 
-    /// The share of all processors' time that was idle since, from 0 to 1; 0 where the system does not tell.
+    /// Returns the fraction of all processors' time that was idle since the start, from 0 to 1; 0 if the system does
+    /// not report it.
     #[must_use]
     pub fn fraction(&self) -> f64 {
         let (Some((idle, total)), Some((idle_now, total_now))) = (self.0, read_ticks()) else { return 0.0 };
@@ -19,7 +20,7 @@ impl IdleTime {
     }
 }
 
-/// IdleTime and all ticks of all processors together.
+/// Returns the idle ticks and all ticks, summed over the processors.
 fn read_ticks() -> Option<(u64, u64)> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;
     let ticks: Vec<u64> =
@@ -29,7 +30,7 @@ fn read_ticks() -> Option<(u64, u64)> {
     Some((idle, ticks.iter().take(8).sum()))
 }
 
-/// Seconds of processor time that these processes have used so far, all together.
+/// Returns the seconds of processor time that these processes have used so far, in total.
 #[must_use]
 pub fn cpu_seconds(processes: &[u32]) -> f64 {
     // Fields 14 and 15 of /proc/PID/stat, in ticks of 1/100 s on every Linux; the name before them may have spaces.

@@ -1,5 +1,4 @@
-//! What `demo` and `bench` stand on: nodes as child processes, who wants them to end, and what the machine was doing
-//! meanwhile.
+//! The harness of `demo` and `bench`: nodes as child processes, signals that end a run, and the load of the machine.
 
 mod interrupt;
 mod machine;

@@ -18,10 +18,10 @@ use super::parent_watch;
 
 /// How long a node may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(30);
-/// How long a node may take to leave after SIGTERM.
+/// How long a node may take to exit after SIGTERM.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
-/// Some nodes of one cluster.
+/// The nodes of one cluster.
 pub struct Nodes {
     program: PathBuf,
     folder: PathBuf,
@@ -33,16 +33,16 @@ struct Node {
     http: String,
     peer: String,
     child: Option<Child>,
-    /// Held for as long as the child may live: see [`parent_watch`].
+    /// Held open while the child may run: see [`parent_watch`].
     stdin: Option<ChildStdin>,
 }
 
 impl Nodes {
-    /// So many nodes with folders below `folder`; none is started yet.
+    /// Allocates ports for `count` nodes with directories below `folder`. Starts none.
     ///
     /// # Errors
     ///
-    /// Where there are no free ports.
+    /// If there are no free ports.
     pub fn new(program: &Path, folder: &Path, count: usize) -> Result<Self, String> {
         let ports = free_ports(2 * count)?;
         let nodes = (0..count).map(|nth| Node {
@@ -55,12 +55,12 @@ impl Nodes {
         Ok(Self { program: program.into(), folder: folder.into(), nodes: nodes.collect() })
     }
 
-    /// Starts every node that does not run, the first as a new cluster, the others joining it. Where this is given up
-    /// half-way, [`stop`](Self::stop) ends those that were started.
+    /// Starts every node that does not run: the first bootstraps the cluster, the others join it. If this fails or is
+    /// cancelled halfway, [`stop`](Self::stop) stops the nodes that were started.
     ///
     /// # Errors
     ///
-    /// Where one does not get ready.
+    /// If a node does not become ready.
     pub async fn start(&mut self) -> Result<(), String> {
         for nth in 0..self.nodes.len() {
             if self.nodes[nth].child.is_none() {
@@ -70,43 +70,43 @@ impl Nodes {
         Ok(())
     }
 
-    /// All URLs, for a client.
+    /// Returns all URLs, separated by commas, for a client.
     pub fn urls(&self) -> String {
         self.nodes.iter().map(|node| format!("http://{}", node.http)).collect::<Vec<_>>().join(",")
     }
 
-    /// Each node's name and URL.
+    /// Returns the name and URL of each node.
     pub fn each_url(&self) -> Vec<(String, String)> {
         self.nodes.iter().map(|node| (node.name.clone(), format!("http://{}", node.http))).collect()
     }
 
-    /// The name of the n-th node, from 0.
+    /// Returns the name of the n-th node, from 0.
     pub fn name(&self, nth: usize) -> String {
         self.nodes.get(nth).map_or_else(String::new, |node| node.name.clone())
     }
 
-    /// Which nodes live.
+    /// Returns the name of each node, and whether it runs.
     pub fn running(&self) -> impl Iterator<Item = (&str, bool)> {
         self.nodes.iter().map(|node| (node.name.as_str(), node.child.is_some()))
     }
 
-    /// The processes that live.
+    /// Returns the ids of the running processes.
     pub fn process_ids(&self) -> Vec<u32> {
         self.nodes.iter().filter_map(|node| node.child.as_ref()?.id()).collect()
     }
 
-    /// SIGKILL, as a power cut of one machine would be to the others.
+    /// Sends SIGKILL: to the other nodes this looks like a power failure of the machine.
     pub fn kill(&mut self, name: &str) {
         if let Some(node) = self.nodes.iter_mut().find(|node| node.name == name)
             && let Some(mut child) = node.child.take()
         {
             let _ = child.start_kill();
-            // Reaped in the background: the demo goes on at once.
+            // Reaped in the background: the demo continues at once.
             tokio::spawn(async move { child.wait().await });
         }
     }
 
-    /// Starts a dead node again by the very command it was started with.
+    /// Starts a killed node again with the same command.
     pub async fn restart(&mut self, name: &str) -> Result<(), String> {
         match self.nodes.iter().position(|node| node.name == name && node.child.is_none()) {
             Some(nth) => self.start_node(nth).await,
@@ -114,24 +114,24 @@ impl Nodes {
         }
     }
 
-    /// Whether every node that should live does.
+    /// Checks that every node that was started still runs.
     ///
     /// # Errors
     ///
-    /// Where one has ended by itself, with the end of what it logged.
+    /// If a node has exited by itself, with the end of its log.
     pub fn check(&mut self) -> Result<(), String> {
         for node in &mut self.nodes {
             if let Some(child) = &mut node.child
                 && let Ok(Some(status)) = child.try_wait()
             {
                 let log = last_lines(&self.folder.join(format!("{}.log", node.name)));
-                return Err(format!("{} ended by itself ({status}); the end of its log:\n{log}", node.name));
+                return Err(format!("{} exited by itself ({status}); the end of its log:\n{log}", node.name));
             }
         }
         Ok(())
     }
 
-    /// SIGTERM to all, and SIGKILL to those that do not leave.
+    /// Sends SIGTERM to all, and SIGKILL to those that do not exit in time.
     pub async fn stop(&mut self) {
         for child in self.nodes.iter().filter_map(|node| node.child.as_ref()) {
             if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
@@ -159,7 +159,7 @@ impl Nodes {
             0 => command.arg("--bootstrap"),
             _ => command.args(["--join", &self.nodes[0].peer]),
         };
-        // In a group of its own: Ctrl-C is for whoever started the nodes, who ends them.
+        // In a process group of its own: Ctrl-C reaches only the parent, which then stops the nodes.
         command
             .arg(parent_watch::FLAG)
             .stdin(Stdio::piped())
@@ -168,21 +168,21 @@ impl Nodes {
             .process_group(0)
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
-        let stdout = child.stdout.take().ok_or("a child's output was not given")?;
+        let stdout = child.stdout.take().ok_or("a child has no stdout")?;
         self.nodes[nth].stdin = child.stdin.take();
         self.nodes[nth].child = Some(child);
         let mut lines = BufReader::new(stdout).lines();
         let ready = timeout(READY_MAX, lines.next_line()).await;
         if !matches!(&ready, Ok(Ok(Some(line))) if line.contains("\"ready\":true")) {
             let log = last_lines(&log);
-            return Err(format!("{} did not get ready; the end of its log:\n{log}", self.nodes[nth].name));
+            return Err(format!("{} did not become ready; the end of its log:\n{log}", self.nodes[nth].name));
         }
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(())
     }
 }
 
-/// Ports that nobody listens on now.
+/// Returns ports that are free now.
 fn free_ports(count: usize) -> Result<Vec<u16>, String> {
     let bound: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
     let bound = bound.map_err(|error| format!("no free port: {error}"))?;

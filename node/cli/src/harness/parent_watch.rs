@@ -1,13 +1,13 @@
-//! A node on a leash ends with whoever started it, also where that one was killed and could end nobody: the leash is
-//! the node's standard input, whose other end the system closes.
+//! Ends a node when its parent process exits, even if the parent is killed: the parent holds the other end of the
+//! node's standard input, which the system closes.
 
 use std::io::{self, Read};
 
-/// What `serve` is told by: it is for nobody else.
+/// The hidden flag of `serve` that enables the watch.
 pub const FLAG: &str = "--ends-with-stdin";
 
-/// From now on this process ends as soon as the leash is let go: at once, as nobody is left to whom a clean end would
-/// matter.
+/// Starts the watch: this process exits as soon as standard input ends. It exits without a clean shutdown, as no
+/// process is left that would need one.
 pub fn start() {
     std::thread::spawn(|| {
         wait_for_eof(io::stdin().lock());
@@ -16,7 +16,7 @@ pub fn start() {
 }
 
 fn wait_for_eof(stdin: impl Read) {
-    // What cannot be read any more has no other end either.
+    // A read error means that the other end is closed, too.
     let _ = io::copy(&mut { stdin }, &mut io::sink());
 }
 

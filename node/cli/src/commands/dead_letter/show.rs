@@ -1,4 +1,4 @@
-//! `evener dead-letter show`: a sequence set aside with its events, so that whoever mends it sees what fails and why.
+//! `evener dead-letter show`: a sequence that is set aside, with its events and the cause of the failure.
 
 use evener_core::id::{ContextId, Position};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -17,9 +17,9 @@ use evener::{
     error::ApiError,
 };
 
-/// Events behind the one that fails that people are shown. `-o json` has all, which may be a thousand.
+/// The most events after the failing one in a table. `-o json` has all, which may be a thousand.
 const BEHIND_SHOWN_MAX: usize = 20;
-/// Events that are asked for at a time.
+/// The number of concurrent reads.
 const AT_A_TIME: usize = 16;
 
 /// Shows a sequence and its events.
@@ -30,7 +30,7 @@ pub fn show(name: &str, sequence: &str, server: &Server) -> Result<(), ApiError>
         let aside = find(listed(&client, name).await?, name, sequence)?;
         let context = context(&client, name).await?;
         let letters = aside.letters.iter().take(most);
-        // One that cannot be read is missing in what is shown, and hides nothing else.
+        // An event that cannot be read is left out; the others are shown.
         let events = stream::iter(letters).map(|letter| event(&client, context, letter)).buffered(AT_A_TIME);
         let events: Vec<Option<String>> = events.try_collect().await?;
         Ok((aside, events))
@@ -42,13 +42,12 @@ pub fn show(name: &str, sequence: &str, server: &Server) -> Result<(), ApiError>
 fn find(all: Vec<DeadLetter>, name: &str, sequence: &str) -> Result<DeadLetter, ApiError> {
     all.into_iter().find(|aside| aside.sequence == sequence).ok_or_else(|| {
         let message = format!("no sequence '{sequence}' of {name} is set aside");
-        let hint =
-            format!("`evener dead-letter list {name}` shows those that are; one without a name is --sequence ''");
+        let hint = format!("`evener dead-letter list {name}` lists them; --sequence '' selects the one without a name");
         ApiError::new(&codes::UNKNOWN_SEQUENCE, message).hint(hint)
     })
 }
 
-/// The event store that the processor's events are in.
+/// Returns the context of the processor.
 async fn context(client: &Client, name: &str) -> Result<ContextId, ApiError> {
     let Reply::Processor(processor) = client.ask(&Request::Processor(name.to_owned())).await? else {
         unreachable!("a processor is answered with a processor");
@@ -56,10 +55,10 @@ async fn context(client: &Client, name: &str) -> Result<ContextId, ApiError> {
     processor.definition.get("context").and_then(Value::as_str).map_or(Ok(ContextId::DEFAULT), context::named)
 }
 
-/// The event of a letter, as JSON.
+/// Reads the event of a letter, as JSON.
 async fn event(client: &Client, context: ContextId, letter: &Letter) -> Result<Option<String>, ApiError> {
     let (from, to) = (Position(letter.position), Some(Position(letter.position + 1)));
-    // What has failed has been applied, so that no other node needs to be asked, nor a majority.
+    // A failed event has been applied, so a local read is sufficient.
     let consistency = Consistency::Local;
     let mut reading = client.read(Read { context, from, to, consistency, ..Read::default() });
     match reading.next().await? {
@@ -68,7 +67,7 @@ async fn event(client: &Client, context: ContextId, letter: &Letter) -> Result<O
     }
 }
 
-/// All of it, for programs: each letter has its event.
+/// Returns the sequence as JSON, each letter with its event.
 fn whole(aside: &DeadLetter, events: &[Option<String>]) -> Value {
     let mut all = serde_json::to_value(aside).expect("a sequence set aside is plain values");
     let letters = all["letters"].as_array_mut().into_iter().flatten();
@@ -101,14 +100,14 @@ impl Shown<'_> {
     }
 }
 
-/// The sequence and its events, for people.
+/// Formats the sequence and its events.
 pub fn text(name: &str, aside: &DeadLetter, events: &[Option<String>]) -> String {
     let called = aside.unnamed.clone().unwrap_or_else(|| format!("'{}'", aside.sequence));
     let (first, waits) = (
         &aside.letters[0],
         match aside.state.as_str() {
-            "dead" => "dead: it waits for a person".to_owned(),
-            state => format!("{state}, tried again {}", maybe(aside.retry_at.as_deref().map(due))),
+            "dead" => "dead: it waits for an operator".to_owned(),
+            state => format!("{state}, retry {}", maybe(aside.retry_at.as_deref().map(due))),
         },
     );
     let lent = aside.lent_to.as_ref().map(|node| format!(", now by {node}")).unwrap_or_default();
@@ -117,7 +116,7 @@ pub fn text(name: &str, aside: &DeadLetter, events: &[Option<String>]) -> String
     text += &format!("position {}: {}, tried {}", first.position, first.kind, some(first.attempts.into(), "time"));
     match events.first().and_then(Shown::of) {
         Some(event) => text += &format!("\nid {}, source {}\ndata: {}\n", event.id, event.source, event.data()),
-        None => text += "; the event cannot be read from the server asked\n",
+        None => text += "; the server cannot read the event\n",
     }
     text = wrapped(&text);
     if aside.letters.len() > 1 {
@@ -126,7 +125,7 @@ pub fn text(name: &str, aside: &DeadLetter, events: &[Option<String>]) -> String
     text + &wrapped(&format!("\n{}\n", take_up(name)))
 }
 
-/// What waits behind the event that fails.
+/// Formats the events that wait behind the failing one.
 fn behind(letters: &[Letter], events: &[Option<String>]) -> String {
     let rows = letters.iter().zip(events).map(|(letter, event)| {
         let (id, data) = Shown::of(event).map_or_else(Default::default, |event| (event.id.clone(), event.data()));
@@ -165,32 +164,35 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_shown_whole_with_its_event_and_its_cause() {
+    fn a_failing_sequence_is_shown_with_its_events_and_its_cause() {
         let events: Vec<_> = (3..6).map(event).collect();
-        let told = text("totals", &aside(3..6), &events);
+        let shown = text("totals", &aside(3..6), &events);
         for part in [
-            "sequence (no subject) of totals/5: dead: it waits for a person",
+            "sequence (no subject) of totals/5: dead: it waits for an operator",
             "cause: Traceback:\n  File handler.py, line 12\nKeyError: 'total'\n",
             "position 3: order.placed.v1, tried 1 time\nid e3, source /shop\ndata: {\"b\":1, \"a\":3}\n",
             "behind it: 2 events\n",
             "5         order.placed.v1  e5  {\"b\":1, \"a\":5}\n",
         ] {
-            assert!(told.contains(part), "{part} is missing in:\n{told}");
+            assert!(shown.contains(part), "{part} is missing in:\n{shown}");
         }
         let json = whole(&aside(3..6), &events);
         assert_eq!((&json["sequence"], &json["letters"][2]["event"]["data"]["a"]), (&"".into(), &5.into()));
     }
 
     #[test]
-    fn an_event_that_cannot_be_read_hides_nothing_else() {
-        let told = text("totals", &aside(3..4), &[None]);
-        assert!(told.contains("cannot be read") && told.contains("KeyError") && !told.contains("behind"), "{told}");
+    fn an_unreadable_event_hides_nothing_else() {
+        let shown = text("totals", &aside(3..4), &[None]);
+        assert!(
+            shown.contains("cannot read the event") && shown.contains("KeyError") && !shown.contains("behind"),
+            "{shown}"
+        );
         let more = text("totals", &aside(3..90), &[event(3), event(4)]);
         assert!(more.contains("behind it: 86 events, the first of them here; -o json has all"), "{more}");
     }
 
     #[test]
-    fn who_names_no_sequence_is_told_how_one_without_a_name_is_named() {
+    fn an_unknown_sequence_gets_a_hint_for_the_one_without_a_name() {
         let error = find(vec![aside(3..4)], "totals", "(no subject)").unwrap_err();
         assert!(error.is(&codes::UNKNOWN_SEQUENCE) && error.hint.contains("--sequence ''"), "{error:?}");
         assert!(find(vec![aside(3..4)], "totals", "").is_ok());

@@ -1,5 +1,5 @@
-//! The lines of an import's input, read by a thread of their own: so the import learns when the input pauses, and a
-//! signal ends it while it waits for input.
+//! Reads the lines of an import's input in a thread of its own, so that the import notices when the input pauses and a
+//! signal can end it while it waits for input.
 
 use std::{
     collections::VecDeque,
@@ -9,32 +9,32 @@ use std::{
 
 use tokio::sync::mpsc;
 
-/// The longest line that is read.
+/// The maximum length of a line.
 pub const LINE_BYTES_MAX: u64 = 8 << 20;
-/// Bytes that are read at once.
+/// The size of the read buffer.
 const READ_BYTES: usize = 1 << 20;
-/// Blocks of lines that are read ahead.
+/// The most blocks of lines that are read ahead.
 const AHEAD_MAX: usize = 2;
 
-/// Lines that were complete when the input had nothing more, or a block of a longer input.
+/// The complete lines of one filled buffer, or those available when the input paused.
 type Block = Vec<io::Result<Vec<u8>>>;
 
-/// The lines of a file or a pipe, in order, each with its line end. A line that is too long ends after
+/// The lines of a file or a pipe, in order, each with its line end. A line that is too long is cut after
 /// [`LINE_BYTES_MAX`] and one more byte.
 pub struct Lines {
     blocks: mpsc::Receiver<Block>,
     block: VecDeque<io::Result<Vec<u8>>>,
-    /// Whether the writer may pause for long. A file ends instead.
+    /// Whether the input may pause. A file ends instead.
     is_pipe: bool,
 }
 
 impl Lines {
-    /// The lines of a regular file.
+    /// Reads the lines of a regular file.
     pub fn of_file(file: File) -> io::Result<Self> {
         Self::start(file, false)
     }
 
-    /// The lines of a pipe, a terminal or a socket, whose writer may pause.
+    /// Reads the lines of a pipe, a terminal or a socket, whose writer may pause.
     pub fn of_pipe(pipe: impl Read + Send + 'static) -> io::Result<Self> {
         Self::start(pipe, true)
     }
@@ -42,7 +42,7 @@ impl Lines {
     fn start(source: impl Read + Send + 'static, is_pipe: bool) -> io::Result<Self> {
         let (blocks, receiver) = mpsc::channel(AHEAD_MAX);
         let reader = move || read(BufReader::with_capacity(READ_BYTES, source), &blocks);
-        // Nobody joins it: it may wait for input until the process ends.
+        // Never joined: it may block on input until the process exits.
         std::thread::Builder::new().name("import-input".into()).spawn(reader)?;
         Ok(Self { blocks: receiver, block: VecDeque::new(), is_pipe })
     }
@@ -61,7 +61,7 @@ impl Lines {
     }
 }
 
-/// Reads until the end of the input, a failure, or until nobody takes the lines any more.
+/// Reads until the end of the input, an error, or until the receiver is dropped.
 fn read(mut source: BufReader<impl Read>, blocks: &mpsc::Sender<Block>) {
     loop {
         let mut block = Block::new();
@@ -76,7 +76,7 @@ fn read(mut source: BufReader<impl Read>, blocks: &mpsc::Sender<Block>) {
                     break false;
                 }
             }
-            // To read on might wait for the writer, and what is complete must not wait with it.
+            // Reading on could block, and complete lines must not wait for that.
             if !source.buffer().contains(&b'\n') {
                 break true;
             }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_complete_is_handed_over_while_the_pipe_stays_open() {
+    async fn complete_lines_are_returned_while_the_pipe_stays_open() {
         let (reader, mut writer) = io::pipe().unwrap();
         let mut lines = Lines::of_pipe(reader).unwrap();
         assert!(lines.pauses(), "nothing was written yet");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_without_end_is_cut_where_it_is_too_long() {
+    async fn an_endless_line_is_cut_at_the_limit() {
         let mut lines = Lines::of_pipe(io::repeat(b'x')).unwrap();
         assert_eq!(lines.next().await.unwrap().unwrap().len() as u64, LINE_BYTES_MAX + 1);
     }

@@ -1,4 +1,4 @@
-//! What an import says while the cluster acknowledges nothing: one append may be repeated for long.
+//! Reports why an import waits while the cluster acknowledges nothing: one append may be retried for long.
 
 use std::{collections::BTreeSet, pin::pin, time::Duration};
 
@@ -7,23 +7,23 @@ use tokio::time::{Instant, timeout_at};
 
 use evener::client::Client;
 
-/// After so long without an acknowledgement it is said what is waited for.
+/// The time without an acknowledgement after which the cause is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(3);
-/// How often it is looked at again.
+/// How often the cause is determined.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who says it.
+/// The reporter of an import.
 pub struct WaitReporter {
-    /// Where it is shown, if it is.
+    /// The progress bar, possibly hidden.
     pub bar: ProgressBar,
-    /// Whether nothing is to be said.
+    /// Whether nothing is reported.
     pub quiet: bool,
-    /// How long one append is repeated.
+    /// How long one append is retried.
     pub retry_time: Duration,
 }
 
 impl WaitReporter {
-    /// What comes of `work`. While that takes long, the servers are asked why.
+    /// Returns the result of `work`. While it takes long, queries the servers for the cause and reports it.
     pub async fn watch<T>(&self, client: &Client, work: impl Future<Output = T>) -> T {
         if self.quiet {
             return work.await;
@@ -50,7 +50,7 @@ impl WaitReporter {
         done
     }
 
-    /// Above the bar, or where there is none as a line of its own.
+    /// Prints a line above the bar, or to stderr if there is none.
     fn say(&self, line: &str) {
         if self.bar.is_hidden() {
             eprintln!("{}", evener::printable::printable(line));
@@ -66,7 +66,9 @@ fn cause(not_ready: Option<String>) -> String {
 
 fn words(cause: &str, waited: u64, retry_time: Duration) -> String {
     let retry_time = retry_time.as_secs();
-    format!("waiting for the cluster, for {waited} s: {cause}; tried for up to {retry_time} s in all, see --timeout")
+    format!(
+        "waiting for the cluster for {waited} s: {cause}; retrying for up to {retry_time} s in total (see --timeout)"
+    )
 }
 
 #[cfg(test)]
@@ -74,16 +76,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_told_for_what_and_how_long() {
+    fn the_report_has_the_cause_and_the_times() {
         let reported = words(&cause(Some("http://a:1: no leader is known".into())), 3, Duration::from_secs(90));
-        let expected = "waiting for the cluster, for 3 s: http://a:1: no leader is known; tried for up to 90 s in all, \
-                        see --timeout";
+        let expected = "waiting for the cluster for 3 s: http://a:1: no leader is known; retrying for up to 90 s in \
+                        total (see --timeout)";
         assert_eq!(reported, expected);
         assert!(words(&cause(None), 3, REPORT_AFTER).contains("none has acknowledged"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_of_the_work_is_given_back_however_long_it_takes() {
+    async fn the_result_of_slow_work_is_returned() {
         let wait_reporter = WaitReporter { bar: ProgressBar::hidden(), quiet: false, retry_time: REPORT_AFTER };
         wait_reporter.bar.set_message("2 events");
         let client = Client::connect("127.0.0.1:1").unwrap();

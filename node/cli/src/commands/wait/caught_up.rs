@@ -1,5 +1,5 @@
-//! `evener wait caught-up`: that everything was passed does not mean that everything was handled, so it says what
-//! was set aside on the way; and who waits for a processor that stands still is told at once.
+//! `evener wait caught-up`: a token at the head does not mean that every event was handled, so the command reports what
+//! was set aside or skipped, and reports a stalled processor at once.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -15,18 +15,18 @@ use evener::{
     error::ApiError,
 };
 
-/// Up to where everything must be handled, in each event store.
+/// The position up to which all events must be handled, for each context.
 type Heads = BTreeMap<ContextId, Position>;
 
-/// Wait until a processor has handled everything that is stored now, or set it aside
+/// Wait until a processor has handled or set aside every event stored now
 ///
-/// What was set aside is told on standard error, and ends the command with status 9 if --strict is given.
+/// Events that were set aside are reported on stderr; with --strict the exit status is then 9.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Its name; several: all of them
+    /// Processors to wait for
     #[arg(required = true)]
     names: Vec<String>,
-    /// End with status 9 if something is set aside or was ever skipped: it was passed and not handled
+    /// Exit with status 9 if events are set aside or were ever skipped
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Waits, and says what was not handled.
+    /// Waits, and reports events that were not handled.
     pub fn run(self) -> Result<(), ApiError> {
         let Self { names, strict, wait_args } = self;
         let (mut now, mut processors) = (None, Vec::new());
@@ -62,7 +62,7 @@ impl Args {
     }
 }
 
-/// The heads that everybody agrees on now, of the event stores that these processors go by.
+/// Returns the current heads of the contexts of these processors, confirmed by a quorum.
 async fn heads(client: &Client, processors: &[Processor]) -> Result<Heads, ApiError> {
     let mut heads = Heads::new();
     for processor in processors {
@@ -74,7 +74,7 @@ async fn heads(client: &Client, processors: &[Processor]) -> Result<Heads, ApiEr
     Ok(heads)
 }
 
-/// The event store that a processor goes by.
+/// Returns the context of a processor.
 fn context(processor: &Processor) -> Result<ContextId, ApiError> {
     processor.definition.get("context").and_then(Value::as_str).map_or(Ok(ContextId::DEFAULT), context::named)
 }
@@ -90,7 +90,7 @@ async fn ask(client: &Client, names: &[String]) -> Result<Vec<Processor>, ApiErr
     Ok(processors)
 }
 
-/// How all of them stand: one that stands still is named before those that only need time.
+/// Returns the condition of all processors: a stalled one takes precedence over one that only needs time.
 fn condition(processors: &[Processor], heads: &Heads) -> Result<Condition, ApiError> {
     let mut all = Condition::Met;
     for processor in processors {
@@ -106,7 +106,7 @@ fn condition(processors: &[Processor], heads: &Heads) -> Result<Condition, ApiEr
 
 fn condition_of(processor: &Processor, head: Position) -> Condition {
     if processor.head < head.0 {
-        return Condition::Unmet(format!("the server asked has applied {} of {head} events", processor.head));
+        return Condition::Unmet(format!("the server has applied {} of {head} events", processor.head));
     }
     let behind = || processor.segments.iter().filter(|segment| segment.lag_events > 0);
     let lag: u64 = behind().map(|segment| segment.lag_events).sum();
@@ -114,26 +114,27 @@ fn condition_of(processor: &Processor, head: Position) -> Condition {
         return Condition::Met;
     }
     let name = &processor.name;
-    // No numbers that change with every look: what stands still is told when it changes.
+    // No numbers that change with every check: the reason is printed whenever it changes.
     if processor.state == "paused" {
-        return Condition::Blocked(format!("{name} is paused (go on: evener processor resume {name})"));
+        return Condition::Blocked(format!("{name} is paused (resume with: evener processor resume {name})"));
     }
     match behind().find(|segment| is_stalled(segment)) {
         None => Condition::Unmet(format!("{name} has a lag of {}", some(lag, "event"))),
         Some(Segment { id, state, reason, retry_at, .. }) => {
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            let again = retry_at.as_ref().map(|at| format!("; tried again at {at}")).unwrap_or_default();
+            let again = retry_at.as_ref().map(|at| format!("; retry at {at}")).unwrap_or_default();
             Condition::Blocked(format!("{name}/{id} is {state}{why}{again} (see: evener processor show {name})"))
         }
     }
 }
 
-/// Whether a segment that lags needs more than time.
+/// Returns whether a lagging segment needs more than time.
 fn is_stalled(segment: &Segment) -> bool {
     !matches!(segment.state.as_str(), "running" | "caught-up" | "moving")
 }
 
-/// What a processor has passed and not handled, if anything: `3 sequences, 9 events set aside and 2 events skipped`.
+/// Describes the events that a processor has passed and not handled, if any: `3 sequences, 9 events set aside and 2
+/// events skipped`.
 fn unhandled(processor: &Processor) -> Option<String> {
     let aside = aside_text(processor.set_aside).map(|aside| format!("{aside} set aside"));
     let skipped = (processor.skipped > 0).then(|| format!("{} skipped", some(processor.skipped, "event")));
@@ -144,16 +145,14 @@ fn unhandled(processor: &Processor) -> Option<String> {
 fn not_all_handled(processor: &Processor) -> Option<ApiError> {
     let (name, unhandled) = (&processor.name, unhandled(processor)?);
     let hint = match processor.set_aside.sequences {
-        0 => {
-            "what was skipped is not handled any more: see `evener operations`, and the nodes' logs for handlers' skips"
-                .into()
-        }
+        0 => "skipped events are not handled later: see `evener operations`, and the nodes' logs for skips by handlers"
+            .into(),
         _ => format!("evener dead-letter list {name} shows what failed and why"),
     };
     Some(ApiError::new(&codes::NOT_ALL_HANDLED, format!("{name} has {unhandled}")).hint(hint))
 }
 
-/// What somebody should know of a processor that has caught up.
+/// Returns the note to print about a processor that has caught up.
 fn note(processor: &Processor) -> Option<String> {
     let name = &processor.name;
     let see = match processor.set_aside.sequences {
@@ -162,7 +161,7 @@ fn note(processor: &Processor) -> Option<String> {
     };
     let aside = unhandled(processor).map(|unhandled| format!("{name}: caught up; {unhandled}{see}"));
     let paused = (processor.state == "paused").then(|| {
-        format!("{name}: caught up; paused, so nothing new is handled (go on: evener processor resume {name})")
+        format!("{name}: caught up; paused, so nothing new is handled (resume with: evener processor resume {name})")
     });
     let notes: Vec<String> = aside.into_iter().chain(paused).collect();
     (!notes.is_empty()).then(|| notes.join("\n"))
@@ -194,18 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn what_only_needs_time_is_waited_for() {
+    fn a_lag_that_only_needs_time_is_unmet() {
         assert_eq!(condition_of(&processor("caught-up", &[("caught-up", 0)]), HEAD), Condition::Met);
         let running = processor("running", &[("running", 1), ("moving", 1), ("unowned", 0)]);
         assert_eq!(condition_of(&running, HEAD), Condition::Unmet("p has a lag of 2 events".into()));
-        let Condition::Unmet(behind) = condition_of(&running, Position(11)) else { panic!("its server is behind") };
+        let Condition::Unmet(behind) = condition_of(&running, Position(11)) else { panic!("the server is behind") };
         assert!(behind.contains("10 of 11"), "{behind}");
     }
 
     #[test]
-    fn what_stands_still_is_named_with_the_way_out() {
+    fn a_stalled_processor_is_reported_with_a_hint() {
         let paused = processor("paused", &[("paused", 1)]);
-        let expected = "p is paused (go on: evener processor resume p)";
+        let expected = "p is paused (resume with: evener processor resume p)";
         assert_eq!(condition_of(&paused, HEAD), Condition::Blocked(expected.into()));
         for state in ["stalled", "flooded", "unowned", "a state of a newer server"] {
             let mut stalled = processor(state, &[("running", 3), (state, 4)]);
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_stands_still_is_named_before_one_that_needs_time() {
+    fn a_stalled_processor_takes_precedence_over_a_lagging_one() {
         let all = [processor("running", &[("running", 5)]), processor("paused", &[("paused", 1)])];
         let heads = Heads::from([(ContextId::DEFAULT, HEAD)]);
         assert!(matches!(condition(&all, &heads), Ok(Condition::Blocked(_))));
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn each_processor_goes_by_the_head_of_its_own_event_store() {
+    fn each_processor_is_compared_with_the_head_of_its_own_context() {
         let mut system = processor("caught-up", &[("caught-up", 0)]);
         system.definition = serde_json::json!({"context": "system"});
         let heads = Heads::from([(ContextId::DEFAULT, Position(99)), (context(&system).unwrap(), HEAD)]);
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_set_aside_on_the_way_is_told() {
+    fn events_set_aside_or_skipped_are_reported() {
         let mut well = processor("caught-up", &[("caught-up", 0)]);
         assert_eq!(note(&well), None);
         well.set_aside = SetAside { sequences: 3, letters: 9, dead: 1 };
