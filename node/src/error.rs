@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     codes::{self, Code},
-    words,
+    describe,
 };
 
 /// The choice a caller has.
@@ -274,7 +274,7 @@ impl std::error::Error for ApiError {}
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        let message = words::refusal(&refusal);
+        let message = describe::refusal(&refusal);
         match refusal {
             Refusal::Conflict { condition, position, kind } => {
                 Self::new(&codes::CONDITION, message).conflict(Conflict {
@@ -310,7 +310,7 @@ impl From<Refusal> for ApiError {
 
 impl From<LimitExceeded> for ApiError {
     fn from(passed: LimitExceeded) -> Self {
-        Self::new(&codes::LIMIT, words::passed(&passed))
+        Self::new(&codes::LIMIT, describe::limit_exceeded(&passed))
     }
 }
 
@@ -329,7 +329,7 @@ impl From<RefusalReason> for ApiError {
             RefusalReason::Limit(_) => &codes::LIMIT_REACHED,
             RefusalReason::Invalid(_) | RefusalReason::Unreadable(_) => &codes::INVALID_CHANGE,
         };
-        Self::new(code, words::why(&why))
+        Self::new(code, describe::refusal_reason(&why))
     }
 }
 

@@ -1,3 +1,3 @@
-//! An event as it stands in the log: what its producer told, and what its place says of it.
+//! An event as stored in the log: the producer's attributes, and its position, revision and time.
 
 pub use evener_store::events::Stored;

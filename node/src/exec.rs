@@ -30,7 +30,7 @@ pub(crate) mod answer;
 mod limit;
 mod lines;
 mod program;
-mod tries;
+mod retry_programs;
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,7 @@ use parking_lot::Mutex;
 use crate::handler::{Delivery, Runner, Verdict};
 use limit::ProgramLimit;
 use program::{Fault, Program};
-use tries::Tries;
+use retry_programs::RetryPrograms;
 
 /// How long programs are waited for, and how much they may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,14 +92,14 @@ struct Shared {
     processor: Arc<str>,
     command: String,
     /// Where it is started, for people.
-    place: String,
+    location: String,
     settings: Settings,
     /// The last that was asked could not be. It is told once.
-    ails: AtomicBool,
+    is_failing: AtomicBool,
     /// Programs started so far.
     started: AtomicU64,
     programs: Mutex<BTreeMap<SegmentId, Arc<Slot>>>,
-    tries: Arc<Tries>,
+    retry_programs: Arc<RetryPrograms>,
     limit: ProgramLimit,
 }
 
@@ -129,17 +129,27 @@ impl ExecRunner {
         let (processor, command, programs) = (processor.into(), command.into(), Mutex::default());
         let folder =
             std::env::current_dir().map_or_else(|_| "an unknown folder".into(), |dir| dir.display().to_string());
-        let place = format!("{folder} of node {node}");
-        let (ails, started) = (AtomicBool::new(false), AtomicU64::new(0));
-        let tries = Tries::new(settings.try_programs_max);
-        Self(Arc::new(Shared { processor, command, place, settings, ails, started, programs, tries, limit }))
+        let location = format!("{folder} of node {node}");
+        let (is_failing, started) = (AtomicBool::new(false), AtomicU64::new(0));
+        let retry_programs = RetryPrograms::new(settings.try_programs_max);
+        Self(Arc::new(Shared {
+            processor,
+            command,
+            location,
+            settings,
+            is_failing,
+            started,
+            programs,
+            retry_programs,
+            limit,
+        }))
     }
 }
 
 impl Shared {
     async fn run(&self, delivery: &Delivery) -> Verdict {
         if !self.settings.allowed {
-            return self.cannot_be_asked("this node was started without --allow-exec, and runs no handler programs");
+            return self.unable("this node was started without --allow-exec, and runs no handler programs");
         }
         if delivery.is_set_aside {
             return self.run_try(delivery).await;
@@ -149,7 +159,7 @@ impl Shared {
         let asked = self.ask(slot.take(), delivery).await.map(|(program, verdict)| {
             if program.is_fresh() {
                 let (place, limit) = (Arc::downgrade(&place), self.limit.clone());
-                tokio::spawn(retire(place, program.number, limit, self.settings.idle_wait));
+                tokio::spawn(end_when_idle(place, program.number, limit, self.settings.idle_wait));
             }
             *slot = Some(program);
             verdict
@@ -159,17 +169,17 @@ impl Shared {
 
     /// Tries an event of a sequence that is set aside, beside its segment.
     async fn run_try(&self, delivery: &Delivery) -> Verdict {
-        let (_permit, rested) = self.tries.take(delivery.segment).await;
-        let asked = self.ask(rested, delivery).await.map(|(program, verdict)| {
-            self.tries.put_back(delivery.segment, program, self.settings.idle_wait);
+        let (_permit, idle) = self.retry_programs.take(delivery.segment).await;
+        let asked = self.ask(idle, delivery).await.map(|(program, verdict)| {
+            self.retry_programs.put_back(delivery.segment, program, self.settings.idle_wait);
             verdict
         });
         self.verdict(asked)
     }
 
     /// Asks a program that rested, or else a fresh one. One that does not answer is ended.
-    async fn ask(&self, rested: Option<Program>, delivery: &Delivery) -> Result<(Program, Verdict), Fault> {
-        if let Some(program) = rested.and_then(|mut program| program.is_running().then_some(program)) {
+    async fn ask(&self, idle: Option<Program>, delivery: &Delivery) -> Result<(Program, Verdict), Fault> {
+        if let Some(program) = idle.and_then(|mut program| program.is_running().then_some(program)) {
             match ask_one(program, delivery).await {
                 Err(Fault::Unread(why)) => tracing::debug!(why, "a handler program is replaced"),
                 asked => return asked,
@@ -186,22 +196,22 @@ impl Shared {
     fn verdict(&self, asked: Result<Verdict, Fault>) -> Verdict {
         match asked {
             Ok(verdict) => {
-                if self.ails.swap(false, Relaxed) {
+                if self.is_failing.swap(false, Relaxed) {
                     tracing::info!(processor = &*self.processor, "the handler program runs");
                 }
                 verdict
             }
             Err(Fault::Read(why)) => Verdict::retry(why),
             Err(Fault::Unread(why)) => {
-                let why = format!("{why}; it is started in {}: see to it that it runs there", self.place);
-                self.cannot_be_asked(&why)
+                let why = format!("{why}; it is started in {}: see to it that it runs there", self.location);
+                self.unable(&why)
             }
         }
     }
 
     /// Says so once, until a program runs again.
-    fn cannot_be_asked(&self, why: &str) -> Verdict {
-        if !self.ails.swap(true, Relaxed) {
+    fn unable(&self, why: &str) -> Verdict {
+        if !self.is_failing.swap(true, Relaxed) {
             tracing::warn!(processor = &*self.processor, "its segments wait, and it is tried again: {why}");
         }
         Verdict::unable(why)
@@ -221,19 +231,19 @@ async fn ask_one(mut program: Program, delivery: &Delivery) -> Result<(Program, 
 
 /// Ends the program of this number once it was asked nothing for so long, or has to give way to one that could not be
 /// started. It is not waited for: it has answered all.
-async fn retire(place: Weak<Slot>, number: u64, limit: ProgramLimit, idle_wait: Duration) {
+async fn end_when_idle(place: Weak<Slot>, number: u64, limit: ProgramLimit, idle_wait: Duration) {
     let mut wait = idle_wait;
     loop {
-        limit.rest(wait).await;
+        limit.wait_idle(wait).await;
         let Some(place) = place.upgrade() else { return };
         let mut slot = place.lock().await;
         let own = slot.as_ref().filter(|program| program.number == number);
-        let Some((rested, age)) = own.map(|program| (program.rested(), program.age())) else {
+        let Some((idle, age)) = own.map(|program| (program.idle_time(), program.age())) else {
             // Perhaps it was called upon in place of a program that is there.
-            return limit.call_next();
+            return limit.notify_next();
         };
-        let idle_left = idle_wait.saturating_sub(rested);
-        wait = limit.gives_way_after(age).map_or(idle_left, |left| left.min(idle_left));
+        let idle_left = idle_wait.saturating_sub(idle);
+        wait = limit.yields_after(age).map_or(idle_left, |left| left.min(idle_left));
         if wait.is_zero() {
             let program = slot.take();
             drop(slot);
@@ -253,9 +263,9 @@ impl Runner for ExecRunner {
 
     fn close(&self, segment: SegmentId) -> BoxFuture<'static, ()> {
         let slot = self.0.programs.lock().remove(&segment);
-        let tries = self.0.tries.remove(segment);
+        let retries = self.0.retry_programs.remove(segment);
         Box::pin(async move {
-            let tries = futures::future::join_all(tries.into_iter().map(Program::end));
+            let retries = futures::future::join_all(retries.into_iter().map(Program::end));
             let own = async {
                 if let Some(slot) = slot
                     && let Some(program) = slot.lock().await.take()
@@ -263,7 +273,7 @@ impl Runner for ExecRunner {
                     program.end().await;
                 }
             };
-            futures::join!(own, tries);
+            futures::join!(own, retries);
         })
     }
 }

@@ -1,11 +1,11 @@
-//! Handlers: the functions that a program gives to its processors.
+//! Handlers: the functions that a program registers with its processors.
 //!
-//! Read in this order: what an [`Event`] is; the [`Delivery`] that brings one to a handler, and the [`Verdict`] it
-//! gives back; what a handler may ask for beside the event ([`FromDelivery`]) and return ([`Outcome`]); which functions
-//! are handlers at all ([`Handler`], [`BlockingHandler`]); and the [`Processor`] that binds them to a name.
+//! Read in this order: the [`Event`] trait; the [`Delivery`] of an event to a handler, and its [`Verdict`]; the further
+//! parameters of a handler ([`FromDelivery`]) and its return value ([`Outcome`]); the traits of handler functions
+//! ([`Handler`], [`BlockingHandler`]); and the [`Processor`], a named set of handlers.
 
+mod diagnostics;
 mod event;
-mod mistaken;
 mod payload;
 
 mod delivery;
@@ -18,7 +18,7 @@ mod function;
 mod processor;
 
 mod pool;
-mod turn;
+mod sequence_lock;
 mod watch;
 
 #[cfg(test)]
@@ -26,13 +26,13 @@ mod tests;
 
 pub(crate) use delivery::cause;
 pub use delivery::{CAUSE_BYTES_MAX, Delivery, Runner, Verdict};
-pub use error::{Error, Every, Outcome, Result};
+pub use error::{DurationExt, Error, Outcome, Result};
 pub use event::{Event, Raw, decode, encode};
 pub use extract::{Attempt, Claim, FromDelivery, Meta, Replaying, State};
 pub use function::{BlockingHandler, Handler, Handling};
 #[doc(hidden)]
 pub use pool::{Handlers, Running};
 pub use processor::{Incomplete, Processor, Ready, SEGMENTS};
-pub(crate) use turn::{Turn, Turns};
+pub(crate) use sequence_lock::{SequenceGuard, SequenceLocks};
 #[doc(hidden)]
-pub use watch::{HandlerWatch, Held};
+pub use watch::{BlockedThread, HandlerWatch};

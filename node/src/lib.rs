@@ -1,14 +1,14 @@
 //! Evener is an event store and event processor in one. A *node* runs inside your program: the nodes of a cluster keep
 //! one durable, gapless, replicated log of events. Your handlers, plain async functions, make up named *processors*,
 //! whose segments the cluster shares evenly over its nodes, hands over without a pause, and takes over from a node that
-//! dies.
+//! fails.
 //!
 //! ```no_run
 //! use evener::prelude::*;
 //! use std::sync::{Arc, atomic::{AtomicI64, Ordering::SeqCst}};
 //!
 //! #[derive(Event, Serialize, Deserialize)]
-//! #[event(name = "account.credited.v1", key = account)] // a name that outlives the type; what orders it
+//! #[event(name = "account.credited.v1", key = account)] // a stable name; the field that orders events
 //! struct Credited { account: String, cents: i64 }
 //!
 //! async fn add(event: Credited, State(total): State<Arc<AtomicI64>>) {
@@ -23,36 +23,37 @@
 //!         .processor(Processor::new("total").on(add).with_state(total.clone()))
 //!         .start().await?;
 //!     node.append("account-7", [Credited { account: "7".into(), cents: 100 }]).await?;
-//!     node.caught_up("total").await?; // read your writes, in a line
+//!     node.caught_up("total").await?; // read your writes
 //!     println!("{} cents", total.load(SeqCst));
 //!     node.run().await // until Ctrl-C or SIGTERM
 //! }
 //! ```
 //!
-//! Beside this crate it needs `cargo add serde --features derive` and `cargo add tokio --features full`. Started
-//! without flags, it is a cluster of its own: it listens on `127.0.0.1`, for clients on port 4750, where its page is,
-//! too, and for peers on 4751, and keeps its log in `./data`. `--help` lists the flags; unknown ones are refused.
+//! In addition to this crate it needs `cargo add serde --features derive` and `cargo add tokio --features full`.
+//! Started without flags, it is a cluster of its own: it listens on `127.0.0.1`, for clients on port 4750, which also
+//! serves its page, and for peers on 4751, and keeps its log in `./data`. `--help` lists the flags; unknown ones are
+//! refused.
 //!
 //! # What is guaranteed
 //!
-//! - **Durable**: what `append` has acknowledged is on the disks of a majority of the nodes, synced.
-//! - **All or nothing, in one order**: the events of one `append` stand one after the other, or none of them is stored.
-//!   What it expects of a stream or of other events ([`Append::expecting`], [`Append::unless`]) is judged at its place
+//! - **Durable**: events that `append` has acknowledged are synced to disk on a majority of the nodes.
+//! - **All or nothing, in one order**: the events of one `append` are stored one after the other, or none of them is.
+//!   Its conditions ([`Append::expecting`], [`Append::unless`]) are evaluated at its place
 //!   in the log.
 //! - **In order, at least once**: events of one sequence, which are those of one `key`, else of one stream, are handled
 //!   one after the other in the order of the log, each at least once per processor. An event is handled again if its
-//!   handler failed, or its node died before the log knew that it was handled: handlers must bear that.
-//! - **Fenced**: a node that was frozen or cut off moves nothing once another has taken its segment over. So that it
-//!   changes nothing in your database either, keep there the epoch of each [`Claim`] and refuse a lower one, as shown
-//!   there.
+//!   handler failed, or its node failed before the progress was stored, so handlers must be idempotent.
+//! - **Fenced**: a node that was frozen or partitioned changes nothing once another has taken over its segment.
+//!   To fence it off in your database too, store the epoch of each [`Claim`] there and refuse a lower one; [`Claim`]
+//!   shows how.
 //! - **Isolated**: a sequence that keeps failing is set aside after its first failure and tried again on a schedule
-//!   (after 1 s, then twice as long up to 60 s, ten attempts in all), and the others go on. [`Error`] tells how a
-//!   handler decides otherwise, [`Node::dead_letters`] what is set aside.
+//!   (after 1 s, then twice as long up to 60 s, ten attempts in all), and the others continue. A handler returns an
+//!   [`Error`] to decide otherwise; [`Node::dead_letters`] lists what is set aside.
 //!
 //! # Tests
 //!
-//! `Node::ephemeral()` is a node in memory, in the time of the test, that opens no port. **It is there with the feature
-//! `testing` only**: `cargo add evener --dev --features testing` (beside the dependency that the program has).
+//! `Node::ephemeral()` is a node in memory that uses the test's clock and opens no port. **It requires the feature
+//! `testing`**: `cargo add evener --dev --features testing` (in addition to the program's own dependency).
 //!
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
@@ -86,13 +87,13 @@
 //! program --name n3 --listen 10.0.0.3:4750 --peer-listen 10.0.0.3:4751 --insecure-listen --join 10.0.0.1:4751
 //! ```
 //!
-//! There is no TLS and no authentication yet: whoever reaches these addresses can read and write everything, which is
-//! what `--insecure-listen` consents to. A node whose directory holds a member goes on as that one, whatever
-//! `--bootstrap` and `--join` say. The folder `deploy` of the repository has a unit for systemd, an image, a chart,
-//! alerts and the runbook; the binary `evener` of this crate is a node without handlers and the command line for all of
-//! them (`evener processor show total`).
+//! There is no TLS and no authentication yet: whoever reaches these addresses can read and write everything, which
+//! `--insecure-listen` accepts. A node whose directory belongs to a member continues as that member and ignores
+//! `--bootstrap` and `--join`. The folder `deploy` of the repository has a unit for systemd, an image, a chart, alerts
+//! and the runbook; the binary `evener` of this crate is a node without handlers and the command line for all of them
+//! (`evener processor show total`).
 //!
-//! # Where to go on
+//! # Where to read on
 //!
 //! | for | see |
 //! |---|---|
@@ -109,7 +110,7 @@
 //! [`NodeBuilder::log_to_stderr`]: node::NodeBuilder::log_to_stderr
 //! [`NodeBuilder::set`]: node::NodeBuilder::set
 
-// `#[derive(Event)]` names this crate, also from within.
+// `#[derive(Event)]` refers to this crate by name, also inside the crate.
 extern crate self as evener;
 
 pub mod prelude;
@@ -134,11 +135,11 @@ pub use evener_core::{
 };
 pub use evener_derive::Event;
 pub use handler::{
-    Attempt, Claim, Error, Event, Every, FromDelivery, Meta, Outcome, Processor, Raw, Replaying, Result, State,
+    Attempt, Claim, DurationExt, Error, Event, FromDelivery, Meta, Outcome, Processor, Raw, Replaying, Result, State,
 };
 pub use node::Node;
 
-// What follows is the node itself. If it is public, the command line or a test of the whole system needs it: it may
+// The modules below implement the node. The public ones are used by the command line and the system tests, and may
 // change at any time.
 
 #[doc(hidden)]
@@ -146,15 +147,15 @@ pub mod actors;
 mod exec;
 mod threads;
 
-mod doubt;
+mod describe;
 mod log_writer;
 #[doc(hidden)]
 pub mod logs;
 mod open_files;
 #[doc(hidden)]
 pub mod printable;
-mod pulse;
-mod words;
+mod thread_progress;
+mod unknown_outcome;
 
 #[doc(hidden)]
 pub mod cloudevent;

@@ -1,6 +1,6 @@
 //! Writes log lines without ever blocking the thread that logs: a reader of stderr that is stuck (`serve 2>&1 | less`,
-//! a full journal) must not freeze a node. Lines wait in a bounded queue for a thread of their own; what finds the
-//! queue full is dropped and counted, and the count is logged once lines are taken again.
+//! a full journal) must not freeze a node. Lines wait in a bounded queue for a separate thread. If the queue is full,
+//! lines are dropped and counted, and the count is logged once writing continues.
 
 use std::{
     collections::VecDeque,
@@ -18,53 +18,53 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes of log lines that wait to be written: some thousands of lines.
 pub const LOG_BYTES_MAX: usize = 1 << 20;
-/// How long a process that ends waits for its last lines to be written.
+/// How long a stopping process waits for its last lines to be written.
 const FLUSH_WAIT: Duration = Duration::from_millis(500);
 
 /// Lines that were dropped by all writers of this process.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Returns how many log lines this process has dropped, since nobody took them.
+/// Returns how many log lines this process has dropped because stderr was not read.
 #[must_use]
 pub fn dropped() -> u64 {
     DROPPED.load(Relaxed)
 }
 
-/// When the line that is being written was begun, in milliseconds since [`BEGUN`] plus one; zero while none is.
+/// When the current write began, in milliseconds since [`STARTED`] plus one; zero if there is none.
 static WRITING_SINCE: AtomicU64 = AtomicU64::new(0);
-static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
-/// A line that takes longer is not being read.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// A write that takes longer means that stderr is not being read.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
 
-/// Returns what a person should know of the log, if lines are not taken: for how long, and how many were dropped.
+/// Returns a warning if log lines cannot be written: for how long, and how many were dropped.
 #[must_use]
 pub fn trouble() -> Option<String> {
     let since = WRITING_SINCE.load(Relaxed).checked_sub(1)?;
-    let stuck = BEGUN.elapsed().saturating_sub(Duration::from_millis(since));
+    let stuck = STARTED.elapsed().saturating_sub(Duration::from_millis(since));
     (stuck >= STUCK_AFTER).then(|| {
         let (seconds, dropped) = (stuck.as_secs(), dropped());
         format!("no log line has been taken for {seconds} s, {dropped} were dropped: what reads stderr is stuck")
     })
 }
 
-/// Where log lines go. Clones write to the same place.
+/// A writer of log lines. Clones share the queue.
 #[derive(Clone)]
 pub struct LogWriter(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    waiting: Mutex<Waiting>,
+    queue: Mutex<Queue>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Queue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Dropped since it was last told.
+    /// Lines dropped since the last report.
     dropped: u64,
     /// A line is being written.
-    writes: bool,
+    is_writing: bool,
 }
 
 impl LogWriter {
@@ -72,7 +72,7 @@ impl LogWriter {
     ///
     /// # Errors
     ///
-    /// The system gives no thread.
+    /// If no thread can be created.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let writing = shared.clone();
@@ -82,24 +82,23 @@ impl LogWriter {
 
     /// Queues text, or counts it as dropped.
     pub fn print(&self, text: &[u8]) {
-        let mut waiting = self.0.waiting.lock();
-        // A text that is longer than the queue alone is none of ours; what a program prints is cut long before.
-        if waiting.bytes + text.len() > LOG_BYTES_MAX {
-            waiting.dropped += 1;
+        let mut queue = self.0.queue.lock();
+        // A single text never exceeds the queue: output of programs is truncated earlier.
+        if queue.bytes + text.len() > LOG_BYTES_MAX {
+            queue.dropped += 1;
             DROPPED.fetch_add(1, Relaxed);
             return;
         }
-        waiting.bytes += text.len();
-        waiting.lines.push_back(text.to_vec());
+        queue.bytes += text.len();
+        queue.lines.push_back(text.to_vec());
         self.0.changed.notify_all();
     }
 
-    /// Waits until what was queued is written, but not for long: a process that ends must end although nobody reads
-    /// its log.
+    /// Waits briefly until the queue is written: a process must be able to stop even if nothing reads its log.
     pub fn flush(&self) {
-        let mut waiting = self.0.waiting.lock();
-        let written = |waiting: &mut Waiting| !waiting.lines.is_empty() || waiting.writes;
-        self.0.changed.wait_while_for(&mut waiting, written, FLUSH_WAIT);
+        let mut queue = self.0.queue.lock();
+        let written = |queue: &mut Queue| !queue.lines.is_empty() || queue.is_writing;
+        self.0.changed.wait_while_for(&mut queue, written, FLUSH_WAIT);
     }
 }
 
@@ -107,14 +106,14 @@ impl Shared {
     fn write_all(&self, mut out: impl Write) {
         loop {
             let line = self.next();
-            WRITING_SINCE.store(u64::try_from(BEGUN.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1, Relaxed);
+            WRITING_SINCE.store(u64::try_from(STARTED.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1, Relaxed);
             let written = out.write_all(&line).and_then(|()| out.flush());
             WRITING_SINCE.store(0, Relaxed);
-            let mut waiting = self.waiting.lock();
-            waiting.writes = false;
+            let mut queue = self.queue.lock();
+            queue.is_writing = false;
             self.changed.notify_all();
-            let dropped = if written.is_ok() { std::mem::take(&mut waiting.dropped) } else { 0 };
-            drop(waiting);
+            let dropped = if written.is_ok() { std::mem::take(&mut queue.dropped) } else { 0 };
+            drop(queue);
             if dropped > 0 {
                 tracing::warn!(lines = dropped, "log lines were dropped: whatever reads them did not keep up");
             }
@@ -122,11 +121,11 @@ impl Shared {
     }
 
     fn next(&self) -> Vec<u8> {
-        let mut waiting = self.waiting.lock();
-        self.changed.wait_while(&mut waiting, |waiting| waiting.lines.is_empty());
-        waiting.writes = true;
-        let line = waiting.lines.pop_front().expect("it was waited for");
-        waiting.bytes -= line.len();
+        let mut queue = self.queue.lock();
+        self.changed.wait_while(&mut queue, |queue| queue.lines.is_empty());
+        queue.is_writing = true;
+        let line = queue.lines.pop_front().expect("it was waited for");
+        queue.bytes -= line.len();
         line
     }
 }

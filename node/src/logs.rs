@@ -1,4 +1,4 @@
-//! Log lines: on stderr, for people or as JSON.
+//! The log on stderr, as text or JSON.
 
 use std::{io::IsTerminal, panic};
 
@@ -11,11 +11,11 @@ use crate::{
     settings::{LogFormat, Settings},
 };
 
-/// The log of this process. When it is dropped, the last lines are written, if somebody takes them.
+/// The log of this process. Dropping it flushes the remaining lines, if stderr is being read.
 pub struct Log(LogWriter);
 
 impl Log {
-    /// Writes text that is no log line, for people.
+    /// Writes plain text that is not a log line.
     pub fn print(&self, text: &str) {
         self.0.print(text.as_bytes());
     }
@@ -27,25 +27,25 @@ impl Drop for Log {
     }
 }
 
-/// Writes log lines as the settings say from now on, panics included.
+/// Starts logging as configured, including panics.
 pub fn start(settings: &Settings) -> Result<Log, ApiError> {
     let failed =
         |error| ApiError::new(&codes::START, format!("failed to start the thread that writes the log: {error}"));
     let writer = LogWriter::start(std::io::stderr()).map_err(failed)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter(settings)?).with_writer(writer.clone());
-    // A process has one subscriber; where the program that embeds us has set its own, that one stays.
+    // A process has one subscriber; if the embedding program has set its own, that one is kept.
     let ours = match settings.log {
         LogFormat::Json => lines.json().try_init(),
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
     };
     if ours.is_ok() {
-        // What a panic prints must not wait for a reader either.
+        // A panic must not block on stderr either.
         panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     }
     Ok(Log(writer))
 }
 
-/// Which lines are written.
+/// Returns the filter of log lines.
 pub fn filter(settings: &Settings) -> Result<EnvFilter, ApiError> {
     EnvFilter::try_new(&settings.log_filter).map_err(|error| {
         let message = format!("log.filter is '{}': {error}", settings.log_filter);

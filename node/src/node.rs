@@ -1,7 +1,7 @@
-//! A node as a program holds it: append, read, follow, wait, and operate.
+//! The handle on a node: append, read, follow, wait, and operate.
 //!
-//! A [`Node`] is a handle over whoever [`Answers`] requests: the node that runs in this process, or a client of
-//! servers far away. Both understand the same requests, so both can do the same.
+//! A [`Node`] sends its requests to an implementation of [`Answers`]: the node in this process, or a client of remote
+//! servers. Both support the same requests.
 
 mod append;
 mod operate;
@@ -9,8 +9,8 @@ mod read;
 mod wait;
 
 mod arguments;
-mod door;
-mod house;
+mod client_listener;
+mod running_node;
 mod start;
 
 use std::{sync::Arc, time::Duration};
@@ -22,164 +22,166 @@ use crate::{
     RawEvent,
     client::Client,
     codes,
-    doubt::Doubt,
     engine::{Answers, Operation, OperationFilter, Reply, Request},
     error::ApiError,
     handler::{self, Event},
     logs::Log,
+    unknown_outcome::UnknownOutcome,
 };
 
 pub use append::{Any, Append, Expecting, NoStream};
 pub use operate::{DeadLetters, ProcessorHandle, sequence};
 pub use read::{Reading, Tail};
-pub use start::NodeBuilder;
 #[doc(hidden)]
-pub use start::Outside;
+pub use start::Environment;
+pub use start::NodeBuilder;
 
-use house::House;
+use running_node::RunningNode;
 
-/// How long what ended *unknown*, or found the cluster busy or without a leader, is repeated with the same ids
-/// before its error is given back: longer than an election.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// One wish to stop may come as several signals: to the process, and to the group that it is of.
-const ONE_WISH: Duration = Duration::from_millis(500);
-/// The pause before it is repeated, where the error names none.
+/// How long a request is retried with the same ids if its outcome is unknown, the cluster is busy, or there is no
+/// leader: longer than an election.
+const RETRY_TIME: Duration = Duration::from_secs(15);
+/// Signals within this time count as one: a single Ctrl-C may reach both the process and its process group.
+const SIGNAL_DEBOUNCE: Duration = Duration::from_millis(500);
+/// The delay before a retry if the error does not name one.
 const PAUSE: Duration = Duration::from_millis(100);
-/// And the longest, whatever it names: what it waits for may be there sooner.
+/// The maximum delay before a retry, even if the error names a longer one.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// A node of the cluster, in this process or far away. Clones are the same node.
+/// A handle on a node of the cluster, in this process or remote. Clones refer to the same node.
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
 
 struct Inner {
     answers: Arc<dyn Answers>,
-    /// The `source` of the events it appends.
+    /// The `source` of appended events.
     source: String,
-    /// Repeats what may be repeated; a client does so by itself.
-    patience: Duration,
-    /// The node itself, where it is in this process.
-    house: Option<House>,
-    /// Last: it writes what the end of everything else logged.
+    /// How long requests are retried; zero for a client, which retries by itself.
+    retry_time: Duration,
+    /// The node, if it runs in this process.
+    running: Option<RunningNode>,
+    /// The last field, so that it also writes what the other fields log while they are dropped.
     _log: Option<Log>,
 }
 
 impl Node {
-    /// A handle on the cluster that these servers belong to, `URL[,URL…]`, without being a part of it. A request goes
-    /// to the next server if one fails, and is given up after some 15 s; if it may have taken effect, its error says
-    /// so ([`Class::Unknown`](crate::error::Class::Unknown)).
+    /// Returns a handle on the cluster of these servers, `URL[,URL…]`, without joining it. If a server fails, the next
+    /// one is tried, for up to about 15 s; if a failed request may have taken effect, its error has the class unknown
+    /// ([`Class::Unknown`](crate::error::Class::Unknown)).
     ///
     /// # Errors
-    /// If one is no `http://` address. Nothing is sent yet.
+    /// If one is not an `http://` address. Nothing is sent yet.
     pub fn connect(urls: &str) -> Result<Self, ApiError> {
         let client = Client::connect(urls)?;
         Ok(Self::over(Arc::new(client), "client", Duration::ZERO))
     }
 
-    fn over(answers: Arc<dyn Answers>, name: &str, patience: Duration) -> Self {
-        Self(Arc::new(Inner { answers, source: format!("/evener/{name}"), patience, house: None, _log: None }))
+    fn over(answers: Arc<dyn Answers>, name: &str, retry_time: Duration) -> Self {
+        Self(Arc::new(Inner { answers, source: format!("/evener/{name}"), retry_time, running: None, _log: None }))
     }
 
-    /// Runs until Ctrl-C or SIGTERM; then lets handlers end, hands the segments over, and stops. A node that stops
-    /// stays a member of its cluster: started again with its data directory it goes on. To leave for good is a change
-    /// of its own, `evener cluster leave`, after which this returns, too. A handle on servers far away only waits.
+    /// Runs until Ctrl-C or SIGTERM, then waits for running handlers, hands over the segments, and stops. A stopped
+    /// node remains a member of its cluster and continues when it is started again with its data directory. `evener
+    /// cluster leave` removes it permanently; this function then returns as well. A handle on remote servers only waits
+    /// for the signal.
     ///
     /// # Errors
-    /// Where the node failed, as when its disk did.
+    /// If the node failed, for example because of its disk.
     pub async fn run(self) -> handler::Result {
-        let Some(house) = &self.0.house else { return Ok(asked_to_end().await?) };
-        let mut stopped = house.cluster.stopped();
+        let Some(running) = &self.0.running else { return Ok(stop_signal().await?) };
+        let mut stopped = running.cluster.stopped();
         enum End {
             Asked,
             Leaving,
             Failed(String),
         }
         let end = tokio::select! {
-            asked = asked_to_end() => asked.map(|()| End::Asked)?,
-            () = house.engine.asked_to_leave() => End::Leaving,
+            asked = stop_signal() => asked.map(|()| End::Asked)?,
+            () = running.engine.asked_to_leave() => End::Leaving,
             Ok(why) = stopped.wait_for(Option::is_some) => End::Failed(why.clone().unwrap_or_default()),
         };
         let ending = async {
             match end {
-                End::Asked => house.stop().await,
-                End::Leaving => house.leave().await?,
-                End::Failed(why) if house.cluster.was_removed() => {
+                End::Asked => running.stop().await,
+                End::Leaving => running.leave().await?,
+                End::Failed(why) if running.cluster.was_removed() => {
                     return Err(ApiError::new(&codes::REMOVED, why).into());
                 }
                 End::Failed(why) => return Err(ApiError::new(&codes::FAILED_NODE, why).into()),
             }
             Ok(())
         };
-        tracing::info!(node = house.name, "ending: handlers finish, and segments are handed over");
+        tracing::info!(node = running.name, "ending: handlers finish, and segments are handed over");
         tokio::select! {
             ended = ending => ended,
-            again = asked_again() => {
+            again = second_stop_signal() => {
                 again?;
                 Err(ApiError::new(&codes::INTERRUPTED, "told to stop again before all was handed over").into())
             }
         }
     }
 
-    /// Ends it as [`Self::run`] does, without being asked from outside. Handlers at work have `hand_over_wait` (5 s by
-    /// default) to end; what is cut short is handled again elsewhere.
+    /// Stops the node as [`Self::run`] does, without waiting for a signal. Running handlers have `hand_over_wait` (5 s
+    /// by default) to finish; events of cancelled handlers are handled again on another node.
     pub async fn stop(self) {
-        if let Some(house) = &self.0.house {
-            house.stop().await;
+        if let Some(running) = &self.0.running {
+            running.stop().await;
         }
     }
 
-    /// Where clients reach it, `http://127.0.0.1:4750` by default; none if it serves no HTTP in this process.
+    /// Returns the URL for clients, `http://127.0.0.1:4750` by default; none if this process serves no HTTP.
     #[must_use]
     pub fn url(&self) -> Option<&str> {
-        Some(self.0.house.as_ref()?.door.as_ref()?.url())
+        Some(self.0.running.as_ref()?.listener.as_ref()?.url())
     }
 
-    /// Returns the address at which peers reach it; none if it is only a client.
+    /// Returns the address for peers; none for a client.
     #[must_use]
     pub fn peer(&self) -> Option<&str> {
-        Some(self.0.house.as_ref()?.cluster.peer_addr())
+        Some(self.0.running.as_ref()?.cluster.peer_addr())
     }
 
-    /// Whether it is ready. One that has no vote yet is not while a pair of learners is about to be promoted: the
-    /// cluster may still depend on a single node.
+    /// Returns whether the node is ready. A learner that is about to be promoted is not ready yet: the cluster may
+    /// still depend on a single node.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.house.as_ref().is_none_or(|house| house.trouble().is_none())
+        self.0.running.as_ref().is_none_or(|running| running.not_ready_reason().is_none())
     }
 
-    /// Waits until it is ready, or has failed.
+    /// Waits until the node is ready or has failed.
     pub async fn ready(&self) {
-        if let Some(house) = &self.0.house {
-            house.ready().await;
+        if let Some(running) = &self.0.running {
+            running.ready().await;
         }
     }
 
-    /// The line that says it is ready, as `evener serve` prints it. It says so if it is not, and why.
+    /// Returns the JSON line that `evener serve` prints once the node is ready. If it is not ready, the line has the
+    /// reason.
     #[must_use]
     pub fn ready_line(&self) -> Option<String> {
-        let house = self.0.house.as_ref()?;
-        let trouble = house.trouble();
+        let running = self.0.running.as_ref()?;
+        let trouble = running.not_ready_reason();
         let mut line = serde_json::json!({
             "ready": trouble.is_none(),
-            "node": house.name,
-            "cluster": house.cluster.id().to_string(),
+            "node": running.name,
+            "cluster": running.cluster.id().to_string(),
             "http": self.url(),
             "peer": self.peer(),
             "version": env!("CARGO_PKG_VERSION"),
         });
-        if let Some(why) = trouble.or_else(|| house.engine.note()) {
+        if let Some(why) = trouble.or_else(|| running.engine.note()) {
             line["why"] = why.into();
         }
         Some(line.to_string())
     }
 
-    /// Adds events to a stream: all or none. Nothing happens until it is awaited. It is answered once the events are
-    /// synced on a majority of the nodes; if the cluster is busy or has no leader, it is repeated with the same ids for
+    /// Appends events to a stream: all or none. Nothing happens until it is awaited. It completes once the events are
+    /// synced on a majority of the nodes; if the cluster is busy or has no leader, it is retried with the same ids for
     /// up to 15 s.
     ///
-    /// Awaited, it fails with an [`ApiError`] whose [`class`](crate::error::Class) says what to do: a condition that
-    /// does not hold is a `Conflict`, and after `Unknown` the events may be stored or not. Give an append that must be
-    /// repeated across restarts a [name](Append::named).
+    /// On failure, the [`class`](crate::error::Class) of the [`ApiError`] says what to do: a condition that does not
+    /// hold is a `Conflict`, and after `Unknown` the events may or may not be stored. [Name](Append::named) an append
+    /// that must be retried across restarts.
     ///
     /// ```
     /// # use evener::prelude::*;
@@ -187,9 +189,9 @@ impl Node {
     /// # #[event(name = "account.credited.v1", key = account)]
     /// # struct Credited { account: String, cents: i64 }
     /// # async fn example(node: Node) -> Result {
-    /// let credited = Credited { account: "7".into(), cents: 100 };
-    /// let appended = node.append("account-7", [credited]).expecting(Revision(3)).tagged(["tenant=blue"]).await?;
-    /// println!("the next event will stand at {}", appended.next);
+    /// let credited = Credited { account: "7".into(), cents: 100 }; let appended = node.append("account-7",
+    /// [credited]).expecting(Revision(3)).tagged(["tenant=blue"]).await?; println!("the next event will have position
+    /// {}", appended.next);
     /// # Ok(())
     /// # }
     /// ```
@@ -197,13 +199,13 @@ impl Node {
         Append::of(self.clone(), stream.into(), events)
     }
 
-    /// Adds events as they are, each with its own id and stream: all or none, as [`Self::append`] does.
+    /// Appends raw events, each with its own id and stream: all or none, as [`Self::append`] does.
     pub fn append_raw(&self, events: impl IntoIterator<Item = RawEvent>) -> Append {
         Append::raw(self.clone(), events.into_iter().collect())
     }
 
-    /// Reads events that match, from the first on, and all of them unless [limited](Reading::limit). It sees whatever
-    /// was acknowledged before, on whichever node.
+    /// Reads all matching events from the first on, unless [limited](Reading::limit). It sees every event that any node
+    /// acknowledged before.
     ///
     /// ```
     /// # use evener::prelude::*;
@@ -217,64 +219,64 @@ impl Node {
         Reading::new(self.clone(), criteria)
     }
 
-    /// Follows the events from a position on, as they come; `Position(0)` is the first event there is.
+    /// Follows events from a position on; `Position(0)` is the first event.
     pub fn tail(&self, from: Position) -> Tail {
         Tail::new(self.clone(), from)
     }
 
-    /// A processor of the cluster: its status, and what one can do with it.
+    /// Returns a handle on a processor of the cluster: its status and its operations.
     pub fn processor(&self, name: impl Into<String>) -> ProcessorHandle {
         ProcessorHandle::new(self.clone(), name.into())
     }
 
-    /// What a processor has set aside.
+    /// Returns a handle on the sequences that a processor has set aside.
     pub fn dead_letters(&self, name: impl Into<String>) -> DeadLetters {
         DeadLetters::new(self.clone(), name.into())
     }
 
-    /// Lists the changes that are remembered, the newest first, with their outcomes and reasons: the latest 1,024 of
-    /// the whole cluster (`operations_max`), and at most [`OPERATIONS_PAGE_MAX`](crate::engine::OPERATIONS_PAGE_MAX)
-    /// at once.
+    /// Lists the recorded operations, newest first, with outcomes and reasons. The cluster keeps the latest 1,024
+    /// (`operations_max`); one call returns at most [`OPERATIONS_PAGE_MAX`](crate::engine::OPERATIONS_PAGE_MAX) at
+    /// once.
     ///
     /// # Errors
-    /// Where the filter makes no sense, or the node cannot answer.
+    /// If the filter is invalid, or the node cannot answer.
     pub async fn operations(&self, filter: OperationFilter) -> Result<Vec<Operation>, ApiError> {
         match self.ask(Request::Operations(filter)).await? {
             Reply::Operations(operations) => Ok(operations),
-            _ => Err(odd()),
+            _ => Err(unexpected_reply()),
         }
     }
 
-    /// Waits until a processor has passed all that is in the log now: read your writes, in a line. What it has
-    /// set aside it has passed. It waits without end for one that is paused or stands still: put a
-    /// `tokio::time::timeout` around it if that may be.
+    /// Waits until a processor has passed every event that is in the log now (read your writes). Events that are set
+    /// aside count as passed. It waits indefinitely if the processor is paused or stalled: wrap it in
+    /// `tokio::time::timeout` if that can happen.
     ///
     /// # Errors
-    /// If there is no such processor, or the cluster cannot be asked.
+    /// If there is no such processor, or the cluster does not answer.
     pub async fn caught_up(&self, processor: &str) -> Result<(), ApiError> {
         wait::caught_up(self, processor).await
     }
 
-    /// Asks for anything that can be asked for.
+    /// Sends any request.
     ///
     /// # Errors
-    /// Those of the request; what may be repeated was repeated for a while.
+    /// The errors of the request, after retries where those are safe.
     pub async fn ask(&self, request: Request) -> Result<Reply, ApiError> {
         let begun = Instant::now();
-        let mut doubt = Doubt::default();
+        let mut unknown = UnknownOutcome::default();
         loop {
-            let error = match self.0.answers.call(request.clone()).await.map_err(|error| doubt.weigh(error)) {
-                Err(error) if error.may_repeat() && begun.elapsed() < self.0.patience => error,
+            let error = match self.0.answers.call(request.clone()).await.map_err(|error| unknown.apply(error)) {
+                Err(error) if error.may_repeat() && begun.elapsed() < self.0.retry_time => error,
                 answer => return answer,
             };
             let told = error.retry_after_ms.map(|wait| Duration::from_millis(u64::from(wait)));
-            tokio::time::sleep(told.unwrap_or(PAUSE).min(PAUSE_MAX).min(self.0.patience)).await;
+            tokio::time::sleep(told.unwrap_or(PAUSE).min(PAUSE_MAX).min(self.0.retry_time)).await;
         }
     }
 }
 
 /// Waits for Ctrl-C or SIGTERM.
-async fn asked_to_end() -> std::io::Result<()> {
+async fn stop_signal() -> std::io::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         ctrl_c = tokio::signal::ctrl_c() => ctrl_c,
@@ -282,18 +284,18 @@ async fn asked_to_end() -> std::io::Result<()> {
     }
 }
 
-/// Waits until a person has had enough of waiting.
-async fn asked_again() -> std::io::Result<()> {
-    tokio::time::sleep(ONE_WISH).await;
-    asked_to_end().await
+/// Waits for a second stop signal.
+async fn second_stop_signal() -> std::io::Result<()> {
+    tokio::time::sleep(SIGNAL_DEBOUNCE).await;
+    stop_signal().await
 }
 
-/// An answer of another kind than was asked for.
-fn odd() -> ApiError {
+/// The error for a reply that does not match its request.
+fn unexpected_reply() -> ApiError {
     ApiError::new(&codes::BUG, "the answer is not of the kind that was asked for")
 }
 
 #[cfg(test)]
-mod house_tests;
+mod running_node_tests;
 #[cfg(test)]
 mod tests;

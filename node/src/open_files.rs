@@ -1,20 +1,20 @@
-//! How many files this process may hold open: connections of clients and peers count, and chunks of the log.
+//! The limit on open files of this process, which include connections of clients and peers, and chunks of the log.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// With fewer a node runs out under load: 512 peers' connections, 128 files of the log, and clients.
+/// A node may run out of files below this: 512 connections of peers, 128 files of the log, and clients.
 const OPEN_FILES_LOW: u64 = 4_096;
 
-/// Takes as many as the system grants: what a shell gives unasked is often 1,024, though far more is allowed. Says so
-/// where that is few all the same.
+/// Raises the soft limit to the hard limit, since the default of a shell is often 1,024. Returns a warning if the
+/// result is still low.
 pub fn raise() -> Option<String> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
-    low(if raised { maximum } else { current })
+    warning_if_low(if raised { maximum } else { current })
 }
 
-fn low(files: Option<u64>) -> Option<String> {
-    // None is no limit.
+fn warning_if_low(files: Option<u64>) -> Option<String> {
+    // `None` means unlimited.
     let files = files.filter(|files| *files < OPEN_FILES_LOW)?;
     Some(format!(
         "this process may open {files} files, and under load a node needs {OPEN_FILES_LOW} for connections and the \
@@ -31,7 +31,9 @@ mod tests {
         raise();
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         assert_eq!(current, maximum);
-        assert_eq!((low(None), low(Some(OPEN_FILES_LOW))), (None, None));
-        assert!(low(Some(1_024)).is_some_and(|told| told.contains("1024 files") && told.contains("ulimit -n")));
+        assert_eq!((warning_if_low(None), warning_if_low(Some(OPEN_FILES_LOW))), (None, None));
+        assert!(
+            warning_if_low(Some(1_024)).is_some_and(|text| text.contains("1024 files") && text.contains("ulimit -n"))
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Texts that others wrote, as a terminal may show them: what would move its cursor, change its colours or turn the
-//! direction of writing is escaped.
+//! Escapes untrusted text for a terminal: characters that move the cursor, change colours or change the writing
+//! direction.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -10,14 +10,14 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns a JSON text that means the same and can be shown: JSON allows DEL and U+0080 to U+009F unescaped in strings,
-/// and some terminals take them for the begin of a command.
+/// and some terminals interpret them as the start of a control sequence.
 #[must_use]
 pub fn printable_json(json: &str) -> Cow<'_, str> {
-    // Outside of strings JSON has none of these; ends of lines stay where they are.
+    // They occur only inside strings; line ends are kept.
     escaped(json, |c| is_unprintable(c) && !c.is_ascii_whitespace(), |out, c| write!(out, "\\u{:04x}", u32::from(c)))
 }
 
-/// Whether a terminal may do something else with a character than show it.
+/// Returns whether a terminal may interpret a character instead of showing it.
 fn is_unprintable(c: char) -> bool {
     // The directional formatting characters of Unicode can make a line read as another one.
     c.is_control()

@@ -1,5 +1,5 @@
-//! What every actor of this node is doing: each publishes a plain value here, and the status endpoint reads
-//! it. Nobody is asked, so a stuck actor is seen as it stood when it got stuck.
+//! The status board: each actor of this node publishes a plain value, and the status endpoint reads it. Actors are
+//! never queried, so a stuck actor still shows its last status.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,57 +7,57 @@ use evener_core::time::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// What one actor is doing.
+/// The status of one actor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorStatus {
-    /// Unique on the node, `balances/3`.
+    /// The name, unique on the node: `balances/3`.
     pub name: String,
-    /// What it is: `coordinator`, `worker`, `balancer`, …
+    /// The kind: `coordinator`, `worker`, `balancer`, …
     pub kind: String,
-    /// Which phase of its machine it is in.
+    /// The phase of its state machine.
     pub phase: String,
-    /// Who supervises it; none for the root.
+    /// The name of its supervisor; none for the root.
     pub parent: Option<String>,
-    /// How much waits for it.
+    /// The number of queued items.
     pub queue: u64,
-    /// How often it was started again.
+    /// The number of restarts.
     pub restarts: u64,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<String>,
-    /// Since when it is in this phase, in milliseconds since the Unix epoch.
+    /// When it entered this phase, in milliseconds since the Unix epoch.
     pub since: Timestamp,
 }
 
-/// A segment that stands still, for a reason that its owner knows and the log does not.
+/// A segment that is not progressing, for a reason that only its owner knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standstill {
-    /// Of which processor.
+    /// The processor.
     pub processor: String,
-    /// Which segment.
+    /// The segment.
     pub segment: u32,
-    /// The claim under which it stands still.
+    /// The epoch of the claim.
     pub epoch: u64,
     /// `flooded` or `stalled`.
     pub state: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// When it is tried again, in milliseconds since the Unix epoch.
+    /// When it is retried, in milliseconds since the Unix epoch.
     pub retry_at: Option<Timestamp>,
 }
 
-/// A processor whose program on this node asks for another number of segments than it was created with.
+/// A processor for which the program on this node requests a different number of segments than it was created with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentsWanted {
-    /// Which processor.
+    /// The processor.
     pub processor: String,
-    /// How many segments it was created with.
+    /// The number of segments that it was created with.
     pub stored: u32,
-    /// How many the program asks for.
+    /// The number that the program requests.
     pub wanted: u32,
 }
 
 impl SegmentsWanted {
-    /// What differs, and what to do.
+    /// Describes the difference and what to do.
     #[must_use]
     pub fn text(&self) -> String {
         let Self { processor, stored, wanted } = self;
@@ -68,27 +68,27 @@ impl SegmentsWanted {
     }
 }
 
-/// Where actors publish. A clone is the same board.
+/// The board on which actors publish. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Board>);
 
 #[derive(Debug, Default)]
 struct Board {
     actors: Mutex<BTreeMap<String, ActorStatus>>,
-    /// By the actor that says so.
+    /// By the actor that reports them.
     standstills: Mutex<BTreeMap<String, Vec<Standstill>>>,
-    /// By the processor that this node's program has handlers of.
+    /// By the processor for which this node's program has handlers.
     segments_wanted: Mutex<BTreeMap<String, u32>>,
 }
 
 impl StatusBoard {
-    /// Puts up what an actor is doing, in place of what it did before.
+    /// Replaces the status of an actor.
     pub fn publish(&self, status: ActorStatus) {
         self.0.actors.lock().insert(status.name.clone(), status);
     }
 
-    /// Puts up what an actor knows to stand still, in place of what it knew before.
-    pub fn stand_still(&self, actor: &str, standstills: Vec<Standstill>) {
+    /// Replaces the standstills that an actor reports.
+    pub fn set_standstills(&self, actor: &str, standstills: Vec<Standstill>) {
         let mut board = self.0.standstills.lock();
         if standstills.is_empty() {
             board.remove(actor);
@@ -97,30 +97,30 @@ impl StatusBoard {
         }
     }
 
-    /// Puts up how many segments the program of this node asks for.
-    pub fn want_segments(&self, processor: &str, wanted: u32) {
+    /// Sets the number of segments that the program of this node requests.
+    pub fn set_segments_wanted(&self, processor: &str, wanted: u32) {
         self.0.segments_wanted.lock().insert(processor.to_owned(), wanted);
     }
 
-    /// Takes down what an actor that ended did and knew.
+    /// Removes the status and standstills of a stopped actor.
     pub fn remove(&self, name: &str) {
         self.0.actors.lock().remove(name);
         self.0.standstills.lock().remove(name);
     }
 
-    /// What all are doing, by name.
+    /// Returns the status of all actors, by name.
     #[must_use]
     pub fn list(&self) -> Vec<ActorStatus> {
         self.0.actors.lock().values().cloned().collect()
     }
 
-    /// How many segments the program of this node asks for, of each processor that it has handlers of.
+    /// Returns the number of segments that the program of this node requests, by processor.
     #[must_use]
     pub fn segments_wanted(&self) -> BTreeMap<String, u32> {
         self.0.segments_wanted.lock().clone()
     }
 
-    /// What stands still here.
+    /// Returns all standstills on this node.
     #[must_use]
     pub fn standstills(&self) -> Vec<Standstill> {
         self.0.standstills.lock().values().flatten().cloned().collect()
@@ -147,7 +147,7 @@ mod tests {
         board.publish(ActorStatus { name: "balances".into(), ..worker });
         let listed: Vec<_> = board.list().into_iter().map(|status| (status.name, status.phase)).collect();
         assert_eq!(listed, [("balances".into(), "idle".into()), ("balances/3".to_string(), "handling".to_string())]);
-        board.stand_still("balances/3", vec![Standstill::default()]);
+        board.set_standstills("balances/3", vec![Standstill::default()]);
         assert_eq!(board.standstills().len(), 1);
         board.remove("balances/3");
         assert_eq!((board.list().len(), board.standstills().len()), (1, 0));

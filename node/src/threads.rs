@@ -1,6 +1,6 @@
-//! The threads of a node. A process has three sets of them, so that a handler that blocks stops no request, and
-//! neither stops a heartbeat: for the cluster, for the node itself, and for handlers. In a test or a simulation
-//! all three are the one runtime that holds the time.
+//! The runtimes of a node. A process has three, so that a blocking handler delays no request, and neither delays a
+//! heartbeat: for the cluster, for the node itself, and for handlers. In a test or a simulation all three are the one
+//! runtime that controls the time.
 
 use std::{future::Future, io, sync::Arc};
 
@@ -9,14 +9,14 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Some threads. Clones are the same ones; the last one dropped ends them.
+/// A runtime. Clones share it; it shuts down with the last one.
 #[derive(Clone)]
 pub struct Threads {
     handle: Handle,
     _owned: Option<Arc<Owned>>,
 }
 
-/// Ends without waiting for what blocks: it may be dropped where one must not wait.
+/// Shuts down without waiting for blocking tasks: it may be dropped in an async context.
 struct Owned(Option<Runtime>);
 
 impl Drop for Owned {
@@ -28,20 +28,20 @@ impl Drop for Owned {
 }
 
 impl Threads {
-    /// So many of their own.
+    /// Starts a runtime with this many threads.
     ///
     /// # Errors
-    /// Where the system gives no more.
+    /// If no thread can be created.
     pub fn new(name: &str, count: usize) -> io::Result<Self> {
         let runtime =
             Builder::new_multi_thread().worker_threads(count.max(1)).thread_name(name).enable_all().build()?;
         Ok(Self { handle: runtime.handle().clone(), _owned: Some(Arc::new(Owned(Some(runtime)))) })
     }
 
-    /// Those that this is called on.
+    /// Returns the current runtime.
     ///
     /// # Panics
-    /// Outside any runtime.
+    /// If called outside a runtime.
     #[must_use]
     pub fn current() -> Self {
         Self { handle: Handle::current(), _owned: None }
@@ -53,7 +53,7 @@ impl Threads {
         self.handle.clone()
     }
 
-    /// Runs a task on them.
+    /// Spawns a task.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,

@@ -46,10 +46,10 @@ fn stub(input: &DeriveInput) -> Tokens {
 }
 
 fn expand(input: &DeriveInput) -> syn::Result<Tokens> {
-    let told = Told::by(&input.attrs)?;
+    let attributes = EventAttributes::parse(&input.attrs)?;
     let Body { names, name, key } = match &input.data {
-        Data::Struct(data) => of_struct(input, data, &told)?,
-        Data::Enum(data) => of_enum(input, data, &told)?,
+        Data::Struct(data) => of_struct(input, data, &attributes)?,
+        Data::Enum(data) => of_enum(input, data, &attributes)?,
         Data::Union(data) => {
             return Err(Error::new(data.union_token.span, "a union cannot be an event: make it a struct or an enum"));
         }
@@ -73,20 +73,20 @@ struct Body {
     key: Tokens,
 }
 
-fn of_struct(input: &DeriveInput, data: &DataStruct, told: &Told) -> syn::Result<Body> {
-    let name = told.name(input.ident.span(), "an event")?;
-    let key = match &told.key {
+fn of_struct(input: &DeriveInput, data: &DataStruct, attributes: &EventAttributes) -> syn::Result<Body> {
+    let name = attributes.name(input.ident.span(), "an event")?;
+    let key = match &attributes.key {
         None => quote!(::core::option::Option::None),
         Some(key) => {
-            told.check_key(key, &data.fields, &format!("`{}`", input.ident))?;
+            attributes.check_key(key, &data.fields, &format!("`{}`", input.ident))?;
             text_of(&quote!(self.#key))
         }
     };
     Ok(Body { names: vec![name.clone()], name: quote!(#name), key })
 }
 
-fn of_enum(input: &DeriveInput, data: &DataEnum, told: &Told) -> syn::Result<Body> {
-    if let Some(name) = &told.name {
+fn of_enum(input: &DeriveInput, data: &DataEnum, attributes: &EventAttributes) -> syn::Result<Body> {
+    if let Some(name) = &attributes.name {
         let why = "an enum is a family of events: give each variant a name of its own, and the enum none";
         return Err(Error::new(name.span(), why));
     }
@@ -96,18 +96,18 @@ fn of_enum(input: &DeriveInput, data: &DataEnum, told: &Told) -> syn::Result<Bod
     let mut names: Vec<LitStr> = Vec::new();
     let (mut name_arms, mut key_arms) = (Vec::new(), Vec::new());
     for variant in &data.variants {
-        let own = Told::by(&variant.attrs)?;
+        let own = EventAttributes::parse(&variant.attrs)?;
         let name = own.name(variant.ident.span(), "each variant of a family of events")?;
         if names.iter().any(|known| known.value() == name.value()) {
             return Err(Error::new(name.span(), format!("two variants are named {:?}", name.value())));
         }
         let id = &variant.ident;
         name_arms.push(quote!(Self::#id { .. } => #name));
-        key_arms.push(match own.key.as_ref().or(told.key.as_ref()) {
+        key_arms.push(match own.key.as_ref().or(attributes.key.as_ref()) {
             None => quote!(Self::#id { .. } => ::core::option::Option::None),
             Some(key) => {
                 let at = if own.key.is_some() { key.span() } else { id.span() };
-                told.check_key_at(at, key, &variant.fields, &format!("variant `{id}`"))?;
+                attributes.check_key_at(at, key, &variant.fields, &format!("variant `{id}`"))?;
                 let text = text_of(&quote!(key));
                 quote!(Self::#id { #key: key, .. } => #text)
             }
@@ -123,27 +123,27 @@ fn text_of(value: &Tokens) -> Tokens {
 
 /// What `#[event(…)]` says.
 #[derive(Default)]
-struct Told {
+struct EventAttributes {
     name: Option<LitStr>,
     key: Option<Member>,
 }
 
-impl Told {
-    fn by(attributes: &[Attribute]) -> syn::Result<Self> {
-        let mut told = Self::default();
-        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("event")) {
+impl EventAttributes {
+    fn parse(list: &[Attribute]) -> syn::Result<Self> {
+        let mut attributes = Self::default();
+        for attribute in list.iter().filter(|attribute| attribute.path().is_ident("event")) {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("name") {
-                    told.name = Some(meta.value()?.parse()?);
+                    attributes.name = Some(meta.value()?.parse()?);
                 } else if meta.path.is_ident("key") {
-                    told.key = Some(meta.value()?.parse()?);
+                    attributes.key = Some(meta.value()?.parse()?);
                 } else {
                     return Err(meta.error("expected `name = \"account.credited.v1\"` or `key = field`"));
                 }
                 Ok(())
             })?;
         }
-        Ok(told)
+        Ok(attributes)
     }
 
     fn name(&self, of: Span, what: &str) -> syn::Result<LitStr> {

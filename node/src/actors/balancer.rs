@@ -1,4 +1,4 @@
-//! The balancer: while this node leads, it compares what is with the plan, for ever.
+//! The balancer: while this node is the leader, it continuously reconciles the claims with the plan.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,41 +9,41 @@ use evener_core::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
-use super::{World, publish::Row, timer::Timer, watch::watch};
+use super::{NodeServices, status_row::StatusRow, timer::Timer, watch::watch};
 
-/// How long to wait before planning again what could not be proposed.
-const AGAIN: Duration = Duration::from_millis(200);
+/// The delay before planning again after a failed proposal.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// See the [module](self).
 pub struct Balancer;
 
-/// What the balancer is told.
+/// The messages of the balancer.
 pub enum Message {
-    /// The table or the leader may have changed: look. The permit is the credit of whoever says so.
-    Look(Option<OwnedSemaphorePermit>),
-    /// The plan that was on its way was judged, or not.
+    /// The state or the leader may have changed. The permit is the sender's credit.
+    Refresh(Option<OwnedSemaphorePermit>),
+    /// The result of the proposed plan.
     Judged(Result<(), String>),
 }
 
-/// The balancer at work.
+/// The state of the running balancer.
 pub struct State {
-    world: Arc<World>,
+    services: Arc<NodeServices>,
     proposing: bool,
     _tasks: JoinSet<()>,
     timer: Timer,
-    row: Row,
+    row: StatusRow,
 }
 
 impl Actor for Balancer {
     type Msg = Message;
     type State = State;
-    type Arguments = Arc<World>;
+    type Arguments = Arc<NodeServices>;
 
-    async fn pre_start(&self, me: ActorRef<Message>, world: Arc<World>) -> Result<State, ActorProcessingErr> {
-        let row = Row::new(&world.board, "balancer", "balancer", Some("node"), world.wall());
+    async fn pre_start(&self, me: ActorRef<Message>, services: Arc<NodeServices>) -> Result<State, ActorProcessingErr> {
+        let row = StatusRow::new(&services.board, "balancer", "balancer", Some("node"), services.wall());
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch_table(world.clone(), me));
-        Ok(State { world, proposing: false, _tasks: tasks, timer: Timer::default(), row })
+        tasks.spawn(watch_state(services.clone(), me));
+        Ok(State { services, proposing: false, _tasks: tasks, timer: Timer::default(), row })
     }
 
     async fn handle(
@@ -54,30 +54,30 @@ impl Actor for Balancer {
     ) -> Result<(), ActorProcessingErr> {
         let mut error = None;
         match message {
-            Message::Look(_credit) => {}
+            Message::Refresh(_credit) => {}
             Message::Judged(judged) => {
                 state.proposing = false;
                 error = judged.err();
             }
         }
         if error.is_some() {
-            state.wake(&me, AGAIN);
-        } else if !state.proposing && state.world.leads() {
+            state.wake(&me, RETRY_DELAY);
+        } else if !state.proposing && state.services.leads() {
             state.balance(&me);
         }
-        let phase = match state.world.leads() {
+        let phase = match state.services.leads() {
             false => "resting: another node leads",
             true if state.proposing => "moving",
             true => "even",
         };
-        state.row.show(state.world.wall(), phase, 0, error);
+        state.row.set_phase(state.services.wall(), phase, 0, error);
         Ok(())
     }
 }
 
-/// Says *look* whenever the table or the leader changed.
-async fn watch_table(world: Arc<World>, me: ActorRef<Message>) {
-    let (mut applied, mut leadership) = (world.applied(), world.leadership());
+/// Sends a refresh whenever the state or the leader changes.
+async fn watch_state(services: Arc<NodeServices>, me: ActorRef<Message>) {
+    let (mut applied, mut leadership) = (services.applied(), services.leadership());
     let seen = (applied.clone(), leadership.clone());
     let seen = move || (seen.0.borrow().changed, seen.1.borrow().leader);
     let moved = async move || {
@@ -86,35 +86,35 @@ async fn watch_table(world: Arc<World>, me: ActorRef<Message>) {
             moved = leadership.changed() => moved.is_ok(),
         }
     };
-    watch(me, |permit| Message::Look(Some(permit)), seen, moved).await;
+    watch(me, |permit| Message::Refresh(Some(permit)), seen, moved).await;
 }
 
 impl State {
     fn balance(&mut self, me: &ActorRef<Message>) {
-        let now = self.world.log_time();
-        let (generation, moves, bar) = self.world.look(|state, _| {
+        let now = self.services.log_time();
+        let (generation, moves, bar) = self.services.look(|state, _| {
             let view = state.balance_view(now);
             (state.generation, plan(&view), view.next_bar_end())
         });
         if let Some(until) = bar {
-            // When a bar ends, the plan may be another.
+            // The plan may change when a bar ends.
             self.wake(me, until.since(now) + Duration::from_millis(1));
         }
         if moves.is_empty() {
             return;
         }
         self.proposing = true;
-        let (world, me) = (self.world.clone(), me.clone());
+        let (services, me) = (self.services.clone(), me.clone());
         self._tasks.spawn(async move {
-            let judged = world.propose(Command::Assign(Assign { generation, moves })).await;
+            let judged = services.propose(Command::Assign(Assign { generation, moves })).await;
             let _ = me.cast(Message::Judged(judged.map(drop).map_err(|error| error.message)));
         });
     }
 
     fn wake(&mut self, me: &ActorRef<Message>, wait: Duration) {
-        let (now, me) = (self.world.now(), me.clone());
+        let (now, me) = (self.services.now(), me.clone());
         self.timer.wake_at(now, now.after(wait), move || {
-            let _ = me.cast(Message::Look(None));
+            let _ = me.cast(Message::Refresh(None));
         });
     }
 }

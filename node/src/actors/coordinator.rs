@@ -18,21 +18,21 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
 use super::{
-    Settings, TICK, World,
-    publish::Row,
-    takeover::Owners,
-    teller::{self, Tell},
+    NodeServices, Settings, TICK,
+    progress_sender::{self, PendingProgress},
+    status_row::StatusRow,
+    takeover::KnownOwners,
     timer::Timer,
     watch::watch,
     worker::WorkerActor,
 };
-use crate::{event::Stored, handler::Runner, status::Standstill, words};
+use crate::{describe, event::Stored, handler::Runner, status::Standstill};
 use evener_store::events::BLOCK_BYTES_MAX;
 
 /// How long to wait before telling again what may not have arrived, ...
-const TELL_AGAIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// ... and, at most, what was refused: it hardly is otherwise the next time.
-const REFUSED_WAIT_MAX: Duration = Duration::from_secs(60);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// See the [module](self).
 pub struct CoordinatorActor;
@@ -40,11 +40,11 @@ pub struct CoordinatorActor;
 /// What a coordinator is told.
 pub enum Message {
     /// The log or the session moved: look. The permit is the credit of whoever says so.
-    Look(OwnedSemaphorePermit),
+    Refresh(OwnedSemaphorePermit),
     /// What was told was judged, or not.
-    Told(teller::Told),
+    ProgressJudged(progress_sender::SendResult),
     /// What was not judged is told again.
-    TellAgain,
+    RetrySend,
     /// An input of the machine.
     Input(Input<Arc<Stored>>),
 }
@@ -52,11 +52,11 @@ pub enum Message {
 /// What a coordinator is started with.
 #[derive(Clone)]
 pub struct Arguments {
-    pub world: Arc<World>,
+    pub services: Arc<NodeServices>,
     pub id: ProcessorId,
     pub name: Arc<str>,
     pub runner: Arc<dyn Runner>,
-    pub teller: ActorRef<teller::Message>,
+    pub progress_sender: ActorRef<progress_sender::Message>,
     pub settings: Settings,
     pub restarts: u64,
     pub last_error: Option<String>,
@@ -69,16 +69,16 @@ pub struct State {
     workers: BTreeMap<WorkerId, ActorRef<worker::Input<Arc<Stored>>>>,
     /// The last change of the processor that was looked at, and in which session.
     seen: Option<(LogIndex, SessionId, bool)>,
-    owners: Owners,
+    owners: KnownOwners,
     definition: Option<Arc<Definition>>,
     ticking: bool,
     /// Why the log does not take what moved, and how often it did not.
     refusal: Option<(String, u32)>,
     /// How full the limits of what is set aside were, where this node is the one that says so.
-    limits: super::limits::Watch,
+    limits: super::limits::LimitWatch,
     tasks: JoinSet<()>,
     timer: Timer,
-    row: Row,
+    row: StatusRow,
 }
 
 impl Actor for CoordinatorActor {
@@ -87,21 +87,21 @@ impl Actor for CoordinatorActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, me: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let world = &arguments.world;
-        let mut row = Row::new(&world.board, &arguments.name, "coordinator", Some("node"), world.wall());
+        let services = &arguments.services;
+        let mut row = StatusRow::new(&services.board, &arguments.name, "coordinator", Some("node"), services.wall());
         row.restarted(arguments.restarts, arguments.last_error.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch_log(world.clone(), me));
+        tasks.spawn(watch_log(services.clone(), me));
         Ok(State {
             machine: Coordinator::new(arguments.id, arguments.settings.bounds),
             arguments,
             workers: BTreeMap::new(),
             seen: None,
-            owners: Owners::default(),
+            owners: KnownOwners::default(),
             definition: None,
             ticking: false,
             refusal: None,
-            limits: super::limits::Watch::default(),
+            limits: super::limits::LimitWatch::default(),
             tasks,
             timer: Timer::default(),
             row,
@@ -115,10 +115,10 @@ impl Actor for CoordinatorActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Look(_credit) => state.look(&me).await,
-            Message::Told(answer) => state.told(&me, answer).await,
-            Message::TellAgain => {
-                state.look(&me).await;
+            Message::Refresh(_credit) => state.refresh(&me).await,
+            Message::ProgressJudged(answer) => state.on_progress_judged(&me, answer).await,
+            Message::RetrySend => {
+                state.refresh(&me).await;
                 state.step(&me, Input::ProgressJudged(Err(()))).await;
             }
             Message::Input(input) => {
@@ -139,11 +139,11 @@ impl Actor for CoordinatorActor {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(who, error) = event {
-            let died = state.workers.iter().find(|(_, worker)| worker.get_id() == who.get_id());
+        if let SupervisionEvent::ActorFailed(actor, error) = event {
+            let died = state.workers.iter().find(|(_, worker)| worker.get_id() == actor.get_id());
             if let Some((id, _)) = died.map(|(id, worker)| (*id, worker.clone())) {
                 state.workers.remove(&id);
-                tracing::error!(processor = %state.arguments.name, %error, "a worker died; it is started again");
+                tracing::error!(processor = %state.arguments.name, %error, "a worker failed; it is restarted");
                 state.step(&me, Input::WorkerDied(id, error.to_string())).await;
             }
         }
@@ -152,27 +152,28 @@ impl Actor for CoordinatorActor {
 }
 
 /// Says *look* whenever the log or the session moved.
-async fn watch_log(world: Arc<World>, me: ActorRef<Message>) {
-    let (mut applied, mut session, mut quiet) = (world.applied(), world.session(), world.quiet.subscribe());
-    let seen = (applied.clone(), session.clone(), quiet.clone());
+async fn watch_log(services: Arc<NodeServices>, me: ActorRef<Message>) {
+    let (mut applied, mut session, mut stopping) =
+        (services.applied(), services.session(), services.stopping.subscribe());
+    let seen = (applied.clone(), session.clone(), stopping.clone());
     let seen = move || (seen.0.borrow().index, *seen.1.borrow(), *seen.2.borrow());
     let moved = async move || {
         tokio::select! {
             moved = applied.changed() => moved.is_ok(),
             moved = session.changed() => moved.is_ok(),
-            moved = quiet.changed() => moved.is_ok(),
+            moved = stopping.changed() => moved.is_ok(),
         }
     };
-    watch(me, Message::Look, seen, moved).await;
+    watch(me, Message::Refresh, seen, moved).await;
 }
 
 impl State {
     /// What the log and the session say now.
-    async fn look(&mut self, me: &ActorRef<Message>) {
-        let world = self.arguments.world.clone();
-        let (node, id) = (world.me(), self.arguments.id);
-        let quiet = *world.quiet.borrow();
-        let session = *world.session().borrow();
+    async fn refresh(&mut self, me: &ActorRef<Message>) {
+        let services = self.arguments.services.clone();
+        let (node, id) = (services.me(), self.arguments.id);
+        let stopping = *services.stopping.borrow();
+        let session = *services.session().borrow();
         let Some(session) = session else {
             if self.seen.take().is_some() {
                 self.step(me, Input::SessionLost).await;
@@ -180,69 +181,70 @@ impl State {
             return;
         };
         let (seen, owners) = (self.seen, &mut self.owners);
-        let (table, lost, head, full) = world.look(|state, index| {
+        let (table, lost, head, limit_usage) = services.look(|state, index| {
             let Some(processor) = state.processors.get(&id) else { return (None, Vec::new(), Position(0), None) };
-            let now = (processor.changed, session, quiet);
+            let now = (processor.changed, session, stopping);
             // A draining node is a change of the table that touches no processor.
             let draining = state.sessions.get(&node).is_some_and(|session| session.draining);
-            let same_life = state.sessions.get(&node).is_some_and(|live| live.session == session);
-            let news = same_life && (seen != Some(now) || draining);
-            let table = news.then(|| ProcessorView::of(state, index, id, node)).flatten();
-            let lost = if news { taken_over(owners, state, processor, node) } else { Vec::new() };
+            let is_current_session = state.sessions.get(&node).is_some_and(|live| live.session == session);
+            let has_changed = is_current_session && (seen != Some(now) || draining);
+            let table = has_changed.then(|| ProcessorView::of(state, index, id, node)).flatten();
+            let lost = if has_changed { taken_over(owners, state, processor, node) } else { Vec::new() };
             // One node says so: whoever owns the first segment.
-            let says = news && processor.segments.values().next().is_some_and(|share| share.claim.owner == Some(node));
-            let full = says.then(|| processor.limit_usage(&state.limits));
-            (table.map(|table| (now, table)), lost, state.head(processor.definition.context), full)
+            let reports_limits =
+                has_changed && processor.segments.values().next().is_some_and(|share| share.claim.owner == Some(node));
+            let limit_usage = reports_limits.then(|| processor.limit_usage(&state.limits));
+            (table.map(|table| (now, table)), lost, state.head(processor.definition.context), limit_usage)
         });
-        if let Some((letters, sequences)) = full {
-            self.limits.look(&self.arguments.name, letters, sequences);
+        if let Some((letters, sequences)) = limit_usage {
+            self.limits.update(&self.arguments.name, letters, sequences);
         }
         if let Some((now, mut table)) = table {
             if seen.is_some_and(|(_, before, _)| before != session) {
                 self.step(me, Input::SessionLost).await;
             }
             self.seen = Some(now);
-            table.paused |= quiet;
+            table.paused |= stopping;
             if self.definition.as_deref() != Some(&table.definition) {
                 self.definition = Some(Arc::new(table.definition.clone()));
             }
             self.step(me, Input::ProcessorView(table)).await;
         }
         for owner in lost {
-            world.metrics.takeover.observe(world.missed(owner).as_secs_f64());
+            services.metrics.takeover.observe(services.missed_for(owner).as_secs_f64());
         }
         self.step(me, Input::Head(head)).await;
     }
 
     /// What was told was judged. What was not is told again after a while; what cannot be judged is said once.
-    async fn told(&mut self, me: &ActorRef<Message>, answer: teller::Told) {
+    async fn on_progress_judged(&mut self, me: &ActorRef<Message>, answer: progress_sender::SendResult) {
         let processor = &self.arguments.name;
         let wait = match answer {
             Ok(stale) => {
                 if self.refusal.take().is_some() {
                     tracing::info!(%processor, "the log takes the progress of a processor again");
                 }
-                self.look(me).await;
+                self.refresh(me).await;
                 return self.step(me, Input::ProgressJudged(Ok(stale))).await;
             }
-            Err(teller::Untold::Unknown) => TELL_AGAIN,
-            Err(teller::Untold::Refused(cause)) => {
+            Err(progress_sender::SendError::Unknown) => RETRY_DELAY,
+            Err(progress_sender::SendError::Refused(cause)) => {
                 let times = self.refusal.take().filter(|(known, _)| *known == cause).map_or(0, |(_, times)| times + 1);
                 if times == 0 {
                     tracing::error!(
                         %processor, cause,
-                        "the log refuses the progress of a processor; its segments stand still, and it is told again"
+                        "the log refuses the progress of a processor; its segments are stalled, and it is sent again"
                     );
                 }
                 self.refusal = Some((cause, times));
-                TELL_AGAIN.saturating_mul(1 << times.min(20)).min(REFUSED_WAIT_MAX)
+                RETRY_DELAY.saturating_mul(1 << times.min(20)).min(RETRY_DELAY_MAX)
             }
         };
-        me.send_after(wait, || Message::TellAgain);
+        me.send_after(wait, || Message::RetrySend);
     }
 
     async fn step(&mut self, me: &ActorRef<Message>, input: Input<Arc<Stored>>) {
-        let now = self.arguments.world.now();
+        let now = self.arguments.services.now();
         for effect in self.machine.step(now, input) {
             self.perform(me, effect).await;
         }
@@ -269,14 +271,14 @@ impl State {
                 self.ticking = true;
                 me.send_after(TICK, || Message::Input(Input::Tick));
             }
-            Effect::SendProgress { as_of, progress } => self.tell(me, as_of, progress),
+            Effect::SendProgress { as_of, progress } => self.send_progress(me, as_of, progress),
             Effect::HandOver { segment, epoch, next, to } => {
                 let hand_over = (segment, epoch, next, to);
                 self.hand_over(me.clone(), hand_over);
             }
             Effect::WakeAt(at) => {
                 let me = me.clone();
-                self.timer.wake_at(self.arguments.world.now(), at, move || {
+                self.timer.wake_at(self.arguments.services.now(), at, move || {
                     let _ = me.cast(Message::Input(Input::Woken));
                 });
             }
@@ -291,13 +293,13 @@ impl State {
 
     fn read(&mut self, me: ActorRef<Message>, from: Position, events_max: usize) {
         let Some(definition) = self.definition.clone() else { return };
-        let world = self.arguments.world.clone();
+        let services = self.arguments.services.clone();
         self.tasks.spawn(async move {
-            let (to, works) = match world.block(definition.context, from, events_max, BLOCK_BYTES_MAX).await {
-                Ok(block) => (block.next(), works_of(&definition, block.events())),
+            let (to, works) = match services.block(definition.context, from, events_max, BLOCK_BYTES_MAX).await {
+                Ok(block) => (block.next(), matching_work(&definition, block.events())),
                 Err(error) => {
-                    let error = super::world::told(&error);
-                    tracing::error!(error, position = from.0, "the log could not be read; it is tried again");
+                    let error = super::services::error_chain(&error);
+                    tracing::error!(error, position = from.0, "failed to read the log; retrying");
                     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
                     (from, Vec::new())
                 }
@@ -311,7 +313,7 @@ impl State {
         let processor = self.arguments.name.clone();
         let share = id.segment.map_or_else(|| "loans".to_owned(), |segment| segment.to_string());
         let arguments = super::worker::Arguments {
-            world: self.arguments.world.clone(),
+            services: self.arguments.services.clone(),
             coordinator: me.clone(),
             id,
             name: format!("{processor}/{share}"),
@@ -331,9 +333,9 @@ impl State {
         }
     }
 
-    fn tell(&self, me: &ActorRef<Message>, as_of: LogIndex, progress: Progress) {
-        let tell = Tell { as_of, progress, from: me.clone() };
-        let _ = self.arguments.teller.cast(teller::Message::Tell(tell));
+    fn send_progress(&self, me: &ActorRef<Message>, as_of: LogIndex, progress: Progress) {
+        let pending = PendingProgress { as_of, progress, from: me.clone() };
+        let _ = self.arguments.progress_sender.cast(progress_sender::Message::Send(pending));
     }
 
     fn hand_over(
@@ -342,12 +344,12 @@ impl State {
         (segment, epoch, next, to): (evener_core::id::SegmentId, evener_core::id::Epoch, Position, Option<NodeId>),
     ) {
         let Some((_, session, _)) = self.seen else { return };
-        let (world, processor) = (self.arguments.world.clone(), self.arguments.id);
+        let (services, processor) = (self.arguments.services.clone(), self.arguments.id);
         self.tasks.spawn(async move {
-            let node = world.me();
+            let node = services.me();
             let letters = Vec::new();
             let hand_over = HandOver { node, session, processor, segment, epoch, next, to, letters };
-            let answer = match world.propose(Command::HandOver(hand_over)).await {
+            let answer = match services.propose(Command::HandOver(hand_over)).await {
                 // Fenced: the table says by now whose it is.
                 Ok(Outcome::Advanced(_) | Outcome::Refused(_)) => Ok(()),
                 Ok(_) | Err(_) => Err(()),
@@ -362,7 +364,7 @@ impl State {
             count += 1;
             open += segment.unfinished as u64;
             busy |= segment.unfinished > 0;
-            let why = segment.reason.as_ref().map(words::halt);
+            let why = segment.reason.as_ref().map(describe::halt);
             if segment.phase == STALLED {
                 still.push(self.standstill(&segment, why.clone().unwrap_or_default(), segment.until));
             } else if let Some((cause, _)) = &self.refusal {
@@ -376,11 +378,11 @@ impl State {
             _ if busy => "handling",
             _ => "idle",
         };
-        self.arguments.world.set_busy(self.arguments.id, !self.machine.is_settled());
+        self.arguments.services.set_busy(self.arguments.id, !self.machine.is_settled());
         let refusal = self.refusal.as_ref().map(|(cause, _)| format!("the log refuses its progress: {cause}"));
         let reason = refusal.or(reason);
-        self.row.stand_still(still);
-        self.row.show(self.arguments.world.wall(), phase, open, reason);
+        self.row.set_standstills(still);
+        self.row.set_phase(self.arguments.services.wall(), phase, open, reason);
     }
 
     fn standstill(&self, segment: &SegmentStatus, reason: String, until: Option<Moment>) -> Standstill {
@@ -390,19 +392,19 @@ impl State {
             epoch: segment.epoch.0,
             state: STALLED.into(),
             reason,
-            retry_at: until.map(|until| self.arguments.world.wall_at(until)),
+            retry_at: until.map(|until| self.arguments.services.wall_at(until)),
         }
     }
 }
 
 /// Whose segments this node has taken over since it last looked.
-fn taken_over(owners: &mut Owners, state: &Replicated, processor: &Processor, node: NodeId) -> Vec<NodeId> {
+fn taken_over(owners: &mut KnownOwners, state: &Replicated, processor: &Processor, node: NodeId) -> Vec<NodeId> {
     let now = processor.segments.iter().map(|(segment, share)| (*segment, share.claim.owner)).collect();
-    owners.look(node, &now, |node| state.sessions.get(&node).map(|live| live.session))
+    owners.update(node, &now, |node| state.sessions.get(&node).map(|live| live.session))
 }
 
 /// The events a processor wants, each with its sequence.
-fn works_of(definition: &Definition, events: &[Arc<Stored>]) -> Vec<Work<Arc<Stored>>> {
+fn matching_work(definition: &Definition, events: &[Arc<Stored>]) -> Vec<Work<Arc<Stored>>> {
     let criteria = Matcher::new(&definition.criteria);
     let wanted = events.iter().filter(|stored| criteria.matches(&stored.event.kind, &stored.event.tags));
     let works = wanted.map(|stored| {

@@ -42,13 +42,13 @@ pub struct Failures {
 #[derive(Debug, Default)]
 struct Fold {
     count: u64,
-    latest: Option<Fact>,
+    latest: Option<Occurrence>,
     logged: Option<Moment>,
 }
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Fact {
+struct Occurrence {
     position: Position,
     sequence: Option<String>,
     failure: Option<(u32, String)>,
@@ -59,7 +59,7 @@ struct Fact {
 pub struct Line {
     kind: Kind,
     count: u64,
-    fact: Fact,
+    occurrence: Occurrence,
 }
 
 impl Failures {
@@ -71,10 +71,10 @@ impl Failures {
     /// Adds what a report tells.
     pub fn add(&mut self, settings: &Settings, report: &Report) {
         for letter in &report.letters {
-            if let Some((kind, fact)) = self.told(settings.on_error, letter) {
+            if let Some((kind, occurrence)) = self.classify(settings.on_error, letter) {
                 let fold = self.folds.entry(kind).or_default();
                 fold.count += 1;
-                fold.latest = Some(fact);
+                fold.latest = Some(occurrence);
             }
         }
     }
@@ -83,20 +83,20 @@ impl Failures {
     pub fn due(&mut self, now: Moment, last: bool) -> Vec<Line> {
         let line = |(kind, fold): (&Kind, &mut Fold)| {
             let waits = fold.logged.is_some_and(|logged| now < logged.after(LINE_WAIT));
-            let fact = if waits && !last { None } else { fold.latest.take() }?;
+            let occurrence = if waits && !last { None } else { fold.latest.take() }?;
             fold.logged = Some(now);
-            Some(Line { kind: *kind, count: std::mem::take(&mut fold.count), fact })
+            Some(Line { kind: *kind, count: std::mem::take(&mut fold.count), occurrence })
         };
         self.folds.iter_mut().filter_map(line).collect()
     }
 
     /// Whether something waits to be logged.
-    pub fn is_waiting(&self) -> bool {
+    pub fn has_pending(&self) -> bool {
         self.folds.values().any(|fold| fold.latest.is_some())
     }
 
-    fn told(&mut self, on_error: OnError, letter: &LetterMove) -> Option<(Kind, Fact)> {
-        let fact = |position: &Position, sequence: Option<&String>, failure: Option<&Failure>| Fact {
+    fn classify(&mut self, on_error: OnError, letter: &LetterMove) -> Option<(Kind, Occurrence)> {
+        let occurrence = |position: &Position, sequence: Option<&String>, failure: Option<&Failure>| Occurrence {
             position: *position,
             sequence: sequence.cloned(),
             failure: failure.map(|failure| (failure.attempt, failure.cause.clone())),
@@ -106,21 +106,21 @@ impl Failures {
         Some(match letter {
             LetterMove::SetAside { sequence, position, failure, .. } if !skips(failure) => {
                 let kind = if failure.last { Kind::Dead } else { Kind::SetAside };
-                (kind, fact(position, Some(&sequence.name), Some(failure)))
+                (kind, occurrence(position, Some(&sequence.name), Some(failure)))
             }
             LetterMove::Tried { sequence, position, failure, .. } if failure.last && !skips(failure) => {
-                (Kind::Dead, fact(position, Some(&sequence.name), Some(failure)))
+                (Kind::Dead, occurrence(position, Some(&sequence.name), Some(failure)))
             }
             LetterMove::Done { sequence, position, skipped: false, .. } => {
-                (Kind::Recovered, fact(position, Some(&sequence.name), None))
+                (Kind::Recovered, occurrence(position, Some(&sequence.name), None))
             }
             LetterMove::Stall { position, failure, .. } if self.stalled != Some(*position) => {
                 self.stalled = Some(*position);
-                (Kind::Stalled, fact(position, None, Some(failure)))
+                (Kind::Stalled, occurrence(position, None, Some(failure)))
             }
             LetterMove::Resume { position, .. } => {
                 self.stalled = None;
-                (Kind::Resumed, fact(position, None, None))
+                (Kind::Resumed, occurrence(position, None, None))
             }
             _ => return None,
         })
@@ -130,7 +130,7 @@ impl Failures {
 impl Line {
     /// Logs it.
     pub fn log(self, processor: &str, segment: Option<u32>) {
-        let Self { kind, count, fact: Fact { position, sequence, failure } } = self;
+        let Self { kind, count, occurrence: Occurrence { position, sequence, failure } } = self;
         let (position, (attempt, cause)) =
             (position.0, failure.map_or((None, None), |(n, cause)| (Some(n), Some(cause))));
         match kind {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn kinds(lines: &[Line]) -> Vec<(Kind, u64, u64)> {
-        lines.iter().map(|line| (line.kind, line.count, line.fact.position.0)).collect()
+        lines.iter().map(|line| (line.kind, line.count, line.occurrence.position.0)).collect()
     }
 
     #[test]
@@ -208,9 +208,9 @@ mod tests {
         (2..154).for_each(|position| failures.add(&settings, &report(vec![aside(position, false)])));
         failures.add(&settings, &report(vec![aside(154, true)]));
         assert_eq!(kinds(&failures.due(Moment(6), false)), [(Kind::Dead, 1, 154)], "another kind does not wait");
-        assert!(failures.is_waiting());
+        assert!(failures.has_pending());
         assert_eq!(kinds(&failures.due(Moment(10_005), false)), [(Kind::SetAside, 152, 153)]);
-        assert!(!failures.is_waiting());
+        assert!(!failures.has_pending());
         failures.add(&settings, &report(vec![aside(155, true)]));
         assert_eq!(kinds(&failures.due(Moment(10_006), true)), [(Kind::Dead, 1, 155)], "at the end nothing waits");
     }
@@ -220,7 +220,10 @@ mod tests {
         let (mut failures, settings) = (Failures::default(), settings(OnError::Stop));
         failures.add(&settings, &report(vec![stall(7, 1)]));
         let lines = failures.due(Moment(0), false);
-        assert_eq!((kinds(&lines), &lines[0].fact.failure), (vec![(Kind::Stalled, 1, 7)], &Some((1, "boom".into()))));
+        assert_eq!(
+            (kinds(&lines), &lines[0].occurrence.failure),
+            (vec![(Kind::Stalled, 1, 7)], &Some((1, "boom".into())))
+        );
         failures.add(&settings, &report(vec![stall(7, 2)]));
         assert_eq!(failures.due(Moment(60_000), false), [], "it is known");
         let resume = LetterMove::Resume { segment: SEGMENT, epoch: EPOCH, position: Position(7) };
@@ -232,7 +235,7 @@ mod tests {
     fn what_is_skipped_is_not_logged_twice_and_what_recovers_is_logged() {
         let mut failures = Failures::default();
         failures.add(&settings(OnError::Skip), &report(vec![aside(1, true)]));
-        assert!(!failures.is_waiting());
+        assert!(!failures.has_pending());
         let done = |skipped| {
             let right = Right::Claim(SEGMENT, EPOCH);
             LetterMove::Done { right, sequence: sequence(), position: Position(9), skipped }

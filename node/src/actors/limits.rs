@@ -4,14 +4,14 @@ use evener_core::processor::{LimitUsage, UsageLevel};
 
 /// What was logged last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Watch {
+pub struct LimitWatch {
     letters: UsageLevel,
     sequences: UsageLevel,
 }
 
-impl Watch {
+impl LimitWatch {
     /// Logs what changed: the fullest sequence's letters, and the sequences.
-    pub fn look(&mut self, processor: &str, letters: LimitUsage, sequences: LimitUsage) {
+    pub fn update(&mut self, processor: &str, letters: LimitUsage, sequences: LimitUsage) {
         let changed = [
             (&mut self.letters, letters, "letters_max", "the segment of the sequence that has the most"),
             (&mut self.sequences, sequences, "sequences_max", "its segments"),
@@ -59,7 +59,7 @@ mod tests {
             UsageLevel::Room,
             UsageLevel::Room,
         ];
-        let said = levels.map(|level| change(&mut known, level).is_some());
-        assert_eq!(said, [false, true, false, true, true, true, false]);
+        let logged = levels.map(|level| change(&mut known, level).is_some());
+        assert_eq!(logged, [false, true, false, true, true, true, false]);
     }
 }

@@ -1,96 +1,96 @@
-//! The actors of a node: thin coats over the machines of `evener_core`.
+//! The actors of a node: thin wrappers around the state machines of `evener_core`.
 //!
 //! ```text
 //! node ─┬─ balancer          plans, while this node leads
-//!       ├─ teller            one Advance a tick for all processors
+//!       ├─ progress sender   one Advance a tick for all processors
 //!       └─ NAME              a coordinator per processor
 //!           ├─ NAME/0        a worker per segment that has work
 //!           └─ NAME/loans    letters lent to this node
 //! ```
 //!
-//! A message *is* the machine's input. Effects are carried out in order before the next one; what takes long
-//! runs in a task of its own and comes back as an input. Each actor publishes what it is doing on the
-//! [`StatusBoard`](crate::status::StatusBoard); nobody asks it.
+//! A message *is* the machine's input. Effects are performed in order before the next input; long-running work has its
+//! own task and its result returns as an input. Each actor publishes its status on the
+//! [`StatusBoard`](crate::status::StatusBoard) and is never queried.
 
 mod balancer;
 mod coordinator;
 mod failures;
 mod limits;
-mod publish;
+mod progress_sender;
 mod root;
+mod services;
 mod skips;
+mod status_row;
 mod takeover;
-mod teller;
 mod timer;
 mod watch;
 mod worker;
-mod world;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use evener_core::{coordinator::Bounds, processor::Definition};
 use ractor::{Actor, ActorRef};
 
-pub use world::World;
+pub use services::NodeServices;
 
 use crate::handler::Runner;
 
-/// How long what moved is gathered before it is told.
+/// How long progress is collected before it is sent.
 pub const TICK: Duration = Duration::from_millis(10);
 
-/// An embedded processor: what it is, and who handles its events.
+/// An embedded processor: its definition and its runner.
 pub type Embedded = (Definition, Arc<dyn Runner>);
 
-/// How the actors of a node are set.
+/// The configuration of a node's actors.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
-    /// Of every coordinator.
+    /// The bounds of every coordinator.
     pub bounds: Bounds,
-    /// Of handler programs.
+    /// The settings of handler programs.
     pub programs: crate::exec::Settings,
 }
 
-/// The actors of one node, at work.
+/// The running actors of one node.
 #[derive(Clone)]
 pub struct Actors {
     root: ActorRef<root::Message>,
-    world: Arc<World>,
+    services: Arc<NodeServices>,
 }
 
 impl Actors {
-    /// Starts them all. Embedded processors must be known to the log already.
+    /// Starts all actors. Embedded processors must exist in the log already.
     ///
     /// # Errors
     ///
-    /// Where the root cannot be started.
-    pub async fn start(world: World, embedded: Vec<Embedded>, settings: Settings) -> Result<Self, String> {
-        let world = Arc::new(world);
+    /// If the root cannot be started.
+    pub async fn start(services: NodeServices, embedded: Vec<Embedded>, settings: Settings) -> Result<Self, String> {
+        let services = Arc::new(services);
         let runners: BTreeMap<String, Arc<dyn Runner>> =
             embedded.into_iter().map(|(definition, runner)| (definition.name, runner)).collect();
-        let arguments = root::Arguments { world: world.clone(), runners, settings };
+        let arguments = root::Arguments { services: services.clone(), runners, settings };
         let (root, _) = Actor::spawn(None, root::Root, arguments)
             .await
             .map_err(|error| format!("the actors could not be started: {error}"))?;
-        Ok(Self { root, world })
+        Ok(Self { root, services })
     }
 
-    /// Leaves well: hands over what it has, as far as there is somebody to take it; then lets the handlers that
-    /// run end, and tells the log what they did. Takes at most `wait`, and ends as soon as so many nodes are gone that
-    /// the log takes nothing more: what runs then is handled again, however long it is waited for.
+    /// Drains the node: hands over segments to other nodes if there are any, waits for running handlers, and sends
+    /// their progress to the log. Takes at most `wait`, and ends early if the quorum is lost, since no more progress
+    /// can be stored then and unfinished events are handled again in any case.
     pub async fn drain(&self, wait: Duration) {
         let leaving = async {
-            self.world.drain().await;
-            self.world.quiet.send_replace(true);
-            self.world.settled().await;
+            self.services.drain().await;
+            self.services.stopping.send_replace(true);
+            self.services.until_idle().await;
         };
         tokio::select! {
             _ = tokio::time::timeout(wait, leaving) => {}
-            () = self.world.quorum_lost() => {}
+            () = self.services.quorum_lost() => {}
         }
-        self.world.quiet.send_replace(true);
+        self.services.stopping.send_replace(true);
     }
 
-    /// Ends them all at once.
+    /// Stops all actors immediately.
     pub async fn stop(&self) {
         let _ = self.root.stop_and_wait(None, None).await;
     }

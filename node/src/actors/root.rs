@@ -1,5 +1,5 @@
-//! The root: keeps the balancer, the teller, and a coordinator for each processor that this node can run, and
-//! starts again what died.
+//! The root: supervises the balancer, the progress sender, and a coordinator for each processor that this node can run,
+//! and restarts actors that failed.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,53 +11,53 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
 use super::{
-    Settings, World,
+    NodeServices, Settings,
     balancer::Balancer,
     coordinator::{self, CoordinatorActor},
-    publish::Row,
-    teller::{self, Teller},
+    progress_sender::{self, ProgressSender},
+    status_row::StatusRow,
     watch::watch,
 };
 use crate::{exec::ExecRunner, handler::Runner};
 
-/// The wait before an actor that died is started again: doubles up to the greatest.
-const RESTART_WAIT: Duration = Duration::from_millis(200);
-const RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
+/// The delay before a failed actor is restarted; it doubles up to the maximum.
+const RESTART_DELAY: Duration = Duration::from_millis(200);
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// See the [module](self).
 pub struct Root;
 
-/// What the root is told.
+/// The messages of the root.
 pub enum Message {
-    /// The table changed: look. The permit is the credit of whoever says so.
-    Look(OwnedSemaphorePermit),
-    /// Start again what died.
+    /// The state changed. The permit is the sender's credit.
+    Refresh(OwnedSemaphorePermit),
+    /// Restart this failed child.
     Restart(Child),
 }
 
-/// Which child.
+/// A child of the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Child {
     Balancer,
-    Teller,
+    ProgressSender,
     Coordinator(ProcessorId),
 }
 
-/// What the root is started with.
+/// The arguments of the root.
 pub struct Arguments {
-    pub world: Arc<World>,
+    pub services: Arc<NodeServices>,
     pub runners: BTreeMap<String, Arc<dyn Runner>>,
     pub settings: Settings,
 }
 
-/// The root at work.
+/// The state of the running root.
 pub struct State {
     arguments: Arguments,
     children: BTreeMap<ActorId, (Child, ActorCell)>,
-    teller: Option<ActorRef<teller::Message>>,
+    progress_sender: Option<ActorRef<progress_sender::Message>>,
     restarts: BTreeMap<Child, (u64, Option<String>)>,
     _tasks: JoinSet<()>,
-    row: Row,
+    row: StatusRow,
 }
 
 impl Actor for Root {
@@ -66,13 +66,19 @@ impl Actor for Root {
     type Arguments = Arguments;
 
     async fn pre_start(&self, me: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let world = arguments.world.clone();
-        let row = Row::new(&world.board, "node", "node", None, world.wall());
+        let services = arguments.services.clone();
+        let row = StatusRow::new(&services.board, "node", "node", None, services.wall());
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch_table(world, me.clone()));
-        let mut state =
-            State { arguments, children: BTreeMap::new(), teller: None, restarts: BTreeMap::new(), _tasks: tasks, row };
-        state.start(&me, Child::Teller).await?;
+        tasks.spawn(watch_state(services, me.clone()));
+        let mut state = State {
+            arguments,
+            children: BTreeMap::new(),
+            progress_sender: None,
+            restarts: BTreeMap::new(),
+            _tasks: tasks,
+            row,
+        };
+        state.start(&me, Child::ProgressSender).await?;
         state.start(&me, Child::Balancer).await?;
         Ok(state)
     }
@@ -84,17 +90,17 @@ impl Actor for Root {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Look(_credit) => state.look(&me).await?,
+            Message::Refresh(_credit) => state.refresh(&me).await?,
             Message::Restart(child) => {
                 state.start(&me, child).await?;
-                if child == Child::Teller {
-                    // Coordinators tell the one they were made with.
+                if child == Child::ProgressSender {
+                    // Coordinators hold a reference to the previous progress sender.
                     state.end_coordinators();
-                    state.look(&me).await?;
+                    state.refresh(&me).await?;
                 }
             }
         }
-        state.row.show(state.arguments.world.wall(), "running", 0, None);
+        state.row.set_phase(state.arguments.services.wall(), "running", 0, None);
         Ok(())
     }
 
@@ -104,31 +110,31 @@ impl Actor for Root {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(who, error) = event
-            && let Some((child, _)) = state.children.remove(&who.get_id())
+        if let SupervisionEvent::ActorFailed(actor_cell, error) = event
+            && let Some((child, _)) = state.children.remove(&actor_cell.get_id())
         {
             let (restarts, last_error) = state.restarts.entry(child).or_default();
             *restarts += 1;
             *last_error = Some(error.to_string());
-            let doubled = RESTART_WAIT.saturating_mul(1 << (*restarts - 1).min(16));
-            tracing::error!(?child, %error, restarts, "an actor died; it is started again");
-            me.send_after(doubled.min(RESTART_WAIT_MAX), move || Message::Restart(child));
+            let doubled = RESTART_DELAY.saturating_mul(1 << (*restarts - 1).min(16));
+            tracing::error!(?child, %error, restarts, "an actor failed; it is restarted");
+            me.send_after(doubled.min(RESTART_DELAY_MAX), move || Message::Restart(child));
         }
         Ok(())
     }
 }
 
-/// Says *look* whenever processors may have come or gone.
-async fn watch_table(world: Arc<World>, me: ActorRef<Message>) {
-    let (seen, mut applied) = (world.applied(), world.applied());
-    watch(me, Message::Look, move || seen.borrow().changed, async move || applied.changed().await.is_ok()).await;
+/// Sends a refresh whenever processors may have been created or deleted.
+async fn watch_state(services: Arc<NodeServices>, me: ActorRef<Message>) {
+    let (seen, mut applied) = (services.applied(), services.applied());
+    watch(me, Message::Refresh, move || seen.borrow().changed, async move || applied.changed().await.is_ok()).await;
 }
 
 impl State {
-    /// A coordinator for each processor this node can run, none for others.
-    async fn look(&mut self, me: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+    /// Starts a coordinator for each processor that this node can run, and stops the others.
+    async fn refresh(&mut self, me: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         let runners = &self.arguments.runners;
-        let wanted: Vec<ProcessorId> = self.arguments.world.look(|state, _| {
+        let wanted: Vec<ProcessorId> = self.arguments.services.look(|state, _| {
             let runnable = |processor: &&Processor| match processor.definition.handler {
                 Handler::Exec(_) => true,
                 Handler::Embedded => runners.contains_key(&processor.definition.name),
@@ -136,26 +142,26 @@ impl State {
             };
             state.processors.values().filter(runnable).map(|processor| processor.id).collect()
         });
-        let gone = self.children.iter().filter(|(_, (child, _))| match child {
+        let deleted = self.children.iter().filter(|(_, (child, _))| match child {
             Child::Coordinator(id) => !wanted.contains(id),
-            Child::Balancer | Child::Teller => false,
+            Child::Balancer | Child::ProgressSender => false,
         });
-        let gone: Vec<ActorId> = gone.map(|(actor, _)| *actor).collect();
-        for actor in gone {
+        let deleted: Vec<ActorId> = deleted.map(|(actor, _)| *actor).collect();
+        for actor in deleted {
             if let Some((child, cell)) = self.children.remove(&actor) {
                 self.restarts.remove(&child);
                 if let Child::Coordinator(id) = child {
-                    self.arguments.world.set_busy(id, false);
+                    self.arguments.services.set_busy(id, false);
                 }
                 cell.stop(Some("the processor was deleted".into()));
             }
         }
         for id in wanted {
             let child = Child::Coordinator(id);
-            let there = self.children.values().any(|(known, _)| *known == child);
-            // One that died and waits for its restart is not started by the way.
-            let dead = !there && self.restarts.contains_key(&child);
-            if !there && !dead {
+            let is_running = self.children.values().any(|(known, _)| *known == child);
+            // A failed coordinator that awaits its restart is not started here.
+            let awaits_restart = !is_running && self.restarts.contains_key(&child);
+            if !is_running && !awaits_restart {
                 self.start(me, child).await?;
             }
         }
@@ -166,20 +172,20 @@ impl State {
         self.children.retain(|_, (child, cell)| {
             let ends = matches!(child, Child::Coordinator(_));
             if ends {
-                cell.stop(Some("the teller was started again".into()));
+                cell.stop(Some("the progress sender was restarted".into()));
             }
             !ends
         });
     }
 
     async fn start(&mut self, me: &ActorRef<Message>, child: Child) -> Result<(), ActorProcessingErr> {
-        let world = self.arguments.world.clone();
+        let services = self.arguments.services.clone();
         let cell = match child {
-            Child::Balancer => Actor::spawn_linked(None, Balancer, world, me.get_cell()).await?.0.get_cell(),
-            Child::Teller => {
-                let (teller, _) = Actor::spawn_linked(None, Teller, world, me.get_cell()).await?;
-                self.teller = Some(teller.clone());
-                teller.get_cell()
+            Child::Balancer => Actor::spawn_linked(None, Balancer, services, me.get_cell()).await?.0.get_cell(),
+            Child::ProgressSender => {
+                let (progress_sender, _) = Actor::spawn_linked(None, ProgressSender, services, me.get_cell()).await?;
+                self.progress_sender = Some(progress_sender.clone());
+                progress_sender.get_cell()
             }
             Child::Coordinator(id) => {
                 let Some(arguments) = self.coordinator(child, id) else { return Ok(()) };
@@ -192,22 +198,31 @@ impl State {
     }
 
     fn coordinator(&self, child: Child, id: ProcessorId) -> Option<coordinator::Arguments> {
-        let world = self.arguments.world.clone();
-        let (name, handler) = world.look(|state, _| {
+        let services = self.arguments.services.clone();
+        let (name, handler) = services.look(|state, _| {
             let processor = state.processors.get(&id)?;
             Some((processor.definition.name.clone(), processor.definition.handler.clone()))
         })?;
         let runner = match handler {
             Handler::Embedded => self.arguments.runners.get(&name)?.clone(),
             Handler::Exec(command) => {
-                let (node, settings) = (world.name(), self.arguments.settings.programs);
+                let (node, settings) = (services.name(), self.arguments.settings.programs);
                 Arc::new(ExecRunner::new(name.as_str(), command, node, settings)) as Arc<dyn Runner>
             }
             Handler::Webhook(_) => return None,
         };
         let (restarts, last_error) = self.restarts.get(&child).cloned().unwrap_or_default();
-        let teller = self.teller.clone()?;
+        let progress_sender = self.progress_sender.clone()?;
         let settings = self.arguments.settings;
-        Some(coordinator::Arguments { world, id, name: name.into(), runner, teller, settings, restarts, last_error })
+        Some(coordinator::Arguments {
+            services,
+            id,
+            name: name.into(),
+            runner,
+            progress_sender,
+            settings,
+            restarts,
+            last_error,
+        })
     }
 }

@@ -19,20 +19,20 @@ pub struct Skips {
     /// The latest: its position, and why.
     latest: Option<(u64, String)>,
     /// What a handler said of the latest that it skipped.
-    said: String,
+    handler_cause: String,
     logged: Option<Moment>,
 }
 
 impl Skips {
     /// A handler said skip, for this cause; the report of it follows.
-    pub fn said(&mut self, cause: &str) {
-        self.said = format!("its handler said skip: {cause}");
+    pub fn set_handler_cause(&mut self, cause: &str) {
+        self.handler_cause = format!("its handler said skip: {cause}");
     }
 
     /// Counts what a report skips; returns what is to be logged now, if anything is.
     pub fn add(&mut self, now: Moment, settings: &Settings, report: &Report) -> Option<Line> {
         for (position, cause) in
-            report.letters.iter().filter_map(|letter| skipped(settings.on_error, letter, &self.said))
+            report.letters.iter().filter_map(|letter| skipped(settings.on_error, letter, &self.handler_cause))
         {
             self.count += 1;
             self.latest = Some((position, cause));
@@ -66,10 +66,10 @@ impl Line {
 }
 
 /// The event that a letter passes over, and why.
-fn skipped(on_error: OnError, letter: &LetterMove, said: &str) -> Option<(u64, String)> {
+fn skipped(on_error: OnError, letter: &LetterMove, handler_cause: &str) -> Option<(u64, String)> {
     match letter {
         LetterMove::Skipped { position, .. } | LetterMove::Done { position, skipped: true, .. } => {
-            Some((position.0, said.to_owned()))
+            Some((position.0, handler_cause.to_owned()))
         }
         LetterMove::SetAside { position, failure, .. }
         | LetterMove::Failed { position, failure, .. }

@@ -1,17 +1,17 @@
-//! Segments whose owner is lost, and that are this node's next.
+//! Detects segments that this node has taken over from an owner whose session ended.
 
 use std::collections::BTreeMap;
 
 use evener_core::id::{NodeId, SegmentId, SessionId};
 
-/// Who had each segment of a processor when one last looked, and in which session.
+/// The last known owner of each segment of a processor, with its session.
 #[derive(Debug, Default)]
-pub struct Owners(BTreeMap<SegmentId, (NodeId, SessionId)>);
+pub struct KnownOwners(BTreeMap<SegmentId, (NodeId, SessionId)>);
 
-impl Owners {
-    /// Looks again, at who has each segment now and at the sessions there are. Of each segment that is `me`'s by now
-    /// and was another's whose session has ended: whose it was.
-    pub fn look(
+impl KnownOwners {
+    /// Updates the owners. Returns the previous owner of each segment that `me` owns now and that belonged to another
+    /// node whose session has ended.
+    pub fn update(
         &mut self,
         me: NodeId,
         owners: &BTreeMap<SegmentId, Option<NodeId>>,
@@ -22,7 +22,7 @@ impl Owners {
             (*owner == Some(me) && before != me && live(before) != Some(session)).then_some(before)
         };
         let all_lost = owners.iter().filter_map(lost).collect();
-        // What nobody has for now stays known as its last owner's: the next one takes it over from them.
+        // A segment without an owner keeps its last owner: the next owner takes it over from that node.
         self.0.retain(|segment, _| owners.contains_key(segment));
         self.0.extend(owners.iter().filter_map(|(segment, owner)| Some((*segment, ((*owner)?, live((*owner)?)?)))));
         all_lost
@@ -36,12 +36,12 @@ mod tests {
     const ME: NodeId = NodeId(1);
     const OTHER: NodeId = NodeId(2);
 
-    /// What one sees who looks at these owners of segment 0 in turn, each with the session that node 2 has then.
+    /// Returns the detected takeovers for these owners of segment 0, each with node 2's session at that time.
     fn seen(looks: &[(Option<NodeId>, Option<u64>)]) -> Vec<NodeId> {
-        let mut owners = Owners::default();
+        let mut owners = KnownOwners::default();
         let look = |(owner, session): &(Option<NodeId>, Option<u64>)| {
             let live = |node| if node == ME { Some(SessionId(1)) } else { session.map(SessionId) };
-            owners.look(ME, &[(SegmentId(0), *owner)].into(), live)
+            owners.update(ME, &[(SegmentId(0), *owner)].into(), live)
         };
         looks.iter().flat_map(look).collect()
     }

@@ -1,19 +1,19 @@
-//! One timer per actor: the earliest moment it asked for.
+//! The timer of an actor: it fires at the earliest requested moment.
 
 use evener_core::time::Moment;
 use tokio::task::JoinHandle;
 
-/// The moment an actor wants to be woken at, and the task that will do it.
+/// The requested wake-up moment, and the task that wakes the actor.
 #[derive(Debug, Default)]
 pub struct Timer(Option<(Moment, JoinHandle<()>)>);
 
 impl Timer {
-    /// Wakes with `wake` at `at`, unless an earlier wake-up is on its way.
+    /// Calls `wake` at `at`, unless an earlier wake-up is scheduled.
     pub fn wake_at(&mut self, now: Moment, at: Moment, wake: impl FnOnce() + Send + 'static) {
         if let Some((earlier, task)) = &self.0
             && !task.is_finished()
         {
-            // One whose moment has come has woken, or is about to, though its task may not have ended yet.
+            // A wake-up that is due has happened or is about to, even if its task has not ended yet.
             if now < *earlier && *earlier <= at {
                 return;
             }

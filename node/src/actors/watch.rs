@@ -1,13 +1,13 @@
-//! Says *look* to an actor whenever there is something new to see, once at a time: while it has not looked yet, what
-//! else moves waits, so that its mailbox never holds more than one look.
+//! Sends a refresh to an actor whenever its inputs change, one at a time: until the actor has processed it, further
+//! changes are only noted, so that its mailbox holds at most one refresh.
 
 use std::sync::Arc;
 
 use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Casts `look` whenever what `seen` shows differs from what was shown before; `moved` waits until it may, and
-/// answers false when it never will again. The permit goes with the message: the next one waits until it is dropped.
+/// Casts `look` whenever the value of `seen` changes. `moved` waits for a possible change and returns false if there
+/// will be none. The message carries the permit: the next message waits until it is dropped.
 pub async fn watch<M: ractor::Message, S: PartialEq>(
     me: ActorRef<M>,
     look: fn(OwnedSemaphorePermit) -> M,

@@ -17,17 +17,17 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
-    World,
+    NodeServices,
     coordinator::Message,
     failures::{self, Failures},
-    publish::Row,
     skips::{self, Skips},
+    status_row::StatusRow,
     timer::Timer,
 };
 use crate::{
     event::Stored,
-    handler::{Delivery, Runner, Turn, Verdict},
-    metrics::Tally,
+    handler::{Delivery, Runner, SequenceGuard, Verdict},
+    metrics::HandlerMetrics,
     status::Standstill,
 };
 
@@ -36,7 +36,7 @@ pub struct WorkerActor;
 
 /// What a worker is started with.
 pub struct Arguments {
-    pub world: Arc<World>,
+    pub services: Arc<NodeServices>,
     pub coordinator: ActorRef<Message>,
     pub id: WorkerId,
     pub name: String,
@@ -50,7 +50,7 @@ pub struct Arguments {
 pub struct State {
     machine: Worker<Arc<Stored>>,
     arguments: Arguments,
-    tally: Tally,
+    handler_metrics: HandlerMetrics,
     /// Raised to end a run after the event that is being handled.
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
@@ -59,7 +59,7 @@ pub struct State {
     failures: Failures,
     /// When it is woken for folded lines.
     log_at: Option<Moment>,
-    row: Row,
+    row: StatusRow,
 }
 
 impl Actor for WorkerActor {
@@ -68,14 +68,15 @@ impl Actor for WorkerActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, _: ActorRef<Self::Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let world = &arguments.world;
-        let tally = world.metrics.tally(&arguments.processor);
-        let row = Row::new(&world.board, &arguments.name, "worker", Some(&arguments.processor), world.wall());
+        let services = &arguments.services;
+        let handler_metrics = services.metrics.handler_metrics(&arguments.processor);
+        let row =
+            StatusRow::new(&services.board, &arguments.name, "worker", Some(&arguments.processor), services.wall());
         let machine = Worker::new(arguments.settings);
         let stop = Arc::default();
         let (tasks, timer, skips) = (JoinSet::new(), Timer::default(), Skips::default());
         let failures = Failures::new(&arguments.settings);
-        Ok(State { machine, arguments, tally, stop, tasks, timer, skips, failures, log_at: None, row })
+        Ok(State { machine, arguments, handler_metrics, stop, tasks, timer, skips, failures, log_at: None, row })
     }
 
     async fn handle(
@@ -84,11 +85,11 @@ impl Actor for WorkerActor {
         input: Self::Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let now = state.arguments.world.now();
+        let now = state.arguments.services.now();
         if let Input::Ran { fault: Some(fault), .. } | Input::Tried { fault: Some(fault), .. } = &input
             && fault.kind == FaultKind::Skip
         {
-            state.skips.said(&fault.cause);
+            state.skips.set_handler_cause(&fault.cause);
         }
         for effect in state.machine.step(now, input) {
             state.perform(&me, effect);
@@ -101,7 +102,7 @@ impl Actor for WorkerActor {
 
     async fn post_stop(&self, _: ActorRef<Self::Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.tasks.shutdown().await;
-        let now = state.arguments.world.now();
+        let now = state.arguments.services.now();
         let left = state.skips.flush(now);
         state.log(left);
         let left = state.failures.due(now, true);
@@ -118,22 +119,22 @@ impl State {
             Effect::StopRun => self.stop.store(true, Relaxed),
             Effect::Try { sequence, position, attempt, right, mask } => {
                 let deliver = self.delivery(right, mask, true);
-                self.try_letter(me.clone(), sequence, position, move |event, turn| deliver(event, attempt, turn));
+                self.try_letter(me.clone(), sequence, position, move |event, guard| deliver(event, attempt, guard));
             }
             Effect::Report(report) => {
-                let line = self.skips.add(self.arguments.world.now(), &self.arguments.settings, &report);
+                let line = self.skips.add(self.arguments.services.now(), &self.arguments.settings, &report);
                 self.log(line);
                 self.failures.add(&self.arguments.settings, &report);
-                self.tell(coordinator::Input::Report(self.arguments.id, report));
+                self.notify_coordinator(coordinator::Input::Report(self.arguments.id, report));
             }
             Effect::ReportPaused => {
                 // A program that is paused is ended: whoever lets it go on may have another in its place.
                 self.close();
-                self.tell(coordinator::Input::WorkerPaused(self.arguments.id));
+                self.notify_coordinator(coordinator::Input::WorkerPaused(self.arguments.id));
             }
             Effect::WakeAt(at) => {
                 let me = me.clone();
-                self.timer.wake_at(self.arguments.world.now(), at, move || {
+                self.timer.wake_at(self.arguments.services.now(), at, move || {
                     let _ = me.cast(Input::Woken);
                 });
             }
@@ -151,7 +152,7 @@ impl State {
         self.log_at.take_if(|at| *at <= now);
         let lines = self.failures.due(now, false);
         self.log_all(lines);
-        if self.failures.is_waiting() && self.log_at.is_none() {
+        if self.failures.has_pending() && self.log_at.is_none() {
             self.log_at = Some(now.after(failures::LINE_WAIT));
             me.send_after(failures::LINE_WAIT, || Input::Woken);
         }
@@ -165,11 +166,11 @@ impl State {
 
     fn close(&self) {
         if let Some(segment) = self.arguments.id.segment {
-            drop(self.arguments.world.handlers.close(&self.arguments.runner, segment));
+            drop(self.arguments.services.handlers.close(&self.arguments.runner, segment));
         }
     }
 
-    fn tell(&self, input: coordinator::Input<Arc<Stored>>) {
+    fn notify_coordinator(&self, input: coordinator::Input<Arc<Stored>>) {
         let _ = self.arguments.coordinator.cast(Message::Input(input));
     }
 
@@ -177,9 +178,9 @@ impl State {
     fn run(&mut self, me: ActorRef<Input<Arc<Stored>>>, works: Vec<Work<Arc<Stored>>>, attempt: u32) {
         let stop = Arc::new(AtomicBool::new(false));
         self.stop = stop.clone();
-        let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
-        let tally = self.tally.clone();
-        let session = *world.session().borrow();
+        let (services, runner) = (self.arguments.services.clone(), self.arguments.runner.clone());
+        let handler_metrics = self.handler_metrics.clone();
+        let session = *services.session().borrow();
         let (segment, epoch) = self.arguments.settings.claim.unwrap_or_default();
         let deliver = self.delivery(Right::Claim(segment, epoch), self.arguments.settings.mask, false);
         let processor = self.arguments.processor.clone();
@@ -190,13 +191,13 @@ impl State {
                 if stop.load(Relaxed) {
                     break;
                 }
-                let turn = world.handlers.turns().take(&processor, &work.sequence).await;
-                world.holds(session).await;
+                let guard = services.handlers.sequence_locks().lock(&processor, &work.sequence).await;
+                services.ensure_session(session).await;
                 let attempt = if nth == 0 { attempt } else { 1 };
                 let begun = Instant::now();
-                let verdict = world.handlers.run(&runner, deliver(work.event, attempt, turn)).await;
-                tally.took(begun.elapsed());
-                fault = fault_of(&world, &tally, verdict);
+                let verdict = services.handlers.run(&runner, deliver(work.event, attempt, guard)).await;
+                handler_metrics.observe(begun.elapsed());
+                fault = fault_of(&services, &handler_metrics, verdict);
                 if fault.is_some() {
                     break;
                 }
@@ -212,24 +213,24 @@ impl State {
         me: ActorRef<Input<Arc<Stored>>>,
         sequence: SequenceKey,
         position: Position,
-        deliver: impl FnOnce(Arc<Stored>, Turn) -> Delivery + Send + 'static,
+        deliver: impl FnOnce(Arc<Stored>, SequenceGuard) -> Delivery + Send + 'static,
     ) {
-        let (world, runner) = (self.arguments.world.clone(), self.arguments.runner.clone());
-        let (context, tally, processor) =
-            (self.arguments.context, self.tally.clone(), self.arguments.processor.clone());
-        let session = *world.session().borrow();
+        let (services, runner) = (self.arguments.services.clone(), self.arguments.runner.clone());
+        let (context, handler_metrics, processor) =
+            (self.arguments.context, self.handler_metrics.clone(), self.arguments.processor.clone());
+        let session = *services.session().borrow();
         self.tasks.spawn(async move {
-            let fault = match world.event(context, position).await {
+            let fault = match services.event(context, position).await {
                 Ok(event) => {
-                    let turn = world.handlers.turns().take(&processor, &sequence).await;
-                    world.holds(session).await;
+                    let guard = services.handlers.sequence_locks().lock(&processor, &sequence).await;
+                    services.ensure_session(session).await;
                     let begun = Instant::now();
-                    let verdict = world.handlers.run(&runner, deliver(event, turn)).await;
-                    tally.took(begun.elapsed());
-                    fault_of(&world, &tally, verdict)
+                    let verdict = services.handlers.run(&runner, deliver(event, guard)).await;
+                    handler_metrics.observe(begun.elapsed());
+                    fault_of(&services, &handler_metrics, verdict)
                 }
                 // The event was not read, so that its handler was not asked.
-                Err(cause) => Some(Fault { cause, kind: FaultKind::Unable, after: None, random: world.draw() }),
+                Err(cause) => Some(Fault { cause, kind: FaultKind::Unable, after: None, random: services.random() }),
             };
             let _ = me.cast(Input::Tried { sequence, fault });
         });
@@ -240,10 +241,10 @@ impl State {
         right: Right,
         mask: u32,
         is_set_aside: bool,
-    ) -> impl Fn(Arc<Stored>, u32, Turn) -> Delivery + use<> {
+    ) -> impl Fn(Arc<Stored>, u32, SequenceGuard) -> Delivery + use<> {
         let processor = self.arguments.processor.clone();
         let (segment, epoch) = right.claim();
-        move |stored, attempt, turn| Delivery {
+        move |stored, attempt, guard| Delivery {
             processor: processor.clone(),
             segment,
             mask,
@@ -253,13 +254,13 @@ impl State {
             is_set_aside,
             replaying: false,
             stored,
-            turn,
+            guard,
         }
     }
 
     fn publish(&mut self) {
         let status = self.machine.status();
-        let world = &self.arguments.world;
+        let services = &self.arguments.services;
         let flood = (status.phase == FLOODED).then_some(self.arguments.settings.claim).flatten();
         let still = flood.map(|(segment, epoch)| Standstill {
             processor: self.arguments.processor.to_string(),
@@ -267,36 +268,36 @@ impl State {
             epoch: epoch.0,
             state: FLOODED.into(),
             reason: status.reason.clone().unwrap_or_default(),
-            retry_at: status.retry_at.map(|at| world.wall_at(at)),
+            retry_at: status.retry_at.map(|at| services.wall_at(at)),
         });
-        self.row.stand_still(still.into_iter().collect());
-        self.row.show(self.arguments.world.wall(), status.phase, status.queue as u64, status.reason);
+        self.row.set_standstills(still.into_iter().collect());
+        self.row.set_phase(self.arguments.services.wall(), status.phase, status.queue as u64, status.reason);
     }
 }
 
 /// What a verdict means to the machine; none means that the event is done. It is counted.
-fn fault_of(world: &World, tally: &Tally, verdict: Verdict) -> Option<Fault> {
-    let draw = world.draw();
+fn fault_of(services: &NodeServices, handler_metrics: &HandlerMetrics, verdict: Verdict) -> Option<Fault> {
+    let draw = services.random();
     let fault = |cause, kind, after| Some(Fault { cause, kind, after, random: draw });
     match verdict {
         Verdict::Handled => {
-            tally.handled();
+            handler_metrics.handled();
             None
         }
         Verdict::Retry { cause, after } => {
-            tally.failed("retry");
+            handler_metrics.failed("retry");
             fault(cause, FaultKind::Retry, after)
         }
         Verdict::SetAside { cause } => {
-            tally.failed("set-aside");
+            handler_metrics.failed("set-aside");
             fault(cause, FaultKind::SetAside, None)
         }
         Verdict::Skip { cause } => {
-            tally.failed("skip");
+            handler_metrics.failed("skip");
             fault(cause, FaultKind::Skip, None)
         }
         Verdict::Unable { cause } => {
-            tally.failed("unable");
+            handler_metrics.failed("unable");
             fault(cause, FaultKind::Unable, None)
         }
     }

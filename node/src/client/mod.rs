@@ -3,13 +3,13 @@
 //! It tries the next server when one fails, goes where a leader is said to be, and repeats what ended
 //! *unknown* with the same ids, so that its caller sees an error only when it has to decide something.
 
+mod liveness;
+mod not_evener;
 mod servers;
-mod silence;
-mod stranger;
 
-mod tries;
+mod retries;
 
-mod lane;
+mod batch_queue;
 pub(crate) mod lines;
 mod reading;
 
@@ -27,35 +27,35 @@ use tokio::time::Instant;
 
 use crate::{
     codes,
-    doubt::Doubt,
     engine::{Answers, Consistency, Effect, Page, Read, Reply, Request, Verb},
     error::ApiError,
+    unknown_outcome::UnknownOutcome,
     wire::{Call, decode},
 };
 
-pub use lane::{BATCH_APPENDS, BATCH_BYTES, BATCHES_IN_FLIGHT};
+pub use batch_queue::{BATCH_APPENDS, BATCH_BYTES, BATCHES_IN_FLIGHT};
 pub use reading::{Line, Reading};
 
-use lane::Lane;
+use batch_queue::BatchQueue;
+use liveness::{CHECK_AFTER, NoAnswer};
+use retries::{Retries, RetryTime};
 use servers::Servers;
-use silence::{SILENCE, Silent};
-use tries::{Patience, Tries};
 
 /// One try may take this long: a server answers *unknown* by itself before.
-const TRY: Duration = Duration::from_secs(15);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A server that does not take a connection in this time is passed over.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What to do where a server takes requests and is silent.
-const SILENT_HINT: &str = "its process may be stopped, or its machine busy: look at it there; where --server names \
+const NO_ANSWER_HINT: &str = "its process may be stopped, or its machine busy: look at it there; where --server names \
                            several, the next is asked";
 /// How long a request is repeated, unless somebody says otherwise.
-const PATIENCE: Duration = Duration::from_secs(15);
+const RETRY_TIME: Duration = Duration::from_secs(15);
 
 /// An answer, whose it is, and what tries before it left open.
-struct Told {
+struct Answer {
     reply: Reply,
     server: String,
-    doubt: Doubt,
+    unknown: UnknownOutcome,
 }
 
 /// Several servers of one cluster. A clone shares connections and batches.
@@ -63,8 +63,8 @@ struct Told {
 pub struct Client {
     http: reqwest::Client,
     servers: Servers,
-    patience: Patience,
-    lane: Arc<std::sync::OnceLock<Lane>>,
+    retry_time: RetryTime,
+    queue: Arc<std::sync::OnceLock<BatchQueue>>,
 }
 
 impl Client {
@@ -74,26 +74,31 @@ impl Client {
     /// Where one is no `http://` address.
     pub fn connect(urls: &str) -> Result<Self, ApiError> {
         let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .read_timeout(TRY)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(ATTEMPT_TIMEOUT)
             .tcp_nodelay(true)
             .no_proxy()
             .build()
             .map_err(|error| ApiError::new(&codes::BUG, format!("failed to set up the HTTP client: {error}")))?;
-        Ok(Self { http, servers: Servers::parse(urls)?, patience: Patience::About(PATIENCE), lane: Arc::default() })
+        Ok(Self {
+            http,
+            servers: Servers::parse(urls)?,
+            retry_time: RetryTime::UpTo(RETRY_TIME),
+            queue: Arc::default(),
+        })
     }
 
     /// How long a request is repeated before its error is given back.
     #[must_use]
-    pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience: Patience::About(patience), lane: Arc::default(), ..self }
+    pub fn with_retry_time(self, retry_time: Duration) -> Self {
+        Self { retry_time: RetryTime::UpTo(retry_time), queue: Arc::default(), ..self }
     }
 
     /// Gives a request up after this time, also in the middle of a try; and not before, as servers may still start. An
     /// answer that has begun is given its time.
     #[must_use]
     pub fn within(self, time: Duration) -> Self {
-        Self { patience: Patience::Exactly(time), lane: Arc::default(), ..self }
+        Self { retry_time: RetryTime::Exactly(time), queue: Arc::default(), ..self }
     }
 
     /// Asks, and repeats as long as that helps.
@@ -104,9 +109,9 @@ impl Client {
 
     /// Appends, together with whatever else of this client waits to be appended.
     pub async fn append(&self, request: &append::Request) -> Result<Appended, ApiError> {
-        let lane = self.lane.get_or_init(|| Lane::start(Self { lane: Arc::default(), ..self.clone() }));
-        let (Patience::About(patience) | Patience::Exactly(patience)) = self.patience;
-        lane.append(request, patience).await
+        let queue = self.queue.get_or_init(|| BatchQueue::start(Self { queue: Arc::default(), ..self.clone() }));
+        let (RetryTime::UpTo(retry_time) | RetryTime::Exactly(retry_time)) = self.retry_time;
+        queue.append(request, retry_time).await
     }
 
     /// Reads events line by line, in one view, however often a server fails on the way.
@@ -141,8 +146,8 @@ impl Client {
     }
 
     /// Asks another server the next time: this one has answered, and cannot help.
-    pub fn go_on(&self) {
-        self.servers.go_on(&self.servers.current());
+    pub fn use_next_server(&self) {
+        self.servers.advance(&self.servers.current());
     }
 
     /// Which of the servers are not ready, and why; none if all are. All are asked at once, so that many that are
@@ -155,41 +160,41 @@ impl Client {
     }
 
     async fn why_not_ready(&self, server: &str) -> Option<String> {
-        Some(match self.http.get(format!("{server}/readyz")).timeout(SILENCE).send().await {
+        Some(match self.http.get(format!("{server}/readyz")).timeout(CHECK_AFTER).send().await {
             Ok(answer) if answer.status().is_success() => return None,
             Ok(answer) if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE => {
                 format!("{server}: {}", answer.text().await.unwrap_or_default().trim())
             }
-            Ok(answer) => stranger::odd(server, answer.status()).message,
-            Err(error) if error.is_connect() => format!("{server}: {}", root(&error)),
+            Ok(answer) => not_evener::unexpected_status(server, answer.status()).message,
+            Err(error) if error.is_connect() => format!("{server}: {}", root_cause(&error)),
             Err(error) if error.is_timeout() => {
-                format!("{server}: it takes connections and has not answered within {SILENCE:?}")
+                format!("{server}: it takes connections and has not answered within {CHECK_AFTER:?}")
             }
-            Err(error) => format!("{server}: {}; {}", root(&error), stranger::tip(server)),
+            Err(error) => format!("{server}: {}; {}", root_cause(&error), not_evener::port_hint(server)),
         })
     }
 
     async fn send(&self, verb: Verb, call: &Call) -> Result<Reply, ApiError> {
-        self.tell(verb, call).await.map(|told| told.reply)
+        self.request(verb, call).await.map(|answer| answer.reply)
     }
 
-    async fn tell(&self, verb: Verb, call: &Call) -> Result<Told, ApiError> {
-        let mut tries = Tries::new(self.patience);
+    async fn request(&self, verb: Verb, call: &Call) -> Result<Answer, ApiError> {
+        let mut retries = Retries::new(self.retry_time);
         loop {
             let server = self.servers.current();
-            let until = tries.until();
+            let until = retries.until();
             let error = match self.open(&server, until, verb, call).await {
-                Ok(response) => match self.hear_until(&server, until, response.bytes()).await {
+                Ok(response) => match self.answer_until(&server, until, response.bytes()).await {
                     Ok(Ok(body)) => {
-                        return decode(verb, &body).map(|reply| Told { reply, server, doubt: tries.doubt() });
+                        return decode(verb, &body).map(|reply| Answer { reply, server, unknown: retries.unknown() });
                     }
                     // The request arrived; what came of it is not known.
-                    Ok(Err(error)) => self.unheard(&server, verb, &error),
-                    Err(silent) => self.silent(&server, verb, &silent),
+                    Ok(Err(error)) => self.lost_connection(&server, verb, &error),
+                    Err(no_answer) => self.no_answer(&server, verb, &no_answer),
                 },
                 Err(error) => error,
             };
-            tries.next(error, &server, &self.servers).await?;
+            retries.next(error, &server, &self.servers).await?;
         }
     }
 
@@ -207,50 +212,50 @@ impl Client {
         if row.method != "GET" {
             request = request.header("content-type", "application/json").body(call.body.clone());
         }
-        let response = match self.hear_until(server, until, request.send()).await {
+        let response = match self.answer_until(server, until, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.unsent(server, verb, &error).await),
-            Err(silent) => return Err(self.silent(server, verb, &silent)),
+            Ok(Err(error)) => return Err(self.send_error(server, verb, &error).await),
+            Err(no_answer) => return Err(self.no_answer(server, verb, &no_answer)),
         };
-        self.servers.answered(server);
+        self.servers.mark_answered(server);
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
-        Err(serde_json::from_slice(&body).unwrap_or_else(|_| stranger::odd(server, status)))
+        Err(serde_json::from_slice(&body).unwrap_or_else(|_| not_evener::unexpected_status(server, status)))
     }
 
-    async fn unsent(&self, server: &str, verb: Verb, error: &reqwest::Error) -> ApiError {
+    async fn send_error(&self, server: &str, verb: Verb, error: &reqwest::Error) -> ApiError {
         if error.is_connect() {
             if error.is_timeout() {
-                self.servers.silent(server);
+                self.servers.mark_unresponsive(server);
             }
-            let message = format!("failed to connect to {server}: {}", root(error));
+            let message = format!("failed to connect to {server}: {}", root_cause(error));
             return ApiError::new(&codes::NO_SERVER, message);
         }
-        let heard = error.is_timeout() || self.servers.ever_answered();
-        if !heard && stranger::is_one(&self.http, server).await {
-            return stranger::taken_for_a_server(server);
+        let has_answered = error.is_timeout() || self.servers.ever_answered();
+        if !has_answered && not_evener::speaks_no_http(&self.http, server).await {
+            return not_evener::no_http_error(server);
         }
-        self.unheard(server, verb, error)
+        self.lost_connection(server, verb, error)
     }
 
     /// The error where `server` took a request and its answer did not come.
-    fn unheard(&self, server: &str, verb: Verb, error: &reqwest::Error) -> ApiError {
+    fn lost_connection(&self, server: &str, verb: Verb, error: &reqwest::Error) -> ApiError {
         if error.is_timeout() {
-            return self.silent(server, verb, &Silent(TRY));
+            return self.no_answer(server, verb, &NoAnswer(ATTEMPT_TIMEOUT));
         }
-        lost(verb, format!("lost {server} before it had answered: {}", root(error)))
+        lost_answer(verb, format!("lost {server} before it had answered: {}", root_cause(error)))
     }
 
     /// As [`unheard`](Self::unheard), where it said nothing for so long.
-    fn silent(&self, server: &str, verb: Verb, silent: &Silent) -> ApiError {
-        self.servers.silent(server);
-        let seconds = (silent.0.as_secs_f64() * 10.0).round() / 10.0;
+    fn no_answer(&self, server: &str, verb: Verb, no_answer: &NoAnswer) -> ApiError {
+        self.servers.mark_unresponsive(server);
+        let seconds = (no_answer.0.as_secs_f64() * 10.0).round() / 10.0;
         let message = format!("{server} took the request and has not answered within {seconds} s");
-        let error = lost(verb, message);
-        if looks(verb) { error.hint(SILENT_HINT) } else { error }
+        let error = lost_answer(verb, message);
+        if is_read_only(verb) { error.hint(NO_ANSWER_HINT) } else { error }
     }
 }
 
@@ -289,17 +294,17 @@ impl Client {
 }
 
 /// Whether a request of this verb only looks: then nothing can have happened where its answer is lost.
-fn looks(verb: Verb) -> bool {
+fn is_read_only(verb: Verb) -> bool {
     verb.row().effect == Effect::Reads
 }
 
 /// The error where the answer is lost.
-fn lost(verb: Verb, message: String) -> ApiError {
-    ApiError::new(if looks(verb) { &codes::NO_SERVER } else { &codes::OUTCOME_UNKNOWN }, message)
+fn lost_answer(verb: Verb, message: String) -> ApiError {
+    ApiError::new(if is_read_only(verb) { &codes::NO_SERVER } else { &codes::OUTCOME_UNKNOWN }, message)
 }
 
 /// What lies at the bottom of an error: the system's own words.
-fn root(error: &dyn std::error::Error) -> String {
+fn root_cause(error: &dyn std::error::Error) -> String {
     let mut at = error;
     while let Some(source) = at.source() {
         at = source;

@@ -5,10 +5,10 @@ use futures::StreamExt;
 use serde::Deserialize;
 
 use super::{
-    Client, TRY,
+    ATTEMPT_TIMEOUT, Client,
     lines::Lines,
-    silence::{SILENCE, Silent, TAIL_SILENCE},
-    tries::Tries,
+    liveness::{CHECK_AFTER, NoAnswer, TAIL_CHECK_AFTER},
+    retries::Retries,
 };
 use crate::{
     codes,
@@ -38,23 +38,23 @@ pub struct Reading {
     tail: bool,
     /// Who is asked.
     server: String,
-    stream: Option<Open>,
-    tries: Option<Tries>,
+    stream: Option<OpenStream>,
+    retries: Option<Retries>,
     /// Asked for nothing more, or told the last line.
-    over: bool,
+    is_finished: bool,
     /// A line of an SSE event of this name is next.
     event: String,
 }
 
 /// An answer that comes.
-struct Open {
+struct OpenStream {
     bytes: futures::stream::BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>,
     lines: Lines,
 }
 
 /// The fields of a line that a client looks at.
 #[derive(Deserialize)]
-struct Seen {
+struct LineFields {
     position: Option<u64>,
     next: Option<u64>,
     marker: Option<u64>,
@@ -64,52 +64,52 @@ struct Seen {
 impl Reading {
     pub(super) fn new(client: Client, read: Read, tail: bool) -> Self {
         let (server, event) = (client.servers.current(), String::new());
-        Self { client, read, tail, server, stream: None, tries: None, over: false, event }
+        Self { client, read, tail, server, stream: None, retries: None, is_finished: false, event }
     }
 
     /// The next line; none after the last of a read. A tail has no last.
     pub async fn next(&mut self) -> Result<Option<Line>, ApiError> {
-        while !self.over {
-            let error = match self.take().await {
+        while !self.is_finished {
+            let error = match self.next_line().await {
                 Ok(Some(line)) => {
-                    self.tries = None;
+                    self.retries = None;
                     return Ok(Some(line));
                 }
-                Ok(None) if self.tail && self.read.limit != Some(0) => self.cut_off("the stream of events ended"),
+                Ok(None) if self.tail && self.read.limit != Some(0) => self.disconnected("the stream of events ended"),
                 Ok(None) if self.tail => break,
-                Ok(None) => self.cut_off("the answer ended before its last line"),
+                Ok(None) => self.disconnected("the answer ended before its last line"),
                 Err(error) => error,
             };
             self.stream = None;
-            let patience = self.client.patience;
-            let tries = self.tries.get_or_insert_with(|| Tries::new(patience));
-            tries.next(error, &self.server, &self.client.servers).await?;
+            let retry_time = self.client.retry_time;
+            let retries = self.retries.get_or_insert_with(|| Retries::new(retry_time));
+            retries.next(error, &self.server, &self.client.servers).await?;
         }
         Ok(None)
     }
 
     /// The next line of the stream that is open; none where it ended.
-    async fn take(&mut self) -> Result<Option<Line>, ApiError> {
-        let (verb, silence) = if self.tail { (Verb::Tail, TAIL_SILENCE) } else { (Verb::Read, SILENCE) };
+    async fn next_line(&mut self) -> Result<Option<Line>, ApiError> {
+        let (verb, check_after) = if self.tail { (Verb::Tail, TAIL_CHECK_AFTER) } else { (Verb::Read, CHECK_AFTER) };
         loop {
             let Some(open) = &mut self.stream else {
                 self.open().await?;
                 continue;
             };
             if let Some(text) = open.lines.next() {
-                match self.understand(text)? {
+                match self.parse_line(text)? {
                     Some(line) => return Ok(Some(line)),
                     None => continue,
                 }
             }
-            match self.client.hear(&self.server, silence, open.bytes.next()).await {
+            match self.client.answer_of(&self.server, check_after, open.bytes.next()).await {
                 Ok(Some(Ok(part))) => open.lines.push(&part)?,
                 Ok(Some(Err(error))) if error.is_timeout() => {
-                    return Err(self.client.silent(&self.server, verb, &Silent(TRY)));
+                    return Err(self.client.no_answer(&self.server, verb, &NoAnswer(ATTEMPT_TIMEOUT)));
                 }
-                Ok(Some(Err(error))) => return Err(self.cut_off(&super::root(&error))),
+                Ok(Some(Err(error))) => return Err(self.disconnected(&super::root_cause(&error))),
                 Ok(None) => return Ok(None),
-                Err(silent) => return Err(self.client.silent(&self.server, verb, &silent)),
+                Err(no_answer) => return Err(self.client.no_answer(&self.server, verb, &no_answer)),
             }
         }
     }
@@ -118,16 +118,16 @@ impl Reading {
     async fn open(&mut self) -> Result<(), ApiError> {
         self.server = self.client.servers.current();
         // What an answer that does not even begin has cost counts as well.
-        let until = self.tries.get_or_insert_with(|| Tries::new(self.client.patience)).until();
+        let until = self.retries.get_or_insert_with(|| Retries::new(self.client.retry_time)).until();
         let (verb, call) = self.call();
         // A tail where nothing comes may begin its answer late.
         let until = until.filter(|_| !self.tail);
         let response = self.client.open(&self.server, until, verb, &call).await?;
-        self.stream = Some(Open { bytes: response.bytes_stream().boxed(), lines: Lines::default() });
+        self.stream = Some(OpenStream { bytes: response.bytes_stream().boxed(), lines: Lines::default() });
         Ok(())
     }
 
-    fn cut_off(&self, why: &str) -> ApiError {
+    fn disconnected(&self, why: &str) -> ApiError {
         ApiError::new(&codes::NO_SERVER, format!("lost {} while reading: {why}", self.server))
     }
 
@@ -140,7 +140,7 @@ impl Reading {
     }
 
     /// What a line of the answer says; none where it is only of the form.
-    fn understand(&mut self, text: String) -> Result<Option<Line>, ApiError> {
+    fn parse_line(&mut self, text: String) -> Result<Option<Line>, ApiError> {
         let json = if !self.tail {
             text
         } else if let Some(name) = text.strip_prefix("event: ") {
@@ -156,30 +156,30 @@ impl Reading {
         if json.trim().is_empty() {
             return Ok(None);
         }
-        let odd = |error: &dyn std::fmt::Display| {
+        let unreadable = |error: &dyn std::fmt::Display| {
             ApiError::new(&codes::NOT_EVENER, format!("failed to read a line of the server's answer: {error}"))
         };
-        let seen: Seen = serde_json::from_str(&json).map_err(|error| odd(&error))?;
-        if let Some(position) = seen.position {
-            self.passed(position);
+        let fields: LineFields = serde_json::from_str(&json).map_err(|error| unreadable(&error))?;
+        if let Some(position) = fields.position {
+            self.advance_past(position);
             return Ok(Some(Line::Event(Position(position), json)));
         }
-        if seen.code.is_some() {
-            return Err(serde_json::from_str(&json).map_err(|error| odd(&error))?);
+        if fields.code.is_some() {
+            return Err(serde_json::from_str(&json).map_err(|error| unreadable(&error))?);
         }
-        let (Some(next), Some(marker)) = (seen.next, seen.marker) else {
-            return Err(odd(&"it is neither an event, nor an error, nor the end"));
+        let (Some(next), Some(marker)) = (fields.next, fields.marker) else {
+            return Err(unreadable(&"it is neither an event, nor an error, nor the end"));
         };
         if self.tail {
             self.read.from = self.read.from.max(Position(next));
         } else {
-            self.over = true;
+            self.is_finished = true;
         }
         Ok(Some(Line::Progress { next: Position(next), marker: Position(marker) }))
     }
 
     /// An event was seen: another server would go on behind it.
-    fn passed(&mut self, position: u64) {
+    fn advance_past(&mut self, position: u64) {
         if self.read.backwards {
             self.read.to = Some(Position(position));
         } else {

@@ -14,7 +14,7 @@ pub struct Servers(Arc<Mutex<List>>);
 #[derive(Debug)]
 struct List {
     servers: Vec<Server>,
-    turn: usize,
+    current: usize,
     answered: bool,
 }
 
@@ -22,31 +22,32 @@ struct List {
 struct Server {
     url: String,
     /// When it last left somebody without an answer.
-    silent: Option<Instant>,
+    unresponsive_since: Option<Instant>,
 }
 
 /// Servers that are remembered, those named and those that were hinted at together.
 const SERVERS_MAX: usize = 64;
 /// A server that left somebody without an answer is passed over for so long, also where it is said to lead: to find
 /// out costs seconds.
-const PASSED_OVER: Duration = Duration::from_secs(10);
+const SKIP_TIME: Duration = Duration::from_secs(10);
 
 impl Servers {
     /// Reads `URL[,URL…]`; `host:port` is short for `http://host:port`.
     pub fn parse(urls: &str) -> Result<Self, ApiError> {
         let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
-        let servers: Vec<Server> =
-            urls.map(|url| Ok(Server { url: server(url)?, silent: None })).collect::<Result<_, ApiError>>()?;
+        let servers: Vec<Server> = urls
+            .map(|url| Ok(Server { url: server(url)?, unresponsive_since: None }))
+            .collect::<Result<_, ApiError>>()?;
         if servers.is_empty() {
-            return Err(wrong("no server is named"));
+            return Err(invalid("no server is named"));
         }
-        Ok(Self(Arc::new(Mutex::new(List { servers, turn: 0, answered: false }))))
+        Ok(Self(Arc::new(Mutex::new(List { servers, current: 0, answered: false }))))
     }
 
     /// Whose turn it is.
     pub fn current(&self) -> String {
         let list = self.0.lock();
-        list.servers[list.turn].url.clone()
+        list.servers[list.current].url.clone()
     }
 
     /// All of them.
@@ -62,45 +63,45 @@ impl Servers {
     /// `asked` has failed so: the turn of who is said to lead, else of the next.
     pub fn failed(&self, asked: &str, error: &ApiError) {
         match &error.leader {
-            Some(leader) => self.go_to(asked, leader),
-            None => self.go_on(asked),
+            Some(leader) => self.follow_hint(asked, leader),
+            None => self.advance(asked),
         }
     }
 
     /// The next one's turn, where it still is that of `asked`: of many who asked it together only the first goes on.
-    pub fn go_on(&self, asked: &str) {
+    pub fn advance(&self, asked: &str) {
         let mut list = self.0.lock();
-        if list.servers[list.turn].url == asked {
-            list.turn = list.next();
+        if list.servers[list.current].url == asked {
+            list.current = list.next();
         }
     }
 
     /// The turn of the one that leads, as `asked` says; it is remembered.
-    pub fn go_to(&self, asked: &str, leader: &str) {
-        let Ok(leader) = server(leader) else { return self.go_on(asked) };
+    pub fn follow_hint(&self, asked: &str, leader: &str) {
+        let Ok(leader) = server(leader) else { return self.advance(asked) };
         let mut list = self.0.lock();
         match list.servers.iter().position(|server| server.url == leader) {
             // It was asked and failed: somebody else may know better by now.
             Some(_) if leader == asked => {}
-            Some(place) if list.servers[place].is_passed_over() => {}
-            Some(place) => return list.turn = place,
+            Some(place) if list.servers[place].is_skipped() => {}
+            Some(place) => return list.current = place,
             None if list.servers.len() < SERVERS_MAX => {
-                list.servers.push(Server { url: leader, silent: None });
-                return list.turn = list.servers.len() - 1;
+                list.servers.push(Server { url: leader, unresponsive_since: None });
+                return list.current = list.servers.len() - 1;
             }
             None => {}
         }
         drop(list);
-        self.go_on(asked);
+        self.advance(asked);
     }
 
     /// This one was asked and says nothing.
-    pub fn silent(&self, asked: &str) {
+    pub fn mark_unresponsive(&self, asked: &str) {
         self.0.lock().mark(asked, Some(Instant::now()));
     }
 
     /// This one has answered.
-    pub fn answered(&self, asked: &str) {
+    pub fn mark_answered(&self, asked: &str) {
         let mut list = self.0.lock();
         list.answered = true;
         list.mark(asked, None);
@@ -115,21 +116,21 @@ impl Servers {
 impl List {
     /// The place of the next one that may be asked; where all are passed over, of the next.
     fn next(&self) -> usize {
-        let places = || (1..=self.servers.len()).map(|step| (self.turn + step) % self.servers.len());
-        let next = places().find(|place| !self.servers[*place].is_passed_over());
+        let places = || (1..=self.servers.len()).map(|step| (self.current + step) % self.servers.len());
+        let next = places().find(|place| !self.servers[*place].is_skipped());
         next.or_else(|| places().next()).unwrap_or(0)
     }
 
-    fn mark(&mut self, asked: &str, silent: Option<Instant>) {
+    fn mark(&mut self, asked: &str, unresponsive_since: Option<Instant>) {
         if let Some(server) = self.servers.iter_mut().find(|server| server.url == asked) {
-            server.silent = silent;
+            server.unresponsive_since = unresponsive_since;
         }
     }
 }
 
 impl Server {
-    fn is_passed_over(&self) -> bool {
-        self.silent.is_some_and(|silent| silent.elapsed() < PASSED_OVER)
+    fn is_skipped(&self) -> bool {
+        self.unresponsive_since.is_some_and(|unresponsive_since| unresponsive_since.elapsed() < SKIP_TIME)
     }
 }
 
@@ -138,16 +139,16 @@ fn server(url: &str) -> Result<String, ApiError> {
     if url.starts_with("https://") {
         return Err(ApiError::not_yet("a server over https").hint("use http:// inside a trusted network"));
     }
-    let parsed = reqwest::Url::parse(&url).map_err(|error| wrong(&format!("'{url}' is no address: {error}")))?;
+    let parsed = reqwest::Url::parse(&url).map_err(|error| invalid(&format!("'{url}' is no address: {error}")))?;
     let plain =
         parsed.scheme() == "http" && parsed.host().is_some() && parsed.path() == "/" && parsed.query().is_none();
     if !plain {
-        return Err(wrong(&format!("'{url}' is no server: it must be like http://127.0.0.1:4750")));
+        return Err(invalid(&format!("'{url}' is no server: it must be like http://127.0.0.1:4750")));
     }
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-fn wrong(message: &str) -> ApiError {
+fn invalid(message: &str) -> ApiError {
     ApiError::new(&codes::USAGE, message).hint("name servers with --server URL[,URL…] or EVENER_SERVER")
 }
 
@@ -163,52 +164,52 @@ mod tests {
     fn turns_go_round_and_follow_hints() {
         let servers = Servers::parse("http://a:1/, b:2").unwrap();
         assert_eq!(servers.current(), A);
-        servers.go_on(A);
+        servers.advance(A);
         assert_eq!(servers.current(), B);
-        servers.go_on(B);
+        servers.advance(B);
         assert_eq!(servers.current(), A);
-        servers.go_to(A, C);
+        servers.follow_hint(A, C);
         assert_eq!((servers.current().as_str(), servers.len()), (C, 3));
-        servers.go_to(C, C);
+        servers.follow_hint(C, C);
         assert_eq!(servers.current(), A, "a hint that was followed and failed leads nowhere");
     }
 
     #[test]
     fn of_many_who_asked_one_together_only_the_first_goes_on() {
         let servers = Servers::parse("a:1,b:2,c:3").unwrap();
-        servers.go_on(A);
-        servers.go_on(A);
-        servers.go_to(A, A);
+        servers.advance(A);
+        servers.advance(A);
+        servers.follow_hint(A, A);
         assert_eq!(servers.current(), B);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_left_somebody_without_an_answer_is_passed_over_for_a_while() {
         let servers = Servers::parse("a:1,b:2,c:3").unwrap();
-        servers.silent(A);
-        servers.go_on(A);
-        servers.go_to(B, A);
+        servers.mark_unresponsive(A);
+        servers.advance(A);
+        servers.follow_hint(B, A);
         assert_eq!(servers.current(), C, "also where it is said to lead");
-        servers.go_on(C);
+        servers.advance(C);
         assert_eq!(servers.current(), B);
-        tokio::time::advance(PASSED_OVER).await;
-        servers.go_to(B, A);
+        tokio::time::advance(SKIP_TIME).await;
+        servers.follow_hint(B, A);
         assert_eq!(servers.current(), A);
-        servers.silent(A);
-        servers.answered(A);
-        servers.go_on(A);
-        servers.go_to(B, A);
+        servers.mark_unresponsive(A);
+        servers.mark_answered(A);
+        servers.advance(A);
+        servers.follow_hint(B, A);
         assert_eq!(servers.current(), A, "who answers again is asked again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_nobody_answers_all_are_asked_in_turn() {
         let servers = Servers::parse("a:1,b:2").unwrap();
-        servers.silent(A);
-        servers.silent(B);
-        servers.go_on(A);
+        servers.mark_unresponsive(A);
+        servers.mark_unresponsive(B);
+        servers.advance(A);
         assert_eq!(servers.current(), B);
-        servers.go_on(B);
+        servers.advance(B);
         assert_eq!(servers.current(), A);
     }
 

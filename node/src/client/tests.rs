@@ -69,12 +69,13 @@ async fn where_a_server_is_frozen_the_next_is_asked_and_asked_first_from_then_on
     let begun = Instant::now();
     assert_eq!(client.ask(&Request::Processors).await.unwrap(), Reply::Processors(Vec::<Processor>::new()));
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    let (begun, hasty) = (Instant::now(), Client::connect(&client.servers.all().join(",")).unwrap().within(SILENCE));
+    let (begun, hasty) =
+        (Instant::now(), Client::connect(&client.servers.all().join(",")).unwrap().within(CHECK_AFTER));
     assert!(hasty.ask(&Request::Processors).await.is_ok(), "who has little time still hears the second");
-    assert!(begun.elapsed() < SILENCE, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < CHECK_AFTER, "{:?}", begun.elapsed());
     let again = Instant::now();
     assert_eq!(client.head(ContextId::DEFAULT, Consistency::Local).await.unwrap(), Position(0));
-    assert!(again.elapsed() < SILENCE, "{:?}", again.elapsed());
+    assert!(again.elapsed() < CHECK_AFTER, "{:?}", again.elapsed());
 }
 
 #[tokio::test]
@@ -93,7 +94,7 @@ async fn a_server_that_lives_is_given_its_time() {
 async fn where_all_are_frozen_a_look_did_nothing_and_anything_else_may_have_happened() {
     let (a, b) = (frozen("").await, frozen("").await);
     let client = || Client::connect(&format!("{a},{b}")).unwrap();
-    let (looking, hasty) = (client(), client().with_patience(Duration::ZERO));
+    let (looking, hasty) = (client(), client().with_retry_time(Duration::ZERO));
     let (add, pause) = (append(), Change::new(What::Pause("p".into())).into());
     let (looked, added, paused) = tokio::join!(looking.ask(&Request::Processors), hasty.ask(&add), hasty.ask(&pause));
     let error = looked.unwrap_err();
@@ -116,7 +117,7 @@ async fn a_read_goes_on_elsewhere_where_its_server_freezes_half_way() {
 #[tokio::test]
 async fn after_a_try_that_may_have_happened_no_dead_server_makes_it_undone() {
     let client = Client::connect(&format!("{},http://127.0.0.1:1", frozen("").await)).unwrap();
-    let error = client.with_patience(SILENCE * 2).ask(&append()).await.unwrap_err();
+    let error = client.with_retry_time(CHECK_AFTER * 2).ask(&append()).await.unwrap_err();
     assert_eq!(error.exit_code(), 5, "{error}");
     assert!(error.message.contains("and then: failed to connect"), "{error}");
 }
@@ -126,7 +127,7 @@ async fn a_lone_server_that_is_frozen_is_given_up_after_one_long_try() {
     let client = Client::connect(&frozen("").await).unwrap();
     let begun = Instant::now();
     assert_eq!(client.read(Read::default()).next().await.unwrap_err().exit_code(), 7);
-    assert!((TRY..TRY + SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!((ATTEMPT_TIMEOUT..ATTEMPT_TIMEOUT + SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +188,7 @@ async fn gone() -> String {
 #[tokio::test]
 async fn batches_that_are_refused_together_go_on_together() {
     let ((refuses, came), next) = (minority(2).await, empty().await);
-    let client = Client::connect(&format!("{refuses},{next}")).unwrap().with_patience(Duration::ZERO);
+    let client = Client::connect(&format!("{refuses},{next}")).unwrap().with_retry_time(Duration::ZERO);
     let request = append::Request::default();
     let second = async {
         // The first is under way: this one travels in a batch of its own.
@@ -202,6 +203,6 @@ async fn batches_that_are_refused_together_go_on_together() {
 #[tokio::test]
 async fn an_append_of_a_batch_that_may_have_happened_is_not_undone_by_who_refuses_it_then() {
     let client = Client::connect(&format!("{},{}", gone().await, minority(1).await.0)).unwrap();
-    let error = client.with_patience(SILENCE / 4).append(&append::Request::default()).await.unwrap_err();
+    let error = client.with_retry_time(CHECK_AFTER / 4).append(&append::Request::default()).await.unwrap_err();
     assert_eq!(error.exit_code(), 5, "{error}");
 }

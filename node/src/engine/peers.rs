@@ -89,7 +89,7 @@ mod tests {
     async fn p10_a_member_is_sent_what_it_uses_and_no_more_than_the_limit_allows() {
         let engine = alone().await;
         engine.board().publish(ActorStatus { name: "p/3".into(), ..ActorStatus::default() });
-        engine.board().stand_still("p/3", vec![still(3)]);
+        engine.board().set_standstills("p/3", vec![still(3)]);
         let status = look::status(&engine);
         let sent = read(&write(status.clone())).unwrap();
         assert_eq!((status.actors.len(), sent.actors.len()), (1, 0));
@@ -120,7 +120,7 @@ mod tests {
     async fn a_member_says_how_far_it_is_and_what_stands_still_there() {
         let (engine, other) = joined().await;
         let node = other.cluster().me();
-        other.board().stand_still("p/3", vec![still(3)]);
+        other.board().set_standstills("p/3", vec![still(3)]);
         let peers = Peers::default();
         let members = vec![node, NodeId(9)];
         let answers = peers.ask(engine.cluster(), members.clone()).await;

@@ -410,7 +410,7 @@ async fn a_segment_that_stands_still_says_why_and_what_to_do() {
         retry_at: Some(evener_core::time::Timestamp(1_000)),
     };
     // The first is of an earlier claim.
-    engine.board().stand_still("p", vec![flood(0, 0), flood(1, shown.segments[1].epoch)]);
+    engine.board().set_standstills("p", vec![flood(0, 0), flood(1, shown.segments[1].epoch)]);
     let shown = processor(&engine, "p").await;
     assert_eq!((shown.state.as_str(), shown.segments[0].state.as_str()), ("flooded", "caught-up"));
     let segment = &shown.segments[1];

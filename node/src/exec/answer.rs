@@ -9,12 +9,12 @@ struct Answer {
     delivery: u64,
     ok: Option<bool>,
     error: Option<String>,
-    verdict: Option<Word>,
+    verdict: Option<VerdictName>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Word {
+enum VerdictName {
     Retry,
     SetAside,
     Skip,
@@ -30,18 +30,18 @@ pub(crate) fn read(line: &[u8], asked: u64) -> Result<Verdict, String> {
     }
     match (answer.ok, answer.error, answer.verdict) {
         (Some(true), None, None) => Ok(Verdict::Handled),
-        (None | Some(false), Some(cause), word) => Ok(failed(cause, word)),
+        (None | Some(false), Some(cause), name) => Ok(failed(cause, name)),
         (Some(true), ..) => Err(refuse("it is both ok and not".to_owned())),
         _ => Err(refuse("it has neither `\"ok\":true` nor an `error`".to_owned())),
     }
 }
 
-fn failed(cause: String, word: Option<Word>) -> Verdict {
+fn failed(cause: String, name: Option<VerdictName>) -> Verdict {
     let cause = crate::handler::cause(cause);
-    match word {
-        None | Some(Word::Retry) => Verdict::Retry { cause, after: None },
-        Some(Word::SetAside) => Verdict::SetAside { cause },
-        Some(Word::Skip) => Verdict::Skip { cause },
+    match name {
+        None | Some(VerdictName::Retry) => Verdict::Retry { cause, after: None },
+        Some(VerdictName::SetAside) => Verdict::SetAside { cause },
+        Some(VerdictName::Skip) => Verdict::Skip { cause },
     }
 }
 

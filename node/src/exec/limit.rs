@@ -17,7 +17,7 @@ pub const PROGRAMS_MAX: usize = 1_024;
 /// Open files of this process for each program: three while it runs, six while it starts, the rest for the others.
 const FILES_EACH: u64 = 8;
 /// How long a program may work while others wait, since to start one takes longer than most events do.
-const TURN: Duration = Duration::from_secs(1);
+const WORK_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// Of this process.
 static SHARED: LazyLock<ProgramLimit> = LazyLock::new(|| {
@@ -57,7 +57,7 @@ impl ProgramLimit {
         if let Ok(permit) = self.0.free.clone().try_acquire_owned() {
             return Some(permit);
         }
-        let waiting = Waiting::begin(&self.0);
+        let waiting = WaitingStart::begin(&self.0);
         self.0.wanted.notify_one();
         // It is never closed.
         let permit = self.0.free.clone().acquire_owned().await.ok();
@@ -66,7 +66,7 @@ impl ProgramLimit {
     }
 
     /// Waits for this time, but no longer than until a program has to give way.
-    pub async fn rest(&self, time: Duration) {
+    pub async fn wait_idle(&self, time: Duration) {
         tokio::select! {
             () = tokio::time::sleep(time) => {}
             () = self.0.wanted.notified() => {}
@@ -74,21 +74,21 @@ impl ProgramLimit {
     }
 
     /// Calls upon another program to give way if a start still waits.
-    pub fn call_next(&self) {
+    pub fn notify_next(&self) {
         if self.0.waiting.load(Relaxed) > 0 {
             self.0.wanted.notify_one();
         }
     }
 
     /// Returns after how much more time a program of this age has to give way; none if no start waits.
-    pub fn gives_way_after(&self, age: Duration) -> Option<Duration> {
-        (self.0.waiting.load(Relaxed) > 0).then(|| TURN.saturating_sub(age))
+    pub fn yields_after(&self, age: Duration) -> Option<Duration> {
+        (self.0.waiting.load(Relaxed) > 0).then(|| WORK_TIME_MIN.saturating_sub(age))
     }
 }
 
-struct Waiting<'a>(&'a Inner);
+struct WaitingStart<'a>(&'a Inner);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingStart<'a> {
     fn begin(inner: &'a Inner) -> Self {
         if inner.waiting.fetch_add(1, Relaxed) == 0 {
             let max = inner.max;
@@ -98,7 +98,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingStart<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Relaxed);
     }

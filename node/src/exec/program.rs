@@ -102,7 +102,7 @@ impl Program {
     }
 
     /// How long it was asked nothing.
-    pub(super) fn rested(&self) -> Duration {
+    pub(super) fn idle_time(&self) -> Duration {
         self.answered.elapsed()
     }
 
@@ -163,9 +163,9 @@ impl Program {
             Err(_) => format!("did not answer within {:?} (answer_wait)", self.settings.answer_wait),
         };
         Err(if is_unread {
-            Fault::Unread(self.told(&format!("{why}; it had not read the event")))
+            Fault::Unread(self.describe(&format!("{why}; it had not read the event")))
         } else {
-            Fault::Read(self.told(&why))
+            Fault::Read(self.describe(&why))
         })
     }
 
@@ -177,7 +177,7 @@ impl Program {
     }
 
     /// What is wrong, in the program's own words, too.
-    fn told(&self, why: &str) -> String {
+    fn describe(&self, why: &str) -> String {
         let last = self.stderr.last().map_or_else(String::new, |last| format!("; its last words: {last}"));
         format!("the program {} {why}{last}", command_shown(&self.command))
     }

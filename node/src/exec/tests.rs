@@ -28,7 +28,7 @@ fn delivery(segment: u32, data: &str) -> Delivery {
         attempt: 2,
         is_set_aside: false,
         replaying: false,
-        turn: Default::default(),
+        guard: Default::default(),
         stored: Arc::new(Stored { position: Position(12), revision: None, recorded: Timestamp(0), event }),
     }
 }
@@ -46,7 +46,7 @@ async fn fault(command: &str) -> String {
 }
 
 /// Why a program could not be asked about a delivery.
-async fn ailment(command: &str) -> String {
+async fn unable_cause(command: &str) -> String {
     match program(command).run(delivery(3, "1")).await {
         Verdict::Unable { cause } => cause,
         other => panic!("{command}: {other:?}"),
@@ -134,7 +134,7 @@ async fn an_error_it_answers_is_a_verdict_and_it_lives_on() {
 
 #[tokio::test]
 async fn p6_a_program_that_ends_before_it_reads_an_event_says_nothing_of_that() {
-    let said = ailment("evener-no-such-program --now").await;
+    let said = unable_cause("evener-no-such-program --now").await;
     let start = "the program `evener-no-such-program --now` ended with exit status: 127 before it answered; \
                  it had not read the event; its last words: sh: ";
     assert!(said.starts_with(start), "{said}");
@@ -143,10 +143,10 @@ async fn p6_a_program_that_ends_before_it_reads_an_event_says_nothing_of_that() 
         std::env::current_dir().unwrap().display()
     );
     assert!(said.ends_with(&end), "{said}");
-    assert!(ailment("/").await.contains("ended with exit status: 126 before it answered; it had not read"));
-    assert!(ailment("echo no module named x >&2; exit 1").await.contains("its last words: no module named x;"));
-    assert!(ailment("echo Could not open input file: x; exit 1").await.contains("printed \"Could not open"));
-    assert!(ailment("exec true").await.contains("ended with exit status: 0 before it answered"));
+    assert!(unable_cause("/").await.contains("ended with exit status: 126 before it answered; it had not read"));
+    assert!(unable_cause("echo no module named x >&2; exit 1").await.contains("its last words: no module named x;"));
+    assert!(unable_cause("echo Could not open input file: x; exit 1").await.contains("printed \"Could not open"));
+    assert!(unable_cause("exec true").await.contains("ended with exit status: 0 before it answered"));
     // Also where the event does not fit a pipe.
     let large = delivery(3, &format!("\"{}\"", "x".repeat(300_000)));
     assert!(matches!(program("exit 1").run(large.clone()).await, Verdict::Unable { .. }));
@@ -179,7 +179,7 @@ async fn a_program_that_ends_says_how() {
 async fn a_program_that_ends_is_noticed_although_its_child_holds_its_output() {
     // The answer is awaited for 30 seconds, and each of these would last for that.
     let begun = std::time::Instant::now();
-    let said = ailment("sleep 1000 & exit 3").await;
+    let said = unable_cause("sleep 1000 & exit 3").await;
     assert!(said.contains("ended with exit status: 3 before it answered; it had not read the event"), "{said}");
     let said = fault("read x; sleep 1000 & echo out of paper >&2; printf abc; exit 4").await;
     assert!(said.contains("ended with exit status: 4 before it answered and had printed \"abc\"; its last"), "{said}");
@@ -262,7 +262,7 @@ async fn p10_programs_of_all_segments_are_bounded_and_those_that_rest_give_way()
     }
     let running = (0..3).filter(|segment| lines(&file, *segment).last().is_some_and(|line| line != "end"));
     assert!(running.count() <= 2);
-    assert_eq!(limit.gives_way_after(Duration::ZERO), None, "no start waits");
+    assert_eq!(limit.yields_after(Duration::ZERO), None, "no start waits");
 }
 
 #[tokio::test]

@@ -1,67 +1,66 @@
-//! One event on its way to whoever handles it, and what they make of it.
+//! The delivery of one event to a handler, and the handler's verdict.
 
 use std::{sync::Arc, time::Duration};
 
 use evener_core::id::{Epoch, SegmentId};
 use futures::future::BoxFuture;
 
-use super::Turn;
+use super::SequenceGuard;
 use crate::event::Stored;
 
-/// Bytes of a cause that are kept: enough for a sentence and what it was about, a thousand times over in the
-/// replicated state.
+/// The maximum bytes of a stored cause; longer ones are truncated. The replicated state may hold thousands of causes.
 pub const CAUSE_BYTES_MAX: usize = 1_024;
 
-/// One event on its way to a handler.
+/// The delivery of one event to a handler.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Whose event it is.
+    /// The processor that handles the event.
     pub processor: Arc<str>,
-    /// In which segment.
+    /// The segment that the event belongs to.
     pub segment: SegmentId,
-    /// Which bits of a hash that segment looks at.
+    /// The hash bits that select the segment.
     pub mask: u32,
-    /// Of the claim on the segment: the fence.
+    /// The epoch of the claim on the segment: the fencing token.
     pub epoch: Epoch,
-    /// The claim is another node's, which has lent this one a try of the sequence.
+    /// Whether another node owns the segment and has lent the sequence to this node for one attempt.
     pub lent: bool,
-    /// Which attempt at this event, from 1.
+    /// The number of the attempt at this event, from 1.
     pub attempt: u32,
-    /// Its sequence is set aside: it is tried beside what its segment does.
+    /// Whether the event's sequence is set aside: it is retried independently of its segment.
     pub is_set_aside: bool,
-    /// It was handled before a reset.
+    /// Whether the event was already handled before a reset.
     pub replaying: bool,
-    /// The event, at its place in the log.
+    /// The event with its position in the log.
     pub stored: Arc<Stored>,
-    /// Held while it is handled.
-    pub(crate) turn: Turn,
+    /// The sequence's lock, held while the event is handled.
+    pub(crate) guard: SequenceGuard,
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The event is done.
+    /// The event was handled.
     Handled,
-    /// It failed, and is tried again.
+    /// The handler failed; the event is retried.
     Retry {
         /// Why it failed.
         cause: String,
-        /// The wait before the next try, if not the one of the processor's schedule.
+        /// The delay before the next attempt, if it differs from the processor's schedule.
         after: Option<Duration>,
     },
-    /// It failed, and no further try will help: its sequence waits for a person.
+    /// The handler failed and a retry will not help: the sequence waits for an operator.
     SetAside {
         /// Why it failed.
         cause: String,
     },
-    /// It failed, and is passed over.
+    /// The handler failed; the event is skipped.
     Skip {
         /// Why it failed.
         cause: String,
     },
-    /// Nobody could be asked: this says nothing of the event, with which the segment waits.
+    /// The handler could not be run. The event is not at fault; its segment waits with it.
     Unable {
-        /// Why nobody could be asked.
+        /// Why the handler could not be run.
         cause: String,
     },
 }
@@ -78,17 +77,17 @@ impl Verdict {
 
 /// Handles the events of one processor on this node: functions, or programs.
 pub trait Runner: Send + Sync + 'static {
-    /// Handles one event. Whoever drops the future gives up on it; it must leave nothing half done that a later
-    /// delivery would trip over.
+    /// Handles one event. Dropping the future cancels it; a cancelled handler must not leave partial work that breaks a
+    /// later delivery.
     fn run(&self, delivery: Delivery) -> BoxFuture<'static, Verdict>;
 
-    /// The segment is at work here no longer.
+    /// Releases the resources of a segment that is no longer handled on this node.
     fn close(&self, _segment: SegmentId) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
 }
 
-/// Returns a cause as it is kept: cut, and never blank, as a blank one tells nobody that there was none.
+/// Returns the cause to store: truncated, and with a placeholder if it is blank.
 pub(crate) fn cause(mut text: String) -> String {
     if text.trim().is_empty() {
         return "the handler gave no reason".to_owned();

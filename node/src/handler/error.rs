@@ -1,4 +1,4 @@
-//! What a handler answers: done, or an error together with what it means for the event.
+//! The result of a handler: success, or an error that determines what happens to the event.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -7,57 +7,57 @@ use crate::error::ApiError;
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Why an event was not handled, and what becomes of it. `?` on any other error makes one that means *retry*; for a
-/// mere text there is [`Error::retry`], or a handler that returns `Result<(), String>`.
+/// The reason why an event was not handled, and what happens to it. `?` converts any other error into one that means
+/// *retry*; for a text use [`Error::retry`], or return `Result<(), String>`.
 ///
 /// ```
 /// use evener::prelude::*;
 ///
 /// fn amount(text: &str) -> Result<i64> {
 ///     if text.is_empty() {
-///         return Err(Error::set_aside("an amount must be there")); // no later try will mend that
+///         return Err(Error::set_aside("an amount must be there")); // a retry will not help
 ///     }
-///     Ok(text.parse()?) // any error: tried again
+///     Ok(text.parse()?) // any error: retried
 /// }
 /// assert!(amount("x").is_err());
 /// ```
 pub struct Error {
-    meaning: Meaning,
+    kind: FaultKind,
     cause: Cause,
 }
 
-enum Meaning {
+enum FaultKind {
     Retry(Option<Duration>),
     SetAside,
     Skip,
 }
 
 impl Error {
-    /// Try it again, on the processor's schedule. What `?` does.
+    /// Retries the event on the processor's schedule, as `?` does.
     #[must_use]
     pub fn retry(cause: impl Into<Cause>) -> Self {
-        Self { meaning: Meaning::Retry(None), cause: cause.into() }
+        Self { kind: FaultKind::Retry(None), cause: cause.into() }
     }
 
-    /// Try it again after this wait, whatever the schedule says.
+    /// Retries the event after this delay instead of the scheduled one.
     #[must_use]
     pub fn after(wait: Duration, cause: impl Into<Cause>) -> Self {
-        Self { meaning: Meaning::Retry(Some(wait)), cause: cause.into() }
+        Self { kind: FaultKind::Retry(Some(wait)), cause: cause.into() }
     }
 
-    /// Do not try it again: its sequence waits for a person.
+    /// Sets the event aside without retries: its sequence waits for an operator.
     #[must_use]
     pub fn set_aside(cause: impl Into<Cause>) -> Self {
-        Self { meaning: Meaning::SetAside, cause: cause.into() }
+        Self { kind: FaultKind::SetAside, cause: cause.into() }
     }
 
-    /// Pass over the event, and go on behind it.
+    /// Skips the event and continues with the next one.
     #[must_use]
     pub fn skip(cause: impl Into<Cause>) -> Self {
-        Self { meaning: Meaning::Skip, cause: cause.into() }
+        Self { kind: FaultKind::Skip, cause: cause.into() }
     }
 
-    /// What went wrong.
+    /// Returns the underlying error.
     #[must_use]
     pub fn cause(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.cause
@@ -67,26 +67,26 @@ impl Error {
 impl From<Error> for Verdict {
     fn from(error: Error) -> Self {
         let cause = cause(error.to_string());
-        match error.meaning {
-            Meaning::Retry(after) => Self::Retry { cause, after },
-            Meaning::SetAside => Self::SetAside { cause },
-            Meaning::Skip => Self::Skip { cause },
+        match error.kind {
+            FaultKind::Retry(after) => Self::Retry { cause, after },
+            FaultKind::SetAside => Self::SetAside { cause },
+            FaultKind::Skip => Self::Skip { cause },
         }
     }
 }
 
 impl fmt::Display for Error {
-    /// The error and what caused it, each once.
+    /// Writes the error and its chain of sources, each text once.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut told = self.cause.to_string();
-        f.write_str(&told)?;
+        let mut last_text = self.cause.to_string();
+        f.write_str(&last_text)?;
         let mut next = self.cause.source();
         while let Some(source) = next {
             let text = source.to_string();
-            if !told.contains(&text) {
+            if !last_text.contains(&text) {
                 write!(f, ": {text}")?;
             }
-            told = text;
+            last_text = text;
             next = source.source();
         }
         Ok(())
@@ -94,36 +94,36 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
-    /// As `main` prints it when it ends with one: an error of Evener's with what to do next.
+    /// Formats the error as `main` prints it; an error of Evener includes the hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause.downcast_ref::<ApiError>() {
-            Some(told) => fmt::Debug::fmt(told, f),
+            Some(last_text) => fmt::Debug::fmt(last_text, f),
             None => fmt::Display::fmt(self, f),
         }
     }
 }
 
-/// An [`Error`] on its way through a [`Cause`]: it keeps its meaning. An [`Error`] itself is no [`StdError`], as `?`
-/// on any of these makes one.
-struct Meant(Error);
+/// An [`Error`] boxed as a [`Cause`] that keeps its kind. [`Error`] itself does not implement [`StdError`], since `?`
+/// converts every `StdError` into an [`Error`].
+struct BoxedError(Error);
 
-impl fmt::Display for Meant {
+impl fmt::Display for BoxedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-impl fmt::Debug for Meant {
+impl fmt::Debug for BoxedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
     }
 }
 
-impl StdError for Meant {}
+impl StdError for BoxedError {}
 
 impl From<Error> for Cause {
     fn from(error: Error) -> Self {
-        Box::new(Meant(error))
+        Box::new(BoxedError(error))
     }
 }
 
@@ -133,17 +133,17 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     }
 }
 
-/// What handlers, and programs made of them, return.
+/// The return type of handlers and of programs with handlers.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
-/// Anything a handler may return.
+/// A type that a handler may return.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome of handling an event",
     note = "a handler returns `()` or `Result<(), E>`, where `E` is any error, or a text"
 )]
 pub trait Outcome: Send {
-    /// As a result.
+    /// Converts the value into a result.
     fn into_result(self) -> Result;
 }
 
@@ -153,27 +153,28 @@ impl Outcome for () {
     }
 }
 
-/// What can become a boxed error can be returned: any error, a text, a boxed error, those of `anyhow`, and [`Error`].
+/// A handler may return any error that converts into a boxed error: an error type, a text, a boxed error, an `anyhow`
+/// error, or [`Error`].
 impl<E: Into<Cause> + Send> Outcome for std::result::Result<(), E> {
     fn into_result(self) -> Result {
-        self.map_err(|error| match error.into().downcast::<Meant>() {
-            Ok(meant) => meant.0,
+        self.map_err(|error| match error.into().downcast::<BoxedError>() {
+            Ok(boxed) => boxed.0,
             Err(cause) => Error::retry(cause),
         })
     }
 }
 
-/// Durations as one says them: `30.secs()`, `500.millis()`.
-pub trait Every {
-    /// So many milliseconds.
+/// Extension methods that create durations: `30.secs()`, `500.millis()`.
+pub trait DurationExt {
+    /// Returns a duration of this many milliseconds.
     fn millis(self) -> Duration;
-    /// So many seconds.
+    /// Returns a duration of this many seconds.
     fn secs(self) -> Duration;
-    /// So many minutes.
+    /// Returns a duration of this many minutes.
     fn mins(self) -> Duration;
 }
 
-impl Every for u64 {
+impl DurationExt for u64 {
     fn millis(self) -> Duration {
         Duration::from_millis(self)
     }
@@ -231,8 +232,8 @@ mod tests {
     #[test]
     fn main_that_ends_with_an_error_of_ours_says_what_to_do_next() {
         let error = Error::from(ApiError::new(&crate::codes::PORT_IN_USE, "failed to listen on 127.0.0.1:4750"));
-        let told = format!("{error:?}");
-        let lines: Vec<&str> = told.lines().collect();
+        let last_text = format!("{error:?}");
+        let lines: Vec<&str> = last_text.lines().collect();
         assert_eq!(lines[0], "failed to listen on 127.0.0.1:4750 (EV0505)");
         assert_eq!(lines[1], format!("  next: {}", crate::codes::PORT_IN_USE.hint));
         assert_eq!(lines[2], "  more: evener explain EV0505");

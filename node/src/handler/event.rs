@@ -1,4 +1,4 @@
-//! What makes a Rust type an event, and the way of its values into the log and out of it.
+//! The trait of event types, and the encoding of their values in the log.
 
 use std::{borrow::Cow, ops::Deref, sync::Arc};
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{error, payload};
 use crate::event::Stored;
 
-/// A fact that a program can append and handle. Made by `#[derive(Event, Serialize, Deserialize)]`.
+/// A type whose values a program can append and handle. Implement it with `#[derive(Event, Serialize, Deserialize)]`.
 ///
 /// ```
 /// use evener::prelude::*;
@@ -35,21 +35,21 @@ use crate::event::Stored;
     note = "the first parameter of a handler is its event; `Meta`, `Position` and the like come after it"
 )]
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The types of event that it can be, in the order of its variants.
+    /// The event types of its variants, in order.
     const NAMES: &'static [&'static str];
 
-    /// The type of event that it is.
+    /// Returns the event type of this value.
     fn name(&self) -> &'static str;
 
-    /// What orders it, if not its stream.
+    /// Returns the key of its sequence, if events are not ordered by stream.
     fn key(&self) -> Option<Cow<'_, str>>;
 }
 
-/// The payload of an event stands in the log without the name of its variant: the event's type says it already,
-/// and a struct of that name can read what an enum wrote.
+/// Encodes an event. The payload does not contain the name of the enum variant: the event type identifies it, and a
+/// struct with the same event type can decode it.
 ///
 /// # Errors
-/// Where the value cannot be written as JSON, as a map whose keys are no strings.
+/// If the value cannot be written as JSON, such as a map with keys that are not strings.
 pub fn encode<E: Event>(event: &E, id: Uuid, source: &str, stream: Option<&str>) -> serde_json::Result<RawEvent> {
     Ok(RawEvent {
         id,
@@ -63,10 +63,10 @@ pub fn encode<E: Event>(event: &E, id: Uuid, source: &str, stream: Option<&str>)
     })
 }
 
-/// The value that an event in the log stands for.
+/// Decodes a stored event.
 ///
 /// # Errors
-/// Where its type or payload is not one of `E`'s: no later try will read it, so it asks to be set aside.
+/// If its type or payload is not one of `E`. A retry will not help, so the error sets the event aside.
 pub fn decode<E: Event>(stored: &Stored) -> Result<E, error::Error> {
     let Stored { event, position, .. } = stored;
     let refuse = |why: &dyn std::fmt::Display| {
@@ -82,21 +82,21 @@ pub fn decode<E: Event>(stored: &Stored) -> Result<E, error::Error> {
     payload::read(json, variant, E::NAMES.len()).map_err(|error| refuse(&error))
 }
 
-/// An event of any type, its payload undecoded: what a handler given to `.on_any` takes.
+/// An event of any type with its payload undecoded: the parameter of a handler passed to `.on_any`.
 #[derive(Clone, Debug)]
 pub struct Raw(pub(super) Arc<Stored>);
 
 impl Raw {
-    /// The event at its place in the log.
+    /// Wraps a stored event.
     #[must_use]
     pub fn new(stored: Arc<Stored>) -> Self {
         Self(stored)
     }
 
-    /// The payload read as JSON.
+    /// Decodes the payload as JSON.
     ///
     /// # Errors
-    /// Where it is none, or not of this shape.
+    /// If the payload is not JSON, or does not match the type.
     pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_slice(&self.0.event.data)
     }

@@ -1,4 +1,4 @@
-//! What a handler may ask for beside the event, in any order.
+//! The further parameters of a handler, after the event and in any order.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Delivery, Result};
 use crate::event::Stored;
 
-/// Something that a delivery can give to a handler. `S` is the state of the processor.
+/// A handler parameter that is taken from the delivery. `S` is the state of the processor.
 ///
 /// ```
 /// use evener::{handler::Delivery, prelude::*};
@@ -35,14 +35,14 @@ use crate::event::Stored;
     note = "for a type of your own, implement `evener::FromDelivery<{S}>` for it"
 )]
 pub trait FromDelivery<S>: Sized + Send {
-    /// Takes it from the delivery, or from the processor's state.
+    /// Extracts the value from the delivery or the processor's state.
     ///
     /// # Errors
-    /// Where it is not there: the handler is not called, and the error is taken for its own.
+    /// If the value is missing. The handler is then not called, and the error counts as the handler's.
     fn from_delivery(delivery: &Delivery, state: &S) -> Result<Self>;
 }
 
-/// What the processor was given by `.with_state(…)`: a clone of it.
+/// A clone of the state passed to `.with_state(…)`.
 #[derive(Clone, Copy, Debug)]
 pub struct State<S>(pub S);
 
@@ -52,14 +52,14 @@ impl<S: Clone + Send> FromDelivery<S> for State<S> {
     }
 }
 
-/// Where the event stands.
+/// The position of the event.
 impl<S> FromDelivery<S> for Position {
     fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
         Ok(delivery.stored.position)
     }
 }
 
-/// Which attempt at this event it is, from 1, on whichever node.
+/// The number of the attempt at this event, from 1, counted over all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt(pub u32);
 
@@ -69,7 +69,7 @@ impl<S> FromDelivery<S> for Attempt {
     }
 }
 
-/// Whether the event was handled before, and comes again because of a reset.
+/// Whether the event was already handled and is delivered again because of a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replaying(pub bool);
 
@@ -79,12 +79,12 @@ impl<S> FromDelivery<S> for Replaying {
     }
 }
 
-/// The right under which the event is handled: the fence to hand to a database of your own.
+/// The claim under which the event is handled; its epoch is a fencing token for your own database.
 ///
 /// Keep the `epoch` of each `processor`, `segment` and `mask` in the database. In the transaction that writes, refuse
-/// an event if a row of a segment that shares events with this one has a higher epoch. Then a node that was frozen or
-/// cut off changes nothing there once another has written in its place, whoever of the two owned the segment or was
-/// [lent](Self::lent) the sequence, and also if segments were split or merged meanwhile. This is SQLite:
+/// an event if a row of a segment that shares events with this one has a higher epoch. A node that was frozen or
+/// partitioned then changes nothing there once another node has written in its place. This holds for owners and for
+/// nodes that were [lent](Self::lent) the sequence, and across splits and merges of segments. In SQLite:
 ///
 /// ```sql
 /// INSERT INTO fence SELECT $processor, $segment, $mask, $epoch WHERE NOT EXISTS (
@@ -93,21 +93,21 @@ impl<S> FromDelivery<S> for Replaying {
 ///     ON CONFLICT (processor, segment, mask) DO UPDATE SET epoch = excluded.epoch
 /// ```
 ///
-/// If that changes no row, roll back and return an error. It counts as no attempt: if the node has a right to the
-/// event at all, the event comes again under the epoch that is.
+/// If that changes no row, roll back and return an error. This does not count as an attempt: if the node still has a
+/// right to the event, the event is delivered again under the current epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Of which processor.
+    /// The processor.
     pub processor: Arc<str>,
-    /// Which segment.
+    /// The segment.
     pub segment: SegmentId,
-    /// Which bits of a hash the segment looks at: two segments share events if their numbers agree in the bits that are
-    /// in both masks.
+    /// The hash bits that select the segment: two segments share events if their numbers agree in all bits set in both
+    /// masks.
     pub mask: u32,
-    /// Grows whenever a right to handle events of the segment is taken from a node that may still be at work.
+    /// The epoch. It increases whenever a right to the segment is revoked from a node that may still be running.
     pub epoch: Epoch,
-    /// The event failed on the segment's owner, which has lent this node a try of it. For information: the epoch is
-    /// the segment's, as for its owner.
+    /// Whether the event failed on the segment's owner and was lent to this node for one attempt. The epoch is the
+    /// segment's in either case.
     pub lent: bool,
 }
 
@@ -119,7 +119,7 @@ impl<S> FromDelivery<S> for Claim {
     }
 }
 
-/// Everything the log knows of the event but its payload.
+/// The metadata of the event: everything but its payload.
 #[derive(Clone, Debug)]
 pub struct Meta(Arc<Stored>);
 
@@ -130,92 +130,92 @@ impl<S> FromDelivery<S> for Meta {
 }
 
 impl Meta {
-    /// Of the event of this delivery.
+    /// Returns the metadata of the delivered event.
     #[must_use]
     pub fn of(delivery: &Delivery) -> Self {
         Self(delivery.stored.clone())
     }
 
-    /// Returns its UUID, unique within its context for all time: it follows from the event's source and the id that its
-    /// producer gave it.
+    /// Returns the event's UUID, unique within its context for all time. It is derived from the event's source and the
+    /// producer's id.
     #[must_use]
     pub fn id(&self) -> Uuid {
         self.0.event.id
     }
 
-    /// Returns the id that its producer gave it, as it was given. None if the event was stored under its UUID alone.
+    /// Returns the id as given by the producer; none if the event has only a UUID.
     #[must_use]
     pub fn given_id(&self) -> Option<&str> {
         self.0.event.given_id.as_deref()
     }
 
-    /// Its type (CloudEvents `type`).
+    /// Returns the event type (CloudEvents `type`).
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.0.event.kind
     }
 
-    /// Who told it.
+    /// Returns the producer of the event (CloudEvents `source`).
     #[must_use]
     pub fn source(&self) -> &str {
         &self.0.event.source
     }
 
-    /// The aggregate it happened to (CloudEvents `subject`).
+    /// Returns the stream of the event (CloudEvents `subject`).
     #[must_use]
     pub fn stream(&self) -> Option<&str> {
         self.0.event.stream.as_deref()
     }
 
-    /// Its number within its stream, from 0.
+    /// Returns the event's number within its stream, from 0.
     #[must_use]
     pub fn revision(&self) -> Option<Revision> {
         self.0.revision
     }
 
-    /// What orders it, if not its stream.
+    /// Returns the key of its sequence, if events are not ordered by stream.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.0.event.key.as_deref()
     }
 
-    /// Where it stands.
+    /// Returns the event's position.
     #[must_use]
     pub fn position(&self) -> Position {
         self.0.position
     }
 
-    /// Its producer's time, as it wrote it.
+    /// Returns the producer's time as given.
     #[must_use]
     pub fn time(&self) -> Option<&str> {
         self.0.event.time.as_deref()
     }
 
-    /// When the log recorded it.
+    /// Returns the time at which the log recorded the event.
     #[must_use]
     pub fn recorded(&self) -> Timestamp {
         self.0.recorded
     }
 
-    /// Its labels.
+    /// Returns the event's tags.
     #[must_use]
     pub fn tags(&self) -> &[String] {
         &self.0.event.tags
     }
 
-    /// The value of its first tag `name=…`.
+    /// Returns the value of the first tag `name=…`.
     #[must_use]
     pub fn tag(&self, name: &str) -> Option<&str> {
         self.tags().iter().find_map(|tag| tag.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// Its further CloudEvents attributes, by name, as JSON.
+    /// Returns the CloudEvents extension attributes: name and JSON value.
     #[must_use]
     pub fn extensions(&self) -> &[(String, String)] {
         &self.0.event.extensions
     }
 
-    /// One of these, if it is there and of this type.
+    /// Returns the extension of this name if it exists and has this type.
     #[must_use]
     pub fn extension<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let (_, json) = self.extensions().iter().find(|(known, _)| known == name)?;

@@ -1,14 +1,14 @@
-//! Which functions are handlers.
+//! The traits that functions implement to be handlers.
 //!
-//! [`Handler`] is the *shape* of one: a function of an event and some more. It asks nothing of these types, so
-//! that it applies to every function, and what is wrong with one is said of the type that is wrong; the bounds
-//! stand where a handler is bound to its processor.
+//! [`Handler`] describes only the *shape*: a function of an event and further parameters. It has no bounds on these
+//! types, so that it applies to every function and the compiler reports an error about the type at fault. The bounds
+//! are on the methods of `Processor` that take a handler.
 
 use std::future::Future;
 
 use super::{Delivery, FromDelivery, Outcome, Result};
 
-/// A function of an event and up to eight more things, that gives a future.
+/// A function of an event and up to eight further parameters that returns a future.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not look like an event handler",
     label = "not an event handler",
@@ -16,32 +16,32 @@ use super::{Delivery, FromDelivery, Outcome, Result};
     note = "a plain function, one that is not `async`, goes to `.on_blocking(…)`"
 )]
 pub trait Handler<Shape>: Clone + Send + Sync + 'static {
-    /// Its first parameter.
+    /// The first parameter: the event.
     type On;
-    /// Its further ones.
+    /// The further parameters.
     type Args;
-    /// Its future.
+    /// The returned future.
     type Handling;
 
-    /// Calls it.
+    /// Calls the function.
     fn call(&self, event: Self::On, args: Self::Args) -> Self::Handling;
 }
 
-/// A plain function of an event and up to eight more things. It runs on a thread where it may block.
+/// A plain function of an event and up to eight further parameters. It runs on a thread where it may block.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not look like a blocking event handler",
     label = "not a blocking event handler",
     note = "it is `fn(event, up to eight more) -> ()` or `-> Result`; an `async fn` goes to `.on(…)`"
 )]
 pub trait BlockingHandler<Shape>: Clone + Send + Sync + 'static {
-    /// Its first parameter.
+    /// The first parameter: the event.
     type On;
-    /// Its further ones.
+    /// The further parameters.
     type Args;
-    /// What it returns.
+    /// The return type.
     type Returns;
 
-    /// Calls it.
+    /// Calls the function.
     fn call(&self, event: Self::On, args: Self::Args) -> Self::Returns;
 }
 

@@ -1,10 +1,10 @@
-//! The payload of a family's event, without the name of its variant.
+//! The payload of an enum event, without the name of its variant.
 //!
-//! serde writes the variant `Credited { cents: 5 }` as `{"Credited":{"cents":5}}`. Here the event's own type
-//! says which variant it is, so only `{"cents":5}` is kept: renaming a variant changes nothing in the log, other
-//! languages see plain objects, and a struct of the same name reads what the family wrote. [`write()`] and [`read`]
-//! step in where serde comes to a variant *at the top*, and leave everything else to `serde_json`. A family with
-//! a tag of its own (`#[serde(tag = "…")]`) is no variant to serde, and keeps its tag.
+//! serde writes the variant `Credited { cents: 5 }` as `{"Credited":{"cents":5}}`. The event type already identifies
+//! the variant, so only `{"cents":5}` is stored: renaming a variant changes nothing in the log, other languages see
+//! plain objects, and a struct with the same event type can decode it. [`write()`] and [`read`] handle a variant *at
+//! the top level* and leave everything else to `serde_json`. An enum with its own tag (`#[serde(tag = "…")]`) is not a
+//! variant to serde and keeps its tag.
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -13,14 +13,14 @@ use serde::{
 };
 use serde_json::{Error, Result, de::SliceRead};
 
-/// Writes a value, or the content of its variant.
+/// Writes a value; for an enum, the content of its variant.
 pub fn write<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(128);
     value.serialize(Top(&mut serde_json::Serializer::new(&mut out)))?;
     Ok(out)
 }
 
-/// Reads a value; if it is a variant, the one of this number out of so many.
+/// Reads a value; for an enum, the variant with this index out of `variants`.
 pub fn read<'de, T: Deserialize<'de>>(json: &'de [u8], variant: usize, variants: usize) -> Result<T> {
     let mut json = serde_json::Deserializer::from_slice(json);
     let value = T::deserialize(Variant { json: &mut json, variant, variants })?;
@@ -30,10 +30,10 @@ pub fn read<'de, T: Deserialize<'de>>(json: &'de [u8], variant: usize, variants:
 
 type Out<'o> = serde_json::Serializer<&'o mut Vec<u8>>;
 
-/// Writes as JSON does, but a variant as its content.
+/// A JSON serializer that writes a variant as its content.
 struct Top<'a, 'o>(&'a mut Out<'o>);
 
-/// Methods that `serde_json` does as it always does.
+/// Methods that are forwarded to `serde_json`.
 macro_rules! write_as_json {
     ($($method:ident($($arg:ident: $ty:ty),*);)*) => {$(
         fn $method(self, $($arg: $ty),*) -> Result<()> {
@@ -167,7 +167,7 @@ impl<C: SerializeStruct> SerializeStructVariant for Content<C> {
     }
 }
 
-/// Reads as JSON does, but where a variant is asked for, gives this one with the whole text as its content.
+/// A JSON deserializer that, for an enum, returns this variant with the whole text as its content.
 struct Variant<'a, 'de> {
     json: &'a mut serde_json::Deserializer<SliceRead<'de>>,
     variant: usize,
@@ -231,7 +231,7 @@ impl<'de> Deserializer<'de> for Variant<'_, 'de> {
     }
 }
 
-/// The variant that the event's type has chosen.
+/// The variant selected by the event type.
 struct Chosen<'a, 'de> {
     name: &'static str,
     json: &'a mut serde_json::Deserializer<SliceRead<'de>>,
@@ -251,7 +251,7 @@ impl<'de> VariantAccess<'de> for Chosen<'_, 'de> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<()> {
-        // Whatever else a producer tells with it is passed over.
+        // Any payload of a unit variant is ignored.
         de::IgnoredAny::deserialize(self.json).map(|_| ())
     }
 

@@ -1,4 +1,4 @@
-//! Where handlers run: on threads of their own, so that one that blocks stops no heartbeat.
+//! The threads of handlers. They are separate, so that a blocking handler does not delay heartbeats.
 
 use std::{
     future::Future,
@@ -10,70 +10,70 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use super::{Delivery, HandlerWatch, Runner, Turn, Turns, Verdict, processor::message};
+use super::{Delivery, HandlerWatch, Runner, SequenceGuard, SequenceLocks, Verdict, processor::message};
 use crate::threads::Threads;
 
-/// The threads that handlers run on. Clones are the same threads.
+/// The runtime that handlers run on. Clones share it.
 #[derive(Clone)]
 pub struct Handlers {
     threads: Threads,
     watch: HandlerWatch,
-    turns: Turns,
+    sequence_locks: SequenceLocks,
 }
 
 impl Handlers {
-    /// Threads of their own.
+    /// Starts a runtime with this many threads.
     ///
     /// # Errors
-    /// Where the system gives no more threads.
+    /// If no thread can be created.
     pub fn new(handler_threads: usize) -> io::Result<Self> {
         Ok(Self {
             threads: Threads::new("handler", handler_threads)?,
             watch: HandlerWatch::default(),
-            turns: Turns::default(),
+            sequence_locks: SequenceLocks::default(),
         })
     }
 
-    /// The runtime that this is called on: where a test or a simulation holds the time.
+    /// Uses the current runtime, whose time a test or a simulation controls.
     ///
     /// # Panics
-    /// Outside any runtime.
+    /// If called outside a runtime.
     #[must_use]
     pub fn current() -> Self {
-        Self { threads: Threads::current(), watch: HandlerWatch::default(), turns: Turns::default() }
+        Self { threads: Threads::current(), watch: HandlerWatch::default(), sequence_locks: SequenceLocks::default() }
     }
 
-    /// Handles one event in a task of its own. Dropping what this returns ends it at its next `.await`.
+    /// Handles one event in its own task. Dropping the returned value cancels the task at its next `.await`.
     pub fn run(&self, runner: &Arc<dyn Runner>, delivery: Delivery) -> Running {
         let (runner, watch) = (runner.clone(), self.watch.clone());
-        // It is given up when the handler has ended, whatever else still looks at the delivery.
-        let turn = delivery.turn.clone();
-        let told = Delivery { turn: Turn::default(), ..delivery.clone() };
+        // Released when the handler ends, even if something else still holds the delivery.
+        let guard = delivery.guard.clone();
+        let told = Delivery { guard: SequenceGuard::default(), ..delivery.clone() };
         let handling = watch.watched(told, async move { runner.run(delivery).await });
         Running(self.threads.spawn(async move {
-            let _turn = turn;
+            let _guard = guard;
             handling.await
         }))
     }
 
-    /// Tells a runner that a segment is at work here no longer.
+    /// Closes a segment on its runner.
     pub fn close(&self, runner: &Arc<dyn Runner>, segment: evener_core::id::SegmentId) -> JoinHandle<()> {
         self.threads.spawn(runner.close(segment))
     }
 
     /// Returns the sequences that are being handled on this node.
-    pub(crate) const fn turns(&self) -> &Turns {
-        &self.turns
+    pub(crate) const fn sequence_locks(&self) -> &SequenceLocks {
+        &self.sequence_locks
     }
 
-    /// Names handlers that hold their thread.
+    /// Returns the watch that reports handlers that block their thread.
     #[must_use]
     pub fn watch(&self) -> &HandlerWatch {
         &self.watch
     }
 }
 
-/// A handler at work. Dropped, it is ended.
+/// A running handler. Dropping it cancels the handler.
 #[derive(Debug)]
 #[must_use = "dropping this ends the handler"]
 pub struct Running(JoinHandle<Verdict>);

@@ -1,4 +1,4 @@
-//! A processor as a program builds it: a name, its handlers, and how it wants to be run.
+//! The builder of a processor: its name, its handlers, and its settings.
 
 use std::{any::Any, collections::BTreeMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -16,16 +16,15 @@ use super::{
     event::decode,
 };
 
-/// Segments of a processor that says nothing else: enough to share evenly over a handful of nodes, few enough
-/// to look at.
+/// The default number of segments: enough to distribute evenly over a few nodes, few enough to inspect.
 pub const SEGMENTS: u32 = 16;
 
 type Call<S> = Arc<dyn Fn(&Delivery, &S) -> BoxFuture<'static, Result> + Send + Sync>;
 
 /// A named consumer of events, made of handlers. The types of their first parameters are its subscription.
 ///
-/// Several handlers may take the same event; they are called in the order in which they were given, and if one
-/// fails, all of them are called again at the next attempt.
+/// Several handlers may take the same event. They are called in the order of registration; if one fails, the next
+/// attempt calls all of them again.
 ///
 /// ```
 /// use evener::prelude::*;
@@ -46,22 +45,22 @@ pub struct Processor<S = ()> {
     definition: Definition,
     types: Vec<String>,
     tags: Vec<String>,
-    handlers: Vec<Bound<S>>,
+    handlers: Vec<BoundHandler<S>>,
 }
 
-struct Bound<S> {
-    /// The types it takes; none are all.
+struct BoundHandler<S> {
+    /// The event types it handles; none for all.
     names: Option<&'static [&'static str]>,
     call: Call<S>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Processor<S> {
-    /// A processor without handlers yet. The name is its identity in the cluster: what was handled under it stays
-    /// handled. Unless said otherwise it has 16 segments, begins with the first event of the log, handles the events of
-    /// one key, else of one stream, one after the other, tries a failed one again after 1 s, then twice as long each
-    /// time up to 60 s, ten times in all, and sets its sequence aside meanwhile.
+    /// Creates a processor without handlers. The name is its identity in the cluster: its progress is stored under it.
+    /// By default it has 16 segments, begins with the first event of the log, handles the events of one key, else of
+    /// one stream, one after the other, retries a failed event after 1 s, doubling up to 60 s, with ten attempts in
+    /// all, and sets its sequence aside meanwhile.
     ///
-    /// What a processor is made with counts when it is created, by the first node that runs it.
+    /// These settings take effect when the processor is created by the first node that runs it.
     pub fn new(name: impl Into<String>) -> Self {
         let definition = Definition {
             name: name.into(),
@@ -77,7 +76,7 @@ impl<S: Clone + Send + Sync + 'static> Processor<S> {
         Self { definition, types: Vec::new(), tags: Vec::new(), handlers: Vec::new() }
     }
 
-    /// Gives it an `async fn` that takes an event, and whatever else [`FromDelivery`] can give.
+    /// Adds an `async fn` that takes an event and further [`FromDelivery`] parameters.
     pub fn on<Shape, H>(self, handler: H) -> Self
     where
         H: Handler<Shape, On: Event, Args: FromDelivery<S>, Handling: Handling>,
@@ -89,18 +88,18 @@ impl<S: Clone + Send + Sync + 'static> Processor<S> {
         })
     }
 
-    /// Gives it a plain function, that may block: it runs on a thread of its own. It cannot be interrupted: where
-    /// its claim is lost it runs on to its end, and only its verdict counts no more.
+    /// Adds a plain function that may block; it runs on its own thread. It cannot be interrupted: if its claim is lost
+    /// it runs to its end and its verdict is ignored.
     pub fn on_blocking<Shape, H>(self, handler: H) -> Self
     where
         H: BlockingHandler<Shape, On: Event, Args: FromDelivery<S> + 'static, Returns: Outcome>,
     {
         self.bind(Some(H::On::NAMES), move |delivery, state| {
             let (event, args) = (decode(&delivery.stored)?, H::Args::from_delivery(delivery, state)?);
-            let (handler, turn) = (handler.clone(), delivery.turn.clone());
+            let (handler, guard) = (handler.clone(), delivery.guard.clone());
             let blocking = move || {
-                // It runs on after it was given up, and nothing else may handle this sequence meanwhile.
-                let _turn = turn;
+                // The function continues after cancellation; no other attempt may handle this sequence meanwhile.
+                let _guard = guard;
                 handler.call(event, args).into_result()
             };
             Ok(async move {
@@ -116,8 +115,7 @@ impl<S: Clone + Send + Sync + 'static> Processor<S> {
         })
     }
 
-    /// Gives it an `async fn` that takes every event, of whatever type, undecoded. What it sees can be narrowed
-    /// by [`Self::types`] and [`Self::tags`].
+    /// Adds an `async fn` that takes events of every type, undecoded. [`Self::types`] and [`Self::tags`] restrict them.
     pub fn on_any<Shape, H>(self, handler: H) -> Self
     where
         H: Handler<Shape, On = Raw, Args: FromDelivery<S>, Handling: Handling>,
@@ -137,70 +135,70 @@ impl<S: Clone + Send + Sync + 'static> Processor<S> {
             Ok(handling) => handling,
             Err(error) => Box::pin(std::future::ready(Err(error))),
         });
-        self.handlers.push(Bound { names, call });
+        self.handlers.push(BoundHandler { names, call });
         self
     }
 
-    /// Gives its handlers what they ask for by `State<S>`; each call gets a clone.
+    /// Sets the state that handlers take as `State<S>`; each call receives a clone.
     pub fn with_state(self, state: S) -> Processor {
-        let handlers = self.handlers.into_iter().map(|Bound { names, call }| {
+        let handlers = self.handlers.into_iter().map(|BoundHandler { names, call }| {
             let state = state.clone();
             let call: Call<()> = Arc::new(move |delivery, ()| call(delivery, &state));
-            Bound { names, call }
+            BoundHandler { names, call }
         });
         Processor { handlers: handlers.collect(), definition: self.definition, types: self.types, tags: self.tags }
     }
 
-    /// How many segments it is cut into when it is created: 16 by default, and at most the cluster's limit
-    /// `segments_max` (16,384). As many events are handled at a time, over all nodes. A processor that exists keeps its
-    /// segments; another number here is warned of when the node starts, and shown by `evener processor show`.
+    /// Sets the number of segments at creation: 16 by default, at most the cluster's limit `segments_max` (16,384). It
+    /// bounds how many events all nodes together handle at a time. An existing processor keeps its segments; if the
+    /// number differs, the node logs a warning at start and `evener processor show` reports it.
     pub fn segments(mut self, count: u32) -> Self {
         self.definition.segments = count;
         self
     }
 
-    /// How failed events are tried again: after `first`, then twice as long each time, up to `max`, and `attempts` in
-    /// all, the first included. By default after 1 s, up to 60 s, ten in all. Waits count in whole milliseconds; up to
-    /// a tenth is taken away by chance, so that what failed together does not come back together. The node does not
-    /// start if `first` is less than 1 ms, or `attempts` is 0.
+    /// Sets the retry schedule: after `first`, then doubling up to `max`, with `attempts` in all including the first.
+    /// By default 1 s, 60 s and ten. Delays are whole milliseconds; random jitter shortens each by up to a tenth, so
+    /// that events that failed together are not retried together. The node does not start if `first` is less than 1 ms,
+    /// or `attempts` is 0.
     pub fn retry(mut self, first: Duration, max: Duration, attempts: u32) -> Self {
         let millis = |wait: Duration| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         self.definition.backoff = Backoff { first_ms: millis(first), max_ms: millis(max), attempts };
         self
     }
 
-    /// What happens when an event keeps failing: by default [`OnError::SetAside`].
+    /// Sets what happens if an event keeps failing: by default [`OnError::SetAside`].
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.definition.on_error = on_error;
         self
     }
 
-    /// Which events are handled one after the other: by default [`Sequencing::KeyElseStream`].
+    /// Sets which events are handled one after the other: by default [`Sequencing::KeyElseStream`].
     pub fn sequencing(mut self, sequencing: Sequencing) -> Self {
         self.definition.sequencing = sequencing;
         self
     }
 
-    /// Where it starts when it is created: by default at [`Start::Beginning`].
+    /// Sets where it starts when it is created: by default at [`Start::Beginning`].
     pub fn start(mut self, start: Start) -> Self {
         self.definition.start = start;
         self
     }
 
-    /// The event store whose events it handles: by default [`ContextId::DEFAULT`].
+    /// Sets the event store whose events it handles: by default [`ContextId::DEFAULT`].
     pub fn context(mut self, context: ContextId) -> Self {
         self.definition.context = context;
         self
     }
 
-    /// Types of event that it wants, beside those its handlers name. By default none, so that a processor with an
-    /// [`on_any`](Self::on_any) wants all.
+    /// Adds event types to those of its handlers. By default none, so that a processor with [`on_any`](Self::on_any)
+    /// receives all.
     pub fn types<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
         self.types.extend(types.into_iter().map(Into::into));
         self
     }
 
-    /// Only events that bear all these tags; by default whatever their tags.
+    /// Restricts it to events that have all these tags; by default there is no restriction.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
         self
@@ -208,10 +206,10 @@ impl<S: Clone + Send + Sync + 'static> Processor<S> {
 }
 
 impl Processor {
-    /// What the cluster is told of it, and what runs it here.
+    /// Returns its definition for the cluster, and the runner of its handlers.
     ///
     /// # Errors
-    /// Where it has no handler.
+    /// If it has no handler.
     #[doc(hidden)]
     pub fn into_parts(self) -> Result<(Definition, Arc<dyn Runner>), Incomplete> {
         let Self { mut definition, types, tags, handlers } = self;
@@ -219,12 +217,12 @@ impl Processor {
             return Err(Incomplete { processor: definition.name });
         }
         definition.criteria = criteria(types, tags, &handlers);
-        Ok((definition, Arc::new(Functions::new(handlers))))
+        Ok((definition, Arc::new(FunctionRunner::new(handlers))))
     }
 }
 
-/// A handler of every event wants every event, unless types were named.
-fn criteria(mut types: Vec<String>, tags: Vec<String>, handlers: &[Bound<()>]) -> Criteria {
+/// Returns the criteria of the handlers. A handler of every event matches all events, unless types were set.
+fn criteria(mut types: Vec<String>, tags: Vec<String>, handlers: &[BoundHandler<()>]) -> Criteria {
     let all = types.is_empty() && handlers.iter().any(|handler| handler.names.is_none());
     let named = handlers.iter().filter_map(|handler| handler.names).flatten();
     types.extend(named.map(|name| (*name).to_owned()));
@@ -239,18 +237,18 @@ fn criteria(mut types: Vec<String>, tags: Vec<String>, handlers: &[Bound<()>]) -
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the processor {processor:?} has no handler: give it one by `.on(…)`, `.on_blocking(…)` or `.on_any(…)`")]
 pub struct Incomplete {
-    /// Which one.
+    /// The name of the processor.
     pub processor: String,
 }
 
-/// A processor that a node can run: one whose handlers have all they ask for.
+/// A processor that a node can run: its handlers' state is set.
 #[diagnostic::on_unimplemented(
     message = "this processor still lacks its state",
     label = "its handlers ask for a `State<…>` that nothing has given them",
     note = "end it with `.with_state(…)`"
 )]
 pub trait Ready {
-    /// As it is.
+    /// Returns the processor.
     fn ready(self) -> Processor;
 }
 
@@ -266,15 +264,15 @@ impl<S> fmt::Debug for Processor<S> {
     }
 }
 
-/// Runs the functions of a processor.
-struct Functions {
+/// Runs the handler functions of a processor.
+struct FunctionRunner {
     by_type: BTreeMap<&'static str, Arc<[Call<()>]>>,
-    /// For types that nobody named.
+    /// The handlers of all other types.
     others: Arc<[Call<()>]>,
 }
 
-impl Functions {
-    fn new(handlers: Vec<Bound<()>>) -> Self {
+impl FunctionRunner {
+    fn new(handlers: Vec<BoundHandler<()>>) -> Self {
         let of = |wanted: Option<&str>| -> Arc<[Call<()>]> {
             let takes = |names: Option<&[&str]>| names.is_none_or(|names| wanted.is_some_and(|w| names.contains(&w)));
             handlers.iter().filter(|handler| takes(handler.names)).map(|handler| handler.call.clone()).collect()
@@ -284,7 +282,7 @@ impl Functions {
     }
 }
 
-impl Runner for Functions {
+impl Runner for FunctionRunner {
     fn run(&self, delivery: Delivery) -> BoxFuture<'static, Verdict> {
         let calls = self.by_type.get(delivery.stored.event.kind.as_str()).unwrap_or(&self.others).clone();
         let handling = async move {
@@ -293,7 +291,7 @@ impl Runner for Functions {
             }
             Ok::<(), Error>(())
         };
-        // A handler that panicked has had its own state to itself; what it shares, it shares by what poisons.
+        // Unwind safety: a handler shares state only through types that detect or tolerate a panic, such as locks.
         let handling = AssertUnwindSafe(handling).catch_unwind();
         Box::pin(async move {
             match handling.await {
@@ -305,7 +303,7 @@ impl Runner for Functions {
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(without a text)")

@@ -54,7 +54,7 @@ fn delivery<E: Event>(event: &E) -> Delivery {
         is_set_aside: false,
         replaying: false,
         stored: Arc::new(stored),
-        turn: super::Turn::default(),
+        guard: super::SequenceGuard::default(),
     }
 }
 
@@ -233,13 +233,13 @@ fn a_handler_that_holds_its_thread_is_named() {
         }
     };
     let last_error = told.last_error.unwrap();
-    assert!(last_error.starts_with("the handler of balances/3 holds its thread since "), "{last_error}");
+    assert!(last_error.starts_with("the handler of balances/3 has blocked its thread for "), "{last_error}");
     assert!(last_error.ends_with(" ms, with event 12 (account.credited.v1)"), "{last_error}");
-    let [held] = &handlers.watch().held()[..] else { panic!("one handler is at work") };
+    let [held] = &handlers.watch().blocked_threads()[..] else { panic!("one handler is at work") };
     assert_eq!((held.processor.as_str(), held.segment, held.position, held.holding), ("balances", 3, 12, true));
     go.wait();
     assert_eq!(futures::executor::block_on(running), Verdict::Handled);
-    let [ended] = &handlers.watch().held()[..] else { panic!("one hold is remembered") };
+    let [ended] = &handlers.watch().blocked_threads()[..] else { panic!("one hold is remembered") };
     assert!(!ended.holding && ended.held_ms >= held.held_ms);
 }
 
@@ -255,11 +255,11 @@ async fn a_blocking_handler_that_was_given_up_is_not_overlapped() {
     });
     let (runner, handlers) = (runner(processor), Handlers::new(1).unwrap());
     let (name, sequence) = ("balances".into(), SequenceKey { component: ComponentId(0), name: "7".into() });
-    let deliver = |turn| Delivery { turn, ..delivery(&Credited { account: 7, cents: 1 }) };
-    let first = handlers.run(&runner, deliver(handlers.turns().take(&name, &sequence).await));
+    let deliver = |guard| Delivery { guard, ..delivery(&Credited { account: 7, cents: 1 }) };
+    let first = handlers.run(&runner, deliver(handlers.sequence_locks().lock(&name, &sequence).await));
     has_begun.recv().unwrap();
     drop(first);
-    let mut next = Box::pin(handlers.turns().take(&name, &sequence));
+    let mut next = Box::pin(handlers.sequence_locks().lock(&name, &sequence));
     // The task that waits for it has ended once another one ran on its only thread.
     handlers.close(&runner, SegmentId(3)).await.unwrap();
     assert!(futures::poll!(&mut next).is_pending(), "it runs on");

@@ -1,5 +1,5 @@
-//! Names handlers that hold their thread: an `async fn` that computes or blocks for long keeps others waiting,
-//! and cannot be interrupted. Waiting at an `.await` is no holding.
+//! Reports handlers that block their thread: an `async fn` that computes or blocks for long delays others and cannot be
+//! interrupted. Waiting at an `.await` does not block the thread.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,40 +24,40 @@ use tokio::{sync::Notify, time::Instant};
 use super::{Delivery, Verdict};
 use crate::status::{ActorStatus, StatusBoard};
 
-/// A handler that holds its thread for longer is named in status.
-pub const HOLD_MAX: Duration = Duration::from_secs(1);
+/// A handler that blocks its thread for longer is reported in status.
+pub const BLOCKED_MAX: Duration = Duration::from_secs(1);
 
-/// Ended holds that are remembered.
-pub const HELD_KEPT_MAX: usize = 16;
+/// The number of ended blocks that are remembered.
+pub const BLOCKED_KEPT_MAX: usize = 16;
 
-/// What handlers on one node hold their threads. Cheap to clone.
+/// The running handlers of one node, and for how long each has blocked its thread. Cheap to clone.
 #[derive(Clone)]
 pub struct HandlerWatch(Arc<Inner>);
 
 struct Inner {
     started: Instant,
-    running: Mutex<Table>,
-    ended: Mutex<VecDeque<Held>>,
+    running: Mutex<RunningHandlers>,
+    ended: Mutex<VecDeque<BlockedThread>>,
     some_running: Notify,
 }
 
 #[derive(Default)]
-struct Table {
+struct RunningHandlers {
     next: u64,
-    rows: BTreeMap<u64, Arc<Row>>,
+    rows: BTreeMap<u64, Arc<RunningHandler>>,
 }
 
-struct Row {
+struct RunningHandler {
     delivery: Delivery,
-    /// Milliseconds after the start, plus one; 0 while it waits.
+    /// When the current poll began, in milliseconds since the start plus one; 0 between polls.
     since: AtomicU64,
-    /// The hold that was logged: its `since`.
+    /// The `since` of the block that was last logged.
     logged: AtomicU64,
 }
 
-/// A handler that holds its thread, or did.
+/// A handler that blocks its thread, or did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Held {
+pub struct BlockedThread {
     /// Whose.
     pub processor: String,
     /// Which segment.
@@ -73,10 +73,10 @@ pub struct Held {
     pub holding: bool,
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for BlockedThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { processor, segment, position, kind, held_ms, holding } = self;
-        let holds = if *holding { "holds its thread since" } else { "held its thread for" };
+        let holds = if *holding { "has blocked its thread for" } else { "blocked its thread for" };
         write!(f, "the handler of {processor}/{segment} {holds} {held_ms} ms, with event {position} ({kind})")
     }
 }
@@ -93,43 +93,43 @@ impl Default for HandlerWatch {
 }
 
 impl HandlerWatch {
-    /// Handlers that hold their thread longer than `HOLD_MAX` now, the longest first, and then those that did,
-    /// the latest first.
+    /// Returns the handlers that have blocked their thread for longer than `BLOCKED_MAX`: current ones, longest first,
+    /// then ended ones, latest first.
     #[must_use]
-    pub fn held(&self) -> Vec<Held> {
+    pub fn blocked_threads(&self) -> Vec<BlockedThread> {
         let now = self.now();
-        let rows: Vec<Arc<Row>> = self.0.running.lock().rows.values().cloned().collect();
-        let mut held: Vec<Held> = rows.iter().filter_map(|row| row.held(now)).collect();
+        let rows: Vec<Arc<RunningHandler>> = self.0.running.lock().rows.values().cloned().collect();
+        let mut held: Vec<BlockedThread> = rows.iter().filter_map(|row| row.blocked(now)).collect();
         held.sort_by_key(|held| std::cmp::Reverse(held.held_ms));
         held.extend(self.0.ended.lock().iter().rev().cloned());
         held
     }
 
-    /// Tells the board, and once each the log, of handlers that hold their thread, while they do. Runs for ever, on
-    /// threads that are not the handlers'; sleeps where no handler runs.
+    /// Publishes blocked threads on the status board and logs each once. Never returns; runs on other threads than the
+    /// handlers' and sleeps while no handler runs.
     pub async fn watch(self, board: StatusBoard, clock: Arc<dyn Clock>) {
-        let mut told = self.row(clock.wall());
-        board.publish(told.clone());
+        let mut published = self.row(clock.wall());
+        board.publish(published.clone());
         loop {
             let some = self.0.some_running.notified();
-            if told.queue == 0 && self.0.running.lock().rows.is_empty() {
+            if published.queue == 0 && self.0.running.lock().rows.is_empty() {
                 some.await;
             }
-            tokio::time::sleep(HOLD_MAX).await;
+            tokio::time::sleep(BLOCKED_MAX).await;
             self.log_new();
             let row = self.row(clock.wall());
-            let since = if row.phase == told.phase { told.since } else { row.since };
+            let since = if row.phase == published.phase { published.since } else { row.since };
             let row = ActorStatus { since, ..row };
-            if row != told {
-                told = row;
-                board.publish(told.clone());
+            if row != published {
+                published = row;
+                board.publish(published.clone());
             }
         }
     }
 
-    /// What the board says of all handlers together.
+    /// Returns the status row of all handlers together.
     fn row(&self, since: Timestamp) -> ActorStatus {
-        let held = self.held();
+        let held = self.blocked_threads();
         let holding = held.first().is_some_and(|held| held.holding);
         ActorStatus {
             name: "handlers".into(),
@@ -145,24 +145,24 @@ impl HandlerWatch {
 
     fn log_new(&self) {
         let now = self.now();
-        let rows: Vec<Arc<Row>> = self.0.running.lock().rows.values().cloned().collect();
+        let rows: Vec<Arc<RunningHandler>> = self.0.running.lock().rows.values().cloned().collect();
         for row in rows {
             let since = row.since.load(Relaxed);
-            if let Some(held) = row.held(now)
+            if let Some(held) = row.blocked(now)
                 && row.logged.swap(since, Relaxed) != since
             {
-                tracing::warn!("{held}; give it to `.on_blocking(…)`, or let it await");
+                tracing::warn!("{held}; give it to `.on_blocking(…)`, or add an await");
             }
         }
     }
 
-    /// Watches over the handling of a delivery.
+    /// Wraps the handling of a delivery so that its polls are timed.
     pub(super) fn watched(
         &self,
         delivery: Delivery,
         handling: impl Future<Output = Verdict> + Send + 'static,
     ) -> Watched {
-        let row = Arc::new(Row { delivery, since: AtomicU64::new(0), logged: AtomicU64::new(0) });
+        let row = Arc::new(RunningHandler { delivery, since: AtomicU64::new(0), logged: AtomicU64::new(0) });
         let mut table = self.0.running.lock();
         let number = table.next;
         table.next += 1;
@@ -176,21 +176,21 @@ impl HandlerWatch {
         u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn ended(&self, held: Held) {
+    fn remember(&self, held: BlockedThread) {
         let mut ended = self.0.ended.lock();
-        if ended.len() == HELD_KEPT_MAX {
+        if ended.len() == BLOCKED_KEPT_MAX {
             ended.pop_front();
         }
-        ended.push_back(Held { holding: false, ..held });
+        ended.push_back(BlockedThread { holding: false, ..held });
     }
 }
 
-impl Row {
-    fn held(&self, now: u64) -> Option<Held> {
+impl RunningHandler {
+    fn blocked(&self, now: u64) -> Option<BlockedThread> {
         let since = self.since.load(Relaxed).checked_sub(1)?;
         let held_ms = now.saturating_sub(since);
         let Delivery { processor, segment, stored, .. } = &self.delivery;
-        (u128::from(held_ms) > HOLD_MAX.as_millis()).then(|| Held {
+        (u128::from(held_ms) > BLOCKED_MAX.as_millis()).then(|| BlockedThread {
             processor: processor.to_string(),
             segment: segment.0,
             position: stored.position.0,
@@ -201,11 +201,11 @@ impl Row {
     }
 }
 
-/// A handling that is watched.
+/// A handler future whose polls are timed.
 pub(super) struct Watched {
     handling: BoxFuture<'static, Verdict>,
     watch: HandlerWatch,
-    row: Arc<Row>,
+    row: Arc<RunningHandler>,
     number: u64,
 }
 
@@ -215,10 +215,10 @@ impl Future for Watched {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
         self.row.since.store(self.watch.now() + 1, Relaxed);
         let polled = self.handling.as_mut().poll(cx);
-        let held = self.row.held(self.watch.now());
+        let held = self.row.blocked(self.watch.now());
         self.row.since.store(0, Relaxed);
         if let Some(held) = held {
-            self.watch.ended(held);
+            self.watch.remember(held);
         }
         polled
     }

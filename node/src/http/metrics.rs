@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{SharedApi, answer::typed};
 use crate::{
     engine::{Processor, Reply, Request as Asked, Status},
-    metrics::{Form, Metrics, OfLimit, OfProcessor, OfRequest, OfRoute, OfSegment},
+    metrics::{Form, LimitLabels, Metrics, ProcessorLabels, RequestLabels, RouteLabels, SegmentLabels},
 };
 
 /// Counts a request.
@@ -19,9 +19,9 @@ pub async fn count(State(api): State<SharedApi>, request: Request, next: Next) -
     let route = request.extensions().get::<MatchedPath>().map_or_else(|| "other".into(), |path| path.as_str().into());
     let begun = Instant::now();
     let response = next.run(request).await;
-    let of_route = OfRoute { route };
+    let of_route = RouteLabels { route };
     api.metrics.request_time.get_or_create(&of_route).observe(begun.elapsed().as_secs_f64());
-    let of_request = OfRequest { route: of_route.route, status: response.status().as_u16() };
+    let of_request = RequestLabels { route: of_route.route, status: response.status().as_u16() };
     api.metrics.requests.get_or_create(&of_request).inc();
     response
 }
@@ -61,9 +61,9 @@ fn measure(metrics: &Metrics, status: &Status) {
 fn measure_processor(metrics: &Metrics, processor: &Processor, me: &str) {
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    let name = OfProcessor { processor: processor.name.clone() };
+    let name = ProcessorLabels { processor: processor.name.clone() };
     for segment in &processor.segments {
-        let of = OfSegment { processor: processor.name.clone(), segment: segment.id };
+        let of = SegmentLabels { processor: processor.name.clone(), segment: segment.id };
         metrics.lag_events.get_or_create(&of).set(number(segment.lag_events));
         metrics.lag_time.get_or_create(&of).set(segment.lag_seconds);
     }
@@ -79,6 +79,6 @@ fn measure_processor(metrics: &Metrics, processor: &Processor, me: &str) {
     metrics.letters_fullest.get_or_create(&name).set(number(processor.room.letters.used));
     let limits = [("letters_max", processor.room.letters), ("sequences_max", processor.room.sequences)];
     for (limit, used) in limits {
-        metrics.limits.get_or_create(&OfLimit { limit }).set(number(used.max));
+        metrics.limits.get_or_create(&LimitLabels { limit }).set(number(used.max));
     }
 }

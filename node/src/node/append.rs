@@ -1,4 +1,4 @@
-//! An append in the making: what is added, and under which conditions.
+//! The builder of an append: its events and conditions.
 
 use std::future::IntoFuture;
 
@@ -10,7 +10,7 @@ use evener_core::{
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{Node, odd};
+use super::{Node, unexpected_reply};
 use crate::{
     RawEvent, cloudevent, codes,
     engine::{self, Reply},
@@ -18,30 +18,30 @@ use crate::{
     handler::{Event, encode},
 };
 
-/// Events to be added: all or none. Awaiting it adds them.
+/// Events to append: all or none. Awaiting it appends them.
 #[must_use = "nothing is appended until this is awaited"]
 pub struct Append {
     node: Node,
     stream: Option<String>,
     request: Request,
-    trouble: Option<ApiError>,
+    error: Option<ApiError>,
 }
 
-/// A stream must not exist yet.
+/// Expects that a stream does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoStream;
 
-/// A stream may stand anywhere; what an append expects unless it says otherwise.
+/// Accepts a stream at any revision, which is the default of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Any;
 
-/// Where a stream can be expected to stand: [`NoStream`], [`Revision`] of its last event, or [`Any`].
+/// An expected state of a stream: [`NoStream`], the [`Revision`] of its last event, or [`Any`].
 #[diagnostic::on_unimplemented(
     message = "a stream cannot be expected to stand at `{Self}`",
     note = "expect `NoStream`, `Revision(n)` of its last event, or `Any`"
 )]
 pub trait Expecting {
-    /// As a request says it.
+    /// Returns the expectation as the request encodes it.
     fn expected(self) -> Expected;
 }
 
@@ -71,42 +71,42 @@ impl Append {
                 ApiError::new(&codes::BAD_EVENT, message)
             })
         };
-        let (events, trouble) = match events.into_iter().map(raw).collect() {
+        let (events, error) = match events.into_iter().map(raw).collect() {
             Ok(events) => (events, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        Self { trouble, stream: Some(stream), ..Self::raw(node, events) }
+        Self { error, stream: Some(stream), ..Self::raw(node, events) }
     }
 
     pub(super) fn raw(node: Node, events: Vec<RawEvent>) -> Self {
-        Self { node, stream: None, request: Request { events, ..Request::default() }, trouble: None }
+        Self { node, stream: None, request: Request { events, ..Request::default() }, error: None }
     }
 
-    /// Fails with `EV0201` unless its stream stands there. By default it may stand anywhere: [`Any`].
+    /// Fails with `EV0201` unless the stream is at this revision. The default is [`Any`].
     pub fn expecting(mut self, at: impl Expecting) -> Self {
         match &self.stream {
             Some(stream) => self.request.expect.push(Expect { stream: stream.clone(), at: at.expected() }),
             None => {
                 let message = "raw events name their streams themselves: expect by `.expecting_stream(…)`";
-                self.trouble = Some(ApiError::new(&codes::INVALID_APPEND, message));
+                self.error = Some(ApiError::new(&codes::INVALID_APPEND, message));
             }
         }
         self
     }
 
-    /// As [`Self::expecting`], of another stream than its own.
+    /// Adds an expectation about another stream; see [`Self::expecting`].
     pub fn expecting_stream(mut self, stream: impl Into<String>, at: impl Expecting) -> Self {
         self.request.expect.push(Expect { stream: stream.into(), at: at.expected() });
         self
     }
 
-    /// Fails if an event that matches stands at or after `marker`: the one that a read ended with.
+    /// Fails if a matching event exists at or after `marker`, which a read returns.
     pub fn unless(mut self, criteria: Criteria, marker: Position) -> Self {
         self.request.conditions.push(Condition { criteria, marker });
         self
     }
 
-    /// Adds labels to all its events, `key=value` by convention; they have none by default.
+    /// Adds tags to all events, `key=value` by convention; they have none by default.
     pub fn tagged<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
         for event in &mut self.request.events {
@@ -115,8 +115,8 @@ impl Append {
         self
     }
 
-    /// Names the append: its events' ids follow from the name and their number, so that it is stored once however
-    /// often it is repeated, by whichever process. Without a name each append is one of its own.
+    /// Names the append. The ids of its events are derived from the name and their index, so that it is stored once
+    /// even if several processes repeat it. Without a name every append is a new one.
     pub fn named(mut self, name: &str) -> Self {
         for (number, event) in self.request.events.iter_mut().enumerate() {
             event.given_id = Some(format!("{name}/{number}"));
@@ -125,7 +125,7 @@ impl Append {
         self
     }
 
-    /// The event store that its events go to: by default [`ContextId::DEFAULT`].
+    /// Sets the event store that the events go to: by default [`ContextId::DEFAULT`].
     pub fn context(mut self, context: ContextId) -> Self {
         self.request.context = context;
         self
@@ -137,10 +137,10 @@ impl IntoFuture for Append {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { node, mut request, trouble, .. } = self;
+        let Self { node, mut request, error, .. } = self;
         Box::pin(async move {
-            if let Some(trouble) = trouble {
-                return Err(trouble);
+            if let Some(error) = error {
+                return Err(error);
             }
             for (nth, event) in request.events.iter().enumerate() {
                 let refused = |error| ApiError::new(&codes::BAD_EVENT, format!("event {nth} of the append: {error}"));
@@ -149,7 +149,7 @@ impl IntoFuture for Append {
             request.request = cloudevent::request_id(&request.events);
             match node.ask(engine::Request::Append(request)).await? {
                 Reply::Appended(appended) => Ok(appended),
-                _ => Err(odd()),
+                _ => Err(unexpected_reply()),
             }
         })
     }

@@ -1,5 +1,5 @@
-//! The arguments of a program that embeds a node: the flags of its settings, and nothing else. A flag that nobody
-//! knows, or a question for help, must not start a node.
+//! The arguments of a program that embeds a node: the flags of the settings and nothing else. An unknown flag or
+//! `--help` must not start a node.
 
 use std::{
     ffi::OsString,
@@ -13,12 +13,12 @@ use crate::{
     settings::{Setting, TABLE, nearest},
 };
 
-/// What the arguments say.
+/// The parsed arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Arguments {
     /// Settings.
     Flags(Flags),
-    /// Somebody wants to know which flags there are.
+    /// `--help` or `-h` was given.
     Help,
 }
 
@@ -32,10 +32,10 @@ pub(super) struct Flags {
 }
 
 impl Arguments {
-    /// Reads the arguments behind the program's name. What stands behind `--` is the program's.
+    /// Parses the arguments after the program's name. Arguments after `--` belong to the program.
     ///
     /// # Errors
-    /// If one is no flag of a node, or lacks its value.
+    /// If one is not a flag of a node, or its value is missing.
     pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ApiError> {
         let mut arguments = arguments.into_iter().map(text).peekable();
         let mut flags = Flags::default();
@@ -71,7 +71,7 @@ impl Arguments {
     }
 }
 
-/// A switch stands alone, or says `=true` or `=false`.
+/// Returns the value of a switch: `true`, unless it has `=true` or `=false`.
 fn value_of_switch(argument: &str) -> String {
     argument.split_once('=').map_or("true", |(_, value)| value).to_owned()
 }
@@ -95,7 +95,7 @@ fn unknown(argument: &str) -> ApiError {
     ))
 }
 
-/// What `--help` shows.
+/// Returns the text of `--help`.
 pub(super) fn help(program: &Path) -> String {
     let program = program.file_name().map_or_else(|| "program".into(), |name| name.to_string_lossy());
     let mut text = format!(

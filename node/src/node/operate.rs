@@ -1,17 +1,17 @@
-//! What a person, or a program for one, can do with a processor and with what it has set aside.
+//! Operations on a processor and on the sequences that it has set aside.
 
 use evener_core::{
     command::Selection,
     id::{ComponentId, Position, SegmentId},
 };
 
-use super::{Node, odd};
+use super::{Node, unexpected_reply};
 use crate::{
     engine::{Change, DeadLetter, Operation, Processor, Reply, Request, What, verbs},
     error::ApiError,
 };
 
-/// A processor of the cluster.
+/// A handle on a processor of the cluster.
 #[derive(Clone)]
 #[must_use]
 pub struct ProcessorHandle {
@@ -20,7 +20,7 @@ pub struct ProcessorHandle {
     reason: Option<String>,
 }
 
-/// What a processor of the cluster has set aside.
+/// A handle on the sequences that a processor has set aside.
 #[derive(Clone)]
 #[must_use]
 pub struct DeadLetters {
@@ -31,11 +31,11 @@ pub struct DeadLetters {
 
 impl Node {
     async fn change(&self, what: What, reason: Option<&String>) -> Result<Operation, ApiError> {
-        // Its name is drawn once: repeated, it is done once.
+        // The operation id is created once, so that a retry is applied once.
         let change = Change { reason: reason.cloned(), ..Change::new(what) };
         match self.ask(Request::Change(change)).await? {
             Reply::Operation(operation) => Ok(operation),
-            _ => Err(odd()),
+            _ => Err(unexpected_reply()),
         }
     }
 }
@@ -87,20 +87,20 @@ impl ProcessorHandle {
         Self { node, name, reason: None }
     }
 
-    /// Why: it is kept with the changes made by this handle.
+    /// Sets the reason that is recorded with changes made by this handle.
     pub fn because(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
     }
 
-    /// How far it is, segment by segment.
+    /// Returns its status by segment.
     ///
     /// # Errors
     /// Where there is no such processor, or the node cannot answer.
     pub async fn status(&self) -> Result<Processor, ApiError> {
         match self.node.ask(Request::Processor(self.name.clone())).await? {
             Reply::Processor(processor) => Ok(*processor),
-            _ => Err(odd()),
+            _ => Err(unexpected_reply()),
         }
     }
 }
@@ -110,7 +110,7 @@ impl DeadLetters {
         Self { node, name, reason: None }
     }
 
-    /// Why: it is kept with the changes made by this handle.
+    /// Sets the reason that is recorded with changes made by this handle.
     pub fn because(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
@@ -123,12 +123,12 @@ impl DeadLetters {
     pub async fn list(&self) -> Result<Vec<DeadLetter>, ApiError> {
         match self.node.ask(Request::DeadLetters(self.name.clone())).await? {
             Reply::DeadLetters(letters) => Ok(letters),
-            _ => Err(odd()),
+            _ => Err(unexpected_reply()),
         }
     }
 }
 
-/// The sequence of this name.
+/// Selects the sequence of this name.
 #[must_use]
 pub fn sequence(name: impl Into<String>) -> Selection {
     Selection::Sequence(ComponentId::default(), name.into())

@@ -1,4 +1,4 @@
-//! Reading what is there, and following what comes.
+//! Reading stored events and following new ones.
 
 use std::{collections::VecDeque, future::IntoFuture, time::Duration};
 
@@ -8,82 +8,84 @@ use evener_core::{
 };
 use futures::future::BoxFuture;
 
-use super::{Node, odd};
+use super::{Node, unexpected_reply};
 use crate::{
     engine::{Consistency, Page, Read, Reply, Request},
     error::ApiError,
     event::Stored,
 };
 
-/// Some servers answer at once where there is nothing to follow yet; they are asked again after this.
-const NOTHING_YET: Duration = Duration::from_millis(100);
+/// The delay before the next request if a server answers immediately without events.
+const POLL_DELAY: Duration = Duration::from_millis(100);
 
-/// A read in the making. Awaiting it reads all of it; [`Self::next_page`] takes it piece by piece, in one view.
+/// The builder of a read. Awaiting it reads everything; [`Self::next_page`] reads page by page, in one consistent view.
 #[must_use = "nothing is read until this is awaited"]
 pub struct Reading {
     node: Node,
     read: Read,
-    over: bool,
+    is_finished: bool,
 }
 
 impl Reading {
     pub(super) fn new(node: Node, criteria: Criteria) -> Self {
-        Self { node, read: Read { criteria, ..Read::default() }, over: false }
+        Self { node, read: Read { criteria, ..Read::default() }, is_finished: false }
     }
 
-    /// Nothing before this position; by default from the first event on.
+    /// Starts at this position; by default at the first event.
     pub fn from(mut self, from: Position) -> Self {
         self.read.from = from;
         self
     }
 
-    /// Nothing at or after this position; by default up to the last event that is acknowledged when it begins.
+    /// Ends before this position; by default after the last event that is acknowledged when the read begins.
     pub fn to(mut self, to: Position) -> Self {
         self.read.to = Some(to);
         self
     }
 
-    /// No more events than this; by default all.
+    /// Limits the number of events; by default there is no limit.
     pub fn limit(mut self, limit: u64) -> Self {
         self.read.limit = Some(limit);
         self
     }
 
-    /// Only this stream.
+    /// Restricts it to this stream.
     pub fn stream(mut self, stream: impl Into<String>) -> Self {
         self.read.stream = Some(stream.into());
         self
     }
 
-    /// The last first.
+    /// Reads the newest events first.
     pub fn backwards(mut self) -> Self {
         self.read.backwards = true;
         self
     }
 
-    /// What this node has, without asking the majority: it may lack the newest.
+    /// Reads this node's state without asking the majority; the newest events may be missing.
     pub fn local(mut self) -> Self {
         self.read.consistency = Consistency::Local;
         self
     }
 
-    /// Whose events.
+    /// Sets the event store to read.
     pub fn context(mut self, context: ContextId) -> Self {
         self.read.context = context;
         self
     }
 
-    /// The next events, at most 512; none if there are no more. Its pages together are one view of the log.
+    /// Returns the next events, at most 512; none at the end. All pages together are one consistent view of the log.
     ///
     /// # Errors
     /// If the node cannot answer.
     pub async fn next_page(&mut self) -> Result<Option<Page>, ApiError> {
-        if self.over {
+        if self.is_finished {
             return Ok(None);
         }
-        let Reply::Page(page) = self.node.ask(Request::Read(self.read.clone())).await? else { return Err(odd()) };
+        let Reply::Page(page) = self.node.ask(Request::Read(self.read.clone())).await? else {
+            return Err(unexpected_reply());
+        };
         let Read { from, to, limit, backwards, consistency, continues, .. } = &mut self.read;
-        // The first page saw all that was acknowledged; the others go on within it.
+        // The first page is linearizable; the others continue in its view.
         (*consistency, *continues) = (Consistency::Local, true);
         if *backwards {
             *to = Some(page.next);
@@ -93,7 +95,7 @@ impl Reading {
         if let Some(left) = limit {
             *left = left.saturating_sub(page.events.len() as u64);
         }
-        self.over = page.end || *limit == Some(0);
+        self.is_finished = page.end || *limit == Some(0);
         Ok(Some(page))
     }
 }
@@ -127,36 +129,38 @@ impl Tail {
         Self { node, read: Read { from, ..Read::default() }, ready: VecDeque::new() }
     }
 
-    /// Only events that match.
+    /// Restricts it to matching events.
     pub fn matching(mut self, criteria: Criteria) -> Self {
         self.read.criteria = criteria;
         self
     }
 
-    /// Only this stream.
+    /// Restricts it to this stream.
     pub fn stream(mut self, stream: impl Into<String>) -> Self {
         self.read.stream = Some(stream.into());
         self
     }
 
-    /// Whose events.
+    /// Sets the event store to read.
     pub fn context(mut self, context: ContextId) -> Self {
         self.read.context = context;
         self
     }
 
-    /// The next event, as soon as it is there.
+    /// Waits for the next event and returns it.
     ///
     /// # Errors
-    /// Where the node cannot answer. Called again it goes on behind the last event it gave.
+    /// If the node cannot answer. The next call continues after the last returned event.
     pub async fn next(&mut self) -> Result<Stored, ApiError> {
         loop {
             if let Some(stored) = self.ready.pop_front() {
                 return Ok(stored);
             }
-            let Reply::Page(page) = self.node.ask(Request::Tail(self.read.clone())).await? else { return Err(odd()) };
+            let Reply::Page(page) = self.node.ask(Request::Tail(self.read.clone())).await? else {
+                return Err(unexpected_reply());
+            };
             if page.events.is_empty() && page.end {
-                tokio::time::sleep(NOTHING_YET).await;
+                tokio::time::sleep(POLL_DELAY).await;
             }
             self.read.from = page.next.max(self.read.from);
             self.read.continues = true;

@@ -1,4 +1,4 @@
-//! A node in the making: its settings, its processors, and what it stands on.
+//! The builder of a node: its settings, its processors, and its environment.
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path, sync::Arc};
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     Node,
     arguments::{self, Arguments, Flags},
-    house,
+    running_node,
 };
 use crate::{
     actors::{self, Embedded},
@@ -27,44 +27,44 @@ use crate::{
     threads::Threads,
 };
 
-/// A node in the making.
+/// The builder of a node.
 #[must_use = "a node does nothing until it is started"]
 pub struct NodeBuilder {
     settings: Settings,
-    /// Founds a cluster of its own where its directory is empty and nobody says otherwise.
-    alone: bool,
-    outside: Option<Outside>,
+    /// Whether it founds its own cluster if the directory is empty and the settings do not say otherwise.
+    standalone: bool,
+    environment: Option<Environment>,
     processors: Vec<Processor>,
     log: Option<Log>,
 }
 
-/// What a node stands on, where that is not this machine: the mouths of the world, and its dice.
-pub struct Outside {
-    /// Holds what it must not forget.
+/// The interfaces of a node to the outside (disk, network, clock) and its random seed.
+pub struct Environment {
+    /// The disk.
     pub disk: Arc<dyn Disk>,
-    /// Reaches its peers.
+    /// The network.
     pub transport: Arc<dyn Transport>,
-    /// Tells the time of day.
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// All its dice follow from this.
+    /// The seed of all random numbers.
     pub seed: u64,
 }
 
 impl Node {
-    /// A node as its surroundings say: the program's arguments, which are flags of `evener serve`, go before `EVENER_*`
-    /// variables, before `evener.toml`, before the defaults: one node named `node-1`, a cluster of its own, with its
-    /// data in `./data`, clients on `127.0.0.1:4750` and peers on `127.0.0.1:4751`.
+    /// Creates a node from the program's arguments (the flags of `evener serve`), `EVENER_*` variables, `evener.toml`,
+    /// and defaults, in this order of precedence. The default is one node named `node-1`, a cluster of its own, with
+    /// its data in `./data`, clients on `127.0.0.1:4750` and peers on `127.0.0.1:4751`.
     ///
-    /// `--help` prints the flags and ends the process. What stands behind `--` is left to the program; a program that
-    /// has flags of its own gives those of the node to [`Node::from_args`].
+    /// `--help` prints the flags and exits. Arguments after `--` are left to the program; a program with its own flags
+    /// passes those of the node to [`Node::from_args`].
     ///
     /// # Errors
-    /// If an argument, variable or key of the file is unknown, or its value makes no sense.
+    /// If an argument, variable or key of the file is unknown, or its value is invalid.
     pub fn from_env() -> Result<NodeBuilder, ApiError> {
         Self::from_args(std::env::args_os().skip(1))
     }
 
-    /// As [`Node::from_env`], with these arguments, without the program's name, instead of the program's.
+    /// Creates a node as [`Node::from_env`] does, from these arguments (without the program's name).
     ///
     /// ```no_run
     /// # use evener::prelude::*;
@@ -81,7 +81,7 @@ impl Node {
         match Arguments::parse(arguments.into_iter().map(Into::into))? {
             Arguments::Flags(Flags { config, given }) => {
                 let loaded = Sources::of_process(given, config.as_deref())?.load()?;
-                Ok(NodeBuilder { alone: true, ..Self::with(loaded.settings) })
+                Ok(NodeBuilder { standalone: true, ..Self::with(loaded.settings) })
             }
             Arguments::Help => {
                 let program = std::env::args_os().next().unwrap_or_default();
@@ -91,15 +91,15 @@ impl Node {
         }
     }
 
-    /// A node with these settings, exactly: no argument, variable or file is looked at. Its data directory must hold a
-    /// node already, unless `bootstrap` or `join` is set.
+    /// Creates a node with exactly these settings: arguments, variables and files are ignored. Its data directory must
+    /// belong to a node already, unless `bootstrap` or `join` is set.
     pub fn with(settings: Settings) -> NodeBuilder {
-        NodeBuilder { settings, alone: false, outside: None, processors: Vec::new(), log: None }
+        NodeBuilder { settings, standalone: false, environment: None, processors: Vec::new(), log: None }
     }
 
-    /// A node for a test: alone, in memory, on the current runtime and in its time, so that a test whose clock is
-    /// paused waits for nothing. It opens no port, reads no settings but those of [`NodeBuilder::set`], and forgets
-    /// everything with its last handle.
+    /// Creates a node for a test: a single node in memory that uses the current runtime and its clock, so that a test
+    /// with a paused clock never waits. It opens no port, has only the settings of [`NodeBuilder::set`], and loses its
+    /// data when the last handle is dropped.
     ///
     /// **Available with the feature `testing` only**: `cargo add evener --dev --features testing`.
     ///
@@ -140,58 +140,57 @@ impl Node {
         });
         let seed = rand::random();
         let wire = sim_wire::SimNet::new(sim_wire::Settings::seeded(seed));
-        let outside = Outside {
+        let environment = Environment {
             disk: Arc::new(MemoryDisk::with(DiskImage::default(), scheduler)),
             transport: Arc::new(wire.host("127.0.0.1")),
             clock: Arc::new(PausableClock::start()),
             seed,
         };
-        NodeBuilder { alone: true, ..Self::with(Settings::default()) }.standing_on(outside)
+        NodeBuilder { standalone: true, ..Self::with(Settings::default()) }.with_environment(environment)
     }
 }
 
 impl NodeBuilder {
-    /// Gives it a processor. Every node of the cluster that is given it can run it.
+    /// Adds a processor. Every node of the cluster that has it can run it.
     pub fn processor(mut self, processor: impl Ready) -> Self {
         self.processors.push(processor.ready());
         self
     }
 
-    /// Its settings, to be changed; the documentation of [`Settings`] has their defaults.
+    /// Changes the settings; [`Settings`] documents their defaults.
     pub fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self
     }
 
-    /// Writes log lines to stderr from now on, in the form of `log.format` (default: text), and those that `log.filter`
-    /// lets through (default: `info,openraft=error`). Without this, nothing is written unless the program installs a
-    /// subscriber of `tracing` itself; one that it has installed already stays, and this changes nothing.
+    /// Writes log lines to stderr in the format `log.format` (default: text), filtered by `log.filter` (default:
+    /// `info,openraft=error`). Without it nothing is written, unless the program installs its own `tracing` subscriber;
+    /// one that is already installed is kept.
     ///
-    /// A reader of stderr that is stuck holds up nobody: lines wait in a queue of 1 MiB, and beyond it are dropped and
-    /// counted. Panics become log lines, too.
+    /// A stuck reader of stderr does not block the node: lines are queued up to 1 MiB, then dropped and counted. Panics
+    /// are logged as well.
     ///
     /// # Errors
-    /// If `log.filter` makes no sense, or the system gives no thread.
+    /// If `log.filter` is invalid, or no thread can be created.
     pub fn log_to_stderr(mut self) -> Result<Self, ApiError> {
         self.log = Some(logs::start(&self.settings)?);
         Ok(self)
     }
 
-    /// Has it stand on something else than this machine. Then it runs on the current runtime alone, and serves
-    /// no HTTP.
+    /// Replaces the disk, network and clock. The node then runs on the current runtime only and serves no HTTP.
     #[doc(hidden)]
-    pub fn standing_on(mut self, outside: Outside) -> Self {
-        self.outside = Some(outside);
+    pub fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
         self
     }
 
-    /// Starts it: it is a member of its cluster, its processors are known to the log, and its handlers at work.
-    /// Where it joins a cluster, or needs others for a majority, it waits for them.
+    /// Starts the node: it becomes a member of its cluster, creates its processors in the log, and runs its handlers.
+    /// It waits for other nodes if it joins a cluster or needs them for a majority.
     ///
     /// # Errors
-    /// What contradicts each other, or cannot be had, and what to do about it.
+    /// If settings contradict each other or a resource is not available, with a hint what to do.
     pub async fn start(self) -> Result<Node, ApiError> {
-        let Self { settings, alone, outside, processors, log } = self;
+        let Self { settings, standalone, environment, processors, log } = self;
         settings.check()?;
         let embedded: Vec<Embedded> = processors
             .into_iter()
@@ -204,20 +203,21 @@ impl NodeBuilder {
             let message = format!("two processors of this program are named {:?}", twice[0]);
             return Err(ApiError::new(&codes::EXISTS, message));
         }
-        house::start(settings, alone, outside, embedded, log).await
+        running_node::start(settings, standalone, environment, embedded, log).await
     }
 }
 
-impl Outside {
-    /// This machine. The data directory is made last, so that a start that is refused leaves none behind.
-    pub(super) async fn machine(settings: &Settings, alone: bool, threads: &Threads) -> Result<Self, ApiError> {
-        // A node that has its name already keeps it.
+impl Environment {
+    /// Opens this machine's disk, network and clock. The data directory is created last, so that a refused start leaves
+    /// none behind.
+    pub(super) async fn of_machine(settings: &Settings, standalone: bool, threads: &Threads) -> Result<Self, ApiError> {
+        // An existing node keeps its name.
         if is_empty(&settings.data)
             && let Err(error) = name::check(&settings.name)
         {
             return Err(ApiError::new(&codes::BAD_SETTING, format!("node.name is {:?}: it {error}", settings.name)));
         }
-        if !founds(settings, alone) && settings.join.is_empty() && is_empty(&settings.data) {
+        if !founds(settings, standalone) && settings.join.is_empty() && is_empty(&settings.data) {
             let message = format!("{} holds no node", settings.data.display());
             return Err(ApiError::new(&codes::NOTHING_TO_START, message));
         }
@@ -227,7 +227,7 @@ impl Outside {
             .flatten()
             .map_err(|error| ApiError::new(&codes::PORT_IN_USE, error.to_string()))?;
         Ok(Self {
-            disk: Arc::new(FileDisk::open(&settings.data).map_err(house::not_opened)?),
+            disk: Arc::new(FileDisk::open(&settings.data).map_err(running_node::not_opened)?),
             transport: Arc::new(TcpTransport),
             clock: Arc::new(SystemClock),
             seed: rand::random(),
@@ -235,9 +235,9 @@ impl Outside {
     }
 }
 
-/// Whether a new cluster is founded where the directory is empty.
-fn founds(settings: &Settings, alone: bool) -> bool {
-    settings.bootstrap || (alone && settings.join.is_empty() && settings.cluster.is_none())
+/// Returns whether a new cluster is founded if the directory is empty.
+fn founds(settings: &Settings, standalone: bool) -> bool {
+    settings.bootstrap || (standalone && settings.join.is_empty() && settings.cluster.is_none())
 }
 
 fn is_empty(data: &Path) -> bool {
@@ -245,21 +245,21 @@ fn is_empty(data: &Path) -> bool {
         .map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |mut entries| entries.next().is_none())
 }
 
-/// What the cluster is told of these settings.
-pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, embedded: &[Embedded]) -> Config {
+/// Returns the cluster's configuration for these settings.
+pub(super) fn config(settings: &Settings, standalone: bool, http: String, seed: u64, embedded: &[Embedded]) -> Config {
     let mut config = Config::new(settings.name.clone(), settings.peer_listen.to_string());
     config.peer = settings.peer_advertise.as_ref().map(ToString::to_string);
     config.http = http;
     config.cluster = settings.cluster.map(ClusterId);
     config.join = settings.join.iter().map(ToString::to_string).collect();
-    config.bootstrap = founds(settings, alone);
+    config.bootstrap = founds(settings, standalone);
     let capability = |(definition, _): &Embedded| (definition.name.clone(), vec![VERSION]);
     config.capabilities = embedded.iter().map(capability).collect::<BTreeMap<_, _>>();
     config.seed = seed;
-    config.random_id = Uuid::from_u64_pair(seed, seed.rotate_left(32) ^ DRAW);
+    config.random_id = Uuid::from_u64_pair(seed, seed.rotate_left(32) ^ INCARNATION_SALT);
     config.raft = Raft::new(settings.heartbeat, settings.election);
     config.lease = settings.lease;
-    config.describe = crate::words::why;
+    config.describe = crate::describe::refusal_reason;
     if let Some(size) = settings.chunk_bytes {
         config.journal.chunk_bytes = size.0;
     }
@@ -267,7 +267,7 @@ pub(super) fn config(settings: &Settings, alone: bool, http: String, seed: u64, 
     config
 }
 
-/// How the actors are set, as the settings say.
+/// Returns the actors' configuration for these settings.
 pub(super) fn actors(settings: &Settings) -> actors::Settings {
     let programs =
         exec::Settings { allowed: settings.allow_exec, answer_wait: settings.answer_wait, ..exec::Settings::default() };
@@ -275,10 +275,10 @@ pub(super) fn actors(settings: &Settings) -> actors::Settings {
     actors::Settings { bounds, programs }
 }
 
-/// The version of an embedded processor; others beside it come later.
+/// The version of an embedded processor; there is only one so far.
 const VERSION: u32 = 1;
-/// Any number: the other half of what names this life of the process.
-const DRAW: u64 = 0x9e37_79b9_7f4a_7c15;
+/// An arbitrary constant: the second half of the random id of this process run.
+const INCARNATION_SALT: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {
@@ -336,7 +336,7 @@ mod tests {
         let (clock, seen) = (SimClock::new(Timestamp(1_700_000_000_000)), Arc::new(Mutex::new(Vec::new())));
         let mut builder =
             Node::ephemeral().processor(Processor::new("p").on_any(epochs).with_state(seen.clone()).segments(1));
-        builder.outside.as_mut().unwrap().clock = Arc::new(clock.clone());
+        builder.environment.as_mut().unwrap().clock = Arc::new(clock.clone());
         let node = builder.start().await.unwrap();
         let event = || Happened { nth: 1 };
         node.append("a", [event()]).await.unwrap();
@@ -353,7 +353,7 @@ mod tests {
     async fn other_segments_than_a_processor_was_created_with_are_shown_where_one_looks_for_it() {
         let of = |segments| Node::ephemeral().processor(Processor::new("p").on_any(ignore).segments(segments));
         let (first, mut second) = (of(8), of(16));
-        second.outside.as_mut().unwrap().disk = first.outside.as_ref().unwrap().disk.clone();
+        second.environment.as_mut().unwrap().disk = first.environment.as_ref().unwrap().disk.clone();
         first.start().await.unwrap().stop().await;
         let node = second.start().await.unwrap();
         let Reply::Status(status) = node.ask(Request::Status).await.unwrap() else { panic!("it is the status") };

@@ -1,4 +1,4 @@
-//! What a handle asks for, and how it takes the answers.
+//! The requests of a handle, and how it treats replies.
 
 use std::collections::VecDeque;
 
@@ -24,7 +24,7 @@ struct Credited {
     account: String,
 }
 
-/// Gives its answers in their order, and keeps what it was asked.
+/// Returns prepared answers in order and records the requests.
 #[derive(Default)]
 struct Script {
     asked: Mutex<Vec<Request>>,
@@ -41,7 +41,7 @@ impl Answers for Script {
 
 fn node(answers: impl IntoIterator<Item = Result<Reply, ApiError>>) -> (Node, Arc<Script>) {
     let script = Arc::new(Script { answers: Mutex::new(answers.into_iter().collect()), ..Script::default() });
-    (Node::over(script.clone(), "a", PATIENCE), script)
+    (Node::over(script.clone(), "a", RETRY_TIME), script)
 }
 
 fn appended(first: u64) -> Result<Reply, ApiError> {

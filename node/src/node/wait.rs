@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use evener_core::id::Position;
 
-use super::{Node, odd};
+use super::{Node, unexpected_reply};
 use crate::{
     engine::{Read, Reply, Request},
     error::ApiError,
 };
 
-/// How soon servers far away are asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// The delay between requests to remote servers.
+const POLL_DELAY: Duration = Duration::from_millis(50);
 
-/// Waits until `processor` has passed all that is acknowledged now.
+/// Waits until `processor` has passed every event that is acknowledged now.
 pub(super) async fn caught_up(node: &Node, processor: &str) -> Result<(), ApiError> {
     let head = head(node).await?;
-    let mut applied = node.0.house.as_ref().map(|house| house.cluster.applied());
+    let mut applied = node.0.running.as_ref().map(|running| running.cluster.applied());
     loop {
-        // Seen before it is asked: what is applied meanwhile is not missed.
+        // Marked before the request, so that no later change is missed.
         if let Some(applied) = &mut applied {
             applied.mark_unchanged();
         }
@@ -26,23 +26,23 @@ pub(super) async fn caught_up(node: &Node, processor: &str) -> Result<(), ApiErr
         if seen.segments.iter().all(|segment| segment.token >= head.0) {
             return Ok(());
         }
-        // Tokens move by what is applied, and nobody needs to ask in between.
+        // Tokens move only when entries are applied, so there is no need to poll in between.
         let moved = match &mut applied {
             Some(applied) => applied.changed().await.is_ok(),
             None => false,
         };
         if !moved {
-            tokio::time::sleep(ASK_AGAIN).await;
+            tokio::time::sleep(POLL_DELAY).await;
         }
     }
 }
 
-/// The position of the next event, every acknowledged one counted.
+/// Returns the head of the log: the position after every acknowledged event.
 async fn head(node: &Node) -> Result<Position, ApiError> {
-    // Of the last event at most: the answer says where the head stands, whatever it finds.
+    // At most one event: the answer contains the head in any case.
     let read = Read { limit: Some(1), backwards: true, ..Read::default() };
     match node.ask(Request::Read(read)).await? {
         Reply::Page(page) => Ok(page.to),
-        _ => Err(odd()),
+        _ => Err(unexpected_reply()),
     }
 }

@@ -47,7 +47,7 @@ pub struct Loaded {
 
 /// One setting as `evener config` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Row {
+pub struct SettingRow {
     /// `section.key`.
     pub name: &'static str,
     /// Its value now; empty is none.
@@ -142,8 +142,8 @@ impl Loaded {
 
     /// All of them, as `evener config` shows them.
     #[must_use]
-    pub fn rows(&self) -> Vec<Row> {
-        let rows = TABLE.iter().zip(&self.origins).map(|(setting, origin)| Row {
+    pub fn rows(&self) -> Vec<SettingRow> {
+        let rows = TABLE.iter().zip(&self.origins).map(|(setting, origin)| SettingRow {
             name: setting.name,
             value: (setting.show)(&self.settings),
             origin: origin.to_string(),

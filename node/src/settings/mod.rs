@@ -8,6 +8,6 @@ mod value;
 mod check;
 mod load;
 
-pub use load::{Loaded, Origin, Row, Sources, nearest};
+pub use load::{Loaded, Origin, SettingRow, Sources, nearest};
 pub use table::{Setting, Settings, TABLE};
 pub use value::{Address, LogFormat, Size, Value};

@@ -48,7 +48,7 @@ impl Setting {
 }
 
 /// The default of a setting, for its documentation.
-macro_rules! default_words {
+macro_rules! default_text {
     ("") => {
         "unset by default"
     };
@@ -63,7 +63,7 @@ macro_rules! settings {
         #[derive(Clone, Debug, PartialEq)]
         pub struct Settings {
             $(
-                #[doc = concat!($about, ". Setting `", $name, "`, ", default_words!($default), ": ", $reason, ".")]
+                #[doc = concat!($about, ". Setting `", $name, "`, ", default_text!($default), ": ", $reason, ".")]
                 pub $field: $type,
             )*
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use evener::{
-    actors::{Actors, Embedded, Settings, World},
+    actors::{Actors, Embedded, NodeServices, Settings},
     engine::Engine,
     handler::Handlers,
     metrics::Metrics,
@@ -250,7 +250,7 @@ impl Machine {
         let (board, metrics) = (StatusBoard::default(), Metrics::default());
         let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone(), false);
         engine.answer_members(Handle::current());
-        let world = World::new(cluster.clone(), clock, Handlers::current(), board, metrics, seed);
+        let world = NodeServices::new(cluster.clone(), clock, Handlers::current(), board, metrics, seed);
         Ok((engine, Actors::start(world, embedded, Settings::default()).await?))
     }
 

@@ -122,7 +122,7 @@ async fn a_handler_that_blocks_its_thread_is_reported_and_affects_no_other() {
         for name in cluster.running() {
             named.push(status(&cluster, &name).await);
         }
-        if let Some(status) = named.into_iter().find(|status| status.contains("holds its thread")) {
+        if let Some(status) = named.into_iter().find(|status| status.contains("has blocked its thread")) {
             break status;
         }
         assert!(Instant::now() < until, "no node reports the handler that blocks its thread");

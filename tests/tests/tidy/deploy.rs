@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use evener::{
-    metrics::{OfLimit, OfProcessor, OfRequest, OfRoute, OfSegment},
+    metrics::{LimitLabels, ProcessorLabels, RequestLabels, RouteLabels, SegmentLabels},
     settings::TABLE,
 };
 use serde_yaml_ng::Value;
@@ -33,9 +33,9 @@ pub fn metrics() -> BTreeSet<String> {
     let metrics = evener::metrics::Metrics::default();
     // A family shows itself once it has a member.
     let (route, processor) = ("/".to_string(), "p".to_string());
-    drop(metrics.requests.get_or_create(&OfRequest { route: route.clone(), status: 200 }));
-    drop(metrics.request_time.get_or_create(&OfRoute { route }));
-    let of = OfProcessor { processor: processor.clone() };
+    drop(metrics.requests.get_or_create(&RequestLabels { route: route.clone(), status: 200 }));
+    drop(metrics.request_time.get_or_create(&RouteLabels { route }));
+    let of = ProcessorLabels { processor: processor.clone() };
     let families = [&metrics.owned, &metrics.unowned, &metrics.set_aside, &metrics.dead];
     for family in
         families.into_iter().chain([&metrics.skipped, &metrics.letters, &metrics.letters_fullest, &metrics.stalled])
@@ -43,9 +43,9 @@ pub fn metrics() -> BTreeSet<String> {
         drop(family.get_or_create(&of));
     }
     drop(metrics.handled.get_or_create(&of));
-    drop(metrics.limits.get_or_create(&OfLimit { limit: "letters_max" }));
-    metrics.tally(&processor).failed("retry");
-    let of = OfSegment { processor, segment: 0 };
+    drop(metrics.limits.get_or_create(&LimitLabels { limit: "letters_max" }));
+    metrics.handler_metrics(&processor).failed("retry");
+    let of = SegmentLabels { processor, segment: 0 };
     drop(metrics.lag_events.get_or_create(&of));
     drop(metrics.lag_time.get_or_create(&of));
     let text = metrics.text();

@@ -56,7 +56,7 @@ impl Server {
     /// Returns a client that retries for `patience` unless --timeout is given.
     pub fn client_with(&self, patience: Duration) -> Result<Client, ApiError> {
         let client = self.client()?;
-        Ok(if self.timeout.is_some() { client } else { client.with_patience(patience) })
+        Ok(if self.timeout.is_some() { client } else { client.with_retry_time(patience) })
     }
 
     /// Returns the output format: a table unless one is given.

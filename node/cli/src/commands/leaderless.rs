@@ -69,7 +69,7 @@ pub async fn request_marked(client: &Client, request: &Request) -> Result<Marked
 /// Returns the next server's reply, if there are several servers and the next one knows a leader.
 async fn ask_another(client: &Client, request: &Request) -> Option<Reply> {
     let first = client.server();
-    client.go_on();
+    client.use_next_server();
     if client.server() == first {
         return None;
     }
@@ -80,7 +80,7 @@ async fn ask_another(client: &Client, request: &Request) -> Option<Reply> {
 
 /// Returns the current server's node, if it knows no leader.
 async fn leaderless_node(client: &Client) -> Result<Option<LeaderlessNode>, ApiError> {
-    let client = client.clone().with_patience(Duration::ZERO);
+    let client = client.clone().with_retry_time(Duration::ZERO);
     match client.ask(&Request::Status).await? {
         Reply::Status(status) => {
             let leaderless = LeaderlessNode::new(status.node, status.trouble.as_deref());

@@ -110,7 +110,7 @@ impl Command {
 impl WaitArgs {
     /// Returns a client that does not retry: the wait itself does, and reports the last reason when the time is over.
     fn client(&self) -> Result<Client, ApiError> {
-        Ok(Client::connect(self.server_args.servers())?.with_patience(Duration::ZERO))
+        Ok(Client::connect(self.server_args.servers())?.with_retry_time(Duration::ZERO))
     }
 
     /// Checks until the condition holds; `what` describes it.
@@ -160,7 +160,7 @@ async fn leaderless(client: &Client) -> Result<Option<Condition>, ApiError> {
         unreachable!("the status is answered with the status");
     };
     if status.leader.is_none() {
-        client.go_on();
+        client.use_next_server();
         let why = format!("{} knows no leader: a majority of the voters must be alive", status.node);
         return Ok(Some(Condition::Blocked(why + " and reach each other (see: evener cluster status)")));
     }

@@ -177,9 +177,9 @@ struct Clients {
 impl Clients {
     fn of(any: Client, nodes: &[(String, String)]) -> Result<Self, ApiError> {
         let alone =
-            |(name, url): &(String, String)| Ok((name.clone(), Client::connect(url)?.with_patience(Duration::ZERO)));
+            |(name, url): &(String, String)| Ok((name.clone(), Client::connect(url)?.with_retry_time(Duration::ZERO)));
         let each = nodes.iter().map(alone).collect::<Result<_, ApiError>>()?;
-        Ok(Self { any: any.with_patience(Duration::from_secs(2)), each, leader: None })
+        Ok(Self { any: any.with_retry_time(Duration::from_secs(2)), each, leader: None })
     }
 
     /// Returns the cluster's status from the leader, which alone knows the progress of the others; if it does not

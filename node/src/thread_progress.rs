@@ -1,7 +1,6 @@
-//! Whether the node's threads make progress. A node whose threads do nothing any more (deadlocked, or blocked by
-//! something that should not block) looks alive from outside: the cluster's threads renew its session and its
-//! leadership. So a watch on the cluster's threads looks at a counter that the node's threads keep moving, and has the
-//! node stand aside if it stops.
+//! Whether the node's threads make progress. A node whose threads are deadlocked or blocked looks healthy to other
+//! nodes, since the cluster's threads renew its session and its leadership. So a task on the cluster's threads watches
+//! a counter that the node's threads update, and suspends the node's ownership and leadership if it stops.
 
 use std::{
     sync::{
@@ -22,73 +21,74 @@ use crate::{
     threads::Threads,
 };
 
-/// How often the threads show progress, and how often that is looked at.
-const BEAT: Duration = Duration::from_millis(250);
-/// Without progress for so long the threads are stuck: longer than a machine under load makes a thread wait.
+/// How often the threads report progress, and how often it is checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// The threads count as stuck after this time without progress: longer than a thread waits on a loaded machine.
 pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// The progress of some threads. Clones are of the same ones.
+/// The progress of a set of threads. Clones share it.
 #[derive(Clone)]
-pub struct Pulse(Arc<Inner>);
+pub struct ThreadProgress(Arc<Inner>);
 
 struct Inner {
     begun: Instant,
-    /// Milliseconds after `begun` at which they last made progress.
+    /// The time of the last progress, in milliseconds after `begun`.
     last: AtomicU64,
-    beating: JoinHandle<()>,
+    ticker: JoinHandle<()>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.beating.abort();
+        self.ticker.abort();
     }
 }
 
-impl Pulse {
-    /// Begins to measure the progress of `threads`.
+impl ThreadProgress {
+    /// Starts measuring the progress of `threads`.
     #[must_use]
     pub fn of(threads: &Threads) -> Self {
         let begun = Instant::now();
         Self(Arc::new_cyclic(|inner: &std::sync::Weak<Inner>| {
             let inner = inner.clone();
-            let beating = threads.spawn(async move {
+            let ticker = threads.spawn(async move {
                 loop {
-                    sleep(BEAT).await;
+                    sleep(CHECK_INTERVAL).await;
                     let Some(inner) = inner.upgrade() else { return };
                     inner.last.store(since(begun), Relaxed);
                 }
             });
-            Inner { begun, last: AtomicU64::new(0), beating }
+            Inner { begun, last: AtomicU64::new(0), ticker }
         }))
     }
 
     /// Returns how long the threads have made no progress, if that is too long.
     #[must_use]
     pub fn stuck(&self) -> Option<Duration> {
-        let silent = Duration::from_millis(since(self.0.begun).saturating_sub(self.0.last.load(Relaxed)));
-        (silent >= STUCK_AFTER).then_some(silent)
+        let stalled = Duration::from_millis(since(self.0.begun).saturating_sub(self.0.last.load(Relaxed)));
+        (stalled >= STUCK_AFTER).then_some(stalled)
     }
 
-    /// Adds a check of these threads to others.
+    /// Adds a health check of these threads to other checks.
     #[must_use]
-    pub fn checked(self, others: Health) -> Health {
+    pub fn add_check_to(self, others: Health) -> Health {
         Arc::new(move || {
-            let trouble = self.stuck().map(|silent| format!("the node's threads have made no progress for {silent:?}"));
+            let trouble =
+                self.stuck().map(|stalled| format!("the node's threads have made no progress for {stalled:?}"));
             let mut checks = others();
             checks.push(Check { name: "threads", vital: true, trouble, note: None });
             checks
         })
     }
 
-    /// Gives the node's segments and leadership away while its threads are stuck. Runs on other threads than those.
+    /// Gives up the node's segments and leadership while its threads are stuck. Runs on other threads.
     pub async fn watch(self, cluster: Cluster) {
         let mut stuck = false;
         loop {
-            sleep(BEAT).await;
-            let silent = self.stuck();
-            if stuck != silent.is_some() {
-                stuck = silent.is_some();
-                match silent {
+            sleep(CHECK_INTERVAL).await;
+            let stalled = self.stuck();
+            if stuck != stalled.is_some() {
+                stuck = stalled.is_some();
+                match stalled {
                     Some(_) => tracing::error!(
                         "the node's threads made no progress for {STUCK_AFTER:?}; giving away segments and leadership"
                     ),
@@ -112,21 +112,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn threads_that_make_no_progress_are_stuck() {
-        let pulse = Pulse::of(&Threads::current());
+        let progress = ThreadProgress::of(&Threads::current());
         advance(STUCK_AFTER / 2).await;
-        assert_eq!(pulse.stuck(), None);
+        assert_eq!(progress.stuck(), None);
         // As if no task of theirs were run any more.
-        pulse.0.beating.abort();
+        progress.0.ticker.abort();
         advance(STUCK_AFTER * 2).await;
-        assert!(pulse.stuck().is_some());
-        let checks = pulse.checked(Arc::new(Vec::new))();
+        assert!(progress.stuck().is_some());
+        let checks = progress.add_check_to(Arc::new(Vec::new))();
         assert!(checks[0].vital && checks[0].trouble.as_ref().is_some_and(|why| why.contains("no progress")));
     }
 
     #[tokio::test(start_paused = true)]
     async fn threads_that_make_progress_are_not_stuck() {
-        let pulse = Pulse::of(&Threads::current());
+        let progress = ThreadProgress::of(&Threads::current());
         sleep(STUCK_AFTER * 3).await;
-        assert_eq!(pulse.stuck(), None);
+        assert_eq!(progress.stuck(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What the actors of a node see of the world: the cluster, the handlers' threads, the board, time and dice.
+//! The services that a node's actors use: the cluster, handler threads, the status board, clocks and random numbers.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -16,27 +16,27 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{event::Stored, handler::Handlers, metrics::Metrics, status::StatusBoard};
 
-/// What the actors of a node see of the world.
-pub struct World {
-    /// The node's part in the cluster.
+/// The services that a node's actors use.
+pub struct NodeServices {
+    /// The cluster.
     cluster: Cluster,
     clock: Arc<dyn Clock>,
-    /// Where handlers run.
+    /// The runtime of handlers.
     pub handlers: Handlers,
-    /// Where actors say what they are doing.
+    /// The status board of the actors.
     pub board: StatusBoard,
-    /// What they count.
+    /// The metrics.
     pub metrics: Metrics,
-    /// Raised when the node leaves: nothing new is begun.
-    pub quiet: watch::Sender<bool>,
-    /// Coordinators with something running or on its way.
+    /// Set when the node stops: no new work is started.
+    pub stopping: watch::Sender<bool>,
+    /// Processors whose coordinator has running handlers or unsent progress.
     busy: watch::Sender<BTreeSet<ProcessorId>>,
     started: Instant,
-    dice: Mutex<SmallRng>,
+    rng: Mutex<SmallRng>,
 }
 
-impl World {
-    /// The world of one node. All dice follow from `seed`.
+impl NodeServices {
+    /// Creates the services of one node; random numbers derive from `seed`.
     #[must_use]
     pub fn new(
         cluster: Cluster,
@@ -52,101 +52,101 @@ impl World {
             handlers,
             board,
             metrics,
-            quiet: watch::Sender::new(false),
+            stopping: watch::Sender::new(false),
             busy: watch::Sender::new(BTreeSet::new()),
             started: Instant::now(),
-            dice: Mutex::new(SmallRng::seed_from_u64(seed)),
+            rng: Mutex::new(SmallRng::seed_from_u64(seed)),
         }
     }
 
-    /// The node's number.
+    /// Returns the node's id.
     pub fn me(&self) -> NodeId {
         self.cluster.me()
     }
 
-    /// The node's name.
+    /// Returns the node's name.
     pub fn name(&self) -> &str {
         self.cluster.name()
     }
 
-    /// The node's wall clock.
+    /// Returns the wall clock.
     pub fn wall(&self) -> Timestamp {
         self.clock.wall()
     }
 
-    /// The log's clock, as this node would go on with it.
+    /// Returns the log's clock, as this node would advance it.
     pub fn log_time(&self) -> Timestamp {
         self.cluster.log_time()
     }
 
-    /// The node's monotonic clock.
+    /// Returns the monotonic clock.
     pub fn now(&self) -> Moment {
-        // Rounded up: who waits for a moment must not find it still to come.
+        // Rounded up, so that a moment that was waited for is never in the future.
         let elapsed = self.started.elapsed() + Duration::from_micros(999);
         Moment(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// A moment of the monotonic clock, as a clock on the wall will show it.
+    /// Converts a moment of the monotonic clock to wall time.
     pub fn wall_at(&self, moment: Moment) -> Timestamp {
         self.wall().after(moment.since(self.now()))
     }
 
-    /// A draw for jitter.
-    pub fn draw(&self) -> u16 {
-        self.dice.lock().random()
+    /// Returns a random number for jitter.
+    pub fn random(&self) -> u16 {
+        self.rng.lock().random()
     }
 
-    /// Up to where the log is applied here.
+    /// Watches the applied position of this node.
     pub fn applied(&self) -> watch::Receiver<Applied> {
         self.cluster.applied()
     }
 
-    /// The node's session; none while it is lost.
+    /// Watches the node's session; none while it is lost.
     pub fn session(&self) -> watch::Receiver<Option<SessionId>> {
         self.cluster.session()
     }
 
-    /// Returns while this node has this session. It never does after that: what was about to be handled under it is
-    /// somebody else's, and whoever waits is ended.
-    pub async fn holds(&self, session: Option<SessionId>) {
+    /// Returns if this node still holds this session; otherwise never returns. The segment may then belong to another
+    /// node, and the waiting task is cancelled.
+    pub async fn ensure_session(&self, session: Option<SessionId>) {
         if !session.is_some_and(|session| self.cluster.holds(session)) {
             std::future::pending().await
         }
     }
 
-    /// How long a member whose session has just ended has been missed.
-    pub fn missed(&self, who: NodeId) -> Duration {
-        self.cluster.unreachable_since(who).elapsed()
+    /// Returns for how long a member whose session has ended has been missed.
+    pub fn missed_for(&self, node: NodeId) -> Duration {
+        self.cluster.unreachable_since(node).elapsed()
     }
 
-    /// Who leads.
+    /// Watches the leadership.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.cluster.leadership()
     }
 
-    /// Whether this node leads.
+    /// Returns whether this node is the leader.
     pub fn leads(&self) -> bool {
         self.cluster.leads()
     }
 
-    /// Looks at the replicated state, and up to where it is applied. Briefly: nothing is applied meanwhile.
+    /// Reads the replicated state and its applied index. Must be brief: nothing is applied meanwhile.
     pub fn look<R>(&self, look: impl FnOnce(&State, LogIndex) -> R) -> R {
         self.cluster.with_state(look)
     }
 
-    /// Has a command judged, and waits until it is applied here.
+    /// Proposes a command and waits until it is applied on this node.
     ///
     /// # Errors
     ///
-    /// Where it may not have been judged.
+    /// If the command was refused or its outcome is unknown.
     pub async fn propose(&self, command: Command) -> Result<Outcome, evener_cluster::Error> {
         let (index, outcomes) = self.cluster.propose_all(&[command]).await?;
-        // It cannot close while the cluster lives.
+        // The channel cannot close while the cluster exists.
         let _ = self.cluster.applied().wait_for(|applied| applied.index >= index).await;
         outcomes.into_iter().next().ok_or_else(|| evener_cluster::Error::unknown("a command was not answered"))
     }
 
-    /// The events from here on, and where they end.
+    /// Reads events from this position on.
     pub async fn block(
         &self,
         context: ContextId,
@@ -157,29 +157,29 @@ impl World {
         self.cluster.events().block(context, from, events_max, bytes_max)
     }
 
-    /// One event.
+    /// Reads one event.
     pub async fn event(&self, context: ContextId, position: Position) -> Result<Arc<Stored>, String> {
-        let block = self.block(context, position, 1, 1).await.map_err(|error| told(&error))?;
+        let block = self.block(context, position, 1, 1).await.map_err(|error| error_chain(&error))?;
         block.first().cloned().ok_or_else(|| format!("the event {position} is not there"))
     }
 
-    /// A coordinator has something running or on its way, or not.
+    /// Sets whether a coordinator has running handlers or unsent progress.
     pub fn set_busy(&self, processor: ProcessorId, busy: bool) {
         self.busy.send_if_modified(|all| if busy { all.insert(processor) } else { all.remove(&processor) });
     }
 
-    /// Waits until nothing runs and nothing is on its way.
-    pub async fn settled(&self) {
+    /// Waits until no coordinator is busy.
+    pub async fn until_idle(&self) {
         // It cannot close: the sender is `self`.
         let _ = self.busy.subscribe().wait_for(BTreeSet::is_empty).await;
     }
 
-    /// Waits until so many nodes are gone that nothing can be told to the log.
+    /// Waits until the quorum is lost, so that no more progress can be stored.
     pub async fn quorum_lost(&self) {
         self.cluster.quorum_lost().await;
     }
 
-    /// Asks to be given nothing more, and waits until what it has is handed over, or nobody is there to take it.
+    /// Drains this node in the cluster: waits until its segments are handed over, or no other node can take them.
     pub async fn drain(&self) {
         let Some(session) = *self.session().borrow() else { return };
         let me = self.me();
@@ -195,13 +195,13 @@ impl World {
     }
 }
 
-/// An error with its causes.
-pub fn told(error: &dyn std::error::Error) -> String {
+/// Returns the text of an error with its sources.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Whether nothing is lent to `node`, and it has no segment that another node could take.
+/// Returns whether nothing is lent to `node` and it owns no segment that another node could take.
 fn nothing_left(state: &State, node: NodeId) -> bool {
     state.processors.values().all(|processor| {
         let is_lent = processor.set_aside.values().any(|aside| aside.loan.is_some_and(|loan| loan.node == node));

@@ -9,15 +9,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Client;
 
 /// A server that has said nothing for so long is asked whether it lives.
-pub const SILENCE: Duration = Duration::from_secs(2);
+pub const CHECK_AFTER: Duration = Duration::from_secs(2);
 /// A tail where nothing comes says so every five seconds; only one that does not is asked.
-pub const TAIL_SILENCE: Duration = Duration::from_secs(7);
+pub const TAIL_CHECK_AFTER: Duration = Duration::from_secs(7);
 /// One that lives says so within this time: it looks nothing up and asks nobody.
-pub const LIVES: Duration = Duration::from_secs(1);
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Nobody is there.
 #[derive(Debug)]
-pub struct Silent(
+pub struct NoAnswer(
     /// How long nothing was heard.
     pub Duration,
 );
@@ -25,44 +25,46 @@ pub struct Silent(
 impl Client {
     /// As [`hear`](Self::hear), and not beyond `until`: where that is soon, who is silent is asked sooner, so that
     /// there is time left for the next.
-    pub(super) async fn hear_until<T>(
+    pub(super) async fn answer_until<T>(
         &self,
         server: &str,
         until: Option<Instant>,
         work: impl Future<Output = T>,
-    ) -> Result<T, Silent> {
+    ) -> Result<T, NoAnswer> {
         let begun = Instant::now();
-        let Some(until) = until else { return self.hear(server, SILENCE, work).await };
-        let silence = SILENCE.min(until.saturating_duration_since(begun) / 4);
-        let heard = timeout_at(until, self.hear(server, silence, work)).await;
-        heard.unwrap_or_else(|_| Err(Silent(begun.elapsed())))
+        let Some(until) = until else { return self.answer_of(server, CHECK_AFTER, work).await };
+        let check_after = CHECK_AFTER.min(until.saturating_duration_since(begun) / 4);
+        let answer = timeout_at(until, self.answer_of(server, check_after, work)).await;
+        answer.unwrap_or_else(|_| Err(NoAnswer(begun.elapsed())))
     }
 
     /// What comes of `work` that `server` does. Where there is another server to go to, it is looked after every
     /// `silence` whether this one still lives.
-    pub(super) async fn hear<T>(
+    pub(super) async fn answer_of<T>(
         &self,
         server: &str,
-        silence: Duration,
+        check_after: Duration,
         work: impl Future<Output = T>,
-    ) -> Result<T, Silent> {
+    ) -> Result<T, NoAnswer> {
         if self.servers.len() == 1 {
             return Ok(work.await);
         }
-        let (mut work, lives) = (pin!(work), LIVES.min(silence / 2));
+        let (mut work, check_timeout) = (pin!(work), CHECK_TIMEOUT.min(check_after / 2));
         loop {
-            if let Ok(done) = timeout(silence, &mut work).await {
+            if let Ok(done) = timeout(check_after, &mut work).await {
                 return Ok(done);
             }
             tokio::select! {
                 done = &mut work => return Ok(done),
-                yes = self.lives(server, lives) => if !yes { return Err(Silent(silence + lives)) },
+                is_up = self.is_up(server, check_timeout) => if !is_up {
+                    return Err(NoAnswer(check_after + check_timeout));
+                },
             }
         }
     }
 
     /// Whether a server says within this time that it lives.
-    async fn lives(&self, server: &str, within: Duration) -> bool {
+    async fn is_up(&self, server: &str, within: Duration) -> bool {
         self.http.get(format!("{server}/livez")).timeout(within).send().await.is_ok()
     }
 }

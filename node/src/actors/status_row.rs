@@ -1,4 +1,4 @@
-//! An actor's row on the status board: put up when it changes, taken down when the actor ends.
+//! An actor's row on the status board: published when it changes, removed when the actor stops.
 
 use evener_core::time::Timestamp;
 
@@ -6,14 +6,14 @@ use crate::status::{ActorStatus, Standstill, StatusBoard};
 
 /// An actor's row.
 #[derive(Debug)]
-pub struct Row {
+pub struct StatusRow {
     board: StatusBoard,
     shown: ActorStatus,
-    still: Vec<Standstill>,
+    standstills: Vec<Standstill>,
 }
 
-impl Row {
-    /// A row for an actor that starts now.
+impl StatusRow {
+    /// Publishes a row for a starting actor.
     pub fn new(board: &StatusBoard, name: &str, kind: &str, parent: Option<&str>, now: Timestamp) -> Self {
         let shown = ActorStatus {
             name: name.into(),
@@ -24,11 +24,11 @@ impl Row {
             ..ActorStatus::default()
         };
         board.publish(shown.clone());
-        Self { board: board.clone(), shown, still: Vec::new() }
+        Self { board: board.clone(), shown, standstills: Vec::new() }
     }
 
-    /// What the actor is doing now.
-    pub fn show(&mut self, now: Timestamp, phase: &str, queue: u64, last_error: Option<String>) {
+    /// Publishes the actor's phase, queue length and last error.
+    pub fn set_phase(&mut self, now: Timestamp, phase: &str, queue: u64, last_error: Option<String>) {
         let error = last_error.or_else(|| self.shown.last_error.clone());
         if self.shown.phase == phase && self.shown.queue == queue && self.shown.last_error == error {
             return;
@@ -41,25 +41,25 @@ impl Row {
         self.board.publish(self.shown.clone());
     }
 
-    /// What it knows to stand still now.
-    pub fn stand_still(&mut self, still: Vec<Standstill>) {
-        if self.still != still {
-            self.board.stand_still(&self.shown.name, still.clone());
-            self.still = still;
+    /// Publishes the segments that are not progressing.
+    pub fn set_standstills(&mut self, standstills: Vec<Standstill>) {
+        if self.standstills != standstills {
+            self.board.set_standstills(&self.shown.name, standstills.clone());
+            self.standstills = standstills;
         }
     }
 
-    /// How often it was started again, and why the last time.
-    pub fn restarted(&mut self, restarts: u64, why: Option<String>) {
+    /// Publishes the number of restarts, and the cause of the last one.
+    pub fn restarted(&mut self, restarts: u64, cause: Option<String>) {
         self.shown.restarts = restarts;
-        if why.is_some() {
-            self.shown.last_error = why;
+        if cause.is_some() {
+            self.shown.last_error = cause;
         }
         self.board.publish(self.shown.clone());
     }
 }
 
-impl Drop for Row {
+impl Drop for StatusRow {
     fn drop(&mut self) {
         self.board.remove(&self.shown.name);
     }

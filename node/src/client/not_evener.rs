@@ -1,30 +1,30 @@
 //! What takes connections and is no server: most often the port on which nodes talk to each other.
 
-use super::silence::LIVES;
+use super::liveness::CHECK_TIMEOUT;
 use crate::{codes, error::ApiError};
 
 /// Whether `server` takes a connection and then does not speak HTTP. It is asked once more: who was only stopping when
 /// the request was lost takes no connection now, or answers.
-pub async fn is_one(http: &reqwest::Client, server: &str) -> bool {
-    match http.get(format!("{server}/livez")).timeout(LIVES).send().await {
+pub async fn speaks_no_http(http: &reqwest::Client, server: &str) -> bool {
+    match http.get(format!("{server}/livez")).timeout(CHECK_TIMEOUT).send().await {
         Ok(_) => false,
         Err(error) => !error.is_connect() && !error.is_timeout(),
     }
 }
 
 /// What to say to who took it for a server.
-pub fn taken_for_a_server(server: &str) -> ApiError {
+pub fn no_http_error(server: &str) -> ApiError {
     let message = format!("{server} takes connections and does not speak HTTP");
-    ApiError::new(&codes::NOT_EVENER, message).hint(tip(server))
+    ApiError::new(&codes::NOT_EVENER, message).hint(port_hint(server))
 }
 
 /// What to say of a server that speaks HTTP and something else than Evener does.
-pub fn odd(server: &str, status: reqwest::StatusCode) -> ApiError {
+pub fn unexpected_status(server: &str, status: reqwest::StatusCode) -> ApiError {
     ApiError::new(&codes::NOT_EVENER, format!("{server} answered {status}, and not as Evener does"))
 }
 
 /// Where the server probably is.
-pub fn tip(server: &str) -> String {
+pub fn port_hint(server: &str) -> String {
     let lower = reqwest::Url::parse(server).ok().and_then(|mut url| {
         let port = url.port()?.checked_sub(1)?;
         url.set_port(Some(port)).ok()?;
@@ -57,7 +57,7 @@ mod tests {
         let error = Client::connect(&server).unwrap().ask(&Request::Status).await.unwrap_err();
         assert!(error.is(&codes::NOT_EVENER), "{error}");
         assert!(error.message.contains(&server) && error.hint.contains("one lower"), "{error:?}");
-        assert!(is_one(&reqwest::Client::new(), &server).await);
+        assert!(speaks_no_http(&reqwest::Client::new(), &server).await);
     }
 
     #[tokio::test]
@@ -72,12 +72,12 @@ mod tests {
 
     #[tokio::test]
     async fn where_nobody_listens_there_is_no_stranger() {
-        assert!(!is_one(&reqwest::Client::new(), "http://127.0.0.1:1").await);
+        assert!(!speaks_no_http(&reqwest::Client::new(), "http://127.0.0.1:1").await);
     }
 
     #[test]
     fn the_tip_names_the_port_before() {
-        assert!(tip("http://10.0.0.7:4751").ends_with("--server http://10.0.0.7:4750"));
-        assert!(tip("http://[::1]:5001").ends_with("--server http://[::1]:5000"));
+        assert!(port_hint("http://10.0.0.7:4751").ends_with("--server http://10.0.0.7:4750"));
+        assert!(port_hint("http://[::1]:5001").ends_with("--server http://[::1]:5000"));
     }
 }

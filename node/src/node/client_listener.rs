@@ -1,4 +1,4 @@
-//! The door of a node: where clients reach it over HTTP.
+//! The HTTP listener of a node, for clients.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,19 +18,19 @@ use crate::{
     threads::Threads,
 };
 
-/// How long requests under way may take when the node ends; then they are cut off, as those that follow events
-/// would never end.
+/// How long open requests may take when the node stops. Then they are aborted, since those that follow events never
+/// end.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
-/// Where clients reach a node.
-pub(super) struct Door {
+/// The HTTP listener and server of a node.
+pub(super) struct ClientListener {
     url: String,
     serving: Mutex<Option<JoinHandle<()>>>,
     stop: CancellationToken,
 }
 
-impl Door {
-    /// Takes the address, and answers who knocks: at first that the node is starting.
+impl ClientListener {
+    /// Binds the address and serves requests; until the engine is started they are answered that the node is starting.
     pub(super) async fn open(
         settings: &Settings,
         threads: &Threads,
@@ -45,7 +45,7 @@ impl Door {
         let bound = listener.local_addr().map_err(failed)?;
         let url = match &settings.advertise {
             Some(advertised) => format!("http://{advertised}"),
-            // The port is the system's choice where none was named.
+            // Port 0 lets the system choose the port.
             None if settings.listen.port() == 0 => format!("http://{bound}"),
             None => format!("http://{}", settings.listen),
         };
@@ -55,12 +55,12 @@ impl Door {
         Ok(Self { url, serving: Mutex::new(Some(serving)), stop })
     }
 
-    /// What clients are told.
+    /// Returns the URL that clients use.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Answers nobody new, and lets those under way end.
+    /// Stops accepting requests and lets open ones finish.
     pub(super) async fn close(&self) {
         self.stop.cancel();
         let Some(mut serving) = self.serving.lock().take() else { return };
@@ -70,7 +70,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for ClientListener {
     fn drop(&mut self) {
         if let Some(serving) = self.serving.lock().take() {
             serving.abort();

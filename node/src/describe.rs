@@ -12,13 +12,13 @@ use evener_core::{
 
 /// Returns why something was refused, as a sentence without a full stop.
 #[must_use]
-pub fn why(why: &RefusalReason) -> String {
-    match why {
+pub fn refusal_reason(reason: &RefusalReason) -> String {
+    match reason {
         RefusalReason::Fenced => "the claim is somebody else's by now".into(),
         RefusalReason::Outdated => "the cluster has moved on since the request was made".into(),
-        RefusalReason::NotFound(thing) => unknown(thing),
+        RefusalReason::NotFound(thing) => not_found(thing),
         RefusalReason::Exists(existing) => exists(existing),
-        RefusalReason::Limit(reached) => format!("the limit {}", full(reached)),
+        RefusalReason::Limit(reached) => format!("the limit {}", limit_reached(reached)),
         RefusalReason::Invalid(wrong) => invalid(wrong),
         RefusalReason::Unreadable(kind) => {
             format!("the log holds bytes there that cannot be read as a command of kind {kind}")
@@ -55,7 +55,7 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::Retry => {
             "the append waited so long that its conditions must be re-checked; nothing of it is stored".into()
         }
-        Refusal::Limit(limit) => passed(limit),
+        Refusal::Limit(limit) => limit_exceeded(limit),
         Refusal::SameIdTwice(id) => format!("the append has two events with the id {id}"),
         Refusal::NoType(id) => format!("the event {id} has no type"),
         Refusal::Ahead { condition, marker, head } => {
@@ -66,8 +66,8 @@ pub fn refusal(refusal: &Refusal) -> String {
 
 /// Returns which limit is passed, and by what.
 #[must_use]
-pub fn passed(passed: &LimitExceeded) -> String {
-    let LimitExceeded { limit, max, got, of } = passed;
+pub fn limit_exceeded(exceeded: &LimitExceeded) -> String {
+    let LimitExceeded { limit, max, got, of } = exceeded;
     format!("{} allows {max} {}, and there are {got}", limit.name(), measured(of))
 }
 
@@ -75,13 +75,13 @@ pub fn passed(passed: &LimitExceeded) -> String {
 #[must_use]
 pub fn halt(halt: &Halt) -> String {
     match halt {
-        Halt::Limit(reached) => format!("a limit is reached: {}", full(reached)),
+        Halt::Limit(reached) => format!("a limit is reached: {}", limit_reached(reached)),
         Halt::HandOverPostponed => "its move is put off: the handler runs too long".into(),
         Halt::WorkerDied(cause) => format!("its worker died: {cause}"),
     }
 }
 
-fn unknown(thing: &NotFound) -> String {
+fn not_found(thing: &NotFound) -> String {
     match thing {
         NotFound::Context(context) => format!("there is no context {context}"),
         NotFound::Processor(name) => format!("there is no processor {name}"),
@@ -112,7 +112,7 @@ fn exists(existing: &Existing) -> String {
         ),
         Existing::Operation { operation, kind, subject: of, recorded } => format!(
             "the operation {operation} was already used to {} at {}",
-            did(*kind, of),
+            change(*kind, of),
             crate::engine::time_text(*recorded)
         ),
     }
@@ -120,7 +120,7 @@ fn exists(existing: &Existing) -> String {
 
 /// Returns what a change does, and to what: `pause processor mail`.
 #[must_use]
-pub fn did(kind: ChangeKind, of: &Subject) -> String {
+pub fn change(kind: ChangeKind, of: &Subject) -> String {
     let verb = match kind {
         ChangeKind::Leave => "let leave",
         ChangeKind::Lead => "let lead",
@@ -159,7 +159,7 @@ pub fn subject(kind: ChangeKind, of: &Subject) -> String {
     }
 }
 
-fn full(reached: &LimitReached) -> String {
+fn limit_reached(reached: &LimitReached) -> String {
     let LimitReached { limit, max, sequence } = reached;
     let what = match (limit, sequence) {
         (_, Some(sequence)) => format!("the sequence {sequence:?} has {max} letters already"),
@@ -172,7 +172,7 @@ fn full(reached: &LimitReached) -> String {
 fn invalid(wrong: &Invalid) -> String {
     match wrong {
         Invalid::NotFounded => "the cluster is not founded yet".into(),
-        Invalid::LimitExceeded(limit) => passed(limit),
+        Invalid::LimitExceeded(limit) => limit_exceeded(limit),
         Invalid::Limits(InvalidLimits::Range { limit, value, least, most }) => {
             format!("{} is {least} to {most}, not {value}", limit.name())
         }

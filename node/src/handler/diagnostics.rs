@@ -1,9 +1,10 @@
-//! Types that are often given where an event is wanted. Each implements [`Event`] under a condition that nothing
-//! meets: the compiler then reports the condition, whose text names the mistake, where it would otherwise advise to
-//! derive [`Event`] for a type that cannot have it. They are few, as it lists them all where a derive is missing.
+//! Compiler messages for types that are often used where an event is expected. Each implements [`Event`] under a bound
+//! that nothing satisfies. The compiler then reports the bound, whose message names the mistake, instead of suggesting
+//! to derive [`Event`] for a type that cannot implement it. The list is short because the compiler prints all of it if
+//! a derive is missing.
 //!
-//! It reports the text of [`Event`] itself if the condition is on the very type, so the conditions are on [`Given`].
-//! A `for` keeps it from judging a condition here, where nobody has made the mistake.
+//! The bounds are on [`Given`], since the compiler reports the message of [`Event`] if a bound is on the type itself.
+//! `for<'a>` keeps it from checking the bound at this definition.
 
 use std::{borrow::Cow, marker::PhantomData};
 
@@ -47,7 +48,7 @@ pub trait AfterEvent<T> {}
 )]
 pub trait OfOneType<T> {}
 
-/// What nobody calls.
+/// Trait items that are never called.
 macro_rules! no_event {
     () => {
         const NAMES: &'static [&'static str] = &[];

@@ -1,4 +1,4 @@
-//! A whole node in memory and in its own time: what a program sees of it.
+//! A node in memory with its own clock, as a program uses it.
 
 use std::sync::{
     Arc, Mutex,
@@ -148,7 +148,7 @@ async fn what_is_skipped_handled_and_failed_is_counted() {
     node.append("s", [7, 8, 7, 9].map(|account| Opened { account })).await.unwrap();
     node.caught_up("picky").await.unwrap();
     assert_eq!(node.processor("picky").status().await.unwrap().skipped, 3);
-    let metrics = node.0.house.as_ref().unwrap().engine.metrics().text();
+    let metrics = node.0.running.as_ref().unwrap().engine.metrics().text();
     for line in [
         r#"evener_events_handled_total{processor="picky"} 1"#,
         r#"evener_handler_failures_total{processor="picky",verdict="retry"} 2"#,

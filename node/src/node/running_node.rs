@@ -1,4 +1,4 @@
-//! A node at work in this process: what it is made of, how that is put together, and how it ends.
+//! A running node in this process: its parts, its start, and its shutdown.
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
@@ -9,12 +9,12 @@ use tokio::{task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
 use super::{
-    Inner, Node, PATIENCE,
-    door::Door,
-    start::{self, Outside, config},
+    Inner, Node, RETRY_TIME,
+    client_listener::ClientListener,
+    start::{self, Environment, config},
 };
 use crate::{
-    actors::{Actors, Embedded, World},
+    actors::{Actors, Embedded, NodeServices},
     codes,
     engine::{Change, Engine, Late, OperationState, Reply, Request, What, segments_wanted, watch_unowned},
     error::ApiError,
@@ -22,117 +22,126 @@ use crate::{
     logs::Log,
     metrics::Metrics,
     open_files,
-    pulse::Pulse,
     settings::{Settings, Size, Value},
     status::StatusBoard,
+    thread_progress::ThreadProgress,
     threads::Threads,
 };
 
-/// Threads for Raft, links and sessions: one may compute while another answers.
+/// Threads for Raft, links and sessions: one can respond while another computes.
 const CLUSTER_THREADS: usize = 2;
 /// Threads for requests and actors: as above.
 const NODE_THREADS: usize = 2;
-/// A node that starts waits so long for its promotion to a voter, where one is due.
+/// How long a starting node waits for its promotion to a voter, if one is due.
 const PROMOTION_WAIT: Duration = Duration::from_secs(30);
-/// What an actor does at its end takes no longer than this, beside the handlers that it waits for.
-const DRAIN_MORE: Duration = Duration::from_secs(2);
+/// The time that actors need to stop, in addition to waiting for handlers.
+const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
-/// A node at work. With threads of its own, dropping it is as if its process had died.
-pub(super) struct House {
+/// A running node. If it has its own threads, dropping it is equivalent to killing its process.
+pub(super) struct RunningNode {
     pub(super) cluster: Cluster,
     pub(super) engine: Engine,
     pub(super) name: String,
-    pub(super) door: Option<Door>,
+    pub(super) listener: Option<ClientListener>,
     actors: Actors,
-    /// What looks at handlers that block, and at segments without an owner.
+    /// The tasks that watch for blocked handlers and for segments without an owner.
     watching: [JoinHandle<()>; 2],
-    /// Not if all runs on one runtime, whose time may be simulated.
-    pulse: Option<JoinHandle<()>>,
+    /// None if everything runs on one runtime, whose time may be simulated.
+    progress: Option<JoinHandle<()>>,
     drain_wait: Duration,
-    /// Last, so that everything else is dropped on them.
+    /// The last field, so that the other fields are dropped first.
     _threads: [Threads; 2],
 }
 
-/// Puts a node together and starts it.
+/// Assembles a node and starts it.
 pub(super) async fn start(
     settings: Settings,
-    alone: bool,
-    outside: Option<Outside>,
+    standalone: bool,
+    environment: Option<Environment>,
     embedded: Vec<Embedded>,
     log: Option<Log>,
 ) -> Result<Node, ApiError> {
-    let own = outside.is_none();
-    if own && let Some(few) = open_files::raise() {
+    let owns_threads = environment.is_none();
+    if owns_threads && let Some(few) = open_files::raise() {
         tracing::warn!(node = settings.name, "{few}");
     }
-    let (threads, handlers) = threads(&settings, own)
+    let (threads, handlers) = threads(&settings, owns_threads)
         .map_err(|error| ApiError::new(&codes::START, format!("failed to start the node's threads: {error}")))?;
     let [cluster_threads, node_threads] = &threads;
     let (late, metrics) = (Late::default(), Metrics::default());
-    let pulse = own.then(|| Pulse::of(node_threads));
-    let door = match &pulse {
-        Some(pulse) => {
-            let health = pulse.clone().checked(late.health());
-            Some(Door::open(&settings, node_threads, late.clone(), health, metrics.clone()).await?)
+    let progress = owns_threads.then(|| ThreadProgress::of(node_threads));
+    let listener = match &progress {
+        Some(progress) => {
+            let health = progress.clone().add_check_to(late.health());
+            Some(ClientListener::open(&settings, node_threads, late.clone(), health, metrics.clone()).await?)
         }
         None => None,
     };
-    let outside = match outside {
-        Some(outside) => outside,
-        None => Outside::machine(&settings, alone, node_threads).await?,
+    let environment = match environment {
+        Some(environment) => environment,
+        None => Environment::of_machine(&settings, standalone, node_threads).await?,
     };
-    let http = door.as_ref().map(|door| door.url().to_owned()).unwrap_or_default();
+    let http = listener.as_ref().map(|listener| listener.url().to_owned()).unwrap_or_default();
     let (version, data, peer) = (env!("CARGO_PKG_VERSION"), settings.data.display(), &settings.peer_listen);
     tracing::info!(version, node = settings.name, %data, http, %peer, "starting");
-    let config = config(&settings, alone, http, outside.seed, &embedded);
-    let draw = config.random_id;
+    let config = config(&settings, standalone, http, environment.seed, &embedded);
+    let random_id = config.random_id;
 
-    let starting = Cluster::start(config, outside.disk, outside.transport, outside.clock.clone());
-    let cluster = cluster_threads.spawn(starting).await.map_err(died)?.map_err(not_started)?;
-    if let Some(told) = settings.chunk_bytes.and_then(|asked| other_chunks(asked, cluster.chunk_bytes())) {
-        tracing::warn!(node = settings.name, "{told}");
+    let starting = Cluster::start(config, environment.disk, environment.transport, environment.clock.clone());
+    let cluster = cluster_threads.spawn(starting).await.map_err(start_panicked)?.map_err(not_started)?;
+    if let Some(notice) = settings.chunk_bytes.and_then(|asked| chunk_size_notice(asked, cluster.chunk_bytes())) {
+        tracing::warn!(node = settings.name, "{notice}");
     }
     let board = StatusBoard::default();
     let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone(), settings.allow_exec);
     engine.answer_members(node_threads.handle());
     late.arrive(engine.clone());
-    let watch = handlers.watch().clone().watch(board.clone(), outside.clock.clone());
+    let watch = handlers.watch().clone().watch(board.clone(), environment.clock.clone());
     let watching = [node_threads.spawn(watch), node_threads.spawn(watch_unowned(engine.clone()))];
-    let pulse = pulse.map(|pulse| cluster_threads.spawn(pulse.watch(cluster.clone())));
+    let progress = progress.map(|progress| cluster_threads.spawn(progress.watch(cluster.clone())));
 
-    // What asks for it must be known to the log before the actors look there.
-    let asking = Node::over(Arc::new(engine.clone()), &settings.name, PATIENCE);
+    // Embedded processors must exist in the log before the actors read it.
+    let asking = Node::over(Arc::new(engine.clone()), &settings.name, RETRY_TIME);
     for (definition, _) in &embedded {
-        create(&asking, definition, draw).await?;
-        board.want_segments(&definition.name, definition.segments);
+        create(&asking, definition, random_id).await?;
+        board.set_segments_wanted(&definition.name, definition.segments);
     }
     let differing = segments_wanted(&cluster.state(), &board);
     for differs in differing {
         tracing::warn!(node = settings.name, processor = differs.processor, "{}", differs.text());
     }
-    let world = World::new(cluster.clone(), outside.clock, handlers, board, metrics, outside.seed);
-    let told = start::actors(&settings);
-    let starting = async move { Actors::start(world, embedded, told).await };
-    let actors = node_threads.spawn(starting).await.map_err(died)?;
+    let services = NodeServices::new(cluster.clone(), environment.clock, handlers, board, metrics, environment.seed);
+    let notice = start::actors(&settings);
+    let starting = async move { Actors::start(services, embedded, notice).await };
+    let actors = node_threads.spawn(starting).await.map_err(start_panicked)?;
     let actors = actors.map_err(|why| ApiError::new(&codes::START, why))?;
-    let drain_wait = settings.hand_over_wait + DRAIN_MORE;
-    let house =
-        House { cluster, engine, name: settings.name, door, actors, watching, drain_wait, pulse, _threads: threads };
-    // What it waits for may be far behind, and whoever supervises this process waits, too.
-    if timeout(PROMOTION_WAIT, house.ready()).await.is_err() {
-        let why = house.trouble().unwrap_or_default();
-        tracing::warn!(node = house.name, "not ready after {PROMOTION_WAIT:?}, and serving all the same: {why}");
+    let drain_wait = settings.hand_over_wait + DRAIN_MARGIN;
+    let running = RunningNode {
+        cluster,
+        engine,
+        name: settings.name,
+        listener,
+        actors,
+        watching,
+        drain_wait,
+        progress,
+        _threads: threads,
+    };
+    // Bounded, since the promotion may take long and the process supervisor is waiting.
+    if timeout(PROMOTION_WAIT, running.ready()).await.is_err() {
+        let why = running.not_ready_reason().unwrap_or_default();
+        tracing::warn!(node = running.name, "not ready after {PROMOTION_WAIT:?}, and serving all the same: {why}");
     }
-    if let Some(note) = house.engine.note() {
-        tracing::warn!(node = house.name, "{note}");
+    if let Some(note) = running.engine.note() {
+        tracing::warn!(node = running.name, "{note}");
     }
-    let (answers, source) = (Arc::new(house.engine.clone()), asking.0.source.clone());
-    Ok(Node(Arc::new(Inner { answers, source, patience: PATIENCE, house: Some(house), _log: log })))
+    let (answers, source) = (Arc::new(running.engine.clone()), asking.0.source.clone());
+    Ok(Node(Arc::new(Inner { answers, source, retry_time: RETRY_TIME, running: Some(running), _log: log })))
 }
 
-/// What is said where another size of chunks was asked for than the cluster has. Not a reason to stay away: the
-/// size is one thing of the cluster's, and what was asked for does no harm.
-fn other_chunks(asked: Size, chunk_bytes: u64) -> Option<String> {
+/// Returns a notice if the configured chunk size differs from the cluster's. This does not prevent the start: the
+/// cluster's size applies.
+fn chunk_size_notice(asked: Size, chunk_bytes: u64) -> Option<String> {
     (asked.0 != chunk_bytes).then(|| {
         let (asked, there) = (asked.show(), Size(chunk_bytes).show());
         format!(
@@ -142,21 +151,21 @@ fn other_chunks(asked: Size, chunk_bytes: u64) -> Option<String> {
     })
 }
 
-fn threads(settings: &Settings, own: bool) -> std::io::Result<([Threads; 2], Handlers)> {
-    if !own {
+fn threads(settings: &Settings, owns_threads: bool) -> std::io::Result<([Threads; 2], Handlers)> {
+    if !owns_threads {
         return Ok(([Threads::current(), Threads::current()], Handlers::current()));
     }
     let threads = [Threads::new("cluster", CLUSTER_THREADS)?, Threads::new("node", NODE_THREADS)?];
     Ok((threads, Handlers::new(settings.handler_threads())?))
 }
 
-/// Has an embedded processor known to the log. Waits for a majority as long as that takes.
-async fn create(node: &Node, definition: &Definition, draw: Uuid) -> Result<(), ApiError> {
+/// Creates an embedded processor in the log. Waits for a majority without a timeout.
+async fn create(node: &Node, definition: &Definition, random_id: Uuid) -> Result<(), ApiError> {
     let what = What::Create(Box::new(definition.clone()));
     let name = &definition.name;
     let reason = Some("a node that runs it has started".to_owned());
     let change =
-        Change { operation: Uuid::new_v5(&draw, name.as_bytes()), principal: None, reason, dry_run: false, what };
+        Change { operation: Uuid::new_v5(&random_id, name.as_bytes()), principal: None, reason, dry_run: false, what };
     loop {
         match node.ask(Request::Change(change.clone())).await {
             Ok(Reply::Operation(done)) if done.state != OperationState::Refused => return Ok(()),
@@ -164,7 +173,7 @@ async fn create(node: &Node, definition: &Definition, draw: Uuid) -> Result<(), 
                 let why = refused.why.unwrap_or_else(|| "it was refused".to_owned());
                 return Err(ApiError::new(&codes::INVALID_CHANGE, format!("failed to create processor {name}: {why}")));
             }
-            Ok(_) => return Err(super::odd()),
+            Ok(_) => return Err(super::unexpected_reply()),
             Err(error) if error.may_repeat() => {
                 tracing::warn!(processor = name, "waiting for a majority of the cluster: {error}");
             }
@@ -173,22 +182,22 @@ async fn create(node: &Node, definition: &Definition, draw: Uuid) -> Result<(), 
     }
 }
 
-impl House {
+impl RunningNode {
     /// Waits until it is ready, or has failed.
     pub(super) async fn ready(&self) {
         let stopped = self.cluster.stopped();
-        self.cluster.until(|| self.trouble().is_none() || stopped.borrow().is_some()).await;
+        self.cluster.until(|| self.not_ready_reason().is_none() || stopped.borrow().is_some()).await;
     }
 
-    /// Why it is not ready. A voter is, whoever else is there: together they are a majority, and each of them must
-    /// have started before there is one.
-    pub(super) fn trouble(&self) -> Option<String> {
+    /// Returns why the node is not ready. A voter is always ready: the voters form the majority, and each must have
+    /// started before there is one.
+    pub(super) fn not_ready_reason(&self) -> Option<String> {
         let standing = self.cluster.status();
         let learns = !standing.voters.contains(&standing.node);
         learns.then(|| self.engine.trouble()).flatten()
     }
 
-    /// Hands over what it has, lets handlers end, leaves leadership to another, and writes down where it stands.
+    /// Hands over its segments, waits for handlers, transfers leadership, and stores a checkpoint.
     pub(super) async fn stop(&self) {
         self.actors.drain(self.drain_wait).await;
         self.actors.stop().await;
@@ -196,7 +205,7 @@ impl House {
         self.close().await;
     }
 
-    /// As [`Self::stop`], and it is a member no more.
+    /// Stops as [`Self::stop`] does, and leaves the cluster.
     pub(super) async fn leave(&self) -> Result<(), ApiError> {
         self.actors.drain(self.drain_wait).await;
         self.actors.stop().await;
@@ -206,29 +215,29 @@ impl House {
     }
 
     fn end_watches(&self) {
-        self.watching.iter().chain(&self.pulse).for_each(JoinHandle::abort);
+        self.watching.iter().chain(&self.progress).for_each(JoinHandle::abort);
     }
 
     async fn close(&self) {
         self.end_watches();
-        if let Some(door) = &self.door {
-            door.close().await;
+        if let Some(listener) = &self.listener {
+            listener.close().await;
         }
     }
 }
 
-impl Drop for House {
-    /// Its watches hold the node, which would otherwise outlive its last handle.
+impl Drop for RunningNode {
+    /// The watch tasks hold the node, which would otherwise outlive its last handle.
     fn drop(&mut self) {
         self.end_watches();
     }
 }
 
-fn died(error: tokio::task::JoinError) -> ApiError {
+fn start_panicked(error: tokio::task::JoinError) -> ApiError {
     ApiError::new(&codes::BUG, format!("the node died while it started: {error}"))
 }
 
-/// Why a data directory was not opened, as people are told.
+/// Converts the error of opening a data directory.
 pub(super) fn not_opened(error: OpenError) -> ApiError {
     let code = match &error {
         OpenError::Locked { .. } => &codes::DATA_LOCKED,
@@ -236,17 +245,17 @@ pub(super) fn not_opened(error: OpenError) -> ApiError {
         OpenError::ChunkBytes { .. } | OpenError::Setting(_) => &codes::BAD_SETTING,
         OpenError::Io { .. } => &codes::START,
     };
-    let told = ApiError::new(code, error.to_string());
+    let notice = ApiError::new(code, error.to_string());
     match &error {
         OpenError::Io { source, .. } => match disk_hint(source.kind()) {
-            Some(hint) => told.hint(hint),
-            None => told,
+            Some(hint) => notice.hint(hint),
+            None => notice,
         },
-        _ => told,
+        _ => notice,
     }
 }
 
-/// What to do about a disk that refuses.
+/// Returns the hint for an error of the disk.
 fn disk_hint(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
@@ -262,11 +271,11 @@ fn disk_hint(kind: ErrorKind) -> Option<&'static str> {
     }
 }
 
-/// What to do where the directory is another node's.
+/// The hint if the directory belongs to another node.
 const NAMED_HINT: &str = "look at --name and --data: one of them is another node's; a node that is new has an empty \
                           --data and a --name that no member has";
 
-/// Why a node did not start, as people are told.
+/// Converts the error of starting a node.
 fn not_started(error: StartError) -> ApiError {
     match error {
         StartError::Open(error) => not_opened(error),

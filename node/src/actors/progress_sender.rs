@@ -1,5 +1,5 @@
-//! The teller: what moved of all processors travels together, in as few commands as their size allows. What is wrong
-//! with the progress of one processor concerns no other.
+//! The progress sender: the progress of all processors is sent together, in as few commands as the size limit allows.
+//! An error in the progress of one processor does not affect the others.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,69 +14,69 @@ use futures::{
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{World, coordinator, publish::Row};
+use super::{NodeServices, coordinator, status_row::StatusRow};
 
-/// Bytes of a command that joins the progress of several processors: as many as an entry joins of what waits. One
-/// processor's alone may have more, and still fits an entry.
+/// The maximum bytes of a command with the progress of several processors: as many as the proposer batches into an
+/// entry. The progress of a single processor may be larger and still fits an entry.
 const ADVANCE_BYTES_MAX: usize = 256 << 10;
-/// Processors whose progress one command joins.
+/// The maximum number of processors in one command.
 const ADVANCE_ITEMS_MAX: usize = 1_024;
 
 /// See the [module](self).
-pub struct Teller;
+pub struct ProgressSender;
 
-/// What one coordinator has to tell.
-pub struct Tell {
-    /// Claims given later are not meant.
+/// Progress that a coordinator wants to send.
+pub struct PendingProgress {
+    /// The log index up to which claims are known; later claims are not meant.
     pub as_of: LogIndex,
-    /// What moved.
+    /// The progress.
     pub progress: Progress,
-    /// Who wants the answer.
+    /// The coordinator that receives the result.
     pub from: ActorRef<coordinator::Message>,
 }
 
-/// Why what was told is not known to have been judged.
+/// Why progress was not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Untold {
-    /// It may have been, or will be when it is told again.
+pub enum SendError {
+    /// The outcome is unknown; it is sent again.
     Unknown,
-    /// It cannot be judged as it is, for this reason.
+    /// The log refuses it for this reason.
     Refused(String),
 }
 
-/// How what was told was judged.
-pub type Told = Result<Vec<Stale>, Untold>;
+/// The result of sending progress: the stale parts.
+pub type SendResult = Result<Vec<Stale>, SendError>;
 
-/// How a command was judged, if it was.
+/// The outcome of a command.
 type Judged = Result<Outcome, Error>;
 
 /// Proposes these items as one command.
 type Propose = dyn Fn(Vec<Progress>) -> BoxFuture<'static, Judged> + Send + Sync;
 
-/// What the teller is told.
+/// The messages of the progress sender.
 pub enum Message {
-    /// A coordinator has something to tell.
-    Tell(Tell),
-    /// What was on its way has arrived, or not.
-    Arrived,
+    /// A coordinator sends progress.
+    Send(PendingProgress),
+    /// The proposals under way were answered.
+    Answered,
 }
 
-/// The teller at work.
+/// The state of the running progress sender.
 pub struct State {
-    world: Arc<World>,
-    waiting: Vec<Tell>,
-    telling: bool,
-    row: Row,
+    services: Arc<NodeServices>,
+    waiting: Vec<PendingProgress>,
+    is_sending: bool,
+    row: StatusRow,
 }
 
-impl Actor for Teller {
+impl Actor for ProgressSender {
     type Msg = Message;
     type State = State;
-    type Arguments = Arc<World>;
+    type Arguments = Arc<NodeServices>;
 
-    async fn pre_start(&self, _: ActorRef<Message>, world: Arc<World>) -> Result<State, ActorProcessingErr> {
-        let row = Row::new(&world.board, "teller", "teller", Some("node"), world.wall());
-        Ok(State { world, waiting: Vec::new(), telling: false, row })
+    async fn pre_start(&self, _: ActorRef<Message>, services: Arc<NodeServices>) -> Result<State, ActorProcessingErr> {
+        let row = StatusRow::new(&services.board, "progress-sender", "progress-sender", Some("node"), services.wall());
+        Ok(State { services, waiting: Vec::new(), is_sending: false, row })
     }
 
     async fn handle(
@@ -86,56 +86,56 @@ impl Actor for Teller {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Tell(tell) => state.waiting.push(tell),
-            Message::Arrived => state.telling = false,
+            Message::Send(pending) => state.waiting.push(pending),
+            Message::Answered => state.is_sending = false,
         }
-        if !state.telling && !state.waiting.is_empty() {
-            state.telling = true;
-            tokio::spawn(tell(state.world.clone(), std::mem::take(&mut state.waiting), me));
+        if !state.is_sending && !state.waiting.is_empty() {
+            state.is_sending = true;
+            tokio::spawn(send(state.services.clone(), std::mem::take(&mut state.waiting), me));
         }
-        let phase = if state.telling { "telling" } else { "idle" };
-        state.row.show(state.world.wall(), phase, state.waiting.len() as u64, None);
+        let phase = if state.is_sending { "sending" } else { "idle" };
+        state.row.set_phase(state.services.wall(), phase, state.waiting.len() as u64, None);
         Ok(())
     }
 }
 
-/// Proposes what waits, and answers each who told it once it is applied here.
-async fn tell(world: Arc<World>, waiting: Vec<Tell>, me: ActorRef<Message>) {
-    let session = *world.session().borrow();
+/// Proposes the pending progress and answers each coordinator once it is applied on this node.
+async fn send(services: Arc<NodeServices>, waiting: Vec<PendingProgress>, me: ActorRef<Message>) {
+    let session = *services.session().borrow();
     let Some(session) = session else {
-        return answer(waiting.into_iter().map(|tell| (tell.from, Err(Untold::Unknown))), &me);
+        return answer(waiting.into_iter().map(|pending| (pending.from, Err(SendError::Unknown))), &me);
     };
-    // What a processor's claims were then they are still, if nothing of it has changed since: then `as_of` may be
-    // now, and all travel together.
+    // If a processor has not changed since `as_of`, its claims are the same, so `as_of` may be the current index and
+    // its progress is sent with the others.
     let mut groups = BTreeMap::<LogIndex, Vec<(Progress, ActorRef<coordinator::Message>)>>::new();
-    world.look(|state, index| {
-        for Tell { as_of, progress, from } in waiting {
+    services.look(|state, index| {
+        for PendingProgress { as_of, progress, from } in waiting {
             let processor = state.processors.get(&progress.processor);
             let unchanged = processor.is_some_and(|processor| processor.changed <= as_of);
             groups.entry(if unchanged { index } else { as_of }).or_default().push((progress, from));
         }
     });
-    let node = world.me();
-    let told = groups.into_iter().map(|(as_of, group)| {
-        let world = world.clone();
+    let node = services.me();
+    let results = groups.into_iter().map(|(as_of, group)| {
+        let services = services.clone();
         let propose = move |items| -> BoxFuture<'static, Judged> {
-            let world = world.clone();
-            async move { world.propose(Command::Advance(Advance { node, session, as_of, items })).await }.boxed()
+            let services = services.clone();
+            async move { services.propose(Command::Advance(Advance { node, session, as_of, items })).await }.boxed()
         };
         let (items, from): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         async move { from.into_iter().zip(advance(&propose, items).await).collect::<Vec<_>>() }
     });
-    answer(join_all(told).await.into_iter().flatten(), &me);
+    answer(join_all(results).await.into_iter().flatten(), &me);
 }
 
-/// Proposes items in commands of a bounded size, and returns how each was judged. The items of a command that cannot be
-/// judged are told one by one, so that only the one to blame is refused.
-async fn advance(propose: &Propose, items: Vec<Progress>) -> Vec<Told> {
+/// Proposes items in commands of a bounded size, and returns how each was judged. The items of a refused command are
+/// sent one by one, so that only the invalid one is refused.
+async fn advance(propose: &Propose, items: Vec<Progress>) -> Vec<SendResult> {
     let sizes: Vec<usize> = items.iter().map(Progress::bytes).collect();
-    let mut told = Vec::new();
+    let mut results = Vec::new();
     for range in commands_of(&sizes, ADVANCE_BYTES_MAX, ADVANCE_ITEMS_MAX) {
         let items = items[range].to_vec();
-        told.push(async move {
+        results.push(async move {
             match propose(items.clone()).await {
                 Err(error) if error.class == Class::Invalid && items.len() > 1 => {
                     let alone = items.into_iter().map(|item| propose(vec![item]));
@@ -145,33 +145,33 @@ async fn advance(propose: &Propose, items: Vec<Progress>) -> Vec<Told> {
             }
         });
     }
-    join_all(told).await.into_iter().flatten().collect()
+    join_all(results).await.into_iter().flatten().collect()
 }
 
-/// Returns what was said of each item of a command.
-fn judged(items: &[Progress], outcome: Judged) -> Vec<Told> {
+/// Returns the result of each item of a command.
+fn judged(items: &[Progress], outcome: Judged) -> Vec<SendResult> {
     let all = judged_alone(outcome);
     let of = |item: &Progress| {
         let mine =
             |stale: &Vec<Stale>| stale.iter().filter(|stale| stale.processor == item.processor).cloned().collect();
-        all.as_ref().map(mine).map_err(Untold::clone)
+        all.as_ref().map(mine).map_err(SendError::clone)
     };
     items.iter().map(of).collect()
 }
 
-fn judged_alone(outcome: Judged) -> Told {
+fn judged_alone(outcome: Judged) -> SendResult {
     match outcome {
         Ok(Outcome::Advanced(stale)) => Ok(stale),
-        Err(error) if error.class == Class::Invalid => Err(Untold::Refused(error.message)),
-        Ok(_) | Err(_) => Err(Untold::Unknown),
+        Err(error) if error.class == Class::Invalid => Err(SendError::Refused(error.message)),
+        Ok(_) | Err(_) => Err(SendError::Unknown),
     }
 }
 
-fn answer(answers: impl Iterator<Item = (ActorRef<coordinator::Message>, Told)>, me: &ActorRef<Message>) {
+fn answer(answers: impl Iterator<Item = (ActorRef<coordinator::Message>, SendResult)>, me: &ActorRef<Message>) {
     for (from, answer) in answers {
-        let _ = from.cast(coordinator::Message::Told(answer));
+        let _ = from.cast(coordinator::Message::ProgressJudged(answer));
     }
-    let _ = me.cast(Message::Arrived);
+    let _ = me.cast(Message::Answered);
 }
 
 #[cfg(test)]
@@ -202,11 +202,11 @@ mod tests {
     #[tokio::test]
     async fn p10_progress_of_many_processors_is_split_by_size() {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let told = seen.clone();
+        let results = seen.clone();
         let propose = move |items: Vec<Progress>| {
             let bytes: usize = items.iter().map(Progress::bytes).sum();
             assert!(bytes <= ADVANCE_BYTES_MAX || items.len() == 1, "{bytes} bytes");
-            told.lock().unwrap().push(processors(&items));
+            results.lock().unwrap().push(processors(&items));
             let stale = items.iter().map(|item| Stale {
                 processor: item.processor,
                 segment: None,
@@ -215,10 +215,10 @@ mod tests {
             ready(Ok(Outcome::Advanced(stale.collect()))).boxed()
         };
         let items = [100_000, 100_000, 100_000, 500_000, 10].into_iter().zip(1..).map(|(bytes, id)| item(id, bytes));
-        let told = advance(&propose, items.collect()).await;
+        let results = advance(&propose, items.collect()).await;
         assert_eq!(*seen.lock().unwrap(), [vec![1, 2], vec![3], vec![4], vec![5]]);
-        for (id, told) in (1..).zip(told) {
-            let stale = told.unwrap();
+        for (id, results) in (1..).zip(results) {
+            let stale = results.unwrap();
             assert_eq!((stale.len(), stale[0].processor), (1, ProcessorId(id)), "each hears of its own");
         }
     }
@@ -230,9 +230,9 @@ mod tests {
             let refused = Error::new(Class::Invalid, "too large");
             ready(if wrong { Err(refused) } else { Ok(Outcome::Advanced(Vec::new())) }).boxed()
         };
-        let told = advance(&propose, (1..=3).map(|id| item(id, 10)).collect()).await;
-        assert_eq!(told, [Ok(vec![]), Err(Untold::Refused("too large".into())), Ok(vec![])]);
+        let results = advance(&propose, (1..=3).map(|id| item(id, 10)).collect()).await;
+        assert_eq!(results, [Ok(vec![]), Err(SendError::Refused("too large".into())), Ok(vec![])]);
         let away = |_| ready(Err(Error::new(Class::Overloaded, "nobody leads"))).boxed();
-        assert_eq!(advance(&away, vec![item(1, 10)]).await, [Err(Untold::Unknown)], "it is told again as it is");
+        assert_eq!(advance(&away, vec![item(1, 10)]).await, [Err(SendError::Unknown)], "it is told again as it is");
     }
 }
