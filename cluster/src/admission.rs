@@ -1,4 +1,4 @@
-//! Who may speak with this node: asked by the handshake, answered from what the log says about members.
+//! Admission of peers: the handshake asks it whether a peer may connect, and it decides by the members in the log.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,21 +13,21 @@ use crate::{
     view::StateView,
 };
 
-/// Knows this node, as soon as it is one, and the members.
+/// Admits peers by this node's identity and the members in the log.
 pub struct NodeAdmission {
-    /// Before it is a member.
+    /// The identity of this node before it is a member.
     joining: Identity,
     member: OnceLock<(Identity, Arc<StateView>)>,
 }
 
 impl NodeAdmission {
-    /// A node that is no member yet.
+    /// Returns the admission of a node that is not a member yet.
     pub fn new(incarnation: Incarnation, level: FeatureLevel) -> Arc<Self> {
         let joining = Identity { cluster: None, node: None, incarnation, level };
         Arc::new(Self { joining, member: OnceLock::new() })
     }
 
-    /// It is a member now.
+    /// Sets the identity of this node as a member.
     pub fn set_member(&self, identity: &evener_store::Identity, level: FeatureLevel, view: Arc<StateView>) {
         let evener_store::Identity { cluster, node, incarnation, .. } = *identity;
         let _ = self.member.set((Identity { cluster: Some(cluster), node: Some(node), incarnation, level }, view));
@@ -44,26 +44,26 @@ impl Admission for NodeAdmission {
             return Ok(());
         }
         let Some((_, view)) = self.member.get() else {
-            return Err(Refused::not_ready("this node is not a member yet; ask again"));
+            return Err(Refused::not_ready("this node is not a member yet; retry"));
         };
         let Some(node) = them.identity.node else {
-            return Err(Refused::other("a peer has a number; join first"));
+            return Err(Refused::other("the peer has no node number; join first"));
         };
         check_member(&view.state(), node, them.identity.incarnation)
     }
 }
 
-/// Whether this is still a member, with the directory that it is known by.
+/// Checks that `node` is a member and has the data directory under which it was admitted.
 pub fn check_member(state: &State, node: NodeId, incarnation: Incarnation) -> Result<(), Refused> {
     match state.members.get(&node) {
         Some(member) if member.incarnation == incarnation => Ok(()),
         Some(member) => Err(Refused::emptied(node, member.incarnation, incarnation)),
-        // A number that this node has seen given, and that is no member's: it was removed.
+        // This number was issued, but no member has it: that member was removed.
         None if node <= state.issued.node => Err(match state.removals.get(&node) {
             Some(removal) => Refused::removed(removal_notice(&removal.name, state.cluster, Some(removal))),
             None => Refused::not_a_member(node, state.cluster),
         }),
-        // One that it has not seen: it is behind, and they may be newer.
+        // This number is not known to be issued: this node may have applied less of the log than the peer.
         None => Ok(()),
     }
 }
@@ -72,5 +72,5 @@ pub fn check_member(state: &State, node: NodeId, incarnation: Incarnation) -> Re
 pub fn removal_notice(name: &str, cluster: ClusterId, removal: Option<&Removal>) -> String {
     let date = |removal: &Removal| jiff::Timestamp::from_millisecond(i64::try_from(removal.recorded.0).ok()?).ok();
     let when = removal.and_then(date).map(|date| format!(" at {date}")).unwrap_or_default();
-    format!("node {name} was removed from cluster {cluster}{when}, and its directory is of no more use to it")
+    format!("node {name} was removed from cluster {cluster}{when}, and its data directory cannot be used any more")
 }

@@ -1,4 +1,4 @@
-//! Compares this node's wall clock with those of the other voters, and passes leadership on while it is off.
+//! Compares this node's wall clock with those of the other voters, and transfers leadership while it is off.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::Cluster;
 
-/// Answers of so many heartbeats ago still tell what a clock shows.
+/// The age limit of clock offsets, in heartbeats.
 const HEARTBEATS: u32 = 40;
 
-/// Runs as long as the node does.
+/// Runs the comparison until the node stops.
 pub async fn watch(node: Cluster) {
     let mut transferred = None::<Instant>;
     loop {
@@ -24,7 +24,7 @@ pub async fn watch(node: Cluster) {
     }
 }
 
-/// Finds out by how much this node's clock is off, and tells people when that changes.
+/// Measures by how much this node's clock is off, and logs when it becomes wrong or correct.
 fn compare(node: &Cluster) {
     let voters = node.consensus.status().voters;
     let others: Vec<_> = voters.iter().copied().filter(|voter| *voter != node.me()).collect();
@@ -34,7 +34,7 @@ fn compare(node: &Cluster) {
     let offsets: Vec<i64> = node.heartbeats.offsets(&others, since).into_values().collect();
     let ahead = clocks::ahead(&offsets, voters.len());
     let agree = !offsets.is_empty() && !offsets.iter().any(|offset| clocks::is_off(*offset));
-    // Nobody else is there to be asked, or the one that is there shows the same.
+    // There is no other voter, or all that answer agree with this node's clock.
     if let Some(ahead) = ahead.or((others.is_empty() || agree).then_some(0)) {
         node.clock.judge(ahead);
     }
@@ -44,8 +44,8 @@ fn compare(node: &Cluster) {
             let (by, side) =
                 (Duration::from_millis(ahead.unsigned_abs()), if ahead > 0 { "ahead of" } else { "behind" });
             tracing::warn!(
-                "the clock of this node is {by:?} {side} the majority's: it does not lead while it is, and what it \
-                 stamps is stamped with their time; set it right"
+                "the clock of this node is {by:?} {side} the majority's; this node does not lead and uses the \
+                 majority's time until the clock is corrected"
             );
         }
         (Some(_), None) if ahead.is_some() => tracing::info!("the clock of this node agrees with the majority's again"),
@@ -53,16 +53,16 @@ fn compare(node: &Cluster) {
     }
 }
 
-/// Lets a voter lead whose clock is right. Whether there is one.
+/// Transfers leadership to a voter whose clock is correct. Returns whether there is one.
 async fn transfer_away(node: &Cluster) -> bool {
     let Some(ahead) = *node.ahead.lock() else { return false };
     let lately = Instant::now().checked_sub(node.config.raft.heartbeat * HEARTBEATS);
     let offsets =
         lately.map(|lately| node.heartbeats.offsets(&node.consensus.status().voters, lately)).unwrap_or_default();
-    // How far it is ahead of the majority's: as far as it is ahead of this node's, and this one's of theirs.
+    // A voter's offset to the majority is its offset to this node plus this node's offset to the majority.
     let right = |who| offsets.get(&who).is_some_and(|offset| !clocks::is_off(offset.saturating_add(ahead)));
     let Some(successor) = node.successor(right) else { return false };
-    tracing::info!("{} is to lead, as the clock of this node is off", node.name_of(successor));
+    tracing::info!("the clock of this node is off; transferring leadership to {}", node.name_of(successor));
     node.consensus.transfer(successor).await;
     true
 }

@@ -1,4 +1,4 @@
-//! What one node is told before it starts. Every number has a default and a reason.
+//! The configuration of one node.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,77 +9,77 @@ use evener_core::{
 };
 use uuid::Uuid;
 
-/// What one node is told.
+/// The configuration of one node.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its name, unique among members.
+    /// The node's name, unique among members.
     pub name: String,
-    /// Where it listens for peers. Port 0 lets the system choose.
+    /// The address on which the node listens for peers. Port 0 lets the system choose.
     pub listen: String,
-    /// Where peers reach it, if that is not where it listens.
+    /// The address at which peers reach the node, if it is not the listen address.
     pub peer: Option<String>,
-    /// Where clients reach it, told to the others.
+    /// The address at which clients reach the node, published to the other members.
     pub http: String,
-    /// The cluster it belongs to. Any other is refused; none takes the one it finds.
+    /// The cluster to which the node belongs; any other is refused. `None` accepts any cluster.
     pub cluster: Option<ClusterId>,
-    /// Makes a new cluster, unless this directory has one already. Refused where a cluster answers at `join`.
+    /// Founds a new cluster, unless the directory belongs to one already. Refused if a cluster answers at `join`.
     pub bootstrap: bool,
-    /// Members (any of them) that let it join.
+    /// Addresses of members through which the node joins; one that answers is enough.
     pub join: Vec<String>,
-    /// What its build understands.
+    /// The feature level of the node's build.
     pub level: FeatureLevel,
-    /// Embedded processors it can run, and which versions of them.
+    /// The embedded processors that the node can run, with their versions.
     pub capabilities: BTreeMap<String, Vec<u32>>,
-    /// Its share of the work, relative to others.
+    /// The node's share of the work, relative to the other nodes.
     pub weight: u32,
-    /// What a new cluster's replicated limits are.
+    /// The replicated limits of a new cluster.
     pub limits: Limits,
-    /// From which all dice of this process follow. Drawn by whoever starts it.
+    /// The seed of all random numbers of this process, chosen at random by the caller.
     pub seed: u64,
-    /// Names this life of the process, and its directory if that is new. Drawn by whoever starts it.
+    /// The random id from which this process's unique ids are derived, chosen by the caller.
     pub random_id: Uuid,
-    /// Raft's clocks.
+    /// Raft's timeouts.
     pub raft: Raft,
-    /// How long a session lives without a renewal.
+    /// How long a session lasts without a renewal.
     pub lease: Duration,
-    /// How many vote. A cluster of more has learners.
+    /// The maximum number of voters; further members are learners.
     pub voters_max: usize,
-    /// How commands get into the log.
+    /// The limits of proposals to the log.
     pub proposer: Proposer,
-    /// How many long searches run and wait.
+    /// The limits of long searches.
     pub searches: Searches,
-    /// When the state is written down.
+    /// When checkpoints are written.
     pub checkpoint: Checkpoint,
-    /// Below this many free bytes appends are refused. None is the larger of three chunks and a hundredth of the file
-    /// system, the latter at most 4 GiB; 0 refuses nothing.
+    /// The number of free bytes below which appends are refused. `None` means the largest of 16 MiB, three chunks, and
+    /// a hundredth of the file system, the last at most 4 GiB; 0 refuses no append.
     pub disk_reserve: Option<u64>,
-    /// How the log is kept.
+    /// The settings of the log's files.
     pub journal: evener_store::JournalSettings,
-    /// Puts into words why the log refused something: reasons are values, and only who embeds this words them.
+    /// Describes why the log refused a command. Reasons are values; the program that embeds the node words them.
     pub describe: fn(&RefusalReason) -> String,
 }
 
-/// Raft's clocks.
+/// Raft's timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raft {
-    /// How often the leader shows that it lives.
+    /// How often the leader sends heartbeats.
     pub heartbeat: Duration,
-    /// Without a sign of the leader for at least this long, a voter asks for votes.
+    /// The shortest time without a message from the leader after which a voter campaigns.
     pub election_min: Duration,
-    /// And at the latest after this long.
+    /// The longest such time.
     pub election_max: Duration,
 }
 
 impl Raft {
-    /// The clocks that follow from how often the leader shows that it lives, and from how long it is waited for.
+    /// Returns the timeouts for a heartbeat interval and a shortest election timeout.
     #[must_use]
     pub const fn new(heartbeat: Duration, election: Duration) -> Self {
         Self { heartbeat, election_min: election, election_max: Duration::from_millis(election.as_millis() as u64 * 2) }
     }
 
-    /// How long a voter has not heard of the leader before it compares with the others, see `crate::heartbeat`. A
-    /// successor must lead and renew sessions before their owners stop, which is two thirds of a lease after the last
-    /// renewal.
+    /// Returns how long the leader must not have answered a voter before the voter compares with the others, see
+    /// `crate::heartbeat`. A successor must lead and renew sessions before their owners stop, which is two thirds of a
+    /// lease after the last renewal.
     #[must_use]
     pub const fn no_answer_timeout(&self) -> Duration {
         Duration::from_millis(self.election_min.as_millis() as u64 * 3 / 2)
@@ -87,27 +87,27 @@ impl Raft {
 }
 
 impl Default for Raft {
-    /// Wide enough for two shared cores and a shared disk. A lost leader is noticed by its closed socket, and a silent
-    /// one by a majority that compares what it hears, both before these clocks.
+    /// Long enough for two shared cores and a shared disk. An exited leader is detected by its closed socket, and an
+    /// unresponsive one by a majority that compares its answers, both before these timeouts.
     fn default() -> Self {
         Self::new(Duration::from_millis(250), Duration::from_secs(1))
     }
 }
 
-/// How commands get into the log.
+/// The limits of proposals to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proposer {
-    /// Commands that wait or are under way on one node. More are refused as overload.
+    /// The maximum number of commands queued or in flight on one node. More are refused as overload.
     pub commands_max: usize,
-    /// Their bytes together.
+    /// The maximum size of these commands, in bytes.
     pub bytes_max: usize,
-    /// Bytes that are gathered into one entry. A larger command goes alone.
+    /// The maximum size of a batch in one entry, in bytes. A larger command has an entry of its own.
     pub entry_bytes_max: usize,
-    /// Commands that are gathered into one entry.
+    /// The maximum number of commands in one entry.
     pub entry_commands_max: usize,
-    /// Entries under way at once. Few, so that the next ones grow with the load.
+    /// The maximum number of entries in flight. A small number lets batches grow with the load.
     pub entries_max: usize,
-    /// How long one tries before answering that the outcome is unknown.
+    /// How long a proposal is retried before its outcome is reported as unknown.
     pub deadline: Duration,
 }
 
@@ -124,12 +124,12 @@ impl Default for Proposer {
     }
 }
 
-/// How many long searches (reads, and conditions that look far back) run and wait on one node.
+/// The limits of long searches (reads, and conditions that read far back) on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Searches {
-    /// At once: as many as a small machine has cores, so that one of them can wait for the disk.
+    /// The maximum number of running searches. Two, so that one can run while the other waits for the disk.
     pub running_max: usize,
-    /// Waiting for their turn. A new one beyond them is refused as overload.
+    /// The maximum number of queued searches. More are refused as overload.
     pub waiting_max: usize,
 }
 
@@ -139,12 +139,12 @@ impl Default for Searches {
     }
 }
 
-/// When the replicated state is written down, so that a restart need not begin at the beginning.
+/// When checkpoints of the replicated state are written, so that a restart need not replay the whole log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// After so many entries.
+    /// The number of entries after which a checkpoint is written.
     pub entries: u64,
-    /// Or after so many bytes of them.
+    /// The number of bytes of entries after which a checkpoint is written.
     pub bytes: u64,
 }
 
@@ -155,7 +155,7 @@ impl Default for Checkpoint {
 }
 
 impl Config {
-    /// A node with this name that listens at `listen`, everything else being as usual.
+    /// Returns the default configuration of a node with this name that listens at `listen`.
     #[must_use]
     pub fn new(name: impl Into<String>, listen: impl Into<String>) -> Self {
         Self {

@@ -1,12 +1,13 @@
-//! The disk reserve: appends are refused before a disk is full, and progress, claims, sessions and operations go on
-//! from what is left.
+//! The disk reserve: appends are refused before a disk is full, and progress, claims, sessions and operations go on in
+//! the reserved space.
 //!
-//! Each node measures its file system several times a second and tells the others whether it is low ([`Heartbeat`]).
-//! Appends stop on a node that is low, and everywhere as soon as less than a majority of the voters is known to have
-//! more than its reserve: chunks end at the same entry on all nodes, so equal disks run full at the same moment. A
-//! voter that is silent counts as low once another one is: the majority would need the low one.
+//! Each node measures its file system several times a second and reports to the others whether it is low
+//! ([`Heartbeat`]). Appends are refused on a node with a low disk, and on all nodes if less than a majority of the
+//! voters is known to have more free space than its reserve: chunks end at the same entry on all nodes, so equal disks
+//! fill up at the same moment. If a disk is low, a voter that does not answer counts as low too: a majority without it
+//! would need the low one.
 //!
-//! A disk that has no room at all stops no node: the store waits for space (see [`evener_store::Disk`]).
+//! A full disk stops no node: the store waits for space (see [`evener_store::Disk`]).
 //!
 //! [`Heartbeat`]: crate::heartbeat::Heartbeat
 
@@ -22,52 +23,53 @@ use crate::{
 
 /// What a refusal begins with, wherever it is read.
 pub const REFUSAL: &str = "disk reserve reached";
-/// When to try again: somebody has to free space first.
+/// The delay before a retry: an operator must free space first.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// Chunks that the default reserve has room for: the one being filled, the one that comes next, and one for the files
-/// that are replaced by writing a new one.
+/// The number of chunks that fit into the default reserve: the one being filled, the next one, and one for files that
+/// are replaced by writing new ones.
 const CHUNKS: u64 = 3;
-/// Or this much, if that is more: small chunks leave no room for a checkpoint and its successor.
+/// The minimum of the default reserve: with small chunks it must still hold a checkpoint and its successor.
 const BYTES_MIN: u64 = 16 << 20;
-/// Or this part of the file system, if that is more,
+/// The default reserve is at least this fraction of the file system,
 const SHARE: u64 = 100;
-/// but no more than this.
+/// but this fraction counts for at most this many bytes.
 const SHARE_BYTES_MAX: u64 = 4 << 30;
 
-/// The room on this node's disk.
+/// The free space on a node's disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskStatus {
-    /// Bytes that are free.
+    /// The number of free bytes.
     pub free: u64,
-    /// Bytes of the file system.
+    /// The size of the file system, in bytes.
     pub total: u64,
-    /// Below this many free bytes appends are refused.
+    /// The number of free bytes below which appends are refused.
     pub reserve: u64,
-    /// Bytes that the log takes.
+    /// The size of the log, in bytes.
     pub log: u64,
-    /// Less than the reserve is free, or was and there is not a chunk more than that yet.
+    /// Whether the disk is low: less than the reserve is free, or was and one more chunk than the reserve is not free
+    /// yet.
     pub low: bool,
 }
 
 impl DiskStatus {
-    /// Returns the room after another measurement.
+    /// Returns the status after another measurement.
     pub fn measured(self, space: Space, setting: Option<u64>, chunk_bytes: u64) -> Self {
         let reserve = setting.unwrap_or_else(|| default_reserve(space.total, chunk_bytes));
-        // Leaving takes more than entering, so that appends do not flicker around the limit.
+        // Hysteresis: appends must not be refused and accepted in turn near the limit.
         let enough = if self.low { reserve.saturating_add(chunk_bytes) } else { reserve };
         Self { free: space.free, total: space.total, reserve, log: self.log, low: space.free < enough && reserve > 0 }
     }
 }
 
-/// Returns the reserve of a node that is not told another one: the largest of 16 MiB, three chunks, and a hundredth of
-/// the file system, the latter at most 4 GiB.
+/// Returns the reserve of a node that has no such setting: the largest of 16 MiB, three chunks, and a hundredth of the
+/// file system, the last at most 4 GiB.
 #[must_use]
 pub fn default_reserve(total: u64, chunk_bytes: u64) -> u64 {
     (chunk_bytes * CHUNKS).max(BYTES_MIN).max((total / SHARE).min(SHARE_BYTES_MAX))
 }
 
-/// Returns the nodes whose disks stop appends: this one if it is low, or those without which there is no majority of
-/// voters with room.
+/// Returns the nodes whose disks are the reason to refuse appends: all low ones if this node is low or if no majority
+/// of the voters has space; otherwise none.
 pub fn blocking(
     me: NodeId,
     raft_status: &RaftStatus,
@@ -82,18 +84,18 @@ pub fn blocking(
     BTreeSet::new()
 }
 
-/// Returns why no append is taken if the disks of the nodes with these names stop them, as a node with this room says
-/// it.
+/// Returns the message that refuses an append because of the disks of the nodes with these names; `room` is this node's
+/// own disk.
 pub fn refusal(names: &[String], room: DiskStatus) -> String {
     let mut message = format!("{REFUSAL}: too little space is free on the disks of {}", names.join(", "));
     if room.low {
         let (free, reserve) = (room.free >> 20, room.reserve >> 20);
         message += &format!(" ({free} MiB free on this one, reserve {reserve} MiB)");
     }
-    message + "; nothing was written; free some space there, and appends go on by themselves"
+    message + "; nothing was written; free some space there, and appends resume without further action"
 }
 
-/// Returns the error of an append for which there is no room.
+/// Returns the error of an append that is refused because of the disk reserve.
 pub fn refused(why: String) -> Error {
     Error::new(Class::Overloaded, why).retry_after(RETRY_AFTER)
 }

@@ -1,5 +1,5 @@
-//! Measures the room on this node's disk, finds out whether appends are taken, and hands leadership to a node with
-//! room.
+//! Measures the free space on this node's disk, decides whether appends are accepted, and transfers leadership to a
+//! node with free space.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::{
 
 /// How often the free space is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(200);
-/// After this long without an answer a voter is not known to have room.
+/// How long after its last answer a voter is still known to have space.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
-/// Measures as long as the node runs, and says once when appends stop and when they go on.
+/// Measures until the node stops, and logs when appends start to be refused and when they are accepted again.
 pub async fn run(node: Cluster) {
     let mut transferred = None::<Instant>;
     loop {
@@ -27,10 +27,10 @@ pub async fn run(node: Cluster) {
             transferred = Some(Instant::now());
             tracing::warn!(
                 to = node.name_of(to),
-                "the disk reserve is reached; handing leadership to a node with room"
+                "the disk reserve is reached; transferring leadership to a node with free space"
             );
             if let Err(error) = node.transfer(to).await {
-                tracing::warn!(%error, "failed to hand leadership to a node with room");
+                tracing::warn!(%error, "failed to transfer leadership to a node with free space");
             }
         }
         sleep(MEASURE_EVERY).await;
@@ -77,7 +77,7 @@ fn measure(node: &Cluster) {
     let refused = node.blocking_disks.send_replace(blocking.clone());
     match (refused.is_empty(), blocking.is_empty()) {
         (true, false) => tracing::warn!(nodes = ?node.names_of(&blocking), "appends are refused: disk reserve reached"),
-        (false, true) => tracing::info!("appends are taken again: there is room on the disks"),
+        (false, true) => tracing::info!("appends are accepted again: the disks have enough free space"),
         _ => {}
     }
 }

@@ -1,4 +1,4 @@
-//! What a caller can do about a failure: nothing else tells errors apart.
+//! Errors, classified by what the caller can do about them.
 
 use std::time::Duration;
 
@@ -6,39 +6,39 @@ use evener_core::{append::Refusal, command::RefusalReason, id::NodeId};
 
 use crate::leadership::NoDecision;
 
-/// Before one asks again a leader that has no majority: at least so long,
+/// The shortest delay before a request to a leader without a majority is retried,
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
-/// and no longer than this, however long it has lasted.
+/// and the longest one, however long the majority has been missing.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
-/// What helps where there is no majority.
+/// The hint for errors about a missing majority.
 const HINT: &str = "start or reconnect those that are missing: `evener cluster status` shows them";
 
-/// What a caller should do.
+/// What the caller should do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Class {
-    /// Ask for something else: it makes no sense, or a limit forbids it.
+    /// Change the request: it is invalid, or exceeds a limit.
     Invalid,
-    /// Look again and decide: something else is true than was expected.
+    /// Read the current state and decide again: it differs from what the request expects.
     Conflict,
-    /// It may not be now, or not here; nothing happened.
+    /// The request is not possible now or on this node; nothing was changed.
     Refused,
-    /// It may have happened. Ask again with the same ids.
+    /// The outcome is unknown. Retry with the same ids.
     Unknown,
-    /// It did not happen: too much at once. Ask again later.
+    /// Too many requests; nothing was changed. Retry later.
     Overloaded,
 }
 
-/// Why something asked of the cluster was not done, or is not known to be done.
+/// Why a request to the cluster failed, or why its outcome is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// What to do about it.
+    /// What the caller should do.
     pub class: Class,
-    /// What was being done, to what, and what to do next.
+    /// What failed, on what, why, and what to do next.
     pub message: String,
-    /// When to ask again.
+    /// The delay before a retry.
     pub retry_after: Option<Duration>,
-    /// Who leads, if that helps.
+    /// The leader, if that helps the caller.
     pub leader: Option<NodeId>,
     /// Why an append was refused, in detail.
     pub refusal: Option<Box<Refusal>>,
@@ -47,26 +47,26 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this class.
+    /// Returns an error of this class.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), retry_after: None, leader: None, refusal: None, why: None }
     }
 
-    /// With a hint when to ask again.
+    /// Sets the delay before a retry.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// A queue of this node is full.
+    /// Returns the error for a full queue of this node.
     #[must_use]
     pub fn overloaded(limit: &str, max: usize) -> Self {
-        let message = format!("this node has as much under way as {limit} = {max} allows; ask again later");
+        let message = format!("this node has reached {limit} = {max}; retry later");
         Self::new(Class::Overloaded, message).retry_after(Duration::from_millis(100))
     }
 
-    /// Nobody leads, or nobody that leads could be reached, and nothing was sent to anybody.
+    /// Returns the error for a request that no leader could be reached for; nothing was sent.
     #[must_use]
     pub fn no_leader(tried: Duration) -> Self {
         let message = format!(
@@ -76,30 +76,30 @@ impl Error {
         Self::new(Class::Overloaded, message).retry_after(Duration::from_secs(1))
     }
 
-    /// This node leads, and not enough of the others answer it. Nothing was done.
+    /// Returns the error for a request that was not started because there is no majority or no leader.
     #[must_use]
     pub fn no_majority(no_decision: &NoDecision) -> Self {
         let silence = no_decision.since.elapsed();
         let message = format!("{}; nothing was done; {HINT}", no_decision.describe());
-        // What has lasted for long will hardly be over in a moment.
+        // A majority that has been missing for long is unlikely to return soon.
         Self::new(Class::Overloaded, message).retry_after(silence.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX))
     }
 
-    /// It was sent, and no answer came.
+    /// Returns the error for a request that was sent and not answered.
     #[must_use]
     pub fn unknown(why: impl std::fmt::Display) -> Self {
         let message = format!("it is not known whether it was written: {why}; ask again with the same ids");
         Self::new(Class::Unknown, message).retry_after(Duration::from_millis(500))
     }
 
-    /// This node has stopped.
+    /// Returns the error for a request to a node that has stopped.
     #[must_use]
     pub fn stopped(why: &str) -> Self {
-        Self::new(Class::Refused, format!("this node has stopped: {why}; ask another one"))
+        Self::new(Class::Refused, format!("this node has stopped: {why}; ask another node"))
     }
 }
 
-/// What is refused is a value, and is put into words where it is shown; the message here is for logs.
+/// Refusals are values and are described for users by the embedding program; the message here is for logs.
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let class = match &refusal {
@@ -125,46 +125,46 @@ impl From<RefusalReason> for Error {
     }
 }
 
-/// What is wrong with how a node was started.
+/// Why a start was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum StartRefusal {
-    /// Its directory, or the cluster it asked, is another one than was meant.
+    /// The node's directory, or the cluster at the given address, belongs to another cluster.
     OtherCluster,
-    /// Its directory is of the right cluster, and of a node with another name.
+    /// The directory belongs to a node with another name.
     OtherName,
-    /// A member of its name has another directory: this one was emptied, or the name is taken.
+    /// A member with this name has another directory: this one was emptied, or the name is taken.
     EmptiedDirectory,
-    /// A cluster answers where one was to be founded.
+    /// A cluster answers at an address given together with `bootstrap`.
     ClusterAnswers,
-    /// Its directory is empty, and nobody said to found or to join.
+    /// The directory is empty, and the configuration neither founds nor joins a cluster.
     NoCluster,
-    /// It is a member no more.
+    /// The node was removed from the cluster.
     Removed,
-    /// Something else.
+    /// Another error in the configuration.
     InvalidConfig,
 }
 
-/// Why a node does not start. Each says what to do.
+/// Why a node does not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Its data cannot be read, or are not its own.
+    /// The data directory cannot be opened.
     #[error(transparent)]
     Open(#[from] evener_store::error::OpenError),
-    /// Its address cannot be had, or its peers cannot be reached.
+    /// The listen address cannot be bound, or peers cannot be reached.
     #[error("{0}")]
     Network(String),
-    /// What it was told contradicts what is.
+    /// The configuration contradicts the directory or the cluster.
     #[error("{message}")]
     Refused {
-        /// What is wrong with it.
+        /// The kind of contradiction.
         reason: StartRefusal,
-        /// In words, with the way out.
+        /// The description, with a hint what to do.
         message: String,
     },
-    /// It was a member, and is none any more.
+    /// The node is no longer a member.
     #[error("{0}")]
     Removed(String),
-    /// Something below failed.
+    /// The disk, Raft or another component failed.
     #[error("{0}")]
     Failed(String),
 }

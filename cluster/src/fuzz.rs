@@ -1,4 +1,4 @@
-//! The decoders of this crate, for fuzz tests: whatever a peer may send.
+//! The decoders of the bytes that peers send, for fuzz tests.
 
 use std::{io::Cursor, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
     transport::BoxedStream,
 };
 
-/// Every decoder of bytes that peers send.
+/// Returns every decoder of bytes that peers send.
 #[must_use]
 pub fn decoders() -> Vec<Decoder> {
     let mut decoders = vec![
@@ -43,7 +43,7 @@ pub fn decoders() -> Vec<Decoder> {
     decoders
 }
 
-/// A pulse, which is written again as far as this version knows it.
+/// Decodes a heartbeat, and checks that what this version knows of it is encoded again unchanged.
 fn heartbeat(bytes: &[u8]) {
     if let Some(heartbeat) = Heartbeat::decode(bytes) {
         assert_eq!(Heartbeat::decode(&heartbeat.encode()), Some(heartbeat));
@@ -74,7 +74,7 @@ impl Admission for Node {
     }
 }
 
-/// Both sides of the handshake: what connects reads a reply, what accepts reads a hello.
+/// Runs both sides of the handshake: the initiator reads a reply, the responder a hello.
 fn handshake(bytes: &[u8]) {
     thread_local! {
         static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()
@@ -91,7 +91,7 @@ fn handshake(bytes: &[u8]) {
     });
 }
 
-/// A hello and the replies to it, as they are on the wire.
+/// Returns a hello and the replies to it, as encoded on the wire.
 fn hellos() -> Vec<Vec<u8>> {
     let mut hello = b"EVENER\r\n\x02\0\x03\0\x01\x07\0\0".to_vec();
     hello.extend_from_slice(Uuid::from_u128(1).as_bytes());
@@ -109,7 +109,7 @@ fn hellos() -> Vec<Vec<u8>> {
     vec![hello, refusal, admitted, principal]
 }
 
-/// A connection's bytes, as they arrive.
+/// Decodes the messages in the bytes of a connection.
 fn frames(bytes: &[u8]) {
     let mut bytes = BytesMut::from(bytes);
     while let Ok(Some(message)) = Message::take(&mut bytes) {
@@ -132,7 +132,7 @@ fn frame_samples() -> Vec<Vec<u8>> {
     vec![[one.clone(), frame(Role::Item, b""), frame(Role::Credit, b"\0\0\x01\0")].concat(), one]
 }
 
-/// What nodes ask each other beside Raft. The first byte chooses the type.
+/// Decodes a message between nodes other than Raft's. The first byte selects the type.
 fn messages(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else { return };
     match choice % 8 {
@@ -149,12 +149,12 @@ fn messages(bytes: &[u8]) {
 
 fn again<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     if let Ok(value) = codec::decode_message::<T>(bytes) {
-        let bytes = codec::encode_message(&value).expect("it came in a message");
+        let bytes = codec::encode_message(&value).expect("a decoded message is small enough to encode");
         assert!(codec::decode_message::<T>(&bytes).is_ok(), "a message is encoded as it was read");
     }
 }
 
-/// Messages of every type, every variant and every outcome of a command.
+/// Returns messages of every type, with every variant and every outcome of a command.
 pub(crate) fn message_samples() -> Vec<Vec<u8>> {
     let peer = || "h:1".to_owned();
     let (name, incarnation, http) = ("n1".to_owned(), Incarnation(Uuid::from_u128(2)), "http://h:2".to_owned());
@@ -201,11 +201,12 @@ pub(crate) fn message_samples() -> Vec<Vec<u8>> {
     all
 }
 
-/// Reads a message of the type that its first byte chooses and writes it again.
+/// Decodes a message of the type that its first byte selects, and encodes it again.
 #[cfg(test)]
 pub(crate) fn read_and_written(bytes: &[u8]) -> Vec<u8> {
     fn again<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Bytes {
-        codec::encode_message(&codec::decode_message::<T>(bytes).expect("it can be read")).expect("it is small")
+        codec::encode_message(&codec::decode_message::<T>(bytes).expect("the sample is valid"))
+            .expect("the sample is small")
     }
     let body = &bytes[1..];
     let written = match bytes[0] {
@@ -222,10 +223,10 @@ pub(crate) fn read_and_written(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn sample<T: Serialize>(choice: u8, value: &T) -> Vec<u8> {
-    [&[choice], &codec::encode_message(value).expect("it is small")[..]].concat()
+    [&[choice], &codec::encode_message(value).expect("the sample is small")[..]].concat()
 }
 
-/// Commands from another node: what comes of each group's bytes is found out by decoding them.
+/// Decodes groups of commands from another node, and each command in them.
 fn proposals(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     let Some(groups) = proposal::decode(bytes) else { return };

@@ -1,10 +1,11 @@
-//! What every node asks every other member several times a second: whether it answers, what its wall clock shows, and
-//! how long it has not heard of the leader.
+//! Heartbeats: every node requests one from every other member several times a second. A heartbeat carries the member's
+//! wall clock and how long ago the leader answered it.
 //!
-//! A process that is frozen keeps its sockets, so only its silence tells. Raft waits for a silent leader until the last
-//! of its clocks has run out; by then the owners of segments have stopped their handlers, as nobody renews their
-//! sessions. So voters compare: if a majority of them has not heard of the leader, one of them asks for votes at once.
-//! A voter that is silent for one node alone (a broken link) or on a machine that is slow for all is no reason to.
+//! A frozen process keeps its sockets open and only stops answering. Raft's own election timeouts detect an
+//! unresponsive leader too late: the owners of segments stop their handlers before, because their sessions are not
+//! renewed. Therefore voters compare: if the leader has not answered a majority of them, one of them asks for votes at
+//! once. A leader that only one node cannot reach (a broken link), or a machine on which everything is slow, starts no
+//! election.
 //!
 //! ```text
 //!  0         1              9              17            21
@@ -14,7 +15,8 @@
 //!   u8        u64 LE         u64 LE, or 0   u32 LE        u8, 0 or 1; may be missing
 //! ```
 //!
-//! A reader takes what it knows and ignores what follows, so that later versions can add fields.
+//! The third field, silence, is the time since the leader's last answer. A decoder ignores bytes after the fields that
+//! it knows, so that later versions can add fields.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,24 +31,24 @@ use tokio::time::Instant;
 use crate::raft::RaftStatus;
 
 const VERSION: u8 = 1;
-/// Bytes that every version has.
+/// The length of the fields that every version has, in bytes.
 const HEARTBEAT_BYTES: usize = 21;
 
-/// What a node tells of itself.
+/// The state that a node reports about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Its wall clock.
+    /// The node's wall clock.
     pub wall: Timestamp,
-    /// Who leads, as far as it knows.
+    /// The leader, as far as the node knows.
     pub leader: Option<NodeId>,
-    /// How long ago that leader answered it.
+    /// How long ago that leader answered the node.
     pub since_leader_answer: Duration,
-    /// Its disk has less free space than its reserve, see [`crate::disk_reserve`].
+    /// Whether the node's disk has less free space than its reserve, see [`crate::disk_reserve`].
     pub disk_low: bool,
 }
 
 impl Heartbeat {
-    /// Writes it.
+    /// Encodes the heartbeat.
     pub fn encode(&self) -> Bytes {
         let mut to = BytesMut::with_capacity(HEARTBEAT_BYTES + 1);
         to.put_u8(VERSION);
@@ -57,7 +59,7 @@ impl Heartbeat {
         to.freeze()
     }
 
-    /// Reads it; nothing if it is anything else.
+    /// Decodes a heartbeat; returns `None` if the bytes are malformed.
     pub fn decode(mut from: &[u8]) -> Option<Self> {
         if from.len() < HEARTBEAT_BYTES || from.get_u8() < VERSION {
             return None;
@@ -72,11 +74,11 @@ impl Heartbeat {
 /// The last answer of one member.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
-    /// When the question was sent.
+    /// When the request was sent.
     pub sent: Instant,
-    /// How many milliseconds its wall clock is ahead of this node's: half the way there and back is taken off.
+    /// How many milliseconds the member's wall clock is ahead of this node's, corrected by half the round-trip time.
     pub offset_ms: i64,
-    /// What it said.
+    /// The heartbeat in the answer.
     pub heartbeat: Heartbeat,
 }
 
@@ -85,24 +87,25 @@ pub struct Answer {
 pub struct Heartbeats(Mutex<BTreeMap<NodeId, Answer>>);
 
 impl Heartbeats {
-    /// Records what a member has answered just now to a question that was sent then, when this node's wall clock showed
-    /// this.
+    /// Records a member's heartbeat that has just arrived, in answer to a request sent at `sent`, when this node's wall
+    /// clock showed `wall`.
     pub fn record(&self, who: NodeId, heartbeat: Heartbeat, sent: Instant, wall: Timestamp) {
         let offset_ms = offset(wall.after(sent.elapsed() / 2), heartbeat.wall);
         self.0.lock().insert(who, Answer { sent, offset_ms, heartbeat });
     }
 
-    /// Forgets those that are no members any more.
+    /// Removes the answers of nodes that are not in `members`.
     pub fn retain(&self, members: &BTreeSet<NodeId>) {
         self.0.lock().retain(|who, _| members.contains(who));
     }
 
-    /// Returns how long ago what each member has answered was sent.
+    /// Returns for each member how long ago the last request that it answered was sent.
     pub fn answer_ages(&self) -> BTreeMap<NodeId, Duration> {
         self.0.lock().iter().map(|(who, heard)| (*who, heard.sent.elapsed())).collect()
     }
 
-    /// Returns the members whose disks were low when they last answered, and those that have not answered for long.
+    /// Returns the members whose disks were low when they last answered, and those that have not answered within
+    /// `silent_after`.
     pub fn low_disks(&self, silent_after: Duration) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
         let heard = self.0.lock();
         let those = |which: &dyn Fn(&Answer) -> bool| {
@@ -112,21 +115,21 @@ impl Heartbeats {
         (those(&|heard| heard.heartbeat.disk_low && !silent(heard)), those(&silent))
     }
 
-    /// Returns how long ago a member answered, if it ever did.
+    /// Returns how long ago the last request that a member answered was sent, if it ever answered.
     pub fn since_answer(&self, of: NodeId) -> Option<Duration> {
         self.0.lock().get(&of).map(|heard| heard.sent.elapsed())
     }
 
-    /// Returns how far the wall clocks of these members are ahead of this node's, in milliseconds, of each that has
-    /// answered a question that was sent after `since`.
+    /// Returns how far the wall clocks of these members are ahead of this node's, in milliseconds, for each member that
+    /// has answered a request sent after `since`.
     pub fn offsets(&self, of: &[NodeId], since: Instant) -> BTreeMap<NodeId, i64> {
         let heard = self.0.lock();
         let lately = |who: &NodeId| heard.get(who).filter(|heard| heard.sent > since);
         of.iter().filter_map(|who| Some((*who, lately(who)?.offset_ms))).collect()
     }
 
-    /// Returns the leader if a majority of the voters has not heard of it for long: this one for all of `patience`,
-    /// the others, which must have answered lately, for half of it. Nobody's silence counts from before `awake`.
+    /// Returns the leader if it has not answered a majority of the voters: this one within `timeout`, the others, which
+    /// must have answered recently, within half of it. Time before `awake` does not count.
     pub fn unresponsive_leader(
         &self,
         me: NodeId,
@@ -138,7 +141,7 @@ impl Heartbeats {
         let heard = self.0.lock();
         let leader = raft_status.leader.filter(|leader| *leader != me && raft_status.voters.contains(&me))?;
         let silent_for = |sent: Instant| now.saturating_duration_since(sent.max(awake));
-        // One that has never answered says nothing by its silence: an older version does not know the question.
+        // A leader that has never answered is not unresponsive: an older version does not know the request.
         heard.get(&leader).filter(|last| silent_for(last.sent) >= timeout)?;
         let misses = |voter: &NodeId| match heard.get(voter) {
             _ if *voter == me => true,
@@ -154,7 +157,7 @@ impl Heartbeats {
     }
 }
 
-/// By how many milliseconds `theirs` is ahead of `ours`.
+/// Returns by how many milliseconds `theirs` is ahead of `ours`.
 fn offset(ours: Timestamp, theirs: Timestamp) -> i64 {
     let millis = |ahead: Duration| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
     millis(theirs.since(ours)) - millis(ours.since(theirs))
@@ -167,7 +170,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_millis(1_500);
 
     #[test]
-    fn a_pulse_lies_as_it_is_drawn_and_a_longer_one_can_be_read() {
+    fn a_heartbeat_has_the_documented_layout_and_a_longer_one_can_be_decoded() {
         let since_leader_answer = Duration::from_millis(0x0405);
         let heartbeat =
             Heartbeat { wall: Timestamp(0x0102), leader: Some(NodeId(3)), since_leader_answer, disk_low: true };
@@ -178,7 +181,7 @@ mod tests {
         assert_eq!(
             Heartbeat::decode(&golden[..HEARTBEAT_BYTES]),
             Some(Heartbeat { disk_low: false, ..heartbeat }),
-            "an older one"
+            "a heartbeat of an older version"
         );
         for cut in 0..HEARTBEAT_BYTES {
             assert_eq!(Heartbeat::decode(&golden[..cut]), None);
@@ -187,8 +190,8 @@ mod tests {
         assert_eq!(Heartbeat::decode(&nobody.encode()), Some(nobody));
     }
 
-    /// What node 2 makes of it in a group led by node 1: of each other the age of its last answer, and how long it
-    /// says that the leader was silent, in milliseconds.
+    /// Checks whether node 2 finds leader 1 unresponsive. `heard` lists for each other node the age of its last answer
+    /// and the time since the leader answered it, in milliseconds.
     #[track_caller]
     fn check(voters: &[u64], heard: &[(u64, u64, u64)], silent: bool) {
         let voters: Vec<_> = voters.iter().copied().map(NodeId).collect();
@@ -206,11 +209,11 @@ mod tests {
         let found = heartbeats.unresponsive_leader(NodeId(2), &raft_status, TIMEOUT, awake, now);
         assert_eq!(found.is_some(), silent, "{heard:?}");
         let just_awake = heartbeats.unresponsive_leader(NodeId(2), &raft_status, TIMEOUT, now - TIMEOUT / 2, now);
-        assert_eq!(just_awake, None, "its own sleep is nobody else's silence");
+        assert_eq!(just_awake, None, "time during which this node was frozen does not count");
     }
 
     #[test]
-    fn a_leader_is_silent_if_a_majority_misses_it() {
+    fn a_leader_is_unresponsive_if_it_answers_no_majority() {
         let three = &[1, 2, 3];
         check(three, &[(1, 1_500, 0), (3, 200, 1_000)], true);
         check(three, &[(1, 1_400, 0), (3, 200, 1_000)], false);

@@ -1,4 +1,4 @@
-//! Asks every other member for its [`Heartbeat`] several times a second.
+//! Requests the [`Heartbeat`] of every other member several times a second.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{cluster::Cluster, heartbeat::Heartbeat, message::Kind};
 
-/// Asks all members, one question at a time to each. Runs as long as the node does.
+/// Requests heartbeats from all members, one request at a time to each, until the node stops.
 pub async fn run(node: Cluster) {
     let asking = Arc::new(Mutex::new(BTreeSet::new()));
     loop {

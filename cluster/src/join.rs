@@ -1,4 +1,4 @@
-//! How a node comes to be a member: it is one already, founds a cluster, or joins one.
+//! How a node becomes a member: from the identity in its directory, by founding a cluster, or by joining one.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -28,28 +28,29 @@ use crate::{
     unique_id::{IdPurpose, unique_id},
 };
 
-/// To hear who is at an address.
+/// The time limit for asking which node is at an address.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
-/// To be admitted: the member that is asked may have to find the leader.
+/// The time limit for a join request: the member may have to find the leader first.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
-/// Before the addresses are tried again.
+/// The delay before the addresses are tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// The file that holds the life of a directory before there is an identity.
+/// The file that holds the incarnation of a directory before it has an identity.
 const INCARNATION_FILE: &str = "incarnation";
 
-/// What a start tries whether the disk takes something, and how much: a vote, a mark and the first entries.
+/// The file and the number of bytes with which a start tests the disk: enough for a vote, a watermark and the first
+/// entries.
 const TRIAL_FILE: &str = "trial";
 const START_BYTES: usize = 64 << 10;
 
-/// The life of this directory: drawn once and written down before anybody is told of it, so that a node that is
-/// cut off while it joins is known again when it asks again.
+/// Returns the incarnation of this directory. It is generated once and persisted before it is sent to a member, so that
+/// an interrupted join can be resumed.
 pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, StartError> {
     if let Some(identity) = Identity::read(disk)? {
         return Ok(identity.incarnation);
     }
     let failed = |error: io::Error| {
-        StartError::Failed(format!("failed to write who this is into {}: {error}; is it writable?", disk.name()))
+        StartError::Failed(format!("failed to write the incarnation into {}: {error}; is it writable?", disk.name()))
     };
     if disk.len(INCARNATION_FILE).map_err(failed)? == Some(16) {
         let bytes = disk.read(INCARNATION_FILE, 0, 16).map_err(failed)?;
@@ -71,8 +72,8 @@ pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, Star
     Ok(Incarnation(drawn))
 }
 
-/// Writes to the directory of a node and syncs it, before anybody is told that the node is ready: on a disk that is
-/// still full, or cannot be written to, it would end with its first vote.
+/// Writes to the directory of a node and syncs it, before the node is reported as ready: on a full or read-only disk it
+/// would stop at its first vote.
 pub fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
     let file = TRIAL_FILE.to_owned();
     let tried = disk.perform(vec![
@@ -80,7 +81,7 @@ pub fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
         Op::Write { file: file.clone(), offset: 0, bytes: Bytes::from_static(&[0; START_BYTES]) },
         Op::SyncData { file: file.clone() },
     ]);
-    // What was begun takes up room, however it ended.
+    // Even a file that was written in part takes up space.
     let removed = disk.perform(vec![Op::Remove { file }]);
     tried.and(removed).map_err(|source| {
         let doing = format!("write {START_BYTES} bytes into {}, as every start does", disk.name());
@@ -88,7 +89,7 @@ pub fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
     })
 }
 
-/// Who this node is from now on, and whether that is still to be written down.
+/// Returns the identity of this node, and whether it is new and still to be persisted.
 pub async fn become_member(
     config: &Config,
     disk: &dyn Disk,
@@ -134,8 +135,8 @@ pub async fn become_member(
     Ok((identity, true))
 }
 
-/// The identity is written last: a directory that has one had a log, and one that has lost it has lost what it may
-/// have acknowledged. It must not vote under its number.
+/// Persists a new identity. It is written after the log is created, so a directory with an identity but without a log
+/// has lost entries that it may have acknowledged; such a node must not vote under its number, and is refused.
 pub fn persist_identity(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Result<(), StartError> {
     if new {
         return Ok(identity.write(disk)?);
@@ -151,12 +152,12 @@ pub fn persist_identity(identity: &Identity, new: bool, fresh: bool, disk: &dyn 
     Ok(())
 }
 
-/// The directory is a node's: is it the one that was meant?
+/// Checks that the identity in the directory is the configured one.
 fn check_identity(config: &Config, identity: Identity) -> Result<Identity, StartError> {
     let Identity { cluster, name, .. } = &identity;
     if let Some(wanted) = config.cluster.filter(|wanted| wanted != cluster) {
         let why = format!(
-            "the data directory is of cluster {cluster}, and cluster {wanted} was asked for; give that cluster's \
+            "the data directory is of cluster {cluster}, but cluster {wanted} is configured; give that cluster's \
              directory, or an empty one"
         );
         return Err(StartError::Refused { reason: StartRefusal::OtherCluster, message: why });
@@ -172,8 +173,9 @@ fn check_identity(config: &Config, identity: Identity) -> Result<Identity, Start
     Ok(identity)
 }
 
-/// Who is told to join a cluster and has the directory of another would come up as a member of that one. An answer
-/// that nobody gives says nothing: where all members start again at once, each of them still must.
+/// Checks that the addresses to join are not those of another cluster than the directory's. Without the check, the node
+/// would start as a member of the directory's cluster. If no address answers, the check passes: all members may be
+/// starting at once.
 async fn check_join_addresses(
     config: &Config,
     directory: &str,
@@ -185,7 +187,7 @@ async fn check_join_addresses(
     let Ok(answers) = timeout(QUERY_TIMEOUT, join_all(asked)).await else { return Ok(()) };
     let clusters: Vec<_> = answers.into_iter().filter_map(|(at, who)| Some((at, who?.cluster?))).collect();
     let Identity { cluster, name, .. } = identity;
-    // One address of several may have gone to somebody else since.
+    // Another node may have taken over one of the addresses.
     if clusters.iter().any(|(_, theirs)| theirs == cluster) {
         return Ok(());
     }
@@ -202,7 +204,7 @@ async fn query_node(links: &Links, at: &str) -> Option<NodeInfo> {
     decode_message(&answer).ok()
 }
 
-/// A second cluster where one answers would be a split brain of the operator's making.
+/// Checks that no cluster answers at the addresses to join: founding a second cluster would split the nodes in two.
 async fn check_no_cluster_answers(config: &Config, links: &Links) -> Result<(), StartError> {
     for at in &config.join {
         let Some(who) = query_node(links, at).await else { continue };
@@ -218,7 +220,7 @@ async fn check_no_cluster_answers(config: &Config, links: &Links) -> Result<(), 
     Ok(())
 }
 
-/// Asks one member after the other until one lets this node in, or one says no.
+/// Asks one member after the other until one admits this node, or one refuses it.
 async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnation) -> Result<Identity, StartError> {
     let join = Join { admit: admit(config, incarnation, peer), cluster: config.cluster };
     let question = encode_message(&join).map_err(|error| StartError::Failed(error.to_string()))?;
@@ -267,8 +269,7 @@ fn admit(config: &Config, incarnation: Incarnation, peer: &str) -> Admit {
     }
 }
 
-/// Makes the group and the cluster, unless that was done. Only its first node may: it has the first number, and
-/// its log tells whether it has.
+/// Founds the Raft group and the cluster, unless that was done before. Only node 1 may; its log shows whether it has.
 pub async fn found(node: &Cluster) -> Result<(), StartError> {
     let first = admit(&node.config, node.identity.incarnation, &node.peer);
     let raft_member = crate::raft::RaftMember {
@@ -283,31 +284,31 @@ pub async fn found(node: &Cluster) -> Result<(), StartError> {
     let found = Command::Found(Found { cluster: node.identity.cluster, limits: node.config.limits, first });
     let founded = tokio::select! {
         founded = node.propose(found) => founded,
-        // Nobody else leads whom one could wait for.
+        // There is no other node that could lead.
         why = node.ended() => return Err(StartError::Failed(format!("failed to found the cluster: {why}"))),
     };
     match founded {
-        // It was done before.
+        // `Exists`: the cluster was founded before.
         Ok(Outcome::Admitted(_) | Outcome::Refused(RefusalReason::Exists(_))) => Ok(()),
         Ok(other) => Err(StartError::Failed(format!("failed to found the cluster: {other:?}"))),
         Err(error) => Err(StartError::Failed(format!("failed to found the cluster: {error}"))),
     }
 }
 
-/// A member that is somewhere else than it was says so: where it was nobody finds it, the leader least of all.
+/// Announces this member's address to the others if it has changed: at the old address no node can reach it.
 pub async fn announce_address(node: Cluster) {
     let config = &node.config;
     let join =
         Join { admit: admit(config, node.identity.incarnation, &node.peer), cluster: Some(node.identity.cluster) };
     let Ok(question) = encode_message(&join) else { return };
     loop {
-        // Where nothing has moved, the leader comes by itself.
+        // If no address has changed, the leader connects by itself.
         sleep(RETRY_DELAY).await;
         let known: Vec<(NodeId, String)> = {
             let state = node.applied_state.view.state();
             state.members.values().map(|member| (member.node, member.peer.clone())).collect()
         };
-        // Found where it is known to be.
+        // The address in the log is the current one, and a leader is known.
         if node.leadership.borrow().leader.is_some() && known.contains(&(node.me(), node.peer.clone())) {
             return;
         }
@@ -318,7 +319,7 @@ pub async fn announce_address(node: Cluster) {
                 Some(Joined::Admitted { .. }) => break,
                 Some(Joined::Refused { reason: StartRefusal::Removed, message: why }) => return node.on_removed(why),
                 Some(Joined::Refused { message: why, .. }) => return node.fail(format!("refused at {at}: {why}")),
-                // All have to hear it: without a leader none can write it down for the others.
+                // Ask every member: without a leader, none can record the address for the others.
                 Some(Joined::Retry(_)) | None => {}
             }
         }

@@ -1,5 +1,5 @@
-//! What a node does as the leader, and what a voter does when the leader is gone. The leader counts the leases, lets
-//! the Raft group follow the members, and raises the feature level.
+//! The duties of the leader, and what a voter does when the leader's process has exited. The leader counts the leases,
+//! keeps the Raft group in step with the members, and raises the feature level.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::{
     membership::{self, MembershipStep},
 };
 
-/// Waits so long, or until this node does not lead in this term any more.
+/// Waits for `wait`, or until this node no longer leads in this term.
 async fn pause(node: &Cluster, term: Term, wait: Duration) {
     let mut leadership = node.leadership();
     let lost = leadership.wait_for(|now| !now.is_led_by(node.me(), term));
     let _ = tokio::time::timeout(wait, lost).await;
 }
 
-/// Counts leases while this node leads. Runs as long as the node does.
+/// Counts leases while this node leads, until the node stops.
 pub async fn count_leases(node: Cluster) {
     loop {
         let term = until_leading(&node).await;
@@ -30,8 +30,8 @@ pub async fn count_leases(node: Cluster) {
         while node.leads_in(term) {
             for (who, session) in expired(&node) {
                 let (name, lease) = (node.name_of(who), node.config.lease);
-                tracing::warn!(%session, "{name} was not heard of for {lease:?}: what it had goes to others");
-                // Judged at its place in the log: whatever goes wrong here, the next round sees what is.
+                tracing::warn!(%session, "no renewal from {name} for {lease:?}; reassigning its segments");
+                // The command is validated at its place in the log. After a failure, the next round retries.
                 if let Err(error) = node.expire(who, session).await {
                     tracing::debug!(%error, "failed to expire a session");
                 }
@@ -42,8 +42,8 @@ pub async fn count_leases(node: Cluster) {
     }
 }
 
-/// Whose leases are over. Without a majority no session can be ended, and the leader renews none, not even its own:
-/// whoever lives when there is one again has a whole lease.
+/// Returns the sessions whose leases are over. Without a majority no session can be ended and the leader renews none,
+/// not even its own; when there is a majority again, every session gets a full lease.
 fn expired(node: &Cluster) -> Vec<(NodeId, SessionId)> {
     if node.cannot_decide() {
         return Vec::new();
@@ -52,7 +52,7 @@ fn expired(node: &Cluster) -> Vec<(NodeId, SessionId)> {
     node.leases.lock().expired(&state.sessions, node.config.lease, Instant::now())
 }
 
-/// Waits until this node leads and has applied an entry of its own term: then it knows every session there is.
+/// Waits until this node leads and has applied an entry of its own term, and thus knows every session.
 async fn until_leading(node: &Cluster) -> Term {
     let mut leadership = node.leadership();
     loop {
@@ -67,7 +67,7 @@ async fn until_leading(node: &Cluster) -> Term {
     }
 }
 
-/// Lets the group follow the members while this node leads. Runs as long as the node does.
+/// Changes the Raft group to match the members while this node leads, until the node stops.
 pub async fn reconcile(node: Cluster) {
     loop {
         let term = until_leading(&node).await;
@@ -77,7 +77,7 @@ pub async fn reconcile(node: Cluster) {
             let seen = *applied.borrow_and_update();
             match step(&node).await {
                 Ok(true) => {}
-                // Nothing to do. What can change that stands in the log, or a learner catches up.
+                // Nothing to do until an entry changes the state or a learner catches up.
                 Ok(false) => {
                     let news = applied.wait_for(|applied| applied.changed != seen.changed);
                     let _ = tokio::time::timeout(node.config.raft.heartbeat * 2, news).await;
@@ -91,9 +91,9 @@ pub async fn reconcile(node: Cluster) {
     }
 }
 
-/// Does one thing, if there is one to do.
+/// Does the next step, if there is one, and returns whether there was.
 async fn step(node: &Cluster) -> Result<bool, String> {
-    // Before it is founded there is nobody to follow, and without a majority nothing comes of it.
+    // Before the founding there are no members, and without a majority no step can succeed.
     if !node.is_founded() || node.cannot_decide() {
         return Ok(false);
     }
@@ -119,34 +119,35 @@ async fn step(node: &Cluster) -> Result<bool, String> {
     Ok(false)
 }
 
-/// A member's socket closed and cannot be opened again: its process is gone. Ends its session, if this node
-/// leads; asks for votes, if it was the leader.
+/// Handles the exit of a member's process, after its socket closed and could not be opened again. Ends its session if
+/// this node leads; asks for votes if the member was the leader.
 ///
-/// `session` is the one that it had before it was looked for: a process that has begun meanwhile is another.
+/// `session` is the session that it had before the check: a process that has started since has another one.
 pub async fn on_peer_exit(node: Cluster, who: NodeId, session: Option<SessionId>) {
     if node.leads() {
-        // It is looked for again, and ended once it can be.
+        // The check is repeated, and the session is ended once there is a majority.
         if node.cannot_decide() {
             return;
         }
         let live = node.applied_state.view.state().sessions.get(&who).map(|live| live.session);
         if let Some(session) = session.filter(|session| live == Some(*session)) {
-            tracing::info!(%session, "the process of {} is gone: what it had goes to others", node.name_of(who));
+            tracing::info!(%session, "the process of {} has exited; reassigning its segments", node.name_of(who));
             let _ = node.expire(who, session).await;
         }
         return;
     }
-    tracing::debug!("the process of {} is gone", node.name_of(who));
+    tracing::debug!("the process of {} has exited", node.name_of(who));
     campaign(&node, who).await;
 }
 
-/// Asks for votes if this node votes and that one, which is gone or silent, leads: without waiting for Raft's clocks.
+/// Asks for votes without waiting for Raft's election timeout, if this node votes and `who`, which has exited or does
+/// not answer, is the leader.
 pub async fn campaign(node: &Cluster, who: NodeId) {
     let raft_status = node.consensus.status();
     if raft_status.leader != Some(who) || !raft_status.voters.contains(&node.me()) {
         return;
     }
-    // One after the other, so that they do not take votes from each other; the first that can win does.
+    // Voters campaign one after the other, so that they do not split the vote; the first that can win does.
     let rank = raft_status.voters.iter().filter(|voter| **voter != who && **voter < node.me()).count();
     let rank = u32::try_from(rank).unwrap_or(u32::MAX);
     let heartbeat = node.config.raft.heartbeat;
@@ -154,9 +155,9 @@ pub async fn campaign(node: &Cluster, who: NodeId) {
     if node.consensus.status().leader != Some(who) {
         return;
     }
-    tracing::info!("{}, which led, is gone or silent: asking for votes", node.name_of(who));
-    // One whose log is too short to win gives its own vote to itself all the same, and uses up a term of which the
-    // others do not hear: each before this one may have done so.
+    tracing::info!("the leader {} has exited or does not answer; asking for votes", node.name_of(who));
+    // A voter whose log is too short to win still votes for itself and so uses a term that the others do not learn of.
+    // Each voter before this one may have done so.
     for _ in 0..=rank {
         node.consensus.campaign().await;
         sleep(heartbeat / 5).await;

@@ -1,20 +1,20 @@
-//! Who leads, and whether anything can be decided, as far as this node can tell: a majority of the voters answers it,
-//! and one of them leads. Raft's leader leads on without a majority, and a follower that is cut off believes in its
-//! leader: what they propose then is neither done nor undone, and whoever asked for it waits. It is better to say so
-//! and to begin nothing. This is the one rule for that: proposals, reads, sessions, health, status and the page all
-//! follow it. One task judges it and publishes one [`Leadership`].
+//! The leader, and whether the cluster can decide anything, as far as this node knows: whether a majority of the voters
+//! answers it, and one of them leads. Raft's leader stays leader without a majority, and a follower that is cut off
+//! keeps its leader: their proposals are neither committed nor rejected, and callers wait. It is better to report that
+//! and to start nothing. This module has the one rule for that, which proposals, reads, sessions, health, status and
+//! the page follow. One task judges it and publishes one [`Leadership`].
 //!
 //! | what | when | why then |
 //! |---|---|---|
-//! | voters compare how long the leader is silent | 1.5 `election_min` | a successor must renew sessions in time |
+//! | voters compare answers of the leader | 1.5 `election_min` | a successor must renew sessions in time |
 //! | the leader renews no session | no quorum for a third of `lease` | a successor may be counting leases already |
-//! | a voter does not answer | silent for `election_max` | a slow machine answers by then |
-//! | a majority or a leader is missing, for good | missing for `election_max` | whoever waits is told so |
-//! | there is no leader | none answers for 1.5 `election_max` | an election takes its time |
+//! | a voter does not answer | no answer for `election_max` | a slow machine answers by then |
+//! | the lack of a majority or a leader is lasting | missing for `election_max` | waiting requests fail |
+//! | there is no leader | none answers for 1.5 `election_max` | an election takes that long |
 //!
-//! No safety hangs on this, only how soon an answer comes: what is decided is decided by Raft alone. The second line is
-//! the exception: it keeps two sessions' handlers apart, see `crate::sessions`, so it depends on the lease alone and is
-//! asked of Raft when a session is to be renewed.
+//! Safety does not depend on this, only response times: Raft alone decides. The second line is the exception: it keeps
+//! the handlers of two sessions from running at the same time, see `crate::sessions`. It therefore depends on the lease
+//! alone, and is checked with Raft when a session is renewed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,65 +26,65 @@ use tokio::time::Instant;
 
 use crate::raft::RaftStatus;
 
-/// Who leads, and whether anything can be decided, as this node knows it.
+/// The leader and whether the cluster can decide anything, as far as this node knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
-    /// Grows with every election.
+    /// The Raft term, which grows with every election.
     pub term: Term,
-    /// Who leads, as Raft knows it; none while that is being decided.
+    /// The leader according to Raft; `None` during an election.
     pub leader: Option<NodeId>,
-    /// Why nothing can be decided; none if something can, or may soon.
+    /// Why nothing can be decided; `None` if it can be, or may be soon.
     pub no_decision: Option<NoDecision>,
 }
 
 impl Leadership {
-    /// Returns the leader if it can decide: one that no majority answers cannot, whatever it believes, nor one that
-    /// does not answer this node.
+    /// Returns the leader, unless it is known that nothing can be decided: no majority answers, or the leader does not
+    /// answer this node.
     #[must_use]
     pub fn deciding_leader(&self) -> Option<NodeId> {
         self.leader.filter(|_| self.no_decision.is_none())
     }
 
-    /// Returns why nothing can be decided if that has lasted so long that nobody should wait for it.
+    /// Returns why nothing can be decided if that has lasted so long that requests should not wait for its end.
     #[must_use]
     pub fn lasting_no_decision(&self) -> Option<&NoDecision> {
         self.no_decision.as_ref().filter(|no_decision| no_decision.lasting)
     }
 
-    /// Whether this node leads in this term.
+    /// Returns whether this node leads in this term.
     pub(crate) fn is_led_by(&self, node: NodeId, term: Term) -> bool {
         self.leader == Some(node) && self.term == term
     }
 }
 
-/// What is missing.
+/// What is missing for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoDecisionReason {
-    /// More than half of the voters.
+    /// No majority of the voters answers.
     NoMajority,
-    /// A leader that answers; this one led last. None is known if there was none.
+    /// No leader answers; holds the last leader, if one was known.
     NoLeader(Option<NodeId>),
 }
 
-/// That nothing can be decided.
+/// The state in which nothing can be decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoDecision {
     /// What is missing.
     pub reason: NoDecisionReason,
-    /// How many voters answer; this node is one of them if it votes.
+    /// The number of voters that answer, including this node if it votes.
     pub answering: usize,
-    /// How many there are.
+    /// The number of voters.
     pub voters: usize,
-    /// Those that do not answer.
+    /// The voters that do not answer.
     pub unresponsive: Vec<NodeId>,
-    /// When it was last there.
+    /// When the missing majority or leader was last available.
     pub since: Instant,
-    /// It has lasted so long that nobody should wait for its end.
+    /// Whether this has lasted so long that requests should not wait for its end.
     pub lasting: bool,
 }
 
 impl NoDecision {
-    /// Describes it in words.
+    /// Describes what is missing.
     pub fn describe(&self) -> String {
         let Self { reason, answering, voters, since, .. } = self;
         let lasts = match since.elapsed().as_secs() {
@@ -100,43 +100,43 @@ impl NoDecision {
     }
 }
 
-/// What a node sees of the others.
+/// What a node observes of the other nodes.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
-    /// How its Raft stands.
+    /// The status of the node's Raft.
     pub raft_status: &'a RaftStatus,
-    /// How long ago what each other node has answered was sent.
+    /// For each other node, how long ago the last request that it answered was sent.
     pub answer_ages: &'a BTreeMap<NodeId, Duration>,
-    /// Members whose process is gone.
+    /// The members whose process has exited.
     pub exited: &'a BTreeSet<NodeId>,
 }
 
-/// Two judgements of when something was last there that differ by less are the same.
+/// Two values of `since` that differ by less than this are considered equal.
 const SINCE_JITTER: Duration = Duration::from_millis(50);
 
-/// Judges whether there is a majority and a leader; several times in its patience.
+/// Judges whether there is a majority and a leader. It must run several times per `timeout`.
 pub struct Judge {
     me: NodeId,
     timeout: Duration,
-    /// Whose majorities are needed; while this node leads, in which term it does.
+    /// The sets of voters whose majorities are needed, and the term while this node leads.
     counted: Option<(Option<Term>, Vec<BTreeSet<NodeId>>)>,
-    /// Nobody's silence is counted from before.
+    /// When counting began: time before it does not count as time without an answer.
     begun: Instant,
-    /// When a leader that answers was last known, and which.
+    /// When a leader last answered, and which one.
     led: (Instant, Option<NodeId>),
     judged: Instant,
-    /// What was missing then.
+    /// The last judgement of what is missing.
     no_decision: Option<NoDecision>,
 }
 
 impl Judge {
-    /// One that waits so long for a voter's answer.
+    /// Returns a judge that waits for a voter's answer for `timeout`.
     pub fn new(me: NodeId, timeout: Duration, now: Instant) -> Self {
         Self { me, timeout, counted: None, begun: now, led: (now, None), judged: now, no_decision: None }
     }
 
-    /// Returns who leads and what is missing now. A node that has not judged for long was frozen, and has not listened
-    /// either: the silence that it then sees is its own.
+    /// Returns the leader and what is missing now. A node that has not judged for long was frozen and has received no
+    /// answers meanwhile: that time does not count against the others.
     pub fn judge(&mut self, observed: Observed<'_>, now: Instant) -> Leadership {
         let raft_status = observed.raft_status;
         let since = now.saturating_duration_since(std::mem::replace(&mut self.judged, now));
@@ -154,7 +154,7 @@ impl Judge {
         Leadership { term: raft_status.term, leader: raft_status.leader, no_decision: self.no_decision.clone() }
     }
 
-    /// When a voter last answered.
+    /// Returns when the last request that a voter answered was sent.
     fn heard(&self, voter: NodeId, observed: Observed<'_>, now: Instant) -> Instant {
         match observed.answer_ages.get(&voter) {
             _ if voter == self.me => now,
@@ -180,7 +180,7 @@ impl Judge {
         Some(self.no_decision(NoDecisionReason::NoMajority, since.unwrap_or(self.begun), observed, now))
     }
 
-    /// An election takes its time, so a leader may be missing for longer than a voter.
+    /// Returns that the leader is missing, if it is. An election takes time, so the limit is longer than for a voter.
     fn leader(&mut self, observed: Observed<'_>, now: Instant) -> Option<NoDecision> {
         let leader = observed.raft_status.leader;
         if let Some(leader) = leader.filter(|leader| self.answers(*leader, observed, now)) {
@@ -208,7 +208,8 @@ impl Judge {
     }
 }
 
-/// The ages of answers are measured anew at each judgement; what has not changed is to be equal.
+/// Keeps the previous `since` if it differs only by jitter, so that an unchanged state compares equal: the ages of
+/// answers are measured at each judgement.
 fn steady(no_decision: NoDecision, before: Option<&NoDecision>) -> NoDecision {
     let near = |before: &&NoDecision| {
         let apart = no_decision.since.max(before.since).duration_since(no_decision.since.min(before.since));
@@ -218,7 +219,7 @@ fn steady(no_decision: NoDecision, before: Option<&NoDecision>) -> NoDecision {
     NoDecision { since, ..no_decision }
 }
 
-/// When more than half were last heard, of whom each was last heard then.
+/// Returns when more than half of the voters had last answered, from the times of the voters' last answers.
 fn last_agreed(heard: impl Iterator<Item = Instant>) -> Option<Instant> {
     let mut heard: Vec<_> = heard.collect();
     heard.sort();
@@ -232,7 +233,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
-    /// A leader, 1, that heard each of the others so many seconds ago.
+    /// Returns the status of leader 1. `heard` lists the age of each other voter's last answer in seconds.
     fn raft_status(quorums: &[&[u64]], heard: &[(u64, u64)]) -> RaftStatus {
         let quorums: Vec<BTreeSet<_>> =
             quorums.iter().map(|quorum| quorum.iter().map(|voter| NodeId(*voter)).collect()).collect();
@@ -251,7 +252,7 @@ mod tests {
         judge.judge(Observed { raft_status, answer_ages: &raft_status.answer_ages, exited }, now).no_decision
     }
 
-    /// A judge that has judged all the time, for a minute, and the end of that minute.
+    /// Returns a judge that has judged regularly for a minute, and the end of that minute.
     fn awake(raft_status: &RaftStatus) -> (Judge, Instant) {
         let start = Instant::now();
         let mut judge = Judge::new(NodeId(1), TIMEOUT, start);
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lack_is_told_in_numbers() {
+    async fn a_missing_majority_is_described_with_numbers() {
         let no_decision = |answering, voters| NoDecision {
             reason: NoDecisionReason::NoMajority,
             answering,
@@ -320,19 +321,19 @@ mod tests {
     }
 
     #[test]
-    fn who_was_frozen_takes_its_own_silence_for_nobody_elses() {
+    fn a_frozen_node_does_not_blame_the_others() {
         let raft_status = raft_status(&[&[1, 2, 3]], &[(2, 30), (3, 30)]);
         let (mut judge, now) = awake(&raft_status);
         let woke = now + Duration::from_secs(30);
         assert_eq!(look(&mut judge, &raft_status, &BTreeSet::new(), woke), None);
     }
 
-    /// A follower of node 1, in a group of three.
+    /// Returns the status of a follower of node 1 in a group of three.
     fn follower(leader: Option<u64>, heard: &[(u64, u64)]) -> RaftStatus {
         RaftStatus { leader: leader.map(NodeId), ..raft_status(&[&[1, 2, 3]], heard) }
     }
 
-    /// What node 2 lacks, which has judged all the time and knew the leader a minute ago.
+    /// Returns what is missing for node 2, which has judged regularly and last had a leader `led_s` seconds ago.
     fn lack_of_follower(raft_status: &RaftStatus, led_s: u64) -> Option<NoDecisionReason> {
         let start = Instant::now();
         let now = start + Duration::from_secs(60);
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_without_its_leader_waits_for_an_election_and_no_longer() {
+    fn a_follower_without_its_leader_waits_as_long_as_an_election_takes() {
         let lost = Some(NoDecisionReason::NoLeader(Some(NodeId(1))));
         assert_eq!(lack_of_follower(&follower(Some(1), &[(1, 1), (3, 9)]), 1), None);
         assert_eq!(lack_of_follower(&follower(Some(1), &[(1, 3), (3, 0)]), 3), None, "the others may elect another");
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_that_nobody_answers_does_not_wait() {
+    fn a_follower_without_any_answers_does_not_wait() {
         assert_eq!(lack_of_follower(&follower(Some(1), &[(1, 3), (3, 3)]), 3), Some(NoDecisionReason::NoMajority));
     }
 }

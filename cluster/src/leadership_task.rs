@@ -1,6 +1,6 @@
-//! The one task that judges who leads and whether anything can be decided, publishes it for everybody, and acts on it:
-//! people are told, those who wait for a majority that is long gone wait no more, and a leader that a majority of the
-//! voters does not hear of is replaced.
+//! The task that judges which node leads and whether anything can be decided, publishes the result, and acts on it: it
+//! logs changes, fails requests that wait for a majority that has been missing for long, and replaces a leader that
+//! does not answer a majority of the voters.
 
 use std::mem;
 
@@ -17,8 +17,8 @@ use crate::{
     raft::{LeaderChanges, RaftStatus},
 };
 
-/// Runs as long as the node does. Raft's word of who leads is published at once; the rest is judged several times a
-/// heartbeat.
+/// Runs until the node stops. A leader change reported by Raft is published at once; the rest is judged twice per
+/// heartbeat interval.
 pub async fn run(node: Cluster) {
     let (me, raft) = (node.me(), node.config.raft);
     let mut changes = node.consensus.leader_changes();
@@ -63,20 +63,20 @@ fn publish(node: &Cluster, now: Leadership) {
     });
 }
 
-/// Tells people of a lack that begins or ends now.
+/// Logs that a majority or a leader is missing, or is available again.
 fn log_change(node: &Cluster, before: Option<&NoDecision>, now: Option<&NoDecision>) {
     match (before, now) {
         (None, Some(no_decision)) => {
             let (why, silent) = (no_decision.describe(), node.names_of(&no_decision.unresponsive).join(", "));
             match no_decision.reason {
                 NoDecisionReason::NoMajority => {
-                    tracing::warn!("{why}, and nothing is changed until a majority does; no answer comes from {silent}")
+                    tracing::warn!("{why}; writes are refused until a majority answers; no answer from {silent}")
                 }
                 NoDecisionReason::NoLeader(_) if silent.is_empty() => {
-                    tracing::warn!("{why}, and nothing is changed from here")
+                    tracing::warn!("{why}; writes are refused on this node")
                 }
                 NoDecisionReason::NoLeader(_) => {
-                    tracing::warn!("{why}, and nothing is changed from here; no answer comes from {silent}");
+                    tracing::warn!("{why}; writes are refused on this node; no answer from {silent}");
                 }
             }
         }
@@ -88,16 +88,16 @@ fn log_change(node: &Cluster, before: Option<&NoDecision>, now: Option<&NoDecisi
     }
 }
 
-/// The election that this node asks for if the leader is silent.
+/// The election that this node starts if the leader does not answer.
 struct Election {
-    /// Nobody's silence counts from before: this node was frozen.
+    /// When this node was last seen to resume: time before it does not count as time without an answer.
     awake: Instant,
     judged: Instant,
     running: Option<JoinHandle<()>>,
 }
 
 impl Election {
-    /// Asks for votes if a majority of the voters has not heard of the leader, one request at a time.
+    /// Asks for votes if the leader does not answer a majority of the voters; one campaign at a time.
     fn replace_unresponsive_leader(&mut self, node: &Cluster, raft_status: &RaftStatus, now: Instant) {
         let timeout_ = node.config.raft.no_answer_timeout();
         if now.saturating_duration_since(mem::replace(&mut self.judged, now)) > timeout_ / 2 {
@@ -107,7 +107,7 @@ impl Election {
             return;
         }
         if let Some(leader) = node.heartbeats.unresponsive_leader(node.me(), raft_status, timeout_, self.awake, now) {
-            tracing::info!("{}, which led, answers none of a majority of the voters", node.name_of(leader));
+            tracing::info!("the leader {} does not answer a majority of the voters", node.name_of(leader));
             self.running = Some(tokio::spawn(campaign_until_stopped(node.clone(), leader)));
         }
     }

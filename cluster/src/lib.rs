@@ -1,12 +1,12 @@
-//! Many nodes, one log.
+//! A cluster of nodes with one replicated log.
 //!
-//! Read in this order; each module needs only what stands above it. What replaces the world in tests and what a node
-//! is told (`transport`, `config`); how two nodes talk (`message`, `handshake`, `link`); what is applied and where a
-//! start begins (`view`, `recovery`, `log_clock`); consensus (`raft`, the only folder that knows openraft); what a
-//! node knows of leadership, members, sessions, disks and the others (`leadership` to `heartbeat`); its connections to
-//! them (`links`); how commands get into the log (`proposal`, `proposer`). A [`Cluster`] is all of it together, for
-//! one node. On it stand what it does for its peers (`peer_service`), how it becomes a member (`join`), the tasks that
-//! run as long as it does (`session_task` to `clock_watch`), and `start`, which starts them.
+//! Read the modules in this order; each depends only on those before it. The interfaces to the outside and the
+//! configuration (`transport`, `config`); communication between two nodes (`message`, `handshake`, `link`); the applied
+//! state and its recovery (`view`, `recovery`, `log_clock`); consensus (`raft`, the only module that uses openraft);
+//! what a node knows about leadership, members, sessions, disks and the other nodes (`leadership` to `heartbeat`); its
+//! connections to them (`links`); proposals (`proposal`, `proposer`). A [`Cluster`] combines all of these for one node.
+//! On top of it: the services for peers (`peer_service`), becoming a member (`join`), the tasks that run until the node
+//! stops (`session_task` to `clock_watch`), and `start`, which starts them.
 
 pub mod transport;
 

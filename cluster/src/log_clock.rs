@@ -1,13 +1,13 @@
-//! The clock that entries are stamped with: the wall clock, and where that is behind the log's, the log's own time
-//! going on from where it stands.
+//! The clock that stamps entries: the wall clock, or, if that is behind the log's time, the log's last time advanced at
+//! the normal rate.
 //!
-//! A wall clock that jumps is not believed at once, as what was stamped once stays in the log: until the others have
-//! been asked it goes on at the pace of the machine's steady clock, and while they say that it is off it shows what
-//! theirs do.
+//! A jump of the wall clock is not trusted at once, because a wrong timestamp stays in the log. Until the other voters'
+//! clocks have been compared, the clock continues at the rate of the machine's steady clock; while they disagree with
+//! the wall clock, it follows theirs.
 //!
-//! The log's time never goes back. A leader whose clock was an hour ahead for a moment leaves a log that is an hour
-//! ahead; were entries stamped with the wall alone, its time would stand still for that hour, and with it every wait
-//! that is told in it: a segment that was released would have no owner until then.
+//! The log's time never goes back. If a leader's clock is an hour ahead for a moment, the log stays an hour ahead. If
+//! entries were stamped with the wall clock alone, the log's time would not advance for that hour, nor would any
+//! deadline in log time pass: a released segment, for example, would have no owner until then.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,18 +24,18 @@ use crate::{transport::Clock, view::StateView};
 pub struct LogClock {
     wall: Arc<dyn Clock>,
     view: Arc<StateView>,
-    /// What the log told, and when it was seen here.
+    /// The last time recorded in the log, and when this node first saw it.
     seen: Mutex<(Timestamp, Instant)>,
     steady: Mutex<Steady>,
 }
 
-/// What the wall clock should show.
+/// The expected value of the wall clock.
 #[derive(Clone, Copy, Debug)]
 struct Steady {
-    /// What it showed, or should have shown, and the time since the start of the machine then.
+    /// The value that the wall clock showed or should have shown at the time `boot` since the start of the machine.
     wall: Timestamp,
     boot: Duration,
-    /// Since when it shows something else, and nobody was asked yet who is right.
+    /// When the wall clock was seen to differ, until it is judged against the other voters' clocks.
     jumped: Option<Instant>,
 }
 
@@ -46,13 +46,13 @@ impl LogClock {
         Self { wall, view, seen, steady }
     }
 
-    /// When the wall clock was seen to jump; what others said before says nothing of it.
+    /// Returns when the wall clock was seen to jump. Offsets measured before do not apply.
     pub fn jumped(&self) -> Option<Instant> {
         let _ = self.steady();
         self.steady.lock().jumped
     }
 
-    /// The others were asked: the wall clock is so many milliseconds ahead of theirs.
+    /// Sets how many milliseconds the wall clock is ahead of the other voters' clocks.
     pub fn judge(&self, ahead_ms: i64) {
         let (actual, boot) = (self.wall.wall(), self.wall.boot());
         let right = match clocks::is_off(ahead_ms) {
@@ -63,7 +63,7 @@ impl LogClock {
         *self.steady.lock() = Steady { wall: right, boot, jumped };
     }
 
-    /// The wall clock, or what it should show where that is something else.
+    /// Returns the wall clock's value, or its expected value if it differs from that by too much.
     pub fn steady(&self) -> Timestamp {
         let (actual, boot) = (self.wall.wall(), self.wall.boot());
         let mut steady = self.steady.lock();
@@ -76,7 +76,7 @@ impl LogClock {
         actual
     }
 
-    /// How far the log's time is ahead of a wall clock that is right.
+    /// Returns how far the log's time is ahead of a correct wall clock.
     pub fn log_ahead(&self) -> Duration {
         self.wall().since(self.steady())
     }
@@ -91,12 +91,12 @@ impl Clock for LogClock {
         let recorded = self.view.state().recorded;
         let now = Instant::now();
         let mut seen = self.seen.lock();
-        let (told, at) = *seen;
-        let gone_on = told.after(now.saturating_duration_since(at));
-        if recorded > gone_on {
+        let (last, at) = *seen;
+        let advanced = last.after(now.saturating_duration_since(at));
+        if recorded > advanced {
             *seen = (recorded, now);
         }
-        self.steady().max(gone_on).max(recorded)
+        self.steady().max(advanced).max(recorded)
     }
 }
 
@@ -111,24 +111,24 @@ mod tests {
     use crate::sim_wire::SimClock;
 
     #[tokio::test(start_paused = true)]
-    async fn a_log_whose_leader_was_ahead_goes_on_from_there() {
+    async fn the_time_of_a_log_that_is_ahead_advances_at_the_normal_rate() {
         let (wall, view) = (SimClock::new(Timestamp(1_000_000)), Arc::new(StateView::default()));
         let clock = LogClock::new(Arc::new(wall.clone()), view.clone());
-        assert_eq!(clock.wall(), Timestamp(1_000_000), "an empty log says nothing");
+        assert_eq!(clock.wall(), Timestamp(1_000_000), "an empty log has no time");
         let ahead = Entry { proposed: Timestamp(4_600_000), context: ContextId::DEFAULT, commands: Vec::new() };
         view.apply(Term(1), LogIndex(1), &ahead);
         assert_eq!(clock.wall(), Timestamp(4_600_000));
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(clock.wall(), Timestamp(4_610_000), "it does not wait an hour for the wall");
+        assert_eq!(clock.wall(), Timestamp(4_610_000), "the log's time advances while it is ahead of the wall clock");
         wall.set_offset(9_000_000);
-        assert_eq!(clock.wall(), Timestamp(4_610_000), "a wall that has jumped is not believed at once");
+        assert_eq!(clock.wall(), Timestamp(4_610_000), "a jump of the wall clock is not trusted at once");
         clock.judge(0);
-        assert_eq!(clock.wall(), Timestamp(10_010_000), "a wall that is ahead is believed where the others say so");
+        assert_eq!(clock.wall(), Timestamp(10_010_000), "a jump is trusted if the other clocks agree");
         assert_eq!(clock.log_ahead(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wall_that_is_off_shows_what_the_others_do() {
+    async fn a_wrong_wall_clock_is_replaced_by_the_majoritys_time() {
         let (wall, view) = (SimClock::new(Timestamp(100_000_000)), Arc::new(StateView::default()));
         let clock = LogClock::new(Arc::new(wall.clone()), view);
         wall.set_offset(3_600_000);
@@ -141,7 +141,7 @@ mod tests {
         clock.judge(-3_600_000);
         assert_eq!(clock.wall(), Timestamp(100_010_000));
         wall.set_offset(1_500);
-        assert_eq!(clock.wall(), Timestamp(100_011_500), "so small a step is a clock that is set");
+        assert_eq!(clock.wall(), Timestamp(100_011_500), "a small step is trusted");
         assert_eq!(clock.jumped(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A start whose checkpoints this build cannot read: the log is applied again instead, and comes to the same.
+//! Starts with checkpoints that this build cannot read: the log is applied again instead, with the same result.
 
 use bytes::Bytes;
 use evener_store::{checkpoint::with_image, disk::Op};
@@ -8,7 +8,7 @@ use super::*;
 const FILES: [&str; 2] = ["checkpoint", "checkpoint.previous"];
 
 impl TestCluster {
-    /// Gives the checkpoints of a node that is down other images, in files that are whole.
+    /// Replaces the images in the checkpoint files of a node that is down; the files stay valid.
     fn replace_images(&mut self, nth: u64, files: &[&str], image: impl Fn(&Bytes) -> Bytes) {
         let mut disk = self.disks[&nth].image();
         for name in files {
@@ -24,7 +24,7 @@ impl TestCluster {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_whose_image_cannot_be_decoded_is_replayed_over() {
+async fn a_start_with_an_undecodable_checkpoint_replays_the_log() {
     let mut cluster = TestCluster::founded(41, 3).await;
     for id in 0..60 {
         cluster.append(1, id).await.unwrap();
@@ -39,13 +39,13 @@ async fn a_checkpoint_whose_image_cannot_be_decoded_is_replayed_over() {
         cluster.kill(nth).await;
         cluster.replace_images(nth, files, form);
         cluster.revive(nth).await;
-        // The log is applied from its beginning, or from the checkpoint before, and all have the same state.
+        // The log is applied from its beginning, or from the previous checkpoint, and all nodes have the same state.
         cluster.settle().await;
-        assert_eq!(cluster.append(nth, 1).await.unwrap(), Position(1), "what was stored is known again");
+        assert_eq!(cluster.append(nth, 1).await.unwrap(), Position(1), "a repeated append is recognized");
         assert_eq!(cluster.append(nth, 100 + u128::from(nth)).await.unwrap(), Position(59 + nth));
         cluster.same().await;
     }
-    // The next checkpoint takes the place of the bad one.
+    // The next checkpoint replaces the bad one.
     for id in 200..230 {
         cluster.append(1, id).await.unwrap();
     }
@@ -59,9 +59,10 @@ async fn a_checkpoint_whose_image_cannot_be_decoded_is_replayed_over() {
     assert_eq!(cluster.append(2, 300).await.unwrap(), Position(93));
 }
 
-/// Of a shorter log and of a longer one: the first would be taken for this log's, the second for frames that are lost.
+/// Tests checkpoints of a shorter and of a longer log: without the check, the first would be accepted as this
+/// log's, and the second would look like lost frames.
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_of_another_cluster_is_replayed_over() {
+async fn a_start_with_another_clusters_checkpoint_replays_the_log() {
     for events in [45, 150] {
         let mut other = TestCluster::new(43);
         let config = other.config(1);
@@ -93,8 +94,8 @@ async fn a_checkpoint_of_another_cluster_is_replayed_over() {
         cluster.disks.insert(1, disk_of(disk));
         cluster.revive(1).await;
         cluster.settle().await;
-        assert_eq!(cluster.append(1, 1).await.unwrap(), Position(1), "what was stored is known again");
-        assert_eq!(cluster.append(1, 100).await.unwrap(), Position(60), "and nothing else is");
+        assert_eq!(cluster.append(1, 1).await.unwrap(), Position(1), "a repeated append is recognized");
+        assert_eq!(cluster.append(1, 100).await.unwrap(), Position(60), "no other events are stored");
         assert_eq!(cluster.nodes[&1].state().cluster, cluster.nodes[&1].id());
     }
 }

@@ -1,4 +1,4 @@
-//! Clocks that stand still or are wrong.
+//! Clocks that stop or are wrong.
 
 use evener_core::id::SessionId;
 
@@ -8,7 +8,7 @@ fn sessions(cluster: &TestCluster) -> BTreeMap<u64, Option<SessionId>> {
     cluster.nodes.iter().map(|(nth, node)| (*nth, *node.session().borrow())).collect()
 }
 
-/// Its own clocks have not seen the time pass; the others have ended its session meanwhile, or might have.
+/// The suspended node's own clocks did not advance; the other nodes may have ended its session meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_suspended_begins_a_new_session() {
     for leads in [true, false] {
@@ -20,23 +20,23 @@ async fn a_node_that_was_suspended_begins_a_new_session() {
         assert!(cluster.nodes[&sleeper].holds(session));
         cluster.clocks[&sleeper].suspend(Duration::from_secs(2));
         pass(Duration::from_secs(1)).await;
-        assert_eq!(sessions(&cluster), before, "it was shorter than a lease");
+        assert_eq!(sessions(&cluster), before, "the suspend was shorter than a lease");
 
         cluster.clocks[&sleeper].suspend(Duration::from_secs(10));
-        assert!(!cluster.nodes[&sleeper].holds(session), "nothing is handled from now on");
+        assert!(!cluster.nodes[&sleeper].holds(session), "the node must handle no events from now on");
         cluster
-            .until("it has another session", |cluster| {
+            .until("the suspended node has another session", |cluster| {
                 let now = *cluster.nodes[&sleeper].session().borrow();
                 now.is_some() && now != Some(session)
             })
             .await;
         let others = |sessions: BTreeMap<u64, _>| sessions.into_iter().filter(|(nth, _)| *nth != sleeper).collect();
         let (before, after): (Vec<_>, Vec<_>) = (others(before), others(sessions(&cluster)));
-        assert_eq!(before, after, "nobody else has lost anything");
+        assert_eq!(before, after, "the other nodes keep their sessions");
     }
 }
 
-/// What the log recorded last, and what a right clock shows.
+/// Returns the time that the log recorded last, and the correct time.
 fn recorded_and_right(cluster: &TestCluster) -> (Timestamp, Timestamp) {
     let leader = cluster.leader().unwrap();
     let recorded = cluster.nodes[&leader].state().recorded;
@@ -44,7 +44,7 @@ fn recorded_and_right(cluster: &TestCluster) -> (Timestamp, Timestamp) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_whose_clock_jumps_hands_leadership_on_and_stamps_nothing_wrong() {
+async fn a_leader_whose_clock_jumps_transfers_leadership_and_stamps_correct_times() {
     for (seed, off_ms) in [(1, 3_600_000), (2, -3_600_000), (3, 3_600_000_000_000), (4, 2_500)] {
         let cluster = TestCluster::founded(seed, 3).await;
         pass(Duration::from_secs(1)).await;
@@ -57,19 +57,22 @@ async fn a_leader_whose_clock_jumps_hands_leadership_on_and_stamps_nothing_wrong
         cluster.append(off, 2).await.unwrap();
         let (recorded, right) = recorded_and_right(&cluster);
         let differ = recorded.since(right).max(right.since(recorded));
-        assert!(differ < Duration::from_secs(2), "{recorded:?} where it was {right:?}");
+        assert!(differ < Duration::from_secs(2), "recorded {recorded:?} at {right:?}");
         let leads = cluster.leader();
         pass(Duration::from_secs(20)).await;
-        assert_eq!(cluster.leader(), leads, "leadership stays where the clock is right");
+        assert_eq!(cluster.leader(), leads, "leadership stays at a node with a correct clock");
         cluster.clocks[&off].set_offset(0);
         let right = |ahead: i64| ahead.abs() < 100;
-        cluster.until("it is right", |cluster| cluster.nodes[&off].status().clock_ahead_ms.is_some_and(right)).await;
+        cluster
+            .until("the clock is correct", |cluster| cluster.nodes[&off].status().clock_ahead_ms.is_some_and(right))
+            .await;
     }
 }
 
-/// Alone it has nobody to ask. The log's time never goes back; that it is ahead is said.
+/// A single node has no other clock to compare with. The log's time never goes back; the status reports how far it is
+/// ahead.
 #[tokio::test(start_paused = true)]
-async fn a_log_whose_time_is_ahead_says_by_how_much() {
+async fn the_status_reports_how_far_the_log_is_ahead() {
     let cluster = TestCluster::founded(1, 1).await;
     let hour = Duration::from_secs(3_600);
     cluster.clocks[&1].set_offset(3_600_000);

@@ -1,8 +1,8 @@
-//! Disks that run full: appends stop before, everything else goes on, and nothing is lost.
+//! Disks that fill up: appends are refused before a disk is full, everything else goes on, and no data are lost.
 
 use super::*;
 
-/// Chunks of 4 KiB are made for it, checkpoints are about as large as the reserve of a test.
+/// Suits chunks of 4 KiB; checkpoints are about as large as the reserve of a test.
 const CAPACITY: u64 = 768 << 10;
 
 impl TestCluster {
@@ -10,7 +10,7 @@ impl TestCluster {
         self.disks.values().for_each(|disk| disk.set_capacity(capacity));
     }
 
-    /// Appends until it is refused; tells how many were stored and why.
+    /// Appends until an append is refused; returns the next id and the error.
     async fn fill(&self, nth: u64, mut id: u128) -> (u128, Error) {
         loop {
             match self.append(nth, id).await {
@@ -23,22 +23,22 @@ impl TestCluster {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_equal_disks_run_full_and_no_node_stops() {
+async fn no_node_stops_when_three_equal_disks_fill_up() {
     let mut cluster = TestCluster::founded(31, 3).await;
     cluster.set_capacity(Some(CAPACITY));
     let (stored, error) = cluster.fill(1, 1).await;
     assert!(stored > 50, "{stored} appends");
     assert!(error.message.starts_with(crate::disk_reserve::REFUSAL), "{error}");
     assert_eq!((error.class, error.retry_after.is_some()), (Class::Overloaded, true));
-    assert!(cluster.disks.values().all(|disk| disk.space().unwrap().free > 4096), "the reserve is there");
+    assert!(cluster.disks.values().all(|disk| disk.space().unwrap().free > 4096), "the reserve is free");
 
-    // What is not an append goes on from the reserve, also across a restart.
+    // Everything but appends goes on within the reserve, also across a restart.
     cluster.kill(2).await;
     cluster.revive(2).await;
     cluster.settle().await;
     assert!(cluster.nodes.values().all(|node| node.status().stopped.is_none()));
     let again = cluster.append(1, 1).await.unwrap();
-    assert_eq!(again, Position(0), "a repetition of what is stored is answered");
+    assert_eq!(again, Position(0), "a repeated append is answered");
 
     cluster.set_capacity(None);
     cluster
@@ -49,23 +49,23 @@ async fn three_equal_disks_run_full_and_no_node_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_is_low_hands_over_to_one_with_room() {
+async fn a_leader_with_a_low_disk_transfers_leadership_to_a_node_with_space() {
     let cluster = TestCluster::founded(32, 3).await;
     let leader = cluster.leader().unwrap();
     cluster.disks[&leader].set_capacity(Some(0));
-    cluster.until("another one leads", |cluster| cluster.leader().is_some_and(|now| now != leader)).await;
+    cluster.until("another node leads", |cluster| cluster.leader().is_some_and(|now| now != leader)).await;
     let other = cluster.leader().unwrap();
     cluster.append(other, 1).await.unwrap();
     let error = cluster.append(leader, 2).await.unwrap_err();
     assert!(error.message.starts_with(crate::disk_reserve::REFUSAL), "{error}");
     cluster.disks[&leader].set_capacity(None);
-    cluster.until("it has room", |cluster| !cluster.nodes[&leader].status().disk.low).await;
+    cluster.until("the disk has space", |cluster| !cluster.nodes[&leader].status().disk.low).await;
     cluster.append(leader, 2).await.unwrap();
     cluster.same().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_for_which_there_is_no_room_is_put_off_and_still_due() {
+async fn a_checkpoint_without_disk_space_is_retried() {
     let cluster = TestCluster::founded(33, 1).await;
     let (disk, applied_state) = (&cluster.disks[&1], &cluster.nodes[&1].applied_state);
     let used = || u64::MAX - disk.space().unwrap().free;
@@ -79,7 +79,7 @@ async fn a_checkpoint_for_which_there_is_no_room_is_put_off_and_still_due() {
     let error = applied_state.checkpoint().await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
     disk.set_capacity(None);
-    cluster.until("there is room", |cluster| !cluster.nodes[&1].status().disk.low).await;
+    cluster.until("there is space", |cluster| !cluster.nodes[&1].status().disk.low).await;
     assert_eq!(saved(), before);
     for id in 15..22 {
         cluster.append(1, id).await.unwrap();

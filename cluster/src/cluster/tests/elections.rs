@@ -1,9 +1,9 @@
-//! Who votes, and how soon somebody leads again.
+//! Elections: which nodes vote, and how soon a new leader is elected.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_dies_and_the_others_go_on_and_it_comes_back() {
+async fn a_killed_leader_is_replaced_and_rejoins_after_its_restart() {
     let mut cluster = TestCluster::founded(1, 3).await;
     for id in 0..30 {
         assert_eq!(cluster.append(1 + id as u64 % 3, id).await.unwrap(), Position(id as u64));
@@ -13,9 +13,9 @@ async fn a_leader_dies_and_the_others_go_on_and_it_comes_back() {
     let start = Instant::now();
     let other = 1 + lost % 3;
     assert_eq!(cluster.append(other, 30).await.unwrap(), Position(30));
-    assert!(start.elapsed() < Duration::from_secs(1), "the closed socket tells, long before an election's time");
+    assert!(start.elapsed() < Duration::from_secs(1), "the closed socket starts an election before the timeout");
     cluster
-        .until("the session of the dead has ended", |cluster| cluster.nodes[&other].state().sessions.len() == 2)
+        .until("the killed node's session has ended", |cluster| cluster.nodes[&other].state().sessions.len() == 2)
         .await;
     cluster.revive(lost).await;
     cluster.settle().await;
@@ -24,10 +24,10 @@ async fn a_leader_dies_and_the_others_go_on_and_it_comes_back() {
     cluster.same().await;
 }
 
-/// The listener of a process that was killed takes another connection of one voter and not of the other: they must not
-/// come to ask for votes at the same time for that.
+/// The listener of a killed process accepts one more connection from one voter but not from the other. This must not
+/// make both ask for votes at the same time.
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_broke_on_the_way_does_not_hold_an_election_up() {
+async fn a_broken_connection_attempt_does_not_delay_an_election() {
     for (seed, broken) in [(4, 1), (5, 2), (8, 1), (9, 2)] {
         let mut cluster = TestCluster::founded(seed, 3).await;
         let lost = cluster.leader().unwrap();
@@ -36,14 +36,14 @@ async fn a_connection_that_broke_on_the_way_does_not_hold_an_election_up() {
         cluster.kill(lost).await;
         let start = Instant::now();
         cluster.append(voters[1], 1).await.unwrap();
-        assert!(!cluster.broken_connections.takes(voters[0]), "it met them");
+        assert!(!cluster.broken_connections.takes(voters[0]), "not all broken connections were used");
         assert!(start.elapsed() < Duration::from_millis(250), "{broken} broken: {:?}", start.elapsed());
     }
 }
 
-/// Whoever asks first has a shorter log than the other voter, and uses up a term in vain.
+/// The voter that campaigns first has a shorter log than the other one, and loses a term.
 #[tokio::test(start_paused = true)]
-async fn a_voter_with_a_shorter_log_does_not_hold_an_election_up() {
+async fn a_voter_with_a_shorter_log_does_not_delay_an_election() {
     for seed in 1..=4 {
         let mut cluster = TestCluster::founded(seed, 3).await;
         let lost = cluster.leader().unwrap();
@@ -58,10 +58,10 @@ async fn a_voter_with_a_shorter_log_does_not_hold_an_election_up() {
     }
 }
 
-/// It runs again before anybody has found its port closed: the others still take it for their leader, and their own
-/// elections wait until its lease has ended.
+/// The leader restarts before another node finds its port closed: the others still follow it, and their own elections
+/// wait until its lease has ended.
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_is_back_before_it_was_missed_asks_for_votes_at_once() {
+async fn a_leader_that_restarts_quickly_campaigns_at_once() {
     let mut cluster = TestCluster::founded(1, 3).await;
     let lost = cluster.leader().unwrap();
     let others: Vec<u64> = (1..=3).filter(|nth| *nth != lost).collect();
@@ -77,15 +77,15 @@ async fn a_leader_that_is_back_before_it_was_missed_asks_for_votes_at_once() {
     cluster.append(others[0], 1).await.unwrap();
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     cluster.settle().await;
-    assert_eq!(sessions(&cluster), before, "nobody else has lost anything");
+    assert_eq!(sessions(&cluster), before, "the other nodes keep their sessions");
 }
 
-/// A frozen process keeps its sockets: only its silence tells. Here its packets are lost in both directions.
+/// A frozen process keeps its sockets open and only stops answering; here its packets are lost in both directions.
 #[tokio::test(start_paused = true)]
-async fn a_silent_leader_is_replaced_before_anybody_loses_a_session() {
+async fn an_unresponsive_leader_is_replaced_before_a_session_is_lost() {
     for seed in 1..=10 {
         let cluster = TestCluster::founded(seed, 3).await;
-        // All have asked each other once.
+        // All nodes have exchanged a heartbeat by now.
         pass(Duration::from_secs(1)).await;
         let silent = cluster.leader().unwrap();
         let others: Vec<u64> = (1..=3).filter(|nth| *nth != silent).collect();
@@ -105,9 +105,9 @@ async fn a_silent_leader_is_replaced_before_anybody_loses_a_session() {
     }
 }
 
-/// One that is silent for one voter alone leads on.
+/// A leader that only one voter cannot reach stays the leader.
 #[tokio::test(start_paused = true)]
-async fn a_broken_link_to_the_leader_is_no_reason_for_an_election() {
+async fn one_broken_link_to_the_leader_starts_no_election() {
     let cluster = TestCluster::founded(1, 3).await;
     let leader = cluster.leader().unwrap();
     let cut_off = 1 + leader % 3;
@@ -117,10 +117,10 @@ async fn a_broken_link_to_the_leader_is_no_reason_for_an_election() {
     assert_eq!((cluster.leader(), cluster.nodes[&leader].status().leadership.term), (Some(leader), term));
 }
 
-/// It believes in its leader, which does not answer. What cannot have been sent is refused at once; what was sent
-/// before is not known.
+/// The follower still knows a leader, which does not answer. Requests that cannot be sent are refused at once; the
+/// outcome of a request sent before is unknown.
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_is_left_alone_says_so_at_once() {
+async fn an_isolated_follower_refuses_requests_at_once() {
     for seed in 1..=5 {
         let cluster = TestCluster::founded(seed, 3).await;
         let alone = 1 + cluster.leader().unwrap() % 3;
@@ -143,14 +143,16 @@ async fn a_follower_that_is_left_alone_says_so_at_once() {
         assert_eq!(no_decision.unresponsive, others.iter().map(|nth| NodeId(*nth)).collect::<Vec<_>>());
         cluster.net.heal();
         cluster
-            .until("it is led again", |cluster| cluster.nodes[&alone].status().leadership.no_decision.is_none())
+            .until("the follower has a leader again", |cluster| {
+                cluster.nodes[&alone].status().leadership.no_decision.is_none()
+            })
             .await;
         cluster.append(alone, 9).await.unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_vote_and_four_do_not() {
+async fn of_five_members_five_vote_and_of_four_three() {
     let mut cluster = TestCluster::founded(2, 3).await;
     cluster.join(4).await.unwrap();
     cluster.settle().await;

@@ -1,4 +1,4 @@
-//! A host on the simulated wire, where a process that is ending takes connections that it will not serve.
+//! A host on the simulated network on which an exiting process accepts connections that it does not serve.
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::{
     transport::{BoxFuture, BoxedStream, Listener, Transport},
 };
 
-/// How many connections a node still makes to processes that are gone, only to see them break.
+/// For each node, how many more of its connections to exited processes are accepted and then break.
 #[derive(Clone, Default)]
 pub struct BrokenConnections(pub Arc<Mutex<BTreeMap<u64, u32>>>);
 
@@ -23,7 +23,7 @@ impl BrokenConnections {
     }
 }
 
-/// A host on the simulated wire, where a process that is ending takes connections that it will not serve.
+/// A host on the simulated network on which an exiting process accepts connections that it does not serve.
 pub struct Host {
     pub nth: u64,
     pub wire: SimHost,
@@ -37,7 +37,7 @@ impl Transport for Host {
                 Err(gone) if gone.kind() == io::ErrorKind::ConnectionRefused => {
                     match self.broken_connections.take(self.nth) {
                         0 => Err(gone),
-                        // It may break while it is made, too.
+                        // The connection may also break while it is being opened.
                         odd if odd % 2 == 1 => Err(io::ErrorKind::ConnectionReset.into()),
                         _ => Ok(Box::new(tokio::io::duplex(1).0) as BoxedStream),
                     }

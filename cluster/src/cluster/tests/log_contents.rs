@@ -1,4 +1,4 @@
-//! What may enter the log, and what becomes of an entry that should never have entered it.
+//! Which commands may enter the log, and how an undecodable entry is applied.
 
 use evener_core::{
     append::{Append, Condition, Refusal},
@@ -14,7 +14,7 @@ use crate::{
     raft::Payload,
 };
 
-/// A command that no node can decode, although it is small: the decoder of conditions counts what they become.
+/// Returns a small command that no node can decode: the decoder limits the decoded size of the conditions.
 fn unreadable() -> EncodedCommand {
     let item = Criterion { types: vec![String::new(); 256], tags: vec![] };
     let condition = Condition { criteria: Criteria(vec![item; 33]), marker: Position(0) };
@@ -30,7 +30,7 @@ fn unreadable_group() -> Group {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_command_that_no_node_can_read_does_not_enter_the_log() {
+async fn an_undecodable_command_does_not_enter_the_log() {
     let cluster = TestCluster::founded(31, 3).await;
     let leader = cluster.leader().unwrap();
     let before = cluster.nodes[&leader].status().last;
@@ -39,7 +39,7 @@ async fn a_command_that_no_node_can_read_does_not_enter_the_log() {
         assert_eq!(error.class, Class::Invalid, "{error}");
         assert!(error.message.contains("failed to decode the conditions of an append"), "{error}");
     }
-    // A peer that does not check brings it to the leader.
+    // A peer without this check sends it to the leader.
     let groups = proposal::encode([unreadable_group()].iter());
     let answer = cluster.nodes[&leader].proposer.serve(groups, None).await.unwrap();
     let fates: Vec<ProposalResult> = codec::decode_message(&answer).unwrap();
@@ -49,11 +49,11 @@ async fn a_command_that_no_node_can_read_does_not_enter_the_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
+async fn an_undecodable_entry_is_skipped_by_all_nodes() {
     let mut cluster = TestCluster::founded(32, 3).await;
     let leader = cluster.leader().unwrap();
     assert_eq!(cluster.append(leader, 2).await.unwrap(), Position(0));
-    // Below all checks, as an older version let it pass.
+    // Submitted below all checks, as an older version without them would do.
     let node = cluster.nodes[&leader].clone();
     let mut entry = EntryBuilder::default();
     let readable = Request { request: Uuid::nil(), ..event(3) };
@@ -65,7 +65,7 @@ async fn an_entry_that_no_node_can_read_is_passed_over_by_all() {
     let torn = Payload { bytes: whole.bytes.slice(..20), ..whole.clone() };
     let (_, outcomes) = node.consensus.submit(whole).await.unwrap().applied().await.unwrap();
     assert_eq!(outcomes[0], Outcome::Refused(RefusalReason::Unreadable(2)));
-    assert!(matches!(outcomes[1], Outcome::Appended(_)), "what stands beside it is judged: {outcomes:?}");
+    assert!(matches!(outcomes[1], Outcome::Appended(_)), "the entry's other command is applied: {outcomes:?}");
     let (_, outcomes) = node.consensus.submit(torn).await.unwrap().applied().await.unwrap();
     assert_eq!(outcomes, [Outcome::Refused(RefusalReason::Unreadable(0))]);
     drop(node);
@@ -95,7 +95,7 @@ async fn p3_events_of_older_members_are_known_again_when_all_are_newer() {
         let given = Uuid::from_u128(7).to_string();
         let Request { events, request, .. } = event(7);
         let events = events.into_iter().map(|event| Event {
-            // Stands for what follows from both.
+            // Represents the id that is derived from both the source and the given id.
             id: Uuid::from_u128(7_000 + u128::from(source.as_bytes()[0])),
             given_id: Some(given.clone()),
             source: source.into(),
@@ -107,8 +107,8 @@ async fn p3_events_of_older_members_are_known_again_when_all_are_newer() {
     let first = append(&cluster, "s").await.unwrap();
     assert_eq!((first.first, first.repeated), (Position(0), false));
     let stored = cluster.nodes[&1].events().get(ContextId::DEFAULT, Position(0)).unwrap().unwrap().event;
-    assert_eq!((stored.id, stored.given_id), (Uuid::from_u128(7), None), "an older member reads it");
-    assert!(append(&cluster, "t").await.is_err(), "older versions knew one event by a UUID");
+    assert_eq!((stored.id, stored.given_id), (Uuid::from_u128(7), None), "an older member can read the event");
+    assert!(append(&cluster, "t").await.is_err(), "older versions identify an event by a UUID alone");
 
     cluster.kill(1).await;
     cluster.revive(1).await;
@@ -136,7 +136,7 @@ async fn a_marker_is_refused_only_beyond_the_head_of_the_leader() {
         marker = marker.next();
         let head = cluster.nodes[&behind].events().head(ContextId::DEFAULT);
         if id % 2 == 0 {
-            assert!(head < marker, "the node that is asked is behind");
+            assert!(head < marker, "the follower has not applied the last event");
             let appended = cluster.nodes[&behind].append(&unless(100 + id, marker)).await.unwrap();
             assert_eq!(appended.first, marker);
             marker = appended.next;
