@@ -42,7 +42,7 @@ const LIMITS_0: usize = 26;
 #[derive(Serialize, Deserialize)]
 struct Found0 {
     cluster: ClusterId,
-    limits: [u32; LIMITS_0],
+    limits: Limits0,
     first: Admit,
 }
 
@@ -53,22 +53,51 @@ struct Operate0 {
     change: Change0,
 }
 
-#[derive(Serialize, Deserialize)]
-enum Change0 {
-    Create(Definition0),
-    Delete(String),
-    Pause(String, bool),
-    Release(String, SegmentId),
-    Claim(String, SegmentId, NodeId),
-    Unpin(String, SegmentId),
-    Letters(String, Selection, LetterChange),
-    SetLimits([u32; LIMITS_0]),
-    Expect(String),
-    Leave(NodeId),
-    Lead(NodeId, Term),
-    /// Since version 1.
-    SkipEvent(String, SegmentId, Position),
+/// Generates the changes in the order of their numbers, and their conversions from `core` and to it.
+macro_rules! changes {
+    ($($(#[$doc:meta])* $change:ident($($value:ident: $type:ty),*);)*) => {
+        #[derive(Serialize, Deserialize)]
+        enum Change0 {
+            $($(#[$doc])* $change($($type),*),)*
+        }
+
+        impl From<Change> for Change0 {
+            fn from(change: Change) -> Self {
+                match change {
+                    $(Change::$change($($value),*) => Self::$change($($value.into()),*),)*
+                }
+            }
+        }
+
+        impl From<Change0> for Change {
+            fn from(change: Change0) -> Self {
+                match change {
+                    $(Change0::$change($($value),*) => Self::$change($($value.into()),*),)*
+                }
+            }
+        }
+    };
 }
+
+changes! {
+    Create(definition: Definition0);
+    Delete(name: String);
+    Pause(name: String, paused: bool);
+    Release(name: String, segment: SegmentId);
+    Claim(name: String, segment: SegmentId, node: NodeId);
+    Unpin(name: String, segment: SegmentId);
+    Letters(name: String, selection: Selection, change: LetterChange);
+    SetLimits(limits: Limits0);
+    Expect(peer: String);
+    Leave(node: NodeId);
+    Lead(node: NodeId, term: Term);
+    /// Since version 1.
+    SkipEvent(name: String, segment: SegmentId, position: Position);
+}
+
+/// The limits of version 0.
+#[derive(Serialize, Deserialize)]
+struct Limits0([u32; LIMITS_0]);
 
 #[derive(Serialize, Deserialize)]
 struct Definition0 {
@@ -86,14 +115,14 @@ struct Definition0 {
 /// Writes the body of a command to found a cluster, and the fields that version 0 does not have.
 pub(super) fn put_found(out: &mut Vec<u8>, fields: &mut Fields, found: &Found) {
     let Found { cluster, limits, first } = found;
-    put(out, &Found0 { cluster: *cluster, limits: limits_0(limits), first: first.clone() });
+    put(out, &Found0 { cluster: *cluster, limits: (*limits).into(), first: first.clone() });
     put_limits(fields, FOUND_LIMITS, limits, LIMITS_0);
 }
 
 /// Reads the body and fields of a command to found a cluster.
 pub(super) fn take_found(body: &[u8], fields: &[u8]) -> Result<Found, DecodeError> {
     let Found0 { cluster, limits, first } = take_body(FOUND, body)?;
-    let mut limits = of_limits_0(limits);
+    let mut limits = Limits::from(limits);
     for field in fields_of(FOUND, fields) {
         match field? {
             (FOUND_LIMITS, bytes) => limits = take_limits(FOUND, limits, bytes)?,
@@ -106,7 +135,7 @@ pub(super) fn take_found(body: &[u8], fields: &[u8]) -> Result<Found, DecodeErro
 /// Writes the body of an operator's change, and the fields that version 0 does not have.
 pub(super) fn put_operate(out: &mut Vec<u8>, fields: &mut Fields, operate: &Operate) {
     let Operate { operation, principal, reason, change } = operate;
-    put(out, &Operate0 { operation: *operation, reason: reason.clone(), change: Change0::from(change) });
+    put(out, &Operate0 { operation: *operation, reason: reason.clone(), change: Change0::from(change.clone()) });
     if let Some(Principal(principal)) = principal {
         fields.put(OPERATE_PRINCIPAL, principal.as_bytes());
     }
@@ -139,19 +168,22 @@ fn text(what: &'static str, bytes: &[u8]) -> Result<String, DecodeError> {
     text.map(str::to_owned).map_err(|_| DecodeError::Invalid { what, cause: "a text in it is not UTF-8".into() })
 }
 
-/// Returns the limits of version 0.
-fn limits_0(limits: &Limits) -> [u32; LIMITS_0] {
-    let mut values = [0; LIMITS_0];
-    values.iter_mut().zip(limits.rows()).for_each(|(value, (_, is, ..))| *value = is);
-    values
+impl From<Limits> for Limits0 {
+    fn from(limits: Limits) -> Self {
+        let mut values = [0; LIMITS_0];
+        values.iter_mut().zip(limits.rows()).for_each(|(value, (_, is, ..))| *value = is);
+        Self(values)
+    }
 }
 
-fn of_limits_0(values: [u32; LIMITS_0]) -> Limits {
-    let mut limits = Limits::IF_NOT_STORED;
-    for (number, value) in (1..).zip(values) {
-        limits.set(number, value);
+impl From<Limits0> for Limits {
+    fn from(Limits0(values): Limits0) -> Self {
+        let mut limits = Self::IF_NOT_STORED;
+        for (number, value) in (1..).zip(values) {
+            limits.set(number, value);
+        }
+        limits
     }
-    limits
 }
 
 /// Adds the limits after the first `base`, except those with the value that an absent limit has.
@@ -180,57 +212,19 @@ fn take_limits(what: &'static str, mut limits: Limits, mut bytes: &[u8]) -> Resu
     Ok(limits)
 }
 
-impl From<&Change> for Change0 {
-    fn from(change: &Change) -> Self {
-        match change {
-            Change::Create(definition) => Self::Create(definition.as_ref().into()),
-            Change::Delete(name) => Self::Delete(name.clone()),
-            Change::Pause(name, paused) => Self::Pause(name.clone(), *paused),
-            Change::Release(name, segment) => Self::Release(name.clone(), *segment),
-            Change::Claim(name, segment, node) => Self::Claim(name.clone(), *segment, *node),
-            Change::Unpin(name, segment) => Self::Unpin(name.clone(), *segment),
-            Change::Letters(name, selection, change) => Self::Letters(name.clone(), selection.clone(), *change),
-            Change::SetLimits(limits) => Self::SetLimits(limits_0(limits)),
-            Change::Expect(peer) => Self::Expect(peer.clone()),
-            Change::Leave(node) => Self::Leave(*node),
-            Change::Lead(node, term) => Self::Lead(*node, *term),
-            Change::SkipEvent(name, segment, position) => Self::SkipEvent(name.clone(), *segment, *position),
-        }
-    }
-}
-
-impl From<Change0> for Change {
-    fn from(change: Change0) -> Self {
-        match change {
-            Change0::Create(definition) => Self::Create(Box::new(definition.into())),
-            Change0::Delete(name) => Self::Delete(name),
-            Change0::Pause(name, paused) => Self::Pause(name, paused),
-            Change0::Release(name, segment) => Self::Release(name, segment),
-            Change0::Claim(name, segment, node) => Self::Claim(name, segment, node),
-            Change0::Unpin(name, segment) => Self::Unpin(name, segment),
-            Change0::Letters(name, selection, change) => Self::Letters(name, selection, change),
-            Change0::SetLimits(limits) => Self::SetLimits(of_limits_0(limits)),
-            Change0::Expect(peer) => Self::Expect(peer),
-            Change0::Leave(node) => Self::Leave(node),
-            Change0::Lead(node, term) => Self::Lead(node, term),
-            Change0::SkipEvent(name, segment, position) => Self::SkipEvent(name, segment, position),
-        }
-    }
-}
-
-impl From<&Definition> for Definition0 {
-    fn from(definition: &Definition) -> Self {
+impl From<Box<Definition>> for Definition0 {
+    fn from(definition: Box<Definition>) -> Self {
         let Definition { name, context, handler, segments, start, criteria, sequencing, on_error, backoff } =
-            definition.clone();
+            *definition;
         Self { name, context, handler, segments, start, criteria, sequencing, on_error, backoff }
     }
 }
 
-impl From<Definition0> for Definition {
+impl From<Definition0> for Box<Definition> {
     fn from(definition: Definition0) -> Self {
         let Definition0 { name, context, handler, segments, start, criteria, sequencing, on_error, backoff } =
             definition;
-        Self { name, context, handler, segments, start, criteria, sequencing, on_error, backoff }
+        Self::new(Definition { name, context, handler, segments, start, criteria, sequencing, on_error, backoff })
     }
 }
 
