@@ -96,10 +96,28 @@ fn version_needed(command: &Command) -> u16 {
     let newer = match command {
         Command::Advance(advance) => advance.items.iter().any(|item| tried(&item.letters)),
         Command::HandOver(hand_over) => tried(&hand_over.letters),
-        Command::Operate(operate) => matches!(operate.change, Change::SkipEvent(..)),
+        Command::Operate(operate) => return version_of_change(&operate.change),
         _ => false,
     };
     u16::from(newer)
+}
+
+/// Returns the version that a change needs. It names every change, so that a new one does not compile without one.
+const fn version_of_change(change: &Change) -> u16 {
+    match change {
+        Change::Create(_)
+        | Change::Delete(_)
+        | Change::Pause(..)
+        | Change::Release(..)
+        | Change::Claim(..)
+        | Change::Unpin(..)
+        | Change::Letters(..)
+        | Change::SetLimits(_)
+        | Change::Expect(_)
+        | Change::Leave(_)
+        | Change::Lead(..) => 0,
+        Change::SkipEvent(..) => 1,
+    }
 }
 
 const fn number_of(command: &Command) -> u16 {
