@@ -140,3 +140,21 @@ fn metrics_named_in_deploy_exist_and_each_alert_has_its_page() {
         assert!(anchors.contains(anchor), "{page} does not exist");
     }
 }
+
+/// Returns the source files named in `text` that are not the end of any path in `files`; `c/` stands for the folder of
+/// cluster's sources.
+fn missing_files(text: &str, files: &[&str]) -> Vec<String> {
+    let named = text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs"));
+    let paths = named.map(|name| name.strip_prefix("c/").map_or(name.into(), |name| format!("cluster/src/{name}")));
+    let exists = |path: &String| files.iter().any(|file| file == path || file.ends_with(&format!("/{path}")));
+    paths.filter(|path| !exists(path)).collect()
+}
+
+#[test]
+fn files_named_in_the_architecture_exist() {
+    let files = crate::files();
+    let files: Vec<_> = files.keys().map(AsRef::as_ref).collect();
+    assert_eq!(missing_files(&read("ARCHITECTURE.md"), &files), [""; 0]);
+    let text = "`a/b.rs` is there, and so are `b.rs` and `c/d.rs`, but not `e.rs`; `f` is no file";
+    assert_eq!(missing_files(text, &["a/b.rs", "cluster/src/d.rs"]), ["e.rs"]);
+}
