@@ -1,8 +1,9 @@
-//! Who has a seat in the Raft group, and who votes: what the leader does next, given what is.
+//! The membership of the Raft group: plans the leader's next change to its members and voters.
 //!
-//! The replicated state says who is a member; the group follows it, one step at a time. A member gets a seat at
-//! once and follows the log; it votes when it has caught up. Voters stay odd, so learners are promoted in pairs:
-//! an even number of voters is no safer than one less, and needs one more to agree.
+//! The replicated state has the members of the cluster; the Raft group follows it, one step at a time. A member is
+//! added to the group at once as a learner, and may vote when it has caught up. The number of voters stays odd, so
+//! learners are promoted in pairs: an even number of voters tolerates no more failures than one less, and needs a
+//! larger majority.
 
 use std::collections::BTreeMap;
 
@@ -14,22 +15,22 @@ use evener_core::{
 
 use crate::raft::{RaftMember, RaftStatus};
 
-/// A node this close to the end of the log has caught up.
+/// A node that lacks at most this many entries of the log has caught up.
 const CAUGHT_UP_ENTRIES: u64 = 1_000;
 
-/// One thing to do.
+/// One step of a membership change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipStep {
-    /// Members without a seat get one; seats are brought up to date.
+    /// Adds these members to the group, or updates their addresses.
     SetMembers(BTreeMap<NodeId, RaftMember>),
-    /// These vote from now on, and no others.
+    /// Makes these nodes the only voters.
     SetVoters(Vec<NodeId>),
-    /// These are no members any more.
+    /// Removes these nodes from the group.
     RemoveMembers(Vec<NodeId>),
 }
 
 impl MembershipStep {
-    /// In words.
+    /// Describes the step.
     pub fn describe(&self, raft_status: &RaftStatus) -> String {
         let name = |node: &NodeId| {
             raft_status.raft_members.get(node).map_or_else(|| format!("node {node}"), |s| s.name.clone())
@@ -41,15 +42,15 @@ impl MembershipStep {
                     .values()
                     .map(|raft_member| format!("{} at {}", raft_member.name, raft_member.peer))
                     .collect();
-                format!("the log is sent to {}", raft_members.join(", "))
+                format!("replicating the log to {}", raft_members.join(", "))
             }
-            Self::SetVoters(voters) => format!("from now on these vote: {}", names(voters)),
-            Self::RemoveMembers(nodes) => format!("the log is not sent any more to {}", names(nodes)),
+            Self::SetVoters(voters) => format!("setting the voters to {}", names(voters)),
+            Self::RemoveMembers(nodes) => format!("no longer replicating the log to {}", names(nodes)),
         }
     }
 }
 
-/// What the leader does next, if anything.
+/// Returns the leader's next step, if there is one.
 pub fn plan(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usize) -> Option<MembershipStep> {
     let members = &state.members;
     let raft_members = members.iter().map(|(node, member)| (*node, raft_member(member)));
@@ -59,7 +60,7 @@ pub fn plan(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usi
         return Some(MembershipStep::SetMembers(wrong));
     }
     let voters = voters(me, raft_status, state, voters_max);
-    // A joint membership is one that a leader did not live to complete.
+    // A joint membership is left by a leader that exited before it completed the change.
     if !voters.is_empty() && (raft_status.joint || voters != raft_status.voters) {
         return Some(MembershipStep::SetVoters(voters));
     }
@@ -67,8 +68,8 @@ pub fn plan(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usi
     (!removed.is_empty()).then_some(MembershipStep::RemoveMembers(removed))
 }
 
-/// Who should vote: those who do, as far as they are members, and those who live and have caught up, up to an odd
-/// number.
+/// Returns the nodes that should vote: the current voters that are members, and members that are up and have caught up,
+/// truncated to an odd number.
 fn voters(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usize) -> Vec<NodeId> {
     let members = &state.members;
     let end = raft_status.last.unwrap_or_default().0;
@@ -78,10 +79,10 @@ fn voters(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usize
     };
     let member = |node: &&NodeId| members.contains_key(node);
     let mut ordered: Vec<NodeId> = raft_status.voters.iter().filter(member).copied().collect();
-    // The leader stays one if any does.
+    // The leader comes first, so that it stays a voter.
     ordered.sort_by_key(|node| (*node != me, *node));
-    // How far one came that is gone stays known, and in a calm log that counts as caught up. With its vote one more
-    // would be needed to agree, and it would help nobody.
+    // The position of an exited member stays known, and counts as caught up while the log does not grow. As a voter, it
+    // would only enlarge the majority.
     let learners =
         members.keys().filter(|node| !raft_status.voters.contains(node) && stays(state, node) && caught_up(node));
     ordered.extend(learners.copied());
@@ -91,32 +92,32 @@ fn voters(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usize
     ordered
 }
 
-/// The greatest odd number that is not greater; 0 for 0.
+/// Returns the greatest odd number that is at most `count`, or 0 for 0.
 const fn odd(count: usize) -> usize {
     if count.is_multiple_of(2) { count.saturating_sub(1) } else { count }
 }
 
-/// Whether a node lives, and is not about to end.
+/// Returns whether a node has a session and is not draining.
 fn stays(state: &State, node: &NodeId) -> bool {
     state.sessions.get(node).is_some_and(|session| !session.draining)
 }
 
-/// Why a member has no vote.
+/// Why a member is not a voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NonVoterReason {
-    /// Its admission has not come to this node yet.
+    /// Its admission is not applied on this node yet.
     AdmissionNotApplied,
-    /// A pair is complete: it votes as soon as both have caught up.
+    /// A pair is complete: both vote when they have caught up.
     CatchingUp,
-    /// It waits for a second one, as voters stay odd.
+    /// It waits for a second learner, as the number of voters stays odd.
     WaitsForPair,
-    /// As many vote as may.
+    /// The maximum number of voters is reached.
     VotersMaxReached,
 }
 
-/// Why this node has no vote; none if it has one, whichever way a change of the membership ends.
+/// Returns why this node is not a voter; `None` if it is one both before and after a pending membership change.
 ///
-/// Who does not live does not count: waiting for it would have no end.
+/// Members that are down do not count as candidates: the wait for them might never end.
 pub fn non_voter_reason(
     node: NodeId,
     raft_status: &RaftStatus,
@@ -131,7 +132,7 @@ pub fn non_voter_reason(
     }
     let votes = |node: &&NodeId| raft_status.certain_voters.contains(node);
     let voters = state.members.keys().filter(votes).count();
-    // The node itself may know of its session before the log says so here.
+    // The node itself counts even if its session is not applied here yet.
     let counts = |who: &&NodeId| **who == node || stays(state, who);
     let learners = state.members.keys().filter(|node| !votes(node)).filter(counts).count();
     Some(match () {
@@ -141,7 +142,7 @@ pub fn non_voter_reason(
     })
 }
 
-/// The seat of a member.
+/// Returns the Raft group's entry of a member.
 pub fn raft_member(member: &Member) -> RaftMember {
     RaftMember {
         name: member.name.clone(),
@@ -174,13 +175,13 @@ mod tests {
         }
     }
 
-    /// Does all steps until there is none; what then votes, and who has a seat.
+    /// Applies all steps of the plan, and returns the voters and the members of the group.
     #[track_caller]
     fn settle(voters: &[u64], raft_members: &[u64], up: &[u64], now: &[u64]) -> (Vec<u64>, Vec<u64>) {
         settle_with(voters, raft_members, up, now, now)
     }
 
-    /// As [`settle`], with only these alive.
+    /// Does the same as [`settle`], with only the nodes of `live` up.
     #[track_caller]
     fn settle_with(
         voters: &[u64],
@@ -212,7 +213,7 @@ mod tests {
                 }
             }
         }
-        panic!("the plan does not come to rest: {raft_status:?}");
+        panic!("the plan does not terminate: {raft_status:?}");
     }
 
     #[test]
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_vote_knows_why() {
+    fn a_non_voter_has_a_reason() {
         let check = |certain_voters: &[u64], now: &[u64], live: &[u64], node: u64, expect: Option<NonVoterReason>| {
             let sessions = live.iter().map(|node| (NodeId(*node), session(*node))).collect();
             let state = State { members: members(now), sessions, ..State::default() };
@@ -258,19 +259,19 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_told_by_names() {
+    fn a_step_is_described_with_names() {
         let raft_members = [1, 2].map(|node| (NodeId(node), raft_member(&member(node))));
         let raft_status = RaftStatus { raft_members: raft_members.clone().into(), ..RaftStatus::default() };
         assert_eq!(
             MembershipStep::SetMembers(raft_members.into()).describe(&raft_status),
-            "the log is sent to n1 at h:1, n2 at h:2"
+            "replicating the log to n1 at h:1, n2 at h:2"
         );
         let voters = MembershipStep::SetVoters(vec![NodeId(1), NodeId(3)]);
-        assert_eq!(voters.describe(&raft_status), "from now on these vote: n1, node 3");
+        assert_eq!(voters.describe(&raft_status), "setting the voters to n1, node 3");
     }
 
     #[test]
-    fn who_lags_does_not_vote_yet() {
+    fn a_member_that_lags_does_not_vote() {
         assert_eq!(settle(&[1], &[1], &[1, 2], &[1, 2, 3]), (vec![1], vec![1, 2, 3]));
     }
 
@@ -279,23 +280,27 @@ mod tests {
         let (three, four) = ([1, 2, 3], [1, 2, 3, 4]);
         assert_eq!(settle_with(&[1], &[1], &three, &three, &[1, 3]).0, vec![1]);
         assert_eq!(settle_with(&[1], &[1], &four, &four, &[1, 3, 4]).0, vec![1, 3, 4]);
-        assert_eq!(settle_with(&three, &three, &four, &four, &[1, 2]).0, vec![1, 2, 3], "who votes goes on voting");
+        assert_eq!(
+            settle_with(&three, &three, &four, &four, &[1, 2]).0,
+            vec![1, 2, 3],
+            "a voter that is down stays a voter"
+        );
     }
 
     #[test]
-    fn no_more_than_the_limit_vote() {
+    fn the_number_of_voters_is_limited() {
         let seven = [1, 2, 3, 4, 5, 6, 7];
         assert_eq!(settle(&[1, 2, 3], &[1, 2, 3], &seven, &seven).0, vec![1, 2, 3, 4, 5]);
     }
 
     #[test]
-    fn who_leaves_votes_no_more_and_is_replaced_where_one_is_there() {
+    fn a_removed_voter_is_replaced_if_a_learner_is_available() {
         assert_eq!(settle(&[1, 2, 3], &[1, 2, 3], &[1, 2], &[1, 2]), (vec![1], vec![1, 2]));
         assert_eq!(settle(&[1, 2, 3], &[1, 2, 3, 4], &[1, 2, 4], &[1, 2, 4]), (vec![1, 2, 4], vec![1, 2, 4]));
     }
 
     #[test]
-    fn the_leader_that_leaves_is_not_asked_to_stay() {
+    fn a_leader_that_was_removed_does_not_stay_a_voter() {
         assert_eq!(settle(&[1, 2, 3], &[1, 2, 3, 4], &[2, 3, 4], &[2, 3, 4]), (vec![2, 3, 4], vec![2, 3, 4]));
     }
 }

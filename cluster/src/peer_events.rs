@@ -1,6 +1,6 @@
-//! The one task that acts on what becomes of the connections to the other members. People are told once that a member
-//! does not answer, and once that it does again; the leader ends the session of a process that is gone, and the other
-//! voters elect a successor if it led.
+//! The task that handles events of the connections to the other members. It logs once that a member does not answer,
+//! and once that it answers again; the leader ends the session of an exited process, and the other voters elect a
+//! successor if that process was the leader.
 
 use std::{collections::BTreeMap, mem};
 
@@ -9,19 +9,19 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{cluster::Cluster, leader_duties, links::PeerEvent};
 
-/// What is known of one member.
+/// The state of the connection to one member.
 #[derive(Default)]
 struct Peer {
-    /// It does not answer, and people were told.
+    /// Whether the member does not answer and this was logged.
     silent: bool,
-    /// When its last connection closed its process had ended in good order.
+    /// Whether the process had shut down gracefully when its last connection closed.
     shut_down: bool,
-    /// What is being done about its process being gone.
+    /// The task that handles the exit of the member's process.
     acting: Option<JoinHandle<()>>,
 }
 
-/// Acts on events, in their order, as long as the node runs. What takes time is done by tasks of its own, one for each
-/// member at a time.
+/// Handles events in order until the node stops. The exit of a process is handled by a task of its own, one at a time
+/// for each member.
 pub async fn run(node: Cluster, mut events: mpsc::Receiver<PeerEvent>) {
     let mut peers = BTreeMap::<NodeId, Peer>::new();
     while let Some(event) = events.recv().await {
@@ -57,8 +57,8 @@ pub async fn run(node: Cluster, mut events: mpsc::Receiver<PeerEvent>) {
 
 fn log_unreachable(name: &str, at: Option<String>, why: &str, shut_down: bool) {
     match at {
-        Some(at) if shut_down => tracing::info!("{name} has ended at {at}"),
+        Some(at) if shut_down => tracing::info!("{name} has shut down at {at}"),
         Some(at) => tracing::warn!("{name} does not answer at {at}: {why}"),
-        None => tracing::debug!("{name} is not looked for any more: {why}"),
+        None => tracing::debug!("no longer connecting to {name}: {why}"),
     }
 }

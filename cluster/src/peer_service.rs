@@ -1,4 +1,4 @@
-//! What a node does for its peers.
+//! The service that answers requests of peers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,12 +23,12 @@ use crate::{
     status::{STATUS_BYTES_MAX, too_long},
 };
 
-/// Serves peers: as soon as there is a node behind it.
+/// Answers peers' requests once the node is set.
 #[derive(Default)]
 pub struct PeerService(OnceLock<WeakCluster>);
 
 impl PeerService {
-    /// From now on this node answers.
+    /// Sets the node that answers from now on.
     pub fn open(&self, node: WeakCluster) {
         let _ = self.0.set(node);
     }
@@ -64,7 +64,7 @@ impl Service for PeerService {
                 Kind::NODE_INFO => encode(&node_info(&node)),
                 Kind::JOIN => encode(&join(&node, &from, read(&payload)?).await),
                 _ if from.purpose == Purpose::Inquiry => {
-                    Err(Refusal::new(Code::Failed, format!("a stranger may not ask for {kind}; join first")))
+                    Err(Refusal::new(Code::Failed, format!("only members may send {kind}; join first")))
                 }
                 Kind::PROPOSE => node.proposer.serve(payload, node.append_refusal().as_deref()).await.map_err(refusal),
                 Kind::READ_INDEX => encode(&node.serve_read_index().await),
@@ -102,7 +102,7 @@ impl Service for PeerService {
             let questions = receiver.take_while(|item| std::future::ready(item.is_ok()));
             let questions = questions.filter_map(|item| std::future::ready(item.ok())).boxed();
             let mut answers = node.consensus.serve_appends(questions);
-            // The stream holds no node: it must end when the node does.
+            // The stream must not keep the node alive.
             drop(node);
             while let Some(Ok(answer)) = answers.next().await {
                 if sender.send(answer).await.is_err() {
@@ -136,7 +136,7 @@ fn node_info(node: &Cluster) -> NodeInfo {
     }
 }
 
-/// The status of this node, as its program writes it.
+/// Returns the status of this node, as encoded by its status provider.
 async fn status(node: &Cluster) -> Result<Bytes, Refusal> {
     let provider = node.status_provider.get().ok_or_else(not_ready)?;
     let status = provider().await.ok_or_else(not_ready)?;
@@ -146,19 +146,20 @@ async fn status(node: &Cluster) -> Result<Bytes, Refusal> {
     Ok(status)
 }
 
-/// What is wrong with a node that is let in no more.
+/// Returns why a node is no longer admitted.
 fn start_refusal(refused: &Refused) -> StartRefusal {
     if refused.reason == Reason::NotAMember { StartRefusal::Removed } else { StartRefusal::OtherCluster }
 }
 
-/// A node wants to be a member: it becomes one in the log, and the leader gives it a seat.
+/// Answers a join request: admits the node through the log, after which the leader adds it to the Raft group.
 ///
-/// A member that moved asks the same. It must not become another one by it: who was removed stays so.
+/// A member whose address has changed sends the same request. It must not get a new number: a removed member stays
+/// removed.
 async fn join(node: &Cluster, from: &PeerIdentity, join: Join) -> Joined {
     let cluster = node.identity.cluster;
     if let Some(wanted) = join.cluster.filter(|wanted| *wanted != cluster) {
         let why = format!(
-            "this is cluster {cluster}, and {wanted} is wanted; give the address of a member of that one, \
+            "this is cluster {cluster}, but {wanted} is configured; give the address of a member of that one, \
              or leave out the cluster's id"
         );
         return Joined::Refused { reason: StartRefusal::OtherCluster, message: why };
@@ -170,9 +171,9 @@ async fn join(node: &Cluster, from: &PeerIdentity, join: Join) -> Joined {
         if let Err(refused) = admission::check_member(&node.applied_state.view.state(), who, join.admit.incarnation) {
             return Joined::Refused { reason: start_refusal(&refused), message: refused.text };
         }
-        // Known before the log says so: where all have moved, there is no leader that could write it down.
+        // Set before it is in the log: if all members have new addresses, there is no leader that could record them.
         node.links.set_reported_address(who, &join.admit.peer);
-        // That it was removed may not be known here yet.
+        // Its removal may not be applied here yet.
         if let Err(error) = node.barrier().await {
             return Joined::Retry(error.message);
         }
@@ -182,7 +183,7 @@ async fn join(node: &Cluster, from: &PeerIdentity, join: Join) -> Joined {
     }
     match node.propose(Command::Admit(join.admit)).await {
         Ok(Outcome::Admitted(number)) if from.node().is_some_and(|who| who != number) => {
-            // It was removed just now, and is another member by this: nobody lives under that number.
+            // The member was removed meanwhile, and this admitted it under a new number, which no node uses.
             let _ = node.propose(Command::Remove(number)).await;
             Joined::Refused { reason: StartRefusal::Removed, message: "it was removed from the cluster".into() }
         }

@@ -1,5 +1,5 @@
-//! What a node knows when it starts, and what it writes down so that it knows it again: the checkpoint of the
-//! replicated state, the index of all events, and the entries since.
+//! Recovery of the applied state at a start, and the checkpoints that it starts from: the replicated state, the index
+//! of all events, and the entries after the checkpoint.
 
 use std::{
     io,
@@ -25,19 +25,19 @@ use tokio::{
 
 use crate::{config::Checkpoint as Settings, view::StateView};
 
-/// Everything that apply changes.
+/// The data that applying an entry changes.
 #[derive(Clone)]
 pub struct AppliedState {
     /// The replicated state.
     pub view: Arc<StateView>,
-    /// Where every event is.
+    /// The index of all events.
     pub index: Index,
-    /// None in openraft's own tests of a state machine, which has no log there.
+    /// `None` in openraft's test suite for state machines, which has no log.
     journal: Option<Journal>,
     pace: Arc<Pace>,
 }
 
-/// When the next checkpoint is due.
+/// Determines when the next checkpoint is due.
 struct Pace {
     settings: Settings,
     entries: AtomicU64,
@@ -46,9 +46,9 @@ struct Pace {
 }
 
 impl AppliedState {
-    /// Opens the journal of a node of `cluster`. The ledger is what it found: the state of the newest checkpoint that
-    /// can be used, and an index of all events whose place is known. What was applied since is applied again, when Raft
-    /// says that it is committed; all of it, if no checkpoint can be used. `check_layout`: see [`StateView::recover`].
+    /// Opens the journal of a node of `cluster`. The applied state is that of the newest usable checkpoint, with an
+    /// index of all events whose positions are known. Later entries are applied again when Raft reports them as
+    /// committed; if no checkpoint is usable, these are all entries. For `check_layout` see [`StateView::recover`].
     pub fn open(
         disk: Arc<dyn Disk>,
         journal: evener_store::JournalSettings,
@@ -93,7 +93,7 @@ impl AppliedState {
         Self { journal: None, ..self }
     }
 
-    /// An entry was applied: its events can be found from now on.
+    /// Adds the events of an applied entry to the index.
     pub fn index_events(&self, index: LogIndex, recorded: Timestamp, entry: &Entry, outcomes: &[Outcome]) {
         self.view.with_state(|state, _| {
             let digest = |position| state.digest(entry.context, position);
@@ -101,7 +101,8 @@ impl AppliedState {
         });
     }
 
-    /// Entries were applied: the journal may seal what they are in, and the mark moves.
+    /// Records that entries were applied: the journal may seal their chunks, and the applied mark advances. Starts a
+    /// checkpoint if one is due.
     pub fn applied(&self, verdicts: Vec<Verdict>, bytes: usize) {
         if verdicts.is_empty() {
             return;
@@ -115,11 +116,11 @@ impl AppliedState {
         let due = entries >= self.pace.settings.entries || bytes >= self.pace.settings.bytes;
         if due && !self.pace.writing.swap(true, Relaxed) {
             let applied_state = self.clone();
-            // Not on the path of apply: it goes on while the image is encoded and written.
+            // In a task of its own, so that apply continues while the image is encoded and written.
             tokio::spawn(async move {
                 if let Err(error) = applied_state.checkpoint().await {
                     tracing::warn!(%error, "failed to write a checkpoint; trying again later");
-                    // An image costs as much when it is not written.
+                    // A failed checkpoint costs as much work as a written one, so do not retry at once.
                     sleep(RETRY_AFTER).await;
                 }
                 applied_state.pace.writing.store(false, Relaxed);
@@ -127,13 +128,14 @@ impl AppliedState {
         }
     }
 
-    /// Writes down the state as it is now.
+    /// Writes a checkpoint of the current state.
     pub async fn checkpoint(&self) -> io::Result<()> {
         let (Some(journal), Some((index, encode))) = (&self.journal, self.view.image()) else { return Ok(()) };
         let (entries, bytes) = (self.pace.entries.load(Relaxed), self.pace.bytes.load(Relaxed));
-        // The image may be of the middle of a batch: the journal takes it once it was told what became of all of that.
+        // The image may be of the middle of a batch: the journal accepts it once it has the verdicts of the whole
+        // batch.
         if timeout(SETTLE_WAIT, self.view.wait_applied(index)).await.is_err() {
-            return Err(io::Error::other(format!("entry {index} was applied, and what followed was not")));
+            return Err(io::Error::other(format!("the batch that contains entry {index} was not applied in time")));
         }
         let checkpoint = encode();
         has_space_for(journal, &checkpoint)?;
@@ -145,15 +147,15 @@ impl AppliedState {
             }),
         );
         wait.await.map_err(|_| io::Error::other("the journal's writer has stopped"))??;
-        // Only now, so that one that failed is due again.
+        // Subtracted only after success, so that a failed checkpoint is due again.
         self.pace.entries.fetch_sub(entries, Relaxed);
         self.pace.bytes.fetch_sub(bytes, Relaxed);
         Ok(())
     }
 }
 
-/// Reads a checkpoint, which must be of this cluster: files are copied by hand, and the state of another cluster would
-/// be taken for this one's until the log contradicts it.
+/// Decodes a checkpoint, which must be of this cluster: files may be copied by hand, and the state of another cluster
+/// would be used until the log contradicts it.
 fn state_of(
     cluster: ClusterId,
     checkpoint: &Checkpoint,
@@ -170,8 +172,8 @@ fn state_of(
     }
 }
 
-/// Refuses a checkpoint that would leave the log without room for its next chunk: the writer waits for space, and the
-/// log would wait with it.
+/// Refuses a checkpoint that would leave the log without space for its next chunk: the writer would wait for space, and
+/// the log with it.
 fn has_space_for(journal: &Journal, checkpoint: &Checkpoint) -> io::Result<()> {
     let free = journal.space()?.free;
     let bytes = (checkpoint.image.len() + checkpoint.membership.len()) as u64;
@@ -180,17 +182,17 @@ fn has_space_for(journal: &Journal, checkpoint: &Checkpoint) -> io::Result<()> {
     }
     Err(io::Error::new(
         io::ErrorKind::StorageFull,
-        format!("it has {bytes} bytes, and {free} bytes are free on the disk, of which the log needs a chunk"),
+        format!("the checkpoint has {bytes} bytes; {free} bytes are free, and the log needs a chunk of them"),
     ))
 }
 
-/// When a checkpoint that failed is tried again.
+/// The delay before a failed checkpoint is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// A batch that is being applied ends within this time, or the node is stopping.
+/// The longest time that applying a batch takes, unless the node is stopping.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
 
-/// Bytes of the log that are read at once to build the index.
+/// The number of bytes of the log that are read at once to build the index.
 const REBUILD_BYTES_MAX: usize = 4 << 20;
 
 fn rebuild(index: &Index, journal: &Journal) -> io::Result<()> {

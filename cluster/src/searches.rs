@@ -1,5 +1,5 @@
-//! Searches that may take long: reads of events, and conditions of appends that look far back. They run on threads of
-//! their own, a few at a time, so that health, requests and processors never wait for one.
+//! Long searches: reads of events, and conditions of appends that read far back. They run on separate threads, a few at
+//! a time, so that health checks, requests and processors never wait for one.
 
 use std::sync::{
     Arc,
@@ -13,16 +13,16 @@ use tokio::sync::Semaphore;
 
 use crate::{config::Searches as Settings, error::Error};
 
-/// Whether a search begins, or goes on with what was answered in part already.
+/// Whether a search is new, or continues one that was answered in part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchPhase {
-    /// It begins: refused if too many wait.
+    /// A new search, which is refused if the queue is full.
     Start,
-    /// It goes on: it waits its turn, however many wait. Who asks for it was admitted before.
+    /// The continuation of an admitted search, which is queued even if the queue is full.
     Continue,
 }
 
-/// Runs searches.
+/// Runs searches on threads for blocking work, with limits.
 #[derive(Clone)]
 pub struct Searches {
     settings: Settings,
@@ -31,16 +31,16 @@ pub struct Searches {
 }
 
 impl Searches {
-    /// Nothing runs yet.
+    /// Returns a runner with these limits.
     pub fn new(settings: Settings) -> Self {
         Self { running: Arc::new(Semaphore::new(settings.running_max)), settings, waiting: Arc::default() }
     }
 
-    /// Runs `search` on a thread where it may take long. It is told when nobody waits for it any more.
+    /// Runs `search` on a thread for blocking work. Its argument is set to true if the returned future is dropped.
     ///
     /// # Errors
     ///
-    /// Too many wait already, or this node stops.
+    /// The queue is full, or this node stops.
     pub async fn run<T: Send + 'static>(
         &self,
         turn: SearchPhase,
@@ -56,7 +56,7 @@ impl Searches {
         let unwanted = CancelOnDrop::default();
         let cancelled = unwanted.0.clone();
         let thread = tokio::task::spawn_blocking(move || {
-            // It counts as running until it has ended, even if nobody waits for it any more.
+            // The search counts as running until it has ended, even if the caller no longer waits.
             let _permit = permit;
             search(cancelled)
         });
@@ -64,13 +64,13 @@ impl Searches {
             Ok(found) => Ok(found),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(Error::stopped("it was told to")),
+                Err(_) => Err(Error::stopped("the node was shut down")),
             },
         }
     }
 }
 
-/// One that waits, until it is dropped.
+/// Counts one waiting search until it is dropped.
 struct WaitingCount<'c>(&'c AtomicUsize);
 
 impl<'c> WaitingCount<'c> {
@@ -86,7 +86,7 @@ impl Drop for WaitingCount<'_> {
     }
 }
 
-/// Tells a search, when it is dropped, that nobody waits for it.
+/// Cancels a search when it is dropped.
 #[derive(Default)]
 struct CancelOnDrop(Arc<AtomicBool>);
 
@@ -105,7 +105,7 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(30);
 
     #[tokio::test]
-    async fn p10_searches_beyond_those_that_may_wait_are_refused() {
+    async fn p10_searches_beyond_the_queue_limit_are_refused() {
         let searches = Searches::new(Settings { running_max: 1, waiting_max: 1 });
         let (go, gate) = mpsc::channel::<()>();
         let (begun, has_begun) = tokio::sync::oneshot::channel();
@@ -117,36 +117,36 @@ mod tests {
             };
             running.run(SearchPhase::Start, search).await
         });
-        has_begun.await.expect("it begins at once");
+        has_begun.await.expect("the search starts at once");
         let second = searches.run(SearchPhase::Start, |_| 2);
         tokio::pin!(second);
-        assert!(futures::poll!(&mut second).is_pending(), "it waits");
+        assert!(futures::poll!(&mut second).is_pending(), "the second search is queued");
         let refused = searches.run(SearchPhase::Start, |_| 3).await.unwrap_err();
         assert!(refused.message.contains("searches_waiting_max = 1"), "{refused}");
         assert!(refused.retry_after.is_some());
         let next = searches.run(SearchPhase::Continue, |_| 4);
         tokio::pin!(next);
-        assert!(futures::poll!(&mut next).is_pending(), "who was admitted waits");
-        go.send(()).expect("it waits for this");
-        assert_eq!(first.await.expect("it does not panic").expect("it ran"), Ok(()));
-        assert_eq!((second.await.expect("it ran"), next.await.expect("it ran")), (2, 4));
+        assert!(futures::poll!(&mut next).is_pending(), "a continuation is queued");
+        go.send(()).expect("the search waits for this");
+        assert_eq!(first.await.expect("the search does not panic").expect("the search ran"), Ok(()));
+        assert_eq!((second.await.expect("the search ran"), next.await.expect("the search ran")), (2, 4));
     }
 
     #[tokio::test]
-    async fn a_search_learns_that_nobody_waits_for_it() {
+    async fn a_dropped_search_is_cancelled() {
         let searches = Searches::new(Settings::default());
-        let (told, has_told) = mpsc::channel();
+        let (cancelled_tx, cancelled_rx) = mpsc::channel();
         let search = move |cancelled: Arc<AtomicBool>| {
             while !cancelled.load(Relaxed) {
                 std::thread::yield_now();
             }
-            told.send(()).expect("the test waits for it");
+            cancelled_tx.send(()).expect("the test waits for it");
         };
         {
             let asking = searches.run(SearchPhase::Start, search);
             tokio::pin!(asking);
             assert!(futures::poll!(&mut asking).is_pending());
         }
-        has_told.recv_timeout(WAIT).expect("it has ended");
+        cancelled_rx.recv_timeout(WAIT).expect("the search has ended");
     }
 }

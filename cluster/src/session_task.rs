@@ -1,5 +1,4 @@
-//! Keeps this node's session: begins it, renews it, and says at once when it is lost, so that handlers stop in
-//! time.
+//! Begins and renews this node's session, and reports its loss at once, so that handlers stop in time.
 
 use evener_core::{
     command::{Begin, Command, Outcome, RefusalReason},
@@ -17,33 +16,33 @@ use crate::{
     view::Applied,
 };
 
-/// So many renewals a lease. What an election may take of a lease is what the last renewal has left of it.
+/// The number of renewals per lease. An election may take the part of the lease that the last renewal has left.
 const RENEWALS: u32 = 10;
 
-/// What a node is told whose leader has found that.
+/// The reason to stop when the leader finds that this node has lost acknowledged entries.
 const LAPSED: &str = "it has lost entries that it had acknowledged: its data directory is an older copy, or another \
-                      process runs with a copy of it; start it with the newest one, or let it leave and join again with \
-                      an empty directory under another name";
+                      process runs with a copy of it; start it with the newest one, or let it leave and join again \
+                      with an empty directory under another name";
 
-/// Runs as long as the node does.
+/// Keeps a session until the node stops.
 pub async fn run(node: Cluster) {
     for nth in 0.. {
         let lease = begin(&node, nth).await;
         node.lease.lock().replace(lease);
         node.session.send_replace(Some(lease.session));
         let why = renew_until_lost(&node, lease).await;
-        // A node that ends gives its session up, and wants no other.
+        // A node that is stopping has already taken its session; it begins no other.
         if node.session.send_replace(None) != Some(lease.session) {
             return;
         }
-        // With the membership the session ends, as was asked for; that none begins any more tells this node the rest.
+        // A removed node's session ends as requested; the refusal of a new one stops this node.
         if !node.is_removed() {
-            tracing::warn!(session = %lease.session, why, "the session is lost; a new one begins");
+            tracing::warn!(session = %lease.session, why, "session lost; beginning a new one");
         }
     }
 }
 
-/// Begins a session, as soon as the cluster can be reached.
+/// Begins a session; retries until the cluster can be reached.
 async fn begin(node: &Cluster, nth: u64) -> Lease {
     let begin = Command::Begin(Begin {
         node: node.me(),
@@ -53,7 +52,7 @@ async fn begin(node: &Cluster, nth: u64) -> Lease {
         level: node.config.level,
         capabilities: node.config.capabilities.clone(),
         weight: node.config.weight,
-        // The same for every try: however often it is proposed, one session begins.
+        // The same for every attempt, so that only one session begins however often it is proposed.
         nonce: unique_id(node.config.random_id, IdPurpose::Session, nth),
     });
     let mut suspended = node.suspended.subscribe();
@@ -62,14 +61,13 @@ async fn begin(node: &Cluster, nth: u64) -> Lease {
         let (sent, boot) = (Instant::now(), node.wall.boot());
         match node.propose(begin.clone()).await {
             Ok(Outcome::Begun(session)) => return Lease { session, sent, boot },
-            // The log has judged it, and will not judge otherwise; but the first node may ask before its cluster is
-            // founded.
+            // The refusal is final, except that the first node may propose this before its cluster is founded.
             Ok(Outcome::Refused(RefusalReason::NotFound(_))) if node.me() != NodeId(1) || node.is_founded() => {
                 node.on_removed(node.removal_notice());
             }
             Ok(Outcome::Refused(why)) if node.me() != NodeId(1) || node.is_founded() => {
                 let why = (node.config.describe)(&why);
-                node.fail(format!("the cluster gives it no session: {why}"));
+                node.fail(format!("the cluster refused a session: {why}"));
             }
             Ok(other) => tracing::warn!(node = %node.me(), ?other, "no session for this node yet"),
             Err(error) => tracing::debug!(node = %node.me(), %error, "no session for this node yet"),
@@ -78,7 +76,7 @@ async fn begin(node: &Cluster, nth: u64) -> Lease {
     }
 }
 
-/// Renews the session until it is lost, and says why it is.
+/// Renews the session until it is lost, and returns why.
 async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
     let length = node.config.lease;
     let mut next = Instant::now() + length / RENEWALS;
@@ -92,7 +90,7 @@ async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
             _ = suspended.changed() => {}
             () = sleep_until(next), if !*node.suspended.borrow() => {
                 let (sent, boot) = (Instant::now(), node.wall.boot());
-                // A leader that is frozen is not waited for once it has a successor.
+                // The request to an unresponsive leader is abandoned once it has a successor.
                 let renewed = tokio::select! {
                     renewed = node.renew(lease.session, length / 5) => Some(renewed),
                     () = led(&mut leadership, known) => None,
@@ -107,7 +105,7 @@ async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
                     Renewed::SessionEnded => return "the log ended it",
                     Renewed::LostEntries => {
                         node.fail(LAPSED.into());
-                        return "it has lost what it acknowledged";
+                        return "this node has lost acknowledged entries";
                     }
                     Renewed::NotLeader => sent.max(Instant::now()) + length / 50,
                 };
@@ -123,7 +121,7 @@ async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
     }
 }
 
-/// Waits until the lease is over, and says why it is.
+/// Waits until the lease is over, and returns why.
 async fn over(node: &Cluster, lease: Lease) -> &'static str {
     let length = node.config.lease;
     loop {
@@ -134,7 +132,7 @@ async fn over(node: &Cluster, lease: Lease) -> &'static str {
                 false => "this machine was suspended for longer than two thirds of the lease",
             };
         }
-        // What was slept through shows in the clocks only when they are looked at.
+        // Polled, because a timer does not fire for time during which the machine was suspended.
         sleep_until(lease.ends(length).min(now + length / 50)).await;
     }
 }
@@ -158,9 +156,9 @@ async fn news(applied: &mut watch::Receiver<Applied>, seen: LogIndex) -> LogInde
     }
 }
 
-/// Whether the log, as far as it is applied here, does not say that the session ended.
+/// Returns whether the session has not ended in the log, as far as it is applied here.
 fn lives(node: &Cluster, session: SessionId) -> bool {
     let state = node.applied_state.view.state();
-    // One that began may not be applied here yet.
+    // The beginning of the session may not be applied here yet.
     state.issued.session < session || state.sessions.get(&node.me()).is_some_and(|live| live.session == session)
 }

@@ -1,12 +1,12 @@
-//! Sessions: who lives. One lease a node, renewed by messages that the leader keeps in memory; only a beginning
-//! and an end are entries.
+//! Sessions and their leases. Each node has one lease, renewed by messages that the leader keeps in memory; only the
+//! beginning and the end of a session are entries in the log.
 //!
-//! An owner that was suspended has missed the time meanwhile, so its lease is judged by the clock that has not, too.
+//! A suspended machine's steady clock stops, so an owner also measures its lease by a clock that does not stop.
 //!
-//! Two clocks count the same lease, and neither asks the other: the owner counts from when it *sent* the renewal
-//! and stops its handlers at two thirds of the lease; the leader counts from when it *received* it, and ends the
-//! session after all of it. A leader that has not heard of a quorum for a third of the lease keeps nobody alive:
-//! its successor may be counting already.
+//! Two nodes measure the same lease independently: the owner counts from when it *sent* the renewal and stops its
+//! handlers after two thirds of the lease; the leader counts from when it *received* it, and ends the session after the
+//! whole lease. A leader without an answer from a quorum for a third of the lease renews no session: its successor may
+//! be counting leases already.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,29 +18,29 @@ use tokio::time::Instant;
 
 use crate::messages::Renewed;
 
-/// The leases as the leader counts them.
+/// The leases of all sessions, as counted by the leader.
 #[derive(Debug, Default)]
 pub struct Leases {
     term: Option<Term>,
     heard: BTreeMap<NodeId, (SessionId, Instant)>,
-    /// When it last looked who is silent.
+    /// When the leader last checked for expired leases.
     looked: Option<Instant>,
 }
 
 impl Leases {
-    /// This node leads in `term`, and has applied an entry of it: everybody's lease begins anew.
+    /// Starts counting as the leader of `term`, of which an entry is applied: every session gets a full lease.
     pub fn begin_term(&mut self, term: Term) {
         if self.term != Some(term) {
             *self = Self { term: Some(term), ..Self::default() };
         }
     }
 
-    /// It does not lead.
+    /// Stops counting: this node no longer leads.
     pub fn end_term(&mut self) {
         *self = Self::default();
     }
 
-    /// A node says that it lives. `live` is its session in the log.
+    /// Renews the lease of a node's session. `live` is the node's session in the log.
     pub fn renew(&mut self, node: NodeId, session: SessionId, live: Option<SessionId>, now: Instant) -> Renewed {
         if self.term.is_none() {
             return Renewed::NotLeader;
@@ -52,9 +52,9 @@ impl Leases {
         Renewed::Kept
     }
 
-    /// Which of the log's sessions have not been renewed for a whole lease. One that is seen for the first time
-    /// has all of it before it. To be asked several times a lease: a leader that has not looked for so long was
-    /// frozen, and has not listened either, so that the silence it sees is its own. Then everybody has a whole lease.
+    /// Returns the sessions that have not been renewed for a whole lease. A session that is seen for the first time has
+    /// a full lease. Must be called several times per lease: a leader that has not called it for a third of a lease was
+    /// frozen and may have missed renewals, so every session gets a full lease.
     pub fn expired(
         &mut self,
         sessions: &BTreeMap<NodeId, Session>,
@@ -76,31 +76,31 @@ impl Leases {
     }
 }
 
-/// A session as its owner counts it.
+/// The lease of a session, as counted by its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Which.
+    /// The session.
     pub session: SessionId,
-    /// When the last renewal that was answered had been sent,
+    /// When the last renewal that was answered was sent.
     pub sent: Instant,
-    /// and the time since the start of the machine then.
+    /// The time since the start of the machine at that moment.
     pub boot: Duration,
 }
 
 impl Lease {
-    /// When the owner has to have stopped.
+    /// Returns when the owner must have stopped.
     pub fn ends(&self, lease: Duration) -> Instant {
         self.sent + lease * 2 / 3
     }
 
-    /// Whether the owner has to have stopped, by either clock: the one that stands still while the machine is
-    /// suspended, and the one that does not.
+    /// Returns whether the owner must have stopped, by either clock: the one that stops while the machine is suspended,
+    /// or the one that does not.
     pub fn is_over(&self, lease: Duration, now: Instant, boot: Duration) -> bool {
         now >= self.ends(lease) || boot.saturating_sub(self.boot) >= lease * 2 / 3
     }
 }
 
-/// Tells when this machine was suspended: the time since its start then runs ahead of tokio's.
+/// Detects that this machine was suspended: the time since its start is then ahead of tokio's clock.
 #[derive(Debug)]
 pub struct SuspendDetector {
     start: Instant,
@@ -108,16 +108,17 @@ pub struct SuspendDetector {
     woke: Option<Instant>,
 }
 
-/// Two clocks that are read one after the other differ by as much as the thread was kept waiting in between.
+/// The smallest difference that counts as a suspend: two clocks that are read one after the other also differ by the
+/// time that the thread was preempted in between.
 const SUSPEND_MIN: Duration = Duration::from_millis(100);
 
 impl SuspendDetector {
-    /// Nothing is known of before.
+    /// Returns a detector that starts at `now`.
     pub fn new(now: Instant, boot: Duration) -> Self {
         Self { start: now, ahead: boot, woke: None }
     }
 
-    /// When it was last seen to have woken, if it ever was suspended.
+    /// Returns when the machine was last seen to have resumed, if it ever was suspended.
     pub fn last_resumed(&mut self, now: Instant, boot: Duration) -> Option<Instant> {
         let ahead = boot.saturating_sub(now.saturating_duration_since(self.start));
         if ahead > self.ahead + SUSPEND_MIN {
@@ -146,7 +147,7 @@ mod tests {
         BTreeMap::from([(NodeId(node), live)])
     }
 
-    /// Looks ten times a lease, as the leader does, from one time to another.
+    /// Checks for expired sessions ten times per lease, as the leader does, from one time to another.
     fn silent(
         leases: &mut Leases,
         sessions: &BTreeMap<NodeId, Session>,
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_for_a_whole_lease_has_expired() {
+    fn a_session_without_renewals_expires_after_a_whole_lease() {
         let (mut leases, sessions, start) = (Leases::default(), live(2, 7), Instant::now());
         leases.begin_term(Term(1));
         assert_eq!(silent(&mut leases, &sessions, start, start + LEASE / 2), []);
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_was_frozen_takes_its_own_silence_for_nobody_elses() {
+    fn a_leader_that_was_frozen_grants_full_leases() {
         let (mut leases, sessions, start) = (Leases::default(), live(2, 7), Instant::now());
         leases.begin_term(Term(1));
         assert_eq!(leases.expired(&sessions, LEASE, start), []);
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_owner_stops_before_the_leader_may_end_its_session() {
-        // However late the renewal came: a third of the lease is left for handlers to stop in.
+        // However late the renewal arrived, handlers have a third of the lease to stop.
         let sent = Instant::now();
         assert!(Lease { session: SessionId(1), sent, boot: Duration::ZERO }.ends(LEASE) <= sent + LEASE - LEASE / 3);
     }

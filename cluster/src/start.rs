@@ -1,4 +1,4 @@
-//! How a node starts, and the tasks that run as long as it does.
+//! Starting a node, and the tasks that run until it stops.
 
 use std::{
     collections::BTreeSet,
@@ -42,12 +42,12 @@ use crate::{
     transport::{Clock, Transport},
 };
 
-/// Where the first command of a log stands: after the membership and the first leader's blank entry.
+/// The index of the first command of a log: after the membership and the first leader's blank entry.
 const FOUNDED_INDEX: u64 = 2;
-/// How often the watermark of the log is synced while it moves: so old it may be after a power cut.
+/// How often the log's watermark is synced while it moves; after a power loss it may be this old.
 const WATERMARK_SYNC: Duration = Duration::from_secs(1);
 
-/// What a node has before it is a member.
+/// The parts of a node that exist before it is a member.
 struct Parts {
     config: Config,
     disk: Arc<dyn Disk>,
@@ -62,12 +62,13 @@ struct Parts {
 }
 
 impl Cluster {
-    /// Starts a node on the current runtime: as the member that its directory says it is, as the first of a new
-    /// cluster, or as one that joins. Returns when it is a member, which takes as long as others take to answer.
+    /// Starts a node on the current runtime: as the member of its directory's identity, as the first node of a new
+    /// cluster, or as a node that joins. Returns when it is a member, which may have to wait for other members.
     ///
     /// # Errors
     ///
-    /// What contradicts each other, and what to do about it.
+    /// The configuration contradicts the directory or the cluster, or the node cannot start; the message says what to
+    /// do.
     pub async fn start(
         config: Config,
         disk: Arc<dyn Disk>,
@@ -97,10 +98,10 @@ impl Cluster {
             peer,
             stop: stop.clone(),
         };
-        // Boxed, as it is a part of whatever starts a node.
+        // Boxed to keep the callers' futures small.
         let started = Box::pin(Self::assemble(parts, events)).await;
         if started.is_err() {
-            // Whoever tries again finds the address free, and nothing of this try running.
+            // A retry must find the address free and no tasks of this attempt running.
             stop.cancel();
             server.shutdown().await;
         }
@@ -123,9 +124,10 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Founds the cluster if that is this node's part, or greets the others before anybody is told that it is ready.
+    /// Founds the cluster if this node is to do so, or asks the other members whether it was removed, before it is
+    /// reported as ready.
     async fn enter(&self, new: bool) -> Result<(), StartError> {
-        // A log this short has not got the cluster's first command, or was cut off just then.
+        // A log this short may lack the founding command, for example because the process exited before writing it.
         let unfounded = self.journal.last().is_none_or(|(index, _)| index.0 <= FOUNDED_INDEX);
         if self.me() == NodeId(1)
             && unfounded
@@ -180,7 +182,7 @@ impl Cluster {
 }
 
 impl Parts {
-    /// Starts consensus, and makes a node of the parts. Peers are answered from now on.
+    /// Starts consensus and assembles the node. Peers are answered from then on.
     async fn into_cluster(
         self,
         identity: Identity,
@@ -250,14 +252,14 @@ impl Parts {
 
 /// Ends the node when its Raft does.
 async fn end_with_raft(node: Cluster) {
-    // It may end because it was told to, in the very moment in which it is looked.
+    // Raft may also end because of a shutdown at the same moment.
     if let Some(why) = node.stop.run_until_cancelled(node.ended()).await
         && !node.stop.is_cancelled()
     {
         node.fail(why);
     }
-    // Told to stop, whoever told it does the rest. One that failed takes no part any more, and its closing sockets tell
-    // the others at once.
+    // On a shutdown, the caller of the shutdown does the rest. After a failure, the closed sockets inform the other
+    // nodes at once.
     if node.stopped.borrow().is_some() {
         node.server.shutdown().await;
         node.consensus.shutdown().await;

@@ -1,4 +1,4 @@
-//! How a node stands: plain values, told at once, asking nobody.
+//! The status of a node: plain values, returned at once, without requests to other nodes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,63 +11,63 @@ pub use crate::{
     raft::Role,
 };
 
-/// Bytes of the status that the program of one member sends another one: as many as an append may have, so that they do
-/// not stand long before the heartbeats on the same link. The link itself refuses what is longer than a message may be
-/// before it takes memory for it.
+/// The maximum size of the status that one member's program sends to another, in bytes: the same as for an append, so
+/// that it does not delay the heartbeats on the same link for long. The link itself refuses a message over its own
+/// limit before allocating memory for it.
 pub const STATUS_BYTES_MAX: usize = 1 << 20;
 
-/// Says that a status of so many bytes is refused.
+/// Returns the message that refuses a status of `bytes` bytes.
 pub(crate) fn too_long(bytes: usize) -> String {
     format!("a status has {bytes} bytes, and status_bytes_max is {STATUS_BYTES_MAX}")
 }
 
-/// How a node stands.
+/// The status of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Of which cluster.
+    /// The cluster's id.
     pub cluster: ClusterId,
-    /// Which member.
+    /// The member's number.
     pub node: NodeId,
-    /// Its name.
+    /// The member's name.
     pub name: String,
-    /// Where peers reach it.
+    /// The address at which peers reach the node.
     pub peer: String,
-    /// Where clients reach it.
+    /// The address at which clients reach the node.
     pub http: String,
-    /// Its part in the group.
+    /// The node's role in the Raft group.
     pub role: Role,
-    /// Who leads, in which term, and whether anything can be decided, as far as it knows.
+    /// The leader, its term, and whether anything can be decided, as far as the node knows.
     pub leadership: Leadership,
-    /// Who votes; while that is being changed, whoever does before and after.
+    /// The voters; during a change, those that vote both before and after it.
     pub voters: Vec<NodeId>,
-    /// Who follows the log without a vote.
+    /// The members of the Raft group that do not vote.
     pub learners: Vec<NodeId>,
-    /// Members that do not vote, and why.
+    /// The members that do not vote, with the reasons.
     pub non_voters: BTreeMap<NodeId, NonVoterReason>,
-    /// The end of its log.
+    /// The last entry of the node's log.
     pub last: Option<LogIndex>,
-    /// What it knows to be committed.
+    /// The last entry that the node knows to be committed.
     pub committed: Option<LogIndex>,
-    /// What it has applied.
+    /// The last entry that the node has applied.
     pub applied: LogIndex,
-    /// The end of what is on its disk.
+    /// The last entry that is durable on the node's disk.
     pub durable: Option<LogIndex>,
     /// The position of the next event of the default context.
     pub head: Position,
-    /// Its session; none while it has none.
+    /// The node's session, if it has one.
     pub session: Option<SessionId>,
-    /// Commands that wait here or are under way.
+    /// The number of commands queued or in flight on the node.
     pub proposing: usize,
-    /// On the leader: how far each other's log is known to reach.
+    /// On the leader: the last entry known to match in each other node's log.
     pub matched: BTreeMap<NodeId, Option<LogIndex>>,
-    /// How many milliseconds its wall clock is ahead of the majority's, where that can be told.
+    /// How many milliseconds the node's wall clock is ahead of the majority's, if known.
     pub clock_ahead_ms: Option<i64>,
-    /// How far the log's time is ahead of the majority's clock: what is recorded later stays so far ahead.
+    /// How far the log's time is ahead of the majority's clock.
     pub log_ahead: Duration,
-    /// The room on its disk.
+    /// The free space on the node's disk.
     pub disk: DiskStatus,
-    /// Why no append is taken; none while appends are.
+    /// Why appends are refused; `None` while they are accepted.
     pub append_refusal: Option<String>,
-    /// Why it has stopped.
+    /// Why the node has stopped, if it has.
     pub stopped: Option<String>,
 }

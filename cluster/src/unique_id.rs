@@ -1,21 +1,21 @@
-//! Names that a process gives, all drawn from what it was given at its start.
+//! Unique ids that a process generates, all derived from the random id that it was started with.
 
 use evener_core::hash::xxh64;
 use uuid::{Builder, Uuid};
 
-/// What a name is for; no two uses share one.
+/// The purpose of an id. Ids for different purposes differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum IdPurpose {
     /// A cluster.
     Cluster = 1,
-    /// The life of a data directory.
+    /// The incarnation of a data directory.
     Incarnation = 2,
     /// The beginning of a session.
     Session = 3,
 }
 
-/// The `nth` name for a use, from a draw.
+/// Returns the `nth` id for a purpose, derived from `random_id`.
 pub fn unique_id(random_id: Uuid, purpose: IdPurpose, nth: u64) -> Uuid {
     let mut bytes = [0; 16];
     for (half, seed) in bytes.chunks_exact_mut(8).zip([1, 2]) {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_from_the_draw_and_differ() {
+    fn ids_are_derived_from_the_random_id_and_differ() {
         let random_id = Uuid::from_u128(7);
         let ids = [
             unique_id(random_id, IdPurpose::Cluster, 0),

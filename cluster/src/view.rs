@@ -1,5 +1,5 @@
-//! What this node has applied: the replicated state, the index of all events, and the mark up to where both
-//! stand. Whoever waits for something in the log waits here; nobody polls.
+//! The replicated state as applied on this node, and the mark up to which it is applied. Tasks that wait for an entry
+//! wait for this mark, and do not poll.
 
 use std::io;
 
@@ -14,53 +14,53 @@ use evener_store::{Checkpoint, Verdict, codec};
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
-/// Up to where this node has applied the log.
+/// The mark up to which this node has applied the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// The last entry.
+    /// The index of the last applied entry.
     pub index: LogIndex,
-    /// Its term.
+    /// The term of that entry.
     pub term: Term,
     /// The position of the next event of the default context.
     pub head: Position,
-    /// The last entry that changed anything but events and tokens.
+    /// The last entry that changed anything other than events and tokens.
     pub changed: LogIndex,
 }
 
-/// The group's membership as of the applied log. Raft's, in Raft's layout; kept here so that it stands in the
-/// same checkpoint as the state.
+/// The Raft group's membership as of the applied log, in Raft's encoding. It is kept here so that it is in the same
+/// checkpoint as the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AppliedMembership {
-    /// Where it was set; none before the first.
+    /// The entry that set it; `None` before the first.
     pub at: Option<(Term, LogIndex)>,
-    /// Raft's membership.
+    /// The encoded membership.
     pub layout: Vec<u8>,
 }
 
 #[derive(Default)]
 struct Inner {
     state: State,
-    /// The last entry applied; none before the first.
+    /// The last applied entry; `None` before the first.
     last: Option<(Term, LogIndex)>,
     membership: AppliedMembership,
 }
 
-/// What this node has applied.
+/// The replicated state as applied on this node.
 pub struct StateView {
     inner: RwLock<Inner>,
     applied: watch::Sender<Applied>,
 }
 
 impl Default for StateView {
-    /// What was before the first entry.
+    /// Returns the state before the first entry.
     fn default() -> Self {
         Self::new(Inner::default())
     }
 }
 
 impl StateView {
-    /// What a checkpoint holds. An error means that this build cannot read it; `check_layout` tells whether it can read
-    /// the layout of the seats, which is Raft's.
+    /// Returns the state in a checkpoint. An error means that this build cannot decode it; `check_layout` checks
+    /// whether it can decode Raft's membership.
     pub fn recover(checkpoint: &Checkpoint, check_layout: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<Self> {
         let inner = Inner {
             state: codec::decode_image(&checkpoint.image).map_err(io::Error::other)?,
@@ -76,33 +76,33 @@ impl StateView {
         Self { inner: RwLock::new(inner), applied }
     }
 
-    /// The replicated state as of now. Hold it briefly: nothing is applied meanwhile.
+    /// Returns the current replicated state. Hold the guard briefly: it blocks apply.
     pub fn state(&self) -> MappedRwLockReadGuard<'_, State> {
         RwLockReadGuard::map(self.inner.read(), |inner| &inner.state)
     }
 
-    /// The replicated state, and up to where it is applied: both of one moment.
+    /// Calls `read` with the replicated state and the index of the last applied entry, both of one moment.
     pub fn with_state<R>(&self, read: impl FnOnce(&State, LogIndex) -> R) -> R {
         let inner = self.inner.read();
         read(&inner.state, inner.last.unwrap_or_default().1)
     }
 
-    /// The mark, and when it moves.
+    /// Returns a receiver for the applied mark.
     pub fn applied(&self) -> watch::Receiver<Applied> {
         self.applied.subscribe()
     }
 
-    /// The last entry applied; none before the first.
+    /// Returns the last applied entry; `None` before the first.
     pub fn last(&self) -> Option<(Term, LogIndex)> {
         self.inner.read().last
     }
 
-    /// The group's membership as applied.
+    /// Returns the Raft group's membership as applied.
     pub fn membership(&self) -> AppliedMembership {
         self.inner.read().membership.clone()
     }
 
-    /// An entry without commands was applied; perhaps it set the membership.
+    /// Applies an entry without commands, which may set the membership.
     pub fn apply_without_commands(&self, term: Term, index: LogIndex, membership: Option<Bytes>) -> Verdict {
         let mut inner = self.inner.write();
         inner.last = Some((term, index));
@@ -113,14 +113,14 @@ impl StateView {
         verdict(index, ContextId::DEFAULT, head, &inner.state, &[])
     }
 
-    /// Replaces everything by what a checkpoint holds, see [`Self::recover`].
+    /// Replaces the state with that of a checkpoint, see [`Self::recover`].
     pub fn install(&self, checkpoint: &Checkpoint, check_layout: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
         *self.inner.write() = Self::recover(checkpoint, check_layout)?.inner.into_inner();
         self.publish();
         Ok(())
     }
 
-    /// Applies an entry: what became of its commands, and which of its events stand where.
+    /// Applies an entry, and returns the outcomes of its commands and the positions of its events.
     pub fn apply(&self, term: Term, index: LogIndex, entry: &Entry) -> (Vec<Outcome>, Verdict) {
         let mut inner = self.inner.write();
         let head = inner.state.head(entry.context);
@@ -130,7 +130,7 @@ impl StateView {
         (outcomes, verdict)
     }
 
-    /// Moves the mark to what was applied, and wakes who waits for it.
+    /// Advances the mark to what was applied, and wakes the tasks that wait for it.
     pub fn publish(&self) {
         let mark = mark(&self.inner.read());
         self.applied.send_if_modified(|applied| std::mem::replace(applied, mark) != mark);
@@ -139,12 +139,12 @@ impl StateView {
     /// Waits until `index` is applied here.
     pub async fn wait_applied(&self, index: LogIndex) {
         let mut applied = self.applied.subscribe();
-        // It cannot close: the sender is `self`.
+        // The channel cannot close: `self` owns the sender.
         let _ = applied.wait_for(|applied| applied.index >= index).await;
     }
 
-    /// What a checkpoint should hold, and of which entry: taken at once, encoded by whoever calls the closure. None
-    /// before the first entry. The entry may be one whose batch is not settled yet.
+    /// Returns the index of the last applied entry and a closure that encodes a checkpoint of the state as of that
+    /// entry; `None` before the first entry. The batch of that entry may not be fully applied yet.
     pub fn image(&self) -> Option<(LogIndex, impl FnOnce() -> Checkpoint + Send + 'static)> {
         let inner = self.inner.read();
         let (term, index) = inner.last?;
@@ -162,7 +162,7 @@ fn mark(inner: &Inner) -> Applied {
     Applied { index, term, head: inner.state.head(ContextId::DEFAULT), changed: inner.state.changed }
 }
 
-/// Which of an entry's appends were stored, and where.
+/// Returns which of an entry's appends were stored, and at which positions.
 fn verdict(index: LogIndex, context: ContextId, head: Position, state: &State, outcomes: &[Outcome]) -> Verdict {
     let mut accepted = Vec::new();
     for (number, outcome) in (0..).zip(outcomes) {

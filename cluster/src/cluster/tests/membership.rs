@@ -15,7 +15,7 @@ async fn a_refused_join_reports_the_reason() {
     let config = cluster.config(3);
     let foreign = Config { cluster: Some(ClusterId(Uuid::from_u128(9))), join: vec![at.clone()], ..config.clone() };
     let error = cluster.start(foreign).await.unwrap_err().to_string();
-    assert!(error.contains("is wanted"), "{error}");
+    assert!(error.contains("is configured"), "{error}");
     let error =
         cluster.start(Config { bootstrap: true, join: vec![at], ..config.clone() }).await.unwrap_err().to_string();
     assert!(error.contains("refused to found a cluster"), "{error}");
