@@ -60,7 +60,7 @@ async fn transfer_away(node: &Cluster) -> bool {
     let offsets =
         lately.map(|lately| node.heartbeats.offsets(&node.consensus.status().voters, lately)).unwrap_or_default();
     // A voter's offset to the majority is its offset to this node plus this node's offset to the majority.
-    let right = |who| offsets.get(&who).is_some_and(|offset| !clocks::is_off(offset.saturating_add(ahead)));
+    let right = |voter| offsets.get(&voter).is_some_and(|offset| !clocks::is_off(offset.saturating_add(ahead)));
     let Some(successor) = node.successor(right) else { return false };
     tracing::info!("the clock of this node is off; transferring leadership to {}", node.name_of(successor));
     node.consensus.transfer(successor).await;

@@ -234,8 +234,9 @@ impl Cluster {
             .collect();
         let non_voters = {
             let state = self.applied_state.view.state();
-            let why =
-                |who: &NodeId| Some((*who, non_voter_reason(*who, &raft_status, &state, self.config.voters_max)?));
+            let why = |member: &NodeId| {
+                Some((*member, non_voter_reason(*member, &raft_status, &state, self.config.voters_max)?))
+            };
             state.members.keys().chain([&self.me()]).filter_map(why).collect()
         };
         let stopped = self.stopped.borrow().clone();
@@ -293,13 +294,13 @@ impl Cluster {
     }
 
     /// Returns the display name of a member.
-    pub(crate) fn name_of(&self, who: NodeId) -> String {
-        self.applied_state.view.state().name_of(who)
+    pub(crate) fn name_of(&self, member: NodeId) -> String {
+        self.applied_state.view.state().name_of(member)
     }
 
     /// Returns the display names of these members.
     pub(crate) fn names_of<'w>(&self, nodes: impl IntoIterator<Item = &'w NodeId>) -> Vec<String> {
-        nodes.into_iter().map(|who| self.name_of(*who)).collect()
+        nodes.into_iter().map(|member| self.name_of(*member)).collect()
     }
 
     /// Returns whether the entry that founds the cluster is applied here.

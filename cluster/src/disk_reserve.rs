@@ -74,9 +74,9 @@ pub fn blocking(
     me: NodeId,
     raft_status: &RaftStatus,
     low: &BTreeSet<NodeId>,
-    silent: &BTreeSet<NodeId>,
+    unresponsive: &BTreeSet<NodeId>,
 ) -> BTreeSet<NodeId> {
-    let has_room = |voter: &&NodeId| !low.contains(voter) && !silent.contains(voter);
+    let has_room = |voter: &&NodeId| !low.contains(voter) && !unresponsive.contains(voter);
     let enough = |quorum: &BTreeSet<NodeId>| quorum.iter().filter(has_room).count() * 2 > quorum.len();
     if low.contains(&me) || (!low.is_empty() && !raft_status.quorums.iter().all(enough)) {
         return low.clone();
@@ -128,8 +128,12 @@ mod tests {
     fn appends_stop_while_a_majority_still_has_its_reserve() {
         let set = |nodes: &[u64]| nodes.iter().map(|node| NodeId(*node)).collect::<BTreeSet<_>>();
         let raft_status = RaftStatus { quorums: vec![set(&[1, 2, 3])], ..RaftStatus::default() };
-        let check = |low: &[u64], silent: &[u64], expect: &[u64]| {
-            assert_eq!(blocking(NodeId(1), &raft_status, &set(low), &set(silent)), set(expect), "{low:?} {silent:?}");
+        let check = |low: &[u64], unresponsive: &[u64], expect: &[u64]| {
+            assert_eq!(
+                blocking(NodeId(1), &raft_status, &set(low), &set(unresponsive)),
+                set(expect),
+                "{low:?} {unresponsive:?}"
+            );
         };
         check(&[], &[], &[]);
         check(&[], &[2, 3], &[]);

@@ -14,7 +14,7 @@ use crate::{
 /// How often the free space is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(200);
 /// How long after its last answer a voter is still known to have space.
-const SILENT_AFTER: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Measures until the node stops, and logs when appends start to be refused and when they are accepted again.
 pub async fn run(node: Cluster) {
@@ -42,9 +42,9 @@ fn successor(node: &Cluster) -> Option<NodeId> {
     if !node.disk_status.borrow().low || !node.leads() {
         return None;
     }
-    let (low, silent) = node.heartbeats.low_disks(SILENT_AFTER);
+    let (low, unresponsive) = node.heartbeats.low_disks(ANSWER_TIMEOUT);
     let raft_status = node.consensus.status();
-    let has_room = |voter: NodeId| voter != node.me() && !low.contains(&voter) && !silent.contains(&voter);
+    let has_room = |voter: NodeId| voter != node.me() && !low.contains(&voter) && !unresponsive.contains(&voter);
     let with_room = raft_status.voters.iter().filter(|voter| has_room(**voter)).count();
     (with_room * 2 > raft_status.voters.len()).then(|| node.successor(has_room)).flatten()
 }
@@ -66,11 +66,11 @@ fn measure(node: &Cluster) {
         (true, false) => tracing::info!(free, reserve, "this node has more free space than its disk reserve again"),
         _ => {}
     }
-    let (mut low, silent) = node.heartbeats.low_disks(SILENT_AFTER);
+    let (mut low, unresponsive) = node.heartbeats.low_disks(ANSWER_TIMEOUT);
     if room.low {
         low.insert(node.me());
     }
-    let blocking = blocking(node.me(), &node.consensus.status(), &low, &silent);
+    let blocking = blocking(node.me(), &node.consensus.status(), &low, &unresponsive);
     if *node.blocking_disks.borrow() == blocking {
         return;
     }

@@ -79,10 +79,10 @@ impl Error {
     /// Returns the error for a request that was not started because there is no majority or no leader.
     #[must_use]
     pub fn no_majority(no_decision: &NoDecision) -> Self {
-        let silence = no_decision.since.elapsed();
+        let lasted = no_decision.since.elapsed();
         let message = format!("{}; nothing was done; {HINT}", no_decision.describe());
         // A majority that has been missing for long is unlikely to return soon.
-        Self::new(Class::Overloaded, message).retry_after(silence.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX))
+        Self::new(Class::Overloaded, message).retry_after(lasted.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX))
     }
 
     /// Returns the error for a request that was sent and not answered.

@@ -169,8 +169,8 @@ pub(crate) fn message_samples() -> Vec<Vec<u8>> {
         ProposalResult::Unknown("w".into()),
         ProposalResult::Refused("w".into()),
     ];
-    let who = NodeInfo { cluster, node: Some(node), name: name.clone(), leader: Some(node), members: members.clone() };
-    let nobody = NodeInfo { cluster: None, node: None, name, leader: None, members: Vec::new() };
+    let info = NodeInfo { cluster, node: Some(node), name: name.clone(), leader: Some(node), members: members.clone() };
+    let unfounded = NodeInfo { cluster: None, node: None, name, leader: None, members: Vec::new() };
     let admitted = Joined::Admitted { cluster: cluster.unwrap_or_default(), node, chunk_bytes: 65_536, members };
     let wrongs = [
         StartRefusal::OtherCluster,
@@ -183,8 +183,8 @@ pub(crate) fn message_samples() -> Vec<Vec<u8>> {
     ];
     let no = |reason| sample(2, &Joined::Refused { reason, message: "w".into() });
     let mut all = vec![
-        sample(0, &who),
-        sample(0, &nobody),
+        sample(0, &info),
+        sample(0, &unfounded),
         sample(1, &Join { admit: admit.clone(), cluster }),
         sample(1, &Join { admit, cluster: None }),
         sample(2, &admitted),

@@ -10,13 +10,13 @@
 //! ```text
 //!  0         1              9              17            21
 //!  +---------+--------------+--------------+-------------+----------+------ - -
-//!  | version | wall clock   | leader       | silence, ms | disk low | later versions
+//!  | version | wall clock   | leader       | answer age  | disk low | later versions
 //!  +---------+--------------+--------------+-------------+----------+------ - -
 //!   u8        u64 LE         u64 LE, or 0   u32 LE        u8, 0 or 1; may be missing
 //! ```
 //!
-//! The third field, silence, is the time since the leader's last answer. A decoder ignores bytes after the fields that
-//! it knows, so that later versions can add fields.
+//! The answer age is the time since the leader's last answer, in milliseconds. A decoder ignores bytes after the fields
+//! that it knows, so that later versions can add fields.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -89,30 +89,30 @@ pub struct Heartbeats(Mutex<BTreeMap<NodeId, Answer>>);
 impl Heartbeats {
     /// Records a member's heartbeat that has just arrived, in answer to a request sent at `sent`, when this node's wall
     /// clock showed `wall`.
-    pub fn record(&self, who: NodeId, heartbeat: Heartbeat, sent: Instant, wall: Timestamp) {
+    pub fn record(&self, member: NodeId, heartbeat: Heartbeat, sent: Instant, wall: Timestamp) {
         let offset_ms = offset(wall.after(sent.elapsed() / 2), heartbeat.wall);
-        self.0.lock().insert(who, Answer { sent, offset_ms, heartbeat });
+        self.0.lock().insert(member, Answer { sent, offset_ms, heartbeat });
     }
 
     /// Removes the answers of nodes that are not in `members`.
     pub fn retain(&self, members: &BTreeSet<NodeId>) {
-        self.0.lock().retain(|who, _| members.contains(who));
+        self.0.lock().retain(|member, _| members.contains(member));
     }
 
     /// Returns for each member how long ago the last request that it answered was sent.
     pub fn answer_ages(&self) -> BTreeMap<NodeId, Duration> {
-        self.0.lock().iter().map(|(who, heard)| (*who, heard.sent.elapsed())).collect()
+        self.0.lock().iter().map(|(member, heard)| (*member, heard.sent.elapsed())).collect()
     }
 
     /// Returns the members whose disks were low when they last answered, and those that have not answered within
-    /// `silent_after`.
-    pub fn low_disks(&self, silent_after: Duration) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
+    /// `answer_timeout`.
+    pub fn low_disks(&self, answer_timeout: Duration) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
         let heard = self.0.lock();
         let those = |which: &dyn Fn(&Answer) -> bool| {
-            heard.iter().filter(|(_, heard)| which(heard)).map(|(who, _)| *who).collect::<BTreeSet<_>>()
+            heard.iter().filter(|(_, heard)| which(heard)).map(|(member, _)| *member).collect::<BTreeSet<_>>()
         };
-        let silent = |heard: &Answer| heard.sent.elapsed() > silent_after;
-        (those(&|heard| heard.heartbeat.disk_low && !silent(heard)), those(&silent))
+        let unresponsive = |heard: &Answer| heard.sent.elapsed() > answer_timeout;
+        (those(&|heard| heard.heartbeat.disk_low && !unresponsive(heard)), those(&unresponsive))
     }
 
     /// Returns how long ago the last request that a member answered was sent, if it ever answered.
@@ -124,8 +124,8 @@ impl Heartbeats {
     /// has answered a request sent after `since`.
     pub fn offsets(&self, of: &[NodeId], since: Instant) -> BTreeMap<NodeId, i64> {
         let heard = self.0.lock();
-        let lately = |who: &NodeId| heard.get(who).filter(|heard| heard.sent > since);
-        of.iter().filter_map(|who| Some((*who, lately(who)?.offset_ms))).collect()
+        let lately = |member: &NodeId| heard.get(member).filter(|heard| heard.sent > since);
+        of.iter().filter_map(|member| Some((*member, lately(member)?.offset_ms))).collect()
     }
 
     /// Returns the leader if it has not answered a majority of the voters: this one within `timeout`, the others, which
@@ -140,9 +140,9 @@ impl Heartbeats {
     ) -> Option<NodeId> {
         let heard = self.0.lock();
         let leader = raft_status.leader.filter(|leader| *leader != me && raft_status.voters.contains(&me))?;
-        let silent_for = |sent: Instant| now.saturating_duration_since(sent.max(awake));
+        let unanswered_for = |sent: Instant| now.saturating_duration_since(sent.max(awake));
         // A leader that has never answered is not unresponsive: an older version does not know the request.
-        heard.get(&leader).filter(|last| silent_for(last.sent) >= timeout)?;
+        heard.get(&leader).filter(|last| unanswered_for(last.sent) >= timeout)?;
         let misses = |voter: &NodeId| match heard.get(voter) {
             _ if *voter == me => true,
             _ if *voter == leader => false,
@@ -186,28 +186,28 @@ mod tests {
         for cut in 0..HEARTBEAT_BYTES {
             assert_eq!(Heartbeat::decode(&golden[..cut]), None);
         }
-        let nobody = Heartbeat { leader: None, ..heartbeat };
-        assert_eq!(Heartbeat::decode(&nobody.encode()), Some(nobody));
+        let without_leader = Heartbeat { leader: None, ..heartbeat };
+        assert_eq!(Heartbeat::decode(&without_leader.encode()), Some(without_leader));
     }
 
     /// Checks whether node 2 finds leader 1 unresponsive. `heard` lists for each other node the age of its last answer
     /// and the time since the leader answered it, in milliseconds.
     #[track_caller]
-    fn check(voters: &[u64], heard: &[(u64, u64, u64)], silent: bool) {
+    fn check(voters: &[u64], heard: &[(u64, u64, u64)], unresponsive: bool) {
         let voters: Vec<_> = voters.iter().copied().map(NodeId).collect();
         let quorums = vec![voters.iter().copied().collect()];
         let raft_status = RaftStatus { leader: Some(NodeId(1)), voters, quorums, ..RaftStatus::default() };
         let awake = Instant::now();
         let now = awake + Duration::from_secs(60);
-        let heard_of = |(who, age, since_leader_answer): &(u64, u64, u64)| {
+        let heard_of = |(member, age, since_leader_answer): &(u64, u64, u64)| {
             let since_leader_answer = Duration::from_millis(*since_leader_answer);
             let heartbeat =
                 Heartbeat { wall: Timestamp(0), leader: Some(NodeId(1)), since_leader_answer, disk_low: false };
-            (NodeId(*who), Answer { sent: now - Duration::from_millis(*age), offset_ms: 0, heartbeat })
+            (NodeId(*member), Answer { sent: now - Duration::from_millis(*age), offset_ms: 0, heartbeat })
         };
         let heartbeats = Heartbeats(Mutex::new(heard.iter().map(heard_of).collect()));
         let found = heartbeats.unresponsive_leader(NodeId(2), &raft_status, TIMEOUT, awake, now);
-        assert_eq!(found.is_some(), silent, "{heard:?}");
+        assert_eq!(found.is_some(), unresponsive, "{heard:?}");
         let just_awake = heartbeats.unresponsive_leader(NodeId(2), &raft_status, TIMEOUT, now - TIMEOUT / 2, now);
         assert_eq!(just_awake, None, "time during which this node was frozen does not count");
     }

@@ -15,24 +15,24 @@ pub async fn run(node: Cluster) {
     loop {
         let members: BTreeSet<NodeId> = node.applied_state.view.state().members.keys().copied().collect();
         node.heartbeats.retain(&members);
-        for who in members.into_iter().filter(|who| *who != node.me()) {
-            if !asking.lock().insert(who) {
+        for member in members.into_iter().filter(|member| *member != node.me()) {
+            if !asking.lock().insert(member) {
                 continue;
             }
             let (node, asking, stop) = (node.clone(), asking.clone(), node.stop.clone());
             tokio::spawn(async move {
-                let _ = stop.run_until_cancelled(ask(&node, who)).await;
-                asking.lock().remove(&who);
+                let _ = stop.run_until_cancelled(ask(&node, member)).await;
+                asking.lock().remove(&member);
             });
         }
         sleep(node.config.raft.heartbeat).await;
     }
 }
 
-async fn ask(node: &Cluster, who: NodeId) {
+async fn ask(node: &Cluster, member: NodeId) {
     let (sent, wall, within) = (Instant::now(), node.wall.wall(), node.config.raft.election_max);
-    let answer = node.links.request_if_open(who, Kind::HEARTBEAT, Bytes::new(), within).await;
+    let answer = node.links.request_if_open(member, Kind::HEARTBEAT, Bytes::new(), within).await;
     if let Some(heartbeat) = answer.and_then(|answer| Heartbeat::decode(&answer)) {
-        node.heartbeats.record(who, heartbeat, sent, wall);
+        node.heartbeats.record(member, heartbeat, sent, wall);
     }
 }

@@ -59,9 +59,9 @@ pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, Star
             return Ok(Incarnation(written));
         }
     }
-    let drawn = unique_id(config.random_id, IdPurpose::Incarnation, 0);
+    let generated = unique_id(config.random_id, IdPurpose::Incarnation, 0);
     let file = INCARNATION_FILE.to_owned();
-    let bytes = Bytes::copy_from_slice(drawn.as_bytes());
+    let bytes = Bytes::copy_from_slice(generated.as_bytes());
     disk.perform(vec![
         Op::Create { file: file.clone(), preallocate: 0 },
         Op::Write { file: file.clone(), offset: 0, bytes },
@@ -69,7 +69,7 @@ pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, Star
         Op::SyncDir { dir: String::new() },
     ])
     .map_err(failed)?;
-    Ok(Incarnation(drawn))
+    Ok(Incarnation(generated))
 }
 
 /// Writes to the directory of a node and syncs it, before the node is reported as ready: on a full or read-only disk it
@@ -185,7 +185,7 @@ async fn check_join_addresses(
 ) -> Result<(), StartError> {
     let asked = config.join.iter().filter(|at| *at != peer).map(async |at| (at, query_node(links, at).await));
     let Ok(answers) = timeout(QUERY_TIMEOUT, join_all(asked)).await else { return Ok(()) };
-    let clusters: Vec<_> = answers.into_iter().filter_map(|(at, who)| Some((at, who?.cluster?))).collect();
+    let clusters: Vec<_> = answers.into_iter().filter_map(|(at, info)| Some((at, info?.cluster?))).collect();
     let Identity { cluster, name, .. } = identity;
     // Another node may have taken over one of the addresses.
     if clusters.iter().any(|(_, theirs)| theirs == cluster) {
@@ -207,12 +207,12 @@ async fn query_node(links: &Links, at: &str) -> Option<NodeInfo> {
 /// Checks that no cluster answers at the addresses to join: founding a second cluster would split the nodes in two.
 async fn check_no_cluster_answers(config: &Config, links: &Links) -> Result<(), StartError> {
     for at in &config.join {
-        let Some(who) = query_node(links, at).await else { continue };
-        if let Some(cluster) = who.cluster {
+        let Some(info) = query_node(links, at).await else { continue };
+        if let Some(cluster) = info.cluster {
             let why = format!(
                 "refused to found a cluster: node {} of cluster {cluster} answers at {at}; join it by leaving out \
                  --bootstrap, or leave out --join {at}",
-                who.name
+                info.name
             );
             return Err(StartError::Refused { reason: StartRefusal::ClusterAnswers, message: why });
         }
@@ -232,7 +232,7 @@ async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnati
         );
         return Err(StartError::Refused { reason: StartRefusal::NoCluster, message: why });
     }
-    let mut told = BTreeMap::new();
+    let mut failures = BTreeMap::new();
     loop {
         for at in &others {
             let why = match links.inquire(at, Kind::JOIN, question.clone(), JOIN_TIMEOUT).await {
@@ -250,9 +250,9 @@ async fn join(config: &Config, links: &Links, peer: &str, incarnation: Incarnati
                 Err(why) => why,
             };
             let why = format!("failed to join at {at}: {why}");
-            if told.get(at) != Some(&why) {
+            if failures.get(at) != Some(&why) {
                 tracing::warn!(name = config.name, "{why}; trying again");
-                told.insert(at, why);
+                failures.insert(at, why);
             }
         }
         sleep(RETRY_DELAY).await;
@@ -312,7 +312,7 @@ pub async fn announce_address(node: Cluster) {
         if node.leadership.borrow().leader.is_some() && known.contains(&(node.me(), node.peer.clone())) {
             return;
         }
-        let others = known.into_iter().filter(|(who, _)| *who != node.me()).map(|(_, at)| at);
+        let others = known.into_iter().filter(|(member, _)| *member != node.me()).map(|(_, at)| at);
         for at in others.chain(config.join.iter().cloned()).filter(|at| *at != node.peer) {
             let answer = node.links.inquire(&at, Kind::JOIN, question.clone(), config.raft.election_max).await;
             match answer.ok().and_then(|answer| decode_message(&answer).ok()) {

@@ -28,11 +28,11 @@ pub async fn count_leases(node: Cluster) {
         node.leases.lock().begin_term(term);
         tracing::info!(%term, "this node leads");
         while node.leads_in(term) {
-            for (who, session) in expired(&node) {
-                let (name, lease) = (node.name_of(who), node.config.lease);
+            for (member, session) in expired(&node) {
+                let (name, lease) = (node.name_of(member), node.config.lease);
                 tracing::warn!(%session, "no renewal from {name} for {lease:?}; reassigning its segments");
                 // The command is validated at its place in the log. After a failure, the next round retries.
-                if let Err(error) = node.expire(who, session).await {
+                if let Err(error) = node.expire(member, session).await {
                     tracing::debug!(%error, "failed to expire a session");
                 }
             }
@@ -123,39 +123,39 @@ async fn step(node: &Cluster) -> Result<bool, String> {
 /// this node leads; asks for votes if the member was the leader.
 ///
 /// `session` is the session that it had before the check: a process that has started since has another one.
-pub async fn on_peer_exit(node: Cluster, who: NodeId, session: Option<SessionId>) {
+pub async fn on_peer_exit(node: Cluster, member: NodeId, session: Option<SessionId>) {
     if node.leads() {
         // The check is repeated, and the session is ended once there is a majority.
         if node.cannot_decide() {
             return;
         }
-        let live = node.applied_state.view.state().sessions.get(&who).map(|live| live.session);
+        let live = node.applied_state.view.state().sessions.get(&member).map(|live| live.session);
         if let Some(session) = session.filter(|session| live == Some(*session)) {
-            tracing::info!(%session, "the process of {} has exited; reassigning its segments", node.name_of(who));
-            let _ = node.expire(who, session).await;
+            tracing::info!(%session, "the process of {} has exited; reassigning its segments", node.name_of(member));
+            let _ = node.expire(member, session).await;
         }
         return;
     }
-    tracing::debug!("the process of {} has exited", node.name_of(who));
-    campaign(&node, who).await;
+    tracing::debug!("the process of {} has exited", node.name_of(member));
+    campaign(&node, member).await;
 }
 
-/// Asks for votes without waiting for Raft's election timeout, if this node votes and `who`, which has exited or does
-/// not answer, is the leader.
-pub async fn campaign(node: &Cluster, who: NodeId) {
+/// Asks for votes without waiting for Raft's election timeout, if this node votes and `member`, which has exited or
+/// does not answer, is the leader.
+pub async fn campaign(node: &Cluster, member: NodeId) {
     let raft_status = node.consensus.status();
-    if raft_status.leader != Some(who) || !raft_status.voters.contains(&node.me()) {
+    if raft_status.leader != Some(member) || !raft_status.voters.contains(&node.me()) {
         return;
     }
     // Voters campaign one after the other, so that they do not split the vote; the first that can win does.
-    let rank = raft_status.voters.iter().filter(|voter| **voter != who && **voter < node.me()).count();
+    let rank = raft_status.voters.iter().filter(|voter| **voter != member && **voter < node.me()).count();
     let rank = u32::try_from(rank).unwrap_or(u32::MAX);
     let heartbeat = node.config.raft.heartbeat;
     sleep(heartbeat * rank).await;
-    if node.consensus.status().leader != Some(who) {
+    if node.consensus.status().leader != Some(member) {
         return;
     }
-    tracing::info!("the leader {} has exited or does not answer; asking for votes", node.name_of(who));
+    tracing::info!("the leader {} has exited or does not answer; asking for votes", node.name_of(member));
     // A voter whose log is too short to win still votes for itself and so uses a term that the others do not learn of.
     // Each voter before this one may have done so.
     for _ in 0..=rank {

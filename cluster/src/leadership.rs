@@ -299,25 +299,25 @@ mod tests {
     }
 
     #[test]
-    fn whose_process_is_gone_does_not_answer_however_lately_it_did() {
+    fn an_exited_process_does_not_count_as_answering() {
         check(&[&[1, 2, 3]], &[(2, 0), (3, 0)], &[3], None);
         check(&[&[1, 2, 3]], &[(2, 0), (3, 0)], &[2, 3], Some((1, 0)));
     }
 
     #[test]
-    fn silence_counts_from_the_beginning_of_a_reign() {
+    fn missing_answers_count_from_the_beginning_of_a_term() {
         let start = Instant::now();
         let mut judge = Judge::new(NodeId(1), TIMEOUT, start);
-        let nobody = BTreeSet::new();
+        let none_exited = BTreeSet::new();
         let at = |millis| start + Duration::from_millis(millis);
         let mut raft_status = raft_status(&[&[1, 2, 3]], &[]);
         for millis in (0..=2_000).step_by(200) {
-            assert_eq!(look(&mut judge, &raft_status, &nobody, at(millis)), None, "{millis}");
+            assert_eq!(look(&mut judge, &raft_status, &none_exited, at(millis)), None, "{millis}");
         }
-        let no_decision = look(&mut judge, &raft_status, &nobody, at(2_200)).unwrap();
+        let no_decision = look(&mut judge, &raft_status, &none_exited, at(2_200)).unwrap();
         assert_eq!((no_decision.since, no_decision.unresponsive), (start, vec![NodeId(2), NodeId(3)]));
         raft_status.term = Term(5);
-        assert_eq!(look(&mut judge, &raft_status, &nobody, at(2_400)), None);
+        assert_eq!(look(&mut judge, &raft_status, &none_exited, at(2_400)), None);
     }
 
     #[test]

@@ -67,16 +67,16 @@ fn publish(node: &Cluster, now: Leadership) {
 fn log_change(node: &Cluster, before: Option<&NoDecision>, now: Option<&NoDecision>) {
     match (before, now) {
         (None, Some(no_decision)) => {
-            let (why, silent) = (no_decision.describe(), node.names_of(&no_decision.unresponsive).join(", "));
+            let (why, unresponsive) = (no_decision.describe(), node.names_of(&no_decision.unresponsive).join(", "));
             match no_decision.reason {
                 NoDecisionReason::NoMajority => {
-                    tracing::warn!("{why}; writes are refused until a majority answers; no answer from {silent}")
+                    tracing::warn!("{why}; writes are refused until a majority answers; no answer from {unresponsive}")
                 }
-                NoDecisionReason::NoLeader(_) if silent.is_empty() => {
+                NoDecisionReason::NoLeader(_) if unresponsive.is_empty() => {
                     tracing::warn!("{why}; writes are refused on this node")
                 }
                 NoDecisionReason::NoLeader(_) => {
-                    tracing::warn!("{why}; writes are refused on this node; no answer from {silent}");
+                    tracing::warn!("{why}; writes are refused on this node; no answer from {unresponsive}");
                 }
             }
         }

@@ -133,7 +133,7 @@ pub fn non_voter_reason(
     let votes = |node: &&NodeId| raft_status.certain_voters.contains(node);
     let voters = state.members.keys().filter(votes).count();
     // The node itself counts even if its session is not applied here yet.
-    let counts = |who: &&NodeId| **who == node || stays(state, who);
+    let counts = |other: &&NodeId| **other == node || stays(state, other);
     let learners = state.members.keys().filter(|node| !votes(node)).filter(counts).count();
     Some(match () {
         () if odd((voters + learners).min(voters_max)) > voters => NonVoterReason::CatchingUp,

@@ -13,7 +13,7 @@ use crate::{cluster::Cluster, leader_duties, links::PeerEvent};
 #[derive(Default)]
 struct Peer {
     /// Whether the member does not answer and this was logged.
-    silent: bool,
+    unresponsive: bool,
     /// Whether the process had shut down gracefully when its last connection closed.
     shut_down: bool,
     /// The task that handles the exit of the member's process.
@@ -26,27 +26,28 @@ pub async fn run(node: Cluster, mut events: mpsc::Receiver<PeerEvent>) {
     let mut peers = BTreeMap::<NodeId, Peer>::new();
     while let Some(event) = events.recv().await {
         match event {
-            PeerEvent::Connected(who) => {
-                if mem::take(&mut peers.entry(who).or_default().silent) {
-                    tracing::info!("{} answers again", node.name_of(who));
+            PeerEvent::Connected(member) => {
+                if mem::take(&mut peers.entry(member).or_default().unresponsive) {
+                    tracing::info!("{} answers again", node.name_of(member));
                 }
                 if node.leads() {
-                    node.consensus.reset_backoff(who).await;
+                    node.consensus.reset_backoff(member).await;
                 }
             }
-            PeerEvent::Lost { node: who, shut_down } => peers.entry(who).or_default().shut_down = shut_down,
-            PeerEvent::Unreachable { node: who, at, why } => {
-                let peer = peers.entry(who).or_default();
-                if !mem::replace(&mut peer.silent, true) {
-                    log_unreachable(&node.name_of(who), at, &why, peer.shut_down);
+            PeerEvent::Lost { node: member, shut_down } => peers.entry(member).or_default().shut_down = shut_down,
+            PeerEvent::Unreachable { node: member, at, why } => {
+                let peer = peers.entry(member).or_default();
+                if !mem::replace(&mut peer.unresponsive, true) {
+                    log_unreachable(&node.name_of(member), at, &why, peer.shut_down);
                 }
             }
-            PeerEvent::Exited { node: who, session } => {
-                let peer = peers.entry(who).or_default();
+            PeerEvent::Exited { node: member, session } => {
+                let peer = peers.entry(member).or_default();
                 if peer.acting.as_ref().is_none_or(JoinHandle::is_finished) {
                     let (node, stop) = (node.clone(), node.stop.clone());
-                    let work =
-                        async move { stop.run_until_cancelled(leader_duties::on_peer_exit(node, who, session)).await };
+                    let work = async move {
+                        stop.run_until_cancelled(leader_duties::on_peer_exit(node, member, session)).await
+                    };
                     peer.acting = Some(tokio::spawn(async move { work.await.unwrap_or_default() }));
                 }
             }

@@ -167,22 +167,24 @@ async fn join(node: &Cluster, from: &PeerIdentity, join: Join) -> Joined {
     if node.applied_state.view.state().cluster == ClusterId::default() {
         return Joined::Retry("its cluster is being founded".into());
     }
-    if let Some(who) = from.node() {
-        if let Err(refused) = admission::check_member(&node.applied_state.view.state(), who, join.admit.incarnation) {
+    if let Some(member) = from.node() {
+        if let Err(refused) = admission::check_member(&node.applied_state.view.state(), member, join.admit.incarnation)
+        {
             return Joined::Refused { reason: start_refusal(&refused), message: refused.text };
         }
         // Set before it is in the log: if all members have new addresses, there is no leader that could record them.
-        node.links.set_reported_address(who, &join.admit.peer);
+        node.links.set_reported_address(member, &join.admit.peer);
         // Its removal may not be applied here yet.
         if let Err(error) = node.barrier().await {
             return Joined::Retry(error.message);
         }
-        if let Err(refused) = admission::check_member(&node.applied_state.view.state(), who, join.admit.incarnation) {
+        if let Err(refused) = admission::check_member(&node.applied_state.view.state(), member, join.admit.incarnation)
+        {
             return Joined::Refused { reason: start_refusal(&refused), message: refused.text };
         }
     }
     match node.propose(Command::Admit(join.admit)).await {
-        Ok(Outcome::Admitted(number)) if from.node().is_some_and(|who| who != number) => {
+        Ok(Outcome::Admitted(number)) if from.node().is_some_and(|member| member != number) => {
             // The member was removed meanwhile, and this admitted it under a new number, which no node uses.
             let _ = node.propose(Command::Remove(number)).await;
             Joined::Refused { reason: StartRefusal::Removed, message: "it was removed from the cluster".into() }

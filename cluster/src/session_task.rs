@@ -20,7 +20,7 @@ use crate::{
 const RENEWALS: u32 = 10;
 
 /// The reason to stop when the leader finds that this node has lost acknowledged entries.
-const LAPSED: &str = "it has lost entries that it had acknowledged: its data directory is an older copy, or another \
+const LOST_ENTRIES: &str = "it has lost entries that it had acknowledged: its data directory is an older copy, or another \
                       process runs with a copy of it; start it with the newest one, or let it leave and join again \
                       with an empty directory under another name";
 
@@ -104,7 +104,7 @@ async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
                     }
                     Renewed::SessionEnded => return "the log ended it",
                     Renewed::LostEntries => {
-                        node.fail(LAPSED.into());
+                        node.fail(LOST_ENTRIES.into());
                         return "this node has lost acknowledged entries";
                     }
                     Renewed::NotLeader => sent.max(Instant::now()) + length / 50,
@@ -113,7 +113,7 @@ async fn renew_until_lost(node: &Cluster, mut lease: Lease) -> &'static str {
             () = led(&mut leadership, known) => next = Instant::now(),
             now = news(&mut applied, changed) => {
                 changed = now;
-                if !lives(node, lease.session) {
+                if !is_live(node, lease.session) {
                     return "the log ended it";
                 }
             }
@@ -157,7 +157,7 @@ async fn news(applied: &mut watch::Receiver<Applied>, seen: LogIndex) -> LogInde
 }
 
 /// Returns whether the session has not ended in the log, as far as it is applied here.
-fn lives(node: &Cluster, session: SessionId) -> bool {
+fn is_live(node: &Cluster, session: SessionId) -> bool {
     let state = node.applied_state.view.state();
     // The beginning of the session may not be applied here yet.
     state.issued.session < session || state.sessions.get(&node.me()).is_some_and(|live| live.session == session)

@@ -68,11 +68,11 @@ impl Leases {
             self.heard.clear();
         }
         self.heard.retain(|node, (session, _)| sessions.get(node).is_some_and(|live| live.session == *session));
-        let silent = sessions.values().filter(|live| {
+        let expired = sessions.values().filter(|live| {
             let (_, heard) = *self.heard.entry(live.node).or_insert((live.session, now));
             now.saturating_duration_since(heard) >= lease
         });
-        silent.map(|live| (live.node, live.session)).collect()
+        expired.map(|live| (live.node, live.session)).collect()
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
     }
 
     /// Checks for expired sessions ten times per lease, as the leader does, from one time to another.
-    fn silent(
+    fn expired_between(
         leases: &mut Leases,
         sessions: &BTreeMap<NodeId, Session>,
         from: Instant,
@@ -162,10 +162,10 @@ mod tests {
     fn a_session_without_renewals_expires_after_a_whole_lease() {
         let (mut leases, sessions, start) = (Leases::default(), live(2, 7), Instant::now());
         leases.begin_term(Term(1));
-        assert_eq!(silent(&mut leases, &sessions, start, start + LEASE / 2), []);
+        assert_eq!(expired_between(&mut leases, &sessions, start, start + LEASE / 2), []);
         let renewed = leases.renew(NodeId(2), SessionId(7), Some(SessionId(7)), start + LEASE / 2);
         assert_eq!(renewed, Renewed::Kept);
-        assert_eq!(silent(&mut leases, &sessions, start + LEASE / 2, start + LEASE * 7 / 5), []);
+        assert_eq!(expired_between(&mut leases, &sessions, start + LEASE / 2, start + LEASE * 7 / 5), []);
         assert_eq!(leases.expired(&sessions, LEASE, start + LEASE * 3 / 2), [(NodeId(2), SessionId(7))]);
     }
 
@@ -177,7 +177,7 @@ mod tests {
         leases.end_term();
         assert_eq!(leases.expired(&sessions, LEASE, start + LEASE * 9), []);
         leases.begin_term(Term(3));
-        assert_eq!(silent(&mut leases, &sessions, start + LEASE * 9, start + LEASE * 99 / 10), []);
+        assert_eq!(expired_between(&mut leases, &sessions, start + LEASE * 9, start + LEASE * 99 / 10), []);
         assert_eq!(leases.expired(&sessions, LEASE, start + LEASE * 10), [(NodeId(2), SessionId(7))]);
     }
 
@@ -187,7 +187,7 @@ mod tests {
         leases.begin_term(Term(1));
         assert_eq!(leases.expired(&sessions, LEASE, start), []);
         let woke = start + LEASE * 6;
-        assert_eq!(silent(&mut leases, &sessions, woke, woke + LEASE * 9 / 10), []);
+        assert_eq!(expired_between(&mut leases, &sessions, woke, woke + LEASE * 9 / 10), []);
         assert_eq!(leases.expired(&sessions, LEASE, woke + LEASE), [(NodeId(2), SessionId(7))]);
     }
 
@@ -196,7 +196,7 @@ mod tests {
         let (mut leases, start) = (Leases::default(), Instant::now());
         leases.begin_term(Term(1));
         leases.expired(&live(2, 7), LEASE, start);
-        assert_eq!(silent(&mut leases, &live(2, 7), start, start + LEASE * 9 / 10), []);
+        assert_eq!(expired_between(&mut leases, &live(2, 7), start, start + LEASE * 9 / 10), []);
         assert_eq!(leases.expired(&live(2, 8), LEASE, start + LEASE), []);
         assert_eq!(leases.renew(NodeId(2), SessionId(7), Some(SessionId(8)), start), Renewed::SessionEnded);
     }

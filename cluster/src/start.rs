@@ -241,7 +241,7 @@ impl Parts {
         });
         let weak = cluster.downgrade();
         let raft_address =
-            move |who: NodeId| Some(weak.upgrade()?.consensus.status().raft_members.get(&who)?.peer.clone());
+            move |member: NodeId| Some(weak.upgrade()?.consensus.status().raft_members.get(&member)?.peer.clone());
         cluster.links.open(cluster.me(), cluster.applied_state.view.clone(), Box::new(raft_address));
         service.open(cluster.downgrade());
         // Founding a cluster needs a leader.

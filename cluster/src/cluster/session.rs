@@ -101,9 +101,9 @@ impl Cluster {
     /// Returns since when a member whose session has just ended was unreachable, as far as this node knows: since the
     /// socket to it closed, or for a whole lease if the socket did not close.
     #[must_use]
-    pub fn unreachable_since(&self, who: NodeId) -> Instant {
+    pub fn unreachable_since(&self, member: NodeId) -> Instant {
         let lease = self.config.lease;
         let now = Instant::now();
-        self.links.disconnected_since(who, lease).unwrap_or_else(|| now.checked_sub(lease).unwrap_or(now))
+        self.links.disconnected_since(member, lease).unwrap_or_else(|| now.checked_sub(lease).unwrap_or(now))
     }
 }

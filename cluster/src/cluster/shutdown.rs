@@ -75,7 +75,7 @@ impl Cluster {
         let (mut leadership, mut exited, me) = (self.leadership(), self.links.exited(), self.me());
         let passing = async {
             // If all nodes stop at once, the successor may have ended before it leads.
-            while let Some(successor) = self.successor(|who| who != me) {
+            while let Some(successor) = self.successor(|voter| voter != me) {
                 self.consensus.transfer(successor).await;
                 tokio::select! {
                     _ = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me)) => return,

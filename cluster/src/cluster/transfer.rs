@@ -56,10 +56,10 @@ impl Cluster {
     pub fn successor(&self, may_lead: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let (raft_status, leader) = (self.consensus.status(), self.leadership.borrow().leader);
         let (state, exited) = (self.applied_state.view.state(), self.links.exited().borrow().clone());
-        let lives = |node: &NodeId| !exited.contains(node) && state.sessions.contains_key(node);
-        let stays = |node: &NodeId| state.sessions.get(node).is_some_and(|session| !session.draining);
-        let rank = |node: &NodeId| (stays(node), raft_status.matched.get(node).copied().flatten());
+        let is_up = |node: &NodeId| !exited.contains(node) && state.sessions.contains_key(node);
+        let is_not_draining = |node: &NodeId| state.sessions.get(node).is_some_and(|session| !session.draining);
+        let rank = |node: &NodeId| (is_not_draining(node), raft_status.matched.get(node).copied().flatten());
         let others = raft_status.voters.iter().copied().filter(|node| Some(*node) != leader && may_lead(*node));
-        others.filter(lives).max_by_key(rank)
+        others.filter(is_up).max_by_key(rank)
     }
 }

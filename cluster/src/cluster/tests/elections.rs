@@ -87,11 +87,13 @@ async fn an_unresponsive_leader_is_replaced_before_a_session_is_lost() {
         let cluster = TestCluster::founded(seed, 3).await;
         // All nodes have exchanged a heartbeat by now.
         pass(Duration::from_secs(1)).await;
-        let silent = cluster.leader().unwrap();
-        let others: Vec<u64> = (1..=3).filter(|nth| *nth != silent).collect();
+        let unresponsive = cluster.leader().unwrap();
+        let others: Vec<u64> = (1..=3).filter(|nth| *nth != unresponsive).collect();
         let sessions: Vec<_> = others.iter().map(|nth| cluster.nodes[nth].session()).collect();
         let before: Vec<_> = sessions.iter().map(|session| *session.borrow()).collect();
-        cluster.net.partition(&[&format!("n{silent}")], &[&format!("n{}", others[0]), &format!("n{}", others[1])]);
+        cluster
+            .net
+            .partition(&[&format!("n{unresponsive}")], &[&format!("n{}", others[0]), &format!("n{}", others[1])]);
         let start = Instant::now();
         cluster.append(others[0], 1).await.unwrap();
         let took = start.elapsed();

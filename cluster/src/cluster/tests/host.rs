@@ -34,9 +34,9 @@ impl Transport for Host {
     fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
         Box::pin(async move {
             match self.wire.connect(addr).await {
-                Err(gone) if gone.kind() == io::ErrorKind::ConnectionRefused => {
+                Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
                     match self.broken_connections.take(self.nth) {
-                        0 => Err(gone),
+                        0 => Err(refused),
                         // The connection may also break while it is being opened.
                         odd if odd % 2 == 1 => Err(io::ErrorKind::ConnectionReset.into()),
                         _ => Ok(Box::new(tokio::io::duplex(1).0) as BoxedStream),

@@ -115,31 +115,33 @@ async fn a_node_whose_directory_lost_its_log_does_not_start() {
 async fn a_node_restored_from_an_older_copy_stops_and_the_leader_does_not() {
     let mut cluster = TestCluster::founded(16, 3).await;
     let leader = cluster.leader().unwrap();
-    let lapsed = 1 + leader % 3;
-    cluster.kill(lapsed).await;
-    let older = cluster.disks[&lapsed].image();
-    cluster.revive(lapsed).await;
+    let restored = 1 + leader % 3;
+    cluster.kill(restored).await;
+    let older = cluster.disks[&restored].image();
+    cluster.revive(restored).await;
     for id in 0..30 {
         cluster.append(leader, id).await.unwrap();
     }
     cluster.settle().await;
-    cluster.kill(lapsed).await;
-    let newest = cluster.disks.insert(lapsed, disk_of(older)).unwrap().image();
-    cluster.revive(lapsed).await;
-    cluster.until("the restored node has stopped", |cluster| cluster.nodes[&lapsed].stopped().borrow().is_some()).await;
-    let why = cluster.nodes[&lapsed].stopped().borrow().clone().unwrap();
+    cluster.kill(restored).await;
+    let newest = cluster.disks.insert(restored, disk_of(older)).unwrap().image();
+    cluster.revive(restored).await;
+    cluster
+        .until("the restored node has stopped", |cluster| cluster.nodes[&restored].stopped().borrow().is_some())
+        .await;
+    let why = cluster.nodes[&restored].stopped().borrow().clone().unwrap();
     assert!(why.contains("older copy") && why.contains("leave and join again"), "{why}");
     assert_eq!(cluster.leader(), Some(leader));
     assert_eq!(cluster.append(leader, 30).await.unwrap(), Position(30));
 
     // With its newest directory the node takes part again.
-    cluster.kill(lapsed).await;
-    cluster.disks.insert(lapsed, disk_of(newest));
-    cluster.revive(lapsed).await;
+    cluster.kill(restored).await;
+    cluster.disks.insert(restored, disk_of(newest));
+    cluster.revive(restored).await;
     cluster.settle().await;
     pass(Duration::from_secs(20)).await;
-    assert!(cluster.nodes[&lapsed].stopped().borrow().is_none());
-    assert_eq!(cluster.append(lapsed, 31).await.unwrap(), Position(31));
+    assert!(cluster.nodes[&restored].stopped().borrow().is_none());
+    assert_eq!(cluster.append(restored, 31).await.unwrap(), Position(31));
 }
 
 #[tokio::test(start_paused = true)]
