@@ -1,8 +1,8 @@
-//! The first words on every connection: who are you, and are you who I wanted?
+//! The handshake: the first exchange on every connection, in which both sides identify themselves.
 //!
-//! A connection is easily wrong: an address in a script points at last week's cluster, a data directory was
-//! emptied under an old name, one node runs a newer build. Each of these is found here, before anything else is
-//! said, and told to *both* sides in words.
+//! A connection easily reaches the wrong node: an address in a script points at an old cluster, a data directory was
+//! emptied while its node kept its name, or one node runs a newer build. The handshake detects each of these before
+//! any other exchange and reports it to *both* sides.
 //!
 //! ```text
 //! hello (from the side that connects)              reply (from the side that accepts)
@@ -11,17 +11,17 @@
 //! 10  2  feature level                              10  2  feature level
 //! 12  1  purpose: 1 peer, 2 inquiry                 12  1  0 welcome, else the reason to refuse
 //! 13  1  known: 1 cluster, 2 node, 4 wanted         13  1  known: 1 cluster, 2 node
-//! 14  2  length of the principal that follows       14  2  length of the words that follow, at most 1024
+//! 14  2  length of the principal that follows       14  2  length of the text that follows, at most 1024
 //! 16 16  cluster                                    16 16  cluster
 //! 32  8  node                                       32  8  node
 //! 40 16  incarnation                                40 16  incarnation
 //! 56  8  the node that is wanted                    56  8  zero
-//! 64     the principal, UTF-8, at most 1024 bytes   64     words for people, UTF-8
+//! 64     the principal, UTF-8, at most 1024 bytes   64     text for people, UTF-8
 //! ```
 //!
-//! The principal is who the connecting node acts for. No node has one yet, so that length is zero.
-//! Numbers are little endian. What stands before offset 16 of either stays as it is in every version to come, so
-//! that two versions can always tell each other what they are.
+//! The principal is the user or program for which the connecting node acts. No node has one yet, so its length is
+//! zero. Numbers are little endian. The layout before offset 16 of both messages stays the same in every later
+//! version, so that any two versions can report their versions to each other.
 
 use std::{io, time::Duration};
 
@@ -37,15 +37,15 @@ use uuid::Uuid;
 
 use crate::transport::BoxedStream;
 
-/// What this build speaks. Only the same is spoken with.
+/// The protocol version of this build. Only nodes of the same version talk to each other.
 pub const PROTOCOL_VERSION: u16 = 2;
-/// Both sides must have said who they are within this time.
+/// The time within which both sides must have identified themselves.
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
-/// Bytes of the words in a reply.
+/// The maximum length in bytes of the text in a reply.
 pub const REFUSAL_TEXT_BYTES_MAX: usize = 1024;
-/// Bytes of the principal in a hello.
+/// The maximum length in bytes of the principal in a hello.
 pub const PRINCIPAL_BYTES_MAX: usize = 1024;
-/// Bytes of a hello, and of a reply without its words.
+/// The length in bytes of a hello without its principal, and of a reply without its text.
 pub const HELLO_BYTES: usize = 64;
 
 const MAGIC: &[u8; 8] = b"EVENER\r\n";
@@ -53,49 +53,49 @@ const KNOWN_CLUSTER: u8 = 1;
 const KNOWN_NODE: u8 = 2;
 const KNOWN_WANTED: u8 = 4;
 
-/// Why a connection is opened.
+/// The reason why a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Between members.
+    /// A connection between members.
     Peer,
-    /// A stranger, or a member that does not know its cluster yet, asks.
+    /// A query by an unidentified peer, or by a member that does not know its cluster yet.
     Inquiry,
 }
 
-/// Who a node says it is.
+/// The identity that a node presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its cluster; none before it founded or joined one.
+    /// Its cluster; none before it has founded or joined one.
     pub cluster: Option<ClusterId>,
-    /// Its number; none before it was admitted.
+    /// Its number; none before it is admitted.
     pub node: Option<NodeId>,
-    /// Its data directory's life.
+    /// The incarnation of its data directory.
     pub incarnation: Incarnation,
-    /// What its build understands.
+    /// The feature level of its build.
     pub level: FeatureLevel,
 }
 
-/// The other side of a connection, as it said and as it was admitted.
+/// The other side of a connection, as it identified itself and was admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
-    /// Who it is.
+    /// Its identity.
     pub identity: Identity,
-    /// Why the connection was opened, by whichever side did.
+    /// The reason why the connection was opened, by either side.
     pub purpose: Purpose,
-    /// Where it is: the address that was called, or that the call came from.
+    /// Its address: the address connected to, or the address the connection came from.
     pub addr: String,
-    /// Who the side that connected acts for, if it said so.
+    /// The principal for which the connecting side acts, if it sent one.
     pub principal: Option<Principal>,
 }
 
 impl PeerIdentity {
-    /// Its number; none for a stranger.
+    /// Returns its number; none for an unidentified peer.
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
         self.identity.node
     }
 
-    /// How to call it in a message to people.
+    /// Returns its description for messages to people.
     #[must_use]
     pub fn name(&self) -> String {
         match self.identity.node {
@@ -105,38 +105,39 @@ impl PeerIdentity {
     }
 }
 
-/// What the cluster knows and the handshake asks: the membership is not this module's.
+/// What the handshake needs from the cluster: the identity of this node, and the decision about a peer.
 pub trait Admission: Send + Sync + 'static {
-    /// Who this node is, now: it changes when the node joins.
+    /// Returns the current identity of this node. It changes when the node joins.
     fn me(&self) -> Identity;
 
-    /// Who this node acts for when it connects. None yet.
+    /// Returns the principal for which this node acts when it connects. None yet.
     fn principal(&self) -> Option<Principal> {
         None
     }
 
-    /// Whether to go on with `them`. Asked by both sides, after protocol, cluster and wanted node were found
-    /// right. Says no by [`Refused::not_a_member`], [`Refused::emptied`], [`Refused::not_ready`] or [`Refused::other`].
+    /// Decides whether to continue with `them`. Both sides call it after protocol, cluster and wanted node were
+    /// checked. It refuses by [`Refused::not_a_member`], [`Refused::emptied`], [`Refused::not_ready`] or
+    /// [`Refused::other`].
     fn admit(&self, them: &PeerIdentity) -> Result<(), Refused>;
 }
 
-/// Why a handshake was refused: what a program can tell apart. The words beside it are for people.
+/// The reason of a refused handshake, for programs. The text beside it is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reason {
-    /// Another protocol version: one of the two must be upgraded first.
+    /// A different protocol version: one of the two nodes must be upgraded first.
     Protocol = 1,
-    /// Another cluster.
+    /// A different cluster.
     Cluster = 2,
-    /// Another node than the one that was wanted.
+    /// A different node than the wanted one.
     Node = 3,
     /// Not a member: never admitted, or removed.
     NotAMember = 4,
-    /// A member's number with another data directory's life.
+    /// A member's number with the incarnation of another data directory.
     Incarnation = 5,
-    /// Not yet: ask again.
+    /// Not ready yet: try again.
     NotReady = 6,
-    /// Any other.
+    /// Any other reason.
     Other = 7,
 }
 
@@ -148,13 +149,13 @@ impl Reason {
     }
 }
 
-/// A no, with its words: lower case, what was found and what to do.
+/// A refusal and its text: lower case, with the cause and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Refused {
-    /// For programs.
+    /// The reason, for programs.
     pub reason: Reason,
-    /// For people.
+    /// The text, for people.
     pub text: String,
 }
 
@@ -163,39 +164,39 @@ impl Refused {
         Self { reason, text }
     }
 
-    /// No such member.
+    /// Refuses a node that is not a member.
     #[must_use]
     pub fn not_a_member(node: NodeId, cluster: ClusterId) -> Self {
         let text = format!(
-            "node {node} is no member of cluster {cluster}: it was never admitted, or it was removed; \
+            "node {node} is not a member of cluster {cluster}: it was never admitted, or it was removed; \
              start it with an empty data directory and --join to come as a new node"
         );
         Self::new(Reason::NotAMember, text)
     }
 
-    /// A member no more, as it is told itself.
+    /// Refuses a removed member with its removal notice.
     #[must_use]
     pub const fn removed(removal_notice: String) -> Self {
         Self::new(Reason::NotAMember, removal_notice)
     }
 
-    /// The number is a member's, the data directory is not.
+    /// Refuses a member's number that comes with another data directory.
     #[must_use]
     pub fn emptied(node: NodeId, known: Incarnation, got: Incarnation) -> Self {
         let text = format!(
-            "node {node} comes with incarnation {got}, and the cluster knows it with {known}: its data directory was \
+            "node {node} has incarnation {got}, and the cluster knows {known}: its data directory was \
              emptied or replaced; bring the old one back, or remove the node and join as a new one under another name"
         );
         Self::new(Reason::Incarnation, text)
     }
 
-    /// Not now.
+    /// Refuses for now.
     #[must_use]
     pub fn not_ready(text: impl Into<String>) -> Self {
         Self::new(Reason::NotReady, text.into())
     }
 
-    /// Something else.
+    /// Refuses for any other reason.
     #[must_use]
     pub fn other(text: impl Into<String>) -> Self {
         Self::new(Reason::Other, text.into())
@@ -203,7 +204,7 @@ impl Refused {
 
     fn protocol(theirs: u16) -> Self {
         let text = format!(
-            "peer protocol {theirs} meets peer protocol {PROTOCOL_VERSION}: upgrade the older of the two builds first"
+            "peer protocol {theirs} does not match peer protocol {PROTOCOL_VERSION}: upgrade the older build first"
         );
         Self::new(Reason::Protocol, text)
     }
@@ -223,54 +224,54 @@ impl Refused {
 
     fn node(reached: Option<NodeId>, wanted: NodeId) -> Self {
         let reached = reached.map_or_else(|| "a node without a number".to_owned(), |node| format!("node {node}"));
-        let text = format!("you reached {reached}, wanted node {wanted}: two nodes were given one peer address");
+        let text = format!("you reached {reached}, wanted node {wanted}: two nodes have the same peer address");
         Self::new(Reason::Node, text)
     }
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// The other side said no.
+    /// The other side refused.
     #[error("refused by {peer}: {refused}")]
     RefusedByPeer {
-        /// By whom.
+        /// The other side.
         peer: String,
-        /// Why.
+        /// The refusal.
         refused: Refused,
     },
-    /// This side says no.
+    /// This side refused.
     #[error("refused {peer}: {refused}")]
     RefusedHere {
-        /// Whom.
+        /// The other side.
         peer: String,
-        /// Why.
+        /// The refusal.
         refused: Refused,
     },
-    /// Not a node's peer port, or not a node.
-    #[error("what is at {addr} does not speak as a peer does: give the node's peer address, not its http address")]
+    /// The other side is not a peer listener, or not a node.
+    #[error("{addr} does not speak the peer protocol: give the node's peer address, not its http address")]
     NotAPeer {
-        /// Where.
+        /// Its address.
         addr: String,
     },
-    /// Silence.
-    #[error("{addr} said nothing of use within {HANDSHAKE_WAIT:?}: is it overloaded, or is its network cut?")]
+    /// The other side did not identify itself in time.
+    #[error("no handshake from {addr} within {HANDSHAKE_WAIT:?}: check its load and its network")]
     TimedOut {
-        /// Where.
+        /// Its address.
         addr: String,
     },
     /// The connection broke.
-    #[error("lost {addr} while saying hello: {error}")]
+    #[error("lost {addr} during the handshake: {error}")]
     Broken {
-        /// Where.
+        /// The address of the other side.
         addr: String,
-        /// How.
+        /// The error.
         error: io::Error,
     },
 }
 
 impl HandshakeError {
-    /// What the other side, or this one, refused; none where nothing was said.
+    /// Returns the refusal of either side; none if the handshake failed in another way.
     #[must_use]
     pub fn refused(&self) -> Option<&Refused> {
         match self {
@@ -280,7 +281,7 @@ impl HandshakeError {
     }
 }
 
-/// Says hello as the side that connects. `wanted`: the node that must answer, where it is known.
+/// Performs the handshake as the connecting side. `wanted` is the node that must answer, if it is known.
 pub async fn initiate(
     stream: &mut BoxedStream,
     admission: &dyn Admission,
@@ -313,7 +314,7 @@ pub async fn initiate(
     }
 }
 
-/// Answers a hello as the side that accepts.
+/// Performs the handshake as the accepting side.
 pub async fn respond(
     stream: &mut BoxedStream,
     admission: &dyn Admission,
@@ -321,7 +322,7 @@ pub async fn respond(
 ) -> Result<PeerIdentity, HandshakeError> {
     within(addr, async {
         let mut head = [0; HELLO_BYTES];
-        // the magic alone first: whoever sends less than a hello and waits is a stranger, not a slow peer
+        // Read the magic first: a peer that sends fewer bytes than a hello and then waits is not a node, not slow.
         stream.read_exact(&mut head[..MAGIC.len()]).await?;
         if head[..MAGIC.len()] != *MAGIC {
             return Ok(Err(HandshakeError::NotAPeer { addr: addr.to_owned() }));
@@ -347,8 +348,8 @@ pub async fn respond(
     .await?
 }
 
-/// Reads the principal that follows a hello, if one does. None: it is longer than it may be, or no text. What follows a
-/// hello of another version is not read: the version alone is judged.
+/// Reads the principal that follows a hello, if there is one. Returns none if it is too long or not UTF-8. What
+/// follows a hello of another version is not read, as only the version counts then.
 async fn read_principal(
     stream: &mut BoxedStream,
     hello: &Hello,
@@ -374,7 +375,7 @@ async fn within<T>(addr: &str, saying: impl Future<Output = io::Result<T>>) -> R
     }
 }
 
-/// The part that needs no membership. `wanted` is (the node that was reached, the node that was wanted).
+/// Checks what needs no membership. `wanted` is (the node that was reached, the node that was wanted).
 fn judge(
     me: &Identity,
     version: u16,
@@ -405,7 +406,8 @@ struct Hello {
 }
 
 impl Hello {
-    /// With the principal behind it. One that is too long is not said: half of a name would be another's.
+    /// Encodes the hello, followed by the principal. A principal that is too long is left out, because a truncated
+    /// name could be the name of another principal.
     fn encode(&self, principal: Option<&Principal>) -> Vec<u8> {
         let purpose = match self.purpose {
             Purpose::Peer => 1,
@@ -423,7 +425,7 @@ impl Hello {
         [&bytes[..], principal.as_bytes()].concat()
     }
 
-    /// None: not a node. A hello of another version is read as far as it can be: only its version counts.
+    /// Returns none if it is not from a node. Of a hello of another version only the version is used.
     fn decode(bytes: &[u8; HELLO_BYTES]) -> Option<Self> {
         let (version, me) = read_head(bytes)?;
         let purpose = match bytes[12] {
@@ -456,13 +458,13 @@ impl Reply {
 fn reply(me: &Identity, refused: Option<&Refused>) -> Vec<u8> {
     let mut bytes = head(me, PROTOCOL_VERSION, refused.map_or(0, |refused| refused.reason as u8)).to_vec();
     let text = refused.map_or("", |refused| &refused.text[..refused.text.floor_char_boundary(REFUSAL_TEXT_BYTES_MAX)]);
-    let length = u16::try_from(text.len()).expect("cut to words_bytes_max");
+    let length = u16::try_from(text.len()).expect("cut to refusal_text_bytes_max");
     bytes[14..16].copy_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(text.as_bytes());
     bytes
 }
 
-/// What hello and reply have in common.
+/// Encodes the part that hello and reply have in common.
 fn head(me: &Identity, version: u16, byte_12: u8) -> [u8; HELLO_BYTES] {
     let mut bytes = [0; HELLO_BYTES];
     bytes[..8].copy_from_slice(MAGIC);

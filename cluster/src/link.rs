@@ -1,19 +1,19 @@
-//! A link: one connection over which one side asks and the other serves, many conversations at once.
+//! A link: one connection over which one side sends requests and the other serves them, many at once.
 //!
-//! Whoever connects holds a [`Link`] and asks: [`Link::call`] for one answer, [`Link::cast`] for none,
-//! [`Link::open`] for a stream of messages both ways. Whoever accepts serves ([`serve`], or a whole [`Server`]) by a
-//! [`Service`]. A node that must ask back has a link of its own the other way, so that two nodes full of each
-//! other's requests never wait for each other.
+//! The connecting side holds a [`Link`]: [`Link::call`] sends a request and waits for its answer, [`Link::cast`]
+//! sends a message without an answer, and [`Link::open`] opens a stream of messages in both directions. The accepting
+//! side serves by a [`Service`] ([`serve`] for one connection, [`Server`] for all). A node that sends requests in the
+//! other direction opens its own link, so that two nodes full of each other's requests never wait for each other.
 //!
 //! ```text
 //!  call ──► outbox ──► writer ═══ connection ═══► reader ──► handler ──► outbox ──► writer
 //!    ▲   (bytes_max)  (one flush for                        (at most link_handlers_max)  ║
-//!    └──────────── reader ◄══════ all that waits) ═══════════════════════════════════════╝
+//!    └──────────── reader ◄══════ all messages) ════════════════════════════════════════╝
 //! ```
 //!
-//! Nothing waits behind a slow reader: answers are matched by id, and a stream has a window of its own, in bytes,
-//! which its reader gives back. A link that closes fails every call: [`CallError::NotSent`] did not happen, all that
-//! was written may have.
+//! A slow reader delays nothing else: answers are matched by id, and each stream has its own window in bytes, whose
+//! credit its reader returns. A link that closes fails every call: a call that fails with [`CallError::NotSent`] has
+//! had no effect, and every written call may have had one.
 
 mod client;
 mod host_limit;
@@ -33,97 +33,97 @@ pub use self::{
 };
 use crate::message::{MalformedMessage, PAYLOAD_BYTES_MAX};
 
-/// Bytes that wait to be written, per link and side. Four of the longest messages.
+/// The maximum bytes waiting to be written, per link and side: four of the longest messages.
 pub const LINK_QUEUE_BYTES_MAX: usize = 16 << 20;
-/// Calls of one link that wait for an answer. More than 1,024 writers and what goes with them.
+/// The maximum calls of one link that wait for an answer. More than 1,024 writers and their other requests.
 pub const LINK_CALLS_MAX: usize = 4_096;
-/// Handlers that run at once for one link. Beyond it calls are refused, not queued: their caller knows best what to
-/// do instead.
+/// The maximum handlers running at once for one link. Calls beyond it are refused, not queued, because the caller
+/// knows best what to do instead.
 pub const LINK_HANDLERS_MAX: usize = 4_096;
-/// Bytes of the payloads of the handlers that run at once for one link.
+/// The maximum payload bytes of the handlers running at once for one link.
 pub const LINK_HANDLERS_BYTES_MAX: usize = 32 << 20;
-/// Streams that one link carries at once.
+/// The maximum streams open at once on one link.
 pub const LINK_STREAMS_MAX: usize = 64;
-/// Bytes of a stream that are sent and not yet taken, per direction. Both sides keep to it: it belongs to the
-/// protocol version.
+/// The bytes of a stream that may be sent and not yet read, per direction. Both sides rely on it, so it belongs to
+/// the protocol version.
 pub const STREAM_WINDOW_BYTES: usize = 8 << 20;
-/// What a message costs at least, of a queue or a window: it takes memory though it be empty.
+/// The minimum cost of a message in a queue or window: even an empty message takes memory.
 pub const MESSAGE_COST_MIN: usize = 256;
-/// What a refused caller is told to wait where the service is full.
+/// The retry delay given to a refused caller when the service is full.
 pub const OVERLOADED_RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// Why a call has no answer. What the caller needs to know is whether it may have happened all the same.
+/// The reason why a call has no answer. It shows whether the call may have had an effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It never left this node: it did not happen.
+    /// It was not sent: it had no effect.
     #[error("failed to send {what} to {peer}: {why}")]
     NotSent {
-        /// What was asked.
+        /// The kind of message.
         what: String,
-        /// Whom.
+        /// The peer.
         peer: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A queue is full: it did not happen.
+    /// A queue is full: the call had no effect.
     #[error("failed to send {what} to {peer}: {limit} is reached; try again shortly")]
     Overloaded {
-        /// What was asked.
+        /// The kind of message.
         what: String,
-        /// Whom.
+        /// The peer.
         peer: String,
-        /// The queue's name.
+        /// The limit's name.
         limit: &'static str,
     },
-    /// Longer than a message may be: it did not happen.
+    /// Longer than a message may be: the call had no effect.
     #[error("failed to send {what}: {bytes} bytes, and a message carries at most {PAYLOAD_BYTES_MAX}")]
     TooLong {
-        /// What was asked.
+        /// The kind of message.
         what: String,
-        /// How long it is.
+        /// Its length.
         bytes: usize,
     },
-    /// The other side says no: it did not happen.
+    /// The other side refused: the call had no effect.
     #[error("{peer} refused {what}: {refusal}")]
     Refused {
-        /// What was asked.
+        /// The kind of message.
         what: String,
-        /// Whom.
+        /// The peer.
         peer: String,
-        /// Its words.
+        /// The refusal.
         refusal: Refusal,
     },
-    /// No answer in time: it may have happened.
+    /// No answer in time: it may have had an effect.
     #[error("no answer to {what} from {peer} within {within:?}: it may have happened")]
     TimedOut {
-        /// What was asked.
+        /// The kind of message.
         what: String,
-        /// Whom.
+        /// The peer.
         peer: String,
-        /// How long it was waited for.
+        /// The time within which no answer came.
         within: Duration,
     },
-    /// The link closed after it was written: it may have happened.
+    /// The link closed after the call was written: it may have had an effect.
     #[error("lost {peer} while waiting for the answer to {what}: {why}: it may have happened")]
     Closed {
-        /// What was asked.
+        /// The kind of message.
         what: String,
-        /// Whom.
+        /// The peer.
         peer: String,
-        /// How the link ended.
+        /// The reason why the link closed.
         why: CloseReason,
     },
 }
 
 impl CallError {
-    /// False: it certainly did not happen, and may be asked of somebody else.
+    /// Returns false if the call certainly had no effect, so that it may be sent to another node.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         matches!(self, Self::TimedOut { .. } | Self::Closed { .. })
     }
 }
 
-/// How a link ended.
+/// The reason why a link closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseReason {
     /// This side closed it.
@@ -135,7 +135,7 @@ pub enum CloseReason {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The other side says what cannot be understood.
+    /// The other side sent a malformed message.
     #[error("{0}")]
     Malformed(MalformedMessage),
     /// The other side broke a rule of the protocol.

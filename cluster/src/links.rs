@@ -1,5 +1,5 @@
-//! This node's links to the other members: opened when they are needed, kept, and opened again. And their
-//! silence: a socket that closes and cannot be opened again says that a process is gone, long before a lease ends.
+//! This node's links to the other members: opened on demand, kept open, and reopened. They also detect exited
+//! processes: a socket that closes and cannot be reopened shows that a process has exited, long before a lease ends.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,70 +32,70 @@ use crate::{
     view::StateView,
 };
 
-/// To open a connection.
+/// The timeout for opening a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(1);
-/// Between two tries to reach a member that is not there.
+/// The delay between two attempts to reach an unreachable member.
 const CONNECT_PAUSE: Duration = Duration::from_millis(250);
-/// After a connection that broke before anything was said: a process that is ending takes one more, and is gone a
-/// moment later. Waited for longer, the first voter would ask for votes at the same time as the second.
+/// The delay after a connection that broke before the handshake: an exiting process accepts one more connection and
+/// exits a moment later. A longer delay would let the first and the second voter campaign at the same time.
 const BROKEN_PAUSE: Duration = Duration::from_millis(20);
-/// So often in a row; then it is a member that is not there.
+/// The maximum number of such attempts in a row; after them the member counts as unreachable.
 const BROKEN_TRIES_MAX: u32 = 10;
 
-/// Events that wait for the task that acts on them. A few for each of the members that a cluster may have.
+/// The maximum queued events: a few for each of the members that a cluster may have.
 const EVENTS_MAX: usize = 256;
 
-/// What becomes of the connections to the other members.
+/// A change of the connection to another member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerEvent {
-    /// One to this member is open.
+    /// A connection to this member is open.
     Connected(NodeId),
     /// It closed.
     Lost {
-        /// To which member.
+        /// The member.
         node: NodeId,
-        /// It had no session any more: its process has ended in good order.
+        /// It had no session any more: its process exited normally.
         shut_down: bool,
     },
-    /// None can be opened. Emitted for every try.
+    /// No connection can be opened. Emitted on every attempt.
     Unreachable {
-        /// To which member.
+        /// The member.
         node: NodeId,
-        /// Where it was looked for; none if it is no member any more.
+        /// The address that was tried; none if it is no longer a member.
         at: Option<String>,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Nobody listens where it should be: its process is gone. Emitted for every try.
+    /// Nothing listens at its address: its process has exited. Emitted on every attempt.
     Exited {
-        /// Which member.
+        /// The member.
         node: NodeId,
-        /// The session that it had before it was looked for: a process that has begun meanwhile is another.
+        /// Its session before the attempt: a process that has started since then is another one.
         session: Option<SessionId>,
     },
-    /// A member says that this node was removed, in these words.
+    /// A member reports that this node was removed, with this notice.
     Removed(String),
 }
 
-/// Why a member was not reached.
+/// The reason why a member was not reached.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("failed to reach {who}: {why}")]
 pub struct ConnectError {
     who: String,
     why: String,
-    /// Nobody listens where it should be: its process is gone.
+    /// Nothing listens at its address: its process has exited.
     pub refused: bool,
-    /// It is there, and not ready yet.
+    /// It is up, but not ready yet.
     pub is_starting: bool,
-    /// The connection broke while it was made, or before anything was said.
+    /// The connection broke while it was opened, or before the handshake.
     broken: bool,
-    /// It says that this node was removed, in these words.
+    /// It reports that this node was removed, with this notice.
     removed: Option<String>,
     when: Instant,
 }
 
 impl ConnectError {
-    /// Until it is tried again.
+    /// Returns the delay before the next attempt.
     const fn pause(&self) -> Duration {
         if self.broken { BROKEN_PAUSE } else { CONNECT_PAUSE }
     }
@@ -108,26 +108,26 @@ pub struct Links {
     log: OnceLock<MemberDirectory>,
     events: mpsc::Sender<PeerEvent>,
     slots: Mutex<BTreeMap<(NodeId, bool), Arc<Slot>>>,
-    /// Where members say they are, and where the log said they were when they said so.
+    /// The addresses that members reported, and the addresses in the log at that time.
     reported: Mutex<BTreeMap<NodeId, (String, Option<String>)>>,
-    /// When the socket to each member last closed, and whether there has been another since.
+    /// The time at which the socket to each member last closed, and whether there has been another since.
     closed: Mutex<BTreeMap<NodeId, (Instant, bool)>>,
-    /// Members whose process is gone: nobody listens where it was.
+    /// Members whose process has exited: nothing listens at their address.
     exited: watch::Sender<BTreeSet<NodeId>>,
     stop: CancellationToken,
 }
 
-/// What the log says of the members, once this node is one.
+/// The members by the log, once this node is a member.
 struct MemberDirectory {
     me: NodeId,
     view: Arc<StateView>,
-    /// Where a member is by the group's membership, which is known before the log is applied.
+    /// A member's address by the group's membership, which is known before the log is applied.
     raft_address: RaftAddress,
 }
 
 type RaftAddress = Box<dyn Fn(NodeId) -> Option<String> + Send + Sync>;
 
-/// Where one link is kept.
+/// The place of one link.
 #[derive(Default)]
 struct Slot(tokio::sync::Mutex<SlotState>);
 
@@ -145,7 +145,7 @@ impl SlotState {
 }
 
 impl Links {
-    /// Links of a node that is no member yet, and what becomes of them later.
+    /// Creates the links of a node that is not a member yet, and the receiver of their events.
     pub fn new(
         transport: Arc<dyn Transport>,
         admission: Arc<dyn Admission>,
@@ -157,30 +157,30 @@ impl Links {
         (Arc::new(Self { transport, admission, log, events, slots, reported, closed, exited, stop }), receiver)
     }
 
-    /// From now on members are found where the log says they are, or their seats in the group.
+    /// Starts looking up members in the log, or in the group's membership.
     pub fn open(&self, me: NodeId, view: Arc<StateView>, raft_address: RaftAddress) {
         let _ = self.log.set(MemberDirectory { me, view, raft_address });
     }
 
-    /// A member says where it is.
+    /// Records the address that a member reports.
     pub fn set_reported_address(&self, who: NodeId, address: &str) {
         let known = self.known_address(who);
         self.reported.lock().insert(who, (address.to_owned(), known));
     }
 
-    /// Members whose process is known to be gone, and when that changes.
+    /// Returns the members whose process is known to have exited, and notifies of changes.
     pub fn exited(&self) -> watch::Receiver<BTreeSet<NodeId>> {
         self.exited.subscribe()
     }
 
-    /// When the socket to a member closed, of which one knows that it has ended: for good, or not longer ago than this
-    /// and one that has begun anew was reached.
+    /// Returns when the socket to a member closed, if its process is known to have exited: for good, or not longer
+    /// ago than `within` and followed by a restart.
     pub fn disconnected_since(&self, who: NodeId, within: Duration) -> Option<Instant> {
         let (at, reached) = *self.closed.lock().get(&who)?;
         (!reached || at.elapsed() < within).then_some(at)
     }
 
-    /// Where a member is: as it says, until the log says something new.
+    /// Returns a member's address: the reported one, until the log has a newer one.
     fn address(&self, of: NodeId) -> Option<String> {
         let known = self.known_address(of);
         match self.reported.lock().get(&of) {
@@ -189,14 +189,14 @@ impl Links {
         }
     }
 
-    /// As the state says, or the group's membership, which is known sooner.
+    /// Returns the address by the state, or by the group's membership, which is known sooner.
     fn known_address(&self, of: NodeId) -> Option<String> {
         let log = self.log.get()?;
         let known = log.view.state().members.get(&of).map(|member| member.peer.clone());
         known.or_else(|| (log.raft_address)(of))
     }
 
-    /// A link to a member: the one there is, or a new one.
+    /// Returns the link to a member: the existing one, or a new one.
     async fn link(&self, to: NodeId, class: ConnectionClass) -> Result<Link, ConnectError> {
         let unknown = || ConnectError {
             who: format!("node {to}"),
@@ -257,10 +257,10 @@ impl Links {
         let them = initiate(&mut connection, &*self.admission, purpose, wanted, address).await;
         let them = them.map_err(|error| {
             let refused_as = |reason| error.refused().filter(|refused| refused.reason == reason);
-            // It has applied this node's removal, which will never be let in again.
+            // It has applied the removal of this node, which is never admitted again.
             let removed = refused_as(Reason::NotAMember).map(|refused| refused.text.clone());
             if let Some(text) = &removed {
-                // If the queue is full, another try says the same.
+                // If the queue is full, the next attempt reports the same.
                 let _ = self.events.try_send(PeerEvent::Removed(text.clone()));
             }
             let is_starting = refused_as(Reason::NotReady).is_some();
@@ -270,7 +270,7 @@ impl Links {
         Ok(Link::start(connection, them?))
     }
 
-    /// Asks a member.
+    /// Sends a request to a member.
     pub async fn request(
         &self,
         to: NodeId,
@@ -282,29 +282,29 @@ impl Links {
         let link = match timeout(within, self.link(to, ConnectionClass::Urgent)).await {
             Ok(link) => link.map_err(|error| RequestError::not_sent(&error))?,
             Err(_) => {
-                return Err(RequestError { may_have_happened: false, why: format!("node {to} cannot be reached") });
+                return Err(RequestError { may_have_happened: false, why: format!("node {to} is unreachable") });
             }
         };
         let left = deadline.saturating_duration_since(Instant::now());
         link.call(kind, payload, left).await.map_err(|error| RequestError::from(&error))
     }
 
-    /// Takes groups of commands to the leader, and waits for what became of each.
+    /// Sends groups of commands to the leader, and waits for their outcomes.
     pub async fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> Result<Bytes, RequestError> {
         let link = self.link(to, ConnectionClass::Bulk).await.map_err(|error| RequestError::not_sent(&error))?;
         link.call(Kind::PROPOSE, groups, within).await.map_err(|error| RequestError::from(&error))
     }
 
-    /// Asks a member if there is a link to it: opens none, so that a failure to open one is seen by those who look for
-    /// the end of a process.
+    /// Sends a request to a member if there is a link to it. Opens none, so that a failure to open one is seen by
+    /// [`Self::watch`], which detects exited processes.
     pub async fn request_if_open(&self, to: NodeId, kind: Kind, payload: Bytes, within: Duration) -> Option<Bytes> {
         let slot = self.slots.lock().get(&(to, true)).cloned()?;
         let link = slot.0.try_lock().ok()?.open()?;
         link.call(kind, payload, within).await.ok()
     }
 
-    /// Asks a member over the link that [`Self::watch`] keeps to it, and waits for that where it is just being opened.
-    /// Opens none itself, as [`Self::ask_if_open`].
+    /// Sends a request to a member over the link that [`Self::watch`] keeps to it, and waits if that link is being
+    /// opened. Opens none itself, like [`Self::request_if_open`].
     pub async fn ask_connected(
         &self,
         to: NodeId,
@@ -326,14 +326,14 @@ impl Links {
         link.call(kind, payload, left).await.map_err(|error| RequestError::from(&error))
     }
 
-    /// Asks whoever is at an address, as a stranger.
+    /// Sends a request to the node at an address, as an unidentified peer.
     pub async fn inquire(&self, at: &str, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, String> {
         let link = self.connect(at, Purpose::Inquiry, None).await.map_err(|error| error.to_string())?;
         link.call(kind, payload, within).await.map_err(|error| error.to_string())
     }
 
-    /// Says hello to every other member, as far as they answer at once: one of them may know that this node was
-    /// removed. Returns its words then.
+    /// Connects to every other member that answers at once, because one of them may know that this node was removed.
+    /// Returns its removal notice then.
     pub async fn removal_notice_from_peers(&self) -> Option<String> {
         let others: FuturesUnordered<_> =
             self.others().into_iter().map(|who| self.link(who, ConnectionClass::Urgent)).collect();
@@ -341,7 +341,7 @@ impl Links {
         timeout(CONNECT_WAIT, pin!(removed).next()).await.ok().flatten()
     }
 
-    /// Keeps a connection to every other member, so that its closing is seen. Runs as long as the node does.
+    /// Keeps a connection to every other member, so that its closing is noticed. Runs as long as the node does.
     pub async fn watch(self: Arc<Self>) {
         let Some(mut applied) = self.log.get().map(|log| log.view.applied()) else { return };
         let mut watched: BTreeMap<NodeId, CancellationToken> = BTreeMap::new();
@@ -369,7 +369,7 @@ impl Links {
         }
     }
 
-    /// Keeps a connection to one member, and emits what becomes of it.
+    /// Keeps a connection to one member, and emits its changes.
     async fn watch_peer(&self, who: NodeId) {
         let mut broken = 0;
         loop {
@@ -383,9 +383,10 @@ impl Links {
                     self.emit(PeerEvent::Connected(who)).await;
                     link.closed().await;
                     self.closed.lock().insert(who, (Instant::now(), false));
-                    // RequestError at once: the session of a process that was killed ends a moment later.
+                    // Reconnect at once: the session of a killed process ends a moment later.
                     self.emit(PeerEvent::Lost { node: who, shut_down: self.session_of(who).is_none() }).await;
-                    // At once after a long life; one that dies young must not be reborn in a circle.
+                    // Without a delay after a long-lived connection; short-lived ones must not be reopened in a busy
+                    // loop.
                     if since.elapsed() < CONNECT_PAUSE {
                         sleep(CONNECT_PAUSE).await;
                     }
@@ -395,12 +396,12 @@ impl Links {
                     sleep(BROKEN_PAUSE).await;
                 }
                 Err(error) => {
-                    // What others found out earlier says nothing of a process that has begun since.
+                    // What other nodes found earlier does not apply to a process that has started since.
                     let exited = error.refused && error.when >= since;
                     if exited {
                         self.exited.send_if_modified(|exited| exited.insert(who));
                     }
-                    // One that begins answers soon, and says itself what it waits for.
+                    // A starting process answers soon, and reports itself why it is not ready.
                     if !error.is_starting {
                         self.emit(PeerEvent::Unreachable { node: who, at: self.address(who), why: error.why }).await;
                     }
@@ -414,11 +415,11 @@ impl Links {
     }
 
     async fn emit(&self, event: PeerEvent) {
-        // The receiver is gone if the node has ended.
+        // The receiver is dropped if the node has ended.
         let _ = self.events.send(event).await;
     }
 
-    /// The other members, as far as the log is applied here.
+    /// Returns the other members, as far as the log is applied here.
     fn others(&self) -> BTreeSet<NodeId> {
         let Some(log) = self.log.get() else { return BTreeSet::new() };
         let state = log.view.state();
@@ -430,13 +431,13 @@ impl Links {
     }
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct RequestError {
-    /// It may have been done all the same.
+    /// The request may have had an effect.
     pub may_have_happened: bool,
-    /// In words.
+    /// The reason, for people.
     pub why: String,
 }
 
@@ -462,7 +463,7 @@ impl Peers for Links {
     ) -> BoxFuture<'static, io::Result<Bytes>> {
         Box::pin(async move {
             let link = self.link(to, class).await.map_err(io::Error::other)?;
-            // Raft sets the deadline, by dropping this.
+            // Raft sets the deadline by dropping this future.
             link.call(call.kind(), body, Duration::from_secs(60)).await.map_err(io::Error::other)
         })
     }
@@ -472,8 +473,8 @@ impl Peers for Links {
             let link = self.link(to, ConnectionClass::Bulk).await.map_err(io::Error::other)?;
             let opened = link.open(call.kind(), Bytes::new()).await;
             let (mut sender, receiver) = opened.map_err(io::Error::other)?;
-            // RequestError on while answers come. Ends with either side: the answers' end drops the receiver, which
-            // stops the sender.
+            // Send requests while answers arrive. Ends with either side: the end of the answers drops the receiver,
+            // which stops the sender.
             let asking = tokio::spawn(async move {
                 while let Some(question) = questions.next().await {
                     if sender.send(question).await.is_err() {

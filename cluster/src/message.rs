@@ -1,4 +1,4 @@
-//! One message between two nodes, and how it lies on the wire.
+//! One message between two nodes, and its layout on the wire.
 //!
 //! ```text
 //!  0        4      5      6              14
@@ -8,25 +8,26 @@
 //!   u32 LE   u8     u8     u64 LE
 //! ```
 //!
-//! `length` counts what follows it, and is checked before any memory is taken. `kind` says what is asked;
-//! `role` what the message is in its conversation, and `id` which conversation of the link that is. There is no
-//! checksum: TCP has one, and what is kept for long is checked again by the frame it is kept in.
+//! `length` counts the bytes after it, and is checked before any memory is taken. `kind` is the kind of request,
+//! `role` the message's role in its conversation, and `id` identifies the conversation within the link. There is no
+//! checksum: TCP has one, and stored data is checked again by the checksum of its frame.
 
 use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Bytes of one message, with its head. An append or entry is at most 1 MiB, so that three of them and what
-/// goes with them fit.
+/// The maximum bytes of one message, with its head. An append or entry has at most 1 MiB, so that three of them and
+/// their overhead fit.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
-/// Bytes of the head: length, kind, role and id.
+/// The bytes of the head: length, kind, role and id.
 pub const HEAD_BYTES: usize = 14;
-/// Bytes of the payload of one message.
+/// The maximum payload bytes of one message.
 pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - HEAD_BYTES;
 
 const LENGTH_BYTES: usize = 4;
 
-/// What is asked. A node that does not know a kind refuses it and keeps the link: the next version may ask more.
+/// The kind of request. A node that does not know a kind refuses it and keeps the link open, as later versions may
+/// have more kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(pub u8);
 
@@ -52,54 +53,54 @@ kinds! {
     APPEND = 1 "append",
     /// Raft: a candidate asks for a vote.
     VOTE = 2 "vote",
-    /// Raft: would you vote for me?
+    /// Raft: a candidate asks whether it would receive a vote.
     PRE_VOTE = 3 "pre-vote",
-    /// Raft: the leader hands over.
+    /// Raft: the leader hands leadership over.
     TRANSFER = 4 "transfer",
     /// To the leader: put these commands into the log.
     PROPOSE = 5 "propose",
-    /// To the leader: up to where is the log committed, now?
+    /// To the leader: returns the current commit index.
     READ_INDEX = 6 "read-index",
-    /// To the leader: my session lives.
+    /// To the leader: renews the sender's session.
     RENEW = 7 "renew",
-    /// A stranger or a member asks who you are: which cluster, which members, which leader.
+    /// From an unidentified peer or a member: returns the cluster, its members and its leader.
     NODE_INFO = 8 "who",
-    /// To the leader: let me be a member.
+    /// To the leader: admits the sender as a member.
     JOIN = 9 "join",
-    /// To the leader: I, or this member, leave.
+    /// To the leader: removes the sender, or the given member.
     LEAVE = 10 "leave",
-    /// How does this node stand, as its program writes it? Nothing is said with the question; the answer has at most
+    /// Returns the node's status, as its program writes it. The request has no payload; the answer has at most
     /// [`STATUS_BYTES_MAX`](crate::status::STATUS_BYTES_MAX) bytes.
     STATUS = 11 "status",
-    /// To the leader: let another voter lead.
+    /// To the leader: transfers leadership to another voter.
     LEAD = 12 "lead",
-    /// Do you answer, what does your clock show, and how long was the leader silent?
+    /// Heartbeat: returns the clock of the node, and for how long its leader has not answered.
     HEARTBEAT = 13 "pulse",
 }
 
-/// What a message is in its conversation. One side opens a link and asks; the other serves it.
+/// The role of a message in its conversation. One side opens a link and sends requests; the other serves them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Role {
-    /// Asks for one answer.
+    /// A request with one answer.
     Call = 0,
     /// The answer.
     Answer = 1,
-    /// The answer is no: the payload is a [`crate::link::Refusal`].
+    /// A refusal: the payload is a [`crate::link::Refusal`].
     Refusal = 2,
-    /// Tells, and wants no answer.
+    /// A message without an answer.
     Cast = 3,
-    /// Nobody waits for the answer any more.
+    /// The caller no longer waits for the answer.
     Cancel = 4,
-    /// Opens a stream: messages in order, both ways, until each side ends its own.
+    /// Opens a stream: ordered messages in both directions, until each side ends its own.
     Open = 5,
     /// The next message of a stream.
     Item = 6,
-    /// This side has no more.
+    /// This side sends no more.
     End = 7,
-    /// This side reads no more.
+    /// This side has stopped reading.
     Stop = 8,
-    /// This many bytes of the stream were taken: as many more may be sent. The payload is a u32 LE.
+    /// This many bytes of the stream were consumed, so as many more may be sent. The payload is a u32 LE.
     Credit = 9,
 }
 
@@ -113,29 +114,29 @@ impl Role {
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What is asked.
+    /// The kind of request.
     pub kind: Kind,
-    /// What it is in its conversation.
+    /// Its role in the conversation.
     pub role: Role,
-    /// Which conversation.
+    /// The id of the conversation.
     pub id: u64,
-    /// What is said.
+    /// The content.
     pub payload: Bytes,
 }
 
-/// Bytes that are no message. Nothing that follows them can be trusted: the link is closed.
+/// Bytes that are not a message. The bytes after them cannot be trusted, so the link is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedMessage {
     /// Longer than the limit.
     #[error("failed to read a message: {length} bytes announced, and frame_bytes_max is {FRAME_BYTES_MAX}")]
     TooLong {
-        /// What was announced, with the length itself.
+        /// The announced length, including the length field.
         length: u64,
     },
     /// Shorter than its head.
     #[error("failed to read a message: {length} bytes announced, less than its head of {HEAD_BYTES}")]
     TooShort {
-        /// What was announced, with the length itself.
+        /// The announced length, including the length field.
         length: u64,
     },
     /// A role that this version does not know.
@@ -144,7 +145,7 @@ pub enum MalformedMessage {
 }
 
 impl Message {
-    /// Bytes that it takes on the wire.
+    /// Returns its length on the wire.
     #[must_use]
     pub fn bytes(&self) -> usize {
         HEAD_BYTES + self.payload.len()
@@ -160,7 +161,7 @@ impl Message {
         into.put_u64_le(self.id);
     }
 
-    /// Takes the first message out of `from`, once it is there as a whole.
+    /// Takes the first message out of `from`, once it has arrived completely.
     pub(crate) fn take(from: &mut BytesMut) -> Result<Option<Self>, MalformedMessage> {
         let Some(&length) = from.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = LENGTH_BYTES as u64 + u64::from(u32::from_le_bytes(length));
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_is_the_one_that_is_drawn() {
+    fn a_message_has_the_documented_layout() {
         let message =
             Message { kind: Kind::RENEW, role: Role::Call, id: 0x0102_0304, payload: Bytes::from_static(b"hey") };
         let golden = [13, 0, 0, 0, 7, 0, 4, 3, 2, 1, 0, 0, 0, 0, b'h', b'e', b'y'];
@@ -244,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_laid_is_taken_however_it_arrives(
+        fn encoded_messages_are_decoded_however_they_arrive(
             messages in prop::collection::vec(message(), 0..8),
             cut in 1..40usize,
         ) {
@@ -261,7 +262,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn decoding_any_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut bytes = BytesMut::from(&bytes[..]);
             while let Ok(Some(message)) = Message::take(&mut bytes) {
                 prop_assert!(message.bytes() <= FRAME_BYTES_MAX);

@@ -1,5 +1,5 @@
-//! What nodes ask each other beside Raft, and what they answer. Written by the store's codec; a change of any of
-//! these is a change of the protocol's version.
+//! The requests between nodes beside Raft, and their answers, encoded by the store's codec. A change to any of these
+//! is a change of the protocol's version.
 
 use evener_core::{
     command::Admit,
@@ -10,90 +10,90 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StartRefusal;
 
-/// Who answers: to strangers too.
+/// The identity of the answering node, also for unidentified peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
-    /// Its cluster; none before it founded or joined one.
+    /// Its cluster; none before it has founded or joined one.
     pub cluster: Option<ClusterId>,
     /// Its number.
     pub node: Option<NodeId>,
     /// Its name.
     pub name: String,
-    /// Who leads, as far as it knows.
+    /// The leader, as far as it knows.
     pub leader: Option<NodeId>,
-    /// Everybody.
+    /// All members.
     pub members: Vec<Member>,
 }
 
-/// A node wants to be a member.
+/// A request to become a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Join {
-    /// Who it is.
+    /// The joining node.
     pub admit: Admit,
-    /// Only of this cluster.
+    /// The only cluster that it wants to join.
     pub cluster: Option<ClusterId>,
 }
 
-/// The answer to it.
+/// The answer to [`Join`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Joined {
-    /// It is one now.
+    /// The node is a member now.
     Admitted {
-        /// Of this cluster.
+        /// The cluster.
         cluster: ClusterId,
-        /// With this number.
+        /// Its number.
         node: NodeId,
         /// The cluster's constant: bytes of a chunk.
         chunk_bytes: u64,
-        /// Everybody.
+        /// All members.
         members: Vec<Member>,
     },
-    /// Not now; it may ask again.
+    /// Not now; the node may try again.
     Retry(String),
-    /// No.
+    /// Refused.
     Refused {
-        /// What is wrong with it.
+        /// The reason.
         reason: StartRefusal,
-        /// In words, with the way out.
+        /// A text for people, with the remedy.
         message: String,
     },
 }
 
-/// The session of a node lives.
+/// A renewal of a node's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renew {
-    /// Whose.
+    /// The node.
     pub node: NodeId,
-    /// Which life.
+    /// The session.
     pub session: SessionId,
 }
 
-/// The answer to it.
+/// The answer to [`Renew`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Renewed {
-    /// The lease begins anew.
+    /// The lease starts again.
     Kept,
     /// The log ended that session.
     SessionEnded,
-    /// Somebody else leads, or nobody yet.
+    /// Another node leads, or none does yet.
     NotLeader,
-    /// The node lacks what it acknowledged to this leader.
+    /// The node has lost entries that it acknowledged to this leader.
     LostEntries,
 }
 
-/// Up to where one must have applied the log to read what is true now.
+/// The index up to which a node must have applied the log for a linearizable read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReadAt {
-    /// Up to here.
+    /// Up to this index.
     Index(LogIndex),
-    /// Somebody else leads, or nobody yet, or it could not be found out.
+    /// Another node leads, or none does yet, or the index could not be determined.
     NotLeader,
 }
 
-/// To the leader: let this node lead instead.
+/// A request to the leader to transfer leadership to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferLeadership {
-    /// Which.
+    /// The node that is to lead.
     pub to: NodeId,
 }
 
@@ -120,7 +120,7 @@ mod tests {
         }
         if std::env::var_os("EVENER_GOLDEN").is_some() {
             let path = format!("{}/src/messages/golden-{PROTOCOL_VERSION}.txt", env!("CARGO_MANIFEST_DIR"));
-            // One that is there stays.
+            // An existing file is never overwritten.
             let _ = std::fs::File::create_new(path).map(|mut file| io::Write::write_all(&mut file, made.as_bytes()));
         }
         let (_, golden) = GOLDEN.iter().find(|(version, _)| *version == PROTOCOL_VERSION).expect(changed);

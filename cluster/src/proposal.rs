@@ -1,4 +1,4 @@
-//! A proposal: commands on their way into the log, and who waits for what becomes of them.
+//! A proposal: commands on their way into the log, and the caller that waits for their outcome.
 
 use std::sync::{
     Arc,
@@ -14,24 +14,24 @@ use evener_core::{
 use evener_store::codec::EncodedCommand;
 use tokio::sync::oneshot;
 
-/// What became of a proposal that is in the log: where, and how each of its commands was judged.
+/// The result of a proposal that is in the log: its position, and the outcome of each of its commands.
 pub type Decided = (LogIndex, Vec<Outcome>);
 
-/// Commands that stand next to each other in one entry.
+/// Commands that are adjacent in one entry.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// Where its appends go.
+    /// The context of its appends.
     pub context: ContextId,
-    /// How many events are in it.
+    /// The number of its events.
     pub events: u32,
-    /// Proposed twice it does no harm, and the second answer is as good as the first.
+    /// Proposing it twice does no harm, and the second answer is as good as the first.
     pub repeatable: bool,
-    /// Encoded where they were made.
+    /// The commands, encoded at their origin.
     pub commands: Vec<EncodedCommand>,
 }
 
 impl Group {
-    /// One command, or several that must be judged in one go.
+    /// Returns a group of one command, or of several that must be applied together.
     pub fn new(context: ContextId, commands: &[Command]) -> Self {
         let events = commands.iter().map(|command| match command {
             Command::Append(append) => append.events.len(),
@@ -45,23 +45,23 @@ impl Group {
         }
     }
 
-    /// One append.
+    /// Returns the group of one append.
     pub fn append(request: &Request, stamp: &Stamp) -> Self {
         let events = u32::try_from(request.events.len()).unwrap_or(u32::MAX);
         let commands = vec![EncodedCommand::append(request, stamp)];
         Self { context: request.context, events, repeatable: true, commands }
     }
 
-    /// Bytes that it takes of an entry.
+    /// Returns the bytes that it takes in an entry.
     pub fn bytes(&self) -> usize {
         self.commands.iter().map(EncodedCommand::bytes).sum()
     }
 }
 
-/// Whether the command can be proposed again after nobody knows what became of it.
+/// Returns whether the command can be proposed again after an unknown outcome.
 fn repeatable(command: &Command) -> bool {
     match command {
-        // Known again by event ids, incarnation, nonce, operation id; or saying what shall be.
+        // Recognized by event ids, incarnation, nonce or operation id, or idempotent.
         Command::Found(_)
         | Command::Append(_)
         | Command::Admit(_)
@@ -70,97 +70,97 @@ fn repeatable(command: &Command) -> bool {
         | Command::Remove(_)
         | Command::Drain(..)
         | Command::RaiseLevel(_) => true,
-        // The second would be told that it is stale, although the first was done.
+        // The second one would be rejected as stale, although the first one succeeded.
         Command::Advance(_) | Command::Expire(..) | Command::Assign(_) | Command::HandOver(_) => false,
         Command::Unreadable { .. } => false,
     }
 }
 
-/// How a proposal ended.
+/// The result of a proposal.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum ProposalResult {
-    /// It is in the log, and was judged.
+    /// It is in the log, and was applied.
     Decided(Decided),
-    /// It is not, and will not be: the node that was asked does not lead.
+    /// It is not in the log, and will not be: the node that received it does not lead.
     NotLeader(Option<NodeId>),
-    /// It may be, for this reason.
+    /// It may be in the log, for this reason.
     Unknown(String),
-    /// It is not, and will not be, for this reason: the nodes could not read it there.
+    /// It is not in the log, and will not be, for this reason: the nodes could not decode it there.
     Refused(String),
 }
 
-/// A group, and who waits for it.
+/// A group, and its waiting caller.
 pub struct Proposal {
-    /// What is proposed.
+    /// The proposed group.
     pub group: Group,
-    /// It is not taken to another node: it came from one, which tries again itself, or only a leader may say it.
+    /// It is not forwarded to another node: it came from one, which retries itself, or only a leader may propose it.
     pub local_only: bool,
     send_state: Arc<SendState>,
-    /// An earlier try of it may be in the log.
+    /// An earlier attempt may be in the log.
     may_be_in_log: bool,
     reply: oneshot::Sender<ProposalResult>,
-    /// Given back when nobody waits any more.
+    /// Released when no caller waits any more.
     _room: Reservation,
 }
 
-/// Something that is given back when it is dropped.
+/// A reservation that is released when it is dropped.
 pub type Reservation = Box<dyn Send + Sync>;
 
 /// The waiting end of a proposal.
 pub struct PendingProposal {
     send_state: Arc<SendState>,
-    /// How it ended; nothing if the node stopped.
+    /// The result; none if the node stopped.
     pub result: oneshot::Receiver<ProposalResult>,
 }
 
-/// Where a proposal stands between the task that sends it and the caller that waits for it. Sending and giving up are
-/// each one atomic step from [`QUEUED`], so exactly one of the two succeeds: a caller that gave up knows that nothing
-/// was written, and nothing will be.
+/// The state of a proposal between the task that sends it and its waiting caller. Sending and abandoning are each one
+/// atomic step from [`QUEUED`], so exactly one of the two succeeds: a caller that abandoned it knows that nothing was
+/// written, and nothing will be.
 #[derive(Debug, Default)]
 struct SendState(AtomicU8);
 
-/// In the queue: it has not left this process, or is known to have come to nothing.
+/// In the queue: it has not left this process, or is known to have had no effect.
 const QUEUED: u8 = 0;
-/// It left this process, and may be in the log.
+/// It has left this process, and may be in the log.
 const SENT: u8 = 1;
-/// Its caller gave up while it was queued: it must not be sent any more.
+/// Its caller abandoned it while it was queued: it must not be sent any more.
 const ABANDONED: u8 = 2;
 
 impl SendState {
-    /// Claims it for sending. Fails if its caller gave up.
+    /// Claims it for sending. Fails if its caller abandoned it.
     fn send(&self) -> bool {
         self.0.compare_exchange(QUEUED, SENT, AcqRel, Acquire) != Err(ABANDONED)
     }
 
-    /// Claims it for giving up. Fails if it was sent.
+    /// Claims it for abandoning. Fails if it was sent.
     fn abandon(&self) -> bool {
         self.0.compare_exchange(QUEUED, ABANDONED, AcqRel, Acquire) != Err(SENT)
     }
 
-    /// Records that what was sent came to nothing.
+    /// Records that the sent proposal had no effect.
     fn requeue(&self) {
         self.0.store(QUEUED, Release);
     }
 }
 
 impl PendingProposal {
-    /// Gives up waiting. Returns whether it is certain that nothing was written, and will not be.
+    /// Stops waiting. Returns whether it is certain that nothing was written, and nothing will be.
     pub fn abandon(&self) -> bool {
         self.send_state.abandon()
     }
 
-    /// Waits for its fate, without a limit; for one that came from elsewhere.
+    /// Waits for its result without a limit; for a proposal from another node.
     pub async fn result(mut self) -> ProposalResult {
         match (&mut self.result).await {
             Ok(result) => result,
             Err(_) if self.abandon() => ProposalResult::NotLeader(None),
-            Err(_) => ProposalResult::Unknown("the leader stopped meanwhile".into()),
+            Err(_) => ProposalResult::Unknown("the leader stopped while the proposal was under way".into()),
         }
     }
 }
 
 impl Proposal {
-    /// A proposal, and the end where its fate arrives.
+    /// Creates a proposal, and the end that receives its result.
     pub fn new(group: Group, local_only: bool, room: Reservation) -> (Self, PendingProposal) {
         let (reply, result) = oneshot::channel();
         let send_state = Arc::<SendState>::default();
@@ -168,29 +168,29 @@ impl Proposal {
         (Self { group, local_only, send_state, may_be_in_log: false, reply, _room: room }, waiting)
     }
 
-    /// Whether somebody still waits.
+    /// Returns whether a caller still waits.
     pub fn has_waiter(&self) -> bool {
         !self.reply.is_closed()
     }
 
-    /// Tells who waits.
+    /// Reports the result to the caller.
     pub fn complete(self, result: ProposalResult) {
         let _ = self.reply.send(result);
     }
 
-    /// It is not tried any more, for this reason.
+    /// Reports that it is not retried, for this reason.
     pub fn fail(self, why: &str) {
         let result =
             if self.may_be_in_log { ProposalResult::Unknown(why.to_owned()) } else { ProposalResult::NotLeader(None) };
         self.complete(result);
     }
 
-    /// Claims it for sending. Returns whether it may be sent: not if its caller gave up.
+    /// Claims it for sending. Returns whether it may be sent: not if its caller abandoned it.
     pub fn mark_sent(&self) -> bool {
         self.send_state.send()
     }
 
-    /// It is back, undecided.
+    /// Records that its outcome is undecided.
     pub fn on_undecided(&mut self, result: &ProposalResult) {
         self.may_be_in_log |= matches!(result, ProposalResult::Unknown(_));
         if !self.may_be_in_log {
@@ -199,7 +199,7 @@ impl Proposal {
     }
 }
 
-/// Groups on the wire:
+/// Encodes groups:
 ///
 /// ```text
 /// groups u32 · each: context u32 · events u32 · repeatable u8 · commands u32 · each: kind u16 · length u32 · body
@@ -222,7 +222,7 @@ pub fn encode<'g>(groups: impl ExactSizeIterator<Item = &'g Group>) -> Bytes {
     to.freeze()
 }
 
-/// Reads what [`encode`] wrote; nothing if it is anything else. No memory is taken on the word of a count.
+/// Reads what [`encode`] wrote; returns none for anything else. No memory is taken because of an unverified count.
 pub fn decode(mut from: Bytes) -> Option<Vec<Group>> {
     let groups = u32_of(&mut from)?;
     let groups = (0..groups).map(|_| decode_group(&mut from)).collect::<Option<Vec<_>>>()?;
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proposal_is_either_sent_or_given_up() {
+    fn a_proposal_is_either_sent_or_abandoned() {
         let (proposal, waiting) = Proposal::new(group(), false, Box::new(()));
         assert!(waiting.abandon(), "nothing was written");
         assert!(!proposal.mark_sent(), "and nothing will be");
@@ -269,14 +269,14 @@ mod tests {
         assert!(proposal.mark_sent());
         assert!(!waiting.abandon(), "it may be in the log");
         proposal.on_undecided(&ProposalResult::NotLeader(None));
-        assert!(proposal.mark_sent(), "it came to nothing, and is sent again");
+        assert!(proposal.mark_sent(), "it had no effect, and is sent again");
         proposal.on_undecided(&ProposalResult::Unknown("no answer".into()));
-        assert!(!waiting.abandon(), "an earlier try may be in the log");
-        assert!(proposal.mark_sent(), "a repetition is sent all the same");
+        assert!(!waiting.abandon(), "an earlier attempt may be in the log");
+        assert!(proposal.mark_sent(), "a repetition is still sent");
     }
 
     #[test]
-    fn exactly_one_of_sending_and_giving_up_succeeds() {
+    fn exactly_one_of_sending_and_abandoning_succeeds() {
         for _ in 0..2_000 {
             let (proposal, waiting) = Proposal::new(group(), false, Box::new(()));
             let barrier = std::sync::Barrier::new(2);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_travel_as_they_are_drawn() {
+    fn groups_have_the_documented_layout() {
         let bytes = encode([group()].iter());
         let golden = [1, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1, 1, 0, 0, 0, 7, 0, 2, 0, 0, 0, b'a', b'b'];
         assert_eq!(bytes[..], golden);

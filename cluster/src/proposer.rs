@@ -1,8 +1,9 @@
-//! The proposer: whatever waits joins into one entry, never for a timer.
+//! The proposer: joins all queued groups into one entry, without a timer.
 //!
-//! A few entries are under way at once; what comes meanwhile makes the next one, so that entries grow with the
-//! load. On the leader an entry goes to Raft; on another node the same batch goes to the leader, which joins it
-//! with its own. What did not reach the log is tried again here until its caller stops waiting; what may have
+//! A few entries are under way at once; groups that arrive meanwhile form the next one, so entries grow with the
+//! load. On the leader an entry goes to Raft; on another node the same batch goes to the leader, which joins it with
+//! its own groups. A proposal that did not reach the log is retried here until its caller stops waiting; one that may
+//! have reached it is retried only if a repetition is recognized.
 //! reached it is tried again only where a repetition is known as such.
 
 use std::{
@@ -35,9 +36,9 @@ use crate::{
     transport::Clock,
 };
 
-/// Bytes of commands that are sent to the leader at once. The leader makes several entries of it.
+/// The maximum bytes of commands sent to the leader at once. The leader splits them into several entries.
 const FORWARD_BYTES_MAX: usize = 1 << 20;
-/// Before the next try, where nobody led: an election is under way, or a new leader waits for its quorum.
+/// The delay before a retry if there was no leader: an election is under way, or a new leader waits for its quorum.
 const RETRY_WAIT: Duration = Duration::from_millis(20);
 /// Bytes of an entry that are not commands.
 const ENTRY_HEAD_BYTES: usize = 64;
@@ -57,7 +58,7 @@ pub struct Proposer {
 }
 
 impl Proposer {
-    /// Starts it on the current runtime.
+    /// Starts the proposer on the current runtime.
     pub fn start(
         settings: Settings,
         consensus: Consensus,
@@ -81,19 +82,19 @@ impl Proposer {
         let runner = proposer.clone();
         tokio::spawn(async move {
             let _ = stop.run_until_cancelled(runner.run()).await;
-            // Who waits is told by the closed channel.
+            // The closed channel reports the end to waiting callers.
             runner.queue.lock().clear();
         });
         proposer
     }
 
-    /// Brings a group into the log, wherever the leader is, and tells how it was judged.
+    /// Brings a group into the log, on whichever node leads, and returns its outcome.
     pub async fn propose(&self, group: Group) -> Result<Decided, Error> {
         self.decide(group, false).await
     }
 
-    /// Brings a group into the log if this node leads, and takes it nowhere else: what a leader has found out of
-    /// others may have ceased to be so before its successor reads it.
+    /// Brings a group into the log if this node leads, and never forwards it: what a leader knows about other nodes
+    /// may no longer be true when its successor reads it.
     pub async fn propose_as_leader(&self, group: Group) -> Result<Decided, Error> {
         self.decide(group, true).await
     }
@@ -114,8 +115,10 @@ impl Proposer {
             Ok(Ok(ProposalResult::NotLeader(leader))) => {
                 Err(Error { leader, ..Error::new(Class::Refused, "this node does not lead; ask the leader") })
             }
-            Ok(Err(_)) if !waiting.abandon() => Err(Error::unknown("this node stopped meanwhile")),
-            Ok(Err(_)) => Err(Error::stopped("it was told to")),
+            Ok(Err(_)) if !waiting.abandon() => {
+                Err(Error::unknown("this node stopped while the proposal was under way"))
+            }
+            Ok(Err(_)) => Err(Error::stopped("a stop was requested")),
             Err(_) if !waiting.abandon() => {
                 Err(Error::unknown(format!("no majority answered within {:?}", self.settings.deadline)))
             }
@@ -126,8 +129,8 @@ impl Proposer {
         }
     }
 
-    /// What another node brings to this one as the leader: joins the queue, and is not sent on. Appends are refused if
-    /// there is a reason to.
+    /// Serves groups from another node as the leader: they join the queue, and are not forwarded. Appends are refused
+    /// if there is a reason for it.
     pub async fn serve(&self, groups: Bytes, append_refusal: Option<&str>) -> Result<Bytes, Error> {
         let malformed = || Error::new(Class::Invalid, "the proposal cannot be read");
         let groups = proposal::decode(groups).ok_or_else(malformed)?;
@@ -144,7 +147,7 @@ impl Proposer {
                 Err(error) if error.class == Class::Invalid || error.message.starts_with(disk_reserve::REFUSAL) => {
                     ProposalResult::Refused(error.message)
                 }
-                // Full here: the sender keeps it, and comes again.
+                // The queue is full here: the sender keeps the group and retries.
                 Err(_) => ProposalResult::NotLeader(None),
             }
         });
@@ -152,14 +155,14 @@ impl Proposer {
         codec::encode_message(&results).map_err(|error| Error::new(Class::Unknown, error.to_string()))
     }
 
-    /// There is no majority, and there has been none for long: who waits for one waits no more. What went out
-    /// before goes on waiting for what comes of it.
+    /// Fails the proposals that wait for a majority, because there has been none for long. Proposals already sent
+    /// keep waiting for their outcome.
     pub fn fail_waiting(&self, no_decision: &NoDecision) {
         let waiting = std::mem::take(&mut *self.queue.lock());
         waiting.into_values().flatten().for_each(|proposal| proposal.fail(&no_decision.describe()));
     }
 
-    /// Commands that wait or are under way.
+    /// Returns the number of commands that wait or are under way.
     pub fn depth(&self) -> usize {
         self.commands.load(Relaxed)
     }
@@ -170,7 +173,8 @@ impl Proposer {
             let message = format!("entry_bytes_max is {ENTRY_BYTES_MAX}, and the command has {bytes}; make it smaller");
             return Err(Error::new(Class::Invalid, message));
         }
-        // Every node has to read it in the log, so whoever brings it there reads it before: also what came from a peer.
+        // Every node has to decode the group in the log, so it is decoded before it is written, even if it came from
+        // a peer.
         if let Some(error) = group.commands.iter().find_map(|command| command.check().err()) {
             let message = format!("the command cannot go into the log, as the nodes could not read it there: {error}");
             return Err(Error::new(Class::Invalid, message));
@@ -198,7 +202,7 @@ impl Proposer {
                 }
             };
             last = context;
-            // A leader without a majority takes none: they would be neither done nor undone.
+            // A leader without a majority sends no proposals: their outcome would stay unknown.
             let leader = self.leadership.borrow().deciding_leader();
             match leader {
                 Some(leader) if leader == self.consensus.me() => self.write(context, slot).await,
@@ -211,7 +215,7 @@ impl Proposer {
         }
     }
 
-    /// Waits until somebody takes proposals.
+    /// Waits until a node takes proposals.
     async fn leader_known(&self) {
         let _ = self.leadership.clone().wait_for(|now| now.deciding_leader().is_some()).await;
     }
@@ -226,8 +230,8 @@ impl Proposer {
         next.map(|(context, _)| *context)
     }
 
-    /// Takes what waits for a context, up to the limits, and claims it for sending; at least one proposal if there is
-    /// any.
+    /// Takes the queued proposals of a context, up to the limits, and claims them for sending; at least one if there
+    /// is any.
     fn take(&self, context: ContextId, bytes_max: usize, wanted: impl Fn(&Proposal) -> bool) -> Vec<Proposal> {
         let mut queue = self.queue.lock();
         let Some(waiting) = queue.get_mut(&context) else { return Vec::new() };
@@ -239,7 +243,7 @@ impl Proposer {
                 break;
             }
             let first = waiting.pop_front().expect("it was just looked at");
-            // Its caller may have given up since, and was told that nothing was written.
+            // Its caller may have abandoned it since, knowing that nothing was written.
             if first.mark_sent() {
                 (bytes, commands) = (bytes + more, commands + count);
                 taken.push(first);
@@ -248,7 +252,7 @@ impl Proposer {
         taken
     }
 
-    /// Proposals that stay are only taken where the leader is: who made them asks elsewhere, or asks no more.
+    /// Rejects local proposals if another node leads: their callers retry elsewhere, or stop.
     fn reject_local_only(&self, leader: Option<NodeId>) {
         let mut queue = self.queue.lock();
         for waiting in queue.values_mut() {
@@ -259,7 +263,7 @@ impl Proposer {
         }
     }
 
-    /// The leader's way: into Raft.
+    /// Writes a batch into Raft, as the leader.
     async fn write(self: &Arc<Self>, context: ContextId, slot: OwnedSemaphorePermit) {
         let proposals = self.take(context, self.settings.entry_bytes_max, |_| true);
         if proposals.is_empty() {
@@ -296,7 +300,7 @@ impl Proposer {
         });
     }
 
-    /// Another node's way: to the leader.
+    /// Sends a batch to the leader, as another node.
     fn send(self: &Arc<Self>, context: ContextId, leader: NodeId, slot: OwnedSemaphorePermit) {
         self.reject_local_only(Some(leader));
         let proposals = self.take(context, FORWARD_BYTES_MAX, |proposal| !proposal.local_only);
@@ -307,14 +311,14 @@ impl Proposer {
         let (proposer, within) = (self.clone(), self.settings.deadline);
         tokio::spawn(async move {
             let mut leadership = proposer.leadership.clone();
-            // A leader that is cut off keeps its silence for long; its successor is known sooner.
+            // A leader that is cut off may not answer for long; its successor is known sooner.
             let lost = |now: &Leadership| now.no_decision.is_some() || now.leader.is_some_and(|now| now != leader);
             let answered = tokio::select! {
                 answered = proposer.links.forward(leader, groups, within) => answered.map_err(result_without_answer),
                 now = leadership.wait_for(lost) => {
                     let silent = now.is_ok_and(|now| now.no_decision.is_some());
                     let why = if silent { "the leader stopped answering" } else { "the leader changed" };
-                    Err(ProposalResult::Unknown(format!("{why} meanwhile")))
+                    Err(ProposalResult::Unknown(format!("{why} while the proposal was under way")))
                 }
             };
             drop(slot);
@@ -343,7 +347,7 @@ impl Proposer {
         });
     }
 
-    /// What was not decided waits again where it may be tried again, and ends where it may not.
+    /// Queues undecided proposals again if they may be retried, and fails the others.
     async fn retry(&self, proposals: Vec<Proposal>, result: &ProposalResult) {
         let mut back = Vec::new();
         for mut proposal in proposals {
@@ -367,12 +371,12 @@ impl Proposer {
     }
 }
 
-/// What becomes of groups to which the leader gave no answer.
+/// Returns the result of groups that the leader did not answer.
 fn result_without_answer(asked: RequestError) -> ProposalResult {
     if asked.may_have_happened { ProposalResult::Unknown(asked.why) } else { ProposalResult::NotLeader(None) }
 }
 
-/// A share of something bounded, given back when dropped.
+/// A share of a bounded resource, released when dropped.
 struct CapacityPermit {
     of: Arc<AtomicUsize>,
     share: usize,

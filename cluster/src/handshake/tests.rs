@@ -34,7 +34,7 @@ fn node(cluster: u128, node: u64) -> Fixed {
 
 type Said = Result<PeerIdentity, HandshakeError>;
 
-/// What both sides got.
+/// Returns the results of both sides.
 async fn meet(near: Fixed, far: Fixed, purpose: Purpose, wanted: Option<u64>) -> (Said, Said) {
     let (left, right) = tokio::io::duplex(64);
     let (mut left, mut right): (BoxedStream, BoxedStream) = (Box::new(left), Box::new(right));
@@ -43,19 +43,19 @@ async fn meet(near: Fixed, far: Fixed, purpose: Purpose, wanted: Option<u64>) ->
     tokio::join!(near, far)
 }
 
-/// Both sides refuse for `reason`, and the one that connected shows these words.
+/// Checks that both sides refuse for `reason`, and that the error of the connecting side contains these texts.
 async fn check_refused(near: Fixed, far: Fixed, wanted: Option<u64>, reason: Reason, text: &[&str]) {
     let (near, far) = meet(near, far, Purpose::Peer, wanted).await;
     let (near, far) = (near.unwrap_err(), far.unwrap_err());
     assert_eq!(near.refused().unwrap().reason, reason);
     assert_eq!(far.refused().unwrap().reason, reason);
     for part in text {
-        assert!(near.to_string().contains(part), "`{near}` does not say `{part}`");
+        assert!(near.to_string().contains(part), "`{near}` does not contain `{part}`");
     }
 }
 
 #[test]
-fn hello_and_reply_lie_as_drawn() {
+fn hello_and_reply_have_the_documented_layout() {
     let me = node(0x0102_0304_0506_0708_090A_0B0C_0D0E_0F10, 7).me;
     let hello = Hello { version: 1, me, purpose: Purpose::Peer, wanted: Some(NodeId(9)) };
     let ada = Principal("ada".into());
@@ -75,7 +75,7 @@ fn hello_and_reply_lie_as_drawn() {
 }
 
 #[tokio::test]
-async fn two_members_learn_who_the_other_is() {
+async fn two_members_exchange_their_identities() {
     let (near, far) = meet(node(1, 1), node(1, 2), Purpose::Peer, Some(2)).await;
     let (near, far) = (near.unwrap(), far.unwrap());
     assert_eq!((near.identity, near.addr.as_str()), (node(1, 2).me, "far:1"));
@@ -83,7 +83,7 @@ async fn two_members_learn_who_the_other_is() {
 }
 
 #[tokio::test]
-async fn the_principal_of_the_side_that_connects_is_told_to_the_other() {
+async fn the_accepting_side_receives_the_principal() {
     for (said, heard) in [("", false), ("ada", true), (&"ä".repeat(512), true), (&"ä".repeat(513), false)] {
         let principal = Some(Principal(said.into()));
         let near = Fixed { principal: principal.clone(), ..node(1, 1) };
@@ -94,7 +94,7 @@ async fn the_principal_of_the_side_that_connects_is_told_to_the_other() {
 }
 
 #[tokio::test]
-async fn a_principal_that_is_too_long_or_no_text_is_no_hello() {
+async fn a_principal_that_is_too_long_or_not_utf8_is_refused() {
     for (length, name) in [(1_025_u16, &b""[..]), (u16::MAX, b""), (2, b"\xc3\x28")] {
         let hello = Hello { version: PROTOCOL_VERSION, me: node(1, 1).me, purpose: Purpose::Peer, wanted: None };
         let mut hello = hello.encode(None);
@@ -109,7 +109,7 @@ async fn a_principal_that_is_too_long_or_no_text_is_no_hello() {
 }
 
 #[tokio::test]
-async fn a_stranger_may_ask_and_does_not_need_a_cluster() {
+async fn an_unidentified_peer_may_inquire_without_a_cluster() {
     let stranger = Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, ..node(0, 0) };
     let (near, far) = meet(stranger, node(1, 2), Purpose::Inquiry, None).await;
     assert_eq!(near.unwrap().identity.cluster, node(1, 2).me.cluster);
@@ -126,7 +126,7 @@ async fn another_cluster_is_refused_and_both_are_named() {
 }
 
 #[tokio::test]
-async fn a_peer_without_a_cluster_is_told_to_join() {
+async fn a_peer_without_a_cluster_is_refused_until_it_joins() {
     let stranger = || Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, ..node(0, 0) };
     check_refused(stranger(), node(1, 2), None, Reason::NotReady, &["must join first"]).await;
     check_refused(node(1, 2), stranger(), None, Reason::NotReady, &["must join first"]).await;
@@ -138,7 +138,7 @@ async fn another_node_than_wanted_is_refused() {
 }
 
 #[tokio::test]
-async fn an_emptied_data_directory_is_refused_with_the_way_out() {
+async fn an_emptied_data_directory_is_refused_with_a_hint() {
     let (old, new) = (Incarnation(Uuid::from_u128(5)), node(1, 1).me.incarnation);
     let far = Fixed { says: Err(Refused::emptied(NodeId(1), old, new)), ..node(1, 2) };
     let text = [&old.to_string(), &new.to_string(), "emptied", "remove the node"].map(|part| part.to_owned());
@@ -146,14 +146,14 @@ async fn an_emptied_data_directory_is_refused_with_the_way_out() {
 }
 
 #[tokio::test]
-async fn the_side_that_connects_judges_too() {
+async fn the_connecting_side_can_refuse_too() {
     let near = Fixed { says: Err(Refused::not_a_member(NodeId(2), ClusterId(Uuid::from_u128(1)))), ..node(1, 1) };
     let (near, far) = meet(near, node(1, 2), Purpose::Peer, None).await;
-    assert!(near.unwrap_err().to_string().starts_with("refused node 2 at far:1: node 2 is no member"));
+    assert!(near.unwrap_err().to_string().starts_with("refused node 2 at far:1: node 2 is not a member"));
     assert!(far.is_ok());
 }
 
-/// What a connecting node says of a reply that was laid by hand.
+/// Returns the error of a connecting node for a reply that was encoded by hand.
 async fn greeted(reply: &[u8]) -> HandshakeError {
     let (left, mut right) = tokio::io::duplex(4096);
     let mut left: BoxedStream = Box::new(left);
@@ -165,12 +165,12 @@ async fn greeted(reply: &[u8]) -> HandshakeError {
 async fn another_version_is_refused_by_either_side() {
     let mut hello = Hello { version: 9, me: node(1, 1).me, purpose: Purpose::Peer, wanted: None }
         .encode(Some(&Principal("ada".into())));
-    hello[12] = 77; // a purpose that only version 9 knows
+    hello[12] = 77; // a purpose of version 9
     let (mut left, right) = tokio::io::duplex(4096);
     let mut right: BoxedStream = Box::new(right);
     left.write_all(&hello).await.unwrap();
     let refused = respond(&mut right, &node(1, 2), "near:9").await.unwrap_err();
-    assert!(refused.to_string().contains("peer protocol 9 meets peer protocol 2: upgrade"), "{refused}");
+    assert!(refused.to_string().contains("peer protocol 9 does not match peer protocol 2: upgrade"), "{refused}");
 
     let mut answer = reply(&node(1, 2).me, None);
     answer[8] = 9;
@@ -178,7 +178,7 @@ async fn another_version_is_refused_by_either_side() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_peer_is_told_from_what_is_silent() {
+async fn a_listener_that_is_not_a_peer_differs_from_one_that_does_not_answer() {
     let http = [&b"HTTP/1.1 400 Bad Request\r\n"[..], &[b' '; 64]].concat();
     assert!(greeted(&http).await.to_string().contains("not its http address"));
     assert!(matches!(greeted(b"EVENER").await, HandshakeError::TimedOut { .. }));
@@ -190,7 +190,7 @@ async fn what_is_no_peer_is_told_from_what_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn words_longer_than_their_limit_are_cut_between_letters() {
+async fn a_text_over_its_limit_is_cut_between_characters() {
     let far = Fixed { says: Err(Refused::other("ä".repeat(REFUSAL_TEXT_BYTES_MAX))), ..node(1, 2) };
     let (near, _) = meet(node(1, 1), far, Purpose::Peer, None).await;
     assert_eq!(near.unwrap_err().refused().unwrap().text, "ä".repeat(REFUSAL_TEXT_BYTES_MAX / 2));
@@ -202,14 +202,18 @@ async fn words_longer_than_their_limit_are_cut_between_letters() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_a_hello_or_reply_panic(mut bytes in any::<[u8; 32]>().prop_flat_map(|a| (Just(a), any::<[u8; 32]>()))
-        .prop_map(|(a, b)| { let mut all = [0; 64]; all[..32].copy_from_slice(&a); all[32..].copy_from_slice(&b); all }), honest: bool) {
+    fn decoding_any_bytes_never_panics(
+        halves in any::<[[u8; 32]; 2]>(),
+        honest: bool,
+    ) {
+        let mut bytes: [u8; 64] = halves.concat().try_into().unwrap();
         if honest {
             bytes[..8].copy_from_slice(MAGIC);
         }
         prop_assert_eq!(Reply::decode(&bytes).is_some(), honest);
         if let Some(hello) = Hello::decode(&bytes) {
-            prop_assert_eq!(Hello::decode(hello.encode(None)[..].try_into().unwrap()).map(|again| again.wanted), Some(hello.wanted));
+            let again = Hello::decode(hello.encode(None)[..].try_into().unwrap());
+            prop_assert_eq!(again.map(|again| again.wanted), Some(hello.wanted));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The side that asks.
+//! The calling side of a link.
 
 use std::{
     any::Any,
@@ -33,11 +33,11 @@ use crate::{
     transport::BoxedStream,
 };
 
-/// The asking side of a connection. A clone is the same link; the last one dropped closes it.
+/// The calling side of a connection. A clone is the same link; dropping the last one closes it.
 #[derive(Clone)]
 pub struct Link(Arc<CloseOnDrop>);
 
-/// Closes the link when nobody holds it any more; its tasks hold only what is shared.
+/// Closes the link when its last handle is dropped; its tasks hold only the shared state.
 struct CloseOnDrop(Arc<LinkState>);
 
 impl Drop for CloseOnDrop {
@@ -63,7 +63,7 @@ struct Calls {
     waiting: BTreeMap<u64, oneshot::Sender<Result<Bytes, CallFailure>>>,
 }
 
-/// How a call ended without an answer.
+/// The reason why a call ended without an answer.
 enum CallFailure {
     NeverWritten,
     LinkClosed,
@@ -95,13 +95,13 @@ impl Link {
         Self(Arc::new(CloseOnDrop(shared)))
     }
 
-    /// Whom it reaches.
+    /// Returns the peer.
     #[must_use]
     pub fn peer(&self) -> &PeerIdentity {
         &self.shared().peer
     }
 
-    /// Asks, and waits for the answer. Dropped while it waits, the other side is told that nobody does.
+    /// Sends a request and waits for the answer. If the future is dropped, the other side is notified.
     pub async fn call(&self, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, CallError> {
         self.check_length(kind, &payload)?;
         let deadline = Instant::now() + within;
@@ -123,7 +123,7 @@ impl Link {
         }
     }
 
-    /// Tells, and wants no answer. Refused where the queue is full: who tells does not wait.
+    /// Sends a message without an answer. Fails at once if the queue is full.
     pub fn cast(&self, kind: Kind, payload: Bytes) -> Result<(), CallError> {
         self.check_length(kind, &payload)?;
         let room = self.shared().outbox.try_reserve(payload.len()).map_err(|LinkClosed| self.not_sent(kind))?;
@@ -132,7 +132,7 @@ impl Link {
         room.put(message).map_err(|LinkClosed| self.not_sent(kind))
     }
 
-    /// Opens a stream; `payload` is what the other side should know first. Both halves keep the link open.
+    /// Opens a stream; `payload` is passed to the other side's handler. Both halves keep the link open.
     pub async fn open(&self, kind: Kind, payload: Bytes) -> Result<(StreamSender, StreamReceiver), CallError> {
         self.check_length(kind, &payload)?;
         let room = self.shared().outbox.reserve(payload.len()).await.map_err(|LinkClosed| self.not_sent(kind))?;
@@ -146,18 +146,18 @@ impl Link {
         Ok((sender, receiver))
     }
 
-    /// Closes it: what was not written yet is not sent.
+    /// Closes the link: messages that are not written yet are not sent.
     pub fn close(&self) {
         self.shared().stop.cancel();
     }
 
-    /// Whether it is down, or going down.
+    /// Returns whether the link is closed or closing.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared().stop.is_cancelled()
     }
 
-    /// Waits until it is down and every call has been told; says how it ended.
+    /// Waits until the link is closed and every call has ended; returns why it closed.
     pub async fn closed(&self) -> CloseReason {
         self.shared().finished.cancelled().await;
         self.shared().why()
@@ -197,7 +197,7 @@ impl Link {
     }
 }
 
-/// A call that waits. Dropped before its answer came, it is forgotten here and cancelled there.
+/// A pending call. If it is dropped before its answer arrives, it is removed here and cancelled at the other side.
 struct PendingCall<'a> {
     shared: &'a LinkState,
     kind: Kind,
@@ -236,13 +236,13 @@ impl LinkState {
             Role::Refusal => self.answer(message.id, Err(CallFailure::Refused(Refusal::decode(&message.payload)))),
             Role::Item | Role::End | Role::Stop | Role::Credit => return self.streams.take(message),
             Role::Call | Role::Cast | Role::Cancel | Role::Open => {
-                return Err(CloseReason::ProtocolViolation("the side that serves asked"));
+                return Err(CloseReason::ProtocolViolation("the serving side sent a request"));
             }
         }
         Ok(())
     }
 
-    /// An answer to a call that nobody waits for any more goes nowhere.
+    /// Drops the answer to a call that is no longer pending.
     fn answer(&self, id: u64, answer: Result<Bytes, CallFailure>) {
         let waiting = self.calls.lock().waiting.remove(&id);
         if let Some(waiting) = waiting {
@@ -269,7 +269,7 @@ impl LinkState {
     }
 }
 
-/// The life of a link: two tasks, of which this one outlives the other.
+/// Runs a link: two tasks, of which this one ends last.
 async fn run(connection: BoxedStream, mut queue: Queue, shared: Arc<LinkState>) {
     let (reading, mut writing) = split(connection);
     let writer = tokio::spawn({

@@ -1,10 +1,10 @@
-//! What one host may have of something that all share.
+//! Limits on what one host may hold of a shared resource.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-/// How much each host has of it.
+/// The number of units that each host holds.
 #[derive(Clone)]
 pub struct HostLimit {
     limit: &'static str,
@@ -12,19 +12,20 @@ pub struct HostLimit {
     held: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
-/// One of those that a host has, until it is dropped.
+/// One unit held by a host, until it is dropped.
 pub struct HostPermit {
     host_limit: HostLimit,
     host: String,
 }
 
 impl HostLimit {
-    /// At most `max` a host; `limit` is the name of that number.
+    /// Allows at most `max` units per host; `limit` is the name of that setting.
     pub fn new(limit: &'static str, max: usize) -> Self {
         Self { limit, max, held: Arc::default() }
     }
 
-    /// One more for the host of this address, or the limit that forbids it. The port is the caller's own choice.
+    /// Takes one more unit for the host of this address, or returns the limit that forbids it. The port is ignored,
+    /// as the peer chooses it freely.
     pub fn take(&self, from: &str) -> Result<HostPermit, &'static str> {
         let host = from.rsplit_once(':').map_or(from, |(host, _)| host).to_owned();
         let mut held = self.held.lock();
@@ -43,7 +44,7 @@ impl Drop for HostPermit {
         let mut held = self.host_limit.held.lock();
         let Some(count) = held.get_mut(&self.host) else { return };
         *count -= 1;
-        // Hosts that are gone take no memory.
+        // Hosts without a unit take no memory.
         if *count == 0 {
             held.remove(&self.host);
         }
@@ -55,16 +56,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p10_a_host_has_its_share_and_no_more_whatever_ports_it_comes_from() {
+    fn p10_a_host_is_limited_to_its_share_across_all_its_ports() {
         let host_limit = HostLimit::new("some_max", 2);
         let _first = host_limit.take("10.0.0.1:1").unwrap_or_else(|limit| panic!("{limit}"));
         let second = host_limit.take("10.0.0.1:2").unwrap_or_else(|limit| panic!("{limit}"));
         assert_eq!(host_limit.take("10.0.0.1:3").err(), Some("some_max"));
         let other = host_limit.take("[::1]:3");
-        assert!(other.is_ok(), "others have theirs");
+        assert!(other.is_ok(), "other hosts have their own share");
         drop(second);
-        assert!(host_limit.take("10.0.0.1:4").is_ok(), "what is given back can be had again");
+        assert!(host_limit.take("10.0.0.1:4").is_ok(), "a returned unit can be taken again");
         drop(other);
-        assert_eq!(host_limit.held.lock().len(), 1, "who is gone is forgotten");
+        assert_eq!(host_limit.held.lock().len(), 1, "a host without a unit takes no memory");
     }
 }

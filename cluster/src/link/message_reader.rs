@@ -1,4 +1,4 @@
-//! Takes messages out of a connection, with memory that grows only as bytes arrive.
+//! Reads messages from a connection, with memory that grows only as bytes arrive.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::CloseReason;
 use crate::message::Message;
 
-/// Bytes that are read at once, at least.
+/// The minimum bytes of one read.
 const READ_BYTES: usize = 64 << 10;
 
 /// The reading half of a connection.
@@ -20,15 +20,15 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
         Self { connection, bytes: BytesMut::with_capacity(READ_BYTES) }
     }
 
-    /// The next message that has arrived already.
+    /// Returns the next message that has already arrived.
     pub(super) fn ready(&mut self) -> Result<Option<Message>, CloseReason> {
         Ok(Message::take(&mut self.bytes)?)
     }
 
-    /// Reads more. Dropped while it waits, it has lost nothing.
+    /// Reads more. Cancel safe: a dropped future loses nothing.
     pub(super) async fn more(&mut self) -> Result<(), CloseReason> {
         if self.bytes.capacity() - self.bytes.len() < READ_BYTES / 2 {
-            // twice what has come of a long message: never what its sender merely announced
+            // At most twice what has arrived of a long message: never the length that its sender merely announced.
             self.bytes.reserve(READ_BYTES.max(self.bytes.len()));
         }
         match self.connection.read_buf(&mut self.bytes).await? {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn memory_follows_what_arrived_not_what_was_announced() {
+    async fn memory_follows_the_arrived_not_the_announced_length() {
         let announced = (3u32 << 20).to_le_bytes();
         let mut reading = MessageReader::new(&announced[..]);
         reading.more().await.unwrap();

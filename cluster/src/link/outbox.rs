@@ -1,4 +1,4 @@
-//! What waits to be written: bounded in bytes, and written as one whenever the connection takes more.
+//! The queue of messages to write: bounded in bytes, and written in one batch whenever the connection takes more.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use tokio::{
 use super::{CloseReason, LINK_QUEUE_BYTES_MAX, MESSAGE_COST_MIN};
 use crate::message::{HEAD_BYTES, Kind, Message, Role};
 
-/// Messages that the writer takes at once.
+/// The maximum messages that the writer takes at once.
 const TAKEN_MAX: usize = 256;
-/// Bytes that are gathered before they are given to the connection.
+/// The bytes gathered before they are given to the connection.
 const GATHERED_BYTES: usize = 64 << 10;
-/// A payload from this length on is not copied: it is written from where it lies.
+/// A payload of at least this length is written without a copy.
 const COPIED_BYTES_MAX: usize = 16 << 10;
 
-/// Where messages are put. Cloned freely.
+/// The sending end of the queue. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Outbox {
     queue: mpsc::UnboundedSender<Message>,
@@ -29,7 +29,7 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 pub(super) struct LinkClosed;
 
-/// Where they are taken.
+/// The receiving end of the queue.
 pub(super) struct Queue {
     queue: mpsc::UnboundedReceiver<Message>,
     room: Arc<Semaphore>,
@@ -41,13 +41,13 @@ pub(super) fn outbox() -> (Outbox, Queue) {
     (Outbox { queue: sender, room: room.clone() }, Queue { queue: receiver, room })
 }
 
-/// What a message takes of a queue or of a window.
+/// Returns the cost of a message in a queue or window.
 pub(super) fn cost(payload_bytes: usize) -> u32 {
     u32::try_from((HEAD_BYTES + payload_bytes).max(MESSAGE_COST_MIN)).expect("a message is at most frame_bytes_max")
 }
 
 impl Outbox {
-    /// Puts it, once there is room. Dropped while it waits, it has put nothing.
+    /// Queues a message as soon as there is room. Cancel safe: a dropped future has queued nothing.
     pub(super) async fn put(&self, message: Message) -> Result<(), LinkClosed> {
         self.reserve(message.payload.len()).await?.put(message)
     }
@@ -58,7 +58,7 @@ impl Outbox {
         Ok(Reservation { outbox: self, room })
     }
 
-    /// Reservation, if there is some now.
+    /// Reserves room if there is some now.
     pub(super) fn try_reserve(&self, payload_bytes: usize) -> Result<Option<Reservation<'_>>, LinkClosed> {
         match self.room.try_acquire_many(cost(payload_bytes)) {
             Ok(room) => Ok(Some(Reservation { outbox: self, room })),
@@ -67,31 +67,35 @@ impl Outbox {
         }
     }
 
-    /// Puts what needs no room: the few bytes by which a conversation is steered, one or two for each that had room.
+    /// Queues a control message without room: a few bytes, one or two for each conversation that had room.
     pub(super) fn send_control(&self, role: Role, kind: Kind, id: u64, payload: Bytes) {
         let message = Message { kind, role, id, payload };
-        debug_assert_eq!(charge(&message), 0, "what is no steering needs room");
-        let _ = self.queue.send(message); // closed: nobody is left to steer
+        debug_assert_eq!(charge(&message), 0, "only control messages need no room");
+        let _ = self.queue.send(message); // closed: there is no conversation left
     }
 }
 
-/// Reservation that is kept for one message; given back if nothing is put there.
+/// Room reserved for one message; returned if no message is queued.
 pub(super) struct Reservation<'a> {
     outbox: &'a Outbox,
     room: SemaphorePermit<'a>,
 }
 
 impl Reservation<'_> {
-    /// Puts the message that the room was asked for. The writer gives the room back.
+    /// Queues the message that the room was reserved for. The writer returns the room.
     pub(super) fn put(self, message: Message) -> Result<(), LinkClosed> {
-        debug_assert_eq!(charge(&message) as usize, self.room.num_permits(), "the room is another message's");
+        debug_assert_eq!(
+            charge(&message) as usize,
+            self.room.num_permits(),
+            "the room was reserved for another message"
+        );
         self.outbox.queue.send(message).map_err(|_| LinkClosed)?;
         self.room.forget();
         Ok(())
     }
 }
 
-/// The room that a message has taken.
+/// Returns the room that a message has taken.
 fn charge(message: &Message) -> u32 {
     match message.role {
         Role::Cancel | Role::End | Role::Stop | Role::Credit => 0,
@@ -100,8 +104,8 @@ fn charge(message: &Message) -> u32 {
 }
 
 impl Queue {
-    /// Writes what comes until the connection breaks, or nobody is left who could put anything. Dropped while it
-    /// waits, what it had taken counts as written: nobody can tell any more.
+    /// Writes messages until the connection breaks or all senders are dropped. Messages taken when the future is
+    /// dropped count as written, because it is unknown whether they were.
     pub(super) async fn write(&mut self, connection: &mut (impl AsyncWrite + Unpin)) -> Result<(), CloseReason> {
         let mut taken = Vec::with_capacity(TAKEN_MAX);
         let mut gathered = BytesMut::with_capacity(GATHERED_BYTES);
@@ -124,7 +128,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Whatever was put while the last was gathered goes with it.
+    /// Takes the messages that were queued while the last batch was gathered.
     fn take_ready(&mut self, taken: &mut Vec<Message>) -> bool {
         while taken.len() < TAKEN_MAX
             && let Ok(message) = self.queue.try_recv()
@@ -134,7 +138,7 @@ impl Queue {
         !taken.is_empty()
     }
 
-    /// What was never taken, so never written.
+    /// Returns the messages that were never taken, and so never written.
     pub(super) fn into_unwritten(mut self) -> Vec<Message> {
         self.room.close();
         self.queue.close();

@@ -1,9 +1,9 @@
-//! A service's no.
+//! A service's refusal.
 //!
 //! ```text
 //!  0      1               5
 //!  +------+---------------+------------- - -
-//!  | code | retry after   | words, UTF-8, at most 1024 bytes
+//!  | code | retry after   | text, UTF-8, at most 1024 bytes
 //!  +------+---------------+------------- - -
 //!   u8     u32 LE, ms; 0: do not
 //! ```
@@ -16,30 +16,31 @@ use crate::{handshake::REFUSAL_TEXT_BYTES_MAX, message::Kind};
 
 const TEXT_AT: usize = 5;
 
-/// What a program can tell apart.
+/// The reason of a refusal, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
-    /// This version does not know what was asked.
+    /// This version does not know the kind.
     UnknownKind = 1,
-    /// What was asked cannot be understood.
+    /// The request is malformed.
     Malformed = 2,
     /// Too much at once.
     Overloaded = 3,
-    /// Not now, or not here.
+    /// Not ready now, or not served by this node.
     NotReady = 4,
     /// It was tried, and failed without an effect.
     Failed = 5,
 }
 
-/// A call that was not done. Once it may have been, the service answers, and says so in its own terms.
+/// A call that was not executed. A service whose call may have had an effect sends an answer instead, in its own
+/// terms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Refusal {
-    /// For programs.
+    /// The reason, for programs.
     pub code: Code,
-    /// When to ask again; none: not.
+    /// The retry delay; none if a retry is useless.
     pub retry_after: Option<Duration>,
-    /// For people.
+    /// The text, for people.
     pub text: String,
 }
 
@@ -54,20 +55,20 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// A no without a hint when to ask again.
+    /// Returns a refusal without a retry delay.
     #[must_use]
     pub fn new(code: Code, text: impl Into<String>) -> Self {
         Self { code, retry_after: None, text: text.into() }
     }
 
-    /// With the hint.
+    /// Adds a retry delay.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// For a kind that a service does not know.
+    /// Returns the refusal of a kind that a service does not know.
     #[must_use]
     pub fn unknown(kind: Kind) -> Self {
         Self::new(Code::UnknownKind, format!("this version does not know {kind}: upgrade this node first"))
@@ -87,7 +88,7 @@ impl Refusal {
         bytes.freeze()
     }
 
-    /// Whatever was sent: a no that cannot be understood is still a no.
+    /// Decodes any bytes: a malformed refusal is still a refusal.
     pub(super) fn decode(bytes: &[u8]) -> Self {
         use Code::{Failed, Malformed, NotReady, Overloaded, UnknownKind};
         let Some((head, text)) = bytes.split_first_chunk::<TEXT_AT>() else {
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_lies_as_drawn_and_is_read_back() {
+    fn a_refusal_has_the_documented_layout_and_is_read_back() {
         let refusal = Refusal::new(Code::Overloaded, "full").retry_after(Duration::from_millis(258));
         assert_eq!(refusal.encode()[..], *b"\x03\x02\x01\0\0full");
         assert_eq!(Refusal::decode(&refusal.encode()), refusal);
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_are_a_no() {
+    fn any_bytes_decode_to_a_refusal() {
         for bytes in [&b""[..], b"\x03", b"\xFF\0\0\0\0\xFF\xFF", &[7; 5000]] {
             let refusal = Refusal::decode(bytes);
             assert!(refusal.code != Code::Overloaded || bytes.len() > 5);

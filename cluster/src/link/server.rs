@@ -1,4 +1,4 @@
-//! The side that serves.
+//! The serving side of a link.
 
 use std::{collections::BTreeMap, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
@@ -31,24 +31,23 @@ use crate::{
     transport::{BoxFuture, BoxedStream, Listener},
 };
 
-/// Connections that are served at once: a few per member, and strangers.
+/// The maximum connections served at once: a few per member, and unidentified peers.
 pub const ACCEPTED_MAX: usize = 512;
-/// Connections that say hello at once. Further ones wait to be accepted.
+/// The maximum handshakes at once. Further connections wait to be accepted.
 pub const HANDSHAKES_MAX: usize = 64;
-/// Of the connections that are served, and of those that say hello, so many may come from one host: whoever opens
-/// more is not waited for, and the others find the door open. A member needs four, so that thirty can stand behind one
-/// address.
+/// The maximum served connections, and handshakes, per host: a host that opens more is refused, so that the others
+/// are still accepted. A member needs four, so thirty members can share one address.
 pub const ACCEPTED_PER_HOST_MAX: usize = 128;
-/// See [`ACCEPTED_PER_HOST_MAX`]. Who says nothing has its turn for
+/// See [`ACCEPTED_PER_HOST_MAX`]. A peer that sends nothing occupies its place for
 /// [`HANDSHAKE_WAIT`](crate::handshake::HANDSHAKE_WAIT).
 pub const HANDSHAKES_PER_HOST_MAX: usize = 16;
-/// After a failed accept (no more file descriptors, most likely), so that it is not tried in a circle.
+/// The delay after a failed accept (probably no more file descriptors), which avoids a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a node does for its peers. A future that is returned runs in the task of its link and is dropped when the
-/// link closes or its caller gives up: what must go on is spawned.
+/// The requests that a node serves for its peers. A returned future runs in the task of its link and is dropped when
+/// the link closes or its caller stops waiting: work that must continue is spawned.
 pub trait Service: Send + Sync + 'static {
-    /// Answers a call, or takes a cast, whose answer goes nowhere. An answer beyond the limit becomes a refusal.
+    /// Answers a call, or handles a cast, whose answer is dropped. An answer over the limit becomes a refusal.
     fn handle(&self, kind: Kind, from: Arc<PeerIdentity>, payload: Bytes)
     -> BoxFuture<'static, Result<Bytes, Refusal>>;
 
@@ -66,8 +65,8 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
-/// Serves one connection whose handshake is done, until it closes or `stop` says so. All that it started has ended
-/// when it returns.
+/// Serves one connection whose handshake is done, until it closes or `stop` is signalled. Everything that it started
+/// has ended when it returns.
 pub async fn serve(
     connection: BoxedStream,
     peer: PeerIdentity,
@@ -82,7 +81,7 @@ pub async fn serve(
         let stop = stop.clone();
         async move {
             let written = stop.run_until_cancelled(queue.write(&mut writing)).await;
-            drop(queue.into_unwritten()); // whoever waits for room is told
+            drop(queue.into_unwritten()); // fails the senders that wait for room
             written.and_then(Result::err)
         }
     });
@@ -98,7 +97,7 @@ pub async fn serve(
         stream_tasks: JoinSet::new(),
     };
     let (why, written) = select! {
-        biased; // no dice: the simulator must be able to repeat a run
+        biased; // no randomness: the simulator must be able to repeat a run
         why = link.run() => (why, false),
         written = &mut writer => (written.ok().flatten().unwrap_or(CloseReason::ByThisNode), true),
         () = stop.cancelled() => (CloseReason::ByThisNode, false),
@@ -111,7 +110,7 @@ pub async fn serve(
     why
 }
 
-/// Whom an answer is for.
+/// The call that an answer is for.
 #[derive(Clone, Copy)]
 struct Caller {
     role: Role,
@@ -128,7 +127,7 @@ struct ServedLink<R> {
     peer: Arc<PeerIdentity>,
     service: Arc<dyn Service>,
     running: FuturesUnordered<Abortable<Handler>>,
-    /// What runs, and the bytes it was called with.
+    /// The running handlers, and the payload bytes of each.
     held: BTreeMap<u64, (AbortHandle, usize)>,
     held_bytes: usize,
     stream_tasks: JoinSet<()>,
@@ -144,7 +143,7 @@ impl<R: AsyncRead + Unpin> ServedLink<R> {
         }
     }
 
-    /// Answers go first: what is done makes room for what comes.
+    /// Sends answers first: finished calls make room for new ones.
     async fn step(&mut self) -> Result<(), CloseReason> {
         if let Some(message) = self.reading.ready()? {
             return self.take(message).await;
@@ -177,11 +176,11 @@ impl<R: AsyncRead + Unpin> ServedLink<R> {
             }
             Role::Open => self.open(message).await,
             Role::Item | Role::End | Role::Stop | Role::Credit => self.streams.take(message),
-            Role::Answer | Role::Refusal => Err(CloseReason::ProtocolViolation("the side that asks answered")),
+            Role::Answer | Role::Refusal => Err(CloseReason::ProtocolViolation("the calling side sent an answer")),
         }
     }
 
-    /// Most calls are answered at their first poll: those never leave this function.
+    /// Most calls finish at their first poll: those never leave this function.
     async fn call(&mut self, message: Message) -> Result<(), CloseReason> {
         let Message { kind, role, id, payload } = message;
         let caller = Caller { role, kind, id };
@@ -190,7 +189,7 @@ impl<R: AsyncRead + Unpin> ServedLink<R> {
             return self.answer(caller, Err(Refusal::overloaded(limit))).await;
         }
         if self.held.contains_key(&id) {
-            return Err(CloseReason::ProtocolViolation("two calls have one id"));
+            return Err(CloseReason::ProtocolViolation("two calls have the same id"));
         }
         let mut handler = self.service.handle(kind, self.peer.clone(), payload);
         if let Poll::Ready(answer) = futures::poll!(&mut handler) {
@@ -237,7 +236,7 @@ impl<R: AsyncRead + Unpin> ServedLink<R> {
         let Caller { role, kind, id } = caller;
         if role == Role::Cast {
             if let Err(refusal) = answer {
-                debug!(peer = self.peer.name(), %kind, %refusal, "a message was not taken");
+                debug!(peer = self.peer.name(), %kind, %refusal, "refused a message");
             }
             return Ok(());
         }
@@ -249,7 +248,7 @@ impl<R: AsyncRead + Unpin> ServedLink<R> {
         self.outbox.put(Message { kind, role, id, payload }).await.map_err(|_| CloseReason::ByThisNode)
     }
 
-    /// Drops what runs.
+    /// Drops the running handlers.
     async fn end(mut self) {
         self.running.clear();
         self.streams.shut();
@@ -262,7 +261,7 @@ fn too_long(kind: Kind, bytes: usize) -> Refusal {
     Refusal::new(Code::Failed, text)
 }
 
-/// Accepts connections, and serves each that is admitted.
+/// Accepts connections, and serves each admitted one.
 pub struct Server {
     addr: String,
     stop: CancellationToken,
@@ -290,13 +289,13 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     #[must_use]
     pub fn addr(&self) -> &str {
         &self.addr
     }
 
-    /// Closes the door and all connections, and waits until everything has ended.
+    /// Closes the listener and all connections, and waits until everything has ended.
     pub async fn shutdown(&self) {
         self.stop.cancel();
         self.tasks.close();
@@ -330,7 +329,7 @@ impl Acceptor {
         loop {
             let turn = self.handshakes.clone().acquire_owned().await.expect("the semaphore is never closed");
             match listener.accept().await {
-                // one of the tasks is the door's own
+                // One of the tasks is the acceptor's own.
                 Ok((_, from)) if self.tasks.len() > ACCEPTED_MAX => {
                     warn!(from, "refused a connection: accepted_max is reached");
                 }
@@ -364,13 +363,14 @@ impl Acceptor {
                 Some(Ok(peer)) => {
                     let name = peer.name();
                     let why = serve(connection, peer, service, stop).await;
-                    debug!(peer = name, %why, "a link ended");
+                    debug!(peer = name, %why, "a link closed");
                 }
-                // Members come as soon as they hear of this node, and so before it knows that it is one.
+                // Members connect as soon as the log names this node, which may be before it knows that it is a
+                // member.
                 Some(Err(error)) if error.refused().is_some_and(|refused| refused.reason == Reason::NotReady) => {
-                    debug!(%error, "a connection was not admitted yet");
+                    debug!(%error, "refused a connection: not ready yet");
                 }
-                Some(Err(error)) => info!(%error, "a connection was not admitted"),
+                Some(Err(error)) => info!(%error, "refused a connection"),
                 None => {}
             }
         }

@@ -1,7 +1,7 @@
-//! A stream: messages in order, both ways, beside the other conversations of its link.
+//! A stream: ordered messages in both directions, beside the other conversations of its link.
 //!
-//! Each direction has a window of [`STREAM_WINDOW_BYTES`]. Sending takes from it; what the reader takes out comes
-//! back in [`Role::Credit`] messages. So a reader that is slow holds up its own sender and nobody else.
+//! Each direction has a window of [`STREAM_WINDOW_BYTES`]. Sending takes from it; the bytes that the reader consumes
+//! return in [`Role::Credit`] messages. So a slow reader delays only its own sender.
 
 use std::{
     any::Any,
@@ -22,19 +22,19 @@ use super::{
 };
 use crate::message::{Kind, Message, PAYLOAD_BYTES_MAX, Role};
 
-/// Credit is given back in parts of this size, so that few messages do.
+/// Credit is returned in parts of this size, so that it takes few messages.
 const CREDIT_BYTES_MIN: u32 = (STREAM_WINDOW_BYTES / 8) as u32;
 
-/// How a stream ended before its time.
+/// The reason why a stream ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
-    /// The link is down: what was sent may have arrived.
+    /// The link is closed: sent messages may have arrived.
     #[error("the link is down")]
     Closed,
-    /// The other side reads no more.
-    #[error("the other node reads no more")]
+    /// The other side has stopped reading.
+    #[error("the other node has stopped reading")]
     Stopped,
-    /// The other side says no.
+    /// The other side refused.
     #[error("refused: {0}")]
     Refused(Refusal),
     /// Longer than a message may be.
@@ -58,10 +58,10 @@ struct StreamTable {
 }
 
 struct OpenStream {
-    /// None: this side reads no more.
+    /// None: this side has stopped reading.
     arrived: Option<mpsc::UnboundedSender<Arrived>>,
     window: Arc<Semaphore>,
-    /// Of the other side's window, taken and not given back.
+    /// Bytes of the other side's window that were consumed and not returned yet.
     held: usize,
     ended_here: bool,
     ended_there: bool,
@@ -72,7 +72,7 @@ impl Streams {
         Self { table: Arc::default(), outbox }
     }
 
-    /// None: the link is down, has all the streams it may have, or has one of this id already.
+    /// Returns none if the link is closed, has the maximum number of streams, or already has one with this id.
     pub(super) fn begin(&self, id: u64, kind: Kind) -> Option<(StreamSender, StreamReceiver)> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let window = Arc::new(Semaphore::new(STREAM_WINDOW_BYTES));
@@ -97,7 +97,7 @@ impl Streams {
         self.table.lock().open.contains_key(&id)
     }
 
-    /// A message of a stream came. One of a stream that is no more is none of anybody's business.
+    /// Handles an arrived message of a stream. A message of a stream that has ended is ignored.
     pub(super) fn take(&self, message: Message) -> Result<(), CloseReason> {
         let mut table = self.table.lock();
         let Some(open) = table.open.get_mut(&message.id) else { return Ok(()) };
@@ -108,7 +108,7 @@ impl Streams {
             Role::Stop => open.window.close(),
             Role::Credit => open.credit(&message.payload)?,
             Role::Call | Role::Answer | Role::Cast | Role::Cancel | Role::Open => {
-                return Err(CloseReason::ProtocolViolation("a role that has no place in a stream"));
+                return Err(CloseReason::ProtocolViolation("a role that is not valid in a stream"));
             }
         }
         if open.ended_here && open.ended_there {
@@ -117,7 +117,7 @@ impl Streams {
         Ok(())
     }
 
-    /// The link is down.
+    /// Ends all streams, as the link is closed.
     pub(super) fn shut(&self) {
         let open = {
             let mut table = self.table.lock();
@@ -132,7 +132,7 @@ impl Streams {
         }
     }
 
-    /// This side sends no more.
+    /// Records that this side sends no more.
     fn end_here(&self, id: u64) {
         let mut table = self.table.lock();
         let Some(open) = table.open.get_mut(&id) else { return };
@@ -169,7 +169,7 @@ impl Streams {
 impl OpenStream {
     fn item(&mut self, payload: Bytes) -> Result<(), CloseReason> {
         if self.ended_there {
-            return Err(CloseReason::ProtocolViolation("a stream went on after its end"));
+            return Err(CloseReason::ProtocolViolation("a stream continued after its end"));
         }
         let cost = cost(payload.len());
         self.held += cost as usize;
@@ -177,7 +177,7 @@ impl OpenStream {
             return Err(CloseReason::ProtocolViolation("more was sent than stream_window_bytes allow"));
         }
         if let Some(arrived) = &self.arrived {
-            let _ = arrived.send(Ok((payload, cost))); // its reader is being dropped just now
+            let _ = arrived.send(Ok((payload, cost))); // its reader is being dropped
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ impl OpenStream {
         self.ended_there = true;
         let arrived = self.arrived.take();
         if let Some(refusal) = refused {
-            self.window.close(); // who says no reads no more
+            self.window.close(); // a side that refuses has stopped reading
             let _ = arrived.map(|arrived| arrived.send(Err(StreamError::Refused(refusal))));
         }
         Ok(())
@@ -197,7 +197,7 @@ impl OpenStream {
 
     fn credit(&mut self, payload: &[u8]) -> Result<(), CloseReason> {
         let bytes: [u8; 4] =
-            payload.try_into().map_err(|_| CloseReason::ProtocolViolation("a credit of not four bytes"))?;
+            payload.try_into().map_err(|_| CloseReason::ProtocolViolation("a credit that is not four bytes long"))?;
         let bytes = u32::from_le_bytes(bytes) as usize;
         if bytes > STREAM_WINDOW_BYTES.saturating_sub(self.window.available_permits()) {
             return Err(CloseReason::ProtocolViolation("more credit than was taken"));
@@ -207,7 +207,7 @@ impl OpenStream {
     }
 }
 
-/// Sends into a stream. Dropped, the stream ends in this direction in good order.
+/// Sends into a stream. Dropping it ends the stream normally in this direction.
 pub struct StreamSender {
     id: u64,
     kind: Kind,
@@ -218,7 +218,7 @@ pub struct StreamSender {
 }
 
 impl StreamSender {
-    /// Sends the next message, once its reader has room for it. Dropped while it waits, it has sent nothing.
+    /// Sends the next message as soon as its reader has room for it. Cancel safe: a dropped future has sent nothing.
     pub async fn send(&mut self, payload: Bytes) -> Result<(), StreamError> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(StreamError::TooLong(payload.len()));
@@ -234,10 +234,10 @@ impl StreamSender {
         Ok(())
     }
 
-    /// Ends the stream in this direction with a no.
+    /// Ends the stream in this direction with a refusal.
     pub async fn refuse(mut self, refusal: &Refusal) {
         let message = Message { kind: self.kind, role: Role::Refusal, id: self.id, payload: refusal.encode() };
-        let _ = self.streams.outbox.put(message).await; // a link that is down has ended all its streams
+        let _ = self.streams.outbox.put(message).await; // a closed link has ended all its streams
         self.ended = true;
         self.streams.end_here(self.id);
     }
@@ -256,7 +256,7 @@ impl Drop for StreamSender {
     }
 }
 
-/// Reads from a stream. Dropped, the other side is told to send no more.
+/// Reads from a stream. Dropping it notifies the other side, which stops sending.
 pub struct StreamReceiver {
     id: u64,
     kind: Kind,
@@ -267,7 +267,8 @@ pub struct StreamReceiver {
 }
 
 impl StreamReceiver {
-    /// The next message; none where the other side ended in good order. Dropped while it waits, it has lost nothing.
+    /// Returns the next message; none if the other side ended the stream normally. Cancel safe: a dropped future
+    /// loses nothing.
     pub async fn recv(&mut self) -> Option<Result<Bytes, StreamError>> {
         std::future::poll_fn(|cx| self.poll_recv(cx)).await
     }

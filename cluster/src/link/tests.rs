@@ -29,7 +29,7 @@ const DOUBLE: Kind = Kind(110);
 const UNREAD: Kind = Kind(111);
 const SOON: Duration = Duration::from_secs(5);
 
-/// Answers, waits for its gate, doubles, or does not listen.
+/// Answers, waits for its gate, doubles a stream, or does not read a stream.
 #[derive(Default)]
 struct TestService {
     gate: Gate,
@@ -128,7 +128,7 @@ fn pair() -> Pair {
     Pair { link: Link::start(Box::new(near), peer_identity()), service, stop, served }
 }
 
-/// A link whose other end is held by the test.
+/// Returns a link whose other end is held by the test.
 fn half() -> (Link, DuplexStream) {
     let (near, far) = duplex(1 << 16);
     (Link::start(Box::new(near), peer_identity()), far)
@@ -145,14 +145,14 @@ async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn a_call_comes_back_with_its_answer() {
+async fn a_call_returns_its_answer() {
     let t = pair();
     assert_eq!(t.link.call(ECHO, bytes("hey"), SOON).await, Ok(bytes("hey")));
     assert_eq!(t.link.call(ECHO, Bytes::new(), SOON).await, Ok(Bytes::new()));
 }
 
 #[tokio::test]
-async fn the_longest_message_passes_and_one_byte_more_does_not() {
+async fn a_message_of_the_maximum_length_is_sent_and_a_longer_one_is_not() {
     let t = pair();
     let longest = Bytes::from(vec![7; PAYLOAD_BYTES_MAX]);
     assert!(t.link.call(ECHO, longest.clone(), SOON).await == Ok(longest));
@@ -186,7 +186,7 @@ async fn a_thousand_calls_at_once_each_get_their_own_answer() {
 }
 
 #[tokio::test]
-async fn an_unknown_kind_is_refused_and_the_link_goes_on() {
+async fn an_unknown_kind_is_refused_and_the_link_stays_open() {
     let t = pair();
     let error = t.link.call(Kind(99), Bytes::new(), SOON).await.unwrap_err();
     assert!(!error.may_have_happened());
@@ -198,7 +198,7 @@ async fn an_unknown_kind_is_refused_and_the_link_goes_on() {
 }
 
 #[tokio::test]
-async fn a_cast_arrives_and_its_answer_goes_nowhere() {
+async fn a_cast_arrives_and_its_answer_is_dropped() {
     let t = pair();
     t.link.cast(Kind(99), bytes("told")).unwrap();
     t.link.call(ECHO, bytes("asked"), SOON).await.unwrap();
@@ -206,7 +206,7 @@ async fn a_cast_arrives_and_its_answer_goes_nowhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_without_an_answer_ends_in_time_and_its_handler_with_it() {
+async fn a_call_that_times_out_drops_its_handler() {
     let t = pair();
     let error = t.link.call(WAIT, Bytes::new(), SOON).await.unwrap_err();
     assert!(matches!(error, CallError::TimedOut { within: SOON, .. }) && error.may_have_happened());
@@ -215,7 +215,7 @@ async fn a_call_without_an_answer_ends_in_time_and_its_handler_with_it() {
 }
 
 #[tokio::test]
-async fn a_closed_link_fails_all_that_waits_as_perhaps_done() {
+async fn a_closed_link_fails_pending_calls_with_an_unknown_outcome() {
     let t = pair();
     let waiting = (0..3).map(|_| t.link.call(WAIT, Bytes::new(), SOON));
     let cut = async {
@@ -239,10 +239,10 @@ async fn a_closed_link_fails_all_that_waits_as_perhaps_done() {
 }
 
 #[tokio::test]
-async fn what_was_never_written_certainly_did_not_happen() {
+async fn a_call_that_was_never_written_has_had_no_effect() {
     let (link, far) = half();
     let mut far = far;
-    // longer than the connection holds: it is still being written when the second is put behind it
+    // Longer than the connection holds: it is still being written when the second call is queued.
     let first = link.call(ECHO, vec![0; 1 << 20].into(), SOON);
     let second = async {
         far.read_exact(&mut [0; 100]).await.unwrap();
@@ -259,7 +259,7 @@ async fn what_was_never_written_certainly_did_not_happen() {
 }
 
 #[tokio::test]
-async fn the_last_handle_dropped_closes_the_link_on_both_sides() {
+async fn dropping_the_last_handle_closes_the_link_on_both_sides() {
     let t = pair();
     let waiting = tokio::spawn({
         let link = t.link.clone();
@@ -311,7 +311,7 @@ async fn handlers_over_the_limit_are_refused_with_a_hint() {
 }
 
 #[tokio::test]
-async fn calls_over_the_limit_are_refused_here() {
+async fn calls_over_the_limit_are_refused_by_the_caller() {
     let (link, mut far) = half();
     let drain = tokio::spawn(async move { tokio::io::copy(&mut far, &mut tokio::io::sink()).await });
     let ask = || {
@@ -358,7 +358,7 @@ async fn a_stream_is_answered_in_order_while_more_is_sent() {
 }
 
 #[tokio::test]
-async fn more_than_a_window_passes_when_it_is_read() {
+async fn a_stream_longer_than_its_window_is_read_completely() {
     let t = pair();
     let (mut sender, mut receiver) = t.link.open(DOUBLE, Bytes::new()).await.unwrap();
     let item = Bytes::from(vec![1; 1 << 20]);
@@ -380,7 +380,7 @@ async fn more_than_a_window_passes_when_it_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_not_read_holds_up_nothing_else() {
+async fn a_stream_that_is_not_read_delays_nothing_else() {
     let t = pair();
     let (mut sender, _receiver) = t.link.open(UNREAD, Bytes::new()).await.unwrap();
     let item = Bytes::from(vec![1; 1 << 20]);
@@ -398,7 +398,7 @@ async fn a_stream_that_is_not_read_holds_up_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_stream_of_an_unknown_kind_is_refused_in_words() {
+async fn a_stream_of_an_unknown_kind_is_refused_with_a_text() {
     let t = pair();
     let (mut sender, mut receiver) = t.link.open(Kind(99), Bytes::new()).await.unwrap();
     let Some(Err(StreamError::Refused(refusal))) = receiver.recv().await else { panic!("not refused") };
@@ -417,7 +417,7 @@ async fn a_stream_ends_with_its_link() {
 }
 
 #[tokio::test]
-async fn a_stream_keeps_its_link_open_and_the_last_half_lets_it_go() {
+async fn a_stream_keeps_its_link_open_until_both_halves_are_dropped() {
     let t = pair();
     let (mut sender, mut receiver) = t.link.open(DOUBLE, Bytes::new()).await.unwrap();
     drop(t.link);
@@ -429,7 +429,7 @@ async fn a_stream_keeps_its_link_open_and_the_last_half_lets_it_go() {
 }
 
 #[tokio::test]
-async fn streams_over_the_limit_are_refused_and_ended_ones_make_room() {
+async fn streams_over_the_limit_are_refused_until_others_end() {
     let t = pair();
     let mut open = Vec::new();
     for _ in 0..LINK_STREAMS_MAX {
@@ -445,7 +445,7 @@ async fn streams_over_the_limit_are_refused_and_ended_ones_make_room() {
     assert!(t.link.open(DOUBLE, Bytes::new()).await.is_ok());
 }
 
-/// Sends these bytes to a serving side and to an asking side, and gives how each ended.
+/// Sends these bytes to a serving side and to a calling side, and returns why each closed.
 async fn feed(garbage: Vec<u8>) -> (CloseReason, CloseReason) {
     let (mut near, far) = duplex(1 << 20);
     let far: BoxedStream = Box::new(far);
@@ -464,17 +464,23 @@ fn message(kind: u8, role: u8, id: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_breaks_the_protocol_ends_the_link_and_says_how() {
+async fn a_protocol_violation_closes_the_link_with_a_reason() {
     let over = u32::try_from(FRAME_BYTES_MAX).unwrap().to_le_bytes().to_vec();
     let (served, asked) = feed(over).await;
     assert!(matches!(served, CloseReason::Malformed(MalformedMessage::TooLong { .. })) && served == asked);
     assert_eq!(feed(message(100, 77, 1, b"")).await.0, CloseReason::Malformed(MalformedMessage::Role(77)));
-    assert_eq!(feed(message(100, 1, 1, b"")).await.0, CloseReason::ProtocolViolation("the side that asks answered"));
-    assert_eq!(feed(message(100, 0, 1, b"")).await.1, CloseReason::ProtocolViolation("the side that serves asked"));
+    assert_eq!(
+        feed(message(100, 1, 1, b"")).await.0,
+        CloseReason::ProtocolViolation("the calling side sent an answer")
+    );
+    assert_eq!(
+        feed(message(100, 0, 1, b"")).await.1,
+        CloseReason::ProtocolViolation("the serving side sent a request")
+    );
     let twice = [message(101, 0, 1, b""), message(101, 0, 1, b"")].concat();
-    assert_eq!(feed(twice).await.0, CloseReason::ProtocolViolation("two calls have one id"));
+    assert_eq!(feed(twice).await.0, CloseReason::ProtocolViolation("two calls have the same id"));
     let after = [message(111, 5, 1, b""), message(111, 7, 1, b""), message(111, 6, 1, b"x")].concat();
-    assert_eq!(feed(after).await.0, CloseReason::ProtocolViolation("a stream went on after its end"));
+    assert_eq!(feed(after).await.0, CloseReason::ProtocolViolation("a stream continued after its end"));
     let credit = [message(111, 5, 1, b""), message(111, 9, 1, &[1, 0, 0, 0])].concat();
     assert_eq!(feed(credit).await.0, CloseReason::ProtocolViolation("more credit than was taken"));
     let flood: Vec<u8> = (0..9).flat_map(|_| message(111, 6, 1, &vec![0; 1 << 20])).collect();
@@ -488,7 +494,7 @@ async fn what_breaks_the_protocol_ends_the_link_and_says_how() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_ends_its_link_and_no_other() {
+async fn a_handler_that_panics_closes_only_its_link() {
     struct Panics;
     impl Service for Panics {
         fn handle(&self, _: Kind, _: Arc<PeerIdentity>, _: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
@@ -510,7 +516,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn garbage_at_any_point_ends_a_link_and_never_panics(
+    fn a_malformed_message_at_any_point_closes_the_link_without_a_panic(
         honest in prop::collection::vec((100..112u8, 0..10u8, 0..4u64, prop::collection::vec(any::<u8>(), 0..20)), 0..20),
         cut in any::<prop::sample::Index>(),
         garbage in prop::collection::vec(any::<u8>(), 0..40),
