@@ -20,9 +20,9 @@ use crate::{
 const RENEWALS: u32 = 10;
 
 /// The reason to stop when the leader finds that this node has lost acknowledged entries.
-const LOST_ENTRIES: &str = "it has lost entries that it had acknowledged: its data directory is an older copy, or another \
-                      process runs with a copy of it; start it with the newest one, or let it leave and join again \
-                      with an empty directory under another name";
+const LOST_ENTRIES: &str = "it has lost entries that it had acknowledged: its data directory is an older copy, or \
+                            another process runs with a copy of it; start it with the newest one, or let it leave and \
+                            join again with an empty directory under another name";
 
 /// Keeps a session until the node stops.
 pub async fn run(node: Cluster) {
