@@ -87,8 +87,8 @@ impl Raft {
 }
 
 impl Default for Raft {
-    /// Long enough for two shared cores and a shared disk. An exited leader is detected by its closed socket, and an
-    /// unresponsive one by a majority that compares its answers, both before these timeouts.
+    /// Returns timeouts long enough for two shared cores and a shared disk. An exited leader is detected by its closed
+    /// socket, and an unresponsive one by a majority that compares its answers, both before these timeouts.
     fn default() -> Self {
         Self::new(Duration::from_millis(250), Duration::from_secs(1))
     }

@@ -88,7 +88,7 @@ impl Error {
     /// Returns the error for a request that was sent and not answered.
     #[must_use]
     pub fn unknown(why: impl std::fmt::Display) -> Self {
-        let message = format!("it is not known whether it was written: {why}; ask again with the same ids");
+        let message = format!("the outcome is unknown: {why}; retry with the same ids");
         Self::new(Class::Unknown, message).retry_after(Duration::from_millis(500))
     }
 

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_learner_completes_no_pair_and_a_third_takes_its_place() {
+    fn a_learner_that_is_down_completes_no_pair_and_another_replaces_it() {
         let (three, four) = ([1, 2, 3], [1, 2, 3, 4]);
         assert_eq!(settle_with(&[1], &[1], &three, &three, &[1, 3]).0, vec![1]);
         assert_eq!(settle_with(&[1], &[1], &four, &four, &[1, 3, 4]).0, vec![1, 3, 4]);

@@ -44,11 +44,11 @@ impl Cluster {
         let _ = timeout(SHUTDOWN_TIMEOUT, async {
             let mut applied = self.applied_state.view.applied();
             let _ = applied.wait_for(|_| !member()).await;
-            let mut moves = self.consensus.status_changes();
+            let mut changes = self.consensus.status_changes();
             loop {
                 // Marked before the status is read, so that no later change is missed.
-                moves.mark_unchanged();
-                if !self.consensus.status().voters.contains(&self.me()) || !moves.changed().await {
+                changes.mark_unchanged();
+                if !self.consensus.status().voters.contains(&self.me()) || !changes.changed().await {
                     return;
                 }
             }
@@ -139,13 +139,13 @@ impl Cluster {
     /// Waits until so many voters' processes have ended that no majority is left. A stopping node can then transfer
     /// neither its leadership nor its session.
     pub async fn quorum_lost(&self) {
-        let outvoted = |exited: &BTreeSet<NodeId>| {
+        let is_lost = |exited: &BTreeSet<NodeId>| {
             let voters = self.consensus.status().voters;
             let left = voters.iter().filter(|voter| !exited.contains(voter)).count();
             !voters.is_empty() && left * 2 <= voters.len()
         };
         // The channel cannot close: the node owns the sender.
-        let _ = self.links.exited().wait_for(outvoted).await;
+        let _ = self.links.exited().wait_for(is_lost).await;
     }
 
     /// Waits until Raft has stopped, and returns why: the error of the disk if the disk failed.

@@ -312,7 +312,7 @@ async fn three_nodes_that_stop_at_once_do_not_wait_for_exited_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_of_three_knows_that_the_quorum_is_lost() {
+async fn the_last_of_three_nodes_detects_that_the_quorum_is_lost() {
     let mut cluster = TestCluster::founded(19, 3).await;
     let left = cluster.nodes[&1].clone();
     cluster.kill(2).await;

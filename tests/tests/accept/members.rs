@@ -67,7 +67,7 @@ async fn a_transfer_and_a_leave_complete_and_each_node_knows_their_outcome() {
 fn votes(cluster: &TestCluster, nodes: &[&str]) -> Vec<String> {
     let log = |node: &&str| std::fs::read_to_string(cluster.log(node)).unwrap();
     let logs: String = nodes.iter().map(log).collect();
-    logs.lines().filter_map(|line| line.split_once("these vote: ")).map(|(_, who)| who.to_owned()).collect()
+    logs.lines().filter_map(|line| line.split_once("setting the voters to ")).map(|(_, who)| who.to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,7 +86,7 @@ async fn an_undecodable_entry_is_skipped_by_all_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_events_of_older_members_are_known_again_when_all_are_newer() {
+async fn p3_events_of_older_members_are_recognized_after_the_level_is_raised() {
     let older = FeatureLevel(FeatureLevel::SOURCE_IDS.0 - 1);
     let mut cluster = TestCluster::new(34);
     let config = cluster.config(1);

@@ -46,7 +46,7 @@ async fn the_directory_of_one_cluster_does_not_join_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_members_start_again_by_the_command_that_joined_them() {
+async fn all_members_restart_with_the_command_that_joined_them() {
     let mut cluster = TestCluster::founded(17, 3).await;
     for nth in 1..=3 {
         cluster.kill(nth).await;
