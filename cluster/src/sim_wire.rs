@@ -1,11 +1,11 @@
-//! A network in memory, for nodes that live in one paused current-thread runtime: same seed, same run.
+//! A network in memory, for nodes that run in one paused current-thread runtime: the same seed gives the same run.
 //!
-//! It keeps what TCP promises and takes away what TCP does not. Within a live connection no byte is lost, doubled
-//! or overtaken: it comes late. A *stall* is a packet that was lost and sent again; a *partition* holds everything
+//! It keeps the guarantees of TCP and nothing more. Within an open connection no byte is lost, duplicated or
+//! reordered: it is delayed. A *stall* is a packet that was lost and retransmitted; a *partition* holds everything
 //! until it heals, and a connection that is cut off for longer than `break_after` breaks at both ends. A killed
-//! host's sockets close: its peers get what was on its way, or not, and then an end or a reset, as the dice fall.
-//! Connecting to a host without a listener is refused after a round trip; to one that is cut off it hangs. Nothing
-//! limits bandwidth, but a socket holds only so many bytes.
+//! host's sockets close: its peers receive the data in flight, or not, and then an end or a reset, at random.
+//! Connecting to a host without a listener is refused after a round trip; connecting to a host that is cut off hangs.
+//! Bandwidth is unlimited, but the buffer of a socket is bounded.
 //!
 //! ```
 //! use evener_cluster::sim_wire::{Settings, SimNet};
@@ -39,29 +39,29 @@ use parking_lot::Mutex;
 use self::net::Net;
 pub use self::{clock::SimClock, host::SimHost};
 
-/// How the network behaves.
+/// The behaviour of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// All dice follow from it.
+    /// The seed of all randomness.
     pub seed: u64,
-    /// The least time that a packet takes.
+    /// The minimum latency of a packet.
     pub latency_min: Duration,
-    /// The most, unless it stalls.
+    /// The maximum latency, unless the packet stalls.
     pub latency_max: Duration,
-    /// Of 1,000 packets so many stall.
+    /// The number of packets per 1,000 that stall.
     pub stalls_per_mille: u32,
-    /// How much later a packet comes that stalled.
+    /// The additional latency of a stalled packet.
     pub stall: Duration,
-    /// A write takes at most so many bytes, and of 1,000 writes so many take fewer than they were given.
+    /// The maximum bytes that a write takes, and the number of writes per 1,000 that take fewer than given.
     pub short_writes_per_mille: u32,
-    /// Bytes on their way, per connection and direction. More wait at the writer.
+    /// The maximum bytes in flight, per connection and direction. Writers of more wait.
     pub socket_bytes_max: usize,
     /// A connection that is cut off for this long breaks.
     pub break_after: Duration,
 }
 
 impl Settings {
-    /// A quiet local network with now and then a lost packet.
+    /// Returns a quiet local network that rarely loses a packet.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self {
@@ -77,24 +77,24 @@ impl Settings {
     }
 }
 
-/// The network. A clone is the same one.
+/// The network. A clone is the same network.
 #[derive(Clone)]
 pub struct SimNet(Arc<Mutex<Net>>);
 
 impl SimNet {
-    /// A network without hosts; a host exists as soon as it is named.
+    /// Creates a network without hosts; a host exists as soon as it is named.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self(Arc::new(Mutex::new(Net::new(settings))))
     }
 
-    /// The transport of one host. Its addresses are `name:port`.
+    /// Returns the transport of one host. Its addresses are `name:port`.
     #[must_use]
     pub fn host(&self, name: &str) -> SimHost {
         SimHost::new(self.0.clone(), name)
     }
 
-    /// Ends the host's process: its sockets close, its listeners are gone.
+    /// Ends the host's process: closes its sockets and listeners.
     pub fn kill(&self, host: &str) {
         self.0.lock().kill(host);
     }
@@ -104,7 +104,7 @@ impl SimNet {
         self.0.lock().block(from, to);
     }
 
-    /// Lets them pass again.
+    /// Ends a block.
     pub fn unblock(&self, from: &str, to: &str) {
         self.0.lock().unblock(from, to);
     }
@@ -123,7 +123,7 @@ impl SimNet {
         self.0.lock().heal();
     }
 
-    /// From now on a packet takes at least and at most so long.
+    /// Sets the minimum and maximum latency of later packets.
     pub fn set_latency(&self, min: Duration, max: Duration) {
         let mut net = self.0.lock();
         (net.settings.latency_min, net.settings.latency_max) = (min, max);
@@ -134,13 +134,13 @@ impl SimNet {
         self.0.lock().cut(a, b);
     }
 
-    /// Connections of which an end is open.
+    /// Returns the number of connections with an open end.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.0.lock().connections()
     }
 
-    /// A hash over everything that happened: what was delivered when to whom, what opened and what broke.
+    /// Returns a hash of the history: what was delivered when and where, and which connections opened and broke.
     #[must_use]
     pub fn trace(&self) -> u64 {
         self.0.lock().trace()

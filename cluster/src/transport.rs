@@ -1,8 +1,9 @@
-//! The wire and the clock: the two mouths through which this crate meets the world.
+//! The transport and the clock: the two interfaces of this crate to the outside.
 //!
-//! A [`Transport`] gives byte streams and nothing else: framing, handshake, multiplexing and reconnecting are
-//! written above it, so that all of it also runs over the simulated wire. [`tcp`] is the real one. Monotonic
-//! time is tokio's, which a simulator pauses; a [`Clock`] tells the wall's, and the time since the machine started.
+//! A [`Transport`] provides byte streams and nothing else: framing, handshake, multiplexing and reconnecting are
+//! built on top of it, so that all of it also runs over the simulated network. [`tcp`] is the real one. Monotonic
+//! time is tokio's, which a simulator pauses; a [`Clock`] returns the wall-clock time, and the time since the machine
+//! started.
 
 pub mod tcp;
 
@@ -17,7 +18,7 @@ use tokio::{
 
 pub use self::tcp::TcpTransport;
 
-/// Anything that bytes go into at one end and come out of, in order, at the other.
+/// An ordered stream of bytes in both directions.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + ?Sized> ByteStream for T {}
@@ -25,33 +26,33 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + ?Sized> ByteStream for T {}
 /// One end of a connection.
 pub type BoxedStream = Box<dyn ByteStream>;
 
-/// Connects, and is connected to. Addresses are `host:port`.
+/// Opens and accepts connections. Addresses are `host:port`.
 pub trait Transport: Send + Sync + 'static {
-    /// Opens a connection. Waits as long as the network lets it: the caller sets the deadline.
+    /// Opens a connection. Waits as long as the network does: the caller sets the deadline.
     fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>>;
 
-    /// Listens. The error says which address could not be had, and what to do.
+    /// Listens. The error names the address that is not available, and the remedy.
     fn bind<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
 }
 
-/// Where connections arrive.
+/// Accepts connections.
 pub trait Listener: Send {
-    /// The next one, and the address it came from (for people: the port is the caller's own choice). May be
-    /// dropped while it waits without losing a connection.
+    /// Accepts the next connection; returns it and the address it came from (for people: the peer chooses the port
+    /// freely). Cancel safe: a dropped future loses no connection.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxedStream, String)>>;
 
-    /// Where it listens: the port that was given where port 0 was asked for.
+    /// Returns the address it listens on; for port 0, with the assigned port.
     fn local_addr(&self) -> io::Result<String>;
 }
 
 /// The machine's clocks, beside tokio's.
 pub trait Clock: Send + Sync + 'static {
-    /// The wall clock: stamped into entries by the leader and shown to people, never asked in a decision that safety
-    /// hangs on (P9).
+    /// Returns the wall-clock time. The leader stamps it into entries and people see it; no decision that affects
+    /// safety uses it (P9).
     fn wall(&self) -> Timestamp;
 
-    /// Time since this machine was started, with the time in which it was suspended, in which tokio's clock stands
-    /// still. Only differences count. Leases are judged by it as well as by tokio's.
+    /// Returns the time since this machine was started, including the time in which it was suspended, when tokio's
+    /// clock stops. Only differences are meaningful. Leases end by this clock or by tokio's.
     fn boot(&self) -> Duration;
 }
 
@@ -72,7 +73,7 @@ impl Clock for SystemClock {
         Duration::new(seconds, nanos)
     }
 
-    /// Where there is no such clock it is the monotonic one.
+    /// Without such a clock, returns the monotonic one.
     #[cfg(not(target_os = "linux"))]
     fn boot(&self) -> Duration {
         static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
@@ -80,12 +81,13 @@ impl Clock for SystemClock {
     }
 }
 
-/// The wall clock of this machine over tokio's time: for nodes whose time is paused or runs ahead, as in a test.
+/// The wall clock of this machine, advanced by tokio's time: for nodes whose time is paused or runs faster, as in a
+/// test.
 #[derive(Clone, Copy, Debug)]
 pub struct PausableClock(Instant);
 
 impl PausableClock {
-    /// A clock that starts now. Within a runtime.
+    /// Starts a clock at the current time. Must be called within a runtime.
     #[must_use]
     pub fn start() -> Self {
         Self(Instant::now())

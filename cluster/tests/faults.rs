@@ -1,5 +1,5 @@
-//! Whole nodes in virtual time on a network that misbehaves, one scenario a test. The simulator finds such things
-//! by chance; here each has its name.
+//! Whole nodes in virtual time on a faulty network, one scenario per test. The simulator finds such cases at random;
+//! here each has a name.
 
 mod sim_cluster;
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use sim_cluster::{SimCluster, event, host};
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_leader_is_followed_within_a_second() {
+async fn a_killed_leader_is_replaced_within_a_second() {
     for seed in 0..6 {
         let mut cluster = SimCluster::three(seed).await;
         let asks = cluster.follower();
@@ -49,9 +49,9 @@ async fn a_killed_follower_loses_its_session_at_once_and_nothing_else_happens() 
     assert_eq!((cluster.leader(), cluster.node(leader).status().leadership.term), (leader, term));
 }
 
-/// A process whose own threads are stuck looks alive to its peers.
+/// A process whose own threads are blocked looks active to its peers.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_stands_aside_gives_up_leadership_and_session_and_comes_back() {
+async fn a_suspended_node_loses_leadership_and_session_and_comes_back() {
     let cluster = SimCluster::three(9).await;
     let leader = cluster.leader();
     let stuck = cluster.node(leader);
@@ -72,7 +72,7 @@ async fn a_node_that_stands_aside_gives_up_leadership_and_session_and_comes_back
         took = elsewhere => took,
         () = aside => unreachable!("it never ends"),
     };
-    // A lease, and what the leader needs to notice its end.
+    // A lease, and the time in which the leader notices its end.
     assert!(took <= Config::new("", "").lease * 2, "{took:?}");
     for node in cluster.nodes().filter(|node| node.me() != stuck.me()) {
         assert_eq!(node.status().session, sessions.get(&node.me()).map(|live| live.session), "others keep theirs");
@@ -83,7 +83,7 @@ async fn a_node_that_stands_aside_gives_up_leadership_and_session_and_comes_back
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_cut_off_acknowledges_nothing_and_reads_nothing_stale() {
+async fn a_leader_that_is_cut_off_acknowledges_nothing_and_reads_nothing_stale() {
     for seed in 0..4 {
         let cluster = SimCluster::three(seed).await;
         let (cut, asks) = (cluster.leader(), cluster.follower());
@@ -98,7 +98,7 @@ async fn a_leader_cut_off_acknowledges_nothing_and_reads_nothing_stale() {
         assert!(read.is_err());
         assert_eq!(stored.first, Position(1));
         let idle = cluster
-            .until("the cut off node has no session", |cluster| cluster.node(cut).session().borrow().is_none())
+            .until("the node that is cut off has no session", |cluster| cluster.node(cut).session().borrow().is_none())
             .await;
         assert!(idle < Duration::from_secs(5), "{idle:?}");
         cluster.net.heal();
@@ -109,9 +109,9 @@ async fn a_leader_cut_off_acknowledges_nothing_and_reads_nothing_stale() {
     }
 }
 
-/// Nobody else is elected, as no two can reach each other.
+/// No other node is elected, as no two can reach each other.
 #[tokio::test(start_paused = true)]
-async fn a_leader_without_a_majority_begins_nothing_and_says_so_soon() {
+async fn a_leader_without_a_majority_proposes_nothing_and_reports_it_soon() {
     let cluster = SimCluster::three(10).await;
     let leads = cluster.leader();
     cluster.store(leads, 1, 100).await;
@@ -142,9 +142,9 @@ async fn a_leader_without_a_majority_begins_nothing_and_says_so_soon() {
     assert_eq!(cluster.store(leads, 2, 100).await.first, Position(1));
 }
 
-/// Their sockets are closed, so it knows at once; and whoever asks waits a while, as they may be back in a moment.
+/// Their sockets are closed, so the leader knows at once; callers still wait a while, as the voters may soon be back.
 #[tokio::test(start_paused = true)]
-async fn a_leader_whose_majority_is_killed_ends_no_session_and_goes_on_when_one_is_back() {
+async fn a_leader_whose_majority_is_killed_ends_no_session_and_continues_when_one_is_back() {
     let mut cluster = SimCluster::three(11).await;
     let leads = cluster.leader();
     let others: Vec<u64> = cluster.up.keys().copied().filter(|nth| *nth != leads).collect();
@@ -160,7 +160,7 @@ async fn a_leader_whose_majority_is_killed_ends_no_session_and_goes_on_when_one_
     assert_eq!(cluster.node(leads).state().sessions.len(), 3);
     cluster.start(others[0], |_| {}).await.unwrap();
     cluster
-        .until("who stays away has no session", |cluster| {
+        .until("the node that stays down has no session", |cluster| {
             let state = cluster.node(leads).state();
             !state.sessions.contains_key(&NodeId(others[1])) && state.sessions.len() == 2
         })
@@ -169,7 +169,7 @@ async fn a_leader_whose_majority_is_killed_ends_no_session_and_goes_on_when_one_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_hears_nobody_or_is_heard_by_nobody_is_replaced() {
+async fn a_leader_cut_off_in_either_direction_is_replaced() {
     for (seed, inward) in [(1, true), (2, false), (3, true), (4, false)] {
         let cluster = SimCluster::three(seed).await;
         let (deaf, asks) = (cluster.leader(), cluster.follower());
@@ -186,7 +186,7 @@ async fn a_leader_that_hears_nobody_or_is_heard_by_nobody_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_break_all_the_time_lose_and_double_nothing() {
+async fn connections_that_break_all_the_time_lose_and_duplicate_nothing() {
     let cluster = SimCluster::three(5).await;
     let storm = async {
         for round in 0..60u64 {
@@ -209,7 +209,7 @@ async fn connections_that_break_all_the_time_lose_and_double_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_largest_events_pass_from_every_node_at_once() {
+async fn every_node_appends_the_largest_events_at_once() {
     let cluster = SimCluster::three(6).await;
     let client = |nth: u64| {
         let cluster = &cluster;
@@ -241,7 +241,7 @@ async fn a_member_removed_while_it_was_down_does_not_come_back() {
     cluster.kill(lost).await;
     let leader = cluster.leader();
     assert_eq!(cluster.node(leader).propose(Command::Remove(NodeId(lost))).await.unwrap(), Outcome::Done);
-    cluster.until("it has no seat", |cluster| cluster.node(leader).status().voters.len() == 1).await;
+    cluster.until("it is not a member of the group", |cluster| cluster.node(leader).status().voters.len() == 1).await;
     let _ = cluster.start(lost, |config| config.listen = format!("{}:2", host(lost))).await;
     sleep(Duration::from_secs(30)).await;
     let members: Vec<u64> = cluster.node(leader).state().members.keys().map(|node| node.0).collect();
@@ -251,7 +251,7 @@ async fn a_member_removed_while_it_was_down_does_not_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_removed_while_it_runs_stops_and_asks_for_nothing() {
+async fn a_member_removed_while_it_runs_stops_and_sends_no_requests() {
     for seed in 0..3 {
         let cluster = SimCluster::three(seed).await;
         let (removed, leader) = (cluster.follower(), cluster.leader());
@@ -266,7 +266,7 @@ async fn a_member_removed_while_it_runs_stops_and_asks_for_nothing() {
     }
 }
 
-/// A member that does not know of the removal yet is told by the removed one where it is now.
+/// A member that does not know of the removal yet receives the new address from the removed one.
 #[tokio::test(start_paused = true)]
 async fn a_member_removed_does_not_come_back_through_one_that_lags() {
     let mut cluster = SimCluster::three(8).await;
@@ -293,7 +293,7 @@ async fn a_node_killed_while_it_joins_joins_again_by_the_same_command() {
     for seed in 0..4 {
         let mut cluster = SimCluster::three(seed).await;
         let joining = cluster.start(4, |config| config.join = vec!["n1:1".into()]);
-        // killed as soon as the cluster has let it in, at whatever point it is itself
+        // Killed as soon as the cluster has admitted it, whatever it is doing itself.
         let killed = timeout(Duration::from_millis(20 + 10 * seed), joining).await;
         if killed.is_ok() {
             cluster.kill(4).await;
@@ -309,7 +309,7 @@ async fn a_node_killed_while_it_joins_joins_again_by_the_same_command() {
     }
 }
 
-/// It has heard nothing of the log then, and knows of no context: that is no fault of who asks.
+/// It has no log yet and so knows of no context: that is not the caller's fault.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_has_just_joined_takes_an_append() {
     for seed in 0..4 {
@@ -320,7 +320,7 @@ async fn a_node_that_has_just_joined_takes_an_append() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_moved_is_found_and_so_is_a_whole_cluster() {
+async fn a_follower_and_a_whole_cluster_are_found_at_new_addresses() {
     let mut cluster = SimCluster::three(9).await;
     let moved = cluster.follower();
     cluster.kill(moved).await;
@@ -332,7 +332,7 @@ async fn a_follower_that_moved_is_found_and_so_is_a_whole_cluster() {
     for nth in [1, 2, 3] {
         cluster.start(nth, |config| config.listen = format!("{}:3", host(nth))).await.unwrap();
     }
-    // nobody is where anybody knows them to be: only --join tells
+    // No node is at an address that another one knows: only --join names the new ones.
     sleep(Duration::from_secs(10)).await;
     for nth in [1, 2, 3] {
         cluster.kill(nth).await;
@@ -348,43 +348,43 @@ async fn a_follower_that_moved_is_found_and_so_is_a_whole_cluster() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_starts_are_refused_in_words() {
+async fn invalid_starts_are_refused_with_a_reason() {
     let mut cluster = SimCluster::three(10).await;
     let cluster_id = cluster.node(1).id();
     let refused = |result: Result<(), StartError>, words: &[&str]| {
         let error = result.unwrap_err().to_string();
         for word in words {
-            assert!(error.contains(word), "`{error}` does not say `{word}`");
+            assert!(error.contains(word), "`{error}` does not contain `{word}`");
         }
     };
     let id = cluster_id.to_string();
     let joins = || vec!["n1:1".to_owned()];
-    // a second cluster where one answers
+    // A second cluster although a node answers.
     let result = cluster.start(4, |config| (config.bootstrap, config.join) = (true, joins())).await;
     refused(result, &["refused to found", &id, "n1:1"]);
-    // another cluster than is meant
+    // Another cluster than the wanted one.
     let other = ClusterId(Uuid::from_u128(99));
     let result = cluster.start(4, |config| (config.cluster, config.join) = (Some(other), joins())).await;
     refused(result, &[&id, &other.to_string()]);
-    // neither one nor the other
+    // Neither --bootstrap nor --join.
     refused(cluster.start(4, |_| {}).await, &["--bootstrap", "--join"]);
-    // an emptied directory under an old name
+    // An emptied directory under an existing name.
     let lost = cluster.follower();
     cluster.kill(lost).await;
     let disk = cluster.disks.remove(&lost).unwrap();
     let result = cluster.start(lost, |config| config.join = vec!["n1:1".into(), "n2:1".into(), "n3:1".into()]).await;
     refused(result, &["MemberName", &format!("n{lost}")]);
-    // another cluster's directory
+    // Another cluster's directory.
     cluster.disks.insert(lost, disk);
     let result = cluster.start(lost, |config| config.cluster = Some(other)).await;
     refused(result, &[&id, &other.to_string(), "directory"]);
-    // the right one
+    // The right one.
     cluster.start(lost, |config| config.cluster = Some(cluster_id)).await.unwrap();
     cluster.settle(3).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn four_nodes_have_three_votes_and_five_have_five() {
+async fn four_nodes_have_three_voters_and_five_have_five() {
     let mut cluster = SimCluster::three(11).await;
     cluster.join(4).await;
     cluster.settle(3).await;
@@ -399,11 +399,13 @@ async fn four_nodes_have_three_votes_and_five_have_five() {
     cluster.up.remove(&leader);
     let asks = *cluster.up.keys().next().unwrap();
     cluster.store(asks, 2, 100).await;
-    cluster.until("three vote", |cluster| cluster.nodes().all(|node| node.status().voters.len() == 3)).await;
+    cluster
+        .until("there are three voters", |cluster| cluster.nodes().all(|node| node.status().voters.len() == 3))
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_restarts_at_once_keeps_the_session_it_begins() {
+async fn a_process_that_restarts_at_once_keeps_its_new_session() {
     for seed in 0..8 {
         let mut cluster = SimCluster::three(seed).await;
         let again = cluster.follower();
@@ -414,12 +416,12 @@ async fn a_process_that_restarts_at_once_keeps_the_session_it_begins() {
         let mut session = cluster.node(again).session();
         session.mark_unchanged();
         let lost = timeout(Duration::from_secs(30), session.changed()).await;
-        assert!(lost.is_err(), "seed {seed}: a new session was ended in place of the old");
+        assert!(lost.is_err(), "seed {seed}: a new session was ended instead of the old");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_minority_says_so_and_the_majority_goes_on() {
+async fn a_minority_reports_it_and_the_majority_continues() {
     let mut cluster = SimCluster::three(12).await;
     let alone = cluster.leader();
     for nth in [1, 2, 3].into_iter().filter(|nth| *nth != alone) {

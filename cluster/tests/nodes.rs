@@ -1,4 +1,4 @@
-//! Whole nodes over loopback, on disks in memory.
+//! Whole nodes over loopback, with disks in memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use evener_store::disk::MemoryDisk;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// Nothing here takes so long; who waits longer waits for ever.
+/// Nothing here takes this long; a longer wait would never end.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn config(nth: u64) -> Config {
@@ -25,7 +25,7 @@ fn config(nth: u64) -> Config {
     config
 }
 
-/// `RUST_LOG=evener_cluster=debug` shows what the nodes say.
+/// Enables logs: `RUST_LOG=evener_cluster=debug` shows the logs of the nodes.
 fn logged() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -34,7 +34,7 @@ fn logged() {
 async fn start(config: Config, disk: &MemoryDisk) -> Cluster {
     logged();
     let starting = Cluster::start(config, Arc::new(disk.clone()), Arc::new(TcpTransport), Arc::new(SystemClock));
-    timeout(TEST_TIMEOUT, starting).await.expect("a node starts").expect("it starts well")
+    timeout(TEST_TIMEOUT, starting).await.expect("a node starts").expect("it starts without an error")
 }
 
 fn founder() -> Config {
@@ -45,7 +45,7 @@ fn joiner(nth: u64, member: &Cluster) -> Config {
     Config { join: vec![member.peer_addr().to_owned()], ..config(nth) }
 }
 
-/// An append of one event to a stream.
+/// Returns an append of one event to a stream.
 fn event(stream: &str, id: u128) -> Request {
     let event = Event {
         id: Uuid::from_u128(id),
@@ -69,7 +69,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn one_node_appends_and_finds_it_again_after_a_restart() {
+async fn one_node_appends_and_reads_its_events_after_a_restart() {
     let disk = MemoryDisk::new();
     let node = start(founder(), &disk).await;
     assert_eq!(node.me(), NodeId(1));
@@ -83,9 +83,9 @@ async fn one_node_appends_and_finds_it_again_after_a_restart() {
     node.shutdown().await;
 
     let node = start(config(1), &disk).await;
-    until("the session begins anew", || node.session().borrow().is_some()).await;
+    until("a new session starts", || node.session().borrow().is_some()).await;
     assert_eq!(node.state().head(ContextId::DEFAULT), Position(10));
-    assert_ne!(node.state().chain, chain, "a session has begun since");
+    assert_ne!(node.state().chain, chain, "a session has started since");
     assert_eq!(node.append(&event("s", 10)).await.unwrap().first, Position(9));
     let mut wrong = event("s", 11);
     wrong.expect = vec![Expect { stream: "s".into(), at: Expected::At(Revision(3)) }];
@@ -95,7 +95,7 @@ async fn one_node_appends_and_finds_it_again_after_a_restart() {
     node.shutdown().await;
 }
 
-/// Three voters, each with a session.
+/// Starts three voters, each with a session.
 async fn three() -> (Vec<Cluster>, Vec<MemoryDisk>) {
     let disks: Vec<_> = (0..3).map(|_| MemoryDisk::new()).collect();
     let first = start(founder(), &disks[0]).await;
@@ -132,7 +132,7 @@ async fn same(nodes: &[Cluster]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_append_lose_their_leader_and_go_on() {
+async fn three_nodes_append_lose_their_leader_and_continue() {
     let (mut nodes, disks) = three().await;
     for (id, node) in (1..).zip(&nodes) {
         assert_eq!(node.append(&event("s", id)).await.unwrap().first, Position(id as u64 - 1));

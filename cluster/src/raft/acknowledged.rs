@@ -1,17 +1,17 @@
-//! What followers have said to hold, as their leader remembers it for its term. One that lacks some of that later
-//! has lost what it acknowledged: an older copy of its data directory was put back, or another process runs with a
-//! copy of it. Raft stands on its never happening, so it is not acknowledged: to Raft such a follower is out of reach.
+//! The entries that followers have acknowledged, as their leader remembers them for its term. A follower that lacks
+//! some of them later has lost acknowledged entries: an older copy of its data directory was restored, or another
+//! process runs with a copy of it. Raft relies on this never happening, so such a follower is treated as unreachable.
 
 use std::collections::BTreeMap;
 
 use evener_core::id::{LogIndex, NodeId, Term};
 use parking_lot::Mutex;
 
-/// Of all followers.
+/// The acknowledged entries of all followers.
 #[derive(Debug, Default)]
 pub struct AcknowledgedEntries(Mutex<BTreeMap<NodeId, Acknowledged>>);
 
-/// Of one.
+/// The acknowledged entries of one follower.
 #[derive(Debug)]
 struct Acknowledged {
     term: Term,
@@ -20,17 +20,18 @@ struct Acknowledged {
 }
 
 impl AcknowledgedEntries {
-    /// It holds everything up to here, as it says to the leader of this term.
+    /// Records that a follower reports to the leader of this term to hold everything up to this index.
     pub fn record_held(&self, node: NodeId, term: Term, index: Option<LogIndex>) {
         let mut all = self.0.lock();
         let acknowledged = Acknowledged::of(&mut all, node, term);
         if acknowledged.holds <= index {
-            // Whoever lost and holds all of it again has its directory back.
+            // A follower that lost entries and holds all of them again has its directory back.
             *acknowledged = Acknowledged { term, holds: index, lost: false };
         }
     }
 
-    /// It lacks the entry at this place, as it says to the leader of this term. Whether it has held it.
+    /// Records that a follower reports to the leader of this term to lack the entry at this index. Returns whether it
+    /// has held it.
     pub fn record_missing(&self, node: NodeId, term: Term, index: LogIndex) -> bool {
         let mut all = self.0.lock();
         let acknowledged = Acknowledged::of(&mut all, node, term);
@@ -39,22 +40,22 @@ impl AcknowledgedEntries {
             let holds = acknowledged.holds.unwrap_or_default();
             tracing::error!(
                 %node, %holds, lacks = %index,
-                "a node has lost what it acknowledged: it runs with an older copy of its data directory, or twice; \
-                 it takes no part until it is back with the newest, or has left and joined anew"
+                "a node has lost entries that it acknowledged: it runs with an older copy of its data directory, or \
+                 twice; it is excluded until its newest directory is restored, or it has left and joined again"
             );
         }
         acknowledged.lost |= loses;
         loses
     }
 
-    /// Whether it has lost what it acknowledged to the leader of this term.
+    /// Returns whether a node has lost entries that it acknowledged to the leader of this term.
     pub fn has_lost_entries(&self, node: NodeId, term: Term) -> bool {
         self.0.lock().get(&node).is_some_and(|acknowledged| acknowledged.term == term && acknowledged.lost)
     }
 }
 
 impl Acknowledged {
-    /// What is remembered of a node in a term. Between terms logs may rightly get shorter.
+    /// Returns the record of a node in a term. Between terms a log may legitimately get shorter.
     fn of(all: &mut BTreeMap<NodeId, Self>, node: NodeId, term: Term) -> &mut Self {
         let acknowledged = all.entry(node).or_insert(Self { term, holds: None, lost: false });
         if acknowledged.term < term {
@@ -71,10 +72,10 @@ mod tests {
     const NODE: NodeId = NodeId(2);
 
     #[test]
-    fn who_lacks_what_it_held_in_the_same_term_has_lapsed() {
+    fn a_follower_without_an_entry_it_held_in_this_term_has_lost_entries() {
         let entries = AcknowledgedEntries::default();
         entries.record_held(NODE, Term(1), Some(LogIndex(7)));
-        assert!(!entries.record_missing(NODE, Term(1), LogIndex(8)), "it was never said to be there");
+        assert!(!entries.record_missing(NODE, Term(1), LogIndex(8)), "it was never reported");
         assert!(!entries.has_lost_entries(NODE, Term(1)));
         assert!(entries.record_missing(NODE, Term(1), LogIndex(7)));
         assert!(entries.has_lost_entries(NODE, Term(1)));
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_its_directory_back_takes_part_again() {
+    fn a_follower_whose_directory_is_restored_takes_part_again() {
         let entries = AcknowledgedEntries::default();
         entries.record_held(NODE, Term(1), Some(LogIndex(7)));
         assert!(entries.record_missing(NODE, Term(1), LogIndex(4)));

@@ -1,4 +1,4 @@
-//! One node's Raft, for the rest of the crate: in goes what should be in the log, out comes where it stands.
+//! One node's Raft, for the rest of the crate: takes payloads for the log, and returns where they are in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,16 +36,16 @@ use crate::{config::Raft as Settings, recovery::AppliedState};
 
 type Raft = openraft::Raft<Types, Machine>;
 
-/// Why an entry is not known to be in the log.
+/// The reason why an entry is not known to be in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteError {
-    /// It is not, and will not be: this node does not lead. Another may.
+    /// It is not in the log, and will not be: this node does not lead. Another may.
     NotLeader(Option<NodeId>),
-    /// It may be, or may yet come to be.
+    /// It may be in the log, now or later.
     Unknown(String),
 }
 
-/// An entry on its way.
+/// An entry on its way into the log.
 pub struct Receipt(OneshotReceiverOf<Types, openraft::raft::ClientWriteResult<Types>>);
 
 impl Receipt {
@@ -63,68 +63,69 @@ impl Receipt {
     }
 }
 
-/// What part a node has in the group.
+/// A node's role in the group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// It leads: all writes pass through it.
+    /// The leader: all writes pass through it.
     Leader,
-    /// It votes.
+    /// A voter.
     #[default]
     Follower,
-    /// It asks for votes.
+    /// A candidate: it requests votes.
     Candidate,
-    /// It follows the log without a vote.
+    /// A learner: it follows the log without a vote.
     Learner,
-    /// It has stopped.
+    /// Stopped.
     Stopped,
 }
 
-/// How a node's Raft stands.
+/// The status of a node's Raft.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RaftStatus {
-    /// Its part.
+    /// Its role.
     pub role: Role,
-    /// The term it knows.
+    /// Its current term.
     pub term: Term,
-    /// Who leads, as far as it knows.
+    /// The leader, as far as it knows.
     pub leader: Option<NodeId>,
-    /// The end of its log.
+    /// The last index of its log.
     pub last: Option<LogIndex>,
-    /// What it knows to be committed.
+    /// The last index that it knows to be committed.
     pub committed: Option<LogIndex>,
-    /// What is applied here.
+    /// The last index applied here.
     pub applied: Option<LogIndex>,
-    /// Who votes; while this changes, all of the old and the new voters.
+    /// The voters; while the membership changes, all of the old and the new voters.
     pub voters: Vec<NodeId>,
-    /// Who votes whichever way a change of the membership ends.
+    /// The nodes that are voters whichever way a membership change ends.
     pub certain_voters: Vec<NodeId>,
-    /// Of each of these more than half must agree: one set of voters, two while the membership is being changed.
+    /// The voter sets, of each of which more than half must agree: one, or two while the membership changes.
     pub quorums: Vec<BTreeSet<NodeId>>,
-    /// The membership is being changed.
+    /// Whether the membership is being changed.
     pub joint: bool,
-    /// Everybody in the group, voter or not.
+    /// All members of the group, voters and learners.
     pub raft_members: BTreeMap<NodeId, RaftMember>,
-    /// On the leader: how far each other's log is known to match.
+    /// On the leader: the last index up to which each other node's log is known to match.
     pub matched: BTreeMap<NodeId, Option<LogIndex>>,
-    /// On the leader: how long ago what each other node has answered was sent; none of who has answered nothing yet.
+    /// On the leader: the age of the last answered request of each other node; none for a node that has answered none
+    /// yet.
     pub answer_ages: BTreeMap<NodeId, Duration>,
-    /// On the leader: how long ago a quorum last answered.
+    /// On the leader: the time since a quorum last answered.
     pub quorum_age: Option<Duration>,
-    /// Why it has stopped.
+    /// The reason why it has stopped.
     pub stopped: Option<String>,
 }
 
-/// Tells when it changes who leads or who is in the group.
+/// Notifies of changes of the leader or the group's membership.
 pub struct LeaderChanges(WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>);
 
 impl LeaderChanges {
-    /// In which term who leads; this is then no news any more.
+    /// Returns the current term and leader, and marks them as seen.
     pub fn current(&mut self) -> (Term, Option<NodeId>) {
         let metrics = self.0.borrow_and_update();
         (Term(metrics.vote.leader_id.term), metrics.current_leader.map(NodeId))
     }
 
-    /// Waits for news. False if there will be none.
+    /// Waits for a change. Returns false if there will be none.
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }
@@ -163,31 +164,31 @@ fn raft_status(metrics: &openraft::RaftMetrics<Types>) -> RaftStatus {
     }
 }
 
-/// Tells when anything of a [`RaftStatus`] changes: as often as the log grows, and later than [`LeaderChanges`].
+/// Notifies of every change of a [`RaftStatus`]: as often as the log grows, and later than [`LeaderChanges`].
 pub struct StatusChanges(WatchReceiverOf<Types, openraft::RaftMetrics<Types>>);
 
 impl StatusChanges {
-    /// What has changed until now is no news any more.
+    /// Marks all changes until now as seen.
     pub fn mark_unchanged(&mut self) {
         self.0.borrow_and_update();
     }
 
-    /// Waits until it changes. False if it will not.
+    /// Waits for a change. Returns false if there will be none.
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }
 }
 
-/// Who is a voter of all of these.
+/// Returns the nodes that are voters in all of these.
 fn certain_voters(configs: &[BTreeSet<u64>]) -> Vec<NodeId> {
     let Some((first, others)) = configs.split_first() else { return Vec::new() };
     first.iter().filter(|node| others.iter().all(|config| config.contains(node))).copied().map(NodeId).collect()
 }
 
-/// Why a node's Raft has stopped, in words.
+/// Describes why a node's Raft has stopped.
 fn describe(fatal: &Fatal<Types>) -> String {
     match fatal {
-        Fatal::Stopped => "it was told to stop".into(),
+        Fatal::Stopped => "a stop was requested".into(),
         Fatal::Panicked => "a fault in the consensus core; please report it".into(),
         Fatal::StorageError(error) => error.to_string(),
     }
@@ -204,7 +205,7 @@ pub struct Consensus {
 }
 
 impl Consensus {
-    /// Starts it: reads what the journal holds, applies what is known to be committed, and takes part.
+    /// Starts Raft: reads the journal, applies what is known to be committed, and takes part in the group.
     pub async fn start(
         me: NodeId,
         settings: &Settings,
@@ -222,12 +223,12 @@ impl Consensus {
         Ok(Self { raft, me, seed, acknowledged, peers })
     }
 
-    /// Which member this is.
+    /// Returns this member's node id.
     pub fn me(&self) -> NodeId {
         self.me
     }
 
-    /// Makes a group of this node alone. Harmless where there is a group already.
+    /// Founds a group with this node alone. Does nothing if there is a group already.
     pub async fn found(&self, raft_member: RaftMember) -> Result<(), String> {
         match self.raft.initialize(BTreeMap::from([(self.me.0, raft_member)])).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
@@ -235,7 +236,7 @@ impl Consensus {
         }
     }
 
-    /// Puts a payload on its way into the log. Those submitted one after the other stand so in the log.
+    /// Submits a payload to the log. Payloads submitted one after the other have that order in the log.
     pub async fn submit(&self, payload: Payload) -> Result<Receipt, WriteError> {
         let (responder, receipt) = OneshotResponder::new_pair();
         match self.raft.client_write_ff(payload, Some(responder)).await {
@@ -244,7 +245,7 @@ impl Consensus {
         }
     }
 
-    /// The place up to which one must have applied to read what is true now. Asks a quorum.
+    /// Returns the index up to which a node must have applied the log for a linearizable read. Requires a quorum.
     pub async fn read_index(&self) -> Result<LogIndex, WriteError> {
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(read) => Ok(LogIndex(read.read_log_id().index())),
@@ -255,27 +256,27 @@ impl Consensus {
         }
     }
 
-    /// How it stands now.
+    /// Returns the current status.
     pub fn status(&self) -> RaftStatus {
         raft_status(&self.raft.metrics().borrow_watched())
     }
 
-    /// Whether a follower of this leader has lost what it acknowledged to it.
+    /// Returns whether a follower of this leader has lost entries that it acknowledged to it.
     pub fn has_lost_entries(&self, node: NodeId) -> bool {
         self.acknowledged.has_lost_entries(node, self.status().term)
     }
 
-    /// When its standing changes.
+    /// Returns a receiver of status changes.
     pub fn status_changes(&self) -> StatusChanges {
         StatusChanges(self.raft.metrics())
     }
 
-    /// Who leads and who is in the group, and when that changes: far more rarely than the log grows.
+    /// Returns a receiver of changes of the leader and the membership, which are far rarer than log growth.
     pub fn leader_changes(&self) -> LeaderChanges {
         LeaderChanges(self.raft.server_metrics())
     }
 
-    /// Waits until it has stopped, and tells why.
+    /// Waits until it has stopped, and returns the reason.
     pub async fn ended(&self) -> String {
         let mut metrics = self.raft.metrics();
         loop {
@@ -288,19 +289,19 @@ impl Consensus {
         }
     }
 
-    /// Gives seats without a vote, or brings them up to date.
+    /// Adds members without a vote, or updates their addresses.
     pub async fn set_members(&self, raft_members: BTreeMap<NodeId, RaftMember>) -> Result<(), String> {
         let raft_members = raft_members.into_iter().map(|(node, raft_member)| (node.0, raft_member)).collect();
         self.change(openraft::ChangeMembers::SetNodes(raft_members)).await
     }
 
-    /// Makes these the voters, and no others. Those who voted before keep their seats.
+    /// Makes these nodes the voters, and no others. Previous voters remain members.
     pub async fn set_voters(&self, voters: impl IntoIterator<Item = NodeId>) -> Result<(), String> {
         let voters = voters.into_iter().map(|node| node.0).collect();
         self.change(openraft::ChangeMembers::ReplaceAllVoters(voters)).await
     }
 
-    /// Takes the seats of nodes that do not vote.
+    /// Removes members that do not vote.
     pub async fn remove_members(&self, nodes: impl IntoIterator<Item = NodeId>) -> Result<(), String> {
         self.change(openraft::ChangeMembers::RemoveNodes(nodes.into_iter().map(|node| node.0).collect())).await
     }
@@ -309,26 +310,26 @@ impl Consensus {
         self.raft.change_membership(change, true).await.map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// Passes leadership on. It is tried, not promised.
+    /// Transfers leadership, without a guarantee that it succeeds.
     pub async fn transfer(&self, to: NodeId) {
         let _ = self.raft.trigger().transfer_leader(to.0).await;
     }
 
-    /// A member is back: it is tried at once, not when its next try is due.
+    /// Retries a member at once instead of after its backoff, because it is reachable again.
     pub async fn reset_backoff(&self, node: NodeId) {
         let _ = self.raft.trigger().reset_backoff([node.0]).await;
     }
 
-    /// The leader is known to be gone: asks for votes at once, without waiting for its lease to end. Safe
-    /// whatever the truth is; a wrong word costs an election.
+    /// Campaigns at once, without waiting for the lease of the leader, whose process is known to have exited. Always
+    /// safe; if the leader has not exited, it costs an election.
     pub async fn campaign(&self) {
         let vote = self.raft.metrics().borrow_watched().vote;
         let _ = self.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, self.me.0, None)).await;
     }
 
-    /// This node has begun. Where it led when its process ended nobody leads, and it may be back before it was missed:
-    /// the others would wait for its lease to end. So it tells them that it leads no more, and asks for votes; a leader
-    /// that was elected meanwhile is not disturbed.
+    /// Resigns and campaigns after a restart. If this node led when its process ended, it may be back before the
+    /// others noticed, and they would wait for its lease to end. A leader that was elected meanwhile is not
+    /// disturbed.
     pub async fn resume(&self, within: Duration) {
         let me = self.me.0;
         let own = move |state: &openraft::RaftState<Types>| {
@@ -346,7 +347,7 @@ impl Consensus {
         let _ = self.raft.trigger().elect(true).await;
     }
 
-    /// Answers a peer's question to this Raft.
+    /// Answers a peer's request to this Raft.
     pub async fn serve(&self, call: Call, bytes: Bytes) -> io::Result<Bytes> {
         match call {
             Call::Append => {
@@ -371,14 +372,14 @@ impl Consensus {
         }
     }
 
-    /// Answers a stream of requests to append, one by one, in order. Ends with the first that fails.
+    /// Answers a stream of append requests one by one, in order. Ends with the first that fails.
     pub fn serve_appends<S>(&self, requests: S) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static
     where
         S: Stream<Item = Bytes> + Send + Unpin + 'static,
     {
         let requests = requests
             .map(AppendEntriesRequest::<Types>::from_bytes)
-            // What cannot be read ends the stream; the leader opens another.
+            // A malformed request ends the stream; the leader opens another.
             .take_while(|request| std::future::ready(request.is_ok()))
             .filter_map(|request| std::future::ready(request.ok()));
         self.appended(requests).map(|answer| answer.map(|answer| answer.to_bytes()))
@@ -388,15 +389,15 @@ impl Consensus {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + 'static,
     {
-        // openraft reads the requests in a task of its own, which the seed must reach. Its streams panic when
-        // they are polled after their end, hence the fuses.
+        // openraft reads the requests in a task of its own, which must inherit the seed. Its streams panic if they
+        // are polled after their end, hence the fuses.
         let (raft, seed) = (self.raft.clone(), self.seed);
         let answers = seeded(seed, async move { raft.stream_append(requests.fuse()).fuse().boxed() });
         let answers = futures::stream::once(answers).flatten();
         Box::pin(answers.map(|answer| answer.map_err(io::Error::other)).fuse())
     }
 
-    /// Stops taking part, and waits until nothing of it runs.
+    /// Stops taking part, and waits until all its tasks have ended.
     pub async fn shutdown(&self) {
         let _ = self.raft.shutdown().await;
     }
@@ -413,11 +414,11 @@ fn openraft_config(settings: &Settings) -> Result<openraft::Config, openraft::Co
         heartbeat_interval: millis(settings.heartbeat),
         election_timeout_min: millis(settings.election_min),
         election_timeout_max: millis(settings.election_max),
-        // The log is the event log: kept whole, never replaced by a snapshot.
+        // The log is the event log: it is kept whole, and never replaced by a snapshot.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: u64::MAX,
-        // Together with the cap in bytes where entries are read for a message.
+        // Applies together with the limit in bytes on the entries read for one message.
         max_payload_entries: 1024,
         broadcast_submitted_on_append: Some(true),
         enable_pre_vote: Some(true),

@@ -9,7 +9,7 @@ use super::{
     types::{Membership, Types, Vote},
 };
 
-/// Every decoder of this folder.
+/// Returns every decoder of this folder.
 pub fn decoders() -> Vec<Decoder> {
     vec![Decoder::new("raft-message", decode, samples)]
 }
@@ -32,11 +32,11 @@ fn again<T: Layout>(bytes: Bytes) {
     if let Ok(value) = T::from_bytes(bytes) {
         let bytes = value.to_bytes();
         let same = T::from_bytes(bytes.clone()).is_ok_and(|again| again.to_bytes() == bytes);
-        assert!(same, "a {} is encoded as it was read", T::WHAT);
+        assert!(same, "a decoded {} is encoded to the same bytes", T::WHAT);
     }
 }
 
-/// Hex of one of each, as their layout is drawn.
+/// Returns one sample of each message, written as hex by the documented layout.
 fn samples() -> Vec<Vec<u8>> {
     const VOTE: &str = "01 0300000000000000 0200000000000000 01";
     const PLACE: &str = "0200000000000000 0700000000000000";

@@ -1,5 +1,5 @@
-//! How votes, places, memberships and Raft's messages are written: our own layout, byte by byte, so that no
-//! type of openraft reaches disk or wire. Golden tests hold it.
+//! The encoding of votes, log positions, memberships and Raft's messages: a layout of our own, byte by byte, so that
+//! no type of openraft reaches disk or wire. Golden tests check it.
 //!
 //! Numbers are little-endian; `?x` is a byte 0, or a byte 1 and `x`; `text` is a u16 length and UTF-8.
 //!
@@ -7,7 +7,7 @@
 //! vote        version u8 = 1 · term u64 · node u64 · committed u8
 //! place       term u64 · index u64
 //! membership  version u8 = 1 · configs u8 · each: voters u16 · each: node u64
-//!             · seats u16 · each: node u64 · name text · peer text · http text · incarnation 16 bytes
+//!             · members u16 · each: node u64 · name text · peer text · http text · incarnation 16 bytes
 //! entry       term u64 · index u64 · kind u8 (0 blank, 1 membership, 2 commands) · context u32 · count u32
 //!             · length u32 · payload
 //! append      vote · ?previous place · ?committed place · entries u32 · each: entry
@@ -35,7 +35,7 @@ use super::types::{Entry, LogId, Membership, Payload, RaftMember, Types, Vote};
 
 const VERSION: u8 = 1;
 
-/// The bytes are not what the layout says.
+/// The bytes do not have the documented layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("failed to read a {what}: {why}")]
 pub struct Malformed {
@@ -45,7 +45,7 @@ pub struct Malformed {
 
 type Result<T> = std::result::Result<T, Malformed>;
 
-/// Checks that a membership in a checkpoint can be read; none is kept before the first.
+/// Checks that the membership in a checkpoint can be decoded; there is none before the first membership.
 pub fn check_membership(bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
@@ -53,30 +53,30 @@ pub fn check_membership(bytes: &[u8]) -> io::Result<()> {
     Membership::from_bytes(Bytes::copy_from_slice(bytes)).map(drop).map_err(io::Error::other)
 }
 
-/// What a follower answers to entries.
+/// A follower's answer to an append request.
 pub type Appended = std::result::Result<Option<LogId>, StreamAppendError<Types>>;
 
-/// Something of Raft's with a layout of ours.
+/// A Raft type with a layout of our own.
 pub trait Layout: Sized {
-    /// For errors.
+    /// The type's name in errors.
     const WHAT: &'static str;
-    /// Writes it.
+    /// Appends the encoded value.
     fn put(&self, to: &mut BytesMut);
-    /// Reads it back.
+    /// Decodes a value.
     fn take(from: &mut Reader) -> Result<Self>;
 
-    /// It alone, as bytes.
+    /// Returns the encoded value.
     fn to_bytes(&self) -> Bytes {
         let mut to = BytesMut::new();
         self.put(&mut to);
         to.freeze()
     }
 
-    /// It alone, from all of `bytes`.
+    /// Decodes a value that takes all of `bytes`.
     fn from_bytes(bytes: Bytes) -> Result<Self> {
         let mut from = Reader { bytes, what: Self::WHAT };
         let read = Self::take(&mut from)?;
-        if from.bytes.is_empty() { Ok(read) } else { Err(from.error("there is more behind it")) }
+        if from.bytes.is_empty() { Ok(read) } else { Err(from.error("there are more bytes after it")) }
     }
 }
 
@@ -93,7 +93,7 @@ impl Reader {
 
     fn cut(&mut self, len: usize) -> Result<Bytes> {
         if self.bytes.len() < len {
-            return Err(self.error("it is cut short"));
+            return Err(self.error("it is truncated"));
         }
         Ok(self.bytes.split_to(len))
     }
@@ -145,7 +145,7 @@ fn put_maybe<T: Layout>(value: Option<&T>, to: &mut BytesMut) {
 }
 
 fn put_text(text: &str, to: &mut BytesMut) {
-    // Names and addresses are held to 512 bytes where they come in.
+    // Names and addresses are limited to 512 bytes at their entry points.
     let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
     to.put_u16_le(text.len() as u16);
     to.put_slice(text.as_bytes());
@@ -182,7 +182,7 @@ impl Layout for LogId {
 }
 
 impl Layout for RaftMember {
-    const WHAT: &'static str = "seat";
+    const WHAT: &'static str = "member";
 
     fn put(&self, to: &mut BytesMut) {
         put_text(&self.name, to);
@@ -231,11 +231,11 @@ impl Layout for Membership {
         if configs.is_empty() && raft_members.is_empty() {
             return Ok(Self::default());
         }
-        Self::new(configs, raft_members).map_err(|_| from.error("a voter has no seat, or there is no voter"))
+        Self::new(configs, raft_members).map_err(|_| from.error("a voter is not a member, or there is no voter"))
     }
 }
 
-/// The kinds of entries, as frames and messages number them.
+/// The numbers of entry kinds in frames and messages.
 mod kind {
     pub const BLANK: u8 = 0;
     pub const MEMBERSHIP: u8 = 1;
@@ -291,7 +291,7 @@ impl Layout for AppendEntriesRequest<Types> {
         let vote = Vote::take(from)?;
         let (prev_log_id, leader_commit) = (from.maybe()?, from.maybe()?);
         let entries = from.u32()?;
-        // No memory is taken on the word of a count: each entry is read before the next is believed in.
+        // No memory is taken because of an unverified count: each entry is read before the next is expected.
         let entries = (0..entries).map(|_| Entry::take(from)).collect::<Result<Vec<_>>>()?;
         Ok(Self { vote, prev_log_id, entries, leader_commit })
     }

@@ -1,7 +1,7 @@
-//! Raft's log, kept by the store's journal: the Raft log *is* the event log, and a payload is written once.
+//! Raft's log, stored in the journal: the Raft log *is* the event log, and a payload is written once.
 //!
-//! Votes, entries and truncations go through the journal's one ordered writer. An entry is readable when
-//! `append` returns and reported as kept when it is synced; several groups may be under way.
+//! Votes, entries and truncations go through the journal's single ordered writer. An entry is readable when `append`
+//! returns, and reported as durable when it is synced; several groups may be under way.
 
 use std::{
     fmt::Debug,
@@ -24,11 +24,11 @@ use super::{
     types::{Entry, LogId, Membership, Payload, Types, Vote, log_id},
 };
 
-/// Bytes of entries read at once: for one message to a follower, and for one step of apply. A message with one
-/// entry more than this still fits the peer frame of 4 MiB, as an entry has at most 1 MiB.
+/// The maximum bytes of entries read at once: for one message to a follower, and for one step of apply. A message
+/// that exceeds it by one entry still fits the peer frame of 4 MiB, as an entry has at most 1 MiB.
 const READ_BYTES_MAX: usize = 1 << 20;
 
-/// The journal, as openraft sees it.
+/// The journal, as openraft uses it.
 #[derive(Clone)]
 pub struct Log {
     journal: Journal,
@@ -45,7 +45,7 @@ impl Log {
     }
 }
 
-/// The frame that an entry is kept in.
+/// Returns the frame that stores an entry.
 fn frame_of(entry: Entry) -> Frame {
     let id = entry.log_id();
     let (kind, context, count, payload) = match entry.payload {
@@ -56,7 +56,7 @@ fn frame_of(entry: Entry) -> Frame {
     Frame { index: LogIndex(id.index), term: Term(id.leader_id.term), kind, context, count, payload }
 }
 
-/// The entry that a frame keeps.
+/// Returns the entry stored in a frame.
 fn entry_of(frame: Frame) -> io::Result<Entry> {
     let payload = match frame.kind {
         FrameKind::Blank => EntryPayload::Blank,
@@ -86,7 +86,7 @@ fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     (from, to)
 }
 
-/// Does what ends with a call of its `done`, and waits for that.
+/// Starts work that ends with a call of its `done`, and waits for that.
 async fn finished(start: impl FnOnce(evener_store::disk::Done)) -> io::Result<()> {
     let (done, wait) = oneshot::channel();
     start(Box::new(move |result| {
@@ -137,7 +137,7 @@ impl RaftLogStorage<Types> for Log {
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
         let id = |(index, term)| log_id(term, index);
-        // What is hidden is purged for openraft. Nothing ever is, but in its own tests of a storage.
+        // Hidden entries are purged for openraft. This happens only in its own storage tests.
         Ok(LogState { last_purged_log_id: self.journal.hidden().map(id), last_log_id: self.journal.last().map(id) })
     }
 
@@ -159,8 +159,8 @@ impl RaftLogStorage<Types> for Log {
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
         let Some(index) = self.journal.committed() else { return Ok(None) };
-        // The mark is not synced with the log: after a crash it may name a place that is not there. What was
-        // committed there is still with a majority, and comes again.
+        // The commit mark is not synced with the log: after a crash it may point past the log's end. Such entries are
+        // committed, so a majority still has them and sends them again.
         let index = self.journal.last().map_or(index, |(last, _)| index.min(last));
         Ok(self.journal.term_at(index).map(|term| log_id(term, index)))
     }
@@ -180,9 +180,9 @@ impl RaftLogStorage<Types> for Log {
 
     #[cfg(not(test))]
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
-        // The log is kept whole. That something wants to purge it means that our settings are not ours any more.
+        // The log is kept whole. A purge means that openraft does not use our settings.
         Err(io::Error::other(format!(
-            "refused to purge the log up to {log_id}: the log is kept whole; this is a fault of evener, \
+            "refused to purge the log up to {log_id}: the log is kept whole; this is a bug in evener, \
              please report it"
         )))
     }

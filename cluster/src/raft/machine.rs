@@ -1,8 +1,8 @@
-//! The state machine: each committed entry is judged by the replicated state, its events enter the index, the
-//! journal is told what became of it, the mark moves, and whoever proposed it is answered, in this order.
+//! The state machine: the replicated state decides on each committed entry, its events enter the index, its verdict
+//! is recorded in the journal, the mark moves, and its proposer is answered, in this order.
 //!
-//! Snapshots of Raft's are never taken: the log is kept whole, and what a restart begins with is our checkpoint.
-//! Their methods are real all the same, as openraft asks for them when it starts.
+//! Raft snapshots are never taken: the log is kept whole, and a restart begins with our checkpoint. Their methods are
+//! implemented all the same, because openraft calls them when it starts.
 
 use std::{io, sync::Arc};
 
@@ -27,14 +27,14 @@ use super::{
 };
 use crate::recovery::AppliedState;
 
-/// Entries that are applied before the mark moves and their proposers are answered.
+/// The maximum entries that are applied before the mark moves and their proposers are answered.
 const BATCH_ENTRIES_MAX: usize = 64;
 
-/// The replicated state, as openraft sees it.
+/// The replicated state, as openraft uses it.
 #[derive(Clone)]
 pub struct Machine {
     applied_state: AppliedState,
-    /// The latest snapshot asked for in this life of the process.
+    /// The latest snapshot requested in this process.
     snapshot: Arc<Mutex<Option<Snapshot>>>,
 }
 
@@ -43,7 +43,7 @@ type Snapshot = SnapshotOf<Types, SnapshotData>;
 /// None for a state to which nothing was applied.
 pub type SnapshotData = Option<Checkpoint>;
 
-/// Entries judged, and not told yet.
+/// Applied entries whose results are not published yet.
 #[derive(Default)]
 struct Batch {
     verdicts: Vec<Verdict>,
@@ -75,7 +75,7 @@ impl Machine {
         self.applied_state.view.last().map(|(term, index)| log_id(term, index))
     }
 
-    /// The mark moves, and then those who wait are answered: what they read now is what they wrote.
+    /// Moves the mark and then answers the waiting proposers, so that their reads see their writes.
     fn settle(&self, batch: &mut Batch) {
         let Batch { verdicts, bytes, answers } = std::mem::take(batch);
         self.applied_state.applied(verdicts, bytes);
@@ -116,7 +116,7 @@ impl RaftStateMachine<Types> for Machine {
             batch.answers.extend(responder.map(|responder| (responder, outcomes)));
             if batch.verdicts.len() >= BATCH_ENTRIES_MAX {
                 self.settle(&mut batch);
-                // A long replay leaves the thread to others now and then.
+                // Yields now and then, so that a long replay does not block its thread.
                 tokio::task::yield_now().await;
             }
         }

@@ -1,4 +1,5 @@
-//! Raft, by openraft: the only folder that knows it. Nothing of it reaches disk, wire or the rest of the crate.
+//! Raft, by openraft: the only folder that depends on it. None of its types reach disk, wire or the rest of the
+//! crate.
 
 mod acknowledged;
 mod consensus;

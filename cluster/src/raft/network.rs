@@ -1,8 +1,8 @@
-//! How Raft speaks to its peers: over our links, in our layout.
+//! Raft's network: requests to peers over our links, in our layout.
 //!
-//! Entries go over one stream per follower, several requests under way, answered in order. Heartbeats and votes
-//! take another lane, so that no bulk stands before them. Every question ends within the time that openraft
-//! gives it.
+//! Entries go over one stream per follower, with several requests under way, answered in order. Heartbeats and votes
+//! use another connection class, so that no bulk data delays them. Every request ends within the time given by
+//! openraft.
 
 use std::{
     future::Future,
@@ -36,21 +36,21 @@ use super::{
 };
 use crate::message::Kind;
 
-/// What is asked of a peer's Raft.
+/// A request to a peer's Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Entries, or none of them: a heartbeat.
+    /// Append entries; without entries it is a heartbeat.
     Append,
-    /// A vote.
+    /// Request a vote.
     Vote,
-    /// Whether it would give a vote.
+    /// Ask whether the peer would grant a vote.
     PreVote,
-    /// To take leadership over.
+    /// Take over leadership.
     Transfer,
 }
 
 impl Call {
-    /// Returns the kind of message that asks it.
+    /// Returns the kind of message that carries it.
     pub const fn kind(self) -> Kind {
         match self {
             Self::Append => Kind::APPEND,
@@ -60,7 +60,7 @@ impl Call {
         }
     }
 
-    /// Returns what a message of this kind asks of Raft; none if it asks something else.
+    /// Returns the Raft request of a kind of message; none if it is not one of Raft's.
     pub const fn of(kind: Kind) -> Option<Self> {
         match kind {
             Kind::APPEND => Some(Self::Append),
@@ -72,18 +72,18 @@ impl Call {
     }
 }
 
-/// Which of the connections to a peer: bulk must not stand before a sign of life.
+/// The class of a connection to a peer: bulk data must not delay heartbeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionClass {
     /// Entries.
     Bulk,
-    /// Heartbeats, votes.
+    /// Heartbeats and votes.
     Urgent,
 }
 
-/// The links to the other members, as Raft needs them.
+/// The links to the other members, as Raft uses them.
 pub trait Peers: Send + Sync + 'static {
-    /// One question, one answer.
+    /// Sends one request and returns its answer.
     fn request(
         self: Arc<Self>,
         to: NodeId,
@@ -92,14 +92,14 @@ pub trait Peers: Send + Sync + 'static {
         body: Bytes,
     ) -> BoxFuture<'static, io::Result<Bytes>>;
 
-    /// Questions and, in the same order, their answers.
+    /// Sends requests and returns their answers in the same order.
     fn stream(self: Arc<Self>, to: NodeId, call: Call, questions: BoxStream<'static, Bytes>) -> Answers;
 }
 
-/// A stream that opens: fails, or gives answers until one of them fails.
+/// A stream that is being opened: fails, or yields answers until one of them fails.
 pub type Answers = BoxFuture<'static, io::Result<BoxStream<'static, io::Result<Bytes>>>>;
 
-/// Makes the clients of one node.
+/// Creates the clients of one node.
 pub struct Network {
     peers: Arc<dyn Peers>,
     acknowledged: Arc<AcknowledgedEntries>,
@@ -127,7 +127,7 @@ impl RaftNetworkFactory<Types> for Network {
     }
 }
 
-/// Speaks to one peer.
+/// Sends requests to one peer.
 pub struct Client {
     peers: Arc<dyn Peers>,
     acknowledged: Arc<AcknowledgedEntries>,
@@ -139,7 +139,7 @@ fn unreachable(error: &io::Error) -> RPCError<Types> {
     RPCError::Unreachable(Unreachable::new(error))
 }
 
-/// Waits for something of a peer's, at most `wait`.
+/// Waits for a peer's answer, at most `wait`.
 async fn within<T>(wait: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, RPCError<Types>> {
     match tokio::time::timeout(wait, work).await {
         Ok(done) => done.map_err(|error| unreachable(&error)),
@@ -147,7 +147,7 @@ async fn within<T>(wait: Duration, work: impl Future<Output = io::Result<T>>) ->
     }
 }
 
-/// Takes down how far a follower has come. One that lacks what it held is out of reach.
+/// Records the progress of a follower. One that lacks entries it held is unreachable.
 fn record_appended(
     acknowledged: &AcknowledgedEntries,
     target: NodeId,
@@ -157,7 +157,7 @@ fn record_appended(
     match appended {
         Ok(matched) => acknowledged.record_held(target, term, matched.as_ref().map(|id| LogIndex(id.index))),
         Err(StreamAppendError::Conflict(id)) if acknowledged.record_missing(target, term, LogIndex(id.index)) => {
-            return Err(unreachable(&io::Error::other("it has lost what it acknowledged")));
+            return Err(unreachable(&io::Error::other("it has lost entries that it acknowledged")));
         }
         Err(StreamAppendError::Conflict(_) | StreamAppendError::HigherVote(_)) => {}
     }
@@ -210,8 +210,8 @@ impl RaftNetworkV2<Types> for Client {
         });
         let (peers, acknowledged, target) = (self.peers.clone(), self.acknowledged.clone(), self.target);
         Box::pin(async move {
-            // openraft waits after a failure when it is asked for the next request, and nowhere else: a stream
-            // that fails to open without asking is opened again at once, for ever.
+            // openraft waits after a failure only when it is asked for the next request: a stream that fails to open
+            // without asking is reopened at once, in a busy loop.
             let Some((term, first)) = questions.next().await else { return Ok(stream::empty().boxed()) };
             let questions = stream::iter([first]).chain(questions.map(|(_, question)| question));
             let answers = within(option.soft_ttl(), peers.stream(target, Call::Append, questions.boxed())).await?;
@@ -230,7 +230,7 @@ impl RaftNetworkV2<Types> for Client {
         read(self.call(Call::Vote, ConnectionClass::Urgent, &rpc, option.soft_ttl()).await?)
     }
 
-    // Not the default one, which says yes in the peer's name.
+    // Not the default one, which grants the vote without asking the peer.
     async fn pre_vote(
         &mut self,
         rpc: VoteRequest<Types>,
@@ -246,8 +246,8 @@ impl RaftNetworkV2<Types> for Client {
         _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        // The log is kept whole: nobody is ever behind its beginning.
-        let error = io::Error::other("a snapshot was to be sent, and evener keeps the log whole; please report it");
+        // The log is kept whole: no follower is ever behind its beginning.
+        let error = io::Error::other("a snapshot was requested, and evener keeps the log whole; please report it");
         Err(StreamingError::Unreachable(Unreachable::new(&error)))
     }
 
@@ -262,11 +262,11 @@ impl RaftNetworkV2<Types> for Client {
     }
 }
 
-/// A stream whose questions stay unanswered for so many times the time of one question is given up. An answer
-/// waits for the follower's disk, which may be slow for a while.
+/// A stream whose requests stay unanswered for this many times the timeout of one request is closed. An answer waits
+/// for the follower's disk, which may be slow for a while.
 const STALL_TTLS: u32 = 10;
 
-/// Answers as they come, and an error when they do not.
+/// Answers as they arrive, and an error if they do not.
 struct AnswerStream {
     answers: futures::stream::Fuse<BoxStream<'static, io::Result<Bytes>>>,
     record: Record,
@@ -285,7 +285,7 @@ impl AnswerStream {
             let waiting_since = state.answered;
             let answer = tokio::time::timeout(state.stall, state.answers.next()).await;
             return match answer {
-                // Silence is fine while nothing is asked.
+                // No answer is expected while there is no pending request.
                 Err(_) if state.asked.load(Relaxed) <= waiting_since => continue,
                 Err(_) => {
                     let error = io::Error::new(io::ErrorKind::TimedOut, "the peer stopped answering");

@@ -1,4 +1,4 @@
-//! openraft's own tests of a storage, on ours.
+//! openraft's own storage tests, run on our storage.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl StoreBuilder<Types, Log, Machine> for Builder {
     }
 }
 
-/// A disk whose work is done by a task.
+/// Returns a disk whose work is done by a task.
 fn disk() -> MemoryDisk {
     let (jobs, mut queue) = mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
     tokio::spawn(async move {
@@ -40,7 +40,7 @@ fn disk() -> MemoryDisk {
     MemoryDisk::with(DiskImage::default(), Arc::new(scheduler))
 }
 
-// Paused: the suite waits for some things that must not happen.
+// Paused time: the suite waits for events that must not happen.
 #[tokio::test(start_paused = true)]
 async fn our_storage_passes_the_tests_of_openraft() {
     seeded(1, Suite::test_all(Builder)).await.unwrap();

@@ -1,7 +1,8 @@
-//! Which types openraft works with here.
+//! The types that openraft is used with.
 //!
-//! The classic log id (term and index) and no identity of the leader in it: smaller, and what a frame holds.
-//! The runtime is always the one whose dice come from a seed, so that the simulated node is the real one.
+//! The log id is the classic one (term and index) without the leader's identity: it is smaller, and what a frame
+//! holds. The runtime always takes its randomness from a seed, so that the simulated node runs the same code as the
+//! real one.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use evener_core::{
 };
 use openraft::{impls::leader_id_std, type_config::alias};
 
-/// One openraft instance's types.
+/// The types of openraft's instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Types;
 
@@ -26,7 +27,7 @@ impl openraft::RaftTypeConfig for Types {
     type Vote = openraft::impls::Vote<Self::LeaderId>;
     type Payload = openraft::EntryPayload<Payload, u64, RaftMember>;
     type Entry = alias::DefaultEntryOf<Self>;
-    // The default one also signals the commit, which nobody here waits for. The macro cannot say this.
+    // The default one also signals the commit, which has no receiver here. The macro cannot express this.
     type Responder<T>
         = openraft::impls::OneshotResponder<Self, T>
     where
@@ -39,7 +40,7 @@ impl openraft::RaftTypeConfig for Types {
     type ErrorSource = openraft::impls::BoxedErrorSource;
 }
 
-/// Tokio, with dice that follow from a seed. Whatever spawns must stand inside [`seeded`].
+/// Tokio, with randomness that follows from a seed. Every task must be spawned inside [`seeded`].
 pub type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
 
 pub type LogId = alias::LogIdOf<Types>;
@@ -48,22 +49,22 @@ pub type Entry = alias::EntryOf<Types>;
 pub type Membership = openraft::Membership<u64, RaftMember>;
 pub type StoredMembership = alias::StoredMembershipOf<Types>;
 
-/// Runs `work` with dice thrown from `seed`.
+/// Runs `work` with randomness from `seed`.
 pub async fn seeded<F: Future>(seed: u64, work: F) -> F::Output {
     Runtime::scope(seed, work).await
 }
 
-/// A place in the log, as openraft names it.
+/// Returns a log position as openraft's type.
 pub fn log_id(term: Term, index: LogIndex) -> LogId {
     LogId { leader_id: term.0.into(), index: index.0 }
 }
 
-/// What an entry carries: commands, encoded once where they were gathered.
+/// The payload of an entry: commands, encoded once at their origin.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload {
-    /// Where its appends go.
+    /// The context of its appends.
     pub context: ContextId,
-    /// How many events are in it.
+    /// The number of its events.
     pub count: u32,
     /// The encoded `core::command::Entry`.
     pub bytes: Bytes,
@@ -81,15 +82,15 @@ impl fmt::Display for Payload {
     }
 }
 
-/// A member's seat in the Raft group: what one needs to find it, and to know that it is the one meant.
+/// A member's entry in the Raft group: what is needed to reach it and to verify its identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RaftMember {
     /// The member's name.
     pub name: String,
-    /// Where peers reach it.
+    /// Its address for peers.
     pub peer: String,
-    /// Where clients reach it.
+    /// Its address for clients.
     pub http: String,
-    /// Its data directory's life.
+    /// The incarnation of its data directory.
     pub incarnation: Incarnation,
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::transport::Clock;
 
-/// A wall clock of one host. A clone is the same one.
+/// The wall clock of one host. A clone is the same clock.
 #[derive(Clone, Debug)]
 pub struct SimClock {
     start: Instant,
@@ -23,18 +23,19 @@ pub struct SimClock {
 }
 
 impl SimClock {
-    /// A clock that shows `epoch` now. Within a runtime.
+    /// Creates a clock that shows `epoch` now. Must be called within a runtime.
     #[must_use]
     pub fn new(epoch: Timestamp) -> Self {
         Self { start: Instant::now(), epoch, off_ms: Arc::default(), suspended_ms: Arc::default() }
     }
 
-    /// Sets it wrong: by so many milliseconds ahead, or behind.
+    /// Sets its error in milliseconds: positive if ahead, negative if behind.
     pub fn set_offset(&self, ms: i64) {
         self.off_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Suspends the machine for so long, at once: its wall clock and the time since its start go on, tokio's does not.
+    /// Suspends the machine for this time, at once: its wall clock and the time since its start advance, tokio's does
+    /// not.
     pub fn suspend(&self, time: Duration) {
         self.suspended_ms.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
     }

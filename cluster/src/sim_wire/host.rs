@@ -1,4 +1,4 @@
-//! One host's place in the network.
+//! The transport of one simulated host.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
 use super::net::{Arrival, Net};
 use crate::transport::{BoxFuture, BoxedStream, Listener, Transport};
 
-/// How long a connect hangs before the operating system gives up, as Linux does it.
+/// The time after which the operating system fails a hanging connect, as on Linux.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(127);
 
 /// The transport of one host.

@@ -1,4 +1,4 @@
-//! What the network knows: who listens, who is connected, who is cut off, what is on its way.
+//! The state of the network: listeners, connections, blocks, and packets in flight.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,10 +17,10 @@ use tokio::{
 
 use super::{Settings, rng::Rng, stream::SimStream};
 
-/// Connections that may wait to be accepted.
+/// The maximum connections that wait to be accepted.
 pub const BACKLOG_MAX: usize = 1_024;
 
-/// A connection and who it comes from.
+/// A connection and the address it comes from.
 pub type Arrival = (SimStream, String);
 
 pub struct Net {
@@ -35,7 +35,7 @@ pub struct Net {
     trace: u64,
 }
 
-/// A connection: two ends, and what is on its way to each.
+/// A connection: two ends, and the packets in flight to each.
 struct Connection {
     hosts: [String; 2],
     ends: [End; 2],
@@ -43,14 +43,14 @@ struct Connection {
 
 struct End {
     open: bool,
-    /// Closed its writing half.
+    /// Has closed its writing half.
     finished: bool,
-    /// Wrote to an end that is closed, and hears of it then.
+    /// Has written to a closed end, and learns of it at this time.
     reset_at: Option<Instant>,
     broken: Option<io::ErrorKind>,
     arriving: VecDeque<(Instant, Packet)>,
     arriving_bytes: usize,
-    /// Nothing overtakes.
+    /// The earliest arrival of the next packet, as nothing is reordered.
     last: Instant,
     rng: Rng,
     reader: Option<Waker>,
@@ -63,11 +63,11 @@ enum Packet {
     Reset,
 }
 
-/// What a reader finds.
+/// The result of a read.
 pub enum ReadOutcome {
     Bytes(usize),
     End,
-    /// Nothing yet. Look again at this time, or when woken.
+    /// Nothing yet. Read again at this time, or when woken.
     Nothing(Option<Instant>),
 }
 
@@ -137,7 +137,7 @@ impl Net {
         self.connections.len()
     }
 
-    /// Tells whoever waits for a way to open.
+    /// Notifies of every change of the network that may end a wait.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -205,7 +205,7 @@ impl Net {
         }
     }
 
-    /// Since when nothing passes from one to the other.
+    /// Returns since when nothing passes from one host to the other.
     fn blocked(&self, from: &str, to: &str) -> Option<Instant> {
         if self.blocked.is_empty() {
             return None;
@@ -213,12 +213,12 @@ impl Net {
         self.blocked.get(&(from.to_owned(), to.to_owned())).copied()
     }
 
-    /// Whether one cannot reach the other and hear of it.
+    /// Returns whether no round trip between the two hosts is possible.
     pub fn cut_off(&self, a: &str, b: &str) -> bool {
         self.blocked(a, b).is_some() || self.blocked(b, a).is_some()
     }
 
-    /// Port 0: one that is free.
+    /// Listens; port 0 chooses a free one.
     pub fn listen(&mut self, host: &str, port: u16) -> io::Result<(u16, u64, mpsc::Receiver<Arrival>)> {
         let port = if port == 0 { self.free_port(host) } else { port };
         if self.listeners.contains_key(&(host.to_owned(), port)) {
@@ -240,7 +240,7 @@ impl Net {
         }
     }
 
-    /// Unless another process has listened there since.
+    /// Stops listening, unless another process has listened there since.
     pub fn unlisten(&mut self, host: &str, port: u16, number: u64) {
         let key = (host.to_owned(), port);
         if self.listeners.get(&key).is_some_and(|(present, _)| *present == number) {
@@ -248,7 +248,7 @@ impl Net {
         }
     }
 
-    /// Connects, if somebody listens there.
+    /// Connects, if there is a listener.
     pub fn connect(net: &Arc<Mutex<Self>>, from: &str, to: &str, port: u16) -> io::Result<SimStream> {
         let mut this = net.lock();
         let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
@@ -259,7 +259,7 @@ impl Net {
         this.connections.insert(number, Connection { hosts: [from.to_owned(), to.to_owned()], ends });
         this.record_trace(b"connect", number);
         let [near, far] = [0, 1].map(|end| SimStream::new(net.clone(), number, end));
-        drop(this); // what is not taken is dropped, and closes itself
+        drop(this); // a connection that is not accepted is dropped, which closes it
         arrivals.try_send((far, format!("{from}:{number}"))).map_err(|_| refused())?;
         Ok(near)
     }
@@ -325,7 +325,7 @@ impl Net {
         Poll::Ready(Ok(taken))
     }
 
-    /// This end writes no more.
+    /// Closes the writing half of this end.
     pub fn finish(&mut self, number: u64, end: usize) {
         self.end_with(Packet::Fin, number, end);
     }
@@ -339,7 +339,7 @@ impl Net {
         }
     }
 
-    /// This end is dropped. As TCP does it: who closes without having read everything resets.
+    /// Closes this end, as it is dropped. As in TCP, closing with unread bytes resets the connection.
     pub fn close(&mut self, number: u64, end: usize) {
         let Some(connection) = self.connections.get(&number) else { return };
         let unread = connection.ends[end].arriving.iter().any(|(_, packet)| matches!(packet, Packet::Bytes(_)));
@@ -364,7 +364,7 @@ impl Net {
 }
 
 impl End {
-    /// A machine that gets bytes for a closed socket answers with a reset: until that comes, writing goes on.
+    /// A machine that receives bytes for a closed socket answers with a reset: until that arrives, writes succeed.
     fn write_to_closed_end(&mut self, bytes: usize, after: Duration, cut_off: bool) -> io::Result<usize> {
         if self.reset_at.is_some_and(|reset_at| reset_at <= Instant::now()) && !cut_off {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -392,7 +392,7 @@ impl Connection {
         self.ends.iter_mut().for_each(|end| end.break_with(kind));
     }
 
-    /// What the other end hears of the end of a process: an end after all that was on its way, or a reset in its place.
+    /// Delivers the end of a process to the other end: an end after all data in flight, or a reset instead of it.
     fn end_of_process(&mut self, end: usize, rng: &mut Rng, settings: &Settings) {
         let already = std::mem::replace(&mut self.ends[end].finished, true);
         let after = self.ends[end].delay(settings);
@@ -425,7 +425,7 @@ impl Connection {
                     }
                 }
                 _ if taken > 0 => break,
-                Packet::Fin => return Ok(ReadOutcome::End), // and it stays one
+                Packet::Fin => return Ok(ReadOutcome::End), // for all later reads too
                 Packet::Reset => {
                     here.break_with(io::ErrorKind::ConnectionReset);
                     return Err(io::ErrorKind::ConnectionReset.into());

@@ -1,13 +1,13 @@
-//! Dice that fall the same way for the same seed: splitmix64.
+//! A random number generator that gives the same numbers for the same seed: splitmix64.
 
 use std::time::Duration;
 
-/// One row of throws.
+/// One stream of random numbers.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// A row of its own for each `row`.
+    /// Creates an independent stream for each `stream`.
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut rng = Self(seed);
         rng.0 = rng.next() ^ stream.wrapping_mul(0xD605_1A6D_8A1F_3C55);
@@ -23,7 +23,7 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `bound`, which is not zero.
+    /// Returns a number below `bound`, which is not zero.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }

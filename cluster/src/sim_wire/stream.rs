@@ -28,7 +28,7 @@ impl SimStream {
         Self { net, number, end, timer: None }
     }
 
-    /// Whether it is that time; if not, the task is woken then.
+    /// Returns whether this time has come; if not, the task is woken then.
     fn reached(&mut self, at: Instant, cx: &mut Context<'_>) -> bool {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() != at {

@@ -15,7 +15,7 @@ struct ConnectedPair {
     listener: Box<dyn Listener>,
 }
 
-/// n1 is connected to n2.
+/// Connects n1 to n2.
 async fn connected_pair(settings: Settings) -> ConnectedPair {
     let net = SimNet::new(settings);
     let mut listener = net.host("n2").bind("n2:7000").await.unwrap();
@@ -38,7 +38,7 @@ async fn connect(net: &SimNet, from: &str, to: &str) -> io::Result<BoxedStream> 
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
-async fn bytes_come_whole_and_in_order_and_late() {
+async fn bytes_arrive_delayed_complete_and_in_order() {
     let mut t =
         connected_pair(Settings { stalls_per_mille: 300, short_writes_per_mille: 900, ..Settings::seeded(1) }).await;
     let start = Instant::now();
@@ -55,7 +55,7 @@ async fn bytes_come_whole_and_in_order_and_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_socket_holds_only_so_much() {
+async fn the_buffer_of_a_socket_is_bounded() {
     let mut t = connected_pair(Settings { socket_bytes_max: 1_000, ..Settings::seeded(1) }).await;
     let writing = timeout(LONG, t.near.write_all(&[1; 1_001]));
     assert!(writing.await.is_err());
@@ -64,7 +64,7 @@ async fn a_socket_holds_only_so_much() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_listening_is_refused_and_a_partition_hangs_until_it_heals() {
+async fn connecting_without_a_listener_is_refused_and_across_a_partition_hangs() {
     let t = connected_pair(Settings::seeded(1)).await;
     let error = connect(&t.net, "n1", "n2:7001").await.err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -152,7 +152,7 @@ async fn a_killed_listener_refuses_and_its_port_is_free_again() {
     let error = connect(&t.net, "n1", "n2:7000").await.err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     let mut again = t.net.host("n2").bind("n2:7000").await.unwrap();
-    drop(t.listener); // the dead process's: it takes nothing from the new one
+    drop(t.listener); // the listener of the killed process, which must not affect the new one
     let (near, far) = tokio::join!(connect(&t.net, "n1", "n2:7000"), again.accept());
     assert!(near.is_ok() && far.is_ok());
 }
@@ -182,7 +182,7 @@ async fn writing_to_a_closed_end_fails_after_a_round_trip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ports_and_hosts_are_told_apart() {
+async fn ports_and_hosts_are_distinguished() {
     let net = SimNet::new(Settings::seeded(1));
     let first = net.host("n1").bind("n1:0").await.unwrap();
     let second = net.host("n1").bind("0.0.0.0:0").await.unwrap();
@@ -208,7 +208,7 @@ async fn a_clock_follows_the_paused_one_and_may_be_wrong() {
     assert_eq!(clock.clone().wall(), Timestamp(3_500));
 }
 
-/// Talk among three hosts under faults, and its trace.
+/// Runs exchanges between three hosts under faults, and returns the trace.
 fn run(seed: u64) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {

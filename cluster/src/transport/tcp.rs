@@ -1,4 +1,4 @@
-//! TCP as peers want it: small frames leave at once, and a machine that vanished without a word is noticed.
+//! TCP as peers need it: small frames are sent at once, and a machine that vanishes silently is noticed.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -7,16 +7,16 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 use super::{BoxFuture, BoxedStream, Listener, Transport};
 
-/// A connection over which nothing came for this long is asked whether it lives.
+/// A connection that has received nothing for this long is probed.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
-/// How often it is asked.
+/// The time between probes.
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
-/// How many questions may stay without an answer.
+/// The number of probes that may stay without an answer.
 pub const KEEPALIVE_PROBES: u32 = 3;
-/// Bytes that the other machine does not acknowledge for this long end the connection. The same 5 s as a
-/// session's lease: beyond it nobody waits for the answer any more.
+/// A connection ends if the other machine has not acknowledged sent bytes for this long. The same 5 s as a session's
+/// lease: after it no request waits for the answer any more.
 pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
-/// Connections that may wait to be accepted.
+/// The maximum connections that wait to be accepted.
 pub const BACKLOG_MAX: u32 = 1_024;
 
 /// The operating system's sockets.
@@ -51,7 +51,7 @@ async fn listen(addr: &str) -> io::Result<TcpListener> {
     Err(last)
 }
 
-/// With SO_REUSEADDR, so that a node revived at once gets its port back from connections that linger.
+/// Listens with SO_REUSEADDR, so that a node restarted at once gets its port back despite connections in TIME_WAIT.
 fn listen_at(place: SocketAddr) -> io::Result<TcpListener> {
     let socket = if place.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -59,7 +59,7 @@ fn listen_at(place: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG_MAX)
 }
 
-/// Why one cannot listen there, and what to do.
+/// Describes why listening failed, and the remedy.
 #[must_use]
 pub fn explain(addr: &str, error: &io::Error) -> io::Error {
     let way_out = match error.kind() {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn bytes_go_both_ways_and_the_given_port_is_told() {
+    async fn bytes_go_both_ways_and_the_assigned_port_is_returned() {
         let mut listener = TcpTransport.bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         assert!(!addr.ends_with(":0"));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_named_with_the_way_out() {
+    async fn a_port_in_use_is_reported_with_a_hint() {
         let first = TcpTransport.bind("127.0.0.1:0").await.unwrap();
         let addr = first.local_addr().unwrap();
         let error = TcpTransport.bind(&addr).await.err().unwrap();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_listening_is_refused_at_once() {
+    async fn a_connection_to_a_port_without_a_listener_is_refused_at_once() {
         let gone = TcpTransport.bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let error = TcpTransport.connect(&gone).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

@@ -1,4 +1,4 @@
-//! Machines on a network that misbehaves, and the nodes that run on them.
+//! Simulated machines on a faulty network, and the nodes that run on them.
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A wire that dies with its process.
+/// A transport that ends with its process.
 pub struct KillableTransport(SimHost, CancellationToken);
 
 impl Transport for KillableTransport {
@@ -35,7 +35,7 @@ impl Transport for KillableTransport {
     }
 }
 
-/// Machines by number, and what runs on them.
+/// Machines by number, and the nodes that run on them.
 pub struct SimCluster {
     pub net: SimNet,
     pub clock: SimClock,
@@ -79,7 +79,7 @@ impl SimCluster {
         Self { net, clock, disks: BTreeMap::new(), up: BTreeMap::new(), starts: 0 }
     }
 
-    /// Three voters.
+    /// Starts three voters.
     pub async fn three(seed: u64) -> Self {
         let mut cluster = Self::new(seed);
         cluster.start(1, |config| config.bootstrap = true).await.expect("the first founds");
@@ -99,7 +99,7 @@ impl SimCluster {
         let dead = CancellationToken::new();
         let wire = Arc::new(KillableTransport(self.net.host(&host(nth)), dead.clone()));
         let starting = Cluster::start(config, Arc::new(disk), wire, Arc::new(self.clock.clone()));
-        let node = timeout(TEST_TIMEOUT, starting).await.expect("a node starts, or says why not")?;
+        let node = timeout(TEST_TIMEOUT, starting).await.expect("a node starts, or returns an error")?;
         self.up.insert(nth, (node, dead));
         Ok(())
     }
@@ -108,14 +108,14 @@ impl SimCluster {
         self.start(nth, |config| config.join = vec!["n1:1".into(), "n2:1".into()]).await.expect("it joins");
     }
 
-    /// As `kill -9` does it.
+    /// Kills a node, as `kill -9` does.
     pub async fn kill(&mut self, nth: u64) {
         let (node, dead) = self.up.remove(&nth).expect("it is up");
         let disk = self.disks[&nth].kill();
         self.disks.insert(nth, disk);
         dead.cancel();
         self.net.kill(&host(nth));
-        // what is left of it runs on for a while, and reaches nobody
+        // The rest of its process runs on for a while, and reaches no other node.
         tokio::spawn(async move { node.kill().await });
     }
 
@@ -129,12 +129,12 @@ impl SimCluster {
 
     pub fn leader(&self) -> u64 {
         let leads = |(nth, (node, _)): (&u64, &(Cluster, _))| (node.status().role == Role::Leader).then_some(*nth);
-        self.up.iter().find_map(leads).expect("somebody leads")
+        self.up.iter().find_map(leads).expect("there is a leader")
     }
 
     pub fn follower(&self) -> u64 {
         let leader = self.leader();
-        *self.up.keys().find(|nth| **nth != leader).expect("somebody follows")
+        *self.up.keys().find(|nth| **nth != leader).expect("there is a follower")
     }
 
     pub async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
@@ -149,8 +149,8 @@ impl SimCluster {
         start.elapsed()
     }
 
-    /// Until so many vote, everybody who is up has a session and has applied the same, and nothing changes any more:
-    /// neither is the membership half way from one set of voters to another.
+    /// Waits until there are this many voters, every running node has a session and has applied the same, and nothing
+    /// changes any more; a membership change must not be half done either.
     pub async fn settle(&self, voters: usize) {
         let ends = |cluster: &Self| -> Vec<_> {
             cluster.nodes().map(|node| (node.status().last, node.status().applied, node.status().committed)).collect()
@@ -178,7 +178,7 @@ impl SimCluster {
         }
     }
 
-    /// Asks `nth` until it is stored, with the same id, as a client does.
+    /// Retries an append on `nth` with the same id until it is stored, as a client does.
     pub async fn store(&self, nth: u64, id: u128, bytes: usize) -> Appended {
         let start = Instant::now();
         loop {

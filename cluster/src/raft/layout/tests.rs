@@ -1,4 +1,4 @@
-//! Golden bytes of every layout: what is written today is read for ever.
+//! Golden bytes of every layout: bytes written today remain readable in all later versions.
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn entries() -> Vec<Entry> {
     ]
 }
 
-/// Golden: what is written today is read for ever.
+/// Compares with golden bytes, which remain readable in all later versions.
 #[track_caller]
 fn check<T: Layout + std::fmt::Debug>(value: &T, golden: &str) {
     let bytes = value.to_bytes();
@@ -37,10 +37,10 @@ fn check<T: Layout + std::fmt::Debug>(value: &T, golden: &str) {
     let back = T::from_bytes(bytes.clone()).unwrap();
     assert_eq!(format!("{back:?}"), format!("{value:?}"));
     for cut in 0..bytes.len() {
-        T::from_bytes(bytes.slice(..cut)).expect_err("a shorter one is refused");
+        T::from_bytes(bytes.slice(..cut)).expect_err("fewer bytes are refused");
     }
     let longer = [&bytes[..], &[0]].concat();
-    T::from_bytes(longer.into()).expect_err("a longer one is refused");
+    T::from_bytes(longer.into()).expect_err("more bytes are refused");
 }
 
 const VOTE: &str = "01 0300000000000000 0200000000000000 01";
@@ -94,7 +94,7 @@ fn golden_ballots_and_transfer() {
 }
 
 #[test]
-fn a_count_is_not_believed() {
+fn a_count_without_its_entries_is_refused() {
     let mut bytes = BytesMut::new();
     Vote::new_committed(3, 2).put(&mut bytes);
     bytes.put_slice(&[0, 0, 0xff, 0xff, 0xff, 0xff]);
