@@ -369,7 +369,7 @@ async fn read_principal(
 
 async fn within<T>(addr: &str, saying: impl Future<Output = io::Result<T>>) -> Result<T, HandshakeError> {
     match timeout(HANDSHAKE_WAIT, saying).await {
-        Ok(Ok(said)) => Ok(said),
+        Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(HandshakeError::Broken { addr: addr.to_owned(), error }),
         Err(_) => Err(HandshakeError::TimedOut { addr: addr.to_owned() }),
     }

@@ -153,8 +153,8 @@ impl From<io::Error> for CloseReason {
 }
 
 impl From<MalformedMessage> for CloseReason {
-    fn from(garbage: MalformedMessage) -> Self {
-        Self::Malformed(garbage)
+    fn from(malformed: MalformedMessage) -> Self {
+        Self::Malformed(malformed)
     }
 }
 

@@ -79,9 +79,9 @@ pub enum PeerEvent {
 
 /// The reason why a member was not reached.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("failed to reach {who}: {why}")]
+#[error("failed to reach {peer}: {why}")]
 pub struct ConnectError {
-    who: String,
+    peer: String,
     why: String,
     /// Nothing listens at its address: its process has exited.
     pub refused: bool,
@@ -163,9 +163,9 @@ impl Links {
     }
 
     /// Records the address that a member reports.
-    pub fn set_reported_address(&self, who: NodeId, address: &str) {
-        let known = self.known_address(who);
-        self.reported.lock().insert(who, (address.to_owned(), known));
+    pub fn set_reported_address(&self, node: NodeId, address: &str) {
+        let known = self.known_address(node);
+        self.reported.lock().insert(node, (address.to_owned(), known));
     }
 
     /// Returns the members whose process is known to have exited, and notifies of changes.
@@ -175,8 +175,8 @@ impl Links {
 
     /// Returns when the socket to a member closed, if its process is known to have exited: for good, or not longer
     /// ago than `within` and followed by a restart.
-    pub fn disconnected_since(&self, who: NodeId, within: Duration) -> Option<Instant> {
-        let (at, reached) = *self.closed.lock().get(&who)?;
+    pub fn disconnected_since(&self, node: NodeId, within: Duration) -> Option<Instant> {
+        let (at, reached) = *self.closed.lock().get(&node)?;
         (!reached || at.elapsed() < within).then_some(at)
     }
 
@@ -199,7 +199,7 @@ impl Links {
     /// Returns the link to a member: the existing one, or a new one.
     async fn link(&self, to: NodeId, class: ConnectionClass) -> Result<Link, ConnectError> {
         let unknown = || ConnectError {
-            who: format!("node {to}"),
+            peer: format!("node {to}"),
             why: "its address is not known".into(),
             refused: false,
             is_starting: false,
@@ -238,8 +238,8 @@ impl Links {
 
     async fn connect(&self, address: &str, purpose: Purpose, wanted: Option<NodeId>) -> Result<Link, ConnectError> {
         let failed = |why: String, refused| {
-            let who = wanted.map_or_else(|| address.to_owned(), |node| format!("node {node} at {address}"));
-            ConnectError { who, why, refused, is_starting: false, broken: false, removed: None, when: Instant::now() }
+            let peer = wanted.map_or_else(|| address.to_owned(), |node| format!("node {node} at {address}"));
+            ConnectError { peer, why, refused, is_starting: false, broken: false, removed: None, when: Instant::now() }
         };
         let connected = timeout(CONNECT_WAIT, self.transport.connect(address)).await;
         let mut connection = match connected {
@@ -336,7 +336,7 @@ impl Links {
     /// Returns its removal notice then.
     pub async fn removal_notice_from_peers(&self) -> Option<String> {
         let others: FuturesUnordered<_> =
-            self.others().into_iter().map(|who| self.link(who, ConnectionClass::Urgent)).collect();
+            self.others().into_iter().map(|node| self.link(node, ConnectionClass::Urgent)).collect();
         let removed = others.filter_map(async |link| link.err()?.removed);
         timeout(CONNECT_WAIT, pin!(removed).next()).await.ok().flatten()
     }
@@ -348,18 +348,18 @@ impl Links {
         loop {
             let changed = applied.borrow_and_update().changed;
             let others = self.others();
-            watched.retain(|who, stop| {
-                let stays = others.contains(who);
+            watched.retain(|node, stop| {
+                let stays = others.contains(node);
                 if !stays {
                     stop.cancel();
                 }
                 stays
             });
-            for who in others {
-                watched.entry(who).or_insert_with(|| {
+            for node in others {
+                watched.entry(node).or_insert_with(|| {
                     let (links, stop) = (self.clone(), self.stop.child_token());
                     let until = stop.clone();
-                    tokio::spawn(async move { until.run_until_cancelled(links.watch_peer(who)).await });
+                    tokio::spawn(async move { until.run_until_cancelled(links.watch_peer(node)).await });
                     stop
                 });
             }
@@ -370,21 +370,21 @@ impl Links {
     }
 
     /// Keeps a connection to one member, and emits its changes.
-    async fn watch_peer(&self, who: NodeId) {
+    async fn watch_peer(&self, node: NodeId) {
         let mut broken = 0;
         loop {
-            let session = self.session_of(who);
+            let session = self.session_of(node);
             let since = Instant::now();
-            match self.link(who, ConnectionClass::Urgent).await {
+            match self.link(node, ConnectionClass::Urgent).await {
                 Ok(link) => {
                     broken = 0;
-                    self.exited.send_if_modified(|exited| exited.remove(&who));
-                    self.closed.lock().entry(who).and_modify(|(_, reached)| *reached = true);
-                    self.emit(PeerEvent::Connected(who)).await;
+                    self.exited.send_if_modified(|exited| exited.remove(&node));
+                    self.closed.lock().entry(node).and_modify(|(_, reached)| *reached = true);
+                    self.emit(PeerEvent::Connected(node)).await;
                     link.closed().await;
-                    self.closed.lock().insert(who, (Instant::now(), false));
+                    self.closed.lock().insert(node, (Instant::now(), false));
                     // Reconnect at once: the session of a killed process ends a moment later.
-                    self.emit(PeerEvent::Lost { node: who, shut_down: self.session_of(who).is_none() }).await;
+                    self.emit(PeerEvent::Lost { node, shut_down: self.session_of(node).is_none() }).await;
                     // Without a delay after a long-lived connection; short-lived ones must not be reopened in a busy
                     // loop.
                     if since.elapsed() < CONNECT_PAUSE {
@@ -399,14 +399,14 @@ impl Links {
                     // What other nodes found earlier does not apply to a process that has started since.
                     let exited = error.refused && error.when >= since;
                     if exited {
-                        self.exited.send_if_modified(|exited| exited.insert(who));
+                        self.exited.send_if_modified(|exited| exited.insert(node));
                     }
                     // A starting process answers soon, and reports itself why it is not ready.
                     if !error.is_starting {
-                        self.emit(PeerEvent::Unreachable { node: who, at: self.address(who), why: error.why }).await;
+                        self.emit(PeerEvent::Unreachable { node, at: self.address(node), why: error.why }).await;
                     }
                     if exited {
-                        self.emit(PeerEvent::Exited { node: who, session }).await;
+                        self.emit(PeerEvent::Exited { node, session }).await;
                     }
                     sleep(CONNECT_PAUSE).await;
                 }
@@ -423,11 +423,11 @@ impl Links {
     fn others(&self) -> BTreeSet<NodeId> {
         let Some(log) = self.log.get() else { return BTreeSet::new() };
         let state = log.view.state();
-        state.members.keys().copied().filter(|who| *who != log.me).collect()
+        state.members.keys().copied().filter(|node| *node != log.me).collect()
     }
 
-    fn session_of(&self, who: NodeId) -> Option<SessionId> {
-        self.log.get()?.view.state().sessions.get(&who).map(|live| live.session)
+    fn session_of(&self, node: NodeId) -> Option<SessionId> {
+        self.log.get()?.view.state().sessions.get(&node).map(|live| live.session)
     }
 }
 

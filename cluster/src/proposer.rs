@@ -4,7 +4,6 @@
 //! load. On the leader an entry goes to Raft; on another node the same batch goes to the leader, which joins it with
 //! its own groups. A proposal that did not reach the log is retried here until its caller stops waiting; one that may
 //! have reached it is retried only if a repetition is recognized.
-//! reached it is tried again only where a repetition is known as such.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -113,7 +112,7 @@ impl Proposer {
                 Err(Error::no_majority(no_decision))
             }
             Ok(Ok(ProposalResult::NotLeader(leader))) => {
-                Err(Error { leader, ..Error::new(Class::Refused, "this node does not lead; ask the leader") })
+                Err(Error { leader, ..Error::new(Class::Refused, "this node does not lead; send it to the leader") })
             }
             Ok(Err(_)) if !waiting.abandon() => {
                 Err(Error::unknown("this node stopped while the proposal was under way"))
@@ -316,8 +315,8 @@ impl Proposer {
             let answered = tokio::select! {
                 answered = proposer.links.forward(leader, groups, within) => answered.map_err(result_without_answer),
                 now = leadership.wait_for(lost) => {
-                    let silent = now.is_ok_and(|now| now.no_decision.is_some());
-                    let why = if silent { "the leader stopped answering" } else { "the leader changed" };
+                    let no_answer = now.is_ok_and(|now| now.no_decision.is_some());
+                    let why = if no_answer { "the leader stopped answering" } else { "the leader changed" };
                     Err(ProposalResult::Unknown(format!("{why} while the proposal was under way")))
                 }
             };
@@ -372,8 +371,8 @@ impl Proposer {
 }
 
 /// Returns the result of groups that the leader did not answer.
-fn result_without_answer(asked: RequestError) -> ProposalResult {
-    if asked.may_have_happened { ProposalResult::Unknown(asked.why) } else { ProposalResult::NotLeader(None) }
+fn result_without_answer(error: RequestError) -> ProposalResult {
+    if error.may_have_happened { ProposalResult::Unknown(error.why) } else { ProposalResult::NotLeader(None) }
 }
 
 /// A share of a bounded resource, released when dropped.

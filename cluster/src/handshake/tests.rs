@@ -4,7 +4,7 @@ use super::*;
 
 struct Fixed {
     me: Identity,
-    says: Result<(), Refused>,
+    admits: Result<(), Refused>,
     principal: Option<Principal>,
 }
 
@@ -14,7 +14,7 @@ impl Admission for Fixed {
     }
 
     fn admit(&self, _: &PeerIdentity) -> Result<(), Refused> {
-        self.says.clone()
+        self.admits.clone()
     }
 
     fn principal(&self) -> Option<Principal> {
@@ -29,13 +29,13 @@ fn node(cluster: u128, node: u64) -> Fixed {
         incarnation: Incarnation(Uuid::from_u128(0xAA00 + u128::from(node))),
         level: FeatureLevel(3),
     };
-    Fixed { me, says: Ok(()), principal: None }
+    Fixed { me, admits: Ok(()), principal: None }
 }
 
-type Said = Result<PeerIdentity, HandshakeError>;
+type HandshakeResult = Result<PeerIdentity, HandshakeError>;
 
 /// Returns the results of both sides.
-async fn meet(near: Fixed, far: Fixed, purpose: Purpose, wanted: Option<u64>) -> (Said, Said) {
+async fn meet(near: Fixed, far: Fixed, purpose: Purpose, wanted: Option<u64>) -> (HandshakeResult, HandshakeResult) {
     let (left, right) = tokio::io::duplex(64);
     let (mut left, mut right): (BoxedStream, BoxedStream) = (Box::new(left), Box::new(right));
     let near = async move { initiate(&mut left, &near, purpose, wanted.map(NodeId), "far:1").await };
@@ -84,11 +84,11 @@ async fn two_members_exchange_their_identities() {
 
 #[tokio::test]
 async fn the_accepting_side_receives_the_principal() {
-    for (said, heard) in [("", false), ("ada", true), (&"ä".repeat(512), true), (&"ä".repeat(513), false)] {
-        let principal = Some(Principal(said.into()));
+    for (name, received) in [("", false), ("ada", true), (&"ä".repeat(512), true), (&"ä".repeat(513), false)] {
+        let principal = Some(Principal(name.into()));
         let near = Fixed { principal: principal.clone(), ..node(1, 1) };
         let (near, far) = meet(near, node(1, 2), Purpose::Peer, Some(2)).await;
-        assert_eq!(far.unwrap().principal, principal.filter(|_| heard));
+        assert_eq!(far.unwrap().principal, principal.filter(|_| received));
         assert_eq!(near.unwrap().principal, None);
     }
 }
@@ -110,8 +110,8 @@ async fn a_principal_that_is_too_long_or_not_utf8_is_refused() {
 
 #[tokio::test]
 async fn an_unidentified_peer_may_inquire_without_a_cluster() {
-    let stranger = Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, ..node(0, 0) };
-    let (near, far) = meet(stranger, node(1, 2), Purpose::Inquiry, None).await;
+    let unidentified = Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, ..node(0, 0) };
+    let (near, far) = meet(unidentified, node(1, 2), Purpose::Inquiry, None).await;
     assert_eq!(near.unwrap().identity.cluster, node(1, 2).me.cluster);
     assert_eq!(far.unwrap().node(), None);
 }
@@ -127,9 +127,9 @@ async fn another_cluster_is_refused_and_both_are_named() {
 
 #[tokio::test]
 async fn a_peer_without_a_cluster_is_refused_until_it_joins() {
-    let stranger = || Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, ..node(0, 0) };
-    check_refused(stranger(), node(1, 2), None, Reason::NotReady, &["must join first"]).await;
-    check_refused(node(1, 2), stranger(), None, Reason::NotReady, &["must join first"]).await;
+    let unidentified = || Fixed { me: Identity { cluster: None, node: None, ..node(0, 0).me }, ..node(0, 0) };
+    check_refused(unidentified(), node(1, 2), None, Reason::NotReady, &["must join first"]).await;
+    check_refused(node(1, 2), unidentified(), None, Reason::NotReady, &["must join first"]).await;
 }
 
 #[tokio::test]
@@ -140,14 +140,14 @@ async fn another_node_than_wanted_is_refused() {
 #[tokio::test]
 async fn an_emptied_data_directory_is_refused_with_a_hint() {
     let (old, new) = (Incarnation(Uuid::from_u128(5)), node(1, 1).me.incarnation);
-    let far = Fixed { says: Err(Refused::emptied(NodeId(1), old, new)), ..node(1, 2) };
+    let far = Fixed { admits: Err(Refused::emptied(NodeId(1), old, new)), ..node(1, 2) };
     let text = [&old.to_string(), &new.to_string(), "emptied", "remove the node"].map(|part| part.to_owned());
     check_refused(node(1, 1), far, None, Reason::Incarnation, &text.each_ref().map(String::as_str)).await;
 }
 
 #[tokio::test]
 async fn the_connecting_side_can_refuse_too() {
-    let near = Fixed { says: Err(Refused::not_a_member(NodeId(2), ClusterId(Uuid::from_u128(1)))), ..node(1, 1) };
+    let near = Fixed { admits: Err(Refused::not_a_member(NodeId(2), ClusterId(Uuid::from_u128(1)))), ..node(1, 1) };
     let (near, far) = meet(near, node(1, 2), Purpose::Peer, None).await;
     assert!(near.unwrap_err().to_string().starts_with("refused node 2 at far:1: node 2 is not a member"));
     assert!(far.is_ok());
@@ -191,7 +191,7 @@ async fn a_listener_that_is_not_a_peer_differs_from_one_that_does_not_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_text_over_its_limit_is_cut_between_characters() {
-    let far = Fixed { says: Err(Refused::other("ä".repeat(REFUSAL_TEXT_BYTES_MAX))), ..node(1, 2) };
+    let far = Fixed { admits: Err(Refused::other("ä".repeat(REFUSAL_TEXT_BYTES_MAX))), ..node(1, 2) };
     let (near, _) = meet(node(1, 1), far, Purpose::Peer, None).await;
     assert_eq!(near.unwrap_err().refused().unwrap().text, "ä".repeat(REFUSAL_TEXT_BYTES_MAX / 2));
     let mut answer = reply(&node(1, 2).me, Some(&Refused::other("")));

@@ -48,7 +48,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
         match self.retry_after {
-            Some(wait) => write!(f, "; ask again in {wait:?}"),
+            Some(wait) => write!(f, "; retry in {wait:?}"),
             None => Ok(()),
         }
     }
@@ -115,7 +115,7 @@ mod tests {
         let refusal = Refusal::new(Code::Overloaded, "full").retry_after(Duration::from_millis(258));
         assert_eq!(refusal.encode()[..], *b"\x03\x02\x01\0\0full");
         assert_eq!(Refusal::decode(&refusal.encode()), refusal);
-        assert_eq!(refusal.to_string(), "full; ask again in 258ms");
+        assert_eq!(refusal.to_string(), "full; retry in 258ms");
     }
 
     #[test]

@@ -280,7 +280,7 @@ impl Server {
             admission,
             service,
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
-            greeting: HostLimit::new("handshakes_per_host_max", HANDSHAKES_PER_HOST_MAX),
+            handshaking: HostLimit::new("handshakes_per_host_max", HANDSHAKES_PER_HOST_MAX),
             accepted: HostLimit::new("accepted_per_host_max", ACCEPTED_PER_HOST_MAX),
             stop: server.stop.clone(),
             tasks: server.tasks.clone(),
@@ -313,7 +313,7 @@ struct Acceptor {
     admission: Arc<dyn Admission>,
     service: Arc<dyn Service>,
     handshakes: Arc<Semaphore>,
-    greeting: HostLimit,
+    handshaking: HostLimit,
     accepted: HostLimit,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -333,7 +333,7 @@ impl Acceptor {
                 Ok((_, from)) if self.tasks.len() > ACCEPTED_MAX => {
                     warn!(from, "refused a connection: accepted_max is reached");
                 }
-                Ok((connection, from)) => match (self.greeting.take(&from), self.accepted.take(&from)) {
+                Ok((connection, from)) => match (self.handshaking.take(&from), self.accepted.take(&from)) {
                     (Ok(greets), Ok(stays)) => {
                         self.tasks.spawn(self.serve_connection(connection, from, (turn, greets), stays));
                     }
@@ -356,10 +356,10 @@ impl Acceptor {
     ) -> impl Future<Output = ()> + Send + 'static {
         let (admission, service, stop) = (self.admission.clone(), self.service.clone(), self.stop.clone());
         async move {
-            let said = stop.run_until_cancelled(respond(&mut connection, &*admission, &from)).await;
+            let admitted = stop.run_until_cancelled(respond(&mut connection, &*admission, &from)).await;
             drop(turn);
             let _stays = stays;
-            match said {
+            match admitted {
                 Some(Ok(peer)) => {
                     let name = peer.name();
                     let why = serve(connection, peer, service, stop).await;

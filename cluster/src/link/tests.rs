@@ -179,8 +179,8 @@ async fn a_later_call_may_be_answered_first() {
 #[tokio::test]
 async fn a_thousand_calls_at_once_each_get_their_own_answer() {
     let t = pair();
-    let asked = (0..1_000u32).map(|number| t.link.call(ECHO, number.to_string().into(), SOON));
-    for (number, answer) in join_all(asked).await.into_iter().enumerate() {
+    let calls = (0..1_000u32).map(|number| t.link.call(ECHO, number.to_string().into(), SOON));
+    for (number, answer) in join_all(calls).await.into_iter().enumerate() {
         assert_eq!(answer, Ok(number.to_string().into()));
     }
 }
@@ -200,9 +200,9 @@ async fn an_unknown_kind_is_refused_and_the_link_stays_open() {
 #[tokio::test]
 async fn a_cast_arrives_and_its_answer_is_dropped() {
     let t = pair();
-    t.link.cast(Kind(99), bytes("told")).unwrap();
-    t.link.call(ECHO, bytes("asked"), SOON).await.unwrap();
-    assert_eq!(*t.service.seen.lock(), [bytes("told"), bytes("asked")]);
+    t.link.cast(Kind(99), bytes("cast")).unwrap();
+    t.link.call(ECHO, bytes("call"), SOON).await.unwrap();
+    assert_eq!(*t.service.seen.lock(), [bytes("cast"), bytes("call")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,15 +314,15 @@ async fn handlers_over_the_limit_are_refused_with_a_hint() {
 async fn calls_over_the_limit_are_refused_by_the_caller() {
     let (link, mut far) = half();
     let drain = tokio::spawn(async move { tokio::io::copy(&mut far, &mut tokio::io::sink()).await });
-    let ask = || {
+    let call = || {
         let link = link.clone();
         tokio::spawn(async move { link.call(ECHO, Bytes::new(), SOON).await })
     };
-    let asked: Vec<_> = (0..=LINK_CALLS_MAX).map(|_| ask()).collect();
-    until(|| asked.iter().any(JoinHandle::is_finished)).await;
+    let calls: Vec<_> = (0..=LINK_CALLS_MAX).map(|_| call()).collect();
+    until(|| calls.iter().any(JoinHandle::is_finished)).await;
     link.close();
     drain.await.unwrap().unwrap();
-    let failed: Vec<_> = join_all(asked).await.into_iter().map(|answer| answer.unwrap().unwrap_err()).collect();
+    let failed: Vec<_> = join_all(calls).await.into_iter().map(|answer| answer.unwrap().unwrap_err()).collect();
     let over = |error: &&CallError| matches!(error, CallError::Overloaded { limit: "link_calls_max", .. });
     assert_eq!(failed.iter().filter(over).count(), 1);
 }
@@ -331,8 +331,8 @@ async fn calls_over_the_limit_are_refused_by_the_caller() {
 async fn a_full_queue_refuses_a_cast() {
     let (link, _far) = half();
     let long = Bytes::from(vec![0; PAYLOAD_BYTES_MAX]);
-    let told = (0..100).map_while(|_| link.cast(ECHO, long.clone()).ok()).count();
-    assert!((4..8).contains(&told), "{told}");
+    let sent = (0..100).map_while(|_| link.cast(ECHO, long.clone()).ok()).count();
+    assert!((4..8).contains(&sent), "{sent}");
     assert!(matches!(link.cast(ECHO, long), Err(CallError::Overloaded { limit: "link_queue_bytes_max", .. })));
 }
 
@@ -446,14 +446,14 @@ async fn streams_over_the_limit_are_refused_until_others_end() {
 }
 
 /// Sends these bytes to a serving side and to a calling side, and returns why each closed.
-async fn feed(garbage: Vec<u8>) -> (CloseReason, CloseReason) {
+async fn feed(malformed: Vec<u8>) -> (CloseReason, CloseReason) {
     let (mut near, far) = duplex(1 << 20);
     let far: BoxedStream = Box::new(far);
-    near.write_all(&garbage).await.unwrap();
+    near.write_all(&malformed).await.unwrap();
     near.shutdown().await.unwrap();
     let served = serve(far, peer_identity(), Arc::new(TestService::default()), CancellationToken::new()).await;
     let (link, mut far) = half();
-    far.write_all(&garbage).await.unwrap();
+    far.write_all(&malformed).await.unwrap();
     drop(far);
     (served, link.closed().await)
 }
@@ -466,8 +466,8 @@ fn message(kind: u8, role: u8, id: u64, payload: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn a_protocol_violation_closes_the_link_with_a_reason() {
     let over = u32::try_from(FRAME_BYTES_MAX).unwrap().to_le_bytes().to_vec();
-    let (served, asked) = feed(over).await;
-    assert!(matches!(served, CloseReason::Malformed(MalformedMessage::TooLong { .. })) && served == asked);
+    let (served, calling) = feed(over).await;
+    assert!(matches!(served, CloseReason::Malformed(MalformedMessage::TooLong { .. })) && served == calling);
     assert_eq!(feed(message(100, 77, 1, b"")).await.0, CloseReason::Malformed(MalformedMessage::Role(77)));
     assert_eq!(
         feed(message(100, 1, 1, b"")).await.0,
@@ -502,14 +502,14 @@ async fn a_handler_that_panics_closes_only_its_link() {
         }
     }
     let (near, far) = duplex(1 << 16);
-    let (told, tell) = oneshot::channel::<()>();
+    let (held, dropped) = oneshot::channel::<()>();
     tokio::spawn(async move {
-        let _told = told;
+        let _held = held;
         serve(Box::new(far), peer_identity(), Arc::new(Panics), CancellationToken::new()).await
     });
     let link = Link::start(Box::new(near), peer_identity());
     assert!(link.call(ECHO, Bytes::new(), SOON).await.unwrap_err().may_have_happened());
-    assert!(tell.await.is_err());
+    assert!(dropped.await.is_err());
 }
 
 proptest! {
@@ -519,7 +519,7 @@ proptest! {
     fn a_malformed_message_at_any_point_closes_the_link_without_a_panic(
         honest in prop::collection::vec((100..112u8, 0..10u8, 0..4u64, prop::collection::vec(any::<u8>(), 0..20)), 0..20),
         cut in any::<prop::sample::Index>(),
-        garbage in prop::collection::vec(any::<u8>(), 0..40),
+        malformed in prop::collection::vec(any::<u8>(), 0..40),
     ) {
         let mut all: Vec<u8> = honest
             .iter()
@@ -527,7 +527,7 @@ proptest! {
             .flat_map(|(kind, role, id, payload)| message(*kind, *role, *id, payload))
             .collect();
         all.truncate(cut.index(all.len() + 1));
-        all.extend(garbage);
+        all.extend(malformed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(feed(all));
     }
