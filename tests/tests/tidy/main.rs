@@ -2,6 +2,7 @@
 //! files, licences of dependencies. Each rule is also tested with a bad sample, so that a broken checker fails.
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
+mod cycles;
 mod deploy;
 mod docs;
 mod layers;
@@ -97,6 +98,13 @@ fn each_crate_depends_only_on_crates_to_its_left() {
 fn each_file_follows_the_rules() {
     let broken: Vec<_> = sources().iter().flat_map(rules::check).collect();
     assert_none(&broken);
+}
+
+#[test]
+fn sibling_modules_import_each_other_in_no_cycle() {
+    let sources = sources();
+    assert_none(&cycles::check(&sources));
+    assert_eq!(cycles::unused_exceptions(&sources), [""; 0], "exceptions are needed and say why");
 }
 
 #[test]
@@ -233,4 +241,28 @@ fn a_forbidden_dependency_is_found() {
     assert_eq!(check("evener", "openraft", normal), ["x/Cargo.toml:2"]);
     assert_eq!(check("evener-cluster", "openraft", normal), [""; 0]);
     assert!(!layers::inherits_lints("[package]\nname = \"a\""));
+}
+#[test]
+fn an_import_cycle_between_siblings_is_found() {
+    let check = |files: &[(&str, &str)]| {
+        let source = |(file, text): &(&str, &str)| {
+            Source::new(&format!("core/src/{file}"), &format!("//! A sample.\n{text}"), Kind::Product).unwrap()
+        };
+        let broken = cycles::check(&files.iter().map(source).collect::<Vec<_>>());
+        broken.iter().map(|broken| format!("{}:{}", broken.file, broken.line)).collect::<Vec<_>>()
+    };
+    let both = ["core/src/a.rs:2", "core/src/b.rs:2"];
+    assert_eq!(check(&[("a.rs", "use crate::{b::B, c};"), ("b.rs", "use super::a::A;")]), both);
+    assert_eq!(check(&[("a.rs", "fn a() { crate::b::b() }"), ("b.rs", "use crate::a;")]), both);
+    let reexport = ("lib.rs", "pub use b::B;");
+    assert_eq!(check(&[reexport, ("a.rs", "use crate::B;"), ("b.rs", "use crate::a::A;")]), both);
+    let inner = [("a/b.rs", "use crate::c::d::D;"), ("c.rs", ""), ("c/d.rs", "use super::super::a::A;"), ("a.rs", "")];
+    assert_eq!(check(&inner), ["core/src/a/b.rs:2", "core/src/c/d.rs:2"]);
+    let three = [("m/a.rs", "use super::b::B;"), ("m/b.rs", "use super::c::C;"), ("m/c.rs", "use super::a::A;")];
+    assert_eq!(check(&[three[0], three[1], three[2], ("m/mod.rs", "")]).len(), 3);
+    assert_eq!(check(&[("a.rs", "use crate::b::B;"), ("b.rs", "")]), [""; 0]);
+    assert_eq!(check(&[("a.rs", "use crate::a::b::B;"), ("a/b.rs", "use super::A;")]), [""; 0], "parent and child");
+    let test = "#[cfg(test)]\nmod tests { use crate::a::A; }";
+    assert_eq!(check(&[("a.rs", "use crate::b::B;"), ("b.rs", test)]), [""; 0], "tests");
+    assert_eq!(check(&[("a.rs", "use crate::b::B;"), ("b.rs", "pub(in crate::a) fn b() {}")]), [""; 0], "visibility");
 }

@@ -1,0 +1,176 @@
+//! Finds import cycles between sibling modules: files and folders directly beside each other in a crate's `src`.
+//! A module and the modules inside it may name each other; tests and fakes may name everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    rules::Broken,
+    source::{Kind, Named, Source},
+};
+
+/// Modules that may import each other in a cycle.
+pub(crate) struct Exception {
+    /// Where they stand: `node/src/engine`, or `node/src` for the top level.
+    pub(crate) within: &'static str,
+    pub(crate) modules: &'static [&'static str],
+    pub(crate) why: &'static str,
+}
+
+pub(crate) const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        within: "node/src/actors",
+        modules: &["coordinator", "teller", "worker"],
+        why: "each holds the address of the actor that it answers, and an address names the type of its messages",
+    },
+    Exception {
+        within: "node/src/node",
+        modules: &["house", "start"],
+        why: "a node in the making starts the running one, which asks it for the configuration of its parts",
+    },
+];
+
+/// A module's path from the top of its crate, which itself is empty.
+type Module = Vec<String>;
+
+/// The modules of one crate, each with the paths its product code names.
+struct Crate<'a> {
+    src: &'a str,
+    modules: BTreeMap<Module, &'a Source>,
+}
+
+/// The first place at which one module imports a sibling.
+struct Import {
+    file: String,
+    line: usize,
+    path: String,
+}
+
+/// The imports among the modules of one level, by who imports and who is imported.
+type Level = BTreeMap<(String, String), Import>;
+
+/// Returns every import between siblings that is part of a cycle and not excepted.
+pub(crate) fn check(sources: &[Source]) -> Vec<Broken> {
+    let excepted = |within: &str, from: &String, to: &String| {
+        EXCEPTIONS.iter().any(|exception| {
+            let holds = |module: &String| exception.modules.contains(&module.as_str());
+            exception.within == within && holds(from) && holds(to)
+        })
+    };
+    let allowed = |(within, from, to, _): &(String, String, String, Broken)| !excepted(within, from, to);
+    cyclic(sources).into_iter().filter(allowed).map(|(.., broken)| broken).collect()
+}
+
+/// Returns the exceptions that nothing needs any more, as `within: modules`.
+pub(crate) fn unused_exceptions(sources: &[Source]) -> Vec<String> {
+    let found = cyclic(sources);
+    let used = |exception: &&Exception, module: &str| {
+        found.iter().any(|(within, from, ..)| within == exception.within && from == module)
+    };
+    let unused = |exception: &&Exception| {
+        exception.why.is_empty() || !exception.modules.iter().all(|module| used(exception, module))
+    };
+    let name = |exception: &Exception| format!("{}: {}", exception.within, exception.modules.join(", "));
+    EXCEPTIONS.iter().filter(unused).map(name).collect()
+}
+
+/// Returns the imports that are part of a cycle: where they are, who imports and who is imported.
+fn cyclic(sources: &[Source]) -> Vec<(String, String, String, Broken)> {
+    let mut found = Vec::new();
+    for one in crates(sources) {
+        for (level, imports) in one.levels() {
+            let within = [one.src.to_string()].into_iter().chain(level).collect::<Vec<_>>().join("/");
+            for ((from, to), import) in imports.iter().filter(|((from, to), _)| reaches(&imports, to, from)) {
+                let why = format!("`{from}` imports `{}`, and `{to}` needs `{from}`: a cycle of siblings", import.path);
+                let broken = Broken { file: import.file.clone(), line: import.line, why };
+                found.push((within.clone(), from.clone(), to.clone(), broken));
+            }
+        }
+    }
+    found
+}
+
+fn crates(sources: &[Source]) -> Vec<Crate<'_>> {
+    let mut found: BTreeMap<&str, BTreeMap<Module, &Source>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| source.kind == Kind::Product) {
+        let Some(end) = source.file.find("/src/").map(|at| at + "/src".len()) else { continue };
+        let mut module: Module = source.file[end + 1..].trim_end_matches(".rs").split('/').map(String::from).collect();
+        module.pop_if(|last| matches!(last.as_str(), "lib" | "main" | "mod"));
+        found.entry(&source.file[..end]).or_default().insert(module, source);
+    }
+    found.into_iter().map(|(src, modules)| Crate { src, modules }).collect()
+}
+
+impl Crate<'_> {
+    /// Returns the imports between siblings, by the module that holds both.
+    fn levels(&self) -> BTreeMap<Module, Level> {
+        let mut levels: BTreeMap<Module, Level> = BTreeMap::new();
+        for (module, source) in &self.modules {
+            for named in product_names(source) {
+                let Some(target) = self.target(module, &named.path) else { continue };
+                let shared = module.iter().zip(&target).take_while(|(a, b)| a == b).count();
+                // One of them holds the other.
+                let (Some(from), Some(to)) = (module.get(shared), target.get(shared)) else { continue };
+                let import = Import { file: source.file.clone(), line: named.line, path: named.path.join("::") };
+                let level = levels.entry(module[..shared].to_vec()).or_default();
+                level.entry((from.clone(), to.clone())).or_insert(import);
+            }
+        }
+        levels
+    }
+
+    /// Returns the module that `path` leads to when named in `from`, if it begins with `crate`, `super` or `self`.
+    fn target(&self, from: &Module, path: &[String]) -> Option<Module> {
+        let (mut module, mut rest) = match path[0].as_str() {
+            "crate" => (Module::new(), &path[1..]),
+            "self" => (from.clone(), &path[1..]),
+            "super" => (from.clone(), path),
+            _ => return None,
+        };
+        while let [first, after @ ..] = rest
+            && first == "super"
+        {
+            module.pop();
+            rest = after;
+        }
+        Some(self.descend(module, rest))
+    }
+
+    /// Follows `path` down from `module` as far as modules go, also through what a module re-exports from its children.
+    fn descend(&self, mut module: Module, path: &[String]) -> Module {
+        for part in path {
+            let child = |name: &String| {
+                let child: Module = module.iter().chain([name]).cloned().collect();
+                self.modules.contains_key(&child).then_some(child)
+            };
+            if let Some(child) = child(part) {
+                module = child;
+                continue;
+            }
+            let exported = self.modules.get(&module).and_then(|source| {
+                let mut names = product_names(source).filter(|named| named.path.last() == Some(part));
+                names.find_map(|named| child(named.path.iter().find(|part| *part != "self")?))
+            });
+            return exported.unwrap_or(module);
+        }
+        module
+    }
+}
+
+/// Returns the paths that `source` names in product code, without those that only say who may see an item.
+fn product_names(source: &Source) -> impl Iterator<Item = &Named> {
+    let is = move |at: Option<usize>, word: &str| at.is_some_and(|at| source.names[at].path == [word]);
+    let visibility = move |at: usize| is(at.checked_sub(1), "in") && is(at.checked_sub(2), "pub");
+    let product = move |(at, named): &(usize, &Named)| named.kind == Kind::Product && !visibility(*at);
+    source.names.iter().enumerate().filter(product).map(|(_, named)| named)
+}
+
+/// Whether `to` can be reached from `from` along `imports`.
+fn reaches(imports: &Level, from: &str, to: &str) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut open = vec![from];
+    while let Some(module) = open.pop() {
+        let next = imports.keys().filter(|(importer, _)| importer == module).map(|(_, imported)| imported.as_str());
+        open.extend(next.filter(|imported| seen.insert(imported)));
+    }
+    seen.contains(to)
+}
