@@ -30,6 +30,7 @@ use crate::{
     error::{Class, Error},
     leadership::{Leadership, NoDecision},
     links::{Links, RequestError},
+    message::PAYLOAD_BYTES_MAX,
     proposal::{self, Decided, Group, PendingProposal, Proposal, ProposalResult},
     raft::{Consensus, Payload, WriteError},
     transport::Clock,
@@ -150,8 +151,7 @@ impl Proposer {
                 Err(_) => ProposalResult::NotLeader(None),
             }
         });
-        let results = join_all(results).await;
-        codec::encode_message(&results).map_err(|error| Error::new(Class::Unknown, error.to_string()))
+        encode_results(&join_all(results).await)
     }
 
     /// Fails the proposals that wait for a majority, because there has been none for long. Proposals already sent
@@ -392,5 +392,38 @@ impl CapacityPermit {
 impl Drop for CapacityPermit {
     fn drop(&mut self) {
         self.of.fetch_sub(self.share, Relaxed);
+    }
+}
+
+/// Encodes the results of groups for the node that sent them. If they are longer than a message, the groups are decided
+/// nevertheless, so the answer is that each outcome is unknown: a refusal would mean that nothing had happened, and the
+/// sender would propose the groups again.
+fn encode_results(results: &[ProposalResult]) -> Result<Bytes, Error> {
+    match codec::encode_message(&results) {
+        Ok(answer) if answer.len() <= PAYLOAD_BYTES_MAX => Ok(answer),
+        _ => {
+            let unknown = |_| ProposalResult::Unknown("the leader's answer is longer than a message".into());
+            let results: Vec<_> = results.iter().map(unknown).collect();
+            codec::encode_message(&results).map_err(|error| Error::new(Class::Unknown, error.to_string()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_longer_than_a_message_says_that_the_outcomes_are_unknown() {
+        let long = "x".repeat(PAYLOAD_BYTES_MAX / 2);
+        for count in [1, 2, 3] {
+            let results: Vec<_> = (0..count).map(|_| ProposalResult::Refused(long.clone())).collect();
+            let answer = encode_results(&results).unwrap();
+            assert!(answer.len() <= PAYLOAD_BYTES_MAX);
+            let read: Vec<ProposalResult> = codec::decode_message(&answer).unwrap();
+            assert_eq!(read.len(), count);
+            let unknown = read.iter().all(|result| matches!(result, ProposalResult::Unknown(_)));
+            assert_eq!(unknown, count > 1, "{count} results");
+        }
     }
 }
