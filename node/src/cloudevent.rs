@@ -46,7 +46,7 @@ pub const NAMESPACE: Uuid = Uuid::from_u128(0xafce_d9ca_758d_5c41_945d_96fe_aeba
 
 /// Attributes of one event that are read at most; CloudEvents defines ten, and tracing adds a few.
 pub const ATTRIBUTES_MAX: usize = 64;
-/// Arrays and objects that stand within each other in an event's data, and in each of its extensions: common parsers
+/// The maximum nesting of arrays and objects in an event's data, and in each of its extensions: common parsers
 /// refuse more than 128, and a handler's line wraps two around them.
 pub const DATA_DEPTH_MAX: usize = 100;
 
@@ -106,7 +106,7 @@ pub fn stored_from_json(json: &str) -> Result<Stored, Error> {
     Ok(Stored { position: Position(position), revision: revision.map(Revision), recorded, event })
 }
 
-/// Writes an event as its producer told it.
+/// Writes an event as its producer sent it.
 #[must_use]
 pub fn to_json(event: &Event) -> String {
     let mut out = String::with_capacity(event.size() + 256);

@@ -84,12 +84,12 @@ macro_rules! codes {
 
 codes! {
     BAD_BODY = "EV0100" Invalid 400 "the body of a request is not what it should be",
-        "correct the body; GET /openapi.json tells its form",
+        "correct the body; GET /openapi.json describes it",
         "The body is not JSON, or not of the form that this request takes. The message names the field or the \
          place in the text. Unknown fields are refused, so that a misspelt one is not silently ignored.";
     BAD_QUERY = "EV0101" Invalid 400 "a parameter of a request is unknown or malformed",
         "correct the parameter; GET /openapi.json lists them",
-        "Parameters stand after the `?` of the address, percent-encoded. Lists (`types`, `tags`) are joined by \
+        "Parameters follow the `?` of the address, percent-encoded. Lists (`types`, `tags`) are joined by \
          commas after their values have been encoded, so that a value may hold a comma.";
     BODY_TOO_LARGE = "EV0102" Invalid 413 "the body of a request is larger than the server takes",
         "send fewer events in one request, and what is large by reference",
@@ -99,7 +99,7 @@ codes! {
     NO_SUCH_ROUTE = "EV0103" Invalid 404 "there is nothing at this address",
         "ask GET /openapi.json: it lists all routes",
         "The path is not one that this server answers: it may be misspelt, or belong to a newer version than the \
-         server's, which `evener status` tells.";
+         server's, which `evener status` shows.";
     NO_SUCH_METHOD = "EV0104" Invalid 405 "this address takes another method",
         "ask GET /openapi.json: it lists all routes and their methods",
         "The path exists, and the method (GET, POST, DELETE) is not one that it takes: what only looks is GET, what \
@@ -127,12 +127,12 @@ codes! {
          understood in JSON only, not in Avro, Protobuf or XML.";
 
     CONDITION = "EV0200" Conflict 409 "a condition of an append does not hold",
-        "read again from the marker, decide anew, and append with the new marker",
-        "An event that matches the condition's criteria stands at or after its marker: somebody was faster. The \
+        "read again from the marker, decide again, and append with the new marker",
+        "An event that matches the condition's criteria is at or after its marker: another client was faster. The \
          answer names the last such event, its position and type. Nothing of the append is stored.";
-    REVISION = "EV0201" Conflict 409 "a stream stands at another revision than expected",
-        "read the stream again, decide anew, and append with its new revision",
-        "The append says where a stream must stand (`expect`), and it stands elsewhere. Nothing of it is stored.";
+    REVISION = "EV0201" Conflict 409 "a stream is at another revision than expected",
+        "read the stream again, decide again, and append with its new revision",
+        "The append expects a stream to be at a revision (`expect`), and it is at another one. Nothing is stored.";
     PARTLY_STORED = "EV0202" Conflict 409 "some of an append's events are stored already, the others are not",
         "send the rest without them, or the same append as before; `evener import` does so by itself",
         "Event ids are unique for ever (P3). The same append sent again is answered as the first time. Here only \
@@ -146,13 +146,13 @@ codes! {
         "Conditions are looked at when an append arrives and judged again at its place in the log, over a window \
          of the latest events. This append came out of the window before it was judged. Nothing of it is stored.";
     INVALID_APPEND = "EV0205" Invalid 400 "an append makes no sense",
-        "correct the event or condition that the message names; GET /openapi.json and `evener append --help` tell \
+        "correct the event or condition that the message names; GET /openapi.json and `evener append --help` show \
          their form",
         "Each event of an append needs a type, a source, and an id of its own; an append has at least one event. \
          Nothing of it is stored.";
     MARKER_AHEAD = "EV0206" Invalid 400 "the marker of a condition lies beyond the head of the log",
         "use the marker that a read of this cluster ended with",
-        "A condition fails if an event that matches stands at or after its marker. A marker beyond the head would let \
+        "A condition fails if an event that matches is at or after its marker. A marker beyond the head would let \
          every append pass, and no read can have ended there: it is of another cluster or context, or mistyped. The \
          node that was asked has caught up with the leader before it says so. Nothing of the append is stored.";
 
@@ -169,7 +169,7 @@ codes! {
         "`evener processor show NAME` (GET /processors/NAME) lists its segments",
         "A segment is called by its number, and they are numbered from 0: one with 16 segments has 0 to 15.";
     INVALID_CHANGE = "EV0303" Invalid 400 "the change cannot be made like this",
-        "correct what the message names; GET /openapi.json and `evener processor create --help` tell \
+        "correct what the message names; GET /openapi.json and `evener processor create --help` show \
          what can be asked for",
         "The request is well formed and asks for something that cannot be, for example a processor without \
          segments, or with more than the limit `segments_max`.";
@@ -181,7 +181,7 @@ codes! {
     FENCED = "EV0305" Conflict 409 "the claim has another owner by now",
         "look again; the new owner goes on with it",
         "A token, a letter and a claim change only under the claim's current epoch (P4). The segment was taken over in \
-         the meantime, which is no fault: `evener processor show NAME` tells by whom.";
+         the meantime, which is no fault: `evener processor show NAME` shows by whom.";
     OUTDATED = "EV0306" Conflict 409 "the cluster has moved on since the request was made",
         "look again and repeat the request if it still fits",
         "Changes of ownership name the table they were made from and are refused if it has changed since.";
@@ -197,12 +197,12 @@ codes! {
     UNKNOWN_THING = "EV0309" Invalid 404 "something that the request names does not exist",
         "look at what there is: `evener processor list`, `evener cluster status`",
         "A node, a processor, a segment or a sequence was named that the cluster does not have; the message says \
-         which. It may have gone in the meantime.";
+         which. It may have been deleted in the meantime.";
     OTHER_CHANGE = "EV0310" Conflict 409 "an operation with this id made another change",
         "give every change an id of its own, or none; `evener explain EV0310` says more",
         "An operation is named by its id, so that a change that is sent twice is made once. Here an id was used again \
          for a different change, and nothing was done; the message names the first change. What came of that one, \
-         `evener operations show ID` (GET /operations/{id}) tells.";
+         `evener operations show ID` (GET /operations/{id}) shows it.";
 
     NO_LEADER = "EV0400" Overloaded 503 "the cluster has no leader, or no majority, for now",
         "repeat it; if it lasts, see which nodes are down: `evener cluster status`",
@@ -222,14 +222,14 @@ codes! {
          left for ever is no member any more.";
     REFUSED_BY_CLUSTER = "EV0404" Refused 422 "the cluster does not do this for now",
         "look at the members with `evener cluster status`, bring back what is missing, and repeat it",
-        "The message says what stands in the way. A change of members waits for the one before it, and never \
+        "The message says what prevents it. A change of members waits for the one before it, and never \
          leaves fewer voters than can decide.";
     NOT_READY = "EV0405" Overloaded 503 "the server is not ready",
         "wait for it: `evener wait ready`",
         "A node answers requests once it is a member, knows a leader and has applied what the leader had.";
     STOPPING = "EV0406" Overloaded 503 "the server is stopping",
         "ask another node; on the command line name several, --server URL,URL, and the next is asked by itself",
-        "The node was told to stop: it finishes what is being handled, hands over its segments, and then ends. Nothing \
+        "The node is shutting down: it finishes running handlers, hands over its segments, and then ends. Nothing \
          of the request happened.";
     FAILED_NODE = "EV0407" Refused 500 "the server has stopped working",
         "look at its log; other nodes go on. Restart it once the cause is mended",
@@ -258,15 +258,15 @@ codes! {
     SETTINGS_FILE = "EV0502" Invalid 400 "the settings file cannot be read",
         "correct the file, or name another one with --config",
         "The file is TOML: sections in brackets, `key = value` below, as `[node]` and `name = \"n1\"`. `evener \
-         config --reference` lists what may stand in it. Without --config it is evener.toml in the current \
+         config --reference` lists the possible settings. Without --config it is evener.toml in the current \
          directory, if there.";
     OPEN_ADDRESS = "EV0503" Refused 422 "an address that others can reach needs protection",
         "listen on 127.0.0.1, or accept it with --insecure-listen inside a trusted network",
-        "There is no TLS and no authentication yet: whoever reaches the address can read and write everything. So \
+        "There is no TLS and no authentication yet: every client that reaches the address can read and write all. So \
          anything but loopback must be asked for by name.";
-    WILDCARD = "EV0504" Invalid 400 "a wildcard address tells others nothing",
+    WILDCARD = "EV0504" Invalid 400 "a wildcard address cannot be used by other nodes",
         "say where others reach this node: --advertise HOST:PORT and --peer-advertise HOST:PORT",
-        "A node that listens on 0.0.0.0 or [::] must be told which address the others and the clients use.";
+        "A node that listens on 0.0.0.0 or [::] needs to know which address other nodes and clients use.";
     PORT_IN_USE = "EV0505" Refused 422 "the address cannot be listened on",
         "free the address, or choose another one with --listen or --peer-listen",
         "Usually another process listens there already, often an earlier node. A name must be known here, and an \
@@ -274,7 +274,7 @@ codes! {
     DATA_LOCKED = "EV0506" Refused 422 "another process has this data directory",
         "end the other process, or choose another directory with --data",
         "One data directory belongs to one process at a time, so that two never write the same log. Usually it is an \
-         earlier node that still runs: `fuser -v DIR/*` tells which. Nothing is left locked after a crash.";
+         earlier node that still runs: `fuser -v DIR/*` shows which. Nothing is left locked after a crash.";
     OTHER_CLUSTER = "EV0507" Refused 422 "the data directory, or the cluster joined, is another one",
         "point --data, --join and --cluster at the same cluster",
         "Every cluster has an id, given when it was founded and written into every data directory, together with the \
@@ -308,19 +308,19 @@ codes! {
         "check --join and whether those nodes run; it is tried again until it succeeds",
         "A node joins by asking any member at its peer address (`--peer-listen`, default port 4751).";
     REMOVED = "EV0514" Refused 422 "the node was removed from its cluster",
-        "to join anew start with an empty directory and --join HOST:PORT; what the old directory has, the cluster has",
+        "to join again, start with an empty directory and --join HOST:PORT; the cluster has all that the old one has",
         "A member leaves for ever (`evener cluster leave`), and its number is never given again. The directory of one \
          that left takes part in nothing any more; the cluster keeps all that was acknowledged, and the name is free.";
 
     USAGE = "EV0600" Invalid 400 "the command line is wrong",
-        "`evener help COMMAND` tells how it goes",
+        "see `evener help COMMAND`",
         "A word, a flag or a value is missing, unknown, or does not go with the others. Nothing was asked of a server.";
     NO_SERVER = "EV0601" Overloaded 503 "no server answers",
         "name a server that runs with --server URL[,URL…] or EVENER_SERVER; `evener serve` starts one again with its \
          data directory, and `evener serve --bootstrap` founds a new cluster",
         "All servers named were tried, and the message has the reason of each: `Connection refused` means that the \
          machine is there and nothing listens on that port, a timeout that a firewall or a wrong address may be in the \
-         way. One that takes connections and answers nothing, not even whether it lives, is frozen or has far too much \
+         way. A server that accepts connections and answers nothing, not even /livez, is frozen or has far too much \
          to do. Nothing happened.";
     NOT_EVENER = "EV0602" Invalid 502 "what answers there is not an Evener server",
         "check --server; the port is 4750 by default, and 4751 is for peers only",
@@ -340,7 +340,7 @@ codes! {
     WAITED = "EV0606" Refused 422 "it did not come about in the given time",
         "mend what the message names, or give more time with --timeout",
         "`evener wait` ends with status 8 when the time is over, and its message says what was still missing. What \
-         time alone will not bring, such as a processor that is paused, is also told at once. `evener tail --timeout` \
+         time alone will not bring, such as a processor that is paused, is reported at once. `evener tail --timeout` \
          ends with it if no event came for so long.";
     UNKNOWN_CODE = "EV0607" Invalid 400 "there is no such error code",
         "`evener explain` without a code lists all there are",
@@ -358,13 +358,13 @@ codes! {
          The command ends with status 10. To repeat it with the same id (`--id`, `--operation`), or to run the same \
          import again, does nothing twice.";
     NOT_CONFIRMED = "EV0610" Refused 422 "a change that gives something up was not confirmed",
-        "add --yes to do it without a question; --dry-run tells what would be given up",
-        "What is dropped, skipped, deleted or removed for good cannot be had back. So the command tells what would be \
-         lost and asks at the terminal; in a script, where nobody can be asked, --yes says that it is meant. Nothing \
+        "add --yes to confirm in advance; --dry-run shows what would be discarded",
+        "Dropping, skipping, deleting and removing cannot be undone. So the command shows what would be \
+         lost and asks at the terminal; in a script, --yes confirms in advance. Nothing \
          was changed. Over HTTP nothing is asked.";
 
     UNAUTHORIZED = "EV0700" Unauthorized 401 "the request does not say who asks",
-        "nothing yet: this version asks nobody for a token",
+        "nothing yet: this version has no authentication",
         "Kept for authentication, which is not built yet; this code is not given today. Until then keep the ports \
          where only those who may use them reach them.";
     OTHER_ORIGIN = "EV0701" Unauthorized 403 "a page of another site may not use this server",
@@ -382,7 +382,7 @@ codes! {
     EXEC_NOT_ALLOWED = "EV0703" Refused 403 "this node does not run handler programs",
         "start every node that is to run them with --allow-exec (processing.allow_exec)",
         "A processor with `exec` runs a command on each node that owns one of its segments. There is no \
-         authentication yet, so that whoever may send requests could run any command: a node allows it only where \
+         authentication yet, so that every client could run any command: a node allows it only if \
          it was started with --allow-exec. A node without it owns no working segment of such a processor: its \
          segments there wait, say why, and go to a node that allows it.";
 
@@ -392,9 +392,9 @@ codes! {
          yet.";
     BROKEN = "EV0901" Refused 500 "a promise is broken",
         "please report it with what the command printed and the folder that it kept",
-        "The demo judges from outside: what its load was told, what every node gives when it is read back, and what \
+        "The demo checks from outside: the acknowledgements of its load, the events read back from each node, and what \
          the handlers wrote into their own files. These do not agree.";
-    RIG = "EV0902" Refused 500 "the demo or the benchmark could not be carried out",
+    HARNESS = "EV0902" Refused 500 "the demo or the benchmark could not be carried out",
         "look into the nodes' logs in the folder that is named, and run it again with the machine at rest",
         "Nodes are started as child processes on free ports of the loopback address, in a temporary directory \
          (`TMPDIR`). Where that is full or slow, or the machine is busy, they may not be ready in time. The \
@@ -448,7 +448,7 @@ mod tests {
         for code in ALL {
             let only = ["the message", "as the message says", "see the message"];
             assert!(!only.iter().any(|start| code.hint.starts_with(start)), "{}: {}", code.id, code.hint);
-            assert!(code.hint.len() >= 20, "{}: {} tells nobody what to do", code.id, code.hint);
+            assert!(code.hint.len() >= 20, "{}: {} does not say what to do", code.id, code.hint);
             assert!(code.page.len() >= 60, "{}: {} explains little", code.id, code.page);
         }
     }

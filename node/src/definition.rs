@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{codes, context, error::ApiError, settings::Value};
 
-/// Segments of a processor unless somebody says otherwise.
+/// The default number of segments of a processor.
 pub const SEGMENTS: u32 = 16;
 
 /// The fields of a definition.
@@ -103,7 +103,7 @@ impl Fields {
         let criteria = match (item.is_any(), self.criteria.0.is_empty()) {
             (true, _) => self.criteria,
             (false, true) => Criteria(vec![item]),
-            (false, false) => return Err(wrong("`criteria` stands in place of `types` and `tags`: give one of them")),
+            (false, false) => return Err(wrong("`criteria` replaces `types` and `tags`: give one or the other")),
         };
         Ok(Definition {
             name: self.name,

@@ -1,4 +1,4 @@
-//! Puts into words why something was refused or stands still. The replicated state and the messages between nodes hold
+//! Describes why something was refused or is stalled. The replicated state and the messages between nodes hold
 //! such reasons as values; this is the one place that words them, so a build may change its wording freely.
 
 use evener_core::{
@@ -14,7 +14,7 @@ use evener_core::{
 #[must_use]
 pub fn refusal_reason(reason: &RefusalReason) -> String {
     match reason {
-        RefusalReason::Fenced => "the claim is somebody else's by now".into(),
+        RefusalReason::Fenced => "the claim has another owner now".into(),
         RefusalReason::Outdated => "the cluster has moved on since the request was made".into(),
         RefusalReason::NotFound(thing) => not_found(thing),
         RefusalReason::Exists(existing) => exists(existing),
@@ -31,16 +31,16 @@ pub fn refusal_reason(reason: &RefusalReason) -> String {
 pub fn refusal(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Conflict { condition, position, kind } => {
-            format!("condition {condition} of the append does not hold: '{kind}' stands at position {position}")
+            format!("condition {condition} of the append does not hold: '{kind}' is at position {position}")
         }
         Refusal::Revision { stream, expected, actual } => {
-            let stands = actual.map_or_else(|| "has no event yet".into(), |at| format!("stands at revision {at}"));
+            let found = actual.map_or_else(|| "has no event yet".into(), |at| format!("is at revision {at}"));
             let expected = match expected {
                 Expected::Any => "anywhere".to_owned(),
                 Expected::NoStream => "to have no event".to_owned(),
                 Expected::At(revision) => format!("at revision {revision}"),
             };
-            format!("stream '{stream}' was expected {expected} and {stands}")
+            format!("stream '{stream}' was expected {expected} and {found}")
         }
         Refusal::Duplicate { stored, other } => {
             let (ids, what) = if other.is_empty() {
@@ -71,7 +71,7 @@ pub fn limit_exceeded(exceeded: &LimitExceeded) -> String {
     format!("{} allows {max} {}, and there are {got}", limit.name(), measured(of))
 }
 
-/// Returns why a segment stands still on its node.
+/// Returns why a segment is stalled on its node.
 #[must_use]
 pub fn halt(halt: &Halt) -> String {
     match halt {

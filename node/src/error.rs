@@ -1,4 +1,4 @@
-//! What went wrong, as every surface tells it: a code, the choice the caller has, what was being done, and
+//! What went wrong, as every surface reports it: a code, the choice the caller has, what was being done, and
 //! what to do next.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
@@ -25,7 +25,7 @@ use crate::{
 pub enum Class {
     /// Change the request: it can never succeed as it is.
     Invalid,
-    /// Read again and decide anew: the world is not as the request says.
+    /// Read again and decide again: the state is not what the request expects.
     Conflict,
     /// It is not done, and will not be done for now; the message says why.
     Refused,
@@ -51,7 +51,7 @@ pub struct ApiError {
     /// When it is worth asking again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u32>,
-    /// Who leads, where that helps.
+    /// The leader, if knowing it helps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<Box<str>>,
     /// What exactly conflicts.
@@ -69,16 +69,16 @@ pub struct Conflict {
     /// Which of the request's conditions, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<u32>,
-    /// Where the event stands that conflicts.
+    /// The position of the conflicting event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
     /// Its type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// The stream that stands elsewhere.
+    /// The stream that is at another revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
-    /// The revision it stands at; none if it has no event.
+    /// Its revision; none if it has no event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
     /// Events of the request that are stored already, with the same content.
@@ -89,7 +89,7 @@ pub struct Conflict {
     pub other: Vec<StoredId>,
 }
 
-/// Where an id stands.
+/// The position of an id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredId {
     /// The event's id if it is a UUID in lower case; else the UUID that was made from it.
@@ -105,7 +105,7 @@ pub struct StoredId {
 }
 
 impl StoredId {
-    /// Whether it is this event that stands there. An older server does not tell the source.
+    /// Whether it is this event that is there. An older server does not send the source.
     #[must_use]
     pub fn is(&self, event: &Event) -> bool {
         let same = |name: &str| event.given_id.as_deref() == Some(name);
@@ -136,7 +136,7 @@ impl ApiError {
         Self::new(&codes::NOT_YET, format!("{what} is not built yet"))
     }
 
-    /// Names the events that conflict as their sender did: nobody knows the UUID that was made from an id.
+    /// Names the events that conflict as their sender did: the UUID that was derived from an id means nothing to it.
     #[must_use]
     pub fn named(mut self, given: &BTreeMap<Uuid, (String, String)>) -> Self {
         let conflict = self.conflict.iter_mut();
@@ -338,7 +338,7 @@ impl From<evener_cluster::Error> for ApiError {
         use evener_cluster::Class as Theirs;
         let evener_cluster::Error { class, message, retry_after, refusal, why, .. } = error;
         let refused = refusal.map(|refusal| Self::from(*refusal)).or_else(|| why.map(|why| Self::from(*why)));
-        let told = match (refused, class) {
+        let error = match (refused, class) {
             (Some(refused), _) => refused,
             (None, Theirs::Invalid) => Self::new(&codes::INVALID_CHANGE, message),
             (None, Theirs::Conflict) => Self::new(&codes::EXISTS, message),
@@ -352,13 +352,13 @@ impl From<evener_cluster::Error> for ApiError {
             (None, Theirs::Overloaded) => Self::new(&codes::OVERLOADED, message),
         };
         match retry_after {
-            Some(wait) => told.retry_after(wait),
-            None => told,
+            Some(wait) => error.retry_after(wait),
+            None => error,
         }
     }
 }
 
-/// Nobody leads, or whoever does leads nobody.
+/// Returns whether there is no leader, or one without a quorum.
 fn nobody_leads(message: &str) -> bool {
     ["no leader", "no majority"].iter().any(|what| message.starts_with(what))
 }
@@ -389,7 +389,7 @@ mod tests {
             expected: Expected::At(Revision(4)),
             actual: Some(Revision(7)),
         });
-        assert_eq!(error.message, "stream 'case-1' was expected at revision 4 and stands at revision 7");
+        assert_eq!(error.message, "stream 'case-1' was expected at revision 4 and is at revision 7");
     }
 
     #[test]

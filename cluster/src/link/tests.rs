@@ -517,11 +517,11 @@ proptest! {
 
     #[test]
     fn a_malformed_message_at_any_point_closes_the_link_without_a_panic(
-        honest in prop::collection::vec((100..112u8, 0..10u8, 0..4u64, prop::collection::vec(any::<u8>(), 0..20)), 0..20),
+        valid in prop::collection::vec((100..112u8, 0..10u8, 0..4u64, prop::collection::vec(any::<u8>(), 0..20)), 0..20),
         cut in any::<prop::sample::Index>(),
         malformed in prop::collection::vec(any::<u8>(), 0..40),
     ) {
-        let mut all: Vec<u8> = honest
+        let mut all: Vec<u8> = valid
             .iter()
             .filter(|(kind, ..)| *kind != OVERSIZED.0)
             .flat_map(|(kind, role, id, payload)| message(*kind, *role, *id, payload))

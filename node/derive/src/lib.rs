@@ -1,4 +1,4 @@
-//! `#[derive(Event)]`: the name under which a type's values stand in the log, and the field that orders them.
+//! `#[derive(Event)]`: the name under which a type's values are stored in the log, and the field that orders them.
 //!
 //! A struct is one event, an enum a family of them: one handler takes the whole family, and its `match` stays
 //! exhaustive. What is wrong is said at the place where it is wrong, with what to write instead.

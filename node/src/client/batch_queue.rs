@@ -110,12 +110,12 @@ async fn send(client: &Client, batch: Vec<PendingAppend>) {
     let call = Call { body, ..Call::default() };
     match client.request(Verb::AppendMany, &call).await {
         Ok(Answer { reply: Reply::Many(answers), server, unknown }) if answers.len() == batch.len() => {
-            // The batch was answered, and what it holds was not done: whoever asks again asks another server.
+            // The batch was answered and not executed: a retry goes to another server.
             if let Some(error) = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|e| e.may_repeat()) {
                 client.servers.failed(&server, error);
             }
             for (waiting, answer) in batch.into_iter().zip(answers) {
-                // Whoever asked may have gone.
+                // The caller may have been dropped.
                 let _ = waiting.answer.send(answer.map_err(|error| unknown.clone().apply(error)));
             }
         }

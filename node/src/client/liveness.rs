@@ -1,6 +1,6 @@
-//! A server that takes a request and says nothing: is it at work, or is there nobody? An append may wait ten seconds
+//! A server that accepts a request and does not answer: is it working, or is it dead? An append may wait ten seconds
 //! for a majority, and a frozen process has its connections taken by the kernel. So a silent server is asked whether
-//! it lives: one that works says so at once, however long its answer takes.
+//! it is alive: a working server confirms that at once, however long its answer takes.
 
 use std::{pin::pin, time::Duration};
 
@@ -8,14 +8,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Client;
 
-/// A server that has said nothing for so long is asked whether it lives.
+/// After this time without an answer a server is asked whether it is alive.
 pub const CHECK_AFTER: Duration = Duration::from_secs(2);
 /// A tail where nothing comes says so every five seconds; only one that does not is asked.
 pub const TAIL_CHECK_AFTER: Duration = Duration::from_secs(7);
-/// One that lives says so within this time: it looks nothing up and asks nobody.
+/// A live server answers within this time: it needs neither the disk nor other nodes for it.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Nobody is there.
+/// The server is not alive.
 #[derive(Debug)]
 pub struct NoAnswer(
     /// How long nothing was heard.
@@ -39,7 +39,7 @@ impl Client {
     }
 
     /// What comes of `work` that `server` does. Where there is another server to go to, it is looked after every
-    /// `silence` whether this one still lives.
+    /// `silence` whether this one is still alive.
     pub(super) async fn answer_of<T>(
         &self,
         server: &str,
@@ -63,7 +63,7 @@ impl Client {
         }
     }
 
-    /// Whether a server says within this time that it lives.
+    /// Returns whether a server confirms within this time that it is alive.
     async fn is_up(&self, server: &str, within: Duration) -> bool {
         self.http.get(format!("{server}/livez")).timeout(within).send().await.is_ok()
     }

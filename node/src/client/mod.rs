@@ -48,7 +48,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What to do where a server takes requests and is silent.
 const NO_ANSWER_HINT: &str = "its process may be stopped, or its machine busy: look at it there; where --server names \
                            several, the next is asked";
-/// How long a request is repeated, unless somebody says otherwise.
+/// The default time for which a request is retried.
 const RETRY_TIME: Duration = Duration::from_secs(15);
 
 /// An answer, whose it is, and what tries before it left open.
@@ -128,7 +128,7 @@ impl Client {
 
     /// The position of the next event there will be.
     pub async fn head(&self, context: ContextId, consistency: Consistency) -> Result<Position, ApiError> {
-        // A read's marker tells what was seen: only one that begins behind everything sees all of it at once.
+        // A read's marker covers what it has seen: only a read that begins at the head covers everything at once.
         let from = Position(u64::MAX >> 1);
         let mut reading = self.read(Read { context, from, limit: Some(0), consistency, ..Read::default() });
         while let Some(line) = reading.next().await? {

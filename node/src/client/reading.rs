@@ -36,11 +36,11 @@ pub struct Reading {
     client: Client,
     read: Read,
     tail: bool,
-    /// Who is asked.
+    /// The server that is read from.
     server: String,
     stream: Option<OpenStream>,
     retries: Option<Retries>,
-    /// Asked for nothing more, or told the last line.
+    /// The reading has ended: nothing more is wanted, or the last line was returned.
     is_finished: bool,
     /// A line of an SSE event of this name is next.
     event: String,

@@ -78,7 +78,7 @@ impl Retries {
         if !error.may_repeat() {
             return Err(self.unknown.apply(error));
         }
-        // Also where this request is given up: whoever asks again begins with another server.
+        // Also if this request fails for good: the next request begins with another server.
         servers.failed(asked, &error);
         (self.all, self.in_round) = (self.all + 1, self.in_round + 1);
         let wait = error.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)));
@@ -102,7 +102,7 @@ impl Retries {
             self.pause = (self.pause * 2).min(PAUSE_MAX);
             self.in_round = 0;
         }
-        // A try without any time would tell less than the last one did.
+        // An attempt without any time left would report less than the last one did.
         if self.until().is_some_and(|until| Instant::now() >= until) { Err(error) } else { Ok(()) }
     }
 

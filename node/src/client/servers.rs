@@ -21,13 +21,13 @@ struct List {
 #[derive(Debug)]
 struct Server {
     url: String,
-    /// When it last left somebody without an answer.
+    /// When it last left a request without an answer.
     unresponsive_since: Option<Instant>,
 }
 
 /// Servers that are remembered, those named and those that were hinted at together.
 const SERVERS_MAX: usize = 64;
-/// A server that left somebody without an answer is passed over for so long, also where it is said to lead: to find
+/// A server that left a request without an answer is skipped for this time, even if it is named as the leader: to find
 /// out costs seconds.
 const SKIP_TIME: Duration = Duration::from_secs(10);
 
@@ -81,7 +81,7 @@ impl Servers {
         let Ok(leader) = server(leader) else { return self.advance(asked) };
         let mut list = self.0.lock();
         match list.servers.iter().position(|server| server.url == leader) {
-            // It was asked and failed: somebody else may know better by now.
+            // It was asked and failed: another server may know a newer leader.
             Some(_) if leader == asked => {}
             Some(place) if list.servers[place].is_skipped() => {}
             Some(place) => return list.current = place,

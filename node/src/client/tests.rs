@@ -17,7 +17,7 @@ use tokio::{
 use super::*;
 use crate::engine::{Change, Processor, What};
 
-/// What somebody waits for at most who asks a few servers of which one is silent: far less than [`TRY`].
+/// The longest wait of a caller that asks a few servers of which one does not answer: far less than [`TRY`].
 const SOON: Duration = Duration::from_secs(10);
 /// What a server needs that has much to do: longer than a silence.
 const LONG: Duration = Duration::from_secs(4);
@@ -174,7 +174,7 @@ async fn minority(together: usize) -> (String, Arc<Notify>) {
     (server(Router::new().route("/events/batch", post(refuse)).with_state(state)).await, came)
 }
 
-/// Takes one request, and is gone.
+/// Accepts one request, and closes.
 async fn gone() -> String {
     let (listener, url) = listener().await;
     tokio::spawn(async move {

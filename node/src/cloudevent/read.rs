@@ -149,7 +149,7 @@ fn payload(event: &mut Event, kind: DataKind, data: Vec<u8>) -> Result<(), Error
     Ok(())
 }
 
-/// An extension with its JSON value; strings are written anew, so that equal ones have equal texts.
+/// An extension with its JSON value; strings are written again, so that equal ones have equal texts.
 fn extension(name: &str, raw: &RawValue) -> Result<Option<(String, String)>, Error> {
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
         let why = "is no CloudEvents attribute name: these have lower-case letters and digits only";

@@ -36,7 +36,7 @@ fn shallow(name: &str, json: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// How many arrays and objects stand within each other, at most. The JSON is good.
+/// Returns the depth to which arrays and objects are nested. The JSON is valid.
 pub(super) fn depth(json: &[u8]) -> usize {
     let (mut now, mut most, mut quoted, mut escaped) = (0_usize, 0, false, false);
     for &byte in json {

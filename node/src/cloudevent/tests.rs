@@ -39,19 +39,19 @@ fn p10_data_that_other_parsers_refuse_is_refused_by_name() {
     let of = |data: &str| format!(r#"{{"id":"1","source":"s","type":"t","data":{data}}}"#);
     let nested = |deep| of(&format!("{}{}", "[".repeat(deep), "]".repeat(deep)));
     assert!(from_json(&nested(DATA_DEPTH_MAX)).is_ok());
-    let told = refused(&nested(DATA_DEPTH_MAX + 1));
-    assert!(told.contains("nested 101 deep, and data_depth_max is 100"), "{told}");
-    let told = refused(&nested(100_000));
-    assert!(told.contains("100000 deep"), "{told}");
+    let error = refused(&nested(DATA_DEPTH_MAX + 1));
+    assert!(error.contains("nested 101 deep, and data_depth_max is 100"), "{error}");
+    let error = refused(&nested(100_000));
+    assert!(error.contains("100000 deep"), "{error}");
     let extended = |deep| {
         let value = format!("{}{}", "{\"a\":[".repeat(deep / 2), "]}".repeat(deep / 2));
         format!(r#"{{"id":"1","source":"s","type":"t","extended":{value}}}"#)
     };
     assert!(from_json(&extended(DATA_DEPTH_MAX)).is_ok());
-    let told = refused(&extended(2_000));
-    assert!(told.contains("`extended` is nested 2000 deep, and data_depth_max is 100"), "{told}");
+    let error = refused(&extended(2_000));
+    assert!(error.contains("`extended` is nested 2000 deep, and data_depth_max is 100"), "{error}");
     let brackets = format!(r#"{{"a":"{}\"[","b":[{{}}]}}"#, "[{".repeat(200));
-    assert_eq!(depth(brackets.as_bytes()), 3, "what stands in a text is text");
+    assert_eq!(depth(brackets.as_bytes()), 3, "brackets in a string do not count");
     assert!(from_json(&of(&brackets)).is_ok());
 }
 
@@ -62,8 +62,8 @@ fn a_time_is_kept_as_it_was_given() {
         assert_eq!(to_json(&from_json(&of(time)).unwrap()), of(time));
     }
     for time in ["2026-01-01T00Z", "20260101T000000Z", "2026-01-01T00:00:00,5Z", "2026-01-01T00:00:00+05"] {
-        let told = refused(&of(time));
-        assert!(told.contains(&format!("`time` is \"{time}\", which does not have the form")), "{told}");
+        let error = refused(&of(time));
+        assert!(error.contains(&format!("`time` is \"{time}\", which does not have the form")), "{error}");
     }
     assert!(refused(&of("2026-02-29T00:00:00Z")).contains("a day that its month does not have (RFC 3339)"));
     let stored = of("2026-01-01T00Z").replace('}', r#","position":1,"recorded":"2026-11-21T09:04:00Z"}"#);

@@ -57,7 +57,7 @@ impl Done {
     }
 }
 
-/// Has the log make a change by the command that stands for it.
+/// Makes a change in the log with the command for it.
 async fn make(engine: &Engine, change: &Change) -> Result<Done, ApiError> {
     use command::Change as To;
     let command = match change.what.clone() {
@@ -120,11 +120,11 @@ pub async fn decide(engine: &Engine, command: command::Change, change: &Change) 
     let (principal, reason) = (principal.clone(), reason.clone());
     let operate = Operate { operation, principal, reason, change: command };
     let propose = |operate| engine.cluster().propose(Command::Operate(operate));
-    let mut outcome = propose(operate.clone()).await.map_err(|error| engine.told(error))?;
+    let mut outcome = propose(operate.clone()).await.map_err(|error| engine.api_error(error))?;
     // Repeated on another server, which has not applied it yet, a change that leaves its node open is another one.
     if let Some(first) = first_choice(&change.what, &outcome) {
         let change = with_node(operate.change.clone(), first);
-        outcome = propose(Operate { change, ..operate }).await.map_err(|error| engine.told(error))?;
+        outcome = propose(Operate { change, ..operate }).await.map_err(|error| engine.api_error(error))?;
     }
     decided(outcome, said)
 }
@@ -164,7 +164,7 @@ fn said(change: &command::Change) -> Option<String> {
     }
 }
 
-/// Returns the node that a change was made to when it was made first, if this repeats it: by then the node may be gone,
+/// Returns the node that a change was made to when it was made first, if this repeats it: the node may have left since,
 /// its name given to another, or another one be the choice where none is named.
 pub fn first_node(state: &State, change: &Change, kind: ChangeKind, name: Option<&str>) -> Option<NodeId> {
     let known = state.operations.iter().find(|known| known.operation == change.operation && known.kind == kind)?;

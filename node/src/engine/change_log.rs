@@ -73,7 +73,7 @@ struct Unowned {
     /// Seen at the last look, and whether it was logged.
     known: BTreeMap<Group, (Vec<u32>, bool)>,
     /// Processors that were logged.
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
 }
 
 /// One line of the log.
@@ -97,7 +97,7 @@ impl Unowned {
             let logged = match self.known.get(&group) {
                 Some((before, logged)) if *before == segments => {
                     if !logged {
-                        self.told.insert(group.0.clone());
+                        self.reported.insert(group.0.clone());
                         lines.push(Line::Without(group.clone(), segments.clone()));
                     }
                     true
@@ -106,10 +106,10 @@ impl Unowned {
             };
             known.insert(group, (segments, logged));
         }
-        let told = std::mem::take(&mut self.told).into_iter();
+        let reported = std::mem::take(&mut self.reported).into_iter();
         let (still, owned): (BTreeSet<String>, BTreeSet<String>) =
-            told.partition(|told| known.keys().any(|(processor, _)| processor == told));
-        self.told = still;
+            reported.partition(|reported| known.keys().any(|(processor, _)| processor == reported));
+        self.reported = still;
         lines.extend(owned.into_iter().map(Line::Owned));
         self.known = known;
         lines
@@ -132,14 +132,14 @@ mod tests {
     use super::*;
 
     fn seen(segments: &[u32]) -> Option<BTreeMap<Group, Vec<u32>>> {
-        let group = ("mail".to_owned(), "no node lives and stays".to_owned());
+        let group = ("mail".to_owned(), "no active node".to_owned());
         Some(if segments.is_empty() { BTreeMap::new() } else { BTreeMap::from([(group, segments.to_vec())]) })
     }
 
     #[test]
     fn segments_without_an_owner_are_logged_once_and_so_is_the_end_of_that() {
         let mut unowned = Unowned::default();
-        let group = ("mail".to_owned(), "no node lives and stays".to_owned());
+        let group = ("mail".to_owned(), "no active node".to_owned());
         assert_eq!(unowned.look(seen(&[1, 2])), [], "it may be moving");
         assert_eq!(unowned.look(seen(&[1, 2])), [Line::Without(group.clone(), vec![1, 2])]);
         assert_eq!(unowned.look(seen(&[1, 2])), []);

@@ -26,20 +26,20 @@ use crate::{
     status::{SegmentsWanted, Standstill},
 };
 
-/// Events that are looked at, at most, to count what a processor has still to handle. What lies beyond is told
+/// Events that are looked at, at most, to count what a processor has still to handle. What lies beyond is reported
 /// as each segment's share of it.
 pub const LAG_EVENTS_MAX: usize = 4_096;
 const PAGE: usize = 512;
 
 /// Every processor.
-pub(super) fn processors(engine: &Engine, told: &OfProcessors) -> Vec<Processor> {
+pub(super) fn processors(engine: &Engine, reported: &OfProcessors) -> Vec<Processor> {
     let names: Vec<String> = engine.cluster().state().names.keys().cloned().collect();
     // One may have been deleted in the meantime.
-    names.iter().filter_map(|name| processor(engine, name, told).ok()).map(|processor| *processor).collect()
+    names.iter().filter_map(|name| processor(engine, name, reported).ok()).map(|processor| *processor).collect()
 }
 
 /// One processor, with what nodes say of it.
-pub(super) fn processor(engine: &Engine, name: &str, told: &OfProcessors) -> Result<Box<Processor>, ApiError> {
+pub(super) fn processor(engine: &Engine, name: &str, reported: &OfProcessors) -> Result<Box<Processor>, ApiError> {
     let now = Now::of(engine.cluster());
     let (known, mut segments, head) = {
         let state = engine.cluster().state();
@@ -77,7 +77,7 @@ pub(super) fn processor(engine: &Engine, name: &str, told: &OfProcessors) -> Res
         segment.lag_events = lag.events;
         let oldest = lag.oldest.map(|oldest| now.since(oldest).as_secs_f64());
         segment.lag_seconds = oldest.unwrap_or(0.0);
-        if let Some(still) = told.standstills.iter().find(|still| is_of(still, name, segment)) {
+        if let Some(still) = reported.standstills.iter().find(|still| is_of(still, name, segment)) {
             stand_still(segment, still);
         }
         if segment.state.is_empty() {
@@ -102,14 +102,14 @@ pub(super) fn processor(engine: &Engine, name: &str, told: &OfProcessors) -> Res
         definition: serde_json::to_value(Fields::from(&known.definition)).expect("a definition is plain values"),
         skipped: known.skipped,
         room,
-        segments_wanted: wanted_by(name, told),
+        segments_wanted: wanted_by(name, reported),
         history: Vec::new(),
     }))
 }
 
 /// The nodes whose programs ask for other segments than a processor has, by name.
-fn wanted_by(processor: &str, told: &OfProcessors) -> Vec<WantedBy> {
-    let of = told.segments_wanted.iter().filter(|(_, wanted)| wanted.processor == processor);
+fn wanted_by(processor: &str, reported: &OfProcessors) -> Vec<WantedBy> {
+    let of = reported.segments_wanted.iter().filter(|(_, wanted)| wanted.processor == processor);
     let by = |(node, wanted): &(String, SegmentsWanted)| {
         let SegmentsWanted { stored, wanted, .. } = *wanted;
         WantedBy { node: node.clone(), stored, wanted }
@@ -141,7 +141,7 @@ fn display_state(state: &str, sequences: u64) -> String {
     }
 }
 
-/// Nothing of a segment goes on where nobody leads, though the log still says that all is well with it.
+/// Without a leader no segment makes progress, though the log still says that all of them are well.
 fn without_leader(segment: &mut Segment) {
     if matches!(segment.state.as_str(), "running" | "caught-up" | "moving") {
         segment.state = "leaderless".to_owned();
@@ -294,7 +294,7 @@ fn lags(engine: &Engine, processor: &processor::Processor, head: Position) -> BT
             stream: None,
             backwards: false,
         };
-        // What cannot be read is told by its handlers; here it only counts as not looked at.
+        // Its handlers report what cannot be read; here it only counts as not examined.
         let Ok(page) = engine.cluster().events().read(&query) else { break };
         for stored in &page.events {
             let hash = hash::sequence(definition.sequencing.name(&stored.event).as_bytes());

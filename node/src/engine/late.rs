@@ -18,7 +18,7 @@ use crate::{
 pub struct Late(Arc<OnceLock<Engine>>);
 
 impl Late {
-    /// From now on `engine` answers. Whoever comes second is not heard.
+    /// Lets `engine` answer from now on. A second call has no effect.
     pub fn arrive(&self, engine: Engine) {
         let _ = self.0.set(engine);
     }

@@ -1,4 +1,4 @@
-//! Who leads, as far as it can be known here. Where nobody does, what a node tells is only what it has applied: it may
+//! The leader, as far as this node knows it. Without a leader a node can only report what it has applied: that may
 //! be old, and nothing goes on until most of the voters are alive.
 
 use evener_cluster::{Cluster, Leadership, status::NoDecision};
@@ -51,7 +51,7 @@ pub fn missing(state: &State, lack: &NoDecision) -> String {
     let silent: Vec<String> = lack.unresponsive.iter().map(|voter| state.name_of(*voter)).collect();
     match &silent[..] {
         [] => lack.describe(),
-        silent => format!("{}; no answer comes from {}", lack.describe(), silent.join(", ")),
+        silent => format!("{}; no answer from {}", lack.describe(), silent.join(", ")),
     }
 }
 
@@ -80,9 +80,9 @@ mod tests {
         };
         leadership.no_decision = Some(lack.clone());
         assert_eq!(leadership.deciding_leader(), None);
-        let told = missing(&engine.cluster().state(), &lack);
-        assert_eq!(told, "no majority: 1 of 3 voters answers; no answer comes from node 2, node 3");
-        assert_eq!(trouble_of(&leadership, &engine.cluster().state()), Some(told));
+        let reported = missing(&engine.cluster().state(), &lack);
+        assert_eq!(reported, "no majority: 1 of 3 voters answers; no answer from node 2, node 3");
+        assert_eq!(trouble_of(&leadership, &engine.cluster().state()), Some(reported));
         (leadership.no_decision, leadership.leader) = (None, Some(NodeId(me.0 + 1)));
         assert_eq!(leadership.deciding_leader(), Some(NodeId(me.0 + 1)));
         leadership.leader = None;

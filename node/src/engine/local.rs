@@ -59,7 +59,7 @@ impl fmt::Debug for Engine {
 /// What nodes say of processors, and the log does not know.
 #[derive(Debug, Default)]
 pub(super) struct OfProcessors {
-    /// Segments that stand still.
+    /// Segments that are stalled.
     pub(super) standstills: Vec<Standstill>,
     /// Nodes by name, and the processors of which their programs ask for other segments.
     pub(super) segments_wanted: Vec<(String, SegmentsWanted)>,
@@ -73,7 +73,7 @@ impl Engine {
         Self(Arc::new(Inner { cluster, board, metrics, peers, allows_exec, begun: Instant::now() }))
     }
 
-    /// Has other members that ask how this node stands answered by a task on these threads: those of the cluster, which
+    /// Answers other members that ask for this node's status in a task on these threads: those of the cluster, which
     /// renew sessions and leadership, must not write it.
     pub fn answer_members(&self, threads: Handle) {
         let inner = Arc::downgrade(&self.0);
@@ -94,10 +94,10 @@ impl Engine {
             }
             Request::Read(request) => read::read(self, &request).await.map(Reply::Page),
             Request::Tail(request) => read::tail(self, &request).await.map(Reply::Page),
-            Request::Processors => Ok(Reply::Processors(lag::processors(self, &self.told_of(None).await))),
+            Request::Processors => Ok(Reply::Processors(lag::processors(self, &self.reported_by_owners(None).await))),
             Request::Processor(name) => {
-                let told = self.told_of(Some(&name)).await;
-                let mut found = self.found(|| lag::processor(self, &name, &told)).await?;
+                let reported = self.reported_by_owners(Some(&name)).await;
+                let mut found = self.found(|| lag::processor(self, &name, &reported)).await?;
                 found.history = operations::history(self, &name);
                 Ok(Reply::Processor(found))
             }
@@ -126,7 +126,7 @@ impl Engine {
             // Reads, progress and operations go on, so it keeps no request away.
             note: cluster.status().append_refusal.map(|why| format!("appends are refused: {why}")),
         };
-        // What it does not tell its log keeps no request away either.
+        // Dropped log lines do not make it refuse requests.
         let log = Check { name: "log", vital: false, trouble: None, note: log_writer::trouble() };
         let check = |name, vital, trouble| Check { name, vital, trouble, note: None };
         vec![
@@ -152,7 +152,7 @@ impl Engine {
         self.health().into_iter().find_map(|check| check.note)
     }
 
-    /// Ends when somebody asked this node to leave the cluster; whoever runs it then drains and leaves.
+    /// Ends when this node was asked to leave the cluster; its program then drains it and leaves.
     pub async fn asked_to_leave(&self) {
         let mut applied = self.cluster().applied();
         let mut seen = None;
@@ -193,7 +193,7 @@ impl Engine {
     }
 
     /// What the other members that live and are meant say of themselves, as far as they can be asked.
-    pub(super) async fn told_by(&self, meant: impl Fn(&State, NodeId) -> bool) -> BTreeMap<NodeId, Arc<Status>> {
+    pub(super) async fn status_of(&self, meant: impl Fn(&State, NodeId) -> bool) -> BTreeMap<NodeId, Arc<Status>> {
         let me = self.cluster().me();
         let others = {
             let state = self.cluster().state();
@@ -205,19 +205,19 @@ impl Engine {
     }
 
     /// What nodes say of one processor, or of all.
-    async fn told_of(&self, of: Option<&str>) -> OfProcessors {
-        let told = self.told_by(|state, node| {
+    async fn reported_by_owners(&self, of: Option<&str>) -> OfProcessors {
+        let reported = self.status_of(|state, node| {
             let processors = state.processors.values();
             let mut meant = processors.filter(|processor| of.is_none_or(|name| processor.definition.name == name));
             meant.any(|processor| processor.segments.values().any(|share| share.claim.owner == Some(node)))
         });
-        let told = told.await;
+        let reported = reported.await;
         let wanted = look::segments_wanted(&self.cluster().state(), self.board());
         let here = (self.cluster().status().name, self.board().standstills(), wanted);
         let there =
             |status: &Arc<Status>| (status.node.clone(), status.standstills.clone(), status.segments_wanted.clone());
         let mut of = OfProcessors::default();
-        for (node, standstills, wanted) in told.values().map(there).chain([here]) {
+        for (node, standstills, wanted) in reported.values().map(there).chain([here]) {
             of.standstills.extend(standstills);
             of.segments_wanted.extend(wanted.into_iter().map(|wanted| (node.clone(), wanted)));
         }
@@ -243,12 +243,12 @@ impl Engine {
             }
             Err(error) => {
                 metrics.refused.inc();
-                Err(self.told(error).named(&given_ids(&request.events)))
+                Err(self.api_error(error).named(&given_ids(&request.events)))
             }
         }
     }
 
-    /// Looks here first; what is not here yet may stand in the part of the log that is not applied here yet.
+    /// Looks in the applied state first; what is missing may be in the part of the log that is not applied here yet.
     async fn found<T>(&self, look: impl Fn() -> Result<T, ApiError>) -> Result<T, ApiError> {
         let missing = match look() {
             Err(error) if error.class == Class::Invalid => error,
@@ -256,13 +256,13 @@ impl Engine {
         };
         match timeout(ANSWER_WAIT, self.cluster().barrier()).await {
             Ok(Ok(_)) => look(),
-            // Nobody can say that it exists; this node says that it does not.
+            // No leader can confirm it; this node reports that it does not exist.
             Ok(Err(_)) | Err(_) => Err(missing),
         }
     }
 
     /// An error of the cluster with the names that clients know.
-    pub(super) fn told(&self, error: evener_cluster::Error) -> ApiError {
+    pub(super) fn api_error(&self, error: evener_cluster::Error) -> ApiError {
         let leader =
             error.leader.and_then(|leader| self.cluster().state().members.get(&leader).map(|m| m.http.clone()));
         ApiError::from(error).leader(leader)

@@ -1,4 +1,4 @@
-//! How this node stands, and what the cluster looks like from it.
+//! The status of this node, and of the cluster as seen from it.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::status::{SegmentsWanted, StatusBoard};
 
-/// How this node stands.
+/// Returns the status of this node.
 pub fn status(engine: &Engine) -> Status {
     let (standing, (index, chain)) =
         (engine.cluster().status(), engine.cluster().with_state(|state, index| (index, state.chain)));
@@ -71,13 +71,13 @@ fn role_word(role: Role, led: bool) -> &'static str {
 
 /// What the cluster looks like from here.
 pub async fn cluster(engine: &Engine) -> Cluster {
-    let told = engine.told_by(|_, _| true).await;
+    let reported = engine.status_of(|_, _| true).await;
     let standing = engine.cluster().status();
     let voters = standing.voters.len();
     let leader = standing.leadership.deciding_leader();
     let state = engine.cluster().state();
-    // Where nobody leads nobody ends the sessions of those that are gone: then whoever answers is alive.
-    let answers = |node| node == standing.node || told.contains_key(&node);
+    // Without a leader the sessions of failed nodes do not end: then only the nodes that answer are alive.
+    let answers = |node| node == standing.node || reported.contains_key(&node);
     let silent = |node| standing.leadership.no_decision.as_ref().is_some_and(|lack| lack.unresponsive.contains(&node));
     let alive =
         |node: &NodeId| state.sessions.contains_key(node) && !silent(*node) && (leader.is_some() || answers(*node));
@@ -96,7 +96,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
             () => "learner",
         };
         let here = (node == standing.node).then_some(standing.applied);
-        let there = told.get(&node).map(|status| LogIndex(status.applied));
+        let there = reported.get(&node).map(|status| LogIndex(status.applied));
         Member {
             name: member.name.clone(),
             id: node.0,
@@ -123,7 +123,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
     }
 }
 
-/// Lists the segments that nobody owns.
+/// Lists the segments without an owner.
 pub fn unowned(state: &State) -> Vec<Unowned> {
     let mut list = Vec::new();
     for processor in state.processors.values() {
@@ -135,13 +135,13 @@ pub fn unowned(state: &State) -> Vec<Unowned> {
     list
 }
 
-/// Why nobody owns a segment.
+/// Returns why a segment has no owner.
 pub fn why_unowned(state: &State, processor: &Processor, share: &Share) -> String {
     let able: Vec<NodeId> = state.sessions.keys().copied().filter(|node| state.can_run(*node, processor)).collect();
     if able.is_empty() {
         return match processor.definition.handler {
-            Handler::Embedded => "no node that lives and stays has its handlers in its program".to_owned(),
-            Handler::Exec(_) | Handler::Webhook(_) => "no node lives and stays".to_owned(),
+            Handler::Embedded => "no active node has its handlers in its program".to_owned(),
+            Handler::Exec(_) | Handler::Webhook(_) => "no active node (all are down or draining)".to_owned(),
         };
     }
     let now = state.recorded;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{codes, error::ApiError};
 
-/// A node joins by itself, as it must show who it is: this tells how.
+/// A node joins by itself, since it has to prove its identity: the hint says how.
 pub fn how_to_join(engine: &Engine, peer: &str) -> String {
     let (here, cluster) = (engine.cluster().peer_addr(), engine.cluster().id());
     format!(
@@ -49,7 +49,7 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
         (None, None) => engine
             .cluster()
             .successor(|_| true)
-            .ok_or_else(|| ApiError::new(&codes::REFUSED_BY_CLUSTER, "no other voter lives that could lead"))?,
+            .ok_or_else(|| ApiError::new(&codes::REFUSED_BY_CLUSTER, "no other voter is alive that could lead"))?,
     };
     let name = engine.cluster().state().name_of(to);
     if standing.leadership.leader == Some(to) {
@@ -70,9 +70,9 @@ pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> R
     }
     let decided = first_node(&engine.cluster().state(), change, ChangeKind::Lead, None).unwrap_or(to);
     let name = engine.cluster().state().name_of(decided);
-    // Told twice it may be that one has led since, and that it was another.
+    // A repetition: another node may have led in the meantime.
     if let Some(Goal::Leads(to, _)) = goal_of(engine, change.operation).filter(|_| !change.dry_run) {
-        engine.cluster().transfer(to).await.map_err(|error| engine.told(error))?;
+        engine.cluster().transfer(to).await.map_err(|error| engine.api_error(error))?;
     }
     Ok(reached(engine, change.operation).await.map_or_else(|| Done::so(Some(format!("{name} leads"))), Done::waiting))
 }

@@ -1,4 +1,4 @@
-//! What a node does for anybody who asks: one enum of [`Request`]s, one of [`Reply`]s, one table of verbs. A program
+//! The requests that a node answers: one enum of [`Request`]s, one of [`Reply`]s, one table of verbs. A program
 //! meets the values in the answers, such as [`Page`], [`Processor`], [`DeadLetter`] and [`Operation`].
 
 mod reply;
@@ -52,7 +52,7 @@ pub(crate) use verbs::verbs;
 #[doc(hidden)]
 pub use verbs::{Effect, Row, TABLE, Verb};
 
-/// Somebody who answers requests: the node itself, or a client that asks one far away.
+/// Answers requests: the node itself, or a client of a remote node.
 pub trait Answers: Send + Sync + 'static {
     /// Answers one request.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, ApiError>>;

@@ -1,4 +1,4 @@
-//! What other members say of themselves, for those who ask this one: how far they are, and what stands still there.
+//! The status of other members, for requests to this one: their progress and their stalled segments.
 //! They are asked when somebody wants to know, for a short time, and remembered for a moment, so that many who ask
 //! cost them no more than one. A member that does not answer is passed over: what the log knows of it is shown.
 
@@ -14,7 +14,7 @@ use super::Status;
 
 /// As long as the page waits between two looks.
 const REMEMBERED: Duration = Duration::from_secs(1);
-/// Whoever asks waits no longer for it. A member that is well needs a few milliseconds.
+/// The longest wait for an answer. A healthy member needs a few milliseconds.
 const ANSWER_WAIT: Duration = Duration::from_millis(500);
 
 /// See the [module](self).
@@ -33,7 +33,7 @@ struct Answer {
 impl Peers {
     /// What these members say of themselves.
     pub async fn ask(&self, cluster: &Cluster, members: Vec<NodeId>) -> BTreeMap<NodeId, Arc<Status>> {
-        // Who comes meanwhile waits for the same answers.
+        // Requests that arrive meanwhile wait for the same answers.
         let mut answers = self.answers.lock().await;
         let now = Instant::now();
         answers.retain(|_, answer| now.duration_since(answer.at) < REMEMBERED);

@@ -36,7 +36,7 @@ pub async fn read(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
 async fn fresh(engine: &Engine) -> Result<(), ApiError> {
     let error = match timeout(FRESH_WAIT, engine.cluster().barrier()).await {
         Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => engine.told(error),
+        Ok(Err(error)) => engine.api_error(error),
         Err(_) => ApiError::new(&codes::NO_LEADER, format!("no majority answered within {FRESH_WAIT:?}"))
             .retry_after(Duration::from_secs(1)),
     };
@@ -66,7 +66,7 @@ pub async fn tail(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     .map(|page| Page { end: reached(read, &page), ..page })
 }
 
-/// A tail ends where it was told to, and nowhere else.
+/// A tail ends at the requested position, and nowhere else.
 fn reached(read: &Read, page: &Page) -> bool {
     read.to.is_some_and(|to| page.next >= to) || read.limit == Some(0)
 }
@@ -90,7 +90,11 @@ async fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     } else {
         let turn = if read.continues { SearchPhase::Continue } else { SearchPhase::Start };
         let read = read.clone();
-        engine.cluster().search(turn, move |events| look(events, &read)).await.map_err(|error| engine.told(error))?
+        engine
+            .cluster()
+            .search(turn, move |events| look(events, &read))
+            .await
+            .map_err(|error| engine.api_error(error))?
     };
     let page = page.map_err(unread)?;
     let to: Position = read.to.unwrap_or(page.head).min(page.head);

@@ -14,7 +14,7 @@ use crate::{
 /// One answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// The events stand in the log.
+    /// The events are in the log.
     Appended(Appended),
     /// One answer for each append, in their order.
     Many(Vec<Result<Appended, ApiError>>),
@@ -134,8 +134,8 @@ pub struct Segment {
     pub lag_seconds: f64,
     /// `running`, `caught-up`, `paused`, `stalled`, `flooded`, `moving`, `unowned` or `leaderless`. One that is stalled
     /// waits with an event (`on_error: stop`), for a handler program that runs, for room under a limit, or for a new
-    /// worker; one that is flooded rests, as too many of its sequences fail; where nobody leads none runs, and all that
-    /// is told of it may be old.
+    /// worker; one that is flooded is paused, as many of its sequences fail; without a leader none runs, and all that
+    /// is reported of it may be old.
     pub state: String,
     /// The state as tables and the page show it: as `state`, or `N set aside` instead of `running` and `caught-up` if
     /// something is set aside.
@@ -194,7 +194,7 @@ pub struct DeadLetter {
 /// An event set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
-    /// Where it stands.
+    /// Its position.
     pub position: u64,
     /// Its type.
     #[serde(rename = "type")]
@@ -229,10 +229,10 @@ pub struct Status {
     pub disk: Disk,
     /// What the replicated state is: equal on nodes that applied the same.
     pub state_hash: StateHash,
-    /// Why nothing can be decided, as far as this node can tell, and who is missing; none if a leader answers it.
+    /// Why nothing can be decided, as far as this node knows, and which nodes are missing; none if a leader answers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// By how many milliseconds this node's clock is ahead of the majority's, where that can be told.
+    /// By how many milliseconds this node's clock is ahead of the majority's, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_ms: Option<i64>,
     /// By how many milliseconds the log's time is ahead of the majority's clock: the log's never goes back.
@@ -240,7 +240,7 @@ pub struct Status {
     pub log_ahead_ms: u64,
     /// What is at work here.
     pub actors: Vec<ActorStatus>,
-    /// Segments of this node that stand still, for reasons that the log does not know.
+    /// Segments of this node that are stalled for reasons that are not in the log.
     #[serde(default)]
     pub standstills: Vec<Standstill>,
     /// Processors of which this node's program asks for another number of segments than they were created with.
@@ -282,7 +282,7 @@ pub struct Cluster {
     pub leader: Option<String>,
     /// The position of the next event there will be.
     pub head: u64,
-    /// Why nothing can be decided, as far as the node that was asked can tell, and who is missing; none if a leader
+    /// Why nothing can be decided, as far as the asked node knows, and which nodes are missing; none if a leader
     /// answers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -290,7 +290,7 @@ pub struct Cluster {
     pub voters: u64,
     /// How many more of them may be lost, and the cluster goes on.
     pub may_lose: u64,
-    /// Who was admitted and has not left.
+    /// The nodes that were admitted and have not left.
     pub members: Vec<Member>,
     /// Segments without an owner, and why.
     pub unowned: Vec<Unowned>,
@@ -366,7 +366,7 @@ pub struct Note {
     /// The Raft index of the entry that made it. Several may have one.
     #[serde(default)]
     pub index: u64,
-    /// Who asked for it; none as long as requests have no principal.
+    /// The principal of the request; none as long as requests have no principal.
     #[serde(default)]
     pub principal: Option<String>,
     /// What was done: the last word of the command, as `pause`, `skip-event` or `leave`.

@@ -1,4 +1,4 @@
-//! What anybody can ask of a node. HTTP, the command line and the library all make these and nothing else.
+//! The requests to a node. HTTP, the command line and the library all make these and nothing else.
 
 use evener_core::{
     append,
@@ -94,7 +94,7 @@ pub struct OperationFilter {
 pub struct Change {
     /// Names it: repeated with the same name it is done once.
     pub operation: Uuid,
-    /// Who asks, if that is known: it is established by whoever takes the request, never said in it.
+    /// The principal, if it is known: it is established by the server that accepts the request, never read from it.
     pub principal: Option<Principal>,
     /// Why, in the person's words.
     pub reason: Option<String>,

@@ -1,4 +1,4 @@
-//! The one table of verbs: what anybody can ask of a node. [`Verb`], [`What`], the routes, the bodies of changes, the
+//! The one table of verbs: the requests to a node. [`Verb`], [`What`], the routes, the bodies of changes, the
 //! OpenAPI document, the kinds of operations and the methods of handles are made from it, and a test holds the command
 //! line to it.
 

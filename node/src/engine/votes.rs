@@ -1,7 +1,7 @@
-//! Who votes, who does not yet and why, and what the cluster survives: in words.
+//! Describes which members vote, which do not yet and why, and which failures the cluster survives.
 //!
 //! Voters stay odd, so learners are promoted in pairs. A node that is ready may therefore have no vote for long,
-//! and whoever counts on it must be told.
+//! and operators must be able to see it.
 
 use evener_cluster::{Cluster, NonVoterReason, Status};
 use evener_core::{id::NodeId, state::State};
@@ -63,7 +63,7 @@ pub fn without(standing: &Status, state: &State, node: NodeId) -> Option<String>
     })
 }
 
-/// How many more of the voters may be lost, of whom so many are alive, and the cluster goes on.
+/// Returns how many more voters may fail without stopping the cluster.
 pub const fn may_lose(voters: u64, alive: u64) -> u64 {
     alive.saturating_sub(voters / 2 + 1)
 }

@@ -203,7 +203,7 @@ fn setting_of(variable: &str) -> Result<Option<&'static str>, ApiError> {
     if OTHER_VARIABLES.contains(&variable) {
         return Ok(None);
     }
-    // Without the two underscores it may be somebody else's variable, unless it names a key: then it is a slip.
+    // Without the two underscores it may be a variable of another program, unless it names a key: then it is a slip.
     let slip = TABLE.iter().find(|s| s.name.ends_with(&format!(".{}", rest.to_ascii_lowercase())));
     match slip {
         Some(setting) => Err(unknown(variable, "the environment", std::iter::once(setting.variable()))),

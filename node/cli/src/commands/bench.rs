@@ -58,7 +58,7 @@ impl Command {
             }
         };
         let results = runtime()?.block_on(run(&options, report));
-        let Some(results) = results.map_err(|error| ApiError::new(&codes::RIG, error))? else {
+        let Some(results) = results.map_err(|error| ApiError::new(&codes::HARNESS, error))? else {
             let error = ApiError::new(&codes::INTERRUPTED, "the benchmark was interrupted");
             return Err(error.hint("run it again, or shorter with --for"));
         };

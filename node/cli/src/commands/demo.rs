@@ -36,7 +36,7 @@ impl Args {
         let Self { time, headless, fault } = self;
         let program = program()?;
         let ended = runtime()?.block_on(run(Options { time, headless, fault, program }));
-        let Outcome { report, kept } = ended.map_err(|error| ApiError::new(&codes::RIG, error))?;
+        let Outcome { report, kept } = ended.map_err(|error| ApiError::new(&codes::HARNESS, error))?;
         let Some(report) = report else {
             eprintln!("ended before anything was checked");
             return Ok(());
@@ -106,13 +106,14 @@ impl HandlerArgs {
 
 /// Returns the path of this program.
 pub(super) fn program() -> Result<PathBuf, ApiError> {
-    std::env::current_exe().map_err(|error| ApiError::new(&codes::RIG, format!("cannot find this program: {error}")))
+    std::env::current_exe()
+        .map_err(|error| ApiError::new(&codes::HARNESS, format!("cannot find this program: {error}")))
 }
 
 /// Returns a runtime with several threads, for many clients.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, ApiError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| ApiError::new(&codes::RIG, format!("cannot start threads: {error}")))
+    runtime.map_err(|error| ApiError::new(&codes::HARNESS, format!("cannot start threads: {error}")))
 }
 
 #[cfg(test)]

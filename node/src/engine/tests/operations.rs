@@ -39,10 +39,10 @@ async fn operations_are_listed_with_reasons_the_newest_first() {
     because(&engine, What::Join("10.0.0.1:4751".into()), "more").await;
 
     let all = ask(&engine, OperationFilter::default()).await.unwrap();
-    let told: Vec<(&str, Option<&str>)> =
+    let reported: Vec<(&str, Option<&str>)> =
         all.iter().map(|known| (note(known).kind.as_str(), note(known).reason.as_deref())).collect();
     let expected = [("join", "more"), ("pause", "a slip"), ("claim", "near its data"), ("create", "first")];
-    assert_eq!(told, expected.map(|(kind, reason)| (kind, Some(reason))));
+    assert_eq!(reported, expected.map(|(kind, reason)| (kind, Some(reason))));
     assert_eq!((all[1].operation, all[1].state, note(&all[1]).code.as_deref()), {
         (refused, OperationState::Refused, Some("EV0300"))
     });
@@ -198,21 +198,23 @@ async fn a_dry_run_under_a_used_id_is_answered_as_the_change_would_be() {
     ];
     for what in made {
         let operation = Uuid::new_v4();
-        let told = async |what: &What, dry_run| {
+        let reported = async |what: &What, dry_run| {
             let change = Change { operation, dry_run, ..Change::new(what.clone()) };
             match engine.call(change.into()).await {
-                Ok(Reply::Operation(told)) => Ok((told.operation, told.state, told.why, told.changed, told.events)),
+                Ok(Reply::Operation(reported)) => {
+                    Ok((reported.operation, reported.state, reported.why, reported.changed, reported.events))
+                }
                 Ok(other) => panic!("{other:?}"),
                 Err(error) => Err((error.code, error.message)),
             }
         };
-        let first = told(&what, false).await;
+        let first = reported(&what, false).await;
         let used = engine.cluster().state().operations.iter().any(|known| known.operation == operation);
-        assert_eq!(told(&what, true).await, told(&what, false).await, "{what:?}: {first:?}");
+        assert_eq!(reported(&what, true).await, reported(&what, false).await, "{what:?}: {first:?}");
         let other = What::Resume("other".into());
-        assert_eq!(told(&other, true).await, told(&other, false).await, "another change after {what:?}");
+        assert_eq!(reported(&other, true).await, reported(&other, false).await, "another change after {what:?}");
         if used {
-            assert_eq!(told(&other, true).await.unwrap_err().0, "EV0310", "after {what:?}");
+            assert_eq!(reported(&other, true).await.unwrap_err().0, "EV0310", "after {what:?}");
         }
     }
     assert!(engine.cluster().state().processor("p").unwrap().paused, "nothing was done twice");
