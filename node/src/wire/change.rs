@@ -1,11 +1,16 @@
 //! Changes in JSON. Every one may name its operation, say why, and ask for a trial.
 
 use evener_core::id::{Position, SegmentId};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Call, definition, query::Query, selection};
+use super::{
+    Call, definition,
+    fields::{plain, rest, value},
+    query::Query,
+    selection,
+};
 use crate::{
     codes,
     engine::{Change, Verb, What, verbs},
@@ -125,23 +130,4 @@ fn common(fields: &mut Map<String, Value>, query: &str) -> Result<Common, ApiErr
     common.dry_run |= query.flag("dry_run")?;
     query.finish()?;
     Ok(common)
-}
-
-pub(super) fn rest<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, ApiError> {
-    serde_json::from_value(Value::Object(fields)).map_err(|error| wrong(&format!("failed to read the body: {error}")))
-}
-
-fn plain(field: &impl Serialize) -> Value {
-    serde_json::to_value(field).expect("fields are plain values")
-}
-
-pub(super) fn value(fields: impl Serialize) -> Map<String, Value> {
-    match plain(&fields) {
-        Value::Object(map) => map,
-        _ => unreachable!("fields are objects"),
-    }
-}
-
-pub(super) fn wrong(message: &str) -> ApiError {
-    ApiError::new(&codes::BAD_BODY, message)
 }

@@ -3,7 +3,7 @@
 use evener_core::processor::Definition;
 use serde_json::{Map, Value, json};
 
-use super::change::{rest, value};
+use super::fields::{rest, value};
 use crate::{definition::Fields, error::ApiError};
 
 /// Reads the definition of a processor.

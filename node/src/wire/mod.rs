@@ -5,6 +5,7 @@ pub mod append;
 pub mod binding;
 pub mod change;
 mod definition;
+mod fields;
 mod operations;
 pub mod query;
 pub mod read;

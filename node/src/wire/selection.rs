@@ -4,7 +4,7 @@ use evener_core::{command::Selection, id::ComponentId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::change::{rest, value, wrong};
+use super::fields::{rest, value, wrong};
 use crate::error::ApiError;
 
 #[derive(Deserialize, Serialize)]
