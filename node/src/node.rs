@@ -10,6 +10,7 @@ mod wait;
 
 mod arguments;
 mod client_listener;
+mod environment;
 mod running_node;
 mod start;
 
@@ -30,10 +31,10 @@ use crate::{
 };
 
 pub use append::{Any, Append, Expecting, NoStream};
+#[doc(hidden)]
+pub use environment::Environment;
 pub use operate::{DeadLetters, ProcessorHandle, sequence};
 pub use read::{Reading, Tail};
-#[doc(hidden)]
-pub use start::Environment;
 pub use start::NodeBuilder;
 
 use running_node::RunningNode;

@@ -1,17 +1,16 @@
 //! A running node in this process: its parts, its start, and its shutdown.
 
-use std::{io::ErrorKind, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use evener_cluster::{Cluster, StartError, error::StartRefusal};
 use evener_core::processor::Definition;
-use evener_store::error::OpenError;
 use tokio::{task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
 use super::{
     Inner, Node, RETRY_TIME,
     client_listener::ClientListener,
-    start::{self, Environment, config},
+    environment::{self, Environment, config, not_opened},
 };
 use crate::{
     actors::{Actors, Embedded, NodeServices},
@@ -111,7 +110,7 @@ pub(super) async fn start(
         tracing::warn!(node = settings.name, processor = differs.processor, "{}", differs.text());
     }
     let services = NodeServices::new(cluster.clone(), environment.clock, handlers, board, metrics, environment.seed);
-    let notice = start::actors(&settings);
+    let notice = environment::actors(&settings);
     let starting = async move { Actors::start(services, embedded, notice).await };
     let actors = node_threads.spawn(starting).await.map_err(start_panicked)?;
     let actors = actors.map_err(|why| ApiError::new(&codes::START, why))?;
@@ -235,40 +234,6 @@ impl Drop for RunningNode {
 
 fn start_panicked(error: tokio::task::JoinError) -> ApiError {
     ApiError::new(&codes::BUG, format!("the node died while it started: {error}"))
-}
-
-/// Converts the error of opening a data directory.
-pub(super) fn not_opened(error: OpenError) -> ApiError {
-    let code = match &error {
-        OpenError::Locked { .. } => &codes::DATA_LOCKED,
-        OpenError::Damaged(_) => &codes::DAMAGED,
-        OpenError::ChunkBytes { .. } | OpenError::Setting(_) => &codes::BAD_SETTING,
-        OpenError::Io { .. } => &codes::START,
-    };
-    let notice = ApiError::new(code, error.to_string());
-    match &error {
-        OpenError::Io { source, .. } => match disk_hint(source.kind()) {
-            Some(hint) => notice.hint(hint),
-            None => notice,
-        },
-        _ => notice,
-    }
-}
-
-/// Returns the hint for an error of the disk.
-fn disk_hint(kind: ErrorKind) -> Option<&'static str> {
-    match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            Some("make room there, or give a directory on a larger disk with --data; a chunk of the log needs its size")
-        }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            Some("give the node's user the right to write there, or another directory with --data")
-        }
-        ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::NotFound => {
-            Some("give a directory with --data that is there or can be made, and is no file")
-        }
-        _ => None,
-    }
 }
 
 /// The hint if the directory belongs to another node.

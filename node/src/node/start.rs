@@ -1,30 +1,20 @@
-//! The builder of a node: its settings, its processors, and its environment.
+//! The builder of a node: its settings and its processors.
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path, sync::Arc};
-
-use evener_cluster::{
-    Config,
-    config::Raft,
-    transport::{Clock, SystemClock, TcpTransport, Transport},
-};
-use evener_core::{coordinator::Bounds, id::ClusterId, name};
-use evener_store::{Disk, disk::FileDisk};
-use uuid::Uuid;
+use std::{ffi::OsString, path::Path, sync::Arc};
 
 use super::{
     Node,
     arguments::{self, Arguments, Flags},
+    environment::Environment,
     running_node,
 };
 use crate::{
-    actors::{self, Embedded},
+    actors::Embedded,
     codes,
     error::ApiError,
-    exec,
     handler::{Processor, Ready},
     logs::{self, Log},
     settings::{Settings, Sources},
-    threads::Threads,
 };
 
 /// The builder of a node.
@@ -36,18 +26,6 @@ pub struct NodeBuilder {
     environment: Option<Environment>,
     processors: Vec<Processor>,
     log: Option<Log>,
-}
-
-/// The interfaces of a node to the outside (disk, network, clock) and its random seed.
-pub struct Environment {
-    /// The disk.
-    pub disk: Arc<dyn Disk>,
-    /// The network.
-    pub transport: Arc<dyn Transport>,
-    /// The wall clock.
-    pub clock: Arc<dyn Clock>,
-    /// The seed of all random numbers.
-    pub seed: u64,
 }
 
 impl Node {
@@ -207,79 +185,6 @@ impl NodeBuilder {
     }
 }
 
-impl Environment {
-    /// Opens this machine's disk, network and clock. The data directory is created last, so that a refused start leaves
-    /// none behind.
-    pub(super) async fn of_machine(settings: &Settings, standalone: bool, threads: &Threads) -> Result<Self, ApiError> {
-        // An existing node keeps its name.
-        if is_empty(&settings.data)
-            && let Err(error) = name::check(&settings.name)
-        {
-            return Err(ApiError::new(&codes::BAD_SETTING, format!("node.name is {:?}: it {error}", settings.name)));
-        }
-        if !founds(settings, standalone) && settings.join.is_empty() && is_empty(&settings.data) {
-            let message = format!("{} holds no node", settings.data.display());
-            return Err(ApiError::new(&codes::NOTHING_TO_START, message));
-        }
-        let address = settings.peer_listen.to_string();
-        let free = threads.spawn(async move { TcpTransport.bind(&address).await.map(drop) }).await;
-        free.map_err(std::io::Error::other)
-            .flatten()
-            .map_err(|error| ApiError::new(&codes::PORT_IN_USE, error.to_string()))?;
-        Ok(Self {
-            disk: Arc::new(FileDisk::open(&settings.data).map_err(running_node::not_opened)?),
-            transport: Arc::new(TcpTransport),
-            clock: Arc::new(SystemClock),
-            seed: rand::random(),
-        })
-    }
-}
-
-/// Returns whether a new cluster is founded if the directory is empty.
-fn founds(settings: &Settings, standalone: bool) -> bool {
-    settings.bootstrap || (standalone && settings.join.is_empty() && settings.cluster.is_none())
-}
-
-fn is_empty(data: &Path) -> bool {
-    std::fs::read_dir(data)
-        .map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |mut entries| entries.next().is_none())
-}
-
-/// Returns the cluster's configuration for these settings.
-pub(super) fn config(settings: &Settings, standalone: bool, http: String, seed: u64, embedded: &[Embedded]) -> Config {
-    let mut config = Config::new(settings.name.clone(), settings.peer_listen.to_string());
-    config.peer = settings.peer_advertise.as_ref().map(ToString::to_string);
-    config.http = http;
-    config.cluster = settings.cluster.map(ClusterId);
-    config.join = settings.join.iter().map(ToString::to_string).collect();
-    config.bootstrap = founds(settings, standalone);
-    let capability = |(definition, _): &Embedded| (definition.name.clone(), vec![VERSION]);
-    config.capabilities = embedded.iter().map(capability).collect::<BTreeMap<_, _>>();
-    config.seed = seed;
-    config.random_id = Uuid::from_u64_pair(seed, seed.rotate_left(32) ^ INCARNATION_SALT);
-    config.raft = Raft::new(settings.heartbeat, settings.election);
-    config.lease = settings.lease;
-    config.describe = crate::describe::refusal_reason;
-    if let Some(size) = settings.chunk_bytes {
-        config.journal.chunk_bytes = size.0;
-    }
-    config.disk_reserve = settings.disk_reserve.map(|size| size.0);
-    config
-}
-
-/// Returns the actors' configuration for these settings.
-pub(super) fn actors(settings: &Settings) -> actors::Settings {
-    let programs =
-        exec::Settings { allowed: settings.allow_exec, answer_wait: settings.answer_wait, ..exec::Settings::default() };
-    let bounds = Bounds { hand_over_wait: settings.hand_over_wait, ..Bounds::default() };
-    actors::Settings { bounds, programs }
-}
-
-/// The version of an embedded processor; there is only one so far.
-const VERSION: u32 = 1;
-/// An arbitrary constant: the second half of the random id of this process run.
-const INCARNATION_SALT: u64 = 0x9e37_79b9_7f4a_7c15;
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -310,20 +215,6 @@ mod tests {
         fn key(&self) -> Option<std::borrow::Cow<'_, str>> {
             None
         }
-    }
-
-    #[test]
-    fn a_default_of_the_cluster_is_that_of_the_setting() {
-        let (set, own) = (config(&Settings::default(), true, String::new(), 0, &[]), Config::new("n", "l"));
-        assert_eq!((set.raft, set.lease, set.disk_reserve), (own.raft, own.lease, own.disk_reserve));
-        assert_eq!(set.journal, own.journal);
-    }
-
-    #[test]
-    fn what_actors_are_set_to_is_what_the_settings_say() {
-        let (hand_over_wait, answer_wait) = (Duration::from_millis(7), Duration::from_millis(9));
-        let set = actors(&Settings { hand_over_wait, answer_wait, ..Settings::default() });
-        assert_eq!((set.bounds.hand_over_wait, set.programs.answer_wait), (hand_over_wait, answer_wait));
     }
 
     async fn epochs(_: Raw, claim: Claim, State(seen): State<Arc<Mutex<Vec<u64>>>>) {

@@ -27,11 +27,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         modules: &["change", "change_log", "lag", "letters", "local", "look", "members", "operations", "read"],
         why: "`local` holds the engine that the others work on, and passes each request to one of them",
     },
-    Exception {
-        within: "node/src/node",
-        modules: &["running_node", "start"],
-        why: "the builder starts the running node, which asks it for the configuration of its parts",
-    },
 ];
 
 /// A module's path from the top of its crate, which itself is empty.
