@@ -188,7 +188,7 @@ impl Recovery<'_> {
                 return Err(OpenError::ChunkBytes { directory, found, asked });
             }
             Err(damage) => {
-                let scan = Scan::new(self.disk, first, len).from_header();
+                let scan = Scan::new(self.disk, first, len).starting_at_header();
                 let end = scan.last_written().map_err(doing())?.map_or(0, |last| last + 1);
                 return self.end_of_log(scan.location, first, end, is_last, damage);
             }

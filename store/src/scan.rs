@@ -45,7 +45,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Starts the scan at the header instead, for a file whose header is invalid.
-    pub fn from_header(self) -> Self {
+    pub fn starting_at_header(self) -> Self {
         Self { location: FrameLocation { offset: 0, ..self.location }, ..self }
     }
 
