@@ -135,22 +135,14 @@ impl Crate<'_> {
         Some(self.descend(module, rest))
     }
 
-    /// Follows `path` down from `module` as far as modules go, also through what a module re-exports from its children.
+    /// Follows `path` down from `module` as far as modules go.
     fn descend(&self, mut module: Module, path: &[String]) -> Module {
         for part in path {
-            let child = |name: &String| {
-                let child: Module = module.iter().chain([name]).cloned().collect();
-                self.modules.contains_key(&child).then_some(child)
-            };
-            if let Some(child) = child(part) {
-                module = child;
-                continue;
+            let child: Module = module.iter().chain([part]).cloned().collect();
+            if !self.modules.contains_key(&child) {
+                break;
             }
-            let exported = self.modules.get(&module).and_then(|source| {
-                let mut names = product_names(source).filter(|named| named.path.last() == Some(part));
-                names.find_map(|named| child(named.path.iter().find(|part| *part != "self")?))
-            });
-            return exported.unwrap_or(module);
+            module = child;
         }
         module
     }
