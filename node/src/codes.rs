@@ -337,7 +337,7 @@ codes! {
     INTERRUPTED = "EV0605" Refused 422 "the command was interrupted",
         "run it again: what is stored already is not stored twice",
         "It ended before its work was done. What it did until then stays, and its message says what that was.";
-    WAITED = "EV0606" Refused 422 "it did not come about in the given time",
+    WAITED = "EV0606" Refused 422 "the condition was not met within the given time",
         "mend what the message names, or give more time with --timeout",
         "`evener wait` ends with status 8 when the time is over, and its message says what was still missing. What \
          time alone will not bring, such as a processor that is paused, is reported at once. `evener tail --timeout` \

@@ -87,11 +87,11 @@
 //! program --name n3 --listen 10.0.0.3:4750 --peer-listen 10.0.0.3:4751 --insecure-listen --join 10.0.0.1:4751
 //! ```
 //!
-//! There is no TLS and no authentication yet: whoever reaches these addresses can read and write everything, which
+//! There is no TLS and no authentication yet: every client that reaches them can read and write everything, which
 //! `--insecure-listen` accepts. A node whose directory belongs to a member continues as that member and ignores
 //! `--bootstrap` and `--join`. The folder `deploy` of the repository has a unit for systemd, an image, a chart, alerts
-//! and the runbook; the binary `evener` of this crate is a node without handlers and the command line for all of them
-//! (`evener processor show total`).
+//! and the runbook; the binary `evener` (package `evener-cli`) is a node without handlers and the command line for all
+//! of them (`evener processor show total`).
 //!
 //! # Where to read on
 //!

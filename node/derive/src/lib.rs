@@ -158,7 +158,7 @@ impl EventAttributes {
         if text.is_empty() || text.chars().any(char::is_control) {
             return Err(Error::new(
                 name.span(),
-                "the name of an event has at least one letter, and none that controls",
+                "the name of an event has at least one character, and no control characters",
             ));
         }
         if text.len() > NAME_BYTES_MAX {

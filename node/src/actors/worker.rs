@@ -1,4 +1,4 @@
-//! The coat of a worker: calls the handler, and tells what came of it.
+//! The actor around a worker: calls the handler, and reports the results.
 
 use std::sync::{
     Arc,

@@ -71,7 +71,7 @@ function foldReasons(segments) {
 
 const NODES = [
   ['node', (m) => m.name, (m) => `owner ${ownerClass(m.name)}`],
-  ['state', (m) => (m.alive ? 'alive' : 'gone'), (m) => (m.alive ? 'good' : 'bad')],
+  ['state', (m) => (m.alive ? 'alive' : 'down'), (m) => (m.alive ? 'good' : 'bad')],
   ['role', (m) => (m.why ? `${m.role}: ${m.why}` : m.role), (m) => (m.why ? 'line' : '')],
   ['segments', (m) => m.segments, 'n'],
   ['applied', (m) => (m.applied == null ? '' : number(m.applied)), 'n'],
@@ -180,7 +180,7 @@ function show(live) {
     showProcessor(article, p, letters[p.name], history?.[p.name]));
 }
 
-/** How well the server is heard; `trouble` is why what stands below is not of now. */
+/** Shows the state of the connection; `trouble` is why the values below are not current. */
 function heard(word, className, trouble) {
   text($('live'), word);
   $('live').className = className;
@@ -201,4 +201,4 @@ source.onmessage = (message) => {
 };
 source.addEventListener('trouble', (message) => heard('not ready', 'off', message.data));
 source.onerror = () => heard('no connection', 'off',
-  `${location.host} does not answer; it is asked again. What stands below, if anything, is what it told last.`);
+  `${location.host} does not answer; retrying. The values below, if any, are the last ones received.`);

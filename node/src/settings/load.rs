@@ -27,7 +27,7 @@ pub struct Sources {
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// The default.
     Default,
     /// The settings file.
     File(PathBuf),
