@@ -1,6 +1,6 @@
 //! The builder of a node: its settings and its processors.
 
-use std::{ffi::OsString, path::Path, sync::Arc};
+use std::{ffi::OsString, path::Path};
 
 use super::{
     Node,
@@ -109,6 +109,8 @@ impl Node {
     /// ```
     #[cfg(any(test, feature = "testing"))]
     pub fn ephemeral() -> NodeBuilder {
+        use std::sync::Arc;
+
         use evener_cluster::{sim_wire, transport::PausableClock};
         use evener_store::disk::{DiskImage, MemoryDisk};
 
@@ -187,7 +189,7 @@ impl NodeBuilder {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use evener_cluster::sim_wire::SimClock;
     use evener_core::time::Timestamp;
