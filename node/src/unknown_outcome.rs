@@ -38,9 +38,9 @@ mod tests {
         let mut unknown = UnknownOutcome::default();
         assert!(unknown.apply(ApiError::new(&NO_LEADER, "none")).is(&NO_LEADER), "nothing happened so far");
         assert!(unknown.apply(ApiError::new(&OUTCOME_UNKNOWN, "it is lost")).is(&OUTCOME_UNKNOWN));
-        let then = unknown.apply(ApiError::new(&NO_LEADER, "nobody leads"));
+        let then = unknown.apply(ApiError::new(&NO_LEADER, "there is no leader"));
         assert!(then.is(&OUTCOME_UNKNOWN), "{then}");
-        assert_eq!(then.message, "it is lost; and then: nobody leads");
+        assert_eq!(then.message, "it is lost; and then: there is no leader");
         assert!(unknown.apply(ApiError::new(&NOT_EVENER, "who?")).is(&OUTCOME_UNKNOWN));
         assert!(unknown.apply(ApiError::new(&CONDITION, "no")).is(&CONDITION), "what is decided is decided");
     }

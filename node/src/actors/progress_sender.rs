@@ -232,7 +232,11 @@ mod tests {
         };
         let results = advance(&propose, (1..=3).map(|id| item(id, 10)).collect()).await;
         assert_eq!(results, [Ok(vec![]), Err(SendError::Refused("too large".into())), Ok(vec![])]);
-        let away = |_| ready(Err(Error::new(Class::Overloaded, "nobody leads"))).boxed();
-        assert_eq!(advance(&away, vec![item(1, 10)]).await, [Err(SendError::Unknown)], "it is told again as it is");
+        let away = |_| ready(Err(Error::new(Class::Overloaded, "there is no leader"))).boxed();
+        assert_eq!(
+            advance(&away, vec![item(1, 10)]).await,
+            [Err(SendError::Unknown)],
+            "the same progress is sent again"
+        );
     }
 }

@@ -51,7 +51,7 @@ mod tests {
         let (mine, theirs) = (Some(ME), Some(OTHER));
         assert_eq!(seen(&[(theirs, Some(7)), (mine, None), (mine, None)]), [OTHER]);
         assert_eq!(seen(&[(theirs, Some(7)), (None, None), (mine, None)]), [OTHER], "nobody had it for a while");
-        assert_eq!(seen(&[(theirs, Some(7)), (mine, Some(8))]), [OTHER], "its process has begun anew");
+        assert_eq!(seen(&[(theirs, Some(7)), (mine, Some(8))]), [OTHER], "its process has started again");
     }
 
     #[test]

@@ -60,7 +60,7 @@ macro_rules! verbs {
                     method: resume;
                 };
                 Reset: NotYet POST "/processors/{name}/reset", "processor reset",
-                    "start a processor anew from a place";
+                    "restart a processor from a position";
                 Split: NotYet POST "/processors/{name}/split", "processor split", "cut a segment in two";
                 Merge: NotYet POST "/processors/{name}/merge", "processor merge", "put two segments together";
                 Move: NotYet POST "/processors/{name}/move", "processor move", "bind a segment to a node";
@@ -102,8 +102,8 @@ macro_rules! verbs {
                 Edit: NotYet POST "/processors/{name}/dead-letters/edit", "dead-letter edit",
                     "change a letter's payload";
                 Retry: Changes POST "/processors/{name}/dead-letters/retry", "dead-letter retry",
-                    "try what is set aside now, its attempts counted anew" {
-                    /// Tries sequences now, their attempts counted anew.
+                    "retry events that are set aside now, with a new count of attempts" {
+                    /// Retries sequences now, with a new count of attempts.
                     takes: [name: String] by selection: Selection,
                     kind: Retry, counts: "sequence",
                     method: retry;

@@ -54,7 +54,7 @@ async fn kill_in_the_middle(path: &Path) {
     assert_eq!((after.set_aside.sequences, after.set_aside.dead), (0, 0), "nothing failed");
     let handled = handled_events(&folder);
     // A coordinator feeds no segment more than this beyond what the log has acknowledged. The leader is an owner as any
-    // other; and whoever lives on may have to tell its progress again to the next leader, but handles nothing again.
+    // other; and a surviving node may have to send its progress again to the next leader, but handles nothing again.
     let batch = Bounds::default().batch_events_max;
     let (redelivered, unexplained) = redelivered::check(&handled, &[first, second], batch);
     assert!(unexplained.is_empty(), "{unexplained:#?}");

@@ -374,10 +374,10 @@ fn an_operators_retry_is_not_undone_by_a_running_try() {
         let runs = tried(&log, "s0", attempt, false);
         let retry = Change::Letters("p".into(), Selection::All, LetterChange::Retry);
         assert_eq!(log.change(retry), Outcome::Changed(1));
-        let anew = log.processor().set_aside[&key("s0")].clone();
-        assert_eq!((anew.first().attempts, anew.wait_ms, anew.waits_for), (0, 0, WaitsFor::NextTry));
+        let retried = log.processor().set_aside[&key("s0")].clone();
+        assert_eq!((retried.first().attempts, retried.wait_ms, retried.waits_for), (0, 0, WaitsFor::NextTry));
         assert_eq!(send(&mut log, 1, vec![runs], vec![]), [RefusalReason::Fenced]);
-        assert_eq!(log.processor().set_aside[&key("s0")], anew, "the requested retry is unchanged");
+        assert_eq!(log.processor().set_aside[&key("s0")], retried, "the requested retry is unchanged");
         let next = tried(&log, "s0", 1, false);
         assert_eq!(send(&mut log, 1, vec![next], vec![]), []);
         assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 1, "the next one counts");

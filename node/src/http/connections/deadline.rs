@@ -14,7 +14,7 @@ use tokio::{
 };
 
 /// A connection that fails if its peer takes nothing for `wait`, although there is something to take. However slowly a
-/// peer takes what it is given, it may: each byte begins the wait anew.
+/// peer reads what it is sent, it may: each byte restarts the wait.
 #[derive(Debug)]
 pub struct WriteDeadline<S> {
     stream: S,
