@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Admits peers by this node's identity and the members in the log.
-pub struct NodeAdmission {
+pub(crate) struct NodeAdmission {
     /// The identity of this node before it is a member.
     joining: Identity,
     member: OnceLock<(Identity, Arc<StateView>)>,
@@ -22,13 +22,13 @@ pub struct NodeAdmission {
 
 impl NodeAdmission {
     /// Returns the admission of a node that is not a member yet.
-    pub fn new(incarnation: Incarnation, level: FeatureLevel) -> Arc<Self> {
+    pub(crate) fn new(incarnation: Incarnation, level: FeatureLevel) -> Arc<Self> {
         let joining = Identity { cluster: None, node: None, incarnation, level };
         Arc::new(Self { joining, member: OnceLock::new() })
     }
 
     /// Sets the identity of this node as a member.
-    pub fn set_member(&self, identity: &evener_store::Identity, level: FeatureLevel, view: Arc<StateView>) {
+    pub(crate) fn set_member(&self, identity: &evener_store::Identity, level: FeatureLevel, view: Arc<StateView>) {
         let evener_store::Identity { cluster, node, incarnation, .. } = *identity;
         let _ = self.member.set((Identity { cluster: Some(cluster), node: Some(node), incarnation, level }, view));
     }
@@ -54,7 +54,7 @@ impl Admission for NodeAdmission {
 }
 
 /// Checks that `node` is a member and has the data directory under which it was admitted.
-pub fn check_member(state: &State, node: NodeId, incarnation: Incarnation) -> Result<(), Refused> {
+pub(crate) fn check_member(state: &State, node: NodeId, incarnation: Incarnation) -> Result<(), Refused> {
     match state.members.get(&node) {
         Some(member) if member.incarnation == incarnation => Ok(()),
         Some(member) => Err(Refused::emptied(node, member.incarnation, incarnation)),
@@ -69,7 +69,7 @@ pub fn check_member(state: &State, node: NodeId, incarnation: Incarnation) -> Re
 }
 
 /// Returns the notice for a node that is no longer a member, with the time of its removal if that is still known.
-pub fn removal_notice(name: &str, cluster: ClusterId, removal: Option<&Removal>) -> String {
+pub(crate) fn removal_notice(name: &str, cluster: ClusterId, removal: Option<&Removal>) -> String {
     let date = |removal: &Removal| jiff::Timestamp::from_millisecond(i64::try_from(removal.recorded.0).ok()?).ok();
     let when = removal.and_then(date).map(|date| format!(" at {date}")).unwrap_or_default();
     format!("node {name} was removed from cluster {cluster}{when}, and its data directory cannot be used any more")

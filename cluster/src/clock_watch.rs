@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 const HEARTBEATS: u32 = 40;
 
 /// Runs the comparison until the node stops.
-pub async fn watch(node: Cluster) {
+pub(crate) async fn watch(node: Cluster) {
     let mut transferred = None::<Instant>;
     loop {
         compare(&node);

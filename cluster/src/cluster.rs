@@ -99,11 +99,11 @@ impl Deref for Cluster {
 }
 
 /// A weak reference to a node, held by the node's own parts.
-pub struct WeakCluster(Weak<Inner>);
+pub(crate) struct WeakCluster(Weak<Inner>);
 
 impl WeakCluster {
     /// Returns the node, if it has not been dropped.
-    pub fn upgrade(&self) -> Option<Cluster> {
+    pub(crate) fn upgrade(&self) -> Option<Cluster> {
         self.0.upgrade().map(Cluster)
     }
 }

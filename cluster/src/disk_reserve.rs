@@ -24,7 +24,7 @@ use crate::{
 /// What a refusal begins with, wherever it is read.
 pub const REFUSAL: &str = "disk reserve reached";
 /// The delay before a retry: an operator must free space first.
-pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The number of chunks that fit into the default reserve: the one being filled, the next one, and one for files that
 /// are replaced by writing new ones.
 const CHUNKS: u64 = 3;
@@ -64,13 +64,13 @@ impl DiskStatus {
 /// Returns the reserve of a node that has no such setting: the largest of 16 MiB, three chunks, and a hundredth of the
 /// file system, the last at most 4 GiB.
 #[must_use]
-pub fn default_reserve(total: u64, chunk_bytes: u64) -> u64 {
+pub(crate) fn default_reserve(total: u64, chunk_bytes: u64) -> u64 {
     (chunk_bytes * CHUNKS).max(BYTES_MIN).max((total / SHARE).min(SHARE_BYTES_MAX))
 }
 
 /// Returns the nodes whose disks are the reason to refuse appends: all low ones if this node is low or if no majority
 /// of the voters has space; otherwise none.
-pub fn blocking(
+pub(crate) fn blocking(
     me: NodeId,
     raft_status: &RaftStatus,
     low: &BTreeSet<NodeId>,
@@ -86,7 +86,7 @@ pub fn blocking(
 
 /// Returns the message that refuses an append because of the disks of the nodes with these names; `room` is this node's
 /// own disk.
-pub fn refusal(names: &[String], room: DiskStatus) -> String {
+pub(crate) fn refusal(names: &[String], room: DiskStatus) -> String {
     let mut message = format!("{REFUSAL}: too little space is free on the disks of {}", names.join(", "));
     if room.low {
         let (free, reserve) = (room.free >> 20, room.reserve >> 20);
@@ -96,7 +96,7 @@ pub fn refusal(names: &[String], room: DiskStatus) -> String {
 }
 
 /// Returns the error of an append that is refused because of the disk reserve.
-pub fn refused(why: String) -> Error {
+pub(crate) fn refused(why: String) -> Error {
     Error::new(Class::Overloaded, why).retry_after(RETRY_AFTER)
 }
 

@@ -17,7 +17,7 @@ const MEASURE_EVERY: Duration = Duration::from_millis(200);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Measures until the node stops, and logs when appends start to be refused and when they are accepted again.
-pub async fn run(node: Cluster) {
+pub(crate) async fn run(node: Cluster) {
     let mut transferred = None::<Instant>;
     loop {
         measure(&node);

@@ -36,7 +36,7 @@ const HEARTBEAT_BYTES: usize = 21;
 
 /// The state that a node reports about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     /// The node's wall clock.
     pub wall: Timestamp,
     /// The leader, as far as the node knows.
@@ -49,7 +49,7 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// Encodes the heartbeat.
-    pub fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut to = BytesMut::with_capacity(HEARTBEAT_BYTES + 1);
         to.put_u8(VERSION);
         to.put_u64_le(self.wall.0);
@@ -60,7 +60,7 @@ impl Heartbeat {
     }
 
     /// Decodes a heartbeat; returns `None` if the bytes are malformed.
-    pub fn decode(mut from: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(mut from: &[u8]) -> Option<Self> {
         if from.len() < HEARTBEAT_BYTES || from.get_u8() < VERSION {
             return None;
         }
@@ -73,7 +73,7 @@ impl Heartbeat {
 
 /// The last answer of one member.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// When the request was sent.
     pub sent: Instant,
     /// How many milliseconds the member's wall clock is ahead of this node's, corrected by half the round-trip time.
@@ -84,29 +84,29 @@ pub struct Answer {
 
 /// The last answers of all members.
 #[derive(Debug, Default)]
-pub struct Heartbeats(Mutex<BTreeMap<NodeId, Answer>>);
+pub(crate) struct Heartbeats(Mutex<BTreeMap<NodeId, Answer>>);
 
 impl Heartbeats {
     /// Records a member's heartbeat that has just arrived, in answer to a request sent at `sent`, when this node's wall
     /// clock showed `wall`.
-    pub fn record(&self, member: NodeId, heartbeat: Heartbeat, sent: Instant, wall: Timestamp) {
+    pub(crate) fn record(&self, member: NodeId, heartbeat: Heartbeat, sent: Instant, wall: Timestamp) {
         let offset_ms = offset(wall.after(sent.elapsed() / 2), heartbeat.wall);
         self.0.lock().insert(member, Answer { sent, offset_ms, heartbeat });
     }
 
     /// Removes the answers of nodes that are not in `members`.
-    pub fn retain(&self, members: &BTreeSet<NodeId>) {
+    pub(crate) fn retain(&self, members: &BTreeSet<NodeId>) {
         self.0.lock().retain(|member, _| members.contains(member));
     }
 
     /// Returns for each member how long ago the last request that it answered was sent.
-    pub fn answer_ages(&self) -> BTreeMap<NodeId, Duration> {
+    pub(crate) fn answer_ages(&self) -> BTreeMap<NodeId, Duration> {
         self.0.lock().iter().map(|(member, heard)| (*member, heard.sent.elapsed())).collect()
     }
 
     /// Returns the members whose disks were low when they last answered, and those that have not answered within
     /// `answer_timeout`.
-    pub fn low_disks(&self, answer_timeout: Duration) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
+    pub(crate) fn low_disks(&self, answer_timeout: Duration) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
         let heard = self.0.lock();
         let those = |which: &dyn Fn(&Answer) -> bool| {
             heard.iter().filter(|(_, heard)| which(heard)).map(|(member, _)| *member).collect::<BTreeSet<_>>()
@@ -116,13 +116,13 @@ impl Heartbeats {
     }
 
     /// Returns how long ago the last request that a member answered was sent, if it ever answered.
-    pub fn since_answer(&self, of: NodeId) -> Option<Duration> {
+    pub(crate) fn since_answer(&self, of: NodeId) -> Option<Duration> {
         self.0.lock().get(&of).map(|heard| heard.sent.elapsed())
     }
 
     /// Returns how far the wall clocks of these members are ahead of this node's, in milliseconds, for each member that
     /// has answered a request sent after `since`.
-    pub fn offsets(&self, of: &[NodeId], since: Instant) -> BTreeMap<NodeId, i64> {
+    pub(crate) fn offsets(&self, of: &[NodeId], since: Instant) -> BTreeMap<NodeId, i64> {
         let heard = self.0.lock();
         let lately = |member: &NodeId| heard.get(member).filter(|heard| heard.sent > since);
         of.iter().filter_map(|member| Some((*member, lately(member)?.offset_ms))).collect()
@@ -130,7 +130,7 @@ impl Heartbeats {
 
     /// Returns the leader if it has not answered a majority of the voters: this one within `timeout`, the others, which
     /// must have answered recently, within half of it. Time before `awake` does not count.
-    pub fn unresponsive_leader(
+    pub(crate) fn unresponsive_leader(
         &self,
         me: NodeId,
         raft_status: &RaftStatus,

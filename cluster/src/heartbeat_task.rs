@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::{cluster::Cluster, heartbeat::Heartbeat, message::Kind};
 
 /// Requests heartbeats from all members, one request at a time to each, until the node stops.
-pub async fn run(node: Cluster) {
+pub(crate) async fn run(node: Cluster) {
     let asking = Arc::new(Mutex::new(BTreeSet::new()));
     loop {
         let members: BTreeSet<NodeId> = node.applied_state.view.state().members.keys().copied().collect();

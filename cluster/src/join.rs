@@ -45,7 +45,7 @@ const START_BYTES: usize = 64 << 10;
 
 /// Returns the incarnation of this directory. It is generated once and persisted before it is sent to a member, so that
 /// an interrupted join can be resumed.
-pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, StartError> {
+pub(crate) fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, StartError> {
     if let Some(identity) = Identity::read(disk)? {
         return Ok(identity.incarnation);
     }
@@ -74,7 +74,7 @@ pub fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnation, Star
 
 /// Writes to the directory of a node and syncs it, before the node is reported as ready: on a full or read-only disk it
 /// would stop at its first vote.
-pub fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
+pub(crate) fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
     let file = TRIAL_FILE.to_owned();
     let tried = disk.perform(vec![
         Op::Create { file: file.clone(), preallocate: 0 },
@@ -90,7 +90,7 @@ pub fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
 }
 
 /// Returns the identity of this node, and whether it is new and still to be persisted.
-pub async fn become_member(
+pub(crate) async fn become_member(
     config: &Config,
     disk: &dyn Disk,
     links: &Links,
@@ -137,7 +137,7 @@ pub async fn become_member(
 
 /// Persists a new identity. It is written after the log is created, so a directory with an identity but without a log
 /// has lost entries that it may have acknowledged; such a node must not vote under its number, and is refused.
-pub fn persist_identity(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Result<(), StartError> {
+pub(crate) fn persist_identity(identity: &Identity, new: bool, fresh: bool, disk: &dyn Disk) -> Result<(), StartError> {
     if new {
         return Ok(identity.write(disk)?);
     }
@@ -270,7 +270,7 @@ fn admit(config: &Config, incarnation: Incarnation, peer: &str) -> Admit {
 }
 
 /// Founds the Raft group and the cluster, unless that was done before. Only node 1 may; its log shows whether it has.
-pub async fn found(node: &Cluster) -> Result<(), StartError> {
+pub(crate) async fn found(node: &Cluster) -> Result<(), StartError> {
     let first = admit(&node.config, node.identity.incarnation, &node.peer);
     let raft_member = crate::raft::RaftMember {
         name: first.name.clone(),
@@ -296,7 +296,7 @@ pub async fn found(node: &Cluster) -> Result<(), StartError> {
 }
 
 /// Announces this member's address to the others if it has changed: at the old address no node can reach it.
-pub async fn announce_address(node: Cluster) {
+pub(crate) async fn announce_address(node: Cluster) {
     let config = &node.config;
     let join =
         Join { admit: admit(config, node.identity.incarnation, &node.peer), cluster: Some(node.identity.cluster) };

@@ -22,7 +22,7 @@ async fn pause(node: &Cluster, term: Term, wait: Duration) {
 }
 
 /// Counts leases while this node leads, until the node stops.
-pub async fn count_leases(node: Cluster) {
+pub(crate) async fn count_leases(node: Cluster) {
     loop {
         let term = until_leading(&node).await;
         node.leases.lock().begin_term(term);
@@ -68,7 +68,7 @@ async fn until_leading(node: &Cluster) -> Term {
 }
 
 /// Changes the Raft group to match the members while this node leads, until the node stops.
-pub async fn reconcile(node: Cluster) {
+pub(crate) async fn reconcile(node: Cluster) {
     loop {
         let term = until_leading(&node).await;
         let mut applied = node.applied_state.view.applied();
@@ -123,7 +123,7 @@ async fn step(node: &Cluster) -> Result<bool, String> {
 /// this node leads; asks for votes if the member was the leader.
 ///
 /// `session` is the session that it had before the check: a process that has started since has another one.
-pub async fn on_peer_exit(node: Cluster, member: NodeId, session: Option<SessionId>) {
+pub(crate) async fn on_peer_exit(node: Cluster, member: NodeId, session: Option<SessionId>) {
     if node.leads() {
         // The check is repeated, and the session is ended once there is a majority.
         if node.cannot_decide() {
@@ -142,7 +142,7 @@ pub async fn on_peer_exit(node: Cluster, member: NodeId, session: Option<Session
 
 /// Asks for votes without waiting for Raft's election timeout, if this node votes and `member`, which has exited or
 /// does not answer, is the leader.
-pub async fn campaign(node: &Cluster, member: NodeId) {
+pub(crate) async fn campaign(node: &Cluster, member: NodeId) {
     let raft_status = node.consensus.status();
     if raft_status.leader != Some(member) || !raft_status.voters.contains(&node.me()) {
         return;

@@ -102,7 +102,7 @@ impl NoDecision {
 
 /// What a node observes of the other nodes.
 #[derive(Clone, Copy, Debug)]
-pub struct Observed<'a> {
+pub(crate) struct Observed<'a> {
     /// The status of the node's Raft.
     pub raft_status: &'a RaftStatus,
     /// For each other node, how long ago the last request that it answered was sent.
@@ -115,7 +115,7 @@ pub struct Observed<'a> {
 const SINCE_JITTER: Duration = Duration::from_millis(50);
 
 /// Judges whether there is a majority and a leader. It must run several times per `timeout`.
-pub struct Judge {
+pub(crate) struct Judge {
     me: NodeId,
     timeout: Duration,
     /// The sets of voters whose majorities are needed, and the term while this node leads.
@@ -131,13 +131,13 @@ pub struct Judge {
 
 impl Judge {
     /// Returns a judge that waits for a voter's answer for `timeout`.
-    pub fn new(me: NodeId, timeout: Duration, now: Instant) -> Self {
+    pub(crate) fn new(me: NodeId, timeout: Duration, now: Instant) -> Self {
         Self { me, timeout, counted: None, begun: now, led: (now, None), judged: now, no_decision: None }
     }
 
     /// Returns the leader and what is missing now. A node that has not judged for long was frozen and has received no
     /// answers meanwhile: that time does not count against the others.
-    pub fn judge(&mut self, observed: Observed<'_>, now: Instant) -> Leadership {
+    pub(crate) fn judge(&mut self, observed: Observed<'_>, now: Instant) -> Leadership {
         let raft_status = observed.raft_status;
         let since = now.saturating_duration_since(std::mem::replace(&mut self.judged, now));
         let frozen = since > self.timeout / 2 && self.no_decision.is_none();

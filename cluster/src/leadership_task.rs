@@ -19,7 +19,7 @@ use crate::{
 
 /// Runs until the node stops. A leader change reported by Raft is published at once; the rest is judged twice per
 /// heartbeat interval.
-pub async fn run(node: Cluster) {
+pub(crate) async fn run(node: Cluster) {
     let (me, raft) = (node.me(), node.config.raft);
     let mut changes = node.consensus.leader_changes();
     let mut judge = Judge::new(me, raft.election_max, Instant::now());

@@ -47,7 +47,7 @@ const EVENTS_MAX: usize = 256;
 
 /// A change of the connection to another member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PeerEvent {
+pub(crate) enum PeerEvent {
     /// A connection to this member is open.
     Connected(NodeId),
     /// It closed.
@@ -80,7 +80,7 @@ pub enum PeerEvent {
 /// The reason why a member was not reached.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("failed to reach {peer}: {why}")]
-pub struct ConnectError {
+pub(crate) struct ConnectError {
     peer: String,
     why: String,
     /// Nothing listens at its address: its process has exited.
@@ -102,7 +102,7 @@ impl ConnectError {
 }
 
 /// The links of one node.
-pub struct Links {
+pub(crate) struct Links {
     transport: Arc<dyn Transport>,
     admission: Arc<dyn Admission>,
     log: OnceLock<MemberDirectory>,
@@ -146,7 +146,7 @@ impl SlotState {
 
 impl Links {
     /// Creates the links of a node that is not a member yet, and the receiver of their events.
-    pub fn new(
+    pub(crate) fn new(
         transport: Arc<dyn Transport>,
         admission: Arc<dyn Admission>,
         stop: CancellationToken,
@@ -158,24 +158,24 @@ impl Links {
     }
 
     /// Starts looking up members in the log, or in the group's membership.
-    pub fn open(&self, me: NodeId, view: Arc<StateView>, raft_address: RaftAddress) {
+    pub(crate) fn open(&self, me: NodeId, view: Arc<StateView>, raft_address: RaftAddress) {
         let _ = self.log.set(MemberDirectory { me, view, raft_address });
     }
 
     /// Records the address that a member reports.
-    pub fn set_reported_address(&self, node: NodeId, address: &str) {
+    pub(crate) fn set_reported_address(&self, node: NodeId, address: &str) {
         let known = self.known_address(node);
         self.reported.lock().insert(node, (address.to_owned(), known));
     }
 
     /// Returns the members whose process is known to have exited, and notifies of changes.
-    pub fn exited(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+    pub(crate) fn exited(&self) -> watch::Receiver<BTreeSet<NodeId>> {
         self.exited.subscribe()
     }
 
     /// Returns when the socket to a member closed, if its process is known to have exited: for good, or not longer
     /// ago than `within` and followed by a restart.
-    pub fn disconnected_since(&self, node: NodeId, within: Duration) -> Option<Instant> {
+    pub(crate) fn disconnected_since(&self, node: NodeId, within: Duration) -> Option<Instant> {
         let (at, reached) = *self.closed.lock().get(&node)?;
         (!reached || at.elapsed() < within).then_some(at)
     }
@@ -271,7 +271,7 @@ impl Links {
     }
 
     /// Sends a request to a member.
-    pub async fn request(
+    pub(crate) async fn request(
         &self,
         to: NodeId,
         kind: Kind,
@@ -290,14 +290,20 @@ impl Links {
     }
 
     /// Sends groups of commands to the leader, and waits for their outcomes.
-    pub async fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> Result<Bytes, RequestError> {
+    pub(crate) async fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> Result<Bytes, RequestError> {
         let link = self.link(to, ConnectionClass::Bulk).await.map_err(|error| RequestError::not_sent(&error))?;
         link.call(Kind::PROPOSE, groups, within).await.map_err(|error| RequestError::from(&error))
     }
 
     /// Sends a request to a member if there is a link to it. Opens none, so that a failure to open one is seen by
     /// [`Self::watch`], which detects exited processes.
-    pub async fn request_if_open(&self, to: NodeId, kind: Kind, payload: Bytes, within: Duration) -> Option<Bytes> {
+    pub(crate) async fn request_if_open(
+        &self,
+        to: NodeId,
+        kind: Kind,
+        payload: Bytes,
+        within: Duration,
+    ) -> Option<Bytes> {
         let slot = self.slots.lock().get(&(to, true)).cloned()?;
         let link = slot.0.try_lock().ok()?.open()?;
         link.call(kind, payload, within).await.ok()
@@ -305,7 +311,7 @@ impl Links {
 
     /// Sends a request to a member over the link that [`Self::watch`] keeps to it, and waits if that link is being
     /// opened. Opens none itself, like [`Self::request_if_open`].
-    pub async fn ask_connected(
+    pub(crate) async fn ask_connected(
         &self,
         to: NodeId,
         kind: Kind,
@@ -327,14 +333,20 @@ impl Links {
     }
 
     /// Sends a request to the node at an address, as an unidentified peer.
-    pub async fn inquire(&self, at: &str, kind: Kind, payload: Bytes, within: Duration) -> Result<Bytes, String> {
+    pub(crate) async fn inquire(
+        &self,
+        at: &str,
+        kind: Kind,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, String> {
         let link = self.connect(at, Purpose::Inquiry, None).await.map_err(|error| error.to_string())?;
         link.call(kind, payload, within).await.map_err(|error| error.to_string())
     }
 
     /// Connects to every other member that answers at once, because one of them may know that this node was removed.
     /// Returns its removal notice then.
-    pub async fn removal_notice_from_peers(&self) -> Option<String> {
+    pub(crate) async fn removal_notice_from_peers(&self) -> Option<String> {
         let others: FuturesUnordered<_> =
             self.others().into_iter().map(|node| self.link(node, ConnectionClass::Urgent)).collect();
         let removed = others.filter_map(async |link| link.err()?.removed);
@@ -342,7 +354,7 @@ impl Links {
     }
 
     /// Keeps a connection to every other member, so that its closing is noticed. Runs as long as the node does.
-    pub async fn watch(self: Arc<Self>) {
+    pub(crate) async fn watch(self: Arc<Self>) {
         let Some(mut applied) = self.log.get().map(|log| log.view.applied()) else { return };
         let mut watched: BTreeMap<NodeId, CancellationToken> = BTreeMap::new();
         loop {
@@ -434,7 +446,7 @@ impl Links {
 /// The reason why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
-pub struct RequestError {
+pub(crate) struct RequestError {
     /// The request may have had an effect.
     pub may_have_happened: bool,
     /// The reason, for people.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::{transport::Clock, view::StateView};
 
 /// See the [module](self).
-pub struct LogClock {
+pub(crate) struct LogClock {
     wall: Arc<dyn Clock>,
     view: Arc<StateView>,
     /// The last time recorded in the log, and when this node first saw it.
@@ -40,20 +40,20 @@ struct Steady {
 }
 
 impl LogClock {
-    pub fn new(wall: Arc<dyn Clock>, view: Arc<StateView>) -> Self {
+    pub(crate) fn new(wall: Arc<dyn Clock>, view: Arc<StateView>) -> Self {
         let seen = Mutex::new((view.state().recorded, Instant::now()));
         let steady = Mutex::new(Steady { wall: wall.wall(), boot: wall.boot(), jumped: None });
         Self { wall, view, seen, steady }
     }
 
     /// Returns when the wall clock was seen to jump. Offsets measured before do not apply.
-    pub fn jumped(&self) -> Option<Instant> {
+    pub(crate) fn jumped(&self) -> Option<Instant> {
         let _ = self.steady();
         self.steady.lock().jumped
     }
 
     /// Sets how many milliseconds the wall clock is ahead of the other voters' clocks.
-    pub fn judge(&self, ahead_ms: i64) {
+    pub(crate) fn judge(&self, ahead_ms: i64) {
         let (actual, boot) = (self.wall.wall(), self.wall.boot());
         let right = match clocks::is_off(ahead_ms) {
             true => Timestamp(actual.0.saturating_add_signed(ahead_ms.saturating_neg())),
@@ -64,7 +64,7 @@ impl LogClock {
     }
 
     /// Returns the wall clock's value, or its expected value if it differs from that by too much.
-    pub fn steady(&self) -> Timestamp {
+    pub(crate) fn steady(&self) -> Timestamp {
         let (actual, boot) = (self.wall.wall(), self.wall.boot());
         let mut steady = self.steady.lock();
         let expected = steady.wall.after(boot.saturating_sub(steady.boot));
@@ -77,7 +77,7 @@ impl LogClock {
     }
 
     /// Returns how far the log's time is ahead of a correct wall clock.
-    pub fn log_ahead(&self) -> Duration {
+    pub(crate) fn log_ahead(&self) -> Duration {
         self.wall().since(self.steady())
     }
 }

@@ -20,7 +20,7 @@ const CAUGHT_UP_ENTRIES: u64 = 1_000;
 
 /// One step of a membership change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MembershipStep {
+pub(crate) enum MembershipStep {
     /// Adds these members to the group, or updates their addresses.
     SetMembers(BTreeMap<NodeId, RaftMember>),
     /// Makes these nodes the only voters.
@@ -31,7 +31,7 @@ pub enum MembershipStep {
 
 impl MembershipStep {
     /// Describes the step.
-    pub fn describe(&self, raft_status: &RaftStatus) -> String {
+    pub(crate) fn describe(&self, raft_status: &RaftStatus) -> String {
         let name = |node: &NodeId| {
             raft_status.raft_members.get(node).map_or_else(|| format!("node {node}"), |s| s.name.clone())
         };
@@ -51,7 +51,7 @@ impl MembershipStep {
 }
 
 /// Returns the leader's next step, if there is one.
-pub fn plan(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usize) -> Option<MembershipStep> {
+pub(crate) fn plan(me: NodeId, raft_status: &RaftStatus, state: &State, voters_max: usize) -> Option<MembershipStep> {
     let members = &state.members;
     let raft_members = members.iter().map(|(node, member)| (*node, raft_member(member)));
     let wrong: BTreeMap<_, _> =
@@ -118,7 +118,7 @@ pub enum NonVoterReason {
 /// Returns why this node is not a voter; `None` if it is one both before and after a pending membership change.
 ///
 /// Members that are down do not count as candidates: the wait for them might never end.
-pub fn non_voter_reason(
+pub(crate) fn non_voter_reason(
     node: NodeId,
     raft_status: &RaftStatus,
     state: &State,
@@ -143,7 +143,7 @@ pub fn non_voter_reason(
 }
 
 /// Returns the Raft group's entry of a member.
-pub fn raft_member(member: &Member) -> RaftMember {
+pub(crate) fn raft_member(member: &Member) -> RaftMember {
     RaftMember {
         name: member.name.clone(),
         peer: member.peer.clone(),

@@ -12,7 +12,7 @@ use crate::error::StartRefusal;
 
 /// The identity of the answering node, also for unidentified peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeInfo {
+pub(crate) struct NodeInfo {
     /// Its cluster; none before it has founded or joined one.
     pub cluster: Option<ClusterId>,
     /// Its number.
@@ -27,7 +27,7 @@ pub struct NodeInfo {
 
 /// A request to become a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Join {
+pub(crate) struct Join {
     /// The joining node.
     pub admit: Admit,
     /// The only cluster that it wants to join.
@@ -36,7 +36,7 @@ pub struct Join {
 
 /// The answer to [`Join`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Joined {
+pub(crate) enum Joined {
     /// The node is a member now.
     Admitted {
         /// The cluster.
@@ -61,7 +61,7 @@ pub enum Joined {
 
 /// A renewal of a node's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Renew {
+pub(crate) struct Renew {
     /// The node.
     pub node: NodeId,
     /// The session.
@@ -70,7 +70,7 @@ pub struct Renew {
 
 /// The answer to [`Renew`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Renewed {
+pub(crate) enum Renewed {
     /// The lease starts again.
     Kept,
     /// The log ended that session.
@@ -83,7 +83,7 @@ pub enum Renewed {
 
 /// The index up to which a node must have applied the log for a linearizable read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReadAt {
+pub(crate) enum ReadAt {
     /// Up to this index.
     Index(LogIndex),
     /// Another node leads, or none does yet, or the index could not be determined.
@@ -92,7 +92,7 @@ pub enum ReadAt {
 
 /// A request to the leader to transfer leadership to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransferLeadership {
+pub(crate) struct TransferLeadership {
     /// The node that is to lead.
     pub to: NodeId,
 }

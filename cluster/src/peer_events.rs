@@ -22,7 +22,7 @@ struct Peer {
 
 /// Handles events in order until the node stops. The exit of a process is handled by a task of its own, one at a time
 /// for each member.
-pub async fn run(node: Cluster, mut events: mpsc::Receiver<PeerEvent>) {
+pub(crate) async fn run(node: Cluster, mut events: mpsc::Receiver<PeerEvent>) {
     let mut peers = BTreeMap::<NodeId, Peer>::new();
     while let Some(event) = events.recv().await {
         match event {

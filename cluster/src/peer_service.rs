@@ -25,11 +25,11 @@ use crate::{
 
 /// Answers peers' requests once the node is set.
 #[derive(Default)]
-pub struct PeerService(OnceLock<WeakCluster>);
+pub(crate) struct PeerService(OnceLock<WeakCluster>);
 
 impl PeerService {
     /// Sets the node that answers from now on.
-    pub fn open(&self, node: WeakCluster) {
+    pub(crate) fn open(&self, node: WeakCluster) {
         let _ = self.0.set(node);
     }
 

@@ -15,11 +15,11 @@ use evener_store::codec::EncodedCommand;
 use tokio::sync::oneshot;
 
 /// The result of a proposal that is in the log: its position, and the outcome of each of its commands.
-pub type Decided = (LogIndex, Vec<Outcome>);
+pub(crate) type Decided = (LogIndex, Vec<Outcome>);
 
 /// Commands that are adjacent in one entry.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub(crate) struct Group {
     /// The context of its appends.
     pub context: ContextId,
     /// The number of its events.
@@ -32,7 +32,7 @@ pub struct Group {
 
 impl Group {
     /// Returns a group of one command, or of several that must be applied together.
-    pub fn new(context: ContextId, commands: &[Command]) -> Self {
+    pub(crate) fn new(context: ContextId, commands: &[Command]) -> Self {
         let events = commands.iter().map(|command| match command {
             Command::Append(append) => append.events.len(),
             _ => 0,
@@ -46,14 +46,14 @@ impl Group {
     }
 
     /// Returns the group of one append.
-    pub fn append(request: &Request, stamp: &Stamp) -> Self {
+    pub(crate) fn append(request: &Request, stamp: &Stamp) -> Self {
         let events = u32::try_from(request.events.len()).unwrap_or(u32::MAX);
         let commands = vec![EncodedCommand::append(request, stamp)];
         Self { context: request.context, events, repeatable: true, commands }
     }
 
     /// Returns the bytes that it takes in an entry.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.commands.iter().map(EncodedCommand::bytes).sum()
     }
 }
@@ -78,7 +78,7 @@ fn repeatable(command: &Command) -> bool {
 
 /// The result of a proposal.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub enum ProposalResult {
+pub(crate) enum ProposalResult {
     /// It is in the log, and was applied.
     Decided(Decided),
     /// It is not in the log, and will not be: the node that received it does not lead.
@@ -90,7 +90,7 @@ pub enum ProposalResult {
 }
 
 /// A group, and its waiting caller.
-pub struct Proposal {
+pub(crate) struct Proposal {
     /// The proposed group.
     pub group: Group,
     /// It is not forwarded to another node: it came from one, which retries itself, or only a leader may propose it.
@@ -104,10 +104,10 @@ pub struct Proposal {
 }
 
 /// A reservation that is released when it is dropped.
-pub type Reservation = Box<dyn Send + Sync>;
+pub(crate) type Reservation = Box<dyn Send + Sync>;
 
 /// The waiting end of a proposal.
-pub struct PendingProposal {
+pub(crate) struct PendingProposal {
     send_state: Arc<SendState>,
     /// The result; none if the node stopped.
     pub result: oneshot::Receiver<ProposalResult>,
@@ -145,12 +145,12 @@ impl SendState {
 
 impl PendingProposal {
     /// Stops waiting. Returns whether it is certain that nothing was written, and nothing will be.
-    pub fn abandon(&self) -> bool {
+    pub(crate) fn abandon(&self) -> bool {
         self.send_state.abandon()
     }
 
     /// Waits for its result without a limit; for a proposal from another node.
-    pub async fn result(mut self) -> ProposalResult {
+    pub(crate) async fn result(mut self) -> ProposalResult {
         match (&mut self.result).await {
             Ok(result) => result,
             Err(_) if self.abandon() => ProposalResult::NotLeader(None),
@@ -161,7 +161,7 @@ impl PendingProposal {
 
 impl Proposal {
     /// Creates a proposal, and the end that receives its result.
-    pub fn new(group: Group, local_only: bool, room: Reservation) -> (Self, PendingProposal) {
+    pub(crate) fn new(group: Group, local_only: bool, room: Reservation) -> (Self, PendingProposal) {
         let (reply, result) = oneshot::channel();
         let send_state = Arc::<SendState>::default();
         let waiting = PendingProposal { send_state: send_state.clone(), result };
@@ -169,29 +169,29 @@ impl Proposal {
     }
 
     /// Returns whether a caller still waits.
-    pub fn has_waiter(&self) -> bool {
+    pub(crate) fn has_waiter(&self) -> bool {
         !self.reply.is_closed()
     }
 
     /// Reports the result to the caller.
-    pub fn complete(self, result: ProposalResult) {
+    pub(crate) fn complete(self, result: ProposalResult) {
         let _ = self.reply.send(result);
     }
 
     /// Reports that it is not retried, for this reason.
-    pub fn fail(self, why: &str) {
+    pub(crate) fn fail(self, why: &str) {
         let result =
             if self.may_be_in_log { ProposalResult::Unknown(why.to_owned()) } else { ProposalResult::NotLeader(None) };
         self.complete(result);
     }
 
     /// Claims it for sending. Returns whether it may be sent: not if its caller abandoned it.
-    pub fn mark_sent(&self) -> bool {
+    pub(crate) fn mark_sent(&self) -> bool {
         self.send_state.send()
     }
 
     /// Records that its outcome is undecided.
-    pub fn on_undecided(&mut self, result: &ProposalResult) {
+    pub(crate) fn on_undecided(&mut self, result: &ProposalResult) {
         self.may_be_in_log |= matches!(result, ProposalResult::Unknown(_));
         if !self.may_be_in_log {
             self.send_state.requeue();
@@ -204,7 +204,7 @@ impl Proposal {
 /// ```text
 /// groups u32 · each: context u32 · events u32 · repeatable u8 · commands u32 · each: kind u16 · length u32 · body
 /// ```
-pub fn encode<'g>(groups: impl ExactSizeIterator<Item = &'g Group>) -> Bytes {
+pub(crate) fn encode<'g>(groups: impl ExactSizeIterator<Item = &'g Group>) -> Bytes {
     let mut to = BytesMut::new();
     to.put_u32_le(groups.len() as u32);
     for group in groups {
@@ -223,7 +223,7 @@ pub fn encode<'g>(groups: impl ExactSizeIterator<Item = &'g Group>) -> Bytes {
 }
 
 /// Reads what [`encode`] wrote; returns none for anything else. No memory is taken because of an unverified count.
-pub fn decode(mut from: Bytes) -> Option<Vec<Group>> {
+pub(crate) fn decode(mut from: Bytes) -> Option<Vec<Group>> {
     let groups = u32_of(&mut from)?;
     let groups = (0..groups).map(|_| decode_group(&mut from)).collect::<Option<Vec<_>>>()?;
     from.is_empty().then_some(groups)

@@ -44,7 +44,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(20);
 const ENTRY_HEAD_BYTES: usize = 64;
 
 /// One node's proposer.
-pub struct Proposer {
+pub(crate) struct Proposer {
     settings: Settings,
     consensus: Consensus,
     clock: Arc<dyn Clock>,
@@ -59,7 +59,7 @@ pub struct Proposer {
 
 impl Proposer {
     /// Starts the proposer on the current runtime.
-    pub fn start(
+    pub(crate) fn start(
         settings: Settings,
         consensus: Consensus,
         clock: Arc<dyn Clock>,
@@ -89,13 +89,13 @@ impl Proposer {
     }
 
     /// Brings a group into the log, on whichever node leads, and returns its outcome.
-    pub async fn propose(&self, group: Group) -> Result<Decided, Error> {
+    pub(crate) async fn propose(&self, group: Group) -> Result<Decided, Error> {
         self.decide(group, false).await
     }
 
     /// Brings a group into the log if this node leads, and never forwards it: what a leader knows about other nodes
     /// may no longer be true when its successor reads it.
-    pub async fn propose_as_leader(&self, group: Group) -> Result<Decided, Error> {
+    pub(crate) async fn propose_as_leader(&self, group: Group) -> Result<Decided, Error> {
         self.decide(group, true).await
     }
 
@@ -131,7 +131,7 @@ impl Proposer {
 
     /// Serves groups from another node as the leader: they join the queue, and are not forwarded. Appends are refused
     /// if there is a reason for it.
-    pub async fn serve(&self, groups: Bytes, append_refusal: Option<&str>) -> Result<Bytes, Error> {
+    pub(crate) async fn serve(&self, groups: Bytes, append_refusal: Option<&str>) -> Result<Bytes, Error> {
         let malformed = || Error::new(Class::Invalid, "the proposal cannot be read");
         let groups = proposal::decode(groups).ok_or_else(malformed)?;
         let waiting: Vec<_> = groups
@@ -156,13 +156,13 @@ impl Proposer {
 
     /// Fails the proposals that wait for a majority, because there has been none for long. Proposals already sent
     /// keep waiting for their outcome.
-    pub fn fail_waiting(&self, no_decision: &NoDecision) {
+    pub(crate) fn fail_waiting(&self, no_decision: &NoDecision) {
         let waiting = std::mem::take(&mut *self.queue.lock());
         waiting.into_values().flatten().for_each(|proposal| proposal.fail(&no_decision.describe()));
     }
 
     /// Returns the number of commands that wait or are under way.
-    pub fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.commands.load(Relaxed)
     }
 

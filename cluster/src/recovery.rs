@@ -27,7 +27,7 @@ use crate::{config::Checkpoint as Settings, view::StateView};
 
 /// The data that applying an entry changes.
 #[derive(Clone)]
-pub struct AppliedState {
+pub(crate) struct AppliedState {
     /// The replicated state.
     pub view: Arc<StateView>,
     /// The index of all events.
@@ -49,7 +49,7 @@ impl AppliedState {
     /// Opens the journal of a node of `cluster`. The applied state is that of the newest usable checkpoint, with an
     /// index of all events whose positions are known. Later entries are applied again when Raft reports them as
     /// committed; if no checkpoint is usable, these are all entries. For `check_layout` see [`StateView::recover`].
-    pub fn open(
+    pub(crate) fn open(
         disk: Arc<dyn Disk>,
         journal: evener_store::JournalSettings,
         settings: Settings,
@@ -72,7 +72,7 @@ impl AppliedState {
     }
 
     /// Logs what a start found on disk.
-    pub fn log_recovery(&self, identity: &Identity, recovered: &Recovered, took: Duration) {
+    pub(crate) fn log_recovery(&self, identity: &Identity, recovered: &Recovered, took: Duration) {
         let ends = self.journal.as_ref().and_then(|journal| Some((journal.first()?.0, journal.last()?.0)));
         tracing::info!(
             cluster = %identity.cluster,
@@ -89,12 +89,12 @@ impl AppliedState {
     }
 
     #[cfg(test)]
-    pub fn without_log(self) -> Self {
+    pub(crate) fn without_log(self) -> Self {
         Self { journal: None, ..self }
     }
 
     /// Adds the events of an applied entry to the index.
-    pub fn index_events(&self, index: LogIndex, recorded: Timestamp, entry: &Entry, outcomes: &[Outcome]) {
+    pub(crate) fn index_events(&self, index: LogIndex, recorded: Timestamp, entry: &Entry, outcomes: &[Outcome]) {
         self.view.with_state(|state, _| {
             let digest = |position| state.digest(entry.context, position);
             self.index.apply(index, recorded, entry, outcomes, digest);
@@ -103,7 +103,7 @@ impl AppliedState {
 
     /// Records that entries were applied: the journal may seal their chunks, and the applied mark advances. Starts a
     /// checkpoint if one is due.
-    pub fn applied(&self, verdicts: Vec<Verdict>, bytes: usize) {
+    pub(crate) fn applied(&self, verdicts: Vec<Verdict>, bytes: usize) {
         if verdicts.is_empty() {
             return;
         }
@@ -129,7 +129,7 @@ impl AppliedState {
     }
 
     /// Writes a checkpoint of the current state.
-    pub async fn checkpoint(&self) -> io::Result<()> {
+    pub(crate) async fn checkpoint(&self) -> io::Result<()> {
         let (Some(journal), Some((index, encode))) = (&self.journal, self.view.image()) else { return Ok(()) };
         let (entries, bytes) = (self.pace.entries.load(Relaxed), self.pace.bytes.load(Relaxed));
         // The image may be of the middle of a batch: the journal accepts it once it has the verdicts of the whole

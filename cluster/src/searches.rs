@@ -24,7 +24,7 @@ pub enum SearchPhase {
 
 /// Runs searches on threads for blocking work, with limits.
 #[derive(Clone)]
-pub struct Searches {
+pub(crate) struct Searches {
     settings: Settings,
     running: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
@@ -32,7 +32,7 @@ pub struct Searches {
 
 impl Searches {
     /// Returns a runner with these limits.
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self { running: Arc::new(Semaphore::new(settings.running_max)), settings, waiting: Arc::default() }
     }
 
@@ -41,7 +41,7 @@ impl Searches {
     /// # Errors
     ///
     /// The queue is full, or this node stops.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         turn: SearchPhase,
         search: impl FnOnce(Arc<AtomicBool>) -> T + Send + 'static,

@@ -25,7 +25,7 @@ const LOST_ENTRIES: &str = "it has lost entries that it had acknowledged: its da
                             join again with an empty directory under another name";
 
 /// Keeps a session until the node stops.
-pub async fn run(node: Cluster) {
+pub(crate) async fn run(node: Cluster) {
     for nth in 0.. {
         let lease = begin(&node, nth).await;
         node.lease.lock().replace(lease);

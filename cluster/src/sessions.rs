@@ -20,7 +20,7 @@ use crate::messages::Renewed;
 
 /// The leases of all sessions, as counted by the leader.
 #[derive(Debug, Default)]
-pub struct Leases {
+pub(crate) struct Leases {
     term: Option<Term>,
     heard: BTreeMap<NodeId, (SessionId, Instant)>,
     /// When the leader last checked for expired leases.
@@ -29,19 +29,19 @@ pub struct Leases {
 
 impl Leases {
     /// Starts counting as the leader of `term`, of which an entry is applied: every session gets a full lease.
-    pub fn begin_term(&mut self, term: Term) {
+    pub(crate) fn begin_term(&mut self, term: Term) {
         if self.term != Some(term) {
             *self = Self { term: Some(term), ..Self::default() };
         }
     }
 
     /// Stops counting: this node no longer leads.
-    pub fn end_term(&mut self) {
+    pub(crate) fn end_term(&mut self) {
         *self = Self::default();
     }
 
     /// Renews the lease of a node's session. `live` is the node's session in the log.
-    pub fn renew(&mut self, node: NodeId, session: SessionId, live: Option<SessionId>, now: Instant) -> Renewed {
+    pub(crate) fn renew(&mut self, node: NodeId, session: SessionId, live: Option<SessionId>, now: Instant) -> Renewed {
         if self.term.is_none() {
             return Renewed::NotLeader;
         }
@@ -55,7 +55,7 @@ impl Leases {
     /// Returns the sessions that have not been renewed for a whole lease. A session that is seen for the first time has
     /// a full lease. Must be called several times per lease: a leader that has not called it for a third of a lease was
     /// frozen and may have missed renewals, so every session gets a full lease.
-    pub fn expired(
+    pub(crate) fn expired(
         &mut self,
         sessions: &BTreeMap<NodeId, Session>,
         lease: Duration,
@@ -78,7 +78,7 @@ impl Leases {
 
 /// The lease of a session, as counted by its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// The session.
     pub session: SessionId,
     /// When the last renewal that was answered was sent.
@@ -89,20 +89,20 @@ pub struct Lease {
 
 impl Lease {
     /// Returns when the owner must have stopped.
-    pub fn ends(&self, lease: Duration) -> Instant {
+    pub(crate) fn ends(&self, lease: Duration) -> Instant {
         self.sent + lease * 2 / 3
     }
 
     /// Returns whether the owner must have stopped, by either clock: the one that stops while the machine is suspended,
     /// or the one that does not.
-    pub fn is_over(&self, lease: Duration, now: Instant, boot: Duration) -> bool {
+    pub(crate) fn is_over(&self, lease: Duration, now: Instant, boot: Duration) -> bool {
         now >= self.ends(lease) || boot.saturating_sub(self.boot) >= lease * 2 / 3
     }
 }
 
 /// Detects that this machine was suspended: the time since its start is then ahead of tokio's clock.
 #[derive(Debug)]
-pub struct SuspendDetector {
+pub(crate) struct SuspendDetector {
     start: Instant,
     ahead: Duration,
     woke: Option<Instant>,
@@ -114,12 +114,12 @@ const SUSPEND_MIN: Duration = Duration::from_millis(100);
 
 impl SuspendDetector {
     /// Returns a detector that starts at `now`.
-    pub fn new(now: Instant, boot: Duration) -> Self {
+    pub(crate) fn new(now: Instant, boot: Duration) -> Self {
         Self { start: now, ahead: boot, woke: None }
     }
 
     /// Returns when the machine was last seen to have resumed, if it ever was suspended.
-    pub fn last_resumed(&mut self, now: Instant, boot: Duration) -> Option<Instant> {
+    pub(crate) fn last_resumed(&mut self, now: Instant, boot: Duration) -> Option<Instant> {
         let ahead = boot.saturating_sub(now.saturating_duration_since(self.start));
         if ahead > self.ahead + SUSPEND_MIN {
             (self.ahead, self.woke) = (ahead, Some(now));

@@ -6,7 +6,7 @@ use uuid::{Builder, Uuid};
 /// The purpose of an id. Ids for different purposes differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub enum IdPurpose {
+pub(crate) enum IdPurpose {
     /// A cluster.
     Cluster = 1,
     /// The incarnation of a data directory.
@@ -16,7 +16,7 @@ pub enum IdPurpose {
 }
 
 /// Returns the `nth` id for a purpose, derived from `random_id`.
-pub fn unique_id(random_id: Uuid, purpose: IdPurpose, nth: u64) -> Uuid {
+pub(crate) fn unique_id(random_id: Uuid, purpose: IdPurpose, nth: u64) -> Uuid {
     let mut bytes = [0; 16];
     for (half, seed) in bytes.chunks_exact_mut(8).zip([1, 2]) {
         let seed = xxh64(&(purpose as u64).to_le_bytes(), seed).wrapping_add(nth);

@@ -30,7 +30,7 @@ pub struct Applied {
 /// The Raft group's membership as of the applied log, in Raft's encoding. It is kept here so that it is in the same
 /// checkpoint as the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct AppliedMembership {
+pub(crate) struct AppliedMembership {
     /// The entry that set it; `None` before the first.
     pub at: Option<(Term, LogIndex)>,
     /// The encoded membership.
@@ -46,7 +46,7 @@ struct Inner {
 }
 
 /// The replicated state as applied on this node.
-pub struct StateView {
+pub(crate) struct StateView {
     inner: RwLock<Inner>,
     applied: watch::Sender<Applied>,
 }
@@ -61,7 +61,7 @@ impl Default for StateView {
 impl StateView {
     /// Returns the state in a checkpoint. An error means that this build cannot decode it; `check_layout` checks
     /// whether it can decode Raft's membership.
-    pub fn recover(checkpoint: &Checkpoint, check_layout: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<Self> {
+    pub(crate) fn recover(checkpoint: &Checkpoint, check_layout: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<Self> {
         let inner = Inner {
             state: codec::decode_image(&checkpoint.image).map_err(io::Error::other)?,
             last: Some((checkpoint.term, checkpoint.index)),
@@ -77,33 +77,33 @@ impl StateView {
     }
 
     /// Returns the current replicated state. Hold the guard briefly: it blocks apply.
-    pub fn state(&self) -> MappedRwLockReadGuard<'_, State> {
+    pub(crate) fn state(&self) -> MappedRwLockReadGuard<'_, State> {
         RwLockReadGuard::map(self.inner.read(), |inner| &inner.state)
     }
 
     /// Calls `read` with the replicated state and the index of the last applied entry, both of one moment.
-    pub fn with_state<R>(&self, read: impl FnOnce(&State, LogIndex) -> R) -> R {
+    pub(crate) fn with_state<R>(&self, read: impl FnOnce(&State, LogIndex) -> R) -> R {
         let inner = self.inner.read();
         read(&inner.state, inner.last.unwrap_or_default().1)
     }
 
     /// Returns a receiver for the applied mark.
-    pub fn applied(&self) -> watch::Receiver<Applied> {
+    pub(crate) fn applied(&self) -> watch::Receiver<Applied> {
         self.applied.subscribe()
     }
 
     /// Returns the last applied entry; `None` before the first.
-    pub fn last(&self) -> Option<(Term, LogIndex)> {
+    pub(crate) fn last(&self) -> Option<(Term, LogIndex)> {
         self.inner.read().last
     }
 
     /// Returns the Raft group's membership as applied.
-    pub fn membership(&self) -> AppliedMembership {
+    pub(crate) fn membership(&self) -> AppliedMembership {
         self.inner.read().membership.clone()
     }
 
     /// Applies an entry without commands, which may set the membership.
-    pub fn apply_without_commands(&self, term: Term, index: LogIndex, membership: Option<Bytes>) -> Verdict {
+    pub(crate) fn apply_without_commands(&self, term: Term, index: LogIndex, membership: Option<Bytes>) -> Verdict {
         let mut inner = self.inner.write();
         inner.last = Some((term, index));
         if let Some(layout) = membership {
@@ -114,14 +114,18 @@ impl StateView {
     }
 
     /// Replaces the state with that of a checkpoint, see [`Self::recover`].
-    pub fn install(&self, checkpoint: &Checkpoint, check_layout: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn install(
+        &self,
+        checkpoint: &Checkpoint,
+        check_layout: impl Fn(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         *self.inner.write() = Self::recover(checkpoint, check_layout)?.inner.into_inner();
         self.publish();
         Ok(())
     }
 
     /// Applies an entry, and returns the outcomes of its commands and the positions of its events.
-    pub fn apply(&self, term: Term, index: LogIndex, entry: &Entry) -> (Vec<Outcome>, Verdict) {
+    pub(crate) fn apply(&self, term: Term, index: LogIndex, entry: &Entry) -> (Vec<Outcome>, Verdict) {
         let mut inner = self.inner.write();
         let head = inner.state.head(entry.context);
         let outcomes = inner.state.apply(index, entry);
@@ -131,13 +135,13 @@ impl StateView {
     }
 
     /// Advances the mark to what was applied, and wakes the tasks that wait for it.
-    pub fn publish(&self) {
+    pub(crate) fn publish(&self) {
         let mark = mark(&self.inner.read());
         self.applied.send_if_modified(|applied| std::mem::replace(applied, mark) != mark);
     }
 
     /// Waits until `index` is applied here.
-    pub async fn wait_applied(&self, index: LogIndex) {
+    pub(crate) async fn wait_applied(&self, index: LogIndex) {
         let mut applied = self.applied.subscribe();
         // The channel cannot close: `self` owns the sender.
         let _ = applied.wait_for(|applied| applied.index >= index).await;
@@ -145,7 +149,7 @@ impl StateView {
 
     /// Returns the index of the last applied entry and a closure that encodes a checkpoint of the state as of that
     /// entry; `None` before the first entry. The batch of that entry may not be fully applied yet.
-    pub fn image(&self) -> Option<(LogIndex, impl FnOnce() -> Checkpoint + Send + 'static)> {
+    pub(crate) fn image(&self) -> Option<(LogIndex, impl FnOnce() -> Checkpoint + Send + 'static)> {
         let inner = self.inner.read();
         let (term, index) = inner.last?;
         let (membership, state) = (inner.membership.clone(), inner.state.clone());

@@ -12,7 +12,7 @@ use evener_core::{
 
 /// Returns why something was refused, as a sentence without a full stop.
 #[must_use]
-pub fn refusal_reason(reason: &RefusalReason) -> String {
+pub(crate) fn refusal_reason(reason: &RefusalReason) -> String {
     match reason {
         RefusalReason::Fenced => "the claim has another owner now".into(),
         RefusalReason::Outdated => "the cluster has moved on since the request was made".into(),
@@ -28,7 +28,7 @@ pub fn refusal_reason(reason: &RefusalReason) -> String {
 
 /// Returns why an append was refused.
 #[must_use]
-pub fn refusal(refusal: &Refusal) -> String {
+pub(crate) fn refusal(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Conflict { condition, position, kind } => {
             format!("condition {condition} of the append does not hold: '{kind}' is at position {position}")
@@ -66,14 +66,14 @@ pub fn refusal(refusal: &Refusal) -> String {
 
 /// Returns which limit is passed, and by what.
 #[must_use]
-pub fn limit_exceeded(exceeded: &LimitExceeded) -> String {
+pub(crate) fn limit_exceeded(exceeded: &LimitExceeded) -> String {
     let LimitExceeded { limit, max, got, of } = exceeded;
     format!("{} allows {max} {}, and there are {got}", limit.name(), measured(of))
 }
 
 /// Returns why a segment is stalled on its node.
 #[must_use]
-pub fn halt(halt: &Halt) -> String {
+pub(crate) fn halt(halt: &Halt) -> String {
     match halt {
         Halt::Limit(reached) => format!("a limit is reached: {}", limit_reached(reached)),
         Halt::HandOverPostponed => "its move is put off: the handler runs too long".into(),
@@ -120,7 +120,7 @@ fn exists(existing: &Existing) -> String {
 
 /// Returns what a change does, and to what: `pause processor mail`.
 #[must_use]
-pub fn change(kind: ChangeKind, of: &Subject) -> String {
+pub(crate) fn change(kind: ChangeKind, of: &Subject) -> String {
     let verb = match kind {
         ChangeKind::Leave => "let leave",
         ChangeKind::Lead => "let lead",
@@ -133,7 +133,7 @@ pub fn change(kind: ChangeKind, of: &Subject) -> String {
 
 /// Returns what a change is made to: `segment 3 of processor mail`.
 #[must_use]
-pub fn subject(kind: ChangeKind, of: &Subject) -> String {
+pub(crate) fn subject(kind: ChangeKind, of: &Subject) -> String {
     let mut parts = Vec::new();
     match kind {
         ChangeKind::SetLimits => parts.push("the limits".to_owned()),

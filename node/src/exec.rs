@@ -86,7 +86,7 @@ impl Default for Settings {
 
 /// Runs a processor's program. Clones run the same one.
 #[derive(Clone)]
-pub struct ExecRunner(Arc<Shared>);
+pub(crate) struct ExecRunner(Arc<Shared>);
 
 struct Shared {
     processor: Arc<str>,
@@ -110,7 +110,7 @@ type Slot = tokio::sync::Mutex<Option<Program>>;
 impl ExecRunner {
     /// For a processor, by this command, on the node of this name.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         processor: impl Into<Arc<str>>,
         command: impl Into<String>,
         node: impl std::fmt::Display,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// Looks at this node, now.
-pub type Health = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
+pub(crate) type Health = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
 
 /// One thing that must be so.
 #[derive(Clone, Debug, PartialEq, Eq)]

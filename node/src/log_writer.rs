@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes of log lines that wait to be written: some thousands of lines.
-pub const LOG_BYTES_MAX: usize = 1 << 20;
+pub(crate) const LOG_BYTES_MAX: usize = 1 << 20;
 /// How long a stopping process waits for its last lines to be written.
 const FLUSH_WAIT: Duration = Duration::from_millis(500);
 
@@ -26,7 +26,7 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Returns how many log lines this process has dropped because stderr was not read.
 #[must_use]
-pub fn dropped() -> u64 {
+pub(crate) fn dropped() -> u64 {
     DROPPED.load(Relaxed)
 }
 
@@ -38,7 +38,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(2);
 
 /// Returns a warning if log lines cannot be written: for how long, and how many were dropped.
 #[must_use]
-pub fn trouble() -> Option<String> {
+pub(crate) fn trouble() -> Option<String> {
     let since = WRITING_SINCE.load(Relaxed).checked_sub(1)?;
     let stuck = STARTED.elapsed().saturating_sub(Duration::from_millis(since));
     (stuck >= STUCK_AFTER).then(|| {

@@ -7,7 +7,7 @@ const OPEN_FILES_LOW: u64 = 4_096;
 
 /// Raises the soft limit to the hard limit, since the default of a shell is often 1,024. Returns a warning if the
 /// result is still low.
-pub fn raise() -> Option<String> {
+pub(crate) fn raise() -> Option<String> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
     warning_if_low(if raised { maximum } else { current })

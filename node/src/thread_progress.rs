@@ -24,11 +24,11 @@ use crate::{
 /// How often the threads report progress, and how often it is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// The threads count as stuck after this time without progress: longer than a thread waits on a loaded machine.
-pub const STUCK_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// The progress of a set of threads. Clones share it.
 #[derive(Clone)]
-pub struct ThreadProgress(Arc<Inner>);
+pub(crate) struct ThreadProgress(Arc<Inner>);
 
 struct Inner {
     begun: Instant,
@@ -46,7 +46,7 @@ impl Drop for Inner {
 impl ThreadProgress {
     /// Starts measuring the progress of `threads`.
     #[must_use]
-    pub fn of(threads: &Threads) -> Self {
+    pub(crate) fn of(threads: &Threads) -> Self {
         let begun = Instant::now();
         Self(Arc::new_cyclic(|inner: &std::sync::Weak<Inner>| {
             let inner = inner.clone();
@@ -63,14 +63,14 @@ impl ThreadProgress {
 
     /// Returns how long the threads have made no progress, if that is too long.
     #[must_use]
-    pub fn stuck(&self) -> Option<Duration> {
+    pub(crate) fn stuck(&self) -> Option<Duration> {
         let stalled = Duration::from_millis(since(self.0.begun).saturating_sub(self.0.last.load(Relaxed)));
         (stalled >= STUCK_AFTER).then_some(stalled)
     }
 
     /// Adds a health check of these threads to other checks.
     #[must_use]
-    pub fn add_check_to(self, others: Health) -> Health {
+    pub(crate) fn add_check_to(self, others: Health) -> Health {
         Arc::new(move || {
             let trouble =
                 self.stuck().map(|stalled| format!("the node's threads have made no progress for {stalled:?}"));
@@ -81,7 +81,7 @@ impl ThreadProgress {
     }
 
     /// Gives up the node's segments and leadership while its threads are stuck. Runs on other threads.
-    pub async fn watch(self, cluster: Cluster) {
+    pub(crate) async fn watch(self, cluster: Cluster) {
         let mut stuck = false;
         loop {
             sleep(CHECK_INTERVAL).await;

@@ -11,7 +11,7 @@ use tokio::{
 
 /// A runtime. Clones share it; it shuts down with the last one.
 #[derive(Clone)]
-pub struct Threads {
+pub(crate) struct Threads {
     handle: Handle,
     _owned: Option<Arc<Owned>>,
 }
@@ -32,7 +32,7 @@ impl Threads {
     ///
     /// # Errors
     /// If no thread can be created.
-    pub fn new(name: &str, count: usize) -> io::Result<Self> {
+    pub(crate) fn new(name: &str, count: usize) -> io::Result<Self> {
         let runtime =
             Builder::new_multi_thread().worker_threads(count.max(1)).thread_name(name).enable_all().build()?;
         Ok(Self { handle: runtime.handle().clone(), _owned: Some(Arc::new(Owned(Some(runtime)))) })
@@ -43,18 +43,18 @@ impl Threads {
     /// # Panics
     /// If called outside a runtime.
     #[must_use]
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         Self { handle: Handle::current(), _owned: None }
     }
 
     /// Returns a handle that does not keep them alive.
     #[must_use]
-    pub fn handle(&self) -> Handle {
+    pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
     /// Spawns a task.
-    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {

@@ -8,11 +8,11 @@ use crate::{
 
 /// The error of the first attempt with an unknown outcome, if any.
 #[derive(Clone, Debug, Default)]
-pub struct UnknownOutcome(Option<ApiError>);
+pub(crate) struct UnknownOutcome(Option<ApiError>);
 
 impl UnknownOutcome {
     /// Returns the error of the whole request after an attempt that failed with `error`.
-    pub fn apply(&mut self, error: ApiError) -> ApiError {
+    pub(crate) fn apply(&mut self, error: ApiError) -> ApiError {
         match (&self.0, error.class) {
             (None, Class::Unknown) => {
                 self.0 = Some(error.clone());

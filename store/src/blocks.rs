@@ -76,7 +76,7 @@ pub(crate) struct BlockEvents {
 
 impl BlockEvents {
     /// Creates a block of consecutive events, the first at position `first`.
-    pub fn new(first: Position, events: Vec<Stored>) -> Self {
+    pub(crate) fn new(first: Position, events: Vec<Stored>) -> Self {
         let held = |stored: &Stored| size_of::<Stored>() + 24 + stored.event.size() + 24 * stored.event.tags.len();
         let bytes = size_of::<Self>() + events.iter().map(held).sum::<usize>();
         Self { first, events: events.into_iter().map(Arc::new).collect(), bytes }
@@ -117,7 +117,7 @@ impl BlockCache {
     /// Returns the block that contains `from`. If there is none, calls `decode` with the maximum number of events and
     /// caches the result, unless it is empty. Other readers of the same position wait meanwhile; readers of other
     /// positions do not.
-    pub fn get_or_decode<E>(
+    pub(crate) fn get_or_decode<E>(
         &self,
         context: ContextId,
         from: Position,
@@ -152,7 +152,7 @@ impl BlockCache {
 
 impl BlockCache {
     /// Returns the bytes of all cached blocks.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.state.lock().bytes
     }
 }

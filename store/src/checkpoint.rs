@@ -55,17 +55,17 @@ pub(crate) struct SavedCheckpoint {
 
 impl SavedCheckpoint {
     /// The files of checkpoints, the newest first.
-    pub const FILES: [&str; 2] = [FILE.file, PREVIOUS];
+    pub(crate) const FILES: [&str; 2] = [FILE.file, PREVIOUS];
 
     /// Reads the checkpoint in one of [`SavedCheckpoint::FILES`]; returns `None` if the file does not exist.
-    pub fn read_from(disk: &dyn Disk, file: &str) -> io::Result<Option<Self>> {
+    pub(crate) fn read_from(disk: &dyn Disk, file: &str) -> io::Result<Option<Self>> {
         let Some(body) = FILE.read_as(disk, file)? else { return Ok(None) };
         let contradicts = || io::Error::other(format!("the content of {file} is inconsistent"));
         Self::decode(&body).map(Some).ok_or_else(contradicts)
     }
 
     /// Returns the readable checkpoints, the newest first, and the errors of the others.
-    pub fn read(disk: &dyn Disk) -> (Vec<Self>, Vec<io::Error>) {
+    pub(crate) fn read(disk: &dyn Disk) -> (Vec<Self>, Vec<io::Error>) {
         let (mut saved, mut failed) = (Vec::new(), Vec::new());
         for file in Self::FILES {
             match Self::read_from(disk, file) {
@@ -77,12 +77,12 @@ impl SavedCheckpoint {
     }
 
     /// Returns the upper bound of the bytes of its body.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         64 + self.checkpoint.membership.len() + self.checkpoint.image.len() + 32 * self.open.len()
     }
 
     /// Returns the operations that replace the last checkpoint; if `previous`, there is one, and it is kept.
-    pub fn replace(&self, previous: bool) -> Vec<Op> {
+    pub(crate) fn replace(&self, previous: bool) -> Vec<Op> {
         let mut ops = FILE.replace(&self.encode());
         if previous {
             let at = ops.iter().position(|op| matches!(op, Op::Rename { .. })).expect("it ends with a rename");
@@ -92,7 +92,7 @@ impl SavedCheckpoint {
     }
 
     /// Returns whether there is a checkpoint to keep as the previous one.
-    pub fn exists(disk: &dyn Disk) -> io::Result<bool> {
+    pub(crate) fn exists(disk: &dyn Disk) -> io::Result<bool> {
         Ok(disk.len(FILE.file)?.is_some())
     }
 

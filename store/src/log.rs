@@ -32,21 +32,21 @@ pub(crate) enum Phase {
 }
 
 impl Chunk {
-    pub fn new(first: LogIndex) -> Self {
+    pub(crate) fn new(first: LogIndex) -> Self {
         Self { first, ends: Vec::new(), phase: Phase::Open }
     }
 
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.ends.last().map_or(CHUNK_HEADER_BYTES as u64, |end| u64::from(*end))
     }
 
     /// Returns the index after its last frame.
-    pub fn next(&self) -> LogIndex {
+    pub(crate) fn next(&self) -> LogIndex {
         LogIndex(self.first.0 + self.ends.len() as u64)
     }
 
     /// Returns the start offset of frame `index`, which must be in the chunk or its next frame.
-    pub fn start_of(&self, index: LogIndex) -> u64 {
+    pub(crate) fn start_of(&self, index: LogIndex) -> u64 {
         match (index.0 - self.first.0) as usize {
             0 => CHUNK_HEADER_BYTES as u64,
             number => u64::from(self.ends[number - 1]),
@@ -54,11 +54,11 @@ impl Chunk {
     }
 
     /// Returns the location after its last frame.
-    pub fn end_location(&self) -> FrameLocation {
+    pub(crate) fn end_location(&self) -> FrameLocation {
         FrameLocation { chunk: self.first, offset: self.end() }
     }
 
-    pub fn is_sealed(&self) -> bool {
+    pub(crate) fn is_sealed(&self) -> bool {
         matches!(self.phase, Phase::Sealed { .. })
     }
 }
@@ -104,7 +104,7 @@ pub(crate) enum FrameSource {
 }
 
 impl Log {
-    pub fn new(chunk_bytes: u64, recent_bytes_max: usize) -> Self {
+    pub(crate) fn new(chunk_bytes: u64, recent_bytes_max: usize) -> Self {
         Self {
             chunk_bytes,
             recent_bytes_max,
@@ -119,30 +119,30 @@ impl Log {
     }
 
     /// Returns the index of the next frame, or `None` if the log is empty and accepts any index.
-    pub fn next(&self) -> Option<LogIndex> {
+    pub(crate) fn next(&self) -> Option<LogIndex> {
         self.chunks.last().map(Chunk::next).or_else(|| self.hidden.map(|(index, _)| index.next()))
     }
 
     /// Returns the first index, hidden or not.
-    pub fn base(&self) -> Option<LogIndex> {
+    pub(crate) fn base(&self) -> Option<LogIndex> {
         self.chunks.first().map(|chunk| chunk.first)
     }
 
     /// Returns the first visible frame.
-    pub fn first(&self) -> Option<(LogIndex, Term)> {
+    pub(crate) fn first(&self) -> Option<(LogIndex, Term)> {
         let first = self.base()?.max(self.hidden.map_or(LogIndex(0), |(index, _)| index.next()));
         Some((first, self.term_at(first)?))
     }
 
     /// Returns the last frame; if there is none, the last hidden frame.
-    pub fn last(&self) -> Option<(LogIndex, Term)> {
+    pub(crate) fn last(&self) -> Option<(LogIndex, Term)> {
         let Some(next) = self.chunks.last().map(Chunk::next) else { return self.hidden };
         let (_, term) = self.terms.last().expect("a frame has a term");
         Some((LogIndex(next.0 - 1), *term))
     }
 
     /// Returns the term of a frame; also of the last hidden frame.
-    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+    pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
         match self.hidden {
             Some((hidden, term)) if index == hidden => return Some(term),
             Some((hidden, _)) if index < hidden => return None,
@@ -156,7 +156,7 @@ impl Log {
     }
 
     /// Returns the first index of each term within `[from, to)`, starting with the term of `from`.
-    pub fn terms_in(&self, from: LogIndex, to: LogIndex) -> Vec<(LogIndex, Term)> {
+    pub(crate) fn terms_in(&self, from: LogIndex, to: LogIndex) -> Vec<(LogIndex, Term)> {
         let after = self.terms.partition_point(|(first, _)| *first <= from);
         let mut terms = vec![(from, self.terms[after - 1].1)];
         terms.extend(self.terms[after..].iter().take_while(|(first, _)| *first < to));
@@ -164,7 +164,7 @@ impl Log {
     }
 
     /// Adds a sealed chunk.
-    pub fn restore(&mut self, chunk: Chunk, terms: &[(LogIndex, Term)]) {
+    pub(crate) fn restore(&mut self, chunk: Chunk, terms: &[(LogIndex, Term)]) {
         for (index, term) in terms {
             self.record_term(*index, *term);
         }
@@ -174,7 +174,7 @@ impl Log {
     }
 
     /// Appends a frame; returns its location and whether it starts a chunk.
-    pub fn push(&mut self, frame: Frame) -> (FrameLocation, bool) {
+    pub(crate) fn push(&mut self, frame: Frame) -> (FrameLocation, bool) {
         debug_assert!(self.next().is_none_or(|next| next == frame.index));
         let is_new = self.chunks.last().is_none_or(|chunk| is_full(chunk.end(), self.chunk_bytes));
         if is_new {
@@ -191,7 +191,7 @@ impl Log {
     }
 
     /// Records that frames up to `last` are synced, and evicts old frames.
-    pub fn synced(&mut self, last: LogIndex) {
+    pub(crate) fn synced(&mut self, last: LogIndex) {
         debug_assert!(self.next().is_some_and(|next| last < next));
         self.durable = self.durable.max(Some(last));
         self.evict();
@@ -209,7 +209,7 @@ impl Log {
     }
 
     /// Removes all frames after `last`.
-    pub fn truncate(&mut self, last: Option<LogIndex>) -> Truncation {
+    pub(crate) fn truncate(&mut self, last: Option<LogIndex>) -> Truncation {
         let next = last.map_or(LogIndex(0), LogIndex::next);
         let mut truncation = Truncation { removed: Vec::new(), shortened: None };
         while let Some(chunk) = self.chunks.last_mut().filter(|chunk| chunk.next() > next) {
@@ -234,7 +234,7 @@ impl Log {
     }
 
     /// Returns the source of the first frames of `[from, to)`: at least one, then as many as `bytes_max` allows.
-    pub fn source(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> FrameSource {
+    pub(crate) fn source(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> FrameSource {
         let Some((first, _)) = self.first() else { return FrameSource::Empty };
         let (from, to) = (from.max(first), to.min(self.next().unwrap_or_default()));
         if from >= to {
@@ -264,12 +264,12 @@ impl Log {
     }
 
     /// Returns the chunk of a frame.
-    pub fn chunk_of(&self, index: LogIndex) -> Option<&Chunk> {
+    pub(crate) fn chunk_of(&self, index: LogIndex) -> Option<&Chunk> {
         let after = self.chunks.partition_point(|chunk| chunk.first <= index);
         self.chunks[..after].last().filter(|chunk| index < chunk.next())
     }
 
-    pub fn chunk_mut(&mut self, first: LogIndex) -> Option<&mut Chunk> {
+    pub(crate) fn chunk_mut(&mut self, first: LogIndex) -> Option<&mut Chunk> {
         let at = self.chunks.binary_search_by_key(&first, |chunk| chunk.first).ok()?;
         Some(&mut self.chunks[at])
     }

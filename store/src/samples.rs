@@ -18,7 +18,7 @@ const STREAMS: [&str; 3] = ["order-1", "order-2", ""];
 const TAGS: [&str; 5] = ["a=1", "a=2", "b=1", "c=1", "vip"];
 
 /// Returns a strategy for events; [`Log`] sets their ids.
-pub fn event() -> impl Strategy<Value = Event> {
+pub(crate) fn event() -> impl Strategy<Value = Event> {
     let stream = option::of(select(&STREAMS[..]));
     (select(&KINDS[..3]), stream, vec(select(&TAGS[..4]), 0..4), vec(any::<u8>(), 0..40)).prop_map(
         |(kind, stream, tags, data)| Event {
@@ -34,12 +34,12 @@ pub fn event() -> impl Strategy<Value = Event> {
 }
 
 /// Returns a strategy for criteria with up to three items.
-pub fn criteria() -> impl Strategy<Value = Criteria> {
+pub(crate) fn criteria() -> impl Strategy<Value = Criteria> {
     vec(criterion(), 0..4).prop_map(Criteria)
 }
 
 /// Returns a strategy for items; one in nine matches every event.
-pub fn criterion() -> impl Strategy<Value = Criterion> {
+pub(crate) fn criterion() -> impl Strategy<Value = Criterion> {
     (vec(select(&KINDS[..]), 0..3), vec(select(&TAGS[..]), 0..3)).prop_map(|(types, tags)| Criterion {
         types: types.into_iter().map(String::from).collect(),
         tags: tags.into_iter().map(String::from).collect(),
@@ -47,13 +47,13 @@ pub fn criterion() -> impl Strategy<Value = Criterion> {
 }
 
 /// Returns a strategy for an optional stream.
-pub fn stream() -> impl Strategy<Value = Option<&'static str>> {
+pub(crate) fn stream() -> impl Strategy<Value = Option<&'static str>> {
     option::weighted(0.3, select(&["order-1", "order-2", "", "order-3"][..]))
 }
 
 /// A command of a random entry and its outcome.
 #[derive(Clone, Debug)]
-pub enum SampleCommand {
+pub(crate) enum SampleCommand {
     Stored(Vec<Event>),
     Refused(Vec<Event>),
     Repeated(Vec<Event>),
@@ -61,7 +61,7 @@ pub enum SampleCommand {
 }
 
 /// Returns a strategy for entries: the context of each and its commands.
-pub fn entries() -> impl Strategy<Value = Vec<(u32, Vec<SampleCommand>)>> {
+pub(crate) fn entries() -> impl Strategy<Value = Vec<(u32, Vec<SampleCommand>)>> {
     let events = || vec(event(), 1..5);
     let sample = prop_oneof![
         6 => events().prop_map(SampleCommand::Stored),
@@ -74,7 +74,7 @@ pub fn entries() -> impl Strategy<Value = Vec<(u32, Vec<SampleCommand>)>> {
 
 /// A stored event in a naive log.
 #[derive(Clone, Debug)]
-pub struct LoggedEvent {
+pub(crate) struct LoggedEvent {
     pub index: LogIndex,
     pub recorded: Timestamp,
     pub event: Event,
@@ -82,14 +82,14 @@ pub struct LoggedEvent {
 
 /// A naive log of two contexts, with all events in lists.
 #[derive(Debug, Default)]
-pub struct Log {
+pub(crate) struct Log {
     pub entries: Vec<(LogIndex, Timestamp, Entry, Vec<Outcome>)>,
     pub history: [Vec<LoggedEvent>; 2],
 }
 
 impl Log {
     /// Creates the log of these entries. Every third log index has no entry.
-    pub fn new(entries: Vec<(u32, Vec<SampleCommand>)>) -> Self {
+    pub(crate) fn new(entries: Vec<(u32, Vec<SampleCommand>)>) -> Self {
         let mut log = Self::default();
         let mut ids = 0;
         for (number, (context, samples)) in (1..).zip(entries) {
@@ -134,7 +134,7 @@ impl Log {
     }
 
     /// Returns its index, built by `apply`.
-    pub fn index(&self) -> Index {
+    pub(crate) fn index(&self) -> Index {
         let built = Index::default();
         for (index, recorded, entry, outcomes) in &self.entries {
             built.apply(*index, *recorded, entry, outcomes, |_| None);
@@ -143,13 +143,13 @@ impl Log {
     }
 
     /// Returns the payload of an entry.
-    pub fn payload(&self, index: LogIndex) -> bytes::Bytes {
+    pub(crate) fn payload(&self, index: LogIndex) -> bytes::Bytes {
         let found = self.entries.iter().find(|(at, ..)| *at == index);
         encode_entry(&found.expect("the entry exists").2)
     }
 
     /// Returns the revision of the event at a position of a context.
-    pub fn revision(&self, context: u32, position: usize) -> Option<u64> {
+    pub(crate) fn revision(&self, context: u32, position: usize) -> Option<u64> {
         let history = &self.history[context as usize];
         let stream = history[position].event.stream.as_ref()?;
         Some(history[..position].iter().filter(|other| other.event.stream.as_ref() == Some(stream)).count() as u64)
@@ -157,7 +157,7 @@ impl Log {
 }
 
 /// Returns the verdict of these outcomes: the first position, the accepted commands, and the number of events.
-pub fn accepted(outcomes: &[Outcome]) -> (Position, Vec<u32>, u32) {
+pub(crate) fn accepted(outcomes: &[Outcome]) -> (Position, Vec<u32>, u32) {
     let (mut first, mut accepted, mut events) = (None, Vec::new(), 0);
     for (number, outcome) in (0..).zip(outcomes) {
         if let Outcome::Appended(Appended { first: at, next, repeated: false }) = outcome {

@@ -39,18 +39,18 @@ pub(crate) enum ScanStep {
 
 impl<'a> Scan<'a> {
     /// Creates a scan that starts after the header of the chunk, whose file is `len` bytes long.
-    pub fn new(disk: &'a dyn Disk, first: LogIndex, len: u64) -> Self {
+    pub(crate) fn new(disk: &'a dyn Disk, first: LogIndex, len: u64) -> Self {
         let location = FrameLocation { chunk: first, offset: CHUNK_HEADER_BYTES as u64 };
         Self { disk, file: chunk_file(first), location, next: first, len, window: Bytes::new(), window_at: 0 }
     }
 
     /// Starts the scan at the header instead, for a file whose header is invalid.
-    pub fn starting_at_header(self) -> Self {
+    pub(crate) fn starting_at_header(self) -> Self {
         Self { location: FrameLocation { offset: 0, ..self.location }, ..self }
     }
 
     /// Reads the next frame and moves behind it; does not move if there is no valid frame.
-    pub fn step(&mut self) -> io::Result<ScanStep> {
+    pub(crate) fn step(&mut self) -> io::Result<ScanStep> {
         let mut bytes = self.window_here(4)?;
         if let Ok(length) = Frame::length(&bytes) {
             bytes = self.window_here(length)?;
@@ -81,7 +81,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Returns the offset of the last nonzero byte from the current offset, or `None` if all are zero.
-    pub fn last_written(&self) -> io::Result<Option<u64>> {
+    pub(crate) fn last_written(&self) -> io::Result<Option<u64>> {
         let mut end = self.len;
         while end > self.location.offset {
             let start = end.saturating_sub(WINDOW_BYTES as u64).max(self.location.offset);

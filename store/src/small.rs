@@ -35,7 +35,7 @@ pub(crate) struct SmallFile {
 
 impl SmallFile {
     /// Encodes the file with this body.
-    pub fn encode(&self, body: &[u8]) -> Bytes {
+    pub(crate) fn encode(&self, body: &[u8]) -> Bytes {
         assert!(body.len() <= self.body_bytes_max, "{} is at most {} bytes", self.file, self.body_bytes_max);
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
         out.extend_from_slice(self.magic);
@@ -49,7 +49,7 @@ impl SmallFile {
     }
 
     /// Checks a file and returns its body.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, Damage> {
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, Damage> {
         let wrong = |found: &str| Err(Damage::new(self.file, 0, found));
         if bytes.len() < HEADER_BYTES {
             return wrong("the file ends within its header");
@@ -74,12 +74,12 @@ impl SmallFile {
     }
 
     /// Reads the body of the file; returns `None` if the file does not exist.
-    pub fn read(&self, disk: &dyn Disk) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, disk: &dyn Disk) -> io::Result<Option<Vec<u8>>> {
         self.read_as(disk, self.file)
     }
 
     /// Reads the body of a file of this kind with another name.
-    pub fn read_as(&self, disk: &dyn Disk, file: &str) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn read_as(&self, disk: &dyn Disk, file: &str) -> io::Result<Option<Vec<u8>>> {
         let Some(len) = disk.len(file)? else { return Ok(None) };
         if len > (HEADER_BYTES + self.body_bytes_max) as u64 {
             let found = format!("it has {len} bytes, but at most {} are allowed", HEADER_BYTES + self.body_bytes_max);
@@ -91,7 +91,7 @@ impl SmallFile {
     }
 
     /// Returns the operations that replace the file atomically.
-    pub fn replace(&self, body: &[u8]) -> Vec<Op> {
+    pub(crate) fn replace(&self, body: &[u8]) -> Vec<Op> {
         let temporary = format!("{}.new", self.file);
         vec![
             // A file left by a crash may be longer.
@@ -106,7 +106,7 @@ impl SmallFile {
 
     /// Returns the operation that overwrites the file without a sync. Only for a body of constant length within a
     /// sector.
-    pub fn overwrite(&self, body: &[u8]) -> Op {
+    pub(crate) fn overwrite(&self, body: &[u8]) -> Op {
         Op::Write { file: self.file.to_owned(), offset: 0, bytes: self.encode(body) }
     }
 }
@@ -115,26 +115,26 @@ impl SmallFile {
 pub(crate) struct BodyReader<'a>(pub &'a [u8]);
 
 impl<'a> BodyReader<'a> {
-    pub fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         self.bytes(1).map(|taken| taken[0])
     }
 
-    pub fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         self.bytes(4).map(|taken| u32::from_le_bytes(taken.try_into().expect("four bytes")))
     }
 
-    pub fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         self.bytes(8).map(|taken| u64::from_le_bytes(taken.try_into().expect("eight bytes")))
     }
 
     /// Reads an optional number: a flag byte, and the number or zeros.
-    pub fn optional(&mut self) -> Option<Option<u64>> {
+    pub(crate) fn optional(&mut self) -> Option<Option<u64>> {
         match (self.u8()?, self.u64()?) {
             (0, 0) => Some(None),
             (1, number) => Some(Some(number)),
@@ -143,7 +143,7 @@ impl<'a> BodyReader<'a> {
     }
 
     /// Reads bytes that follow their length.
-    pub fn sized(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn sized(&mut self) -> Option<&'a [u8]> {
         let len = self.u32()? as usize;
         self.bytes(len)
     }

@@ -2,9 +2,9 @@
 
 /// The bytes end too early or are out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidVarint;
+pub(crate) struct InvalidVarint;
 
-pub fn encode(mut number: u64, out: &mut Vec<u8>) {
+pub(crate) fn encode(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -13,7 +13,7 @@ pub fn encode(mut number: u64, out: &mut Vec<u8>) {
 }
 
 /// Decodes a number from the front of `bytes` and removes it.
-pub fn decode(bytes: &mut &[u8]) -> Result<u64, InvalidVarint> {
+pub(crate) fn decode(bytes: &mut &[u8]) -> Result<u64, InvalidVarint> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first().ok_or(InvalidVarint)?;

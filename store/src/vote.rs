@@ -27,12 +27,12 @@ pub(crate) struct VoteRecord {
 }
 
 impl VoteRecord {
-    pub fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
+    pub(crate) fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
         let Some(body) = FILE.read(disk)? else { return Ok(None) };
         Self::decode(&body).map(Some).ok_or_else(|| Damage::new(FILE.file, 0, "its content is inconsistent").into())
     }
 
-    pub fn replace(&self) -> Vec<Op> {
+    pub(crate) fn replace(&self) -> Vec<Op> {
         FILE.replace(&self.encode())
     }
 

@@ -33,18 +33,18 @@ pub(crate) struct Watermark {
 }
 
 impl Watermark {
-    pub fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
+    pub(crate) fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
         let Some(body) = FILE.read(disk)? else { return Ok(None) };
         Self::decode(&body).map(Some).ok_or_else(|| Damage::new(FILE.file, 0, "its content is inconsistent").into())
     }
 
     /// Returns the operation that writes it without a sync.
-    pub fn write(&self) -> Op {
+    pub(crate) fn write(&self) -> Op {
         FILE.overwrite(&self.encode())
     }
 
     /// Returns the operations that create or overwrite the file and sync it.
-    pub fn write_and_sync(&self) -> Vec<Op> {
+    pub(crate) fn write_and_sync(&self) -> Vec<Op> {
         vec![
             Op::Create { file: FILE.file.into(), preallocate: 0 },
             self.write(),

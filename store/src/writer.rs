@@ -138,7 +138,7 @@ enum OnDone {
 }
 
 impl Writer {
-    pub fn new(
+    pub(crate) fn new(
         log: Log,
         chunk_bytes: u64,
         vote_record: VoteRecord,
@@ -161,17 +161,17 @@ impl Writer {
         }
     }
 
-    pub fn committed(&self) -> Option<LogIndex> {
+    pub(crate) fn committed(&self) -> Option<LogIndex> {
         self.watermark.committed
     }
 
     /// Checks that the writer has not stopped.
-    pub fn check(&self) -> io::Result<()> {
+    pub(crate) fn check(&self) -> io::Result<()> {
         self.failed.as_ref().map_or(Ok(()), |reason| Err(stopped_error(reason)))
     }
 
     /// Checks that these frames can be appended; to be called before [`Input::Append`].
-    pub fn check_append(&self, frames: &[Frame]) -> io::Result<()> {
+    pub(crate) fn check_append(&self, frames: &[Frame]) -> io::Result<()> {
         self.check()?;
         let invalid = |message: String| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         let mut next = self.log.next();
@@ -190,7 +190,7 @@ impl Writer {
     }
 
     /// Processes one input.
-    pub fn step(&mut self, input: Input) -> Effects {
+    pub(crate) fn step(&mut self, input: Input) -> Effects {
         let mut effects = Effects::default();
         match input {
             // A failed watermark has stopped the journal and completed the group behind it with an error.

@@ -6,27 +6,27 @@ use parking_lot::Mutex;
 
 /// The number of units that each host holds.
 #[derive(Clone)]
-pub struct HostLimit {
+pub(super) struct HostLimit {
     limit: &'static str,
     max: usize,
     held: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 /// One unit held by a host, until it is dropped.
-pub struct HostPermit {
+pub(super) struct HostPermit {
     host_limit: HostLimit,
     host: String,
 }
 
 impl HostLimit {
     /// Allows at most `max` units per host; `limit` is the name of that setting.
-    pub fn new(limit: &'static str, max: usize) -> Self {
+    pub(super) fn new(limit: &'static str, max: usize) -> Self {
         Self { limit, max, held: Arc::default() }
     }
 
     /// Takes one more unit for the host of this address, or returns the limit that forbids it. The port is ignored,
     /// as the peer chooses it freely.
-    pub fn take(&self, from: &str) -> Result<HostPermit, &'static str> {
+    pub(super) fn take(&self, from: &str) -> Result<HostPermit, &'static str> {
         let host = from.rsplit_once(':').map_or(from, |(host, _)| host).to_owned();
         let mut held = self.held.lock();
         let count = held.entry(host.clone()).or_default();

@@ -32,15 +32,15 @@ use crate::{
 };
 
 /// The maximum connections served at once: a few per member, and unidentified peers.
-pub const ACCEPTED_MAX: usize = 512;
+pub(super) const ACCEPTED_MAX: usize = 512;
 /// The maximum handshakes at once. Further connections wait to be accepted.
 pub const HANDSHAKES_MAX: usize = 64;
 /// The maximum served connections, and handshakes, per host: a host that opens more is refused, so that the others
 /// are still accepted. A member needs four, so thirty members can share one address.
-pub const ACCEPTED_PER_HOST_MAX: usize = 128;
+pub(super) const ACCEPTED_PER_HOST_MAX: usize = 128;
 /// See [`ACCEPTED_PER_HOST_MAX`]. A peer that sends nothing occupies its place for
 /// [`HANDSHAKE_WAIT`](crate::handshake::HANDSHAKE_WAIT).
-pub const HANDSHAKES_PER_HOST_MAX: usize = 16;
+pub(super) const HANDSHAKES_PER_HOST_MAX: usize = 16;
 /// The delay after a failed accept (probably no more file descriptors), which avoids a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

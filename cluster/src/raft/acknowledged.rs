@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 /// The acknowledged entries of all followers.
 #[derive(Debug, Default)]
-pub struct AcknowledgedEntries(Mutex<BTreeMap<NodeId, Acknowledged>>);
+pub(super) struct AcknowledgedEntries(Mutex<BTreeMap<NodeId, Acknowledged>>);
 
 /// The acknowledged entries of one follower.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ struct Acknowledged {
 
 impl AcknowledgedEntries {
     /// Records that a follower reports to the leader of this term to hold everything up to this index.
-    pub fn record_held(&self, node: NodeId, term: Term, index: Option<LogIndex>) {
+    pub(super) fn record_held(&self, node: NodeId, term: Term, index: Option<LogIndex>) {
         let mut all = self.0.lock();
         let acknowledged = Acknowledged::of(&mut all, node, term);
         if acknowledged.holds <= index {
@@ -32,7 +32,7 @@ impl AcknowledgedEntries {
 
     /// Records that a follower reports to the leader of this term to lack the entry at this index. Returns whether it
     /// has held it.
-    pub fn record_missing(&self, node: NodeId, term: Term, index: LogIndex) -> bool {
+    pub(super) fn record_missing(&self, node: NodeId, term: Term, index: LogIndex) -> bool {
         let mut all = self.0.lock();
         let acknowledged = Acknowledged::of(&mut all, node, term);
         let loses = acknowledged.holds >= Some(index);
@@ -49,7 +49,7 @@ impl AcknowledgedEntries {
     }
 
     /// Returns whether a node has lost entries that it acknowledged to the leader of this term.
-    pub fn has_lost_entries(&self, node: NodeId, term: Term) -> bool {
+    pub(super) fn has_lost_entries(&self, node: NodeId, term: Term) -> bool {
         self.0.lock().get(&node).is_some_and(|acknowledged| acknowledged.term == term && acknowledged.lost)
     }
 }

@@ -38,7 +38,7 @@ type Raft = openraft::Raft<Types, Machine>;
 
 /// The reason why an entry is not known to be in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// It is not in the log, and will not be: this node does not lead. Another may.
     NotLeader(Option<NodeId>),
     /// It may be in the log, now or later.
@@ -46,11 +46,11 @@ pub enum WriteError {
 }
 
 /// An entry on its way into the log.
-pub struct Receipt(OneshotReceiverOf<Types, openraft::raft::ClientWriteResult<Types>>);
+pub(crate) struct Receipt(OneshotReceiverOf<Types, openraft::raft::ClientWriteResult<Types>>);
 
 impl Receipt {
     /// Waits until it is applied, or known not to be in the log.
-    pub async fn applied(self) -> Result<(LogIndex, Vec<Outcome>), WriteError> {
+    pub(crate) async fn applied(self) -> Result<(LogIndex, Vec<Outcome>), WriteError> {
         match self.0.await {
             Ok(Ok(written)) => Ok((LogIndex(written.log_id.index), written.data)),
             Ok(Err(ClientWriteError::ForwardToLeader(to))) => Err(WriteError::NotLeader(to.leader_id.map(NodeId))),
@@ -81,7 +81,7 @@ pub enum Role {
 
 /// The status of a node's Raft.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RaftStatus {
+pub(crate) struct RaftStatus {
     /// Its role.
     pub role: Role,
     /// Its current term.
@@ -116,17 +116,17 @@ pub struct RaftStatus {
 }
 
 /// Notifies of changes of the leader or the group's membership.
-pub struct LeaderChanges(WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>);
+pub(crate) struct LeaderChanges(WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>);
 
 impl LeaderChanges {
     /// Returns the current term and leader, and marks them as seen.
-    pub fn current(&mut self) -> (Term, Option<NodeId>) {
+    pub(crate) fn current(&mut self) -> (Term, Option<NodeId>) {
         let metrics = self.0.borrow_and_update();
         (Term(metrics.vote.leader_id.term), metrics.current_leader.map(NodeId))
     }
 
     /// Waits for a change. Returns false if there will be none.
-    pub async fn changed(&mut self) -> bool {
+    pub(crate) async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }
 }
@@ -165,16 +165,16 @@ fn raft_status(metrics: &openraft::RaftMetrics<Types>) -> RaftStatus {
 }
 
 /// Notifies of every change of a [`RaftStatus`]: as often as the log grows, and later than [`LeaderChanges`].
-pub struct StatusChanges(WatchReceiverOf<Types, openraft::RaftMetrics<Types>>);
+pub(crate) struct StatusChanges(WatchReceiverOf<Types, openraft::RaftMetrics<Types>>);
 
 impl StatusChanges {
     /// Marks all changes until now as seen.
-    pub fn mark_unchanged(&mut self) {
+    pub(crate) fn mark_unchanged(&mut self) {
         self.0.borrow_and_update();
     }
 
     /// Waits for a change. Returns false if there will be none.
-    pub async fn changed(&mut self) -> bool {
+    pub(crate) async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }
 }
@@ -196,7 +196,7 @@ fn describe(fatal: &Fatal<Types>) -> String {
 
 /// One node's Raft.
 #[derive(Clone)]
-pub struct Consensus {
+pub(crate) struct Consensus {
     raft: Raft,
     me: NodeId,
     seed: u64,
@@ -206,7 +206,7 @@ pub struct Consensus {
 
 impl Consensus {
     /// Starts Raft: reads the journal, applies what is known to be committed, and takes part in the group.
-    pub async fn start(
+    pub(crate) async fn start(
         me: NodeId,
         settings: &Settings,
         seed: u64,
@@ -224,12 +224,12 @@ impl Consensus {
     }
 
     /// Returns this member's node id.
-    pub fn me(&self) -> NodeId {
+    pub(crate) fn me(&self) -> NodeId {
         self.me
     }
 
     /// Founds a group with this node alone. Does nothing if there is a group already.
-    pub async fn found(&self, raft_member: RaftMember) -> Result<(), String> {
+    pub(crate) async fn found(&self, raft_member: RaftMember) -> Result<(), String> {
         match self.raft.initialize(BTreeMap::from([(self.me.0, raft_member)])).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(format!("failed to found the group: {error}")),
@@ -237,7 +237,7 @@ impl Consensus {
     }
 
     /// Submits a payload to the log. Payloads submitted one after the other have that order in the log.
-    pub async fn submit(&self, payload: Payload) -> Result<Receipt, WriteError> {
+    pub(crate) async fn submit(&self, payload: Payload) -> Result<Receipt, WriteError> {
         let (responder, receipt) = OneshotResponder::new_pair();
         match self.raft.client_write_ff(payload, Some(responder)).await {
             Ok(()) => Ok(Receipt(receipt)),
@@ -246,7 +246,7 @@ impl Consensus {
     }
 
     /// Returns the index up to which a node must have applied the log for a linearizable read. Requires a quorum.
-    pub async fn read_index(&self) -> Result<LogIndex, WriteError> {
+    pub(crate) async fn read_index(&self) -> Result<LogIndex, WriteError> {
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(read) => Ok(LogIndex(read.read_log_id().index())),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
@@ -257,27 +257,27 @@ impl Consensus {
     }
 
     /// Returns the current status.
-    pub fn status(&self) -> RaftStatus {
+    pub(crate) fn status(&self) -> RaftStatus {
         raft_status(&self.raft.metrics().borrow_watched())
     }
 
     /// Returns whether a follower of this leader has lost entries that it acknowledged to it.
-    pub fn has_lost_entries(&self, node: NodeId) -> bool {
+    pub(crate) fn has_lost_entries(&self, node: NodeId) -> bool {
         self.acknowledged.has_lost_entries(node, self.status().term)
     }
 
     /// Returns a receiver of status changes.
-    pub fn status_changes(&self) -> StatusChanges {
+    pub(crate) fn status_changes(&self) -> StatusChanges {
         StatusChanges(self.raft.metrics())
     }
 
     /// Returns a receiver of changes of the leader and the membership, which are far rarer than log growth.
-    pub fn leader_changes(&self) -> LeaderChanges {
+    pub(crate) fn leader_changes(&self) -> LeaderChanges {
         LeaderChanges(self.raft.server_metrics())
     }
 
     /// Waits until it has stopped, and returns the reason.
-    pub async fn ended(&self) -> String {
+    pub(crate) async fn ended(&self) -> String {
         let mut metrics = self.raft.metrics();
         loop {
             if let Err(fatal) = &metrics.borrow_and_update().running_state {
@@ -290,19 +290,19 @@ impl Consensus {
     }
 
     /// Adds members without a vote, or updates their addresses.
-    pub async fn set_members(&self, raft_members: BTreeMap<NodeId, RaftMember>) -> Result<(), String> {
+    pub(crate) async fn set_members(&self, raft_members: BTreeMap<NodeId, RaftMember>) -> Result<(), String> {
         let raft_members = raft_members.into_iter().map(|(node, raft_member)| (node.0, raft_member)).collect();
         self.change(openraft::ChangeMembers::SetNodes(raft_members)).await
     }
 
     /// Makes these nodes the voters, and no others. Previous voters remain members.
-    pub async fn set_voters(&self, voters: impl IntoIterator<Item = NodeId>) -> Result<(), String> {
+    pub(crate) async fn set_voters(&self, voters: impl IntoIterator<Item = NodeId>) -> Result<(), String> {
         let voters = voters.into_iter().map(|node| node.0).collect();
         self.change(openraft::ChangeMembers::ReplaceAllVoters(voters)).await
     }
 
     /// Removes members that do not vote.
-    pub async fn remove_members(&self, nodes: impl IntoIterator<Item = NodeId>) -> Result<(), String> {
+    pub(crate) async fn remove_members(&self, nodes: impl IntoIterator<Item = NodeId>) -> Result<(), String> {
         self.change(openraft::ChangeMembers::RemoveNodes(nodes.into_iter().map(|node| node.0).collect())).await
     }
 
@@ -311,18 +311,18 @@ impl Consensus {
     }
 
     /// Transfers leadership, without a guarantee that it succeeds.
-    pub async fn transfer(&self, to: NodeId) {
+    pub(crate) async fn transfer(&self, to: NodeId) {
         let _ = self.raft.trigger().transfer_leader(to.0).await;
     }
 
     /// Retries a member at once instead of after its backoff, because it is reachable again.
-    pub async fn reset_backoff(&self, node: NodeId) {
+    pub(crate) async fn reset_backoff(&self, node: NodeId) {
         let _ = self.raft.trigger().reset_backoff([node.0]).await;
     }
 
     /// Campaigns at once, without waiting for the lease of the leader, whose process is known to have exited. Always
     /// safe; if the leader has not exited, it costs an election.
-    pub async fn campaign(&self) {
+    pub(crate) async fn campaign(&self) {
         let vote = self.raft.metrics().borrow_watched().vote;
         let _ = self.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, self.me.0, None)).await;
     }
@@ -330,7 +330,7 @@ impl Consensus {
     /// Resigns and campaigns after a restart. If this node led when its process ended, it may be back before the
     /// others noticed, and they would wait for its lease to end. A leader that was elected meanwhile is not
     /// disturbed.
-    pub async fn resume(&self, within: Duration) {
+    pub(crate) async fn resume(&self, within: Duration) {
         let me = self.me.0;
         let own = move |state: &openraft::RaftState<Types>| {
             let leader = state.vote_ref().leader_id;
@@ -348,7 +348,7 @@ impl Consensus {
     }
 
     /// Answers a peer's request to this Raft.
-    pub async fn serve(&self, call: Call, bytes: Bytes) -> io::Result<Bytes> {
+    pub(crate) async fn serve(&self, call: Call, bytes: Bytes) -> io::Result<Bytes> {
         match call {
             Call::Append => {
                 let request = AppendEntriesRequest::<Types>::from_bytes(bytes).map_err(io::Error::other)?;
@@ -373,7 +373,7 @@ impl Consensus {
     }
 
     /// Answers a stream of append requests one by one, in order. Ends with the first that fails.
-    pub fn serve_appends<S>(&self, requests: S) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static
+    pub(crate) fn serve_appends<S>(&self, requests: S) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static
     where
         S: Stream<Item = Bytes> + Send + Unpin + 'static,
     {
@@ -398,7 +398,7 @@ impl Consensus {
     }
 
     /// Stops taking part, and waits until all its tasks have ended.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         let _ = self.raft.shutdown().await;
     }
 }

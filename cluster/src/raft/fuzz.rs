@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Returns every decoder of this folder.
-pub fn decoders() -> Vec<Decoder> {
+pub(crate) fn decoders() -> Vec<Decoder> {
     vec![Decoder::new("raft-message", decode, samples)]
 }
 

@@ -38,7 +38,7 @@ const VERSION: u8 = 1;
 /// The bytes do not have the documented layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("failed to read a {what}: {why}")]
-pub struct Malformed {
+pub(super) struct Malformed {
     what: &'static str,
     why: &'static str,
 }
@@ -46,7 +46,7 @@ pub struct Malformed {
 type Result<T> = std::result::Result<T, Malformed>;
 
 /// Checks that the membership in a checkpoint can be decoded; there is none before the first membership.
-pub fn check_membership(bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn check_membership(bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }
@@ -54,10 +54,10 @@ pub fn check_membership(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A follower's answer to an append request.
-pub type Appended = std::result::Result<Option<LogId>, StreamAppendError<Types>>;
+pub(super) type Appended = std::result::Result<Option<LogId>, StreamAppendError<Types>>;
 
 /// A Raft type with a layout of our own.
-pub trait Layout: Sized {
+pub(super) trait Layout: Sized {
     /// The type's name in errors.
     const WHAT: &'static str;
     /// Appends the encoded value.
@@ -81,7 +81,7 @@ pub trait Layout: Sized {
 }
 
 /// Reads from the front, and never past the end.
-pub struct Reader {
+pub(super) struct Reader {
     bytes: Bytes,
     what: &'static str,
 }
@@ -237,9 +237,9 @@ impl Layout for Membership {
 
 /// The numbers of entry kinds in frames and messages.
 mod kind {
-    pub const BLANK: u8 = 0;
-    pub const MEMBERSHIP: u8 = 1;
-    pub const COMMANDS: u8 = 2;
+    pub(super) const BLANK: u8 = 0;
+    pub(super) const MEMBERSHIP: u8 = 1;
+    pub(super) const COMMANDS: u8 = 2;
 }
 
 impl Layout for Entry {

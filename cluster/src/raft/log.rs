@@ -30,12 +30,12 @@ const READ_BYTES_MAX: usize = 1 << 20;
 
 /// The journal, as openraft uses it.
 #[derive(Clone)]
-pub struct Log {
+pub(super) struct Log {
     journal: Journal,
 }
 
 impl Log {
-    pub fn new(journal: Journal) -> Self {
+    pub(super) fn new(journal: Journal) -> Self {
         Self { journal }
     }
 

@@ -32,7 +32,7 @@ const BATCH_ENTRIES_MAX: usize = 64;
 
 /// The replicated state, as openraft uses it.
 #[derive(Clone)]
-pub struct Machine {
+pub(super) struct Machine {
     applied_state: AppliedState,
     /// The latest snapshot requested in this process.
     snapshot: Arc<Mutex<Option<Snapshot>>>,
@@ -41,7 +41,7 @@ pub struct Machine {
 type Snapshot = SnapshotOf<Types, SnapshotData>;
 
 /// None for a state to which nothing was applied.
-pub type SnapshotData = Option<Checkpoint>;
+pub(super) type SnapshotData = Option<Checkpoint>;
 
 /// Applied entries whose results are not published yet.
 #[derive(Default)]
@@ -52,7 +52,7 @@ struct Batch {
 }
 
 impl Machine {
-    pub fn new(applied_state: AppliedState) -> Self {
+    pub(super) fn new(applied_state: AppliedState) -> Self {
         Self { applied_state, snapshot: Arc::default() }
     }
 

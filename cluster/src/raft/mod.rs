@@ -10,10 +10,11 @@ mod network;
 mod types;
 
 #[cfg(any(test, feature = "testing"))]
-pub mod fuzz;
+pub(crate) mod fuzz;
 
-pub use self::{
-    consensus::{Consensus, LeaderChanges, RaftStatus, Role, WriteError},
+pub use self::consensus::Role;
+pub(crate) use self::{
+    consensus::{Consensus, LeaderChanges, RaftStatus, WriteError},
     layout::check_membership,
     network::{Answers, Call, ConnectionClass, Peers},
     types::{Payload, RaftMember},

@@ -38,7 +38,7 @@ use crate::message::Kind;
 
 /// A request to a peer's Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub(crate) enum Call {
     /// Append entries; without entries it is a heartbeat.
     Append,
     /// Request a vote.
@@ -51,7 +51,7 @@ pub enum Call {
 
 impl Call {
     /// Returns the kind of message that carries it.
-    pub const fn kind(self) -> Kind {
+    pub(crate) const fn kind(self) -> Kind {
         match self {
             Self::Append => Kind::APPEND,
             Self::Vote => Kind::VOTE,
@@ -61,7 +61,7 @@ impl Call {
     }
 
     /// Returns the Raft request of a kind of message; none if it is not one of Raft's.
-    pub const fn of(kind: Kind) -> Option<Self> {
+    pub(crate) const fn of(kind: Kind) -> Option<Self> {
         match kind {
             Kind::APPEND => Some(Self::Append),
             Kind::VOTE => Some(Self::Vote),
@@ -74,7 +74,7 @@ impl Call {
 
 /// The class of a connection to a peer: bulk data must not delay heartbeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionClass {
+pub(crate) enum ConnectionClass {
     /// Entries.
     Bulk,
     /// Heartbeats and votes.
@@ -82,7 +82,7 @@ pub enum ConnectionClass {
 }
 
 /// The links to the other members, as Raft uses them.
-pub trait Peers: Send + Sync + 'static {
+pub(crate) trait Peers: Send + Sync + 'static {
     /// Sends one request and returns its answer.
     fn request(
         self: Arc<Self>,
@@ -97,16 +97,16 @@ pub trait Peers: Send + Sync + 'static {
 }
 
 /// A stream that is being opened: fails, or yields answers until one of them fails.
-pub type Answers = BoxFuture<'static, io::Result<BoxStream<'static, io::Result<Bytes>>>>;
+pub(crate) type Answers = BoxFuture<'static, io::Result<BoxStream<'static, io::Result<Bytes>>>>;
 
 /// Creates the clients of one node.
-pub struct Network {
+pub(super) struct Network {
     peers: Arc<dyn Peers>,
     acknowledged: Arc<AcknowledgedEntries>,
 }
 
 impl Network {
-    pub fn new(peers: Arc<dyn Peers>, acknowledged: Arc<AcknowledgedEntries>) -> Self {
+    pub(super) fn new(peers: Arc<dyn Peers>, acknowledged: Arc<AcknowledgedEntries>) -> Self {
         Self { peers, acknowledged }
     }
 
@@ -128,7 +128,7 @@ impl RaftNetworkFactory<Types> for Network {
 }
 
 /// Sends requests to one peer.
-pub struct Client {
+pub(super) struct Client {
     peers: Arc<dyn Peers>,
     acknowledged: Arc<AcknowledgedEntries>,
     target: NodeId,

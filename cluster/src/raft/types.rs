@@ -15,7 +15,7 @@ use openraft::{impls::leader_id_std, type_config::alias};
 
 /// The types of openraft's instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Types;
+pub(super) struct Types;
 
 impl openraft::RaftTypeConfig for Types {
     type D = Payload;
@@ -41,27 +41,27 @@ impl openraft::RaftTypeConfig for Types {
 }
 
 /// Tokio, with randomness that follows from a seed. Every task must be spawned inside [`seeded`].
-pub type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
+pub(super) type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
 
-pub type LogId = alias::LogIdOf<Types>;
-pub type Vote = alias::VoteOf<Types>;
-pub type Entry = alias::EntryOf<Types>;
-pub type Membership = openraft::Membership<u64, RaftMember>;
-pub type StoredMembership = alias::StoredMembershipOf<Types>;
+pub(super) type LogId = alias::LogIdOf<Types>;
+pub(super) type Vote = alias::VoteOf<Types>;
+pub(super) type Entry = alias::EntryOf<Types>;
+pub(super) type Membership = openraft::Membership<u64, RaftMember>;
+pub(super) type StoredMembership = alias::StoredMembershipOf<Types>;
 
 /// Runs `work` with randomness from `seed`.
-pub async fn seeded<F: Future>(seed: u64, work: F) -> F::Output {
+pub(super) async fn seeded<F: Future>(seed: u64, work: F) -> F::Output {
     Runtime::scope(seed, work).await
 }
 
 /// Returns a log position as openraft's type.
-pub fn log_id(term: Term, index: LogIndex) -> LogId {
+pub(super) fn log_id(term: Term, index: LogIndex) -> LogId {
     LogId { leader_id: term.0.into(), index: index.0 }
 }
 
 /// The payload of an entry: commands, encoded once at their origin.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Payload {
+pub(crate) struct Payload {
     /// The context of its appends.
     pub context: ContextId,
     /// The number of its events.
@@ -84,7 +84,7 @@ impl fmt::Display for Payload {
 
 /// A member's entry in the Raft group: what is needed to reach it and to verify its identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RaftMember {
+pub(crate) struct RaftMember {
     /// The member's name.
     pub name: String,
     /// Its address for peers.

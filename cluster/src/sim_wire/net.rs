@@ -18,12 +18,12 @@ use tokio::{
 use super::{Settings, rng::Rng, stream::SimStream};
 
 /// The maximum connections that wait to be accepted.
-pub const BACKLOG_MAX: usize = 1_024;
+pub(super) const BACKLOG_MAX: usize = 1_024;
 
 /// A connection and the address it comes from.
-pub type Arrival = (SimStream, String);
+pub(super) type Arrival = (SimStream, String);
 
-pub struct Net {
+pub(super) struct Net {
     pub settings: Settings,
     start: Option<Instant>,
     listeners: BTreeMap<(String, u16), (u64, mpsc::Sender<Arrival>)>,
@@ -64,7 +64,7 @@ enum Packet {
 }
 
 /// The result of a read.
-pub enum ReadOutcome {
+pub(super) enum ReadOutcome {
     Bytes(usize),
     End,
     /// Nothing yet. Read again at this time, or when woken.
@@ -115,7 +115,7 @@ impl End {
 }
 
 impl Net {
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
             start: None,
@@ -129,25 +129,25 @@ impl Net {
         }
     }
 
-    pub fn trace(&self) -> u64 {
+    pub(super) fn trace(&self) -> u64 {
         self.trace
     }
 
-    pub fn connections(&self) -> usize {
+    pub(super) fn connections(&self) -> usize {
         self.connections.len()
     }
 
     /// Notifies of every change of the network that may end a wait.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    pub fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
 
-    pub fn rng(&mut self) -> Rng {
+    pub(super) fn rng(&mut self) -> Rng {
         Rng::new(self.settings.seed, self.number())
     }
 
@@ -159,7 +159,7 @@ impl Net {
         }
     }
 
-    pub fn kill(&mut self, host: &str) {
+    pub(super) fn kill(&mut self, host: &str) {
         self.record_trace(b"kill", 0);
         self.listeners.retain(|(name, _), _| name != host);
         for (number, connection) in &mut self.connections {
@@ -173,26 +173,26 @@ impl Net {
         self.changed.send_replace(());
     }
 
-    pub fn block(&mut self, from: &str, to: &str) {
+    pub(super) fn block(&mut self, from: &str, to: &str) {
         self.record_trace(b"block", 0);
         self.blocked.entry((from.to_owned(), to.to_owned())).or_insert_with(Instant::now);
         self.wake_between(from, to);
     }
 
-    pub fn unblock(&mut self, from: &str, to: &str) {
+    pub(super) fn unblock(&mut self, from: &str, to: &str) {
         self.record_trace(b"unblock", 0);
         self.blocked.remove(&(from.to_owned(), to.to_owned()));
         self.wake_between(from, to);
         self.changed.send_replace(());
     }
 
-    pub fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         while let Some((from, to)) = self.blocked.keys().next().cloned() {
             self.unblock(&from, &to);
         }
     }
 
-    pub fn cut(&mut self, a: &str, b: &str) {
+    pub(super) fn cut(&mut self, a: &str, b: &str) {
         self.record_trace(b"cut", 0);
         for connection in self.connections.values_mut().filter(|connection| connection.between(a, b)) {
             connection.break_with(io::ErrorKind::ConnectionReset);
@@ -214,12 +214,12 @@ impl Net {
     }
 
     /// Returns whether no round trip between the two hosts is possible.
-    pub fn cut_off(&self, a: &str, b: &str) -> bool {
+    pub(super) fn cut_off(&self, a: &str, b: &str) -> bool {
         self.blocked(a, b).is_some() || self.blocked(b, a).is_some()
     }
 
     /// Listens; port 0 chooses a free one.
-    pub fn listen(&mut self, host: &str, port: u16) -> io::Result<(u16, u64, mpsc::Receiver<Arrival>)> {
+    pub(super) fn listen(&mut self, host: &str, port: u16) -> io::Result<(u16, u64, mpsc::Receiver<Arrival>)> {
         let port = if port == 0 { self.free_port(host) } else { port };
         if self.listeners.contains_key(&(host.to_owned(), port)) {
             let text = format!("failed to listen on {host}:{port}: another process has this port");
@@ -241,7 +241,7 @@ impl Net {
     }
 
     /// Stops listening, unless another process has listened there since.
-    pub fn unlisten(&mut self, host: &str, port: u16, number: u64) {
+    pub(super) fn unlisten(&mut self, host: &str, port: u16, number: u64) {
         let key = (host.to_owned(), port);
         if self.listeners.get(&key).is_some_and(|(present, _)| *present == number) {
             self.listeners.remove(&key);
@@ -249,7 +249,7 @@ impl Net {
     }
 
     /// Connects, if there is a listener.
-    pub fn connect(net: &Arc<Mutex<Self>>, from: &str, to: &str, port: u16) -> io::Result<SimStream> {
+    pub(super) fn connect(net: &Arc<Mutex<Self>>, from: &str, to: &str, port: u16) -> io::Result<SimStream> {
         let mut this = net.lock();
         let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
         let (_, arrivals) = this.listeners.get(&(to.to_owned(), port)).ok_or_else(refused)?.clone();
@@ -264,7 +264,13 @@ impl Net {
         Ok(near)
     }
 
-    pub fn read(&mut self, number: u64, end: usize, cx: &Context<'_>, into: &mut [u8]) -> io::Result<ReadOutcome> {
+    pub(super) fn read(
+        &mut self,
+        number: u64,
+        end: usize,
+        cx: &Context<'_>,
+        into: &mut [u8],
+    ) -> io::Result<ReadOutcome> {
         let found = self.look(number, end, into)?;
         match found {
             ReadOutcome::Bytes(taken) => self.record_trace(&into[..taken], number << 1 | end as u64),
@@ -295,7 +301,7 @@ impl Net {
         connection.take(end, now, into, breaks)
     }
 
-    pub fn write(&mut self, number: u64, end: usize, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn write(&mut self, number: u64, end: usize, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let settings = self.settings;
         let cut_off = self
             .connections
@@ -326,7 +332,7 @@ impl Net {
     }
 
     /// Closes the writing half of this end.
-    pub fn finish(&mut self, number: u64, end: usize) {
+    pub(super) fn finish(&mut self, number: u64, end: usize) {
         self.end_with(Packet::Fin, number, end);
     }
 
@@ -340,7 +346,7 @@ impl Net {
     }
 
     /// Closes this end, as it is dropped. As in TCP, closing with unread bytes resets the connection.
-    pub fn close(&mut self, number: u64, end: usize) {
+    pub(super) fn close(&mut self, number: u64, end: usize) {
         let Some(connection) = self.connections.get(&number) else { return };
         let unread = connection.ends[end].arriving.iter().any(|(_, packet)| matches!(packet, Packet::Bytes(_)));
         self.end_with(if unread { Packet::Reset } else { Packet::Fin }, number, end);

@@ -16,7 +16,7 @@ use tokio::{
 use super::net::{Net, ReadOutcome};
 
 /// One end.
-pub struct SimStream {
+pub(super) struct SimStream {
     net: Arc<Mutex<Net>>,
     number: u64,
     end: usize,

@@ -17,10 +17,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub const TEST_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A transport that ends with its process.
-pub struct KillableTransport(SimHost, CancellationToken);
+pub(crate) struct KillableTransport(SimHost, CancellationToken);
 
 impl Transport for KillableTransport {
     fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
@@ -36,7 +36,7 @@ impl Transport for KillableTransport {
 }
 
 /// Machines by number, and the nodes that run on them.
-pub struct SimCluster {
+pub(crate) struct SimCluster {
     pub net: SimNet,
     pub clock: SimClock,
     pub disks: BTreeMap<u64, FaultyDisk>,
@@ -44,7 +44,7 @@ pub struct SimCluster {
     pub starts: u128,
 }
 
-pub fn scheduler() -> Scheduler {
+pub(crate) fn scheduler() -> Scheduler {
     let (sender, mut jobs) = tokio::sync::mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
     tokio::spawn(async move {
         while let Some(job) = jobs.recv().await {
@@ -55,11 +55,11 @@ pub fn scheduler() -> Scheduler {
     Arc::new(move |job| drop(sender.send(job)))
 }
 
-pub fn host(nth: u64) -> String {
+pub(crate) fn host(nth: u64) -> String {
     format!("n{nth}")
 }
 
-pub fn event(stream: &str, id: u128, bytes: usize) -> Request {
+pub(crate) fn event(stream: &str, id: u128, bytes: usize) -> Request {
     let event = Event {
         id: Uuid::from_u128(id),
         source: "test".into(),
@@ -72,7 +72,7 @@ pub fn event(stream: &str, id: u128, bytes: usize) -> Request {
 }
 
 impl SimCluster {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let (net, clock) = (SimNet::new(Settings::seeded(seed)), SimClock::new(Timestamp(1_800_000_000_000)));
@@ -80,7 +80,7 @@ impl SimCluster {
     }
 
     /// Starts three voters.
-    pub async fn three(seed: u64) -> Self {
+    pub(crate) async fn three(seed: u64) -> Self {
         let mut cluster = Self::new(seed);
         cluster.start(1, |config| config.bootstrap = true).await.expect("the first founds");
         cluster.join(2).await;
@@ -89,7 +89,7 @@ impl SimCluster {
         cluster
     }
 
-    pub async fn start(&mut self, nth: u64, change: impl FnOnce(&mut Config)) -> Result<(), StartError> {
+    pub(crate) async fn start(&mut self, nth: u64, change: impl FnOnce(&mut Config)) -> Result<(), StartError> {
         self.starts += 1;
         let mut config = Config::new(host(nth), format!("{}:1", host(nth)));
         config.seed = self.starts as u64;
@@ -104,12 +104,12 @@ impl SimCluster {
         Ok(())
     }
 
-    pub async fn join(&mut self, nth: u64) {
+    pub(crate) async fn join(&mut self, nth: u64) {
         self.start(nth, |config| config.join = vec!["n1:1".into(), "n2:1".into()]).await.expect("it joins");
     }
 
     /// Kills a node, as `kill -9` does.
-    pub async fn kill(&mut self, nth: u64) {
+    pub(crate) async fn kill(&mut self, nth: u64) {
         let (node, dead) = self.up.remove(&nth).expect("it is up");
         let disk = self.disks[&nth].kill();
         self.disks.insert(nth, disk);
@@ -119,25 +119,25 @@ impl SimCluster {
         tokio::spawn(async move { node.kill().await });
     }
 
-    pub fn node(&self, nth: u64) -> &Cluster {
+    pub(crate) fn node(&self, nth: u64) -> &Cluster {
         &self.up[&nth].0
     }
 
-    pub fn nodes(&self) -> impl Iterator<Item = &Cluster> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Cluster> {
         self.up.values().map(|(node, _)| node)
     }
 
-    pub fn leader(&self) -> u64 {
+    pub(crate) fn leader(&self) -> u64 {
         let leads = |(nth, (node, _)): (&u64, &(Cluster, _))| (node.status().role == Role::Leader).then_some(*nth);
         self.up.iter().find_map(leads).expect("there is a leader")
     }
 
-    pub fn follower(&self) -> u64 {
+    pub(crate) fn follower(&self) -> u64 {
         let leader = self.leader();
         *self.up.keys().find(|nth| **nth != leader).expect("there is a follower")
     }
 
-    pub async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
+    pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
         let start = Instant::now();
         while !holds(self) {
             if start.elapsed() > TEST_TIMEOUT {
@@ -151,7 +151,7 @@ impl SimCluster {
 
     /// Waits until there are this many voters, every running node has a session and has applied the same, and nothing
     /// changes any more; a membership change must not be half done either.
-    pub async fn settle(&self, voters: usize) {
+    pub(crate) async fn settle(&self, voters: usize) {
         let ends = |cluster: &Self| -> Vec<_> {
             cluster.nodes().map(|node| (node.status().last, node.status().applied, node.status().committed)).collect()
         };
@@ -179,7 +179,7 @@ impl SimCluster {
     }
 
     /// Retries an append on `nth` with the same id until it is stored, as a client does.
-    pub async fn store(&self, nth: u64, id: u128, bytes: usize) -> Appended {
+    pub(crate) async fn store(&self, nth: u64, id: u128, bytes: usize) -> Appended {
         let start = Instant::now();
         loop {
             match self.node(nth).append(&event("s", id, bytes)).await {

@@ -29,7 +29,7 @@ pub(super) struct Loans {
 
 impl Loans {
     /// Informs the worker of what is lent now; starts it, or stops it.
-    pub fn inform_worker<T>(
+    pub(super) fn inform_worker<T>(
         &mut self,
         lent: BTreeMap<SequenceKey, SetAsideSequence>,
         view: &ProcessorView,
@@ -63,30 +63,30 @@ impl Loans {
     }
 
     /// Takes a report of the worker.
-    pub fn reported(&mut self, report: Report) {
+    pub(super) fn reported(&mut self, report: Report) {
         self.drained |= report.drained;
         self.outbox.receive(report);
     }
 
     /// Handles the death of the worker.
-    pub fn died(&mut self, until: Moment) {
+    pub(super) fn died(&mut self, until: Moment) {
         (self.worker, self.restart_at) = (None, Some(until));
     }
 
     /// Handles the loss of the session: everything is void, and only the answer to what is in flight is still to come.
-    pub fn lose_session(&mut self) {
+    pub(super) fn lose_session(&mut self) {
         let mut outbox = core::mem::take(&mut self.outbox);
         outbox.abandon();
         *self = Self { outbox, ..Self::default() };
     }
 
     /// Allows a new worker if the delay after the last one's death is over; returns whether it is.
-    pub fn restart_if_due(&mut self, now: Moment) -> bool {
+    pub(super) fn restart_if_due(&mut self, now: Moment) -> bool {
         self.restart_at.take_if(|until| *until <= now).is_some()
     }
 
     /// Returns the loans of a node that leaves, once none of its handlers has any of their letters.
-    pub fn return_all<'a, T>(
+    pub(super) fn return_all<'a, T>(
         &mut self,
         lent: impl Iterator<Item = (Right, &'a SequenceKey)>,
         effects: &mut Vec<Effect<T>>,

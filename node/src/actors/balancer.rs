@@ -15,10 +15,10 @@ use super::{NodeServices, status_row::StatusRow, timer::Timer, watch::watch};
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// See the [module](self).
-pub struct Balancer;
+pub(super) struct Balancer;
 
 /// The messages of the balancer.
-pub enum Message {
+pub(super) enum Message {
     /// The state or the leader may have changed. The permit is the sender's credit.
     Refresh(Option<OwnedSemaphorePermit>),
     /// The result of the proposed plan.
@@ -26,7 +26,7 @@ pub enum Message {
 }
 
 /// The state of the running balancer.
-pub struct State {
+pub(super) struct State {
     services: Arc<NodeServices>,
     proposing: bool,
     _tasks: JoinSet<()>,

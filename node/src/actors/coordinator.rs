@@ -35,10 +35,10 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// See the [module](self).
-pub struct CoordinatorActor;
+pub(super) struct CoordinatorActor;
 
 /// What a coordinator is told.
-pub enum Message {
+pub(super) enum Message {
     /// The log or the session moved: look. The permit is the credit of whoever says so.
     Refresh(OwnedSemaphorePermit),
     /// What was told was judged, or not.
@@ -51,7 +51,7 @@ pub enum Message {
 
 /// What a coordinator is started with.
 #[derive(Clone)]
-pub struct Arguments {
+pub(super) struct Arguments {
     pub services: Arc<NodeServices>,
     pub id: ProcessorId,
     pub name: Arc<str>,
@@ -63,7 +63,7 @@ pub struct Arguments {
 }
 
 /// A coordinator at work.
-pub struct State {
+pub(super) struct State {
     machine: Coordinator,
     arguments: Arguments,
     workers: BTreeMap<WorkerId, ActorRef<worker::Input<Arc<Stored>>>>,

@@ -13,11 +13,11 @@ use evener_core::{
 };
 
 /// No more than one line of a kind in this time.
-pub const LINE_WAIT: Duration = Duration::from_secs(10);
+pub(super) const LINE_WAIT: Duration = Duration::from_secs(10);
 
 /// What happens to an event or to its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(super) enum Kind {
     /// It failed: its sequence is set aside with it, and is tried again.
     SetAside,
     /// It failed for the last time: its sequence waits for an operator.
@@ -32,7 +32,7 @@ pub enum Kind {
 
 /// What one worker has reported and is not logged yet.
 #[derive(Debug, Default)]
-pub struct Failures {
+pub(super) struct Failures {
     folds: BTreeMap<Kind, Fold>,
     /// The event that the segment waits with: its further attempts are not news.
     stalled: Option<Position>,
@@ -56,7 +56,7 @@ struct Occurrence {
 
 /// One line of the log.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Line {
+pub(super) struct Line {
     kind: Kind,
     count: u64,
     occurrence: Occurrence,
@@ -64,12 +64,12 @@ pub struct Line {
 
 impl Failures {
     /// A worker that begins with what an earlier one knew.
-    pub fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self { stalled: settings.stalled.map(|stalled| stalled.position), ..Self::default() }
     }
 
     /// Adds what a report tells.
-    pub fn add(&mut self, settings: &Settings, report: &Report) {
+    pub(super) fn add(&mut self, settings: &Settings, report: &Report) {
         for letter in &report.letters {
             if let Some((kind, occurrence)) = self.classify(settings.on_error, letter) {
                 let fold = self.folds.entry(kind).or_default();
@@ -80,7 +80,7 @@ impl Failures {
     }
 
     /// Returns what is to be logged now; `last` if nothing comes after this.
-    pub fn due(&mut self, now: Moment, last: bool) -> Vec<Line> {
+    pub(super) fn due(&mut self, now: Moment, last: bool) -> Vec<Line> {
         let line = |(kind, fold): (&Kind, &mut Fold)| {
             let waits = fold.logged.is_some_and(|logged| now < logged.after(LINE_WAIT));
             let occurrence = if waits && !last { None } else { fold.latest.take() }?;
@@ -91,7 +91,7 @@ impl Failures {
     }
 
     /// Whether something waits to be logged.
-    pub fn has_pending(&self) -> bool {
+    pub(super) fn has_pending(&self) -> bool {
         self.folds.values().any(|fold| fold.latest.is_some())
     }
 
@@ -129,7 +129,7 @@ impl Failures {
 
 impl Line {
     /// Logs it.
-    pub fn log(self, processor: &str, segment: Option<u32>) {
+    pub(super) fn log(self, processor: &str, segment: Option<u32>) {
         let Self { kind, count, occurrence: Occurrence { position, sequence, failure } } = self;
         let (position, (attempt, cause)) =
             (position.0, failure.map_or((None, None), |(n, cause)| (Some(n), Some(cause))));

@@ -4,14 +4,14 @@ use evener_core::processor::{LimitUsage, UsageLevel};
 
 /// What was logged last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LimitWatch {
+pub(super) struct LimitWatch {
     letters: UsageLevel,
     sequences: UsageLevel,
 }
 
 impl LimitWatch {
     /// Logs what changed: the fullest sequence's letters, and the sequences.
-    pub fn update(&mut self, processor: &str, letters: LimitUsage, sequences: LimitUsage) {
+    pub(super) fn update(&mut self, processor: &str, letters: LimitUsage, sequences: LimitUsage) {
         let changed = [
             (&mut self.letters, letters, "letters_max", "the segment of the sequence that has the most"),
             (&mut self.sequences, sequences, "sequences_max", "its segments"),

@@ -23,10 +23,10 @@ const ADVANCE_BYTES_MAX: usize = 256 << 10;
 const ADVANCE_ITEMS_MAX: usize = 1_024;
 
 /// See the [module](self).
-pub struct ProgressSender;
+pub(super) struct ProgressSender;
 
 /// Progress that a coordinator wants to send.
-pub struct PendingProgress {
+pub(super) struct PendingProgress {
     /// The log index up to which claims are known; later claims are not meant.
     pub as_of: LogIndex,
     /// The progress.
@@ -37,7 +37,7 @@ pub struct PendingProgress {
 
 /// Why progress was not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SendError {
+pub(super) enum SendError {
     /// The outcome is unknown; it is sent again.
     Unknown,
     /// The log refuses it for this reason.
@@ -45,7 +45,7 @@ pub enum SendError {
 }
 
 /// The result of sending progress: the stale parts.
-pub type SendResult = Result<Vec<Stale>, SendError>;
+pub(super) type SendResult = Result<Vec<Stale>, SendError>;
 
 /// The outcome of a command.
 type Judged = Result<Outcome, Error>;
@@ -54,7 +54,7 @@ type Judged = Result<Outcome, Error>;
 type Propose = dyn Fn(Vec<Progress>) -> BoxFuture<'static, Judged> + Send + Sync;
 
 /// The messages of the progress sender.
-pub enum Message {
+pub(super) enum Message {
     /// A coordinator sends progress.
     Send(PendingProgress),
     /// The proposals under way were answered.
@@ -62,7 +62,7 @@ pub enum Message {
 }
 
 /// The state of the running progress sender.
-pub struct State {
+pub(super) struct State {
     services: Arc<NodeServices>,
     waiting: Vec<PendingProgress>,
     is_sending: bool,

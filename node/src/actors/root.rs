@@ -25,10 +25,10 @@ const RESTART_DELAY: Duration = Duration::from_millis(200);
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// See the [module](self).
-pub struct Root;
+pub(super) struct Root;
 
 /// The messages of the root.
-pub enum Message {
+pub(super) enum Message {
     /// The state changed. The permit is the sender's credit.
     Refresh(OwnedSemaphorePermit),
     /// Restart this failed child.
@@ -37,21 +37,21 @@ pub enum Message {
 
 /// A child of the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Child {
+pub(super) enum Child {
     Balancer,
     ProgressSender,
     Coordinator(ProcessorId),
 }
 
 /// The arguments of the root.
-pub struct Arguments {
+pub(super) struct Arguments {
     pub services: Arc<NodeServices>,
     pub runners: BTreeMap<String, Arc<dyn Runner>>,
     pub settings: Settings,
 }
 
 /// The state of the running root.
-pub struct State {
+pub(super) struct State {
     arguments: Arguments,
     children: BTreeMap<ActorId, (Child, ActorCell)>,
     progress_sender: Option<ActorRef<progress_sender::Message>>,

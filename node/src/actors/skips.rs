@@ -14,7 +14,7 @@ const LINE_WAIT: Duration = Duration::from_secs(10);
 
 /// What was skipped by one worker and is not logged yet.
 #[derive(Debug, Default)]
-pub struct Skips {
+pub(super) struct Skips {
     count: u64,
     /// The latest: its position, and why.
     latest: Option<(u64, String)>,
@@ -25,12 +25,12 @@ pub struct Skips {
 
 impl Skips {
     /// A handler said skip, for this cause; the report of it follows.
-    pub fn set_handler_cause(&mut self, cause: &str) {
+    pub(super) fn set_handler_cause(&mut self, cause: &str) {
         self.handler_cause = format!("its handler said skip: {cause}");
     }
 
     /// Counts what a report skips; returns what is to be logged now, if anything is.
-    pub fn add(&mut self, now: Moment, settings: &Settings, report: &Report) -> Option<Line> {
+    pub(super) fn add(&mut self, now: Moment, settings: &Settings, report: &Report) -> Option<Line> {
         for (position, cause) in
             report.letters.iter().filter_map(|letter| skipped(settings.on_error, letter, &self.handler_cause))
         {
@@ -42,7 +42,7 @@ impl Skips {
     }
 
     /// Returns what is left to be logged.
-    pub fn flush(&mut self, now: Moment) -> Option<Line> {
+    pub(super) fn flush(&mut self, now: Moment) -> Option<Line> {
         let (position, cause) = self.latest.take()?;
         self.logged = Some(now);
         Some(Line { count: std::mem::take(&mut self.count), position, cause })
@@ -51,7 +51,7 @@ impl Skips {
 
 /// One line of the log.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Line {
+pub(super) struct Line {
     count: u64,
     position: u64,
     cause: String,
@@ -59,7 +59,7 @@ pub struct Line {
 
 impl Line {
     /// Logs it.
-    pub fn log(self, processor: &str, segment: Option<u32>) {
+    pub(super) fn log(self, processor: &str, segment: Option<u32>) {
         let Self { count, position, cause } = self;
         tracing::warn!(%processor, segment, count, position, cause, "events were skipped; the last one is named");
     }

@@ -6,7 +6,7 @@ use crate::status::{ActorStatus, Standstill, StatusBoard};
 
 /// An actor's row.
 #[derive(Debug)]
-pub struct StatusRow {
+pub(super) struct StatusRow {
     board: StatusBoard,
     shown: ActorStatus,
     standstills: Vec<Standstill>,
@@ -14,7 +14,7 @@ pub struct StatusRow {
 
 impl StatusRow {
     /// Publishes a row for a starting actor.
-    pub fn new(board: &StatusBoard, name: &str, kind: &str, parent: Option<&str>, now: Timestamp) -> Self {
+    pub(super) fn new(board: &StatusBoard, name: &str, kind: &str, parent: Option<&str>, now: Timestamp) -> Self {
         let shown = ActorStatus {
             name: name.into(),
             kind: kind.into(),
@@ -28,7 +28,7 @@ impl StatusRow {
     }
 
     /// Publishes the actor's phase, queue length and last error.
-    pub fn set_phase(&mut self, now: Timestamp, phase: &str, queue: u64, last_error: Option<String>) {
+    pub(super) fn set_phase(&mut self, now: Timestamp, phase: &str, queue: u64, last_error: Option<String>) {
         let error = last_error.or_else(|| self.shown.last_error.clone());
         if self.shown.phase == phase && self.shown.queue == queue && self.shown.last_error == error {
             return;
@@ -42,7 +42,7 @@ impl StatusRow {
     }
 
     /// Publishes the segments that are not progressing.
-    pub fn set_standstills(&mut self, standstills: Vec<Standstill>) {
+    pub(super) fn set_standstills(&mut self, standstills: Vec<Standstill>) {
         if self.standstills != standstills {
             self.board.set_standstills(&self.shown.name, standstills.clone());
             self.standstills = standstills;
@@ -50,7 +50,7 @@ impl StatusRow {
     }
 
     /// Publishes the number of restarts, and the cause of the last one.
-    pub fn restarted(&mut self, restarts: u64, cause: Option<String>) {
+    pub(super) fn restarted(&mut self, restarts: u64, cause: Option<String>) {
         self.shown.restarts = restarts;
         if cause.is_some() {
             self.shown.last_error = cause;

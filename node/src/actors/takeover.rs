@@ -6,12 +6,12 @@ use evener_core::id::{NodeId, SegmentId, SessionId};
 
 /// The last known owner of each segment of a processor, with its session.
 #[derive(Debug, Default)]
-pub struct KnownOwners(BTreeMap<SegmentId, (NodeId, SessionId)>);
+pub(super) struct KnownOwners(BTreeMap<SegmentId, (NodeId, SessionId)>);
 
 impl KnownOwners {
     /// Updates the owners. Returns the previous owner of each segment that `me` owns now and that belonged to another
     /// node whose session has ended.
-    pub fn update(
+    pub(super) fn update(
         &mut self,
         me: NodeId,
         owners: &BTreeMap<SegmentId, Option<NodeId>>,

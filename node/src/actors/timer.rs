@@ -5,11 +5,11 @@ use tokio::task::JoinHandle;
 
 /// The requested wake-up moment, and the task that wakes the actor.
 #[derive(Debug, Default)]
-pub struct Timer(Option<(Moment, JoinHandle<()>)>);
+pub(super) struct Timer(Option<(Moment, JoinHandle<()>)>);
 
 impl Timer {
     /// Calls `wake` at `at`, unless an earlier wake-up is scheduled.
-    pub fn wake_at(&mut self, now: Moment, at: Moment, wake: impl FnOnce() + Send + 'static) {
+    pub(super) fn wake_at(&mut self, now: Moment, at: Moment, wake: impl FnOnce() + Send + 'static) {
         if let Some((earlier, task)) = &self.0
             && !task.is_finished()
         {

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Casts `look` whenever the value of `seen` changes. `moved` waits for a possible change and returns false if there
 /// will be none. The message carries the permit: the next message waits until it is dropped.
-pub async fn watch<M: ractor::Message, S: PartialEq>(
+pub(super) async fn watch<M: ractor::Message, S: PartialEq>(
     me: ActorRef<M>,
     look: fn(OwnedSemaphorePermit) -> M,
     seen: impl Fn() -> S,

@@ -32,10 +32,10 @@ use crate::{
 };
 
 /// See the [module](self).
-pub struct WorkerActor;
+pub(super) struct WorkerActor;
 
 /// What a worker is started with.
-pub struct Arguments {
+pub(super) struct Arguments {
     pub services: Arc<NodeServices>,
     pub coordinator: ActorRef<Message>,
     pub id: WorkerId,
@@ -47,7 +47,7 @@ pub struct Arguments {
 }
 
 /// A worker at work.
-pub struct State {
+pub(super) struct State {
     machine: Worker<Arc<Stored>>,
     arguments: Arguments,
     handler_metrics: HandlerMetrics,

@@ -29,7 +29,7 @@ const QUEUE_APPENDS_MAX: usize = 16_384;
 
 /// The queue in front of the batches.
 #[derive(Debug)]
-pub struct BatchQueue(mpsc::Sender<PendingAppend>);
+pub(super) struct BatchQueue(mpsc::Sender<PendingAppend>);
 
 #[derive(Debug)]
 struct PendingAppend {
@@ -39,14 +39,14 @@ struct PendingAppend {
 
 impl BatchQueue {
     /// Begins to take appends, until the last handle is dropped.
-    pub fn start(client: Client) -> Self {
+    pub(super) fn start(client: Client) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_APPENDS_MAX);
         tokio::spawn(run(client, waiting));
         Self(queue)
     }
 
     /// Appends with the next batch, and again as long as that helps.
-    pub async fn append(&self, request: &append::Request, retry_time: Duration) -> Result<Appended, ApiError> {
+    pub(super) async fn append(&self, request: &append::Request, retry_time: Duration) -> Result<Appended, ApiError> {
         let (begun, mut unknown) = (Instant::now(), UnknownOutcome::default());
         let mut line = json::write(request);
         line.push('\n');

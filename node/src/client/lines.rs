@@ -7,7 +7,7 @@ const LINE_BYTES_MAX: usize = 8 << 20;
 
 /// Lines that have arrived, and the beginning of the next.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     bytes: Vec<u8>,
     /// Where the next line begins.
     at: usize,
@@ -17,7 +17,7 @@ pub struct Lines {
 
 impl Lines {
     /// More has arrived.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         if self.at > 0 {
             self.bytes.drain(..self.at);
             self.seen -= self.at;
@@ -31,7 +31,7 @@ impl Lines {
     }
 
     /// The next whole line, without its end.
-    pub fn next(&mut self) -> Option<String> {
+    pub(crate) fn next(&mut self) -> Option<String> {
         let end = self.seen
             + self.bytes[self.seen..].iter().position(|byte| *byte == b'\n').or_else(|| {
                 self.seen = self.bytes.len();

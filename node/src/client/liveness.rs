@@ -9,15 +9,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Client;
 
 /// After this time without an answer a server is asked whether it is alive.
-pub const CHECK_AFTER: Duration = Duration::from_secs(2);
+pub(super) const CHECK_AFTER: Duration = Duration::from_secs(2);
 /// A tail where nothing comes says so every five seconds; only one that does not is asked.
-pub const TAIL_CHECK_AFTER: Duration = Duration::from_secs(7);
+pub(super) const TAIL_CHECK_AFTER: Duration = Duration::from_secs(7);
 /// A live server answers within this time: it needs neither the disk nor other nodes for it.
-pub const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The server is not alive.
 #[derive(Debug)]
-pub struct NoAnswer(
+pub(super) struct NoAnswer(
     /// How long nothing was heard.
     pub Duration,
 );

@@ -5,7 +5,7 @@ use crate::{codes, error::ApiError};
 
 /// Whether `server` takes a connection and then does not speak HTTP. It is asked once more: who was only stopping when
 /// the request was lost takes no connection now, or answers.
-pub async fn speaks_no_http(http: &reqwest::Client, server: &str) -> bool {
+pub(super) async fn speaks_no_http(http: &reqwest::Client, server: &str) -> bool {
     match http.get(format!("{server}/livez")).timeout(CHECK_TIMEOUT).send().await {
         Ok(_) => false,
         Err(error) => !error.is_connect() && !error.is_timeout(),
@@ -13,18 +13,18 @@ pub async fn speaks_no_http(http: &reqwest::Client, server: &str) -> bool {
 }
 
 /// What to say to who took it for a server.
-pub fn no_http_error(server: &str) -> ApiError {
+pub(super) fn no_http_error(server: &str) -> ApiError {
     let message = format!("{server} takes connections and does not speak HTTP");
     ApiError::new(&codes::NOT_EVENER, message).hint(port_hint(server))
 }
 
 /// What to say of a server that speaks HTTP and something else than Evener does.
-pub fn unexpected_status(server: &str, status: reqwest::StatusCode) -> ApiError {
+pub(super) fn unexpected_status(server: &str, status: reqwest::StatusCode) -> ApiError {
     ApiError::new(&codes::NOT_EVENER, format!("{server} answered {status}, and not as Evener does"))
 }
 
 /// Where the server probably is.
-pub fn port_hint(server: &str) -> String {
+pub(super) fn port_hint(server: &str) -> String {
     let lower = reqwest::Url::parse(server).ok().and_then(|mut url| {
         let port = url.port()?.checked_sub(1)?;
         url.set_port(Some(port)).ok()?;

@@ -20,7 +20,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// How long a request is repeated.
 #[derive(Clone, Copy, Debug)]
-pub enum RetryTime {
+pub(super) enum RetryTime {
     /// No try begins after this time, and sooner none where no server ever answered.
     UpTo(Duration),
     /// After this time it is given up, also in the middle of a try, and not before.
@@ -28,7 +28,7 @@ pub enum RetryTime {
 }
 
 /// The tries of one request.
-pub struct Retries {
+pub(super) struct Retries {
     begun: Instant,
     retry_time: RetryTime,
     pause: Duration,
@@ -45,7 +45,7 @@ pub struct Retries {
 
 impl Retries {
     /// None was made yet.
-    pub fn new(retry_time: RetryTime) -> Self {
+    pub(super) fn new(retry_time: RetryTime) -> Self {
         let (begun, unknown) = (Instant::now(), UnknownOutcome::default());
         Self {
             begun,
@@ -61,7 +61,7 @@ impl Retries {
     }
 
     /// When a try that is under way is given up, if that was asked for.
-    pub fn until(&self) -> Option<Instant> {
+    pub(super) fn until(&self) -> Option<Instant> {
         match self.retry_time {
             RetryTime::UpTo(_) => None,
             RetryTime::Exactly(time) => Some(self.begun + time),
@@ -69,12 +69,12 @@ impl Retries {
     }
 
     /// What the tries that failed leave open.
-    pub fn unknown(self) -> UnknownOutcome {
+    pub(super) fn unknown(self) -> UnknownOutcome {
         self.unknown
     }
 
     /// Prepares the next try after `asked` failed, or gives `error` back.
-    pub async fn next(&mut self, error: ApiError, asked: &str, servers: &Servers) -> Result<(), ApiError> {
+    pub(super) async fn next(&mut self, error: ApiError, asked: &str, servers: &Servers) -> Result<(), ApiError> {
         if !error.may_repeat() {
             return Err(self.unknown.apply(error));
         }

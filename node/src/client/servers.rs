@@ -9,7 +9,7 @@ use crate::{codes, error::ApiError};
 
 /// Servers of one cluster. A clone is the same list.
 #[derive(Clone, Debug)]
-pub struct Servers(Arc<Mutex<List>>);
+pub(super) struct Servers(Arc<Mutex<List>>);
 
 #[derive(Debug)]
 struct List {
@@ -33,7 +33,7 @@ const SKIP_TIME: Duration = Duration::from_secs(10);
 
 impl Servers {
     /// Reads `URL[,URL…]`; `host:port` is short for `http://host:port`.
-    pub fn parse(urls: &str) -> Result<Self, ApiError> {
+    pub(super) fn parse(urls: &str) -> Result<Self, ApiError> {
         let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
         let servers: Vec<Server> = urls
             .map(|url| Ok(Server { url: server(url)?, unresponsive_since: None }))
@@ -45,23 +45,23 @@ impl Servers {
     }
 
     /// Whose turn it is.
-    pub fn current(&self) -> String {
+    pub(super) fn current(&self) -> String {
         let list = self.0.lock();
         list.servers[list.current].url.clone()
     }
 
     /// All of them.
-    pub fn all(&self) -> Vec<String> {
+    pub(super) fn all(&self) -> Vec<String> {
         self.0.lock().servers.iter().map(|server| server.url.clone()).collect()
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.lock().servers.len()
     }
 
     /// `asked` has failed so: the turn of who is said to lead, else of the next.
-    pub fn failed(&self, asked: &str, error: &ApiError) {
+    pub(super) fn failed(&self, asked: &str, error: &ApiError) {
         match &error.leader {
             Some(leader) => self.follow_hint(asked, leader),
             None => self.advance(asked),
@@ -69,7 +69,7 @@ impl Servers {
     }
 
     /// The next one's turn, where it still is that of `asked`: of many who asked it together only the first goes on.
-    pub fn advance(&self, asked: &str) {
+    pub(super) fn advance(&self, asked: &str) {
         let mut list = self.0.lock();
         if list.servers[list.current].url == asked {
             list.current = list.next();
@@ -77,7 +77,7 @@ impl Servers {
     }
 
     /// The turn of the one that leads, as `asked` says; it is remembered.
-    pub fn follow_hint(&self, asked: &str, leader: &str) {
+    pub(super) fn follow_hint(&self, asked: &str, leader: &str) {
         let Ok(leader) = server(leader) else { return self.advance(asked) };
         let mut list = self.0.lock();
         match list.servers.iter().position(|server| server.url == leader) {
@@ -96,19 +96,19 @@ impl Servers {
     }
 
     /// This one was asked and says nothing.
-    pub fn mark_unresponsive(&self, asked: &str) {
+    pub(super) fn mark_unresponsive(&self, asked: &str) {
         self.0.lock().mark(asked, Some(Instant::now()));
     }
 
     /// This one has answered.
-    pub fn mark_answered(&self, asked: &str) {
+    pub(super) fn mark_answered(&self, asked: &str) {
         let mut list = self.0.lock();
         list.answered = true;
         list.mark(asked, None);
     }
 
     /// Whether one ever has.
-    pub fn ever_answered(&self) -> bool {
+    pub(super) fn ever_answered(&self) -> bool {
         self.0.lock().answered
     }
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{codes, error::ApiError};
 
 /// Makes a change, or says what it would come to.
-pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiError> {
+pub(super) async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiError> {
     let (id, events, position) = {
         let state = engine.cluster().state();
         let what = &change.what;
@@ -36,7 +36,7 @@ pub async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiErr
 }
 
 /// What came of it, before it has its name.
-pub struct Done {
+pub(super) struct Done {
     /// Whether it holds.
     pub state: OperationState,
     /// What was done, or what it waits for.
@@ -47,12 +47,12 @@ pub struct Done {
 
 impl Done {
     /// It holds.
-    pub fn so(why: Option<String>) -> Self {
+    pub(super) fn so(why: Option<String>) -> Self {
         Self { state: OperationState::Done, why, changed: None }
     }
 
     /// It is decided, and not in effect yet.
-    pub fn waiting(why: impl Into<String>) -> Self {
+    pub(super) fn waiting(why: impl Into<String>) -> Self {
         Self { state: OperationState::Waiting, why: Some(why.into()), changed: None }
     }
 }
@@ -80,7 +80,7 @@ async fn make(engine: &Engine, change: &Change) -> Result<Done, ApiError> {
 }
 
 /// Has the log make a change, and waits a while for what it is to come to.
-pub async fn perform(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
+pub(super) async fn perform(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
     if change.dry_run {
         command.may_be_proposed()?;
         if let Some(first) = repeated(engine, &command, change) {
@@ -95,7 +95,7 @@ pub async fn perform(engine: &Engine, command: command::Change, change: &Change)
 }
 
 /// Returns what a change whose id was used before is answered, without asking the log; none if the id is new.
-pub fn repeated(engine: &Engine, command: &command::Change, change: &Change) -> Option<Result<Done, ApiError>> {
+pub(super) fn repeated(engine: &Engine, command: &command::Change, change: &Change) -> Option<Result<Done, ApiError>> {
     let outcome = engine.cluster().state().repeated(change.operation, command)?;
     Some(decided(outcome, said(command)))
 }
@@ -114,7 +114,7 @@ fn trial(what: &What, touched: u64) -> String {
 }
 
 /// Has the log make a change.
-pub async fn decide(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
+pub(super) async fn decide(engine: &Engine, command: command::Change, change: &Change) -> Result<Done, ApiError> {
     let said = said(&command);
     let Change { operation, ref principal, ref reason, .. } = *change;
     let (principal, reason) = (principal.clone(), reason.clone());
@@ -138,7 +138,7 @@ fn decided(outcome: Outcome, said: Option<String>) -> Result<Done, ApiError> {
 }
 
 /// Returns the node that was chosen when a change that leaves it open was made first, where this repeats it.
-pub fn first_choice(what: &What, outcome: &Outcome) -> Option<NodeId> {
+pub(super) fn first_choice(what: &What, outcome: &Outcome) -> Option<NodeId> {
     let Outcome::Refused(RefusalReason::Exists(Existing::Operation { kind, subject, .. })) = outcome else {
         return None;
     };
@@ -166,21 +166,21 @@ fn said(change: &command::Change) -> Option<String> {
 
 /// Returns the node that a change was made to when it was made first, if this repeats it: the node may have left since,
 /// its name given to another, or another one be the choice where none is named.
-pub fn first_node(state: &State, change: &Change, kind: ChangeKind, name: Option<&str>) -> Option<NodeId> {
+pub(super) fn first_node(state: &State, change: &Change, kind: ChangeKind, name: Option<&str>) -> Option<NodeId> {
     let known = state.operations.iter().find(|known| known.operation == change.operation && known.kind == kind)?;
     let same = name.is_none_or(|name| known.subject.member.as_deref() == Some(name));
     known.subject.node.filter(|_| same)
 }
 
 /// What a remembered operation is still to come to.
-pub fn goal_of(engine: &Engine, operation: Uuid) -> Option<Goal> {
+pub(super) fn goal_of(engine: &Engine, operation: Uuid) -> Option<Goal> {
     let state = engine.cluster().state();
     let known = state.operations.iter().find(|known| known.operation == operation)?;
     known.goal.clone().filter(|goal| waits_for(engine, &state, goal).is_some())
 }
 
 /// Waits a while for what an operation is to come to. Answers what it waits for then, if for anything.
-pub async fn reached(engine: &Engine, operation: Uuid) -> Option<String> {
+pub(super) async fn reached(engine: &Engine, operation: Uuid) -> Option<String> {
     let waits = || goal_of(engine, operation);
     let (mut applied, mut leadership) = (engine.cluster().applied(), engine.cluster().leadership());
     let rests = async {
@@ -200,7 +200,7 @@ pub async fn reached(engine: &Engine, operation: Uuid) -> Option<String> {
 }
 
 /// What a goal waits for; none where it is reached.
-pub fn waits_for(engine: &Engine, state: &State, goal: &Goal) -> Option<String> {
+pub(super) fn waits_for(engine: &Engine, state: &State, goal: &Goal) -> Option<String> {
     if let Goal::Leads(node, term) = goal {
         let (leadership, name) = (engine.cluster().leadership().borrow().clone(), state.name_of(*node));
         let over = leadership.term > *term || leadership.leader == Some(*node);
@@ -250,7 +250,7 @@ fn judged(outcome: Outcome, why: impl FnOnce(u64) -> Option<String>) -> Result<D
 }
 
 /// The number of the member called `name`.
-pub fn member(state: &State, name: &str) -> Result<NodeId, ApiError> {
+pub(super) fn member(state: &State, name: &str) -> Result<NodeId, ApiError> {
     let found = state.member(name).map(|member| member.node);
     found.ok_or_else(|| {
         let names = state.members.values().map(|member| member.name.clone());

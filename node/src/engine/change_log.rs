@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Logs a change that was made, with the operator's reason. One that changed nothing is not news. `position` is that of
 /// the event that it passes over, if it does that.
-pub fn changed(change: &Change, done: &Done, position: Option<Position>) {
+pub(super) fn changed(change: &Change, done: &Done, position: Option<Position>) {
     if change.dry_run || done.changed == Some(0) {
         return;
     }
@@ -33,7 +33,7 @@ pub fn changed(change: &Change, done: &Done, position: Option<Position>) {
 }
 
 /// Returns the position of the one event that a change would pass over; none if it passes over none or several.
-pub fn passes_over(state: &State, what: &What) -> Option<Position> {
+pub(super) fn passes_over(state: &State, what: &What) -> Option<Position> {
     match what {
         What::SkipEvent(_, _, position) => Some(*position),
         What::Skip(name, Selection::Sequence(component, sequence)) => {

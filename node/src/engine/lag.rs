@@ -28,7 +28,7 @@ use crate::{
 
 /// Events that are looked at, at most, to count what a processor has still to handle. What lies beyond is reported
 /// as each segment's share of it.
-pub const LAG_EVENTS_MAX: usize = 4_096;
+pub(super) const LAG_EVENTS_MAX: usize = 4_096;
 const PAGE: usize = 512;
 
 /// Every processor.

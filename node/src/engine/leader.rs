@@ -7,14 +7,14 @@ use evener_core::{clocks, state::State};
 use crate::health::Check;
 
 /// Why nothing can be decided here; none if a leader answers.
-pub fn trouble(cluster: &Cluster) -> Option<String> {
+pub(super) fn trouble(cluster: &Cluster) -> Option<String> {
     // Taken before the state is locked.
     let leadership = cluster.leadership().borrow().clone();
     trouble_of(&leadership, &cluster.state())
 }
 
 /// As [`trouble`], of a node that knows this of who leads.
-pub fn trouble_of(leadership: &Leadership, state: &State) -> Option<String> {
+pub(super) fn trouble_of(leadership: &Leadership, state: &State) -> Option<String> {
     match &leadership.no_decision {
         Some(lack) => Some(missing(state, lack)),
         None => leadership.leader.is_none().then(|| "no leader is known".to_owned()),
@@ -22,7 +22,7 @@ pub fn trouble_of(leadership: &Leadership, state: &State) -> Option<String> {
 }
 
 /// Whether this node's clock, and the log's time, agree with the majority's.
-pub fn clock_check(cluster: &Cluster) -> Check {
+pub(super) fn clock_check(cluster: &Cluster) -> Check {
     let standing = cluster.status();
     let ahead_ms = u64::try_from(standing.log_ahead.as_millis()).unwrap_or(u64::MAX);
     let note = clock_words(standing.clock_ahead_ms, ahead_ms);
@@ -47,7 +47,7 @@ pub fn clock_words(clock_ahead_ms: Option<i64>, log_ahead_ms: u64) -> Option<Str
 }
 
 /// Why nothing can be decided, with the names of those that are missing.
-pub fn missing(state: &State, lack: &NoDecision) -> String {
+pub(super) fn missing(state: &State, lack: &NoDecision) -> String {
     let silent: Vec<String> = lack.unresponsive.iter().map(|voter| state.name_of(*voter)).collect();
     match &silent[..] {
         [] => lack.describe(),

@@ -15,7 +15,7 @@ use super::{
 use crate::{codes, error::ApiError};
 
 /// All of it, by sequence.
-pub fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
+pub(super) fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
     let now = Now::of(engine.cluster());
     let state = engine.cluster().state();
     let Some(processor) = state.processor(name) else {
@@ -43,7 +43,7 @@ pub fn list(engine: &Engine, name: &str) -> Result<Vec<DeadLetter>, ApiError> {
 }
 
 /// Counts the events that a change gives up, if it is one that does.
-pub fn given_up(state: &State, what: &What) -> Option<u64> {
+pub(super) fn given_up(state: &State, what: &What) -> Option<u64> {
     let letters = |name: &str, which: &Selection, of: fn(&SetAside) -> usize| {
         let set_aside = state.processor(name).into_iter().flat_map(|processor| &processor.set_aside);
         let meant = set_aside.filter(|(key, _)| match which {
@@ -61,7 +61,7 @@ pub fn given_up(state: &State, what: &What) -> Option<u64> {
 }
 
 /// What people call a sequence.
-pub fn called(policy: &Sequencing, name: &str) -> String {
+pub(super) fn called(policy: &Sequencing, name: &str) -> String {
     if name.is_empty() { unnamed(policy) } else { format!("'{name}'") }
 }
 

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Changes answer within this time: with what came of them, or with what they wait for.
-pub const ANSWER_WAIT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// Answers requests. A clone is the same engine.
 #[derive(Clone)]
@@ -306,7 +306,7 @@ impl Now {
 }
 
 /// A time of the log as people read it: RFC 3339.
-pub fn time_text(time: Timestamp) -> String {
+pub(crate) fn time_text(time: Timestamp) -> String {
     let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| time.0.to_string(), |time| time.to_string())
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::status::{SegmentsWanted, StatusBoard};
 
 /// Returns the status of this node.
-pub fn status(engine: &Engine) -> Status {
+pub(super) fn status(engine: &Engine) -> Status {
     let (standing, (index, chain)) =
         (engine.cluster().status(), engine.cluster().with_state(|state, index| (index, state.chain)));
     let (state, leader) = (engine.cluster().state(), standing.leadership.deciding_leader());
@@ -51,7 +51,7 @@ pub fn status(engine: &Engine) -> Status {
 }
 
 /// The processors of which the program of this node asks for other segments than they were created with.
-pub fn segments_wanted(state: &State, board: &StatusBoard) -> Vec<SegmentsWanted> {
+pub(crate) fn segments_wanted(state: &State, board: &StatusBoard) -> Vec<SegmentsWanted> {
     let differs = |(processor, wanted): (String, u32)| {
         let stored = state.processor(&processor)?.definition.segments;
         (stored != wanted).then_some(SegmentsWanted { processor, stored, wanted })
@@ -70,7 +70,7 @@ fn role_word(role: Role, led: bool) -> &'static str {
 }
 
 /// What the cluster looks like from here.
-pub async fn cluster(engine: &Engine) -> Cluster {
+pub(super) async fn cluster(engine: &Engine) -> Cluster {
     let reported = engine.status_of(|_, _| true).await;
     let standing = engine.cluster().status();
     let voters = standing.voters.len();
@@ -124,7 +124,7 @@ pub async fn cluster(engine: &Engine) -> Cluster {
 }
 
 /// Lists the segments without an owner.
-pub fn unowned(state: &State) -> Vec<Unowned> {
+pub(super) fn unowned(state: &State) -> Vec<Unowned> {
     let mut list = Vec::new();
     for processor in state.processors.values() {
         for (id, share) in processor.segments.iter().filter(|(_, share)| share.claim.owner.is_none()) {
@@ -136,7 +136,7 @@ pub fn unowned(state: &State) -> Vec<Unowned> {
 }
 
 /// Returns why a segment has no owner.
-pub fn why_unowned(state: &State, processor: &Processor, share: &Share) -> String {
+pub(super) fn why_unowned(state: &State, processor: &Processor, share: &Share) -> String {
     let able: Vec<NodeId> = state.sessions.keys().copied().filter(|node| state.can_run(*node, processor)).collect();
     if able.is_empty() {
         return match processor.definition.handler {

@@ -14,7 +14,7 @@ use super::{
 use crate::{codes, error::ApiError};
 
 /// A node joins by itself, since it has to prove its identity: the hint says how.
-pub fn how_to_join(engine: &Engine, peer: &str) -> String {
+pub(super) fn how_to_join(engine: &Engine, peer: &str) -> String {
     let (here, cluster) = (engine.cluster().peer_addr(), engine.cluster().id());
     format!(
         "the node at {peer} joins when it is started so: \
@@ -23,7 +23,7 @@ pub fn how_to_join(engine: &Engine, peer: &str) -> String {
 }
 
 /// Lets a member leave for ever, and says what is left of the votes then.
-pub async fn leave(engine: &Engine, name: &str, change: &Change) -> Result<Done, ApiError> {
+pub(super) async fn leave(engine: &Engine, name: &str, change: &Change) -> Result<Done, ApiError> {
     let (node, note) = {
         let (standing, state) = (engine.cluster().status(), engine.cluster().state());
         match first_node(&state, change, ChangeKind::Leave, Some(name)) {
@@ -40,7 +40,7 @@ pub async fn leave(engine: &Engine, name: &str, change: &Change) -> Result<Done,
 }
 
 /// Lets another member lead.
-pub async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> Result<Done, ApiError> {
+pub(super) async fn transfer(engine: &Engine, name: Option<&str>, change: &Change) -> Result<Done, ApiError> {
     let standing = engine.cluster().status();
     let first = first_node(&engine.cluster().state(), change, ChangeKind::Lead, name);
     let to = match (first, name) {

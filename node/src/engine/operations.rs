@@ -21,10 +21,10 @@ pub const OPERATIONS_PAGE_MAX: u64 = 1_000;
 /// Operations of one page, unless the request says how many.
 pub const OPERATIONS_PAGE: u64 = 100;
 /// Operations that are shown with a processor, the newest first.
-pub const HISTORY_OPERATIONS_MAX: usize = 5;
+pub(crate) const HISTORY_OPERATIONS_MAX: usize = 5;
 
 /// Checks that a filter makes sense.
-pub fn check(filter: &OperationFilter) -> Result<(), ApiError> {
+pub(super) fn check(filter: &OperationFilter) -> Result<(), ApiError> {
     let limit = filter.limit.unwrap_or(OPERATIONS_PAGE);
     if !(1..=OPERATIONS_PAGE_MAX).contains(&limit) {
         let message = format!("a page has 1 to {OPERATIONS_PAGE_MAX} operations (operations_page_max), not {limit}");
@@ -35,7 +35,7 @@ pub fn check(filter: &OperationFilter) -> Result<(), ApiError> {
 }
 
 /// Lists the remembered operations that match, the newest first.
-pub fn list(engine: &Engine, filter: &OperationFilter) -> Result<Vec<Operation>, ApiError> {
+pub(super) fn list(engine: &Engine, filter: &OperationFilter) -> Result<Vec<Operation>, ApiError> {
     let limit = usize::try_from(filter.limit.unwrap_or(OPERATIONS_PAGE)).unwrap_or(usize::MAX);
     let state = engine.cluster().state();
     let end = match filter.before {
@@ -47,7 +47,7 @@ pub fn list(engine: &Engine, filter: &OperationFilter) -> Result<Vec<Operation>,
 }
 
 /// Returns the last operations on a processor, the newest first.
-pub fn history(engine: &Engine, processor: &str) -> Vec<Operation> {
+pub(super) fn history(engine: &Engine, processor: &str) -> Vec<Operation> {
     let state = engine.cluster().state();
     let of = |known: &&state::Operation| known.subject.processor.as_deref() == Some(processor);
     let wanted = state.operations.iter().rev().filter(of).take(HISTORY_OPERATIONS_MAX);
@@ -55,7 +55,7 @@ pub fn history(engine: &Engine, processor: &str) -> Vec<Operation> {
 }
 
 /// Returns what came of the operation with this id.
-pub fn one(engine: &Engine, id: Uuid) -> Result<Operation, ApiError> {
+pub(super) fn one(engine: &Engine, id: Uuid) -> Result<Operation, ApiError> {
     let state = engine.cluster().state();
     let known = state.operations.iter().find(|known| known.operation == id).ok_or_else(|| unknown(id))?;
     Ok(shown(engine, &state, known))
@@ -140,7 +140,7 @@ pub fn kinds() -> Vec<&'static str> {
 }
 
 /// Returns the last word of the command that makes changes of this kind.
-pub fn word(kind: ChangeKind) -> &'static str {
+pub(crate) fn word(kind: ChangeKind) -> &'static str {
     Verb::of_kind(kind).map_or("set-limits", |verb| verb.row().word())
 }
 

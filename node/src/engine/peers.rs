@@ -19,7 +19,7 @@ const ANSWER_WAIT: Duration = Duration::from_millis(500);
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub struct Peers {
+pub(crate) struct Peers {
     answers: Mutex<BTreeMap<NodeId, Answer>>,
 }
 
@@ -32,7 +32,7 @@ struct Answer {
 
 impl Peers {
     /// What these members say of themselves.
-    pub async fn ask(&self, cluster: &Cluster, members: Vec<NodeId>) -> BTreeMap<NodeId, Arc<Status>> {
+    pub(crate) async fn ask(&self, cluster: &Cluster, members: Vec<NodeId>) -> BTreeMap<NodeId, Arc<Status>> {
         // Requests that arrive meanwhile wait for the same answers.
         let mut answers = self.answers.lock().await;
         let now = Instant::now();
@@ -52,14 +52,14 @@ async fn status(cluster: &Cluster, node: NodeId) -> Option<Status> {
 }
 
 /// Reads what [`write`] has written, on this version or another one.
-pub fn read(status: &[u8]) -> Option<Status> {
+pub(crate) fn read(status: &[u8]) -> Option<Status> {
     serde_json::from_slice(status).ok()
 }
 
 /// Writes the status that another member is sent: without the actors, which are most of it and of which no member makes
 /// use. If there are more standstills than the limit has room for, the last ones are left out: a member that is passed
 /// over would show none.
-pub fn write(mut status: Status) -> Bytes {
+pub(crate) fn write(mut status: Status) -> Bytes {
     status.actors.clear();
     loop {
         let json = serde_json::to_vec(&status).expect("a status is plain values");

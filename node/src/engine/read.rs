@@ -14,7 +14,7 @@ use super::{Consistency, Page, Read, local::Engine};
 use crate::{codes, error::ApiError};
 
 /// Events of one page: little enough that the page is made while others wait.
-pub const PAGE_EVENTS: u64 = 512;
+pub(super) const PAGE_EVENTS: u64 = 512;
 /// Bytes of the events of one page: it waits in memory until its reader has taken it, and many may read at a time.
 const PAGE_BYTES: usize = 128 << 10;
 /// A read of no more than this many of the latest events is answered at once: they are in memory, and few.
@@ -25,7 +25,7 @@ const FRESH_WAIT: Duration = Duration::from_secs(5);
 const TAIL_WAIT: Duration = Duration::from_secs(5);
 
 /// A page of events.
-pub async fn read(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
+pub(super) async fn read(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     if read.consistency == Consistency::Linearizable {
         fresh(engine).await?;
     }
@@ -45,7 +45,7 @@ async fn fresh(engine: &Engine) -> Result<(), ApiError> {
 }
 
 /// A page of events that is not empty, as soon as there is one; an empty one now and then.
-pub async fn tail(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
+pub(super) async fn tail(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     let mut applied = engine.cluster().applied();
     let waiting = async {
         loop {
@@ -116,7 +116,7 @@ fn look(events: &EventReader, read: &Read) -> Result<events::Page, ReadError> {
 }
 
 /// What could not be read from disk.
-pub fn unread(error: ReadError) -> ApiError {
+pub(super) fn unread(error: ReadError) -> ApiError {
     let mut why = error.to_string();
     let mut at: &dyn std::error::Error = &error;
     while let Some(source) = at.source() {

@@ -216,7 +216,7 @@ impl Row {
 }
 
 /// An argument of a change, as far as the log line of the change names it.
-pub trait Argument {
+pub(super) trait Argument {
     /// Returns the name of a processor, of a member, or an address.
     fn name(&self) -> Option<&str> {
         None

@@ -9,7 +9,7 @@ use evener_core::{id::NodeId, state::State};
 use crate::health::Check;
 
 /// Whether a member without a vote does its work all the same, or is about to be promoted.
-pub fn check(cluster: &Cluster) -> Check {
+pub(super) fn check(cluster: &Cluster) -> Check {
     let standing = cluster.status();
     let state = cluster.state();
     let mut check = Check { name: "vote", vital: false, trouble: None, note: None };
@@ -24,7 +24,7 @@ pub fn check(cluster: &Cluster) -> Check {
 }
 
 /// Why a member has no vote.
-pub fn why(voteless: NonVoterReason) -> &'static str {
+pub(super) fn why(voteless: NonVoterReason) -> &'static str {
     match voteless {
         NonVoterReason::AdmissionNotApplied => "this node has not heard of its admission yet",
         NonVoterReason::CatchingUp => {
@@ -44,7 +44,7 @@ fn stake(standing: &Status, state: &State) -> String {
 }
 
 /// What is to be known of the votes once this member has left: voters stay odd, so with one of three a second goes.
-pub fn without(standing: &Status, state: &State, node: NodeId) -> Option<String> {
+pub(super) fn without(standing: &Status, state: &State, node: NodeId) -> Option<String> {
     let now = standing.voters.len();
     let stays = |who: &&NodeId| state.sessions.get(who).is_some_and(|session| !session.draining);
     let learners = standing.learners.iter().filter(stays);
@@ -64,7 +64,7 @@ pub fn without(standing: &Status, state: &State, node: NodeId) -> Option<String>
 }
 
 /// Returns how many more voters may fail without stopping the cluster.
-pub const fn may_lose(voters: u64, alive: u64) -> u64 {
+pub(super) const fn may_lose(voters: u64, alive: u64) -> u64 {
     alive.saturating_sub(voters / 2 + 1)
 }
 

@@ -13,7 +13,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Handler programs of one process at most, also if it may open any number of files.
-pub const PROGRAMS_MAX: usize = 1_024;
+pub(super) const PROGRAMS_MAX: usize = 1_024;
 /// Open files of this process for each program: three while it runs, six while it starts, the rest for the others.
 const FILES_EACH: u64 = 8;
 /// How long a program may work while others wait, since to start one takes longer than most events do.
@@ -31,7 +31,7 @@ fn of_files(files: u64) -> usize {
 
 /// A number of programs that may run at once. Clones share it.
 #[derive(Clone)]
-pub struct ProgramLimit(Arc<Inner>);
+pub(super) struct ProgramLimit(Arc<Inner>);
 
 struct Inner {
     max: usize,
@@ -42,18 +42,18 @@ struct Inner {
 }
 
 impl ProgramLimit {
-    pub fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         let free = Arc::new(Semaphore::new(max));
         Self(Arc::new(Inner { max, free, waiting: AtomicUsize::new(0), wanted: Notify::new() }))
     }
 
     /// Returns the limit that all handler programs of this process share.
-    pub fn shared() -> Self {
+    pub(super) fn shared() -> Self {
         SHARED.clone()
     }
 
     /// Waits until one more program may be started. It counts until the permit is dropped.
-    pub async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.0.free.clone().try_acquire_owned() {
             return Some(permit);
         }
@@ -66,7 +66,7 @@ impl ProgramLimit {
     }
 
     /// Waits for this time, but no longer than until a program has to give way.
-    pub async fn wait_idle(&self, time: Duration) {
+    pub(super) async fn wait_idle(&self, time: Duration) {
         tokio::select! {
             () = tokio::time::sleep(time) => {}
             () = self.0.wanted.notified() => {}
@@ -74,14 +74,14 @@ impl ProgramLimit {
     }
 
     /// Calls upon another program to give way if a start still waits.
-    pub fn notify_next(&self) {
+    pub(super) fn notify_next(&self) {
         if self.0.waiting.load(Relaxed) > 0 {
             self.0.wanted.notify_one();
         }
     }
 
     /// Returns after how much more time a program of this age has to give way; none if no start waits.
-    pub fn yields_after(&self, age: Duration) -> Option<Duration> {
+    pub(super) fn yields_after(&self, age: Duration) -> Option<Duration> {
         (self.0.waiting.load(Relaxed) > 0).then(|| WORK_TIME_MIN.saturating_sub(age))
     }
 }

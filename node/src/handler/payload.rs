@@ -14,14 +14,14 @@ use serde::{
 use serde_json::{Error, Result, de::SliceRead};
 
 /// Writes a value; for an enum, the content of its variant.
-pub fn write<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+pub(super) fn write<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(128);
     value.serialize(Top(&mut serde_json::Serializer::new(&mut out)))?;
     Ok(out)
 }
 
 /// Reads a value; for an enum, the variant with this index out of `variants`.
-pub fn read<'de, T: Deserialize<'de>>(json: &'de [u8], variant: usize, variants: usize) -> Result<T> {
+pub(super) fn read<'de, T: Deserialize<'de>>(json: &'de [u8], variant: usize, variants: usize) -> Result<T> {
     let mut json = serde_json::Deserializer::from_slice(json);
     let value = T::deserialize(Variant { json: &mut json, variant, variants })?;
     json.end()?;

@@ -16,12 +16,12 @@ type Lock = Arc<tokio::sync::Mutex<()>>;
 
 /// The locks of the sequences that are being handled on one node. Clones share them.
 #[derive(Clone, Default)]
-pub struct SequenceLocks(Arc<Mutex<BTreeMap<Key, Lock>>>);
+pub(crate) struct SequenceLocks(Arc<Mutex<BTreeMap<Key, Lock>>>);
 
 /// The right to handle an event of a sequence on this node. It is released with the last clone, so that a handler that
 /// cannot be stopped keeps one.
 #[derive(Clone, Default)]
-pub struct SequenceGuard {
+pub(crate) struct SequenceGuard {
     _held: Option<Arc<HeldLock>>,
 }
 
@@ -41,7 +41,7 @@ struct TableEntry {
 
 impl SequenceLocks {
     /// Waits until nothing handles an event of this sequence.
-    pub async fn lock(&self, processor: &Arc<str>, sequence: &SequenceKey) -> SequenceGuard {
+    pub(crate) async fn lock(&self, processor: &Arc<str>, sequence: &SequenceKey) -> SequenceGuard {
         let key = (processor.clone(), sequence.clone());
         let lock = self.0.lock().entry(key.clone()).or_default().clone();
         let entry = TableEntry { sequence_locks: self.clone(), key, lock: Some(lock.clone()) };

@@ -25,10 +25,10 @@ use super::{Delivery, Verdict};
 use crate::status::{ActorStatus, StatusBoard};
 
 /// A handler that blocks its thread for longer is reported in status.
-pub const BLOCKED_MAX: Duration = Duration::from_secs(1);
+pub(super) const BLOCKED_MAX: Duration = Duration::from_secs(1);
 
 /// The number of ended blocks that are remembered.
-pub const BLOCKED_KEPT_MAX: usize = 16;
+pub(super) const BLOCKED_KEPT_MAX: usize = 16;
 
 /// The running handlers of one node, and for how long each has blocked its thread. Cheap to clone.
 #[derive(Clone)]

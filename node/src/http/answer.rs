@@ -13,14 +13,14 @@ use crate::{
 };
 
 /// The response that carries an answer.
-pub fn reply(verb: Verb, answer: &Reply) -> Response {
+pub(super) fn reply(verb: Verb, answer: &Reply) -> Response {
     let body = wire::encode(answer).expect("pages of events are streamed");
     let kind = if verb == Verb::AppendMany { "application/x-ndjson" } else { "application/json" };
     typed(StatusCode::OK, kind, body)
 }
 
 /// The response that carries an error. Where a change was asked for, it has the fields of an operation too.
-pub fn failed(error: &ApiError) -> Response {
+pub(super) fn failed(error: &ApiError) -> Response {
     let mut json = serde_json::to_value(error).expect("an error is plain values");
     if let (Some(operation), Some(fields)) = (error.operation, json.as_object_mut()) {
         let state = OperationState::Refused;
@@ -46,7 +46,7 @@ pub fn failed(error: &ApiError) -> Response {
 }
 
 /// A response with a body of this kind.
-pub fn typed(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
+pub(super) fn typed(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -21,33 +21,33 @@ use super::answer::failed;
 use crate::{codes, engine::Verb, error::ApiError};
 
 /// An append: 1,000,000 bytes of events, which JSON may write several times as long.
-pub const APPEND_BYTES_MAX: usize = 4 << 20;
+pub(super) const APPEND_BYTES_MAX: usize = 4 << 20;
 /// A batch of appends.
-pub const BATCH_BYTES_MAX: usize = 16 << 20;
+pub(super) const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Anything else.
-pub const OTHER_BYTES_MAX: usize = 256 << 10;
+pub(super) const OTHER_BYTES_MAX: usize = 256 << 10;
 /// All bodies that are held at one time.
-pub const HELD_BYTES_MAX: usize = 256 << 20;
+pub(super) const HELD_BYTES_MAX: usize = 256 << 20;
 /// All of the answers that wait for their readers at one time. It suffices for pages of all streams at once, unless
 /// their events are large.
-pub const ANSWERS_BYTES_MAX: usize = 256 << 20;
+pub(super) const ANSWERS_BYTES_MAX: usize = 256 << 20;
 /// Bytes of an answer that need not be counted: about what a connection holds anyway.
-pub const ANSWER_BYTES_FREE: usize = 64 << 10;
+pub(super) const ANSWER_BYTES_FREE: usize = 64 << 10;
 /// An answer waits no longer for room among the others.
-pub const ROOM_WAIT: Duration = Duration::from_secs(10);
+pub(super) const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// Streams (reads, tails, pages) that are open at one time.
-pub const STREAMS_MAX: usize = 1_024;
+pub(super) const STREAMS_MAX: usize = 1_024;
 /// The longest pause within a body: a few retransmissions of a bad network.
-pub const BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
+pub(super) const BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A body comes at least so fast on the whole, its first pause aside: the pace of a bad mobile network. So a body
 /// as large as may be, sent byte by byte, ends within five minutes.
-pub const BODY_BYTES_PER_SECOND_MIN: usize = 64 << 10;
+pub(super) const BODY_BYTES_PER_SECOND_MIN: usize = 64 << 10;
 
 const UNIT: usize = 1_024;
 
 /// What all requests together may hold.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub(super) struct Budget {
     bytes: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -55,7 +55,7 @@ pub struct Budget {
 
 /// A body, and its share of the budget until it is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub(super) struct Held {
     /// The body.
     pub bytes: Vec<u8>,
     _share: OwnedSemaphorePermit,
@@ -71,7 +71,7 @@ impl Default for Budget {
 
 impl Budget {
     /// Reads the body of a request for `verb`. One that is too large is told the limits in force.
-    pub async fn read(
+    pub(super) async fn read(
         &self,
         verb: Verb,
         headers: &HeaderMap,
@@ -111,19 +111,19 @@ impl Budget {
     }
 
     /// Returns an answer that counts until the last part of it is dropped; none if there is no room for it.
-    pub fn answer(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Option<Bytes> {
+    pub(super) fn answer(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Option<Bytes> {
         let share = Arc::clone(&self.answers).try_acquire_many_owned(units(bytes.as_ref().len())).ok()?;
         Some(Bytes::from_owner(Waiting { bytes, _share: share }))
     }
 
     /// Waits until there is room for an answer of so many bytes. It is not kept: to wait holds nothing.
-    pub async fn room(&self, bytes: usize) -> Result<(), ApiError> {
+    pub(super) async fn room(&self, bytes: usize) -> Result<(), ApiError> {
         let room = timeout(ROOM_WAIT, self.answers.acquire_many(units(bytes))).await;
         room.map(drop).map_err(|_| no_room())
     }
 
     /// Counts the body of an answer that is there as a whole.
-    pub async fn counted(&self, response: Response) -> Response {
+    pub(super) async fn counted(&self, response: Response) -> Response {
         let size = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
         let Some(size) = size.filter(|size| *size > ANSWER_BYTES_FREE) else { return response };
         let (parts, body) = response.into_parts();
@@ -137,7 +137,7 @@ impl Budget {
     }
 
     /// A place for a stream.
-    pub fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+    pub(super) fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let place = Arc::clone(&self.streams).try_acquire_owned();
         place.map_err(|_| overloaded(format!("{STREAMS_MAX} streams are open already")))
     }
@@ -184,12 +184,12 @@ fn too_large(verb: Verb, max: usize, limits: Limits) -> ApiError {
 }
 
 /// The refusal of an answer for which there is no room among the others.
-pub fn no_room() -> ApiError {
+pub(super) fn no_room() -> ApiError {
     overloaded(format!("answers that wait for their readers hold {ANSWERS_BYTES_MAX} bytes together already"))
 }
 
 /// The refusal of what would be one too many.
-pub fn overloaded(message: String) -> ApiError {
+pub(super) fn overloaded(message: String) -> ApiError {
     ApiError::new(&codes::OVERLOADED, message).retry_after(Duration::from_millis(200))
 }
 

@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use deadline::WriteDeadline;
 
 /// Connections that are open at one time: twice as many as streams, so that streams alone cannot take them all.
-pub const CONNECTIONS_MAX: usize = 2_048;
+pub(crate) const CONNECTIONS_MAX: usize = 2_048;
 /// Beyond that so many are read, for questions of health, and to tell others why they are not served.
 const RESERVED_MAX: usize = 64;
 /// Each of these has so long to ask, and to hear the answer.
@@ -48,13 +48,13 @@ const ACCEPT_REST: Duration = Duration::from_secs(1);
 
 /// [`CONNECTIONS_MAX`], and no more than half of the files that this process may open: the log needs the others.
 #[must_use]
-pub fn connections_max() -> usize {
+pub(crate) fn connections_max() -> usize {
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
     files.map_or(CONNECTIONS_MAX, |files| CONNECTIONS_MAX.min(files / 2))
 }
 
 /// Serves whoever connects until `stop`, and then those that are being served.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     connections_max: usize,

@@ -10,17 +10,17 @@ use super::{SharedApi, answer::typed};
 use crate::health::Check;
 
 /// `/livez`.
-pub async fn live(State(api): State<SharedApi>) -> Response {
+pub(super) async fn live(State(api): State<SharedApi>) -> Response {
     line("alive", (api.health)().into_iter().filter(|check| check.vital))
 }
 
 /// `/readyz`.
-pub async fn ready(State(api): State<SharedApi>) -> Response {
+pub(super) async fn ready(State(api): State<SharedApi>) -> Response {
     line("ready", (api.health)().into_iter())
 }
 
 /// `/healthz`, with `?verbose` one line a check.
-pub async fn all(State(api): State<SharedApi>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn all(State(api): State<SharedApi>, RawQuery(query): RawQuery) -> Response {
     let checks = (api.health)();
     if query.as_deref().is_none_or(|query| !query.starts_with("verbose")) {
         return line("healthy", checks.into_iter());

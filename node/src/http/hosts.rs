@@ -10,7 +10,7 @@ use crate::settings::{Address, Settings};
 
 /// The names under which this server may be addressed, beside `localhost` and the loopback addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hosts {
+pub(crate) struct Hosts {
     names: BTreeSet<String>,
     /// It listens on every address of the machine: any address may be one of them. A page cannot be served under
     /// an address that is not its server's, so that this admits no other site.
@@ -21,7 +21,7 @@ impl Hosts {
     /// Returns the names of a node with these settings: its listen and advertised addresses and
     /// `http.allowed_hosts`.
     #[must_use]
-    pub fn of(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings) -> Self {
         let addresses = [Some(&settings.listen), settings.advertise.as_ref()];
         let own = addresses.into_iter().flatten().map(Address::host);
         let allowed = settings.allowed_hosts.iter().map(String::as_str);
@@ -31,7 +31,7 @@ impl Hosts {
     /// Returns the name that the request is addressed to if it is not one of this server's. The port does not count:
     /// it may be mapped. A request without any name does not come from a browser, and is served.
     #[must_use]
-    pub fn foreign(&self, uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    pub(crate) fn foreign(&self, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         let named = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?"));
         named
             .chain(uri.authority().map(axum::http::uri::Authority::as_str))

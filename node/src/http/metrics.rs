@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Counts a request.
-pub async fn count(State(api): State<SharedApi>, request: Request, next: Next) -> Response {
+pub(super) async fn count(State(api): State<SharedApi>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or_else(|| "other".into(), |path| path.as_str().into());
     let begun = Instant::now();
     let response = next.run(request).await;
@@ -27,7 +27,7 @@ pub async fn count(State(api): State<SharedApi>, request: Request, next: Next) -
 }
 
 /// What is known of the state is measured when somebody asks.
-pub async fn show(State(api): State<SharedApi>, headers: HeaderMap) -> Response {
+pub(super) async fn show(State(api): State<SharedApi>, headers: HeaderMap) -> Response {
     let mut me = String::new();
     if let Ok(Reply::Status(status)) = api.answers.call(Asked::Status).await {
         measure(&api.metrics, &status);

@@ -37,10 +37,10 @@ use crate::{
 };
 
 #[cfg(test)]
-pub use connections::CONNECTIONS_MAX;
-pub use connections::{connections_max, serve};
-pub use hosts::Hosts;
-pub use requester::Requester;
+pub(crate) use connections::CONNECTIONS_MAX;
+pub(crate) use connections::{connections_max, serve};
+pub(crate) use hosts::Hosts;
+pub(crate) use requester::Requester;
 
 use answer::{failed, reply};
 use body::Budget;
@@ -49,7 +49,7 @@ use body::Budget;
 type SharedApi = Arc<Api>;
 
 /// What the routes stand on.
-pub struct Api {
+pub(crate) struct Api {
     /// Who answers.
     pub answers: Arc<dyn Answers>,
     /// What `/metrics` shows.
@@ -64,12 +64,12 @@ pub struct Api {
 impl Api {
     /// Routes over `answers`, served under these names.
     #[must_use]
-    pub fn new(answers: Arc<dyn Answers>, metrics: Metrics, health: Health, hosts: Hosts) -> Self {
+    pub(crate) fn new(answers: Arc<dyn Answers>, metrics: Metrics, health: Health, hosts: Hosts) -> Self {
         Self { answers, metrics, health, hosts, budget: Budget::default() }
     }
 
     /// The router for all of it.
-    pub fn router(self) -> Router {
+    pub(crate) fn router(self) -> Router {
         let api = Arc::new(self);
         let mut router = Router::new();
         for row in TABLE {

@@ -11,12 +11,12 @@ use crate::{
 };
 
 /// `GET /openapi.json`.
-pub async fn show() -> Response {
+pub(super) async fn show() -> Response {
     typed(StatusCode::OK, "application/json", document().to_string())
 }
 
 /// The document.
-pub fn document() -> Value {
+pub(super) fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for row in TABLE {
         let path = paths.entry(row.path).or_insert_with(|| json!({}));

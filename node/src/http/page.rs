@@ -38,7 +38,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The routes of the page.
-pub fn routes() -> Router<SharedApi> {
+pub(super) fn routes() -> Router<SharedApi> {
     let file = |kind: &'static str, text: &'static str| get(async move || served(kind, text));
     Router::new()
         .route("/", get(index))

@@ -34,7 +34,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const COMMENT: &str = ": nothing yet\n\n";
 
 /// Answers each line of a batch with a line, in order: a broken one with its error.
-pub async fn append_many(api: &SharedApi, call: &Call) -> Result<Response, ApiError> {
+pub(super) async fn append_many(api: &SharedApi, call: &Call) -> Result<Response, ApiError> {
     let count = append::lines(&call.body).count();
     if count > append::BATCH_APPENDS_MAX {
         let message = format!("a batch has at most {} appends, and this has {count}", append::BATCH_APPENDS_MAX);
@@ -53,7 +53,7 @@ pub async fn append_many(api: &SharedApi, call: &Call) -> Result<Response, ApiEr
 }
 
 /// Streams the events of a read; the last line says where to go on. An error on the way is the last line.
-pub async fn read(api: &SharedApi, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn read(api: &SharedApi, request: Request) -> Result<Response, ApiError> {
     let Request::Read(read) = request else { return Err(odd()) };
     let mut pages = Pages::of_read(api, read)?;
     // The first page is fetched before anything is answered, so that an error there has its own status.
@@ -82,7 +82,7 @@ fn read_lines(page: &Page, last: bool) -> String {
 }
 
 /// Streams events as they come, as server-sent events: `id` is where to go on, `progress` comes in between.
-pub async fn tail(api: &SharedApi, request: Request, headers: &HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn tail(api: &SharedApi, request: Request, headers: &HeaderMap) -> Result<Response, ApiError> {
     let Request::Tail(mut read) = request else { return Err(odd()) };
     if read.backwards {
         return Err(query::bad("backwards", "has no meaning when following events as they come"));

@@ -24,7 +24,7 @@ use crate::{
 
 /// Answers like a node, from a list of events. Pages have two events.
 #[derive(Default)]
-pub struct Small {
+pub(super) struct Small {
     log: Mutex<Vec<Stored>>,
     pub changes: Mutex<Vec<Change>>,
     trouble: Mutex<Vec<ApiError>>,
@@ -118,7 +118,7 @@ impl Answers for Small {
 }
 
 /// Serves `small` and gives its address.
-pub async fn serve_small(small: Arc<Small>) -> String {
+pub(super) async fn serve_small(small: Arc<Small>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(listener, router(small), CONNECTIONS_MAX, Metrics::default(), CancellationToken::new()));
@@ -126,7 +126,7 @@ pub async fn serve_small(small: Arc<Small>) -> String {
 }
 
 /// All routes over `small`.
-pub fn router(small: Arc<Small>) -> Router {
+pub(super) fn router(small: Arc<Small>) -> Router {
     let trouble = Some("no leader".to_owned());
     let health: Health = Arc::new(move || {
         let storage = Check { name: "storage", vital: true, trouble: None, note: None };

@@ -8,7 +8,7 @@ use super::table::{Setting, Settings, TABLE};
 use crate::{codes, error::ApiError};
 
 /// The settings file that is read where no other is named.
-pub const FILE: &str = "evener.toml";
+pub(super) const FILE: &str = "evener.toml";
 
 /// Variables that begin like a setting's and are none, or are short for one.
 const OTHER_VARIABLES: &[&str] = &["EVENER_SERVER", "EVENER_CONFIG", "EVENER_LOG"];

@@ -11,17 +11,17 @@ use crate::{definition::Fields, error::ApiError};
 /// # Errors
 ///
 /// A field is unknown, missing or has a value that it cannot have.
-pub fn read(fields: Map<String, Value>) -> Result<Box<Definition>, ApiError> {
+pub(super) fn read(fields: Map<String, Value>) -> Result<Box<Definition>, ApiError> {
     rest::<Fields>(fields)?.definition().map(Box::new)
 }
 
 /// Writes the definition of a processor.
-pub fn write(definition: &Definition) -> Map<String, Value> {
+pub(super) fn write(definition: &Definition) -> Map<String, Value> {
     value(Fields::from(definition))
 }
 
 /// Returns the JSON schema of each field.
-pub fn properties() -> Map<String, Value> {
+pub(super) fn properties() -> Map<String, Value> {
     let texts = || json!({"type": "array", "items": {"type": "string"}});
     value(json!({
         "name": {"type": "string"}, "exec": {"type": "string"}, "segments": {"type": "integer"}, "start": {},

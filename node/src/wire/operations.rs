@@ -7,7 +7,7 @@ use super::{
 use crate::{engine::OperationFilter, error::ApiError};
 
 /// Reads a query.
-pub fn parse(text: &str) -> Result<OperationFilter, ApiError> {
+pub(super) fn parse(text: &str) -> Result<OperationFilter, ApiError> {
     let mut query = Query::parse(text)?;
     let filter = OperationFilter {
         processor: query.text("processor")?,
@@ -21,7 +21,7 @@ pub fn parse(text: &str) -> Result<OperationFilter, ApiError> {
 }
 
 /// Writes a query.
-pub fn write(filter: &OperationFilter) -> String {
+pub(super) fn write(filter: &OperationFilter) -> String {
     let mut query = String::new();
     let (before, limit) = (filter.before.map(|id| id.to_string()), filter.limit.map(|limit| limit.to_string()));
     let fields = [

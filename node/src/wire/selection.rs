@@ -23,7 +23,7 @@ struct Fields {
 /// # Errors
 ///
 /// Neither one sequence is named nor all are, or both.
-pub fn read(fields: Map<String, Value>) -> Result<Selection, ApiError> {
+pub(super) fn read(fields: Map<String, Value>) -> Result<Selection, ApiError> {
     let fields: Fields = rest(fields)?;
     match (fields.sequence, fields.all) {
         (Some(sequence), false) => Ok(Selection::Sequence(ComponentId(fields.component.unwrap_or(0)), sequence)),
@@ -33,7 +33,7 @@ pub fn read(fields: Map<String, Value>) -> Result<Selection, ApiError> {
 }
 
 /// Writes a selection.
-pub fn write(selection: &Selection) -> Map<String, Value> {
+pub(super) fn write(selection: &Selection) -> Map<String, Value> {
     value(match selection {
         Selection::All => Fields { sequence: None, component: None, all: true },
         Selection::Sequence(component, name) => {
@@ -44,6 +44,6 @@ pub fn write(selection: &Selection) -> Map<String, Value> {
 }
 
 /// Returns the JSON schema of each field.
-pub fn properties() -> Map<String, Value> {
+pub(super) fn properties() -> Map<String, Value> {
     value(json!({"sequence": {"type": "string"}, "component": {"type": "integer"}, "all": {"type": "boolean"}}))
 }

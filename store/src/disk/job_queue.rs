@@ -11,13 +11,13 @@ use std::{
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs jobs one after the other. Dropping it waits for the last one.
-pub struct JobQueue {
+pub(super) struct JobQueue {
     jobs: Option<Mutex<Sender<Job>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl JobQueue {
-    pub fn start(name: &str) -> std::io::Result<Self> {
+    pub(super) fn start(name: &str) -> std::io::Result<Self> {
         let (jobs, inbox) = channel::<Job>();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             while let Ok(job) = inbox.recv() {
@@ -27,7 +27,7 @@ impl JobQueue {
         Ok(Self { jobs: Some(Mutex::new(jobs)), thread: Some(thread) })
     }
 
-    pub fn run(&self, job: Job) {
+    pub(super) fn run(&self, job: Job) {
         let jobs = self.jobs.as_ref().expect("only `drop` takes the sender");
         // If the thread has panicked, the job is dropped, which its waiters notice.
         let _ = jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).send(job);

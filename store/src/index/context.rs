@@ -17,7 +17,7 @@ use super::{
 
 /// An append to add to the index.
 #[derive(Debug)]
-pub struct IndexedAppend<'e> {
+pub(super) struct IndexedAppend<'e> {
     /// The position of its first event.
     pub first: Position,
     /// The number of its command in the entry.
@@ -28,14 +28,14 @@ pub struct IndexedAppend<'e> {
 
 /// An event and its digest, computed before the index is locked.
 #[derive(Debug)]
-pub struct IndexedEvent<'e> {
+pub(super) struct IndexedEvent<'e> {
     event: &'e Event,
     digest: u64,
 }
 
 impl<'e> IndexedEvent<'e> {
     /// Computes the digest of the event unless it is given.
-    pub fn new(event: &'e Event, digest: Option<u64>) -> Self {
+    pub(super) fn new(event: &'e Event, digest: Option<u64>) -> Self {
         debug_assert!(digest.is_none_or(|digest| digest == event.digest()), "the digest is that of the event");
         Self { event, digest: digest.unwrap_or_else(|| event.digest()) }
     }
@@ -43,7 +43,7 @@ impl<'e> IndexedEvent<'e> {
 
 /// The index of the events of one context.
 #[derive(Debug, Default)]
-pub struct ContextIndex {
+pub(super) struct ContextIndex {
     locations: EventLocations,
     streams: ShardedMap<Box<str>, Postings>,
     tags: ShardedMap<Box<str>, Postings>,
@@ -67,7 +67,7 @@ struct EventType {
 
 /// A UUID as bytes, without padding in the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct IdBytes([u8; 16]);
+pub(super) struct IdBytes([u8; 16]);
 
 impl AsRef<[u8]> for IdBytes {
     fn as_ref(&self) -> &[u8] {
@@ -83,12 +83,12 @@ impl From<&Self> for IdBytes {
 
 impl ContextIndex {
     /// Returns the position of the next event.
-    pub fn head(&self) -> Position {
+    pub(super) fn head(&self) -> Position {
         Position(self.kind_of.len() as u64)
     }
 
     /// Adds the appends of one entry. The first one starts at the head.
-    pub fn add(&mut self, index: LogIndex, recorded: Timestamp, appends: &[IndexedAppend<'_>]) {
+    pub(super) fn add(&mut self, index: LogIndex, recorded: Timestamp, appends: &[IndexedAppend<'_>]) {
         self.locations.add(index, recorded, appends.iter().map(|added| (added.first, added.command)));
         for added in appends {
             assert_eq!(added.first, self.head(), "positions have no gaps");
@@ -124,37 +124,37 @@ impl ContextIndex {
     }
 
     /// Returns the location of an event, or `None` at or beyond the head.
-    pub fn location(&self, position: Position) -> Option<EventLocation> {
+    pub(super) fn location(&self, position: Position) -> Option<EventLocation> {
         self.run(position, 1).pop()
     }
 
     /// Returns the locations of at most `max` consecutive events.
-    pub fn run(&self, from: Position, max: usize) -> Vec<EventLocation> {
+    pub(super) fn run(&self, from: Position, max: usize) -> Vec<EventLocation> {
         let head = self.head().0;
         let to = head.min(from.0.saturating_add(max as u64));
         if from.0 < to { self.locations.of(ordinal(from.0)..ordinal(to)) } else { Vec::new() }
     }
 
     /// Returns the locations of these events, which must exist.
-    pub fn locations_of(&self, ordinals: &[Ordinal]) -> Vec<EventLocation> {
+    pub(super) fn locations_of(&self, ordinals: &[Ordinal]) -> Vec<EventLocation> {
         self.locations.of(ordinals.iter().copied())
     }
 
     /// Returns the revision of the event at `at`: the number of earlier events of the stream.
-    pub fn revision(&self, stream: &str, at: Position) -> Option<Revision> {
+    pub(super) fn revision(&self, stream: &str, at: Position) -> Option<Revision> {
         let ordinals = self.streams.get(stream)?.as_slice();
         let before = rank(ordinals, at.0);
         (ordinals.get(before).map(|ordinal| u64::from(*ordinal)) == Some(at.0)).then_some(Revision(before as u64))
     }
 
     /// Returns the revision of the stream's last event before `head`.
-    pub fn stream_head(&self, stream: &str, head: Position) -> Option<Revision> {
+    pub(super) fn stream_head(&self, stream: &str, head: Position) -> Option<Revision> {
         let events = rank(self.streams.get(stream)?.as_slice(), head.0);
         events.checked_sub(1).map(|last| Revision(last as u64))
     }
 
     /// Returns the position and the digest of the event with an id.
-    pub fn event_id(&self, id: Uuid) -> Option<(Position, u64)> {
+    pub(super) fn event_id(&self, id: Uuid) -> Option<(Position, u64)> {
         if !self.has_underived_ids && !Event::may_be_derived(id) {
             return None;
         }
@@ -163,22 +163,22 @@ impl ContextIndex {
     }
 
     /// Returns the type of an event.
-    pub fn kind_at(&self, at: Ordinal) -> Arc<str> {
+    pub(super) fn kind_at(&self, at: Ordinal) -> Arc<str> {
         Arc::clone(&self.kind_names[self.kind_of[at as usize] as usize])
     }
 
     /// Returns the events of a stream.
-    pub fn of_stream(&self, stream: &str) -> &[Ordinal] {
+    pub(super) fn of_stream(&self, stream: &str) -> &[Ordinal] {
         self.streams.get(stream).map_or(&[], Postings::as_slice)
     }
 
     /// Returns the events with a tag.
-    pub fn of_tag(&self, tag: &str) -> &[Ordinal] {
+    pub(super) fn of_tag(&self, tag: &str) -> &[Ordinal] {
         self.tags.get(tag).map_or(&[], Postings::as_slice)
     }
 
     /// Returns the events of a type.
-    pub fn of_kind(&self, kind: &str) -> &[Ordinal] {
+    pub(super) fn of_kind(&self, kind: &str) -> &[Ordinal] {
         self.kinds.get(kind).map_or(&[], |kind| kind.postings.as_slice())
     }
 }

@@ -40,14 +40,14 @@ struct AppendAt {
 
 /// The locations of all events of one context.
 #[derive(Debug, Default)]
-pub struct EventLocations {
+pub(super) struct EventLocations {
     entries: Vec<EntryAt>,
     appends: Vec<AppendAt>,
 }
 
 impl EventLocations {
     /// Adds an entry with its appends: for each, the position of its first event and its command.
-    pub fn add(&mut self, index: LogIndex, recorded: Timestamp, appends: impl Iterator<Item = (Position, u32)>) {
+    pub(super) fn add(&mut self, index: LogIndex, recorded: Timestamp, appends: impl Iterator<Item = (Position, u32)>) {
         let append = u32::try_from(self.appends.len()).expect("there are not more appends than events");
         self.appends.extend(appends.map(|(first, command)| AppendAt { first: ordinal(first.0), command }));
         let first = self.appends[append as usize].first;
@@ -56,7 +56,7 @@ impl EventLocations {
     }
 
     /// Returns the locations of existing events in the given order. Adjacent events are found without a search.
-    pub fn of(&self, ordinals: impl Iterator<Item = Ordinal>) -> Vec<EventLocation> {
+    pub(super) fn of(&self, ordinals: impl Iterator<Item = Ordinal>) -> Vec<EventLocation> {
         let mut near = None;
         ordinals
             .map(|at| {

@@ -2,20 +2,20 @@
 
 /// A position in one context in half the bytes. An index in memory would need half a terabyte before it exceeds 32
 /// bits.
-pub type Ordinal = u32;
+pub(super) type Ordinal = u32;
 
 /// Returns the ordinal of a position.
 ///
 /// # Panics
 ///
 /// Beyond 2^32 events, whose index exceeds any memory.
-pub fn ordinal(position: u64) -> Ordinal {
+pub(super) fn ordinal(position: u64) -> Ordinal {
     Ordinal::try_from(position).expect("an index in memory holds less than 2^32 events")
 }
 
 /// Ascending ordinals. Most streams have few events, and a single one needs no allocation.
 #[derive(Clone, Debug)]
-pub enum Postings {
+pub(super) enum Postings {
     /// One ordinal.
     One([Ordinal; 1]),
     /// Several ordinals.
@@ -24,12 +24,12 @@ pub enum Postings {
 
 impl Postings {
     /// Creates postings with one ordinal.
-    pub const fn new(first: Ordinal) -> Self {
+    pub(super) const fn new(first: Ordinal) -> Self {
         Self::One([first])
     }
 
     /// Appends an ordinal, unless it equals the last one: an event may repeat a tag.
-    pub fn push(&mut self, ordinal: Ordinal) {
+    pub(super) fn push(&mut self, ordinal: Ordinal) {
         let last = *self.as_slice().last().expect("postings are never empty");
         debug_assert!(last <= ordinal, "postings only grow");
         if last == ordinal {
@@ -42,7 +42,7 @@ impl Postings {
     }
 
     /// Returns all ordinals in order.
-    pub fn as_slice(&self) -> &[Ordinal] {
+    pub(super) fn as_slice(&self) -> &[Ordinal] {
         match self {
             Self::One(one) => one,
             Self::Many(many) => many,
@@ -51,6 +51,6 @@ impl Postings {
 }
 
 /// Returns the number of ordinals before `bound`.
-pub fn rank(ordinals: &[Ordinal], bound: u64) -> usize {
+pub(super) fn rank(ordinals: &[Ordinal], bound: u64) -> usize {
     ordinals.partition_point(|ordinal| u64::from(*ordinal) < bound)
 }

@@ -53,7 +53,7 @@ impl Selected {
 
 impl ContextIndex {
     /// Selects at most `max` matching events in `[from, to)`, from one end, in one search step.
-    pub fn select(&self, wanted: &Wanted<'_>, from: Position, to: Position, max: usize) -> Selected {
+    pub(super) fn select(&self, wanted: &Wanted<'_>, from: Position, to: Position, max: usize) -> Selected {
         let to = to.min(self.head());
         if from >= to || max == 0 {
             return Selected::nothing(if wanted.backwards { to } else { from });
@@ -67,7 +67,7 @@ impl ContextIndex {
 
     /// Searches for the last event in `[from, to)` that `item` matches, in one search step. The range must not be empty
     /// or exceed the head.
-    pub fn search_backward(&self, item: &Criterion, from: Position, to: Position) -> BackwardSearch {
+    pub(super) fn search_backward(&self, item: &Criterion, from: Position, to: Position) -> BackwardSearch {
         let (start, end) = Direction::Backward.range(from.0, to.0);
         let Collected { keys, reached, probes } =
             collect(vec![self.item(item, None, Direction::Backward, start)], start, end, 1);

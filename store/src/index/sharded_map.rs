@@ -10,7 +10,7 @@ const SHARDS: usize = 256;
 
 /// Items by name. They are never iterated, so their order in the map has no effect.
 #[derive(Debug)]
-pub struct ShardedMap<K, V>(Vec<HashMap<K, V>>);
+pub(super) struct ShardedMap<K, V>(Vec<HashMap<K, V>>);
 
 impl<K, V> Default for ShardedMap<K, V> {
     fn default() -> Self {
@@ -20,7 +20,7 @@ impl<K, V> Default for ShardedMap<K, V> {
 
 impl<K: Eq + Hash, V> ShardedMap<K, V> {
     /// Returns the item with this name.
-    pub fn get<Q>(&self, name: &Q) -> Option<&V>
+    pub(super) fn get<Q>(&self, name: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + AsRef<[u8]> + ?Sized,
@@ -29,7 +29,12 @@ impl<K: Eq + Hash, V> ShardedMap<K, V> {
     }
 
     /// Changes the item with this name, or adds it; the name is copied only if it is added.
-    pub fn upsert<'n, Q, R>(&mut self, name: &'n Q, change: impl FnOnce(&mut V) -> R, new: impl FnOnce() -> (V, R)) -> R
+    pub(super) fn upsert<'n, Q, R>(
+        &mut self,
+        name: &'n Q,
+        change: impl FnOnce(&mut V) -> R,
+        new: impl FnOnce() -> (V, R),
+    ) -> R
     where
         K: Borrow<Q> + From<&'n Q>,
         Q: Eq + Hash + AsRef<[u8]> + ?Sized,

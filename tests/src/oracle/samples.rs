@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::{Answer, Fact, History, Read};
 
 /// What was seen, and what is held.
-pub struct Sample {
+pub(crate) struct Sample {
     pub history: History,
     pub log: Vec<Fact>,
 }
 
 /// An event of this number in this stream.
-pub fn event(n: u128, stream: &str) -> Event {
+pub(crate) fn event(n: u128, stream: &str) -> Event {
     Event {
         id: Uuid::from_u128(n),
         kind: "happened".into(),
@@ -27,13 +27,13 @@ pub fn event(n: u128, stream: &str) -> Event {
 }
 
 /// Where an append stands.
-pub fn stored(first: u64, next: u64) -> Answer {
+pub(crate) fn stored(first: u64, next: u64) -> Answer {
     Answer::Stored(Appended { first: Position(first), next: Position(next), repeated: false })
 }
 
 impl Sample {
     /// Two appends, of one and of two events, one after the other, and a read of all.
-    pub fn of_two_appends() -> Self {
+    pub(crate) fn of_two_appends() -> Self {
         let mut history = History::default();
         let first = history.made(Request { events: vec![event(1, "s")], ..Request::default() });
         history.answered(first, stored(0, 1));

@@ -12,7 +12,7 @@ use serde_yaml_ng::Value;
 const OTHER_FLAGS: &[&str] = &["config", "help"];
 
 /// Everything in `text` that looks like a setting's variable and is none.
-pub fn unknown_variables(text: &str) -> BTreeSet<String> {
+pub(crate) fn unknown_variables(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let ours = words.filter(|word| word.starts_with("EVENER_") && word.contains("__"));
     ours.filter(|word| !TABLE.iter().any(|setting| setting.variable() == *word)).map(String::from).collect()
@@ -20,7 +20,7 @@ pub fn unknown_variables(text: &str) -> BTreeSet<String> {
 
 /// Every flag after `evener serve` in `text` that `serve` does not know. A command ends with its line, unless
 /// that ends with a backslash.
-pub fn unknown_flags(text: &str) -> BTreeSet<String> {
+pub(crate) fn unknown_flags(text: &str) -> BTreeSet<String> {
     let joined = text.replace("\\\n", " ");
     let commands = joined.lines().filter_map(|line| line.split_once("evener serve").map(|(_, flags)| flags));
     let flags = commands.flat_map(str::split_whitespace).filter_map(|word| word.strip_prefix("--"));
@@ -29,7 +29,7 @@ pub fn unknown_flags(text: &str) -> BTreeSet<String> {
 }
 
 /// The names of all metrics that a node has.
-pub fn metrics() -> BTreeSet<String> {
+pub(crate) fn metrics() -> BTreeSet<String> {
     let metrics = evener::metrics::Metrics::default();
     // A family shows itself once it has a member.
     let (route, processor) = ("/".to_string(), "p".to_string());
@@ -54,21 +54,21 @@ pub fn metrics() -> BTreeSet<String> {
 }
 
 /// Everything in `text` that looks like a metric's name and is none.
-pub fn unknown_metrics(text: &str) -> BTreeSet<String> {
+pub(crate) fn unknown_metrics(text: &str) -> BTreeSet<String> {
     let known = metrics();
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("evener_") && !known.contains(*word)).map(String::from).collect()
 }
 
 /// The headings of a document, as a link names them.
-pub fn anchors(text: &str) -> BTreeSet<String> {
+pub(crate) fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-');
     headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }
 
 /// The documents of a YAML file.
-pub fn documents(text: &str) -> Result<Vec<Value>, String> {
+pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
     use serde::Deserialize;
     let documents = serde_yaml_ng::Deserializer::from_str(text);
     documents.map(|document| Value::deserialize(document).map_err(|e| e.to_string())).collect()
@@ -76,7 +76,7 @@ pub fn documents(text: &str) -> Result<Vec<Value>, String> {
 
 /// A chart's template with its values put in: the part of Helm's language that ours needs. Of a `range` it is checked
 /// that its list exists and is empty by default.
-pub fn render(template: &str, values: &Value) -> Result<String, String> {
+pub(crate) fn render(template: &str, values: &Value) -> Result<String, String> {
     let mut out = String::new();
     let mut template = template.to_owned();
     while let Some((before, after)) = template.split_once("{{- range ") {
@@ -117,7 +117,7 @@ fn lookup(name: &str, values: &Value) -> Result<String, String> {
 }
 
 /// The sections of a systemd unit: `(section, key, value)`.
-pub fn unit(text: &str) -> Result<Vec<(String, String, String)>, String> {
+pub(crate) fn unit(text: &str) -> Result<Vec<(String, String, String)>, String> {
     let mut section = None;
     let mut found = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// The lines of all `sh` blocks of a document, with their line numbers; continued lines are one.
-pub fn commands(text: &str) -> Vec<(usize, String)> {
+pub(crate) fn commands(text: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let (mut inside, mut continues) = (false, false);
     for (n, line) in text.lines().enumerate() {
@@ -25,7 +25,7 @@ pub fn commands(text: &str) -> Vec<(usize, String)> {
 }
 
 /// Links to places in the repository that are not there.
-pub fn dead_links(text: &str, folder: &Path) -> Vec<String> {
+pub(crate) fn dead_links(text: &str, folder: &Path) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
     let local = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
     let path = |target: &str| folder.join(target.split('#').next().expect("split gives at least one part"));
@@ -33,7 +33,7 @@ pub fn dead_links(text: &str, folder: &Path) -> Vec<String> {
 }
 
 /// Why cargo would refuse this `cargo …` command for want of a package or a target; none if it would not.
-pub fn cargo_refuses(command: &str, metadata: &cargo_metadata::Metadata) -> Option<String> {
+pub(crate) fn cargo_refuses(command: &str, metadata: &cargo_metadata::Metadata) -> Option<String> {
     let words: Vec<&str> = command.split_whitespace().take_while(|word| *word != "--").collect();
     let packages = metadata.workspace_packages();
     let value = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1));

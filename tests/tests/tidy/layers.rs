@@ -5,21 +5,21 @@ use cargo_metadata::{DependencyKind, Metadata, Package};
 use crate::rules::Broken;
 
 /// One crate and its walls.
-pub struct Layer {
+pub(crate) struct Layer {
     pub package: &'static str,
     pub folder: &'static str,
     pub may: May,
 }
 
 /// What a crate may depend on.
-pub enum May {
+pub(crate) enum May {
     /// These alone.
     Only(&'static [&'static str]),
     /// Everything but these.
     AnythingBut(&'static [&'static str]),
 }
 
-pub const LAYERS: &[Layer] = &[
+pub(crate) const LAYERS: &[Layer] = &[
     Layer { package: "evener-core", folder: "core", may: May::Only(&["serde", "uuid"]) },
     Layer {
         package: "evener-store",
@@ -93,7 +93,7 @@ pub const LAYERS: &[Layer] = &[
 ];
 
 /// Everything in the workspace that stands on the wrong side of a wall.
-pub fn check(metadata: &Metadata) -> Vec<Broken> {
+pub(crate) fn check(metadata: &Metadata) -> Vec<Broken> {
     let members = metadata.workspace_packages();
     let mut broken: Vec<_> = members.iter().flat_map(|package| check_package(package)).collect();
     for layer in LAYERS.iter().filter(|layer| !members.iter().any(|package| package.name == layer.package)) {
@@ -121,7 +121,7 @@ fn check_package(package: &Package) -> Vec<Broken> {
 
 /// What of `dependencies` the layer must not see. For its own tests a crate may use any crate but ours to its
 /// right.
-pub fn check_dependencies<'d>(
+pub(crate) fn check_dependencies<'d>(
     layer: &Layer,
     file: &str,
     manifest: &str,
@@ -149,7 +149,7 @@ pub fn check_dependencies<'d>(
 }
 
 /// Whether the manifest has `[lints] workspace = true`.
-pub fn inherits_lints(manifest: &str) -> bool {
+pub(crate) fn inherits_lints(manifest: &str) -> bool {
     let manifest: toml::Table = manifest.parse().expect("cargo has just read this manifest");
     manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool) == Some(true)
 }

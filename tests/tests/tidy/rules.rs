@@ -4,7 +4,7 @@ use crate::source::{Kind, Named, Source};
 
 /// One rule broken at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub(crate) struct Broken {
     pub file: String,
     pub line: usize,
     pub why: String,
@@ -17,14 +17,14 @@ impl std::fmt::Display for Broken {
 }
 
 /// A longer file holds more than one noun.
-pub const FILE_LINES_MAX: usize = 600;
+pub(crate) const FILE_LINES_MAX: usize = 600;
 /// A longer function holds more than one thought. Most have fewer than 30 lines.
-pub const FUNCTION_LINES_MAX: usize = 100;
+pub(crate) const FUNCTION_LINES_MAX: usize = 100;
 /// As in `rustfmt.toml`, which leaves strings and comments alone. In tests a sample may be wider.
-pub const COLUMNS_MAX: usize = 120;
+pub(crate) const COLUMNS_MAX: usize = 120;
 
 /// What may not be named in `within`, but in `except`.
-pub struct Ban {
+pub(crate) struct Ban {
     /// Any of these, anywhere in a path: `time::sleep` is in `tokio::time::sleep`.
     pub names: &'static [&'static str],
     pub within: &'static [&'static str],
@@ -52,7 +52,7 @@ const MOUTHS: &[&str] = &[
     "tests/",
 ];
 
-pub const BANS: &[Ban] = &[
+pub(crate) const BANS: &[Ban] = &[
     Ban {
         names: &["std", "hashbrown", "HashMap", "HashSet"],
         within: &["core/"],
@@ -140,7 +140,7 @@ pub const BANS: &[Ban] = &[
 ];
 
 /// Everything that is wrong with `source` by itself.
-pub fn check(source: &Source) -> Vec<Broken> {
+pub(crate) fn check(source: &Source) -> Vec<Broken> {
     let mut broken = Vec::new();
     for ban in BANS {
         broken.extend(banned(source, ban));

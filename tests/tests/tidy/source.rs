@@ -8,7 +8,7 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// What kind of code a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// What users run.
     Product,
     /// A fake of the world, behind the feature `testing`.
@@ -19,7 +19,7 @@ pub enum Kind {
 
 /// A path such as `std::time::Instant`, at a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub(crate) struct Named {
     pub path: Vec<String>,
     pub line: usize,
     pub kind: Kind,
@@ -27,7 +27,7 @@ pub struct Named {
 
 /// A function and how many lines it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Function {
+pub(crate) struct Function {
     pub name: String,
     pub line: usize,
     pub lines: usize,
@@ -35,7 +35,7 @@ pub struct Function {
 }
 
 /// One file, taken apart.
-pub struct Source {
+pub(crate) struct Source {
     /// Relative to the repository's top.
     pub file: String,
     pub text: String,
@@ -53,7 +53,7 @@ pub struct Source {
 
 impl Source {
     /// Takes `text` apart, all of it being at least of kind `kind`.
-    pub fn new(file: &str, text: &str, kind: Kind) -> Result<Self, String> {
+    pub(crate) fn new(file: &str, text: &str, kind: Kind) -> Result<Self, String> {
         let tokens = TokenStream::from_str(text).map_err(|e| format!("{file}: is not Rust: {e}"))?;
         let whole = inner_kind(&tokens, kind);
         let mut source = Self {

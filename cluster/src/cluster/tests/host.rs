@@ -11,10 +11,10 @@ use crate::{
 
 /// For each node, how many more of its connections to exited processes are accepted and then break.
 #[derive(Clone, Default)]
-pub struct BrokenConnections(pub Arc<Mutex<BTreeMap<u64, u32>>>);
+pub(super) struct BrokenConnections(pub Arc<Mutex<BTreeMap<u64, u32>>>);
 
 impl BrokenConnections {
-    pub fn takes(&self, nth: u64) -> bool {
+    pub(super) fn takes(&self, nth: u64) -> bool {
         self.take(nth) > 0
     }
 
@@ -24,7 +24,7 @@ impl BrokenConnections {
 }
 
 /// A host on the simulated network on which an exiting process accepts connections that it does not serve.
-pub struct Host {
+pub(super) struct Host {
     pub nth: u64,
     pub wire: SimHost,
     pub broken_connections: BrokenConnections,

@@ -31,7 +31,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 
 /// The measurements of one line.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Server processes.
     pub nodes: usize,
     /// Writers, each with one append in flight.
@@ -57,7 +57,7 @@ pub struct Row {
 }
 
 /// Measures one line.
-pub async fn measure(
+pub(super) async fn measure(
     options: &Options,
     nodes: &Nodes,
     count: usize,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 /// The sync rate of the disk.
 #[derive(Clone, Debug, Serialize)]
-pub struct Baseline {
+pub(crate) struct Baseline {
     /// Writes of one payload per second, each synced before the next.
     pub fdatasync_per_s: f64,
     /// The median latency.
@@ -25,7 +25,7 @@ pub struct Baseline {
 /// # Errors
 ///
 /// If a write or sync fails.
-pub fn measure(bytes: usize, time: Duration) -> Result<Baseline, String> {
+pub(super) fn measure(bytes: usize, time: Duration) -> Result<Baseline, String> {
     let describe = |error: std::io::Error| format!("failed to measure the disk: {error}");
     let mut file: File = tempfile::tempfile().map_err(describe)?;
     let payload = vec![7_u8; bytes];

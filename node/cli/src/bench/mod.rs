@@ -12,15 +12,15 @@ use serde::Serialize;
 
 use crate::harness::{Interrupt, Nodes};
 
-pub use append::Row;
-pub use disk::Baseline;
+pub(crate) use append::Row;
+pub(crate) use disk::Baseline;
 
 /// The largest latency that the histograms hold: a minute, in microseconds.
 const TIME_US_MAX: u64 = 60_000_000;
 
 /// The options of a run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// How long each line is measured.
     pub time: Duration,
     /// Numbers of writers, one line each.
@@ -37,7 +37,7 @@ pub struct Options {
 
 /// All lines of a run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Results {
+pub(crate) struct Results {
     /// The disk's own rate.
     pub baseline: Baseline,
     /// The measurements.
@@ -49,7 +49,7 @@ pub struct Results {
 /// # Errors
 ///
 /// If the run fails, or acknowledged events are missing.
-pub async fn run(options: &Options, mut report: impl FnMut(&ResultLine)) -> Result<Option<Results>, String> {
+pub(crate) async fn run(options: &Options, mut report: impl FnMut(&ResultLine)) -> Result<Option<Results>, String> {
     let mut interrupt = Interrupt::listen();
     let mut results = Results { baseline: disk::measure(options.bytes, Duration::from_secs(2))?, rows: Vec::new() };
     report(&ResultLine::Baseline(results.baseline.clone()));
@@ -89,7 +89,7 @@ async fn measure_rows(
 
 /// One line of the output.
 #[derive(Clone, Debug)]
-pub enum ResultLine {
+pub(crate) enum ResultLine {
     /// The disk's own rate.
     Baseline(Baseline),
     /// A measurement.

@@ -25,7 +25,7 @@ use evener::{
 /// Append one event, or with --json an append in the format of POST /events
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\nevener append account-7 --type credited --data '{\"cents\": 100}'")]
-pub struct Args {
+pub(super) struct Args {
     /// The stream of the event, its subject: events of one stream are handled one after the other
     stream: Option<String>,
     /// The stream, by its CloudEvents name
@@ -76,7 +76,7 @@ pub struct Args {
 
 impl Args {
     /// Appends, and prints the position.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let request = match &self.json {
             Some(file) => wire::append::parse(&read_file(file)?)?,
             None => self.request()?,

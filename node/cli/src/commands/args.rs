@@ -23,7 +23,7 @@ use evener::{
 
 /// The servers, the timeout and the output format.
 #[derive(Clone, Debug, Args)]
-pub struct Server {
+pub(crate) struct Server {
     /// The servers and the output format.
     #[command(flatten)]
     pub server_args: ServerArgs,
@@ -34,7 +34,7 @@ pub struct Server {
 
 /// The servers and the output format.
 #[derive(Clone, Debug, Args)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// Servers of the cluster, tried in turn until one answers
     #[arg(long, env = "EVENER_SERVER", value_name = "URL[,URL…]", default_value = DEFAULT_SERVER)]
     pub server: String,
@@ -45,7 +45,7 @@ pub struct ServerArgs {
 
 impl Server {
     /// Returns a client of these servers.
-    pub fn client(&self) -> Result<Client, ApiError> {
+    pub(crate) fn client(&self) -> Result<Client, ApiError> {
         let client = Client::connect(self.server_args.servers())?;
         Ok(match self.timeout {
             Some(time) => client.within(time),
@@ -54,18 +54,18 @@ impl Server {
     }
 
     /// Returns a client that retries for `patience` unless --timeout is given.
-    pub fn client_with(&self, patience: Duration) -> Result<Client, ApiError> {
+    pub(crate) fn client_with(&self, patience: Duration) -> Result<Client, ApiError> {
         let client = self.client()?;
         Ok(if self.timeout.is_some() { client } else { client.with_retry_time(patience) })
     }
 
     /// Returns the output format: a table unless one is given.
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         self.server_args.output.unwrap_or(Format::Table)
     }
 
     /// Sends a request, and returns the reply.
-    pub fn ask(&self, action: &str, request: impl Into<Request>) -> Result<Reply, ApiError> {
+    pub(crate) fn ask(&self, action: &str, request: impl Into<Request>) -> Result<Reply, ApiError> {
         let (client, request) = (self.client()?, request.into());
         let reply = block_on(async {
             match request {
@@ -84,7 +84,7 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:4750";
 
 impl ServerArgs {
     /// Returns the servers. An empty variable counts as unset; an empty flag is an error.
-    pub fn servers(&self) -> &str {
+    pub(crate) fn servers(&self) -> &str {
         let unset = std::env::var_os("EVENER_SERVER").is_some_and(|servers| servers.is_empty());
         if self.server.is_empty() && unset { DEFAULT_SERVER } else { &self.server }
     }
@@ -92,7 +92,7 @@ impl ServerArgs {
 
 /// The arguments of every change.
 #[derive(Clone, Debug, Args)]
-pub struct ChangeArgs {
+pub(super) struct ChangeArgs {
     /// Reason, stored with the operation and shown by `evener operations`
     #[arg(long)]
     pub reason: Option<String>,
@@ -108,12 +108,17 @@ pub struct ChangeArgs {
 
 impl ChangeArgs {
     /// Makes a change and shows its outcome.
-    pub fn change(self, action: &str, what: What) -> Result<(), ApiError> {
+    pub(super) fn change(self, action: &str, what: What) -> Result<(), ApiError> {
         self.change_with(action, what, |operation| outcome_line(action, operation))
     }
 
     /// Makes a change and shows its outcome, with `words` as the text of a table.
-    pub fn change_with(self, action: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
+    pub(super) fn change_with(
+        self,
+        action: &str,
+        what: What,
+        words: impl Fn(&Operation) -> String,
+    ) -> Result<(), ApiError> {
         let operation = self.operation.unwrap_or_else(Uuid::new_v4);
         let change = Change { operation, principal: None, reason: self.reason, dry_run: self.dry_run, what };
         let answer =
@@ -131,7 +136,7 @@ impl ChangeArgs {
 
 impl ChangeArgs {
     /// Returns the stored outcome of the operation with the given id, if it exists.
-    pub fn previous_outcome(&self, action: &str) -> Result<Option<Operation>, ApiError> {
+    pub(super) fn previous_outcome(&self, action: &str) -> Result<Option<Operation>, ApiError> {
         let Some(id) = self.operation else { return Ok(None) };
         match self.server.ask(action, Request::Operation(id)) {
             Ok(Reply::Operation(known)) => Ok(Some(known)),
@@ -144,7 +149,7 @@ impl ChangeArgs {
 
 /// The arguments of a change that discards data permanently.
 #[derive(Clone, Debug, Args)]
-pub struct DestructiveArgs {
+pub(super) struct DestructiveArgs {
     /// Do not ask for confirmation: required without a terminal, as in scripts
     #[arg(short, long)]
     pub yes: bool,
@@ -154,12 +159,17 @@ pub struct DestructiveArgs {
 
 impl DestructiveArgs {
     /// Asks for confirmation, makes a change and shows its outcome.
-    pub fn change(self, action: &str, what: What) -> Result<(), ApiError> {
+    pub(super) fn change(self, action: &str, what: What) -> Result<(), ApiError> {
         self.change_with(action, what, |operation| outcome_line(action, operation))
     }
 
     /// Makes a change as [`change`](Self::change), with `words` as the text of a table.
-    pub fn change_with(self, action: &str, what: What, words: impl Fn(&Operation) -> String) -> Result<(), ApiError> {
+    pub(super) fn change_with(
+        self,
+        action: &str,
+        what: What,
+        words: impl Fn(&Operation) -> String,
+    ) -> Result<(), ApiError> {
         if !self.yes && !self.changing.dry_run {
             self.confirm(action, &what)?;
         }
@@ -209,7 +219,7 @@ fn losses(action: &str, what: &What, trial: &Operation) -> String {
 }
 
 /// Adds a hint to an error with an unknown outcome: how to repeat the command so that it takes effect once.
-pub fn with_repeat_hint(error: ApiError, flag: &str, id: &impl std::fmt::Display) -> ApiError {
+pub(super) fn with_repeat_hint(error: ApiError, flag: &str, id: &impl std::fmt::Display) -> ApiError {
     match error.class {
         Class::Unknown => error.hint(format!("repeat it with {flag} {id}: it then takes effect once")),
         _ => error,
@@ -217,7 +227,7 @@ pub fn with_repeat_hint(error: ApiError, flag: &str, id: &impl std::fmt::Display
 }
 
 /// Returns the line that describes the outcome of a change.
-pub fn outcome_line(action: &str, operation: &Operation) -> String {
+pub(super) fn outcome_line(action: &str, operation: &Operation) -> String {
     let state = match (operation.dry_run, operation.state) {
         (true, _) => "would be done",
         (false, OperationState::Done) => "done",
@@ -230,7 +240,7 @@ pub fn outcome_line(action: &str, operation: &Operation) -> String {
 
 /// The events to read.
 #[derive(Clone, Debug, Args)]
-pub struct ReadArgs {
+pub(super) struct ReadArgs {
     /// Start at this position (inclusive)
     #[arg(long, value_name = "POSITION", value_parser = number::<u64>)]
     pub from: Option<u64>,
@@ -259,7 +269,7 @@ pub struct ReadArgs {
 
 impl ReadArgs {
     /// Returns the read that these arguments describe.
-    pub fn read(&self) -> Result<Read, ApiError> {
+    pub(super) fn read(&self) -> Result<Read, ApiError> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
         {
@@ -285,7 +295,7 @@ impl ReadArgs {
 impl ReadArgs {
     /// Prints a note on stderr if the read starts beyond the head: otherwise its empty output would have no
     /// explanation.
-    pub fn note_beyond_head(&self, head: Position) {
+    pub(super) fn note_beyond_head(&self, head: Position) {
         if let Some(from) = self.from.filter(|from| *from > head.0) {
             eprintln!(
                 "nothing is stored from position {from} on yet: the head is {head}, the position of the next event"
@@ -295,28 +305,28 @@ impl ReadArgs {
 }
 
 /// Returns the name of a file in messages.
-pub fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     if path.to_str() == Some("-") { "stdin".into() } else { path.display().to_string() }
 }
 
 /// Returns clap's parser of names. An empty name is usually an unset variable of a script.
-pub fn name() -> clap::builder::NonEmptyStringValueParser {
+pub(super) fn name() -> clap::builder::NonEmptyStringValueParser {
     clap::builder::NonEmptyStringValueParser::new()
 }
 
 /// Parses a whole number, with a clearer error than clap's own.
-pub fn number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
+pub(super) fn number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
     let number: u64 = text.parse().map_err(|_| "it must be a whole number, from 0 on")?;
     number.try_into().map_err(|_| "the number is too large".into())
 }
 
 /// Parses a whole number as [`number`] does, but not 0.
-pub fn number_from_1<N: TryFrom<u64> + Default + PartialEq>(text: &str) -> Result<N, String> {
+pub(super) fn number_from_1<N: TryFrom<u64> + Default + PartialEq>(text: &str) -> Result<N, String> {
     let wrong = || "it must be a whole number, from 1 on".to_owned();
     number(text).map_err(|_| wrong()).and_then(|number| if number == N::default() { Err(wrong()) } else { Ok(number) })
 }
 
 /// Parses a duration with its unit, for clap.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::parse(text)
 }

@@ -14,14 +14,14 @@ use evener::{codes, error::ApiError};
 
 /// Benchmark against the machine's own limits
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Benchmark durable appends against the disk's own sync rate
     Append(Args),
 }
 
 /// The arguments of a benchmark.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Duration of each measurement
     #[arg(long = "for", value_name = "TIME", default_value = "5s", value_parser = duration)]
     time: Duration,
@@ -45,7 +45,7 @@ pub struct Args {
 
 impl Command {
     /// Runs the benchmark.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let Self::Append(Args { time, writers, batch, nodes, bytes, output }) = self;
         check_append_size(batch, bytes)?;
         let options = Options { time, writers, batch, nodes, bytes, program: program()? };

@@ -15,7 +15,7 @@ use evener::{
 
 /// Manage the members of the cluster
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Show the members, the leader and the segments without an owner
     Status(Server),
     /// Admit a node that waits to join
@@ -44,7 +44,7 @@ pub enum Command {
 
 impl Command {
     /// Runs the command.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         match self {
             Self::Status(server) => status(&server),
             Self::Join { peer, changing } => changing.change(&format!("join {peer}"), What::Join(peer)),

@@ -9,7 +9,7 @@ use evener::{error::ApiError, logs, settings::TABLE};
 
 /// Show every setting that `evener serve` would use with the same flags, and its origin
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Write the reference of all settings, as Markdown
     #[arg(long)]
     reference: bool,
@@ -22,7 +22,7 @@ pub struct Args {
 
 impl Args {
     /// Shows the settings.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         if self.reference {
             return say(&reference());
         }

@@ -19,7 +19,7 @@ use evener::{
 
 /// Manage the events that processors have set aside
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// List the sequences that a processor has set aside, with their causes
     List {
         /// Name of the processor
@@ -53,7 +53,7 @@ pub enum Command {
 
 /// The arguments of `retry`.
 #[derive(Debug, Args)]
-pub struct Retried {
+pub(super) struct Retried {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct Retried {
 
 /// The arguments of `skip` and `drop`.
 #[derive(Debug, Args)]
-pub struct GivenUp {
+pub(super) struct GivenUp {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub struct GivenUp {
 /// The sequences of a processor that a change applies to.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["sequence", "all"])))]
-pub struct Which {
+pub(super) struct Which {
     /// Name of the processor
     #[arg(value_parser = name())]
     name: String,
@@ -89,7 +89,7 @@ pub struct Which {
 
 impl Command {
     /// Runs the command.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         match self {
             Self::List { name, server } => list(&name, &server),
             Self::Show { name, sequence, server } => show::show(&name, &sequence, &server),

@@ -18,7 +18,7 @@ use evener::{codes, error::ApiError};
 /// Ctrl-C ends the load early and checks the results so far; a second Ctrl-C skips the check. All files are removed
 /// unless a promise is broken. The result is text on a terminal, and one JSON object otherwise.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Duration of the load
     #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = duration)]
     time: Duration,
@@ -32,7 +32,7 @@ pub struct Args {
 
 impl Args {
     /// Runs the demo.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let Self { time, headless, fault } = self;
         let program = program()?;
         let ended = runtime()?.block_on(run(Options { time, headless, fault, program }));
@@ -93,13 +93,13 @@ fn broken(first: &str, fault: Option<InjectedFault>, kept: &Path) -> ApiError {
 
 /// A handler program of the demo
 #[derive(Debug, clap::Args)]
-pub struct HandlerArgs {
+pub(super) struct HandlerArgs {
     folder: PathBuf,
 }
 
 impl HandlerArgs {
     /// Handles events until its input ends.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         run_handler(&self.folder).map_err(|error| ApiError::new(&codes::FILE, error.to_string()))
     }
 }

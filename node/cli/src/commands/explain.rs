@@ -9,14 +9,14 @@ use evener::{
 
 /// Explain an error code, or list all codes
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Error code: EV0123, ev123 or 123
     code: Option<String>,
 }
 
 impl Args {
     /// Prints the explanation.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let Some(code) = self.code else {
             return say(&table(["code", "meaning"], ALL.iter().map(|code| [code.id.into(), code.title.into()])));
         };

@@ -16,7 +16,7 @@ use evener::{client::Line, codes, error::ApiError};
 
 /// Export events as CloudEvents, one JSON object per line, for `evener import`
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Write to this new file instead of stdout
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub struct Args {
 
 impl Args {
     /// Exports the events.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let mut reading = self.server.client()?.read(self.read_args.read()?);
         let mut out = self.file.as_ref().map(create).transpose()?;
         let events = block_on(async {

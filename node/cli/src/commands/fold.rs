@@ -3,7 +3,7 @@
 use super::output::count;
 
 /// Groups segments by key, in order of first appearance.
-pub fn folded<K: PartialEq>(rows: impl IntoIterator<Item = (K, u32)>) -> Vec<(K, Vec<u32>)> {
+pub(super) fn folded<K: PartialEq>(rows: impl IntoIterator<Item = (K, u32)>) -> Vec<(K, Vec<u32>)> {
     let mut groups: Vec<(K, Vec<u32>)> = Vec::new();
     for (key, segment) in rows {
         match groups.iter_mut().find(|(known, _)| *known == key) {
@@ -15,7 +15,7 @@ pub fn folded<K: PartialEq>(rows: impl IntoIterator<Item = (K, u32)>) -> Vec<(K,
 }
 
 /// Formats segments: `segment 3`, `16 segments: 0-15`.
-pub fn segments(ids: &[u32]) -> String {
+pub(super) fn segments(ids: &[u32]) -> String {
     match ids {
         [id] => format!("segment {id}"),
         _ => format!("{} segments: {}", count(ids.len() as u64), ranges(ids)),
@@ -23,7 +23,7 @@ pub fn segments(ids: &[u32]) -> String {
 }
 
 /// Formats ascending numbers as ranges: `0-3, 7`.
-pub fn ranges(ids: &[u32]) -> String {
+pub(super) fn ranges(ids: &[u32]) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for id in ids {
         match runs.last_mut() {

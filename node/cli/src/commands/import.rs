@@ -55,7 +55,7 @@ To convert a JSON array use `jq -c '.[]'`, and for objects over several lines `j
 /// Events from a pipe, as in `tail -f FILE | evener import -`, are sent as soon as the input pauses.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE, mut_arg("timeout", |arg| arg.help(TIMEOUT)))]
-pub struct Args {
+pub(super) struct Args {
     /// The file to import (- for stdin)
     file: PathBuf,
     /// Maximum number of events per append
@@ -73,7 +73,7 @@ pub struct Args {
 
 /// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub(super) struct Summary {
     /// Events read from the file and known to be stored.
     pub events: u64,
     /// The number of these stored by this run.
@@ -88,7 +88,7 @@ pub struct Summary {
 
 impl Args {
     /// Imports, and reports what was stored, even if the import ends early.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let context = self.context.as_deref().map_or(Ok(ContextId::DEFAULT), context::named)?;
         let (lines, bytes) = open(&self.file)?;
         let bar = self.bar(bytes);

@@ -13,7 +13,7 @@ use evener::{
 const SECOND_SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A reply from one server's own data.
-pub struct MarkedReply {
+pub(super) struct MarkedReply {
     /// The reply.
     pub reply: Reply,
     /// The node that replied, if it knows no leader.
@@ -21,32 +21,32 @@ pub struct MarkedReply {
 }
 
 /// A node that knows no leader.
-pub struct LeaderlessNode {
+pub(super) struct LeaderlessNode {
     node: String,
     trouble: Option<String>,
 }
 
 impl LeaderlessNode {
     /// Creates it from the node's name, and its reason why nothing can be decided.
-    pub fn new(node: impl Into<String>, trouble: Option<&str>) -> Self {
+    pub(super) fn new(node: impl Into<String>, trouble: Option<&str>) -> Self {
         Self { node: node.into(), trouble: trouble.map(str::to_owned) }
     }
 
     /// Warns on stderr that a reply of this node may be stale.
-    pub fn warn(&self) {
+    pub(super) fn warn(&self) {
         let node = &self.node;
         eprintln!("{node} knows no leader: this is its own data and may be stale (see: evener cluster status)");
     }
 
     /// Returns the note below a table of owners: why they may be outdated.
-    pub fn owners_note(&self) -> String {
+    pub(super) fn owners_note(&self) -> String {
         let trouble = self.trouble.as_deref().unwrap_or("no leader is known");
         format!("{trouble}\nthe owners are the last known to {}, and are not processing now\n", self.node)
     }
 }
 
 /// Sends a request that is answered from one server's own data, and warns if the reply may be stale.
-pub async fn request(client: &Client, request: &Request) -> Result<Reply, ApiError> {
+pub(super) async fn request(client: &Client, request: &Request) -> Result<Reply, ApiError> {
     let MarkedReply { reply, leaderless } = request_marked(client, request).await?;
     if let Some(leaderless) = leaderless {
         leaderless.warn();
@@ -55,7 +55,7 @@ pub async fn request(client: &Client, request: &Request) -> Result<Reply, ApiErr
 }
 
 /// Sends a request that is answered from one server's own data.
-pub async fn request_marked(client: &Client, request: &Request) -> Result<MarkedReply, ApiError> {
+pub(super) async fn request_marked(client: &Client, request: &Request) -> Result<MarkedReply, ApiError> {
     let reply = client.ask(request).await?;
     let Ok(Some(leaderless)) = leaderless_node(client).await else {
         return Ok(MarkedReply { reply, leaderless: None });

@@ -9,7 +9,7 @@ use evener::{codes, error::ApiError};
 
 /// Write manual pages
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Write one file per command to this directory, instead of the main page to stdout
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -17,7 +17,7 @@ pub struct Args {
 
 impl Args {
     /// Writes the pages.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let failed =
             |error: std::io::Error| ApiError::new(&codes::FILE, format!("failed to write the manual pages: {error}"));
         if let Some(dir) = self.dir {

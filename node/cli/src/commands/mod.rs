@@ -41,14 +41,14 @@ use clap::{FromArgMatches, Parser, Subcommand};
 
 use evener::{codes, error::ApiError};
 
-pub use args::Server;
-pub use output::Format;
+pub(crate) use args::Server;
+pub(crate) use output::Format;
 pub(crate) use output::truncate;
 
 /// An event store and event processor in one
 #[derive(Debug, Parser)]
 #[command(name = "evener", version, after_help = exit_codes(), max_term_width = 110)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }

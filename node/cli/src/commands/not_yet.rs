@@ -4,7 +4,7 @@ use evener::{engine::Verb, error::ApiError};
 
 /// Any arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     #[allow(dead_code, reason = "accepted so that the error is about the command and not its arguments")]
     rest: Vec<String>,
@@ -12,7 +12,7 @@ pub struct Args {
 
 impl Args {
     /// Returns the error that `verb` is not built yet.
-    pub fn run(self, verb: Verb) -> Result<(), ApiError> {
+    pub(super) fn run(self, verb: Verb) -> Result<(), ApiError> {
         Err(ApiError::not_yet(&format!("`{}`", verb.row().words)))
     }
 }

@@ -22,7 +22,7 @@ use evener::{
 /// The cluster stores the latest 1,024 operations (`operations_max`).
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
-pub struct Command {
+pub(super) struct Command {
     #[command(subcommand)]
     sub: Option<Sub>,
     #[command(flatten)]
@@ -70,7 +70,7 @@ struct List {
 
 impl Command {
     /// Runs the command.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         match self.sub {
             Some(Sub::Show { id, server }) => show(&id, &server),
             Some(Sub::List(list)) => list.run(),
@@ -158,7 +158,7 @@ fn text(operations: &[Operation]) -> String {
 }
 
 /// Formats the latest operations on a processor, for the end of its status.
-pub fn history(name: &str, operations: &[Operation]) -> String {
+pub(super) fn history(name: &str, operations: &[Operation]) -> String {
     if operations.is_empty() {
         return String::new();
     }

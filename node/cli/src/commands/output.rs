@@ -15,7 +15,7 @@ use evener::{
 
 /// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Table for people
     Table,
     /// One JSON value
@@ -28,7 +28,7 @@ pub enum Format {
 
 impl Format {
     /// Writes `answer`, as the text of `words` for a table.
-    pub fn show(self, answer: &impl Serialize, words: impl FnOnce() -> String) -> Result<(), ApiError> {
+    pub(crate) fn show(self, answer: &impl Serialize, words: impl FnOnce() -> String) -> Result<(), ApiError> {
         if self == Self::Table {
             return say(&printable(&words()));
         }
@@ -49,7 +49,7 @@ impl Format {
 impl Format {
     /// Writes the answer to a completed change, as [`show`](Self::show) does. If it cannot be written, the error states
     /// that the change was made: the exit status must not look like that of a failed change.
-    pub fn show_done(self, answer: &impl Serialize, words: impl Fn() -> String) -> Result<(), ApiError> {
+    pub(crate) fn show_done(self, answer: &impl Serialize, words: impl Fn() -> String) -> Result<(), ApiError> {
         self.show(answer, &words).map_err(|error| {
             let message = format!("{}; the answer to it is lost: {}", words().trim_end(), error.message);
             ApiError::new(&codes::ANSWER_LOST, message)
@@ -58,7 +58,7 @@ impl Format {
 }
 
 /// Writes to stdout. If the pipe is closed, as by `head`, the process exits without an error.
-pub fn say(text: &str) -> Result<(), ApiError> {
+pub(super) fn say(text: &str) -> Result<(), ApiError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
@@ -68,13 +68,13 @@ pub fn say(text: &str) -> Result<(), ApiError> {
 }
 
 /// Writes JSON to stdout: escaped on a terminal, byte for byte otherwise.
-pub fn say_json(json: &str) -> Result<(), ApiError> {
+pub(super) fn say_json(json: &str) -> Result<(), ApiError> {
     let line = format!("{json}\n");
     if std::io::stdout().is_terminal() { say(&printable_json(&line)) } else { say(&line) }
 }
 
 /// Writes an error to stderr: its code, its message and its hint.
-pub fn print_error(error: &ApiError) {
+pub(super) fn print_error(error: &ApiError) {
     let colored = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (red, bold, faint, plain) =
         if colored { ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
@@ -103,7 +103,7 @@ fn indented_after(start: &str, text: &str, columns: Option<u16>) -> String {
 }
 
 /// Returns the width of the terminal at stdout, if it is one.
-pub fn columns() -> Option<u16> {
+pub(super) fn columns() -> Option<u16> {
     columns_of(&std::io::stdout())
 }
 
@@ -118,7 +118,7 @@ fn width(columns: u16) -> Option<u16> {
 }
 
 /// Truncates a text to `width` characters, with a mark at the end.
-pub fn truncate(text: &str, width: usize) -> String {
+pub(crate) fn truncate(text: &str, width: usize) -> String {
     match text.char_indices().nth(width) {
         None => text.to_owned(),
         Some(_) => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
@@ -126,7 +126,7 @@ pub fn truncate(text: &str, width: usize) -> String {
 }
 
 /// Wraps a text to the width of the terminal. A pipe gets it unwrapped.
-pub fn wrapped(text: &str) -> String {
+pub(super) fn wrapped(text: &str) -> String {
     columns().map_or_else(|| text.to_owned(), |columns| wrapped_within(columns.into(), text))
 }
 
@@ -152,7 +152,7 @@ fn wrapped_within(columns: usize, text: &str) -> String {
 
 /// Formats a table with these headings. The first column, the name of the row, is never truncated, so that it can be
 /// copied. On a terminal the other columns are truncated to fit; `-o json` and pipes have the full text.
-pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(super) fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     table_within(columns(), heads, rows)
 }
 
@@ -215,7 +215,7 @@ fn name_cell(name: &str) -> String {
 }
 
 /// Formats a time relative to now: `in 12 s`, `3 min ago`. A text that is not a time is returned unchanged.
-pub fn from_now(time: &str) -> String {
+pub(super) fn from_now(time: &str) -> String {
     let Ok(at) = time.parse::<jiff::Timestamp>() else { return time.to_owned() };
     let seconds = at.as_second() - jiff::Timestamp::now().as_second();
     if seconds >= 0 {
@@ -226,7 +226,7 @@ pub fn from_now(time: &str) -> String {
 }
 
 /// Formats a past time relative to now. The log's time may be slightly ahead of this clock.
-pub fn ago(time: &str) -> String {
+pub(super) fn ago(time: &str) -> String {
     match time.parse::<jiff::Timestamp>() {
         Ok(at) if at.as_second() >= jiff::Timestamp::now().as_second() => "now".to_owned(),
         _ => from_now(time),
@@ -234,7 +234,7 @@ pub fn ago(time: &str) -> String {
 }
 
 /// Formats a due time relative to now; a past one is `due now`.
-pub fn due(time: &str) -> String {
+pub(super) fn due(time: &str) -> String {
     match time.parse::<jiff::Timestamp>() {
         Ok(at) if at <= jiff::Timestamp::now() => "due now".to_owned(),
         _ => from_now(time),
@@ -242,7 +242,7 @@ pub fn due(time: &str) -> String {
 }
 
 /// Formats seconds in a suitable unit.
-pub fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
@@ -251,17 +251,17 @@ pub fn span(seconds: u64) -> String {
 }
 
 /// Formats an optional value; none is `-`.
-pub fn maybe<T: ToString>(value: Option<T>) -> String {
+pub(super) fn maybe<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// Formats a count with its noun: `1 event`, `8,577 events`.
-pub fn some(number: u64, thing: &str) -> String {
+pub(super) fn some(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// Formats `8577` as `8,577`.
-pub fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + 6);
     for (n, digit) in digits.chars().enumerate() {

@@ -25,7 +25,7 @@ use evener::{
 
 /// Manage processors
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// List processors
     List(Server),
     /// Show a processor and its segments
@@ -86,7 +86,7 @@ pub enum Command {
 
 /// The arguments of a change to a processor.
 #[derive(Debug, Args)]
-pub struct Named {
+pub(super) struct Named {
     /// Name of the processor
     #[arg(value_parser = name())]
     name: String,
@@ -96,7 +96,7 @@ pub struct Named {
 
 /// The arguments of a change to a segment.
 #[derive(Debug, Args)]
-pub struct OfSegment {
+pub(super) struct OfSegment {
     /// Name of the processor
     #[arg(value_parser = name())]
     name: String,
@@ -120,7 +120,7 @@ evener processor create totals --exec 'python3 totals.py'"#;
 /// The arguments of `create`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
-pub struct Create {
+pub(super) struct Create {
     /// Name of the processor, unique in the cluster
     #[arg(value_parser = name())]
     name: String,
@@ -186,7 +186,7 @@ pub struct Create {
 
 impl Command {
     /// Runs the command.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         match self {
             Self::List(server) => list(&server),
             Self::Show { name, server } => show(name, &server),
@@ -414,7 +414,7 @@ fn without_place(segment: &Segment, reason: &str) -> String {
 }
 
 /// Formats the amount set aside, if any.
-pub fn aside_text(aside: SetAside) -> Option<String> {
+pub(super) fn aside_text(aside: SetAside) -> Option<String> {
     let SetAside { sequences, letters, .. } = aside;
     (sequences > 0).then(|| format!("{}, {}", some(sequences, "sequence"), some(letters, "event")))
 }

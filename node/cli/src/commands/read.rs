@@ -18,7 +18,7 @@ use evener::{client::Line, codes, error::ApiError, printable::printable};
 ///
 /// Without a terminal, each event is one line of JSON, suitable for `evener import` and `jq`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     read_args: ReadArgs,
     /// Read backwards, the last event first
@@ -33,7 +33,7 @@ pub struct Args {
 
 impl Args {
     /// Reads the events, and shows each as it arrives.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let mut read = self.read_args.read()?;
         read.backwards = self.backwards;
         let mut reading = self.server.client()?.read(read);
@@ -56,7 +56,7 @@ impl Args {
 }
 
 /// Shows events one by one: as lines of a table on a terminal, as NDJSON otherwise, or in the requested format.
-pub struct Show {
+pub(super) struct Show {
     format: Format,
     columns: Option<u16>,
     all: Vec<serde_json::Value>,
@@ -64,13 +64,13 @@ pub struct Show {
 
 impl Show {
     /// Creates it with the format of the command line.
-    pub fn new(server: &Server) -> Self {
+    pub(super) fn new(server: &Server) -> Self {
         let usual = if std::io::stdout().is_terminal() { Format::Table } else { Format::Ndjson };
         Self { format: server.server_args.output.unwrap_or(usual), columns: columns(), all: Vec::new() }
     }
 
     /// Shows an event.
-    pub fn event(&mut self, json: &str) -> Result<(), ApiError> {
+    pub(super) fn event(&mut self, json: &str) -> Result<(), ApiError> {
         match self.format {
             Format::Table => say(&printable(&row(json, self.columns))),
             _ => self.line(json),
@@ -97,7 +97,7 @@ impl Show {
     }
 
     /// Shows the events that were collected for one document.
-    pub fn end(self) -> Result<(), ApiError> {
+    pub(super) fn end(self) -> Result<(), ApiError> {
         match self.format {
             Format::Json | Format::Yaml => self.format.show(&self.all, String::new),
             Format::Table | Format::Ndjson => Ok(()),

@@ -19,7 +19,7 @@ use evener::{
 
 /// Run a node: bootstrap a cluster, join one, or restart from a data directory
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
     /// Exit when standard input ends
@@ -29,7 +29,7 @@ pub struct Args {
 
 /// The flags of all settings, generated from their table.
 #[derive(Debug, Default)]
-pub struct Flags {
+pub(super) struct Flags {
     config: Option<PathBuf>,
     given: Vec<(&'static str, String)>,
 }
@@ -78,14 +78,14 @@ impl FromArgMatches for Flags {
 
 impl Flags {
     /// Returns the effective settings, with the origin of each.
-    pub fn load(self) -> Result<Loaded, ApiError> {
+    pub(super) fn load(self) -> Result<Loaded, ApiError> {
         Sources::of_process(self.given, self.config.as_deref())?.load()
     }
 }
 
 impl Args {
     /// Runs the node until it is stopped.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         if self.ends_with_stdin {
             parent_watch::start();
         }

@@ -11,14 +11,14 @@ use evener::{
 
 /// Show the status of a node and its actors
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     server: Server,
 }
 
 impl Args {
     /// Shows the status.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let Reply::Status(status) = self.server.ask("failed to read the status of the node", Request::Status)? else {
             unreachable!("a status request is answered with the status");
         };

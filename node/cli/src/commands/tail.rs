@@ -15,7 +15,7 @@ use evener::{client::Line, codes, engine::Consistency, error::ApiError};
 
 /// Follow new events, from the head or from --from
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     read_args: ReadArgs,
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub struct Args {
 impl Args {
     /// Follows events until --limit events have arrived, the position --to is reached, no event arrives within
     /// --timeout, or the process is interrupted.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         let server = Server { server_args: self.server_args, timeout: self.timeout };
         let client = server.client()?;
         let mut read = self.read_args.read()?;

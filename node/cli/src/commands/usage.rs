@@ -12,7 +12,7 @@ use super::Cli;
 use evener::{codes, settings};
 
 /// Returns the command line's definition.
-pub fn command() -> Command {
+pub(super) fn command() -> Command {
     taking_negatives(Cli::command())
 }
 
@@ -26,7 +26,7 @@ fn taking_negatives(command: Command) -> Command {
 }
 
 /// Prints the error in the command line `words`, or the help, which is not an error.
-pub fn print_usage_error(mut error: clap::Error, words: impl Iterator<Item = String>) -> ExitCode {
+pub(super) fn print_usage_error(mut error: clap::Error, words: impl Iterator<Item = String>) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
         return ExitCode::SUCCESS;

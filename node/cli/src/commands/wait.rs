@@ -31,7 +31,7 @@ const ATTEMPT_MIN: Duration = Duration::from_secs(1);
 
 /// Wait for a condition
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Wait until every given server is ready
     Ready(WaitArgs),
     /// Wait until every member of the cluster is alive, including those not given as servers
@@ -57,7 +57,7 @@ pub enum Command {
 
 /// The arguments of every wait.
 #[derive(Debug, clap::Args)]
-pub struct WaitArgs {
+pub(super) struct WaitArgs {
     /// Maximum time to wait
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     timeout: Duration,
@@ -84,7 +84,7 @@ impl From<Option<String>> for Condition {
 
 impl Command {
     /// Waits for the condition.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(super) fn run(self) -> Result<(), ApiError> {
         match self {
             Self::Ready(wait_args) => block_on(async {
                 let client = wait_args.client()?;

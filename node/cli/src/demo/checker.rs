@@ -11,7 +11,7 @@ const NAMED_MAX: usize = 10;
 
 /// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckResult {
+pub(super) struct CheckResult {
     /// Appends that were acknowledged.
     pub acked: u64,
     /// Events in the log.
@@ -40,7 +40,7 @@ impl CheckResult {
 
 /// Checks the records.
 #[must_use]
-pub fn check(records: &Records) -> CheckResult {
+pub(super) fn check(records: &Records) -> CheckResult {
     let mut result = CheckResult { acked: records.acked.len() as u64, ..CheckResult::default() };
     // A lost event counts once, even if it is missing on several nodes.
     let mut lost = BTreeSet::new();

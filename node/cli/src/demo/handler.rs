@@ -38,7 +38,7 @@ struct Data {
 /// # Errors
 ///
 /// If the file cannot be written, or a delivery is malformed.
-pub fn run(folder: &Path) -> io::Result<()> {
+pub(crate) fn run(folder: &Path) -> io::Result<()> {
     let path = folder.join(format!("{}.ndjson", std::process::id()));
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     let mut out = io::stdout().lock();

@@ -26,7 +26,7 @@ const STREAMS: usize = 8;
 const APPEND_INTERVAL: Duration = Duration::from_millis(16);
 
 /// A running load.
-pub struct Load {
+pub(super) struct Load {
     started: Instant,
     end: watch::Sender<bool>,
     acked: Arc<Mutex<Vec<Acked>>>,
@@ -35,7 +35,7 @@ pub struct Load {
 
 impl Load {
     /// Starts the load. Times are measured from `start`.
-    pub fn start(client: &Client, start: Instant) -> Self {
+    pub(super) fn start(client: &Client, start: Instant) -> Self {
         let (end, ended) = watch::channel(false);
         let acked = Arc::<Mutex<Vec<Acked>>>::default();
         let mut writers = JoinSet::new();
@@ -46,18 +46,18 @@ impl Load {
     }
 
     /// Returns when the load was started.
-    pub const fn started(&self) -> Instant {
+    pub(super) const fn started(&self) -> Instant {
         self.started
     }
 
     /// Returns the number of acknowledged events so far, and the time of the last acknowledgement.
-    pub fn so_far(&self) -> (usize, u64) {
+    pub(super) fn so_far(&self) -> (usize, u64) {
         let acked = self.acked.lock();
         (acked.len(), acked.last().map_or(0, |acked| acked.at_ms))
     }
 
     /// Ends the load, and returns the acknowledgements in order.
-    pub async fn end(mut self) -> Vec<Acked> {
+    pub(super) async fn end(mut self) -> Vec<Acked> {
         self.end.send_replace(true);
         while self.writers.join_next().await.is_some() {}
         std::mem::take(&mut self.acked.lock())

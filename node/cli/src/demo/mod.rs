@@ -17,7 +17,7 @@ use std::{
 use evener_core::{backoff::Backoff, criteria::Criteria, id::ContextId, processor, sequence::Sequencing};
 use tokio::time::Instant;
 
-pub use self::{
+pub(crate) use self::{
     handler::run as run_handler,
     observer::Observed,
     records::{InjectedFault, Records},
@@ -44,7 +44,7 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 
 /// The options of a run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// How long the load runs.
     pub time: Duration,
     /// Whether only the JSON object is printed, without a view.
@@ -57,7 +57,7 @@ pub struct Options {
 
 /// The outcome of a run.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The report; none if the run was interrupted before there was anything to check.
     pub report: Option<Report>,
     /// The folder that is kept if a promise was broken.
@@ -69,7 +69,7 @@ pub struct Outcome {
 /// # Errors
 ///
 /// If the run fails. A broken promise is not an error: the report lists it.
-pub async fn run(options: Options) -> Result<Outcome, String> {
+pub(crate) async fn run(options: Options) -> Result<Outcome, String> {
     let folder = tempfile::Builder::new().prefix("evener-demo-").tempdir().map_err(|error| error.to_string())?;
     let ran = run_in(&options, folder.path()).await;
     match ran {

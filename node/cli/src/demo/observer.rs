@@ -21,7 +21,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// The state of the cluster at the last poll.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// The leader.
     pub leader: Option<String>,
     /// The members, each with the index up to which it is known to have the log.
@@ -36,7 +36,7 @@ pub struct Snapshot {
 
 /// The observations of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// Changes of owner.
     pub moves: u64,
     /// The greatest difference between two nodes' numbers of segments, sampled after pauses without kills.
@@ -48,7 +48,7 @@ pub struct Observed {
 }
 
 /// A running observer.
-pub struct Observer {
+pub(super) struct Observer {
     start: Instant,
     seen: watch::Receiver<Snapshot>,
     state: Arc<Mutex<State>>,
@@ -66,7 +66,7 @@ struct State {
 
 impl Snapshot {
     /// Returns the number of segments of each member.
-    pub fn counts(&self) -> BTreeMap<&str, u64> {
+    pub(super) fn counts(&self) -> BTreeMap<&str, u64> {
         let mut counts: BTreeMap<&str, u64> = self.members.iter().map(|(name, _)| (name.as_str(), 0)).collect();
         for owner in self.segments.values().filter_map(|(owner, _)| owner.as_deref()) {
             *counts.entry(owner).or_default() += 1;
@@ -75,7 +75,7 @@ impl Snapshot {
     }
 
     /// Returns the node with the most segments.
-    pub fn busiest(&self) -> Option<String> {
+    pub(super) fn busiest(&self) -> Option<String> {
         self.counts().into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned())
     }
 
@@ -97,7 +97,7 @@ impl Observer {
     /// # Errors
     ///
     /// If a URL is malformed.
-    pub fn start(client: Client, nodes: &[(String, String)], start: Instant) -> Result<Self, String> {
+    pub(super) fn start(client: Client, nodes: &[(String, String)], start: Instant) -> Result<Self, String> {
         let state = Arc::<Mutex<State>>::default();
         let (sender, seen) = watch::channel(Snapshot::default());
         let clients = Clients::of(client, nodes).map_err(|error| error.to_string())?;
@@ -106,12 +106,12 @@ impl Observer {
     }
 
     /// The state of the cluster at the last poll.
-    pub fn now(&self) -> Snapshot {
+    pub(super) fn now(&self) -> Snapshot {
         self.seen.borrow().clone()
     }
 
     /// Records that this node is killed now.
-    pub fn killed(&self, name: &str) {
+    pub(super) fn killed(&self, name: &str) {
         let mut state = self.state.lock();
         state.observed.kills_ms.push(millis(self.start.elapsed()));
         state.killed = Some((name.into(), Instant::now()));
@@ -119,12 +119,12 @@ impl Observer {
     }
 
     /// Records that the killed node runs again.
-    pub fn restarted(&self, _name: &str) {
+    pub(super) fn restarted(&self, _name: &str) {
         self.state.lock().down = None;
     }
 
     /// Records the current spread, after a pause without kills.
-    pub fn sample_spread(&self) {
+    pub(super) fn sample_spread(&self) {
         let mut state = self.state.lock();
         // A segment without an owner counts as the worst spread.
         let spread = self.seen.borrow().spread(state.down.as_deref()).unwrap_or(u64::MAX);
@@ -132,7 +132,7 @@ impl Observer {
     }
 
     /// Waits until every segment has an owner and the numbers differ by at most one.
-    pub async fn wait_even(&self, wait: Duration) -> Result<(), String> {
+    pub(super) async fn wait_even(&self, wait: Duration) -> Result<(), String> {
         self.wait(wait, "the segments were not evenly distributed", |seen| {
             seen.spread(None).is_some_and(|spread| spread <= 1)
         })
@@ -140,7 +140,7 @@ impl Observer {
     }
 
     /// Waits until all stored events are handled.
-    pub async fn wait_caught_up(&self, wait: Duration) -> Result<(), String> {
+    pub(super) async fn wait_caught_up(&self, wait: Duration) -> Result<(), String> {
         self.wait(wait, "not everything was handled", |seen| {
             !seen.segments.is_empty()
                 && seen.letters == 0
@@ -158,7 +158,7 @@ impl Observer {
     }
 
     /// Stops polling, and returns the observations.
-    pub async fn end(self) -> Observed {
+    pub(super) async fn end(self) -> Observed {
         self.sample_spread();
         self.task.abort();
         let _ = self.task.await;

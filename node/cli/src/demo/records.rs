@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// An acknowledgement that the load received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Acked {
+pub(crate) struct Acked {
     /// The event.
     pub id: Uuid,
     /// Its stream.
@@ -27,7 +27,7 @@ pub struct Acked {
 
 /// An event read back from a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Read {
+pub(crate) struct Read {
     /// The event.
     pub id: Uuid,
     /// Its position.
@@ -40,7 +40,7 @@ pub struct Read {
 
 /// An event that a handler handled: one line of the handler's file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Handled {
+pub(crate) struct Handled {
     /// The event's position.
     pub position: u64,
     /// Its stream.
@@ -59,7 +59,7 @@ pub struct Handled {
 
 /// All records of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Records {
+pub(crate) struct Records {
     /// The acknowledgements of the load.
     pub acked: Vec<Acked>,
     /// The events of each node, by the node's name.
@@ -74,7 +74,7 @@ pub struct Records {
 ///
 /// If the folder or one of its files cannot be read, or a line is malformed. A last line without a line end was cut off
 /// by a kill and is ignored.
-pub fn handled(folder: &Path) -> Result<Vec<Handled>, String> {
+pub(super) fn handled(folder: &Path) -> Result<Vec<Handled>, String> {
     let mut all = Vec::new();
     let files = std::fs::read_dir(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
     for file in files.flatten() {
@@ -102,7 +102,7 @@ fn write(path: &Path, lines: &[impl Serialize]) -> io::Result<()> {
 
 /// A fault injected into the records, to show that the checker finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum InjectedFault {
+pub(crate) enum InjectedFault {
     /// Remove an acknowledged event
     LoseOne,
     /// Store an event twice
@@ -117,7 +117,7 @@ impl Records {
     /// # Errors
     ///
     /// If a file cannot be written.
-    pub fn save(&self, folder: &Path) -> io::Result<()> {
+    pub(crate) fn save(&self, folder: &Path) -> io::Result<()> {
         let folder = folder.join("records");
         std::fs::create_dir_all(&folder)?;
         write(&folder.join("acknowledged.ndjson"), &self.acked)?;
@@ -126,7 +126,7 @@ impl Records {
     }
 
     /// Injects a fault in the middle of the records.
-    pub fn inject(&mut self, fault: InjectedFault) {
+    pub(crate) fn inject(&mut self, fault: InjectedFault) {
         match fault {
             InjectedFault::LoseOne => {
                 let Some(acked) = self.acked.get(self.acked.len() / 2) else { return };

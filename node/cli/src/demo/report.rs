@@ -10,7 +10,7 @@ use super::{
 
 /// The JSON object of a headless run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     pub(crate) acked: u64,
     pub(crate) stored: u64,
     pub(crate) handled: u64,
@@ -46,7 +46,7 @@ impl Spread {
 impl Report {
     /// Checks the records, and adds the observations.
     #[must_use]
-    pub fn of(records: &Records, observed: &Observed, seconds: f64, idle_share: f64) -> Self {
+    pub(crate) fn of(records: &Records, observed: &Observed, seconds: f64, idle_share: f64) -> Self {
         let result = check(records);
         let gaps = gaps(records, observed);
         let CheckResult { acked, stored, handled, lost, stored_twice, redelivered, out_of_order, mut broken } = result;
@@ -77,13 +77,13 @@ impl Report {
 
     /// Returns whether every promise held.
     #[must_use]
-    pub const fn holds(&self) -> bool {
+    pub(crate) const fn holds(&self) -> bool {
         self.broken.is_empty()
     }
 
     /// Returns the violations.
     #[must_use]
-    pub fn broken(&self) -> &[String] {
+    pub(crate) fn broken(&self) -> &[String] {
         &self.broken
     }
 }

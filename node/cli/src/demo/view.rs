@@ -27,7 +27,7 @@ const KEYS: &str = "keys: 1 2 3 kill or restart a node, q ends and checks";
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The live view. While it is closed, messages go to stderr.
-pub struct View {
+pub(super) struct View {
     headless: bool,
     open: bool,
     messages: VecDeque<String>,
@@ -40,7 +40,7 @@ type Line = Vec<StyledContent<String>>;
 
 /// A command from the keyboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyCommand {
+pub(super) enum KeyCommand {
     /// No key was pressed.
     Nothing,
     /// Kill or restart the n-th node.
@@ -51,18 +51,18 @@ pub enum KeyCommand {
 
 impl View {
     /// Returns a closed view. Messages are printed line by line, unless `headless`.
-    pub const fn new(headless: bool) -> Self {
+    pub(super) const fn new(headless: bool) -> Self {
         Self { headless, open: false, messages: VecDeque::new(), drawn: None, acked: VecDeque::new() }
     }
 
     /// Opens the view if there is a terminal and the run is not headless.
-    pub fn open(&mut self) {
+    pub(super) fn open(&mut self) {
         let terminal = !self.headless && io::stdout().is_terminal() && io::stdin().is_terminal();
         self.open = terminal && enable_raw_mode().is_ok() && execute!(io::stdout(), EnterAlternateScreen, Hide).is_ok();
     }
 
     /// Shows a message.
-    pub fn message(&mut self, what: &str) {
+    pub(super) fn message(&mut self, what: &str) {
         if !self.open && !self.headless {
             eprintln!("{what}");
         }
@@ -73,7 +73,7 @@ impl View {
     }
 
     /// Returns the next command that was typed.
-    pub fn key_command(&self) -> KeyCommand {
+    pub(super) fn key_command(&self) -> KeyCommand {
         while self.open && poll(Duration::ZERO).unwrap_or(false) {
             let Ok(Event::Key(key)) = read() else { continue };
             match key.code {
@@ -87,7 +87,7 @@ impl View {
     }
 
     /// Draws the state of the cluster.
-    pub fn show(&mut self, seen: &Snapshot, nodes: &Nodes, load: &Load, now: Duration, until: Duration) {
+    pub(super) fn show(&mut self, seen: &Snapshot, nodes: &Nodes, load: &Load, now: Duration, until: Duration) {
         if !self.open || self.drawn.is_some_and(|drawn| now < drawn + DRAW_INTERVAL) {
             return;
         }
@@ -143,7 +143,7 @@ impl View {
     }
 
     /// Restores the terminal.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         if std::mem::take(&mut self.open) {
             let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
             let _ = disable_raw_mode();

@@ -3,18 +3,18 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A stream of requests to end the process.
-pub struct Interrupt([Option<Signal>; 3]);
+pub(crate) struct Interrupt([Option<Signal>; 3]);
 
 impl Interrupt {
     /// Installs the signal handlers: the signals no longer end the process by themselves.
-    pub fn listen() -> Self {
+    pub(crate) fn listen() -> Self {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         // A signal whose handler cannot be installed keeps its default action.
         Self(kinds.map(|kind| signal(kind).ok()))
     }
 
     /// Waits for the next request.
-    pub async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             () = recv_or_pending(interrupt) => {}

@@ -1,19 +1,19 @@
 //! How idle the machine is: absolute times mean little on a busy one.
 
 /// A measurement of idle time since a start.
-pub struct IdleTime(Option<(u64, u64)>);
+pub(crate) struct IdleTime(Option<(u64, u64)>);
 
 impl IdleTime {
     /// Starts a measurement.
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(read_ticks())
     }
 
     /// Returns the fraction of all processors' time that was idle since the start, from 0 to 1; 0 if the system does
     /// not report it.
     #[must_use]
-    pub fn fraction(&self) -> f64 {
+    pub(crate) fn fraction(&self) -> f64 {
         let (Some((idle, total)), Some((idle_now, total_now))) = (self.0, read_ticks()) else { return 0.0 };
         let (idle, total) = (idle_now.saturating_sub(idle), total_now.saturating_sub(total).max(1));
         idle as f64 / total as f64
@@ -32,7 +32,7 @@ fn read_ticks() -> Option<(u64, u64)> {
 
 /// Returns the seconds of processor time that these processes have used so far, in total.
 #[must_use]
-pub fn cpu_seconds(processes: &[u32]) -> f64 {
+pub(crate) fn cpu_seconds(processes: &[u32]) -> f64 {
     // Fields 14 and 15 of /proc/PID/stat, in ticks of 1/100 s on every Linux; the name before them may have spaces.
     let ticks = |process: &u32| {
         let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;

@@ -3,8 +3,8 @@
 mod interrupt;
 mod machine;
 mod nodes;
-pub mod parent_watch;
+pub(crate) mod parent_watch;
 
-pub use interrupt::Interrupt;
-pub use machine::{IdleTime, cpu_seconds};
-pub use nodes::Nodes;
+pub(crate) use interrupt::Interrupt;
+pub(crate) use machine::{IdleTime, cpu_seconds};
+pub(crate) use nodes::Nodes;

@@ -22,7 +22,7 @@ const READY_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(15);
 
 /// The nodes of one cluster.
-pub struct Nodes {
+pub(crate) struct Nodes {
     program: PathBuf,
     folder: PathBuf,
     nodes: Vec<Node>,
@@ -43,7 +43,7 @@ impl Nodes {
     /// # Errors
     ///
     /// If there are no free ports.
-    pub fn new(program: &Path, folder: &Path, count: usize) -> Result<Self, String> {
+    pub(crate) fn new(program: &Path, folder: &Path, count: usize) -> Result<Self, String> {
         let ports = free_ports(2 * count)?;
         let nodes = (0..count).map(|nth| Node {
             name: format!("n{}", nth + 1),
@@ -61,7 +61,7 @@ impl Nodes {
     /// # Errors
     ///
     /// If a node does not become ready.
-    pub async fn start(&mut self) -> Result<(), String> {
+    pub(crate) async fn start(&mut self) -> Result<(), String> {
         for nth in 0..self.nodes.len() {
             if self.nodes[nth].child.is_none() {
                 self.start_node(nth).await?;
@@ -71,32 +71,32 @@ impl Nodes {
     }
 
     /// Returns all URLs, separated by commas, for a client.
-    pub fn urls(&self) -> String {
+    pub(crate) fn urls(&self) -> String {
         self.nodes.iter().map(|node| format!("http://{}", node.http)).collect::<Vec<_>>().join(",")
     }
 
     /// Returns the name and URL of each node.
-    pub fn each_url(&self) -> Vec<(String, String)> {
+    pub(crate) fn each_url(&self) -> Vec<(String, String)> {
         self.nodes.iter().map(|node| (node.name.clone(), format!("http://{}", node.http))).collect()
     }
 
     /// Returns the name of the n-th node, from 0.
-    pub fn name(&self, nth: usize) -> String {
+    pub(crate) fn name(&self, nth: usize) -> String {
         self.nodes.get(nth).map_or_else(String::new, |node| node.name.clone())
     }
 
     /// Returns the name of each node, and whether it runs.
-    pub fn running(&self) -> impl Iterator<Item = (&str, bool)> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&str, bool)> {
         self.nodes.iter().map(|node| (node.name.as_str(), node.child.is_some()))
     }
 
     /// Returns the ids of the running processes.
-    pub fn process_ids(&self) -> Vec<u32> {
+    pub(crate) fn process_ids(&self) -> Vec<u32> {
         self.nodes.iter().filter_map(|node| node.child.as_ref()?.id()).collect()
     }
 
     /// Sends SIGKILL: to the other nodes this looks like a power failure of the machine.
-    pub fn kill(&mut self, name: &str) {
+    pub(crate) fn kill(&mut self, name: &str) {
         if let Some(node) = self.nodes.iter_mut().find(|node| node.name == name)
             && let Some(mut child) = node.child.take()
         {
@@ -107,7 +107,7 @@ impl Nodes {
     }
 
     /// Starts a killed node again with the same command.
-    pub async fn restart(&mut self, name: &str) -> Result<(), String> {
+    pub(crate) async fn restart(&mut self, name: &str) -> Result<(), String> {
         match self.nodes.iter().position(|node| node.name == name && node.child.is_none()) {
             Some(nth) => self.start_node(nth).await,
             None => Ok(()),
@@ -119,7 +119,7 @@ impl Nodes {
     /// # Errors
     ///
     /// If a node has exited by itself, with the end of its log.
-    pub fn check(&mut self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         for node in &mut self.nodes {
             if let Some(child) = &mut node.child
                 && let Ok(Some(status)) = child.try_wait()
@@ -132,7 +132,7 @@ impl Nodes {
     }
 
     /// Sends SIGTERM to all, and SIGKILL to those that do not exit in time.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         for child in self.nodes.iter().filter_map(|node| node.child.as_ref()) {
             if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

@@ -4,11 +4,11 @@
 use std::io::{self, Read};
 
 /// The hidden flag of `serve` that enables the watch.
-pub const FLAG: &str = "--ends-with-stdin";
+pub(crate) const FLAG: &str = "--ends-with-stdin";
 
 /// Starts the watch: this process exits as soon as standard input ends. It exits without a clean shutdown, as no
 /// process is left that would need one.
-pub fn start() {
+pub(crate) fn start() {
     std::thread::spawn(|| {
         wait_for_eof(io::stdin().lock());
         std::process::exit(1);

@@ -16,7 +16,7 @@ use tokio::{
 /// A connection that fails if its peer takes nothing for `wait`, although there is something to take. However slowly a
 /// peer reads what it is sent, it may: each byte restarts the wait.
 #[derive(Debug)]
-pub struct WriteDeadline<S> {
+pub(super) struct WriteDeadline<S> {
     stream: S,
     wait: Duration,
     /// Set while a write cannot go on.
@@ -25,7 +25,7 @@ pub struct WriteDeadline<S> {
 
 impl<S> WriteDeadline<S> {
     /// Puts a deadline on the writes to `stream`.
-    pub const fn new(stream: S, wait: Duration) -> Self {
+    pub(super) const fn new(stream: S, wait: Duration) -> Self {
         Self { stream, wait, stalled: None }
     }
 

@@ -23,7 +23,7 @@ const BEHIND_SHOWN_MAX: usize = 20;
 const AT_A_TIME: usize = 16;
 
 /// Shows a sequence and its events.
-pub fn show(name: &str, sequence: &str, server: &Server) -> Result<(), ApiError> {
+pub(super) fn show(name: &str, sequence: &str, server: &Server) -> Result<(), ApiError> {
     let client = server.client()?;
     let most = if server.format() == Format::Table { BEHIND_SHOWN_MAX + 1 } else { usize::MAX };
     let found = block_on(async {
@@ -101,7 +101,7 @@ impl Shown<'_> {
 }
 
 /// Formats the sequence and its events.
-pub fn text(name: &str, aside: &DeadLetter, events: &[Option<String>]) -> String {
+pub(super) fn text(name: &str, aside: &DeadLetter, events: &[Option<String>]) -> String {
     let called = aside.unnamed.clone().unwrap_or_else(|| format!("'{}'", aside.sequence));
     let (first, waits) = (
         &aside.letters[0],

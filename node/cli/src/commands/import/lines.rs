@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::mpsc;
 
 /// The maximum length of a line.
-pub const LINE_BYTES_MAX: u64 = 8 << 20;
+pub(super) const LINE_BYTES_MAX: u64 = 8 << 20;
 /// The size of the read buffer.
 const READ_BYTES: usize = 1 << 20;
 /// The most blocks of lines that are read ahead.
@@ -21,7 +21,7 @@ type Block = Vec<io::Result<Vec<u8>>>;
 
 /// The lines of a file or a pipe, in order, each with its line end. A line that is too long is cut after
 /// [`LINE_BYTES_MAX`] and one more byte.
-pub struct Lines {
+pub(super) struct Lines {
     blocks: mpsc::Receiver<Block>,
     block: VecDeque<io::Result<Vec<u8>>>,
     /// Whether the input may pause. A file ends instead.
@@ -30,12 +30,12 @@ pub struct Lines {
 
 impl Lines {
     /// Reads the lines of a regular file.
-    pub fn of_file(file: File) -> io::Result<Self> {
+    pub(super) fn of_file(file: File) -> io::Result<Self> {
         Self::start(file, false)
     }
 
     /// Reads the lines of a pipe, a terminal or a socket, whose writer may pause.
-    pub fn of_pipe(pipe: impl Read + Send + 'static) -> io::Result<Self> {
+    pub(super) fn of_pipe(pipe: impl Read + Send + 'static) -> io::Result<Self> {
         Self::start(pipe, true)
     }
 
@@ -48,12 +48,12 @@ impl Lines {
     }
 
     /// Returns whether the input has no complete line for now, and may not have one for long.
-    pub fn pauses(&self) -> bool {
+    pub(super) fn pauses(&self) -> bool {
         self.is_pipe && self.block.is_empty() && self.blocks.is_empty()
     }
 
     /// Returns the next line, or none at the end of the input.
-    pub async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
+    pub(super) async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
         if self.block.is_empty() {
             self.block = self.blocks.recv().await?.into();
         }

@@ -13,7 +13,7 @@ const REPORT_AFTER: Duration = Duration::from_secs(3);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reporter of an import.
-pub struct WaitReporter {
+pub(super) struct WaitReporter {
     /// The progress bar, possibly hidden.
     pub bar: ProgressBar,
     /// Whether nothing is reported.
@@ -24,7 +24,7 @@ pub struct WaitReporter {
 
 impl WaitReporter {
     /// Returns the result of `work`. While it takes long, queries the servers for the cause and reports it.
-    pub async fn watch<T>(&self, client: &Client, work: impl Future<Output = T>) -> T {
+    pub(super) async fn watch<T>(&self, client: &Client, work: impl Future<Output = T>) -> T {
         if self.quiet {
             return work.await;
         }

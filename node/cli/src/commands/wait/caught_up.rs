@@ -22,7 +22,7 @@ type Heads = BTreeMap<ContextId, Position>;
 ///
 /// Events that were set aside are reported on stderr; with --strict the exit status is then 9.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Processors to wait for
     #[arg(required = true)]
     names: Vec<String>,
@@ -35,7 +35,7 @@ pub struct Args {
 
 impl Args {
     /// Waits, and reports events that were not handled.
-    pub fn run(self) -> Result<(), ApiError> {
+    pub(crate) fn run(self) -> Result<(), ApiError> {
         let Self { names, strict, wait_args } = self;
         let (mut now, mut processors) = (None, Vec::new());
         block_on(async {
