@@ -26,7 +26,7 @@ use crate::{
     processor::{Definition, Handler, OnError, Start},
     reason::{Existing, Invalid, LimitReached, NotFound, RefusalReason},
     sequence::Sequencing,
-    state::Subject,
+    subject::Subject,
 };
 
 /// Something with canonical bytes.

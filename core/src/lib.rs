@@ -46,6 +46,7 @@ pub mod limits;
 pub mod principal;
 pub mod reason;
 pub mod state;
+pub mod subject;
 
 pub mod canonical;
 

@@ -10,7 +10,7 @@ use crate::{
     id::{ClusterId, ComponentId, ContextId, NodeId, Position, ProcessorId, SegmentId},
     limits::{InvalidLimits, LimitExceeded, LimitName},
     sequence::Sequencing,
-    state::{ChangeKind, Subject},
+    subject::{ChangeKind, Subject},
     time::Timestamp,
 };
 

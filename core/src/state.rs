@@ -39,7 +39,8 @@ mod operation;
 #[cfg(test)]
 mod tests;
 
-pub use operation::{ChangeKind, Operation, Subject};
+pub use crate::subject::{ChangeKind, Subject};
+pub use operation::Operation;
 
 /// The replicated state, which is the same on every node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

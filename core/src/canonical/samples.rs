@@ -8,7 +8,7 @@ use crate::{
     id::{ClusterId, Revision, SegmentId, SessionId, Term},
     letter::SequenceKey,
     limits::LimitName,
-    state::ChangeKind,
+    subject::ChangeKind,
     time::Timestamp,
 };
 
