@@ -11,10 +11,7 @@ use evener_core::{
     member::Member,
     time::Timestamp,
 };
-use evener_store::{
-    codec::{self, EncodedCommand},
-    fuzz::commands,
-};
+use evener_store::{codec, fuzz::commands, payload::EncodedCommand};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 

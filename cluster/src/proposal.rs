@@ -11,7 +11,7 @@ use evener_core::{
     command::{Command, Outcome},
     id::{ContextId, LogIndex, NodeId},
 };
-use evener_store::codec::EncodedCommand;
+use evener_store::payload::EncodedCommand;
 use tokio::sync::oneshot;
 
 /// The result of a proposal that is in the log: its position, and the outcome of each of its commands.

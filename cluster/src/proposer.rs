@@ -16,7 +16,10 @@ use std::{
 
 use bytes::Bytes;
 use evener_core::id::{ContextId, NodeId};
-use evener_store::codec::{self, ENTRY_BYTES_MAX, EntryBuilder};
+use evener_store::{
+    codec::{self, ENTRY_BYTES_MAX},
+    payload::EntryBuilder,
+};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::{

@@ -12,8 +12,8 @@ use evener_core::{
     id::Position,
 };
 use evener_store::{
-    codec::EncodedCommand,
     fields::{Fields, fields_of},
+    payload::EncodedCommand,
 };
 use uuid::Uuid;
 

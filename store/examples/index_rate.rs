@@ -16,9 +16,9 @@ use evener_core::{
 };
 use evener_store::{
     Disk, EventReader, FileDisk, Frame, FrameKind, Journal, JournalSettings, Verdict,
-    codec::{Payload, decode_entry, encode_entry},
     events::Query,
     index::Index,
+    payload::{Payload, decode_entry, encode_entry},
 };
 use uuid::Uuid;
 

@@ -31,10 +31,6 @@ use evener_core::event::{DataKind, Event};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-pub use crate::payload::{
-    EncodedCommand, EntryBuilder, Payload, decode_entry, decode_event_at, encode_entry, read_entry,
-};
-
 /// Bytes of an encoded entry of the log, checked before an entry is proposed.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a message between peers. This is also the limit of decoders of entries, so that every build reads entries

@@ -6,6 +6,8 @@
 //!
 //! Processors read all events, as [`Block`]s, which are decoded once per node and shared.
 
+mod blocks;
+
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
@@ -16,14 +18,15 @@ use evener_core::{
     time::Timestamp,
 };
 
+use self::blocks::{BlockCache, BlockEvents};
 use crate::{
-    blocks::{BlockCache, BlockEvents},
-    codec::{DecodeError, Payload},
+    codec::DecodeError,
     index::{EventLocation, Index, IndexView, PROBES_MAX, Wanted},
     journal::Journal,
+    payload::Payload,
 };
 
-pub use crate::blocks::{BLOCK_BYTES_MAX, BLOCK_EVENTS_MAX, BLOCKS_BYTES_MAX, Block};
+pub use self::blocks::{BLOCK_BYTES_MAX, BLOCK_EVENTS_MAX, BLOCKS_BYTES_MAX, Block};
 
 /// Events in one page.
 pub const PAGE_EVENTS_MAX: usize = 8_192;

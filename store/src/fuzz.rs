@@ -14,12 +14,12 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     checkpoint::{Checkpoint, SavedCheckpoint},
-    chunk,
-    codec::{self, EncodedCommand},
+    chunk, codec,
     disk::{Disk, MemoryDisk, Op},
     footer,
     frame::{Frame, FrameKind, FrameLocation},
     identity::Identity,
+    payload::{self, EncodedCommand},
     verdict::{ACCEPTED_MAX, Verdict},
     vote::VoteRecord,
     watermark::Watermark,
@@ -97,11 +97,11 @@ fn frames() -> Vec<Vec<u8>> {
 }
 
 fn entry(bytes: &[u8]) {
-    if let Ok(entry) = codec::decode_entry(bytes) {
-        let again = codec::encode_entry(&entry);
-        assert_eq!(codec::decode_entry(&again).as_ref(), Ok(&entry), "an entry round-trips");
+    if let Ok(entry) = payload::decode_entry(bytes) {
+        let again = payload::encode_entry(&entry);
+        assert_eq!(payload::decode_entry(&again).as_ref(), Ok(&entry), "an entry round-trips");
     }
-    if let Ok(payload) = codec::Payload::parse(bytes) {
+    if let Ok(payload) = payload::Payload::parse(bytes) {
         for number in 0..payload.len() {
             let Ok(Some(events)) = payload.events(number) else { continue };
             (0..events.len()).for_each(|nth| _ = events.decode(nth));
@@ -112,7 +112,7 @@ fn entry(bytes: &[u8]) {
 fn entries() -> Vec<Vec<u8>> {
     let commands = commands();
     let one = |commands: Vec<Command>| {
-        codec::encode_entry(&Entry { proposed: Timestamp(1), context: ContextId::DEFAULT, commands }).to_vec()
+        payload::encode_entry(&Entry { proposed: Timestamp(1), context: ContextId::DEFAULT, commands }).to_vec()
     };
     commands.iter().map(|command| one(vec![command.clone()])).chain([one(commands.clone()), one(Vec::new())]).collect()
 }

@@ -95,8 +95,9 @@ mod tests {
     use crate::{
         disk::MemoryDisk,
         index::PROBES_MAX,
-        journal::{Journal, JournalSettings},
+        journal::Journal,
         samples::{Log, SampleCommand},
+        settings::JournalSettings,
     };
 
     /// Returns a reader of `count` events, alternately with the tags `even` and `odd`.

@@ -16,8 +16,9 @@ use evener_core::{
 use parking_lot::RwLock;
 
 use crate::{
-    codec::{DecodeError, Payload},
+    codec::DecodeError,
     index::context::{ContextIndex, IndexedAppend, IndexedEvent},
+    payload::Payload,
 };
 
 pub use self::{

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, SavedCheckpoint},
-    chunk::{CHUNK_BYTES_DEFAULT, CHUNK_HEADER_BYTES, chunk_file, damaged_frame, is_full},
+    chunk::{CHUNK_HEADER_BYTES, chunk_file, damaged_frame, is_full},
     disk::{Disk, Done, Space},
     error::{Damage, OpenError, stopped_error},
     footer,
@@ -21,29 +21,10 @@ use crate::{
     log::{Chunk, FrameSource, Phase},
     recovery::{self, AcceptCheckpoint, Recovered},
     scan::{Scan, ScanStep},
+    settings::JournalSettings,
     verdict::Verdict,
     writer::{Effects, Input, Writer},
 };
-
-/// The settings of a journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalSettings {
-    /// The size of chunks. A constant of the cluster, because nodes compare chunks.
-    pub chunk_bytes: u64,
-    /// Bytes of recent frames kept in memory for readers near the end. Unsynced frames are kept beyond this limit.
-    pub recent_bytes_max: usize,
-}
-
-impl JournalSettings {
-    /// Bytes of recent frames kept in memory: some seconds of a busy log.
-    pub const RECENT_BYTES_MAX: usize = 32 << 20;
-}
-
-impl Default for JournalSettings {
-    fn default() -> Self {
-        Self { chunk_bytes: CHUNK_BYTES_DEFAULT, recent_bytes_max: Self::RECENT_BYTES_MAX }
-    }
-}
 
 /// A description of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ pub mod journal;
 mod log;
 pub mod recovery;
 mod scan;
+mod settings;
 mod writer;
 
 pub mod codec;
@@ -34,7 +35,6 @@ pub mod payload;
 #[cfg(test)]
 mod samples;
 
-mod blocks;
 pub mod events;
 pub mod history;
 
@@ -48,8 +48,9 @@ pub use self::{
     events::{EventReader, Stored},
     frame::{Frame, FrameKind},
     identity::Identity,
-    journal::{ChunkInfo, Journal, JournalSettings},
+    journal::{ChunkInfo, Journal},
     recovery::{Recovered, TornWrite},
+    settings::JournalSettings,
     verdict::Verdict,
     writer::GROUP_BYTES_MAX,
 };

@@ -11,7 +11,7 @@ use evener_core::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use uuid::Uuid;
 
-use crate::{codec::encode_entry, index::Index};
+use crate::{index::Index, payload::encode_entry};
 
 const KINDS: [&str; 4] = ["ordered", "paid", "sent", "never-seen-before"];
 const STREAMS: [&str; 3] = ["order-1", "order-2", ""];

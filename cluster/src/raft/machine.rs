@@ -11,7 +11,7 @@ use evener_core::{
     command::Outcome,
     id::{LogIndex, Term},
 };
-use evener_store::{Checkpoint, Verdict, codec};
+use evener_store::{Checkpoint, Verdict, payload};
 use futures::{Stream, TryStreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -57,7 +57,7 @@ impl Machine {
     }
 
     fn judge(&self, term: Term, index: LogIndex, payload: &Payload) -> io::Result<(Vec<Outcome>, Verdict)> {
-        let entry = codec::read_entry(&payload.bytes)
+        let entry = payload::read_entry(&payload.bytes)
             .map_err(|error| io::Error::other(format!("failed to apply entry {index} of the log: {error}")))?;
         let (outcomes, verdict) = self.applied_state.view.apply(term, index, &entry);
         self.applied_state.index_events(index, verdict.recorded, &entry, &outcomes);

@@ -6,8 +6,8 @@ use crate::{
     chunk::CHUNK_BYTES_MIN,
     disk::MemoryDisk,
     frame::{Frame, FrameKind},
-    journal::JournalSettings,
     samples::{self, Log, SampleCommand},
+    settings::JournalSettings,
     verdict::Verdict,
 };
 

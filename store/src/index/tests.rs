@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    codec::encode_entry,
+    payload::encode_entry,
     samples::{self, Log},
 };
 
@@ -84,7 +84,7 @@ proptest! {
             let logged = &history[usize::try_from(at).unwrap()];
             let payload = log.payload(location.index);
             let (command, nth) = (location.command as usize, location.nth as usize);
-            let event = crate::codec::decode_event_at(&payload, command, nth).unwrap();
+            let event = crate::payload::decode_event_at(&payload, command, nth).unwrap();
             prop_assert_eq!(&event, &logged.event);
             let found = (location.position.0, location.index, location.recorded);
             prop_assert_eq!(found, (at, logged.index, logged.recorded));

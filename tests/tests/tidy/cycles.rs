@@ -18,26 +18,6 @@ pub(crate) struct Exception {
 
 pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception {
-        within: "core/src",
-        modules: &["canonical", "command", "reason", "state"],
-        why: "`state` owns the kinds and subjects of changes that the others name; a module of their own would end it",
-    },
-    Exception {
-        within: "store/src",
-        modules: &["blocks", "events"],
-        why: "a block holds stored events, and the reader of events keeps the blocks",
-    },
-    Exception {
-        within: "store/src",
-        modules: &["codec", "fields", "payload"],
-        why: "`codec` holds the error of every decoder, and encodes commands by `payload`",
-    },
-    Exception {
-        within: "store/src",
-        modules: &["journal", "recovery"],
-        why: "the journal is opened by the recovery, which takes its settings",
-    },
-    Exception {
         within: "node/src",
         modules: &["codes", "context", "definition", "describe", "engine", "error", "settings"],
         why: "an error has a code and a code a class of errors; the engine answers with errors that describe its state",

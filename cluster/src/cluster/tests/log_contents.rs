@@ -6,7 +6,10 @@ use evener_core::{
     criteria::{Criteria, Criterion},
     id::FeatureLevel,
 };
-use evener_store::codec::{self, EncodedCommand, EntryBuilder};
+use evener_store::{
+    codec,
+    payload::{EncodedCommand, EntryBuilder},
+};
 
 use super::*;
 use crate::{

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 use evener_core::id::{ContextId, Position};
 use parking_lot::{Condvar, Mutex};
 
-use crate::events::Stored;
+use super::Stored;
 
 /// Events in a block: one batch of a worker.
 pub const BLOCK_EVENTS_MAX: usize = 1_024;
