@@ -15,7 +15,7 @@ fn node(node: u64, weight: u32) -> Candidate {
     Candidate { node: NodeId(node), weight, draining: false }
 }
 
-fn table(processor: u32, capable: &[u64], claims: Vec<Claim>) -> ProcessorClaims {
+fn claims_of(processor: u32, capable: &[u64], claims: Vec<Claim>) -> ProcessorClaims {
     ProcessorClaims {
         processor: ProcessorId(processor),
         capable: capable.iter().map(|n| NodeId(*n)).collect(),
@@ -27,8 +27,8 @@ fn table(processor: u32, capable: &[u64], claims: Vec<Claim>) -> ProcessorClaims
 fn after(view: &BalanceView, moves: &[Move]) -> BalanceView {
     let mut view = view.clone();
     for wanted in moves {
-        let table = view.processors.iter_mut().find(|t| t.processor == wanted.processor).unwrap();
-        let claim = table.claims.get_mut(&wanted.segment).unwrap();
+        let processor = view.processors.iter_mut().find(|t| t.processor == wanted.processor).unwrap();
+        let claim = processor.claims.get_mut(&wanted.segment).unwrap();
         match claim.owner {
             None => claim.owner = Some(wanted.to),
             Some(owner) if owner == wanted.to => claim.motion = Motion::Stay,
@@ -41,40 +41,40 @@ fn after(view: &BalanceView, moves: &[Move]) -> BalanceView {
 /// Completes all moves, as the owners do.
 fn arrived(view: &BalanceView) -> BalanceView {
     let mut view = view.clone();
-    for claim in view.processors.iter_mut().flat_map(|table| table.claims.values_mut()) {
+    for claim in view.processors.iter_mut().flat_map(|processor| processor.claims.values_mut()) {
         (claim.owner, claim.motion) = (going(claim), Motion::Stay);
     }
     view
 }
 
-fn counts(view: &BalanceView, table: &ProcessorClaims) -> BTreeMap<NodeId, i128> {
-    let mut counts: BTreeMap<NodeId, i128> = eligible(view, table).map(|c| (c.node, 0)).collect();
-    for node in table.claims.values().filter_map(going) {
+fn counts(view: &BalanceView, processor: &ProcessorClaims) -> BTreeMap<NodeId, i128> {
+    let mut counts: BTreeMap<NodeId, i128> = eligible(view, processor).map(|c| (c.node, 0)).collect();
+    for node in processor.claims.values().filter_map(going) {
         *counts.entry(node).or_default() += 1;
     }
     counts
 }
 
-fn eligible<'v>(view: &'v BalanceView, table: &'v ProcessorClaims) -> impl Iterator<Item = &'v Candidate> {
-    view.nodes.iter().filter(|c| !c.draining && c.weight > 0 && table.capable.contains(&c.node))
+fn eligible<'v>(view: &'v BalanceView, processor: &'v ProcessorClaims) -> impl Iterator<Item = &'v Candidate> {
+    view.nodes.iter().filter(|c| !c.draining && c.weight > 0 && processor.capable.contains(&c.node))
 }
 
 /// Checks P7 literally, in exact fractions.
 fn even(view: &BalanceView) -> bool {
     const COMMON: i128 = 2 * 2 * 2 * 3 * 3 * 5 * 7 * 11; // any sum of weights in these tests divides it
     let mut totals: BTreeMap<NodeId, i128> = BTreeMap::new();
-    for table in &view.processors {
-        let weights: i128 = eligible(view, table).map(|c| i128::from(c.weight)).sum();
-        let counts = counts(view, table);
-        if counts.keys().any(|node| eligible(view, table).all(|c| c.node != *node)) {
+    for processor in &view.processors {
+        let weights: i128 = eligible(view, processor).map(|c| i128::from(c.weight)).sum();
+        let counts = counts(view, processor);
+        if counts.keys().any(|node| eligible(view, processor).all(|c| c.node != *node)) {
             return false;
         }
-        if weights > 0 && table.claims.values().any(|claim| going(claim).is_none()) {
+        if weights > 0 && processor.claims.values().any(|claim| going(claim).is_none()) {
             return false;
         }
-        for c in eligible(view, table) {
+        for c in eligible(view, processor) {
             assert_eq!(COMMON % weights, 0, "{weights}");
-            let share = table.claims.len() as i128 * i128::from(c.weight) * (COMMON / weights);
+            let share = processor.claims.len() as i128 * i128::from(c.weight) * (COMMON / weights);
             let off = counts[&c.node] * COMMON - share;
             if off.abs() >= COMMON {
                 return false;
@@ -144,7 +144,7 @@ fn any_view(nodes: u64, processors: usize, segments: usize) -> impl Strategy<Val
             .zip(1..)
             .map(|((weight, draining), id)| Candidate { draining: *draining, ..node(id, *weight) });
         let capable = |can: Vec<bool>| -> Vec<u64> { can.iter().zip(1..).filter(|c| *c.0).map(|c| c.1).collect() };
-        let tables = tables.into_iter().zip(0..).map(|((claims, can), id)| table(id, &capable(can), claims));
+        let tables = tables.into_iter().zip(0..).map(|((claims, can), id)| claims_of(id, &capable(can), claims));
         BalanceView { now: Timestamp(0), nodes: nodes.collect(), processors: tables.collect() }
     })
 }
@@ -152,7 +152,7 @@ fn any_view(nodes: u64, processors: usize, segments: usize) -> impl Strategy<Val
 fn with_bars_and_pins(nodes: u64) -> impl Strategy<Value = BalanceView> {
     let marks = collection::vec((prop::option::weighted(0.2, 1..=nodes), collection::vec(1..=nodes, 0..=2)), 12);
     (any_view(nodes, 2, 6), marks).prop_map(|(mut view, marks)| {
-        let claims = view.processors.iter_mut().flat_map(|table| table.claims.values_mut());
+        let claims = view.processors.iter_mut().flat_map(|processor| processor.claims.values_mut());
         for (claim, (pin, bars)) in claims.zip(marks) {
             claim.pin = pin.map(|node| Pin { node: NodeId(node), reason: None });
             claim.bars = bars
@@ -183,14 +183,14 @@ proptest! {
     #[test]
     fn bars_and_pins_are_kept_and_a_second_plan_moves_nothing(view in with_bars_and_pins(4)) {
         let planned = after(&view, &plan(&view));
-        for table in &view.processors {
-            let after = &planned.processors.iter().find(|t| t.processor == table.processor).unwrap().claims;
-            for (id, before) in &table.claims {
-                let fits = |n: NodeId| eligible(&view, table).any(|c| c.node == n) && !before.bars(n, view.now);
+        for processor in &view.processors {
+            let after = &planned.processors.iter().find(|t| t.processor == processor.processor).unwrap().claims;
+            for (id, before) in &processor.claims {
+                let fits = |n: NodeId| eligible(&view, processor).any(|c| c.node == n) && !before.bars(n, view.now);
                 let place = going(&after[id]);
                 if let Some(pin) = before.pinned_to().filter(|pin| fits(*pin)) {
                     prop_assert_eq!(place, Some(pin), "a pin takes precedence");
-                } else if eligible(&view, table).any(|c| fits(c.node)) {
+                } else if eligible(&view, processor).any(|c| fits(c.node)) {
                     prop_assert!(place.is_some_and(fits), "{:?} is at {:?}", id, place);
                 }
             }
@@ -202,11 +202,11 @@ proptest! {
     fn every_unowned_segment_has_a_reason(view in with_bars_and_pins(3)) {
         let arrived = arrived(&after(&view, &plan(&view)));
         for unowned in unowned_segments(&arrived) {
-            let table = arrived.processors.iter().find(|t| t.processor == unowned.processor).unwrap();
-            let claim = &table.claims[&unowned.segment];
+            let processor = arrived.processors.iter().find(|t| t.processor == unowned.processor).unwrap();
+            let claim = &processor.claims[&unowned.segment];
             prop_assert!(claim.owner.is_none());
             let fits = |c: &&Candidate| !claim.bars(c.node, arrived.now);
-            prop_assert_eq!(eligible(&arrived, table).find(fits), None, "unowned although a node could have it");
+            prop_assert_eq!(eligible(&arrived, processor).find(fits), None, "unowned although a node could have it");
             let is_unexpected = matches!(unowned.reason, UnownedReason::GivenTo(_) | UnownedReason::NoWeight);
             prop_assert!(!is_unexpected, "{:?}", unowned);
         }
@@ -219,12 +219,12 @@ fn remainders_are_distributed_so_that_totals_are_even_too() {
     let view = BalanceView {
         now: Timestamp(0),
         nodes: (1..=3).map(|n| node(n, 1)).collect(),
-        processors: (0..3).map(|p| table(p, &[1, 2, 3], claims())).collect(),
+        processors: (0..3).map(|p| claims_of(p, &[1, 2, 3], claims())).collect(),
     };
     let planned = after(&view, &plan(&view));
     let mut totals: BTreeMap<NodeId, i128> = BTreeMap::new();
-    for table in &planned.processors {
-        counts(&planned, table).into_iter().for_each(|(node, count)| *totals.entry(node).or_default() += count);
+    for processor in &planned.processors {
+        counts(&planned, processor).into_iter().for_each(|(node, count)| *totals.entry(node).or_default() += count);
     }
     assert!(totals.values().all(|total| *total == 16), "{totals:?}");
 }
@@ -235,7 +235,7 @@ fn a_fourth_node_takes_its_share_and_nothing_else_moves() {
     let view = BalanceView {
         now: Timestamp(0),
         nodes: (1..=4).map(|n| node(n, 1)).collect(),
-        processors: vec![table(0, &[1, 2, 3, 4], claims)],
+        processors: vec![claims_of(0, &[1, 2, 3, 4], claims)],
     };
     let moves = plan(&view);
     assert_eq!(moves.len(), 4);
@@ -247,8 +247,11 @@ fn a_released_segment_is_unowned_until_its_bar_ends() {
     let mut released = claim(Some(1));
     released.motion = Motion::Release;
     released.bars.push(Bar { node: NodeId(1), until: Timestamp(10), cause: BarCause::Released });
-    let mut view =
-        BalanceView { now: Timestamp(0), nodes: vec![node(1, 1)], processors: vec![table(0, &[1], vec![released])] };
+    let mut view = BalanceView {
+        now: Timestamp(0),
+        nodes: vec![node(1, 1)],
+        processors: vec![claims_of(0, &[1], vec![released])],
+    };
     assert_eq!(plan(&view), vec![]);
     view = arrived(&view);
     assert_eq!(unowned_segments(&view)[0].reason, UnownedReason::BarredUntil(Timestamp(10)));
@@ -266,23 +269,23 @@ fn a_move_to_a_leaving_node_is_cancelled() {
     let view = BalanceView {
         now: Timestamp(0),
         nodes: vec![node(1, 1), leaving],
-        processors: vec![table(0, &[1, 2], vec![moving])],
+        processors: vec![claims_of(0, &[1, 2], vec![moving])],
     };
     assert_eq!(plan(&view), [Move { processor: ProcessorId(0), segment: SegmentId(0), to: NodeId(1) }]);
 }
 
 #[test]
 fn each_unowned_segment_gets_the_reason_that_applies() {
-    let why = |nodes: Vec<Candidate>, capable: &[u64]| {
-        let processors = vec![table(0, capable, vec![claim(None)])];
+    let reason_for = |nodes: Vec<Candidate>, capable: &[u64]| {
+        let processors = vec![claims_of(0, capable, vec![claim(None)])];
         unowned_segments(&BalanceView { now: Timestamp(0), nodes, processors })[0].reason
     };
     let leaving = Candidate { draining: true, ..node(1, 1) };
-    assert_eq!(why(vec![], &[]), UnownedReason::NoCapableNode);
-    assert_eq!(why(vec![node(1, 1)], &[2]), UnownedReason::NoCapableNode);
-    assert_eq!(why(vec![leaving], &[1]), UnownedReason::AllLeaving);
-    assert_eq!(why(vec![node(1, 0)], &[1]), UnownedReason::NoWeight);
-    assert_eq!(why(vec![node(1, 1)], &[1]), UnownedReason::GivenTo(NodeId(1)));
+    assert_eq!(reason_for(vec![], &[]), UnownedReason::NoCapableNode);
+    assert_eq!(reason_for(vec![node(1, 1)], &[2]), UnownedReason::NoCapableNode);
+    assert_eq!(reason_for(vec![leaving], &[1]), UnownedReason::AllLeaving);
+    assert_eq!(reason_for(vec![node(1, 0)], &[1]), UnownedReason::NoWeight);
+    assert_eq!(reason_for(vec![node(1, 1)], &[1]), UnownedReason::GivenTo(NodeId(1)));
 }
 
 #[test]
@@ -290,7 +293,7 @@ fn ten_thousand_segments_rebalance_when_a_node_joins() {
     let claims = (0..10_000).map(|id| claim(Some(id % 100 + 1))).collect();
     let all: Vec<u64> = (1..=101).collect();
     let nodes: Vec<Candidate> = all.iter().map(|n| node(*n, 1)).collect();
-    let view = BalanceView { now: Timestamp(0), nodes, processors: vec![table(0, &all, claims)] };
+    let view = BalanceView { now: Timestamp(0), nodes, processors: vec![claims_of(0, &all, claims)] };
     let moves = plan(&view);
     assert_eq!(moves.len(), 99, "10,000 / 101, rounded up or down");
     assert_eq!(plan(&after(&view, &moves)), vec![]);
@@ -300,15 +303,15 @@ fn ten_thousand_segments_rebalance_when_a_node_joins() {
 fn a_thousand_processors_rebalance_when_a_node_joins() {
     let all: Vec<u64> = (1..=10).collect();
     let processors =
-        (0..1_000).map(|p| table(p, &all, (0..16).map(|s| claim(Some((u64::from(p) * 7 + s) % 9 + 1))).collect()));
+        (0..1_000).map(|p| claims_of(p, &all, (0..16).map(|s| claim(Some((u64::from(p) * 7 + s) % 9 + 1))).collect()));
     let nodes: Vec<Candidate> = all.iter().map(|n| node(*n, 1)).collect();
     let view = BalanceView { now: Timestamp(0), nodes, processors: processors.collect() };
     let moves = plan(&view);
     assert_eq!(moves.len(), 1_600, "exactly a tenth of all segments move");
     let planned = after(&view, &moves);
     let mut totals: BTreeMap<NodeId, i128> = BTreeMap::new();
-    for table in &planned.processors {
-        counts(&planned, table).into_iter().for_each(|(node, count)| *totals.entry(node).or_default() += count);
+    for processor in &planned.processors {
+        counts(&planned, processor).into_iter().for_each(|(node, count)| *totals.entry(node).or_default() += count);
     }
     assert!(totals.values().all(|total| *total == 1_600), "{totals:?}");
     assert_eq!(plan(&planned), vec![]);

@@ -27,61 +27,61 @@ const SEQUENCES: u64 = 6;
 
 /// A random step.
 #[derive(Clone, Copy, Debug)]
-enum Chaos {
+enum Disturbance {
     Append(u64),
     Kill(u64),
     Fence(u64),
-    Revive(u64),
+    Restart(u64),
     Balance,
     Drain(u64),
     Pause(bool),
-    Pass,
-    Unheard(u64),
+    PassTime,
+    LoseProgressAnswer(u64),
     LoseHandOverAnswer(u64, bool),
     WorkerDies(u64),
     /// A delayed write of a stopped handler reaches its database.
-    WriteLate(usize),
-    Person(u64, LetterChange),
+    DelayedWrite(usize),
+    ChangeLetters(u64, LetterChange),
     /// An operator moves the first segment to this node.
     Move(u64),
     Split(usize),
     Merge(usize),
     /// The handlers of a node hang, or continue.
-    Slow(u64),
-    Go(usize),
+    ToggleHang(u64),
+    TakeStep(usize),
 }
 
-fn chaos() -> impl Strategy<Value = Chaos> {
+fn disturbance() -> impl Strategy<Value = Disturbance> {
     let node = 1..=NODES;
     prop_oneof![
-        14 => (0..SEQUENCES).prop_map(Chaos::Append),
-        1 => node.clone().prop_map(Chaos::Kill),
-        1 => node.clone().prop_map(Chaos::Fence),
-        2 => node.clone().prop_map(Chaos::Revive),
-        3 => Just(Chaos::Balance),
-        1 => node.clone().prop_map(Chaos::Drain),
-        1 => any::<bool>().prop_map(Chaos::Pause),
-        6 => Just(Chaos::Pass),
-        3 => node.clone().prop_map(Chaos::Unheard),
-        3 => (node.clone(), any::<bool>()).prop_map(|(node, judged)| Chaos::LoseHandOverAnswer(node, judged)),
-        1 => node.prop_map(Chaos::WorkerDies),
-        3 => (0_usize..1_000).prop_map(Chaos::WriteLate),
-        80 => (0_usize..1_000).prop_map(Chaos::Go),
+        14 => (0..SEQUENCES).prop_map(Disturbance::Append),
+        1 => node.clone().prop_map(Disturbance::Kill),
+        1 => node.clone().prop_map(Disturbance::Fence),
+        2 => node.clone().prop_map(Disturbance::Restart),
+        3 => Just(Disturbance::Balance),
+        1 => node.clone().prop_map(Disturbance::Drain),
+        1 => any::<bool>().prop_map(Disturbance::Pause),
+        6 => Just(Disturbance::PassTime),
+        3 => node.clone().prop_map(Disturbance::LoseProgressAnswer),
+        3 => (node.clone(), any::<bool>()).prop_map(|(node, judged)| Disturbance::LoseHandOverAnswer(node, judged)),
+        1 => node.prop_map(Disturbance::WorkerDies),
+        3 => (0_usize..1_000).prop_map(Disturbance::DelayedWrite),
+        80 => (0_usize..1_000).prop_map(Disturbance::TakeStep),
     ]
 }
 
 /// Steps that interrupt no handler.
-fn harmless() -> impl Strategy<Value = Chaos> {
+fn harmless() -> impl Strategy<Value = Disturbance> {
     let node = 1..=NODES;
     prop_oneof![
-        14 => (0..SEQUENCES).prop_map(Chaos::Append),
-        3 => Just(Chaos::Balance),
-        1 => any::<bool>().prop_map(Chaos::Pause),
-        2 => node.clone().prop_map(Chaos::Move),
-        6 => Just(Chaos::Pass),
-        3 => node.clone().prop_map(Chaos::Unheard),
-        3 => (node, any::<bool>()).prop_map(|(node, judged)| Chaos::LoseHandOverAnswer(node, judged)),
-        80 => (0_usize..1_000).prop_map(Chaos::Go),
+        14 => (0..SEQUENCES).prop_map(Disturbance::Append),
+        3 => Just(Disturbance::Balance),
+        1 => any::<bool>().prop_map(Disturbance::Pause),
+        2 => node.clone().prop_map(Disturbance::Move),
+        6 => Just(Disturbance::PassTime),
+        3 => node.clone().prop_map(Disturbance::LoseProgressAnswer),
+        3 => (node, any::<bool>()).prop_map(|(node, judged)| Disturbance::LoseHandOverAnswer(node, judged)),
+        80 => (0_usize..1_000).prop_map(Disturbance::TakeStep),
     ]
 }
 
@@ -97,49 +97,49 @@ fn on_error() -> impl Strategy<Value = OnError> {
     prop_oneof![3 => Just(OnError::SetAside), 1 => Just(OnError::Stop), 1 => Just(OnError::Skip)]
 }
 
-fn disturb(cluster: &mut TestCluster, chaos: Chaos) {
-    match chaos {
-        Chaos::Append(sequence) => cluster.append(&std::format!("s{sequence}")),
-        Chaos::Kill(node) => cluster.kill(NodeId(node)),
-        Chaos::Fence(node) => cluster.fence(NodeId(node)),
-        Chaos::Revive(node) if cluster.nodes.contains_key(&NodeId(node)) => {}
-        Chaos::Revive(node) => cluster.begin(node),
-        Chaos::Balance => cluster.balance(),
-        Chaos::Drain(node) => cluster.drain(NodeId(node)),
-        Chaos::Pause(paused) => drop(cluster.change(Change::Pause("p".into(), paused))),
-        Chaos::Pass => {
+fn disturb(cluster: &mut TestCluster, disturbance: Disturbance) {
+    match disturbance {
+        Disturbance::Append(sequence) => cluster.append(&std::format!("s{sequence}")),
+        Disturbance::Kill(node) => cluster.kill(NodeId(node)),
+        Disturbance::Fence(node) => cluster.fence(NodeId(node)),
+        Disturbance::Restart(node) if cluster.nodes.contains_key(&NodeId(node)) => {}
+        Disturbance::Restart(node) => cluster.begin(node),
+        Disturbance::Balance => cluster.balance(),
+        Disturbance::Drain(node) => cluster.drain(NodeId(node)),
+        Disturbance::Pause(paused) => drop(cluster.change(Change::Pause("p".into(), paused))),
+        Disturbance::PassTime => {
             if let Some(wake) = cluster.next_wake() {
                 cluster.pass(wake);
             }
         }
-        Chaos::Unheard(node) => {
+        Disturbance::LoseProgressAnswer(node) => {
             let step = Step::LoseProgressAnswer(NodeId(node));
             if cluster.enabled().contains(&Step::JudgeProgress(NodeId(node))) {
                 cluster.take(step);
             }
         }
-        Chaos::LoseHandOverAnswer(node, judged) => {
+        Disturbance::LoseHandOverAnswer(node, judged) => {
             if cluster.enabled().contains(&Step::HandOver(NodeId(node))) {
                 cluster.take(Step::LoseHandOverAnswer(NodeId(node), judged));
             }
         }
-        Chaos::WorkerDies(node) => cluster.worker_dies(NodeId(node)),
-        Chaos::WriteLate(which) => {
+        Disturbance::WorkerDies(node) => cluster.worker_dies(NodeId(node)),
+        Disturbance::DelayedWrite(which) => {
             cluster.database.write_delayed(which);
         }
-        Chaos::Person(sequence, change) => cluster.change_letters(&std::format!("s{sequence}"), change),
-        Chaos::Move(node) => {
+        Disturbance::ChangeLetters(sequence, change) => cluster.change_letters(&std::format!("s{sequence}"), change),
+        Disturbance::Move(node) => {
             cluster.change(Change::Claim("p".into(), SegmentId(0), NodeId(node)));
             cluster.change(Change::Unpin("p".into(), SegmentId(0)));
         }
-        Chaos::Split(which) => cluster.split(which),
-        Chaos::Merge(which) => cluster.merge(which),
-        Chaos::Slow(node) => {
+        Disturbance::Split(which) => cluster.split(which),
+        Disturbance::Merge(which) => cluster.merge(which),
+        Disturbance::ToggleHang(node) => {
             if !cluster.slow.remove(&NodeId(node)) {
                 cluster.slow.insert(NodeId(node));
             }
         }
-        Chaos::Go(which) => {
+        Disturbance::TakeStep(which) => {
             let enabled = cluster.enabled();
             if !enabled.is_empty() {
                 cluster.take(enabled[which % enabled.len()].clone());
@@ -164,11 +164,11 @@ fn repair(cluster: &mut TestCluster) {
     cluster.settle(cluster.now + 300_000);
     cluster.faults = Faults { skip: core::mem::take(&mut cluster.faults.skip), ..Faults::default() };
     // After a limit was reached there may be more to retry once there is room.
-    let rests = (0..6).map(|_| {
+    let rounds = (0..6).map(|_| {
         cluster.retry_all();
         cluster.settle(cluster.now + 120_000)
     });
-    assert_eq!(rests.last(), Some(true), "the cluster does not settle");
+    assert_eq!(rounds.last(), Some(true), "the cluster does not settle");
 }
 
 fn by_sequence(cluster: &TestCluster) -> BTreeMap<&String, Vec<u64>> {
@@ -254,8 +254,8 @@ fn assert_refusals_do_not_count(cluster: &TestCluster, faults: &Faults, on_error
     }
 }
 
-fn run(segments: u32, on_error: OnError, faults: Faults, limits: Limits, steps: &[Chaos]) -> TestCluster {
-    let skips = on_error == OnError::Skip || steps.iter().any(|step| matches!(step, Chaos::Person(..)));
+fn run(segments: u32, on_error: OnError, faults: Faults, limits: Limits, steps: &[Disturbance]) -> TestCluster {
+    let skips = on_error == OnError::Skip || steps.iter().any(|step| matches!(step, Disturbance::ChangeLetters(..)));
     let planned = faults.clone();
     let mut cluster = TestCluster::new(segments, on_error, limits, faults);
     for step in steps {
@@ -289,7 +289,7 @@ proptest! {
     fn p5_all_events_are_handled_in_order_despite_faults(
         on_error in on_error(),
         faults in faults(),
-        steps in collection::vec(chaos(), 0..600),
+        steps in collection::vec(disturbance(), 0..600),
     ) {
         run(3, on_error, faults, Limits::DEFAULT, &steps);
     }
@@ -303,7 +303,7 @@ proptest! {
         let mut cluster = TestCluster::new(3, on_error, Limits::DEFAULT, Faults { unable, ..Faults::default() });
         for step in steps {
             // The result of a try is judged before the event is tried again.
-            if !matches!(step, Chaos::Pass) || cluster.enabled().is_empty() {
+            if !matches!(step, Disturbance::PassTime) || cluster.enabled().is_empty() {
                 disturb(&mut cluster, step);
             }
         }
@@ -313,7 +313,7 @@ proptest! {
     }
 
     #[test]
-    fn p6_limits_stall_and_lose_nothing(faults in faults(), steps in collection::vec(chaos(), 0..600)) {
+    fn p6_limits_stall_and_lose_nothing(faults in faults(), steps in collection::vec(disturbance(), 0..600)) {
         let limits = Limits { sequences_max: 2, letters_max: 3, ..Limits::DEFAULT };
         run(3, OnError::SetAside, faults, limits, &steps);
     }
@@ -364,8 +364,8 @@ fn a_stalled_segment_reports_the_limit_it_reached() {
     let mut cluster = TestCluster::new(1, OnError::SetAside, limits, faults);
     (0..3).for_each(|_| cluster.append("s0"));
     let stalled = |cluster: &TestCluster| {
-        let mut lanes = cluster.nodes.values().flat_map(|node| node.coordinator.segments());
-        lanes.find(|segment| segment.phase == super::STALLED)
+        let mut segments = cluster.nodes.values().flat_map(|node| node.coordinator.segments());
+        segments.find(|segment| segment.phase == super::STALLED)
     };
     while stalled(&cluster).is_none() {
         let step = cluster.enabled().first().cloned().expect("it is not settled before it is stalled");
@@ -385,17 +385,17 @@ fn a_sequence_stays_set_aside_while_refused_letters_are_sent_again() {
     let mut cluster = TestCluster::new(3, OnError::SetAside, limits, faults);
     (0..2).for_each(|_| cluster.append("s0"));
     // Letters that had room are done, and those that had none are in flight again.
-    let told_again = |cluster: &TestCluster| {
-        let told = cluster
+    let sent_again = |cluster: &TestCluster| {
+        let sent = cluster
             .nodes
             .values()
             .filter_map(|node| node.progress.as_ref())
             .flat_map(|(_, progress)| &progress.letters);
         cluster.calls.len() > 1
             && cluster.processor().set_aside.is_empty()
-            && told.filter_map(LetterMove::holds).count() > 0
+            && sent.filter_map(LetterMove::holds).count() > 0
     };
-    while !told_again(&cluster) {
+    while !sent_again(&cluster) {
         match cluster.enabled().first().cloned() {
             Some(step) => cluster.take(step),
             None => cluster.pass(cluster.next_wake().expect("a retry is scheduled")),
@@ -422,13 +422,13 @@ fn p5_a_sequence_stays_set_aside_if_the_answer_about_its_refused_letters_is_lost
     ["s5", "s1"].into_iter().for_each(|sequence| cluster.append(sequence));
     let (_, share) = cluster.processor().share_of(crate::hash::sequence(b"s1")).unwrap();
     let owner = share.claim.owner.unwrap();
-    let tells = |cluster: &TestCluster| {
-        let told = cluster.nodes[&owner].progress.as_ref();
-        told.is_some_and(|(_, progress)| progress.letters.iter().any(|letter| letter.holds() == Some(Position(1))))
+    let has_sent = |cluster: &TestCluster| {
+        let sent = cluster.nodes[&owner].progress.as_ref();
+        sent.is_some_and(|(_, progress)| progress.letters.iter().any(|letter| letter.holds() == Some(Position(1))))
     };
-    cluster.run_until(tells);
+    cluster.run_until(has_sent);
     cluster.take(Step::JudgeProgress(owner));
-    cluster.run_until(tells);
+    cluster.run_until(has_sent);
     cluster.take(Step::LoseProgressAnswer(owner)); // there is no room yet
     assert_eq!(cluster.processor().set_aside.len(), 1);
 

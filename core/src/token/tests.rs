@@ -40,12 +40,12 @@ impl Naive {
     }
 }
 
-struct World {
+struct Model {
     tokens: Vec<(Segment, Token)>,
     naive: Naive,
 }
 
-impl World {
+impl Model {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Advance(which, to) => {
@@ -103,13 +103,13 @@ proptest! {
 
     #[test]
     fn nothing_is_lost_or_handled_twice(steps in collection::vec(step(), 0..60)) {
-        let mut world =
-            World { tokens: [(Segment::ROOT, Token::new(Segment::ROOT, Position(0)))].into(), naive: Naive::default() };
+        let mut model =
+            Model { tokens: [(Segment::ROOT, Token::new(Segment::ROOT, Position(0)))].into(), naive: Naive::default() };
         for step in steps {
-            let before = world.heights();
-            world.take(&step);
-            world.check();
-            prop_assert!(before.iter().zip(world.heights()).all(|(a, b)| *a <= b), "tokens only grow");
+            let before = model.heights();
+            model.take(&step);
+            model.check();
+            prop_assert!(before.iter().zip(model.heights()).all(|(a, b)| *a <= b), "tokens only grow");
         }
     }
 }

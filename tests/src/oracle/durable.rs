@@ -1,27 +1,27 @@
 //! P1: what was acknowledged is there at the end, where it was said to be, as it was given.
 
-use super::{Broken, Fact, History};
+use super::{History, LogEvent, Violation};
 
 /// Every acknowledged event that is lost, elsewhere or another.
 #[must_use]
-pub fn check(history: &History, log: &[Fact]) -> Vec<Broken> {
-    let mut broken = Vec::new();
+pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
+    let mut violations = Vec::new();
     for call in &history.calls {
         let Some(stored) = call.stored() else { continue };
         for (nth, event) in call.request.events.iter().enumerate() {
             let place = stored.first.0 + nth as u64;
             let found = usize::try_from(place).ok().and_then(|place| log.get(place));
             let what = match found {
-                Some(fact) if fact.event == *event => continue,
-                Some(fact) => {
-                    format!("at {place} stands {} in the place of the acknowledged {}", fact.event.id, event.id)
+                Some(logged) if logged.event == *event => continue,
+                Some(logged) => {
+                    format!("at {place} stands {} in the place of the acknowledged {}", logged.event.id, event.id)
                 }
                 None => format!("{}, acknowledged at {place}, is lost", event.id),
             };
-            broken.push(Broken { promise: "P1", what });
+            violations.push(Violation { promise: "P1", what });
         }
     }
-    broken
+    violations
 }
 
 #[cfg(test)]

@@ -4,30 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evener_core::{id::Position, sequence::Sequencing};
 
-use super::{Broken, Fact, History};
+use super::{History, LogEvent, Violation};
 
 /// What of `log` the processor, started at the beginning, did not handle, or handled before its time.
 #[must_use]
-pub fn check(history: &History, log: &[Fact], processor: &str, sequencing: &Sequencing) -> Vec<Broken> {
+pub fn check(history: &History, log: &[LogEvent], processor: &str, sequencing: &Sequencing) -> Vec<Violation> {
     let mine = history.handlings.iter().filter(|handling| handling.processor == processor && handling.done);
     let mut done = BTreeSet::new();
     let mut reached: BTreeMap<String, Position> = BTreeMap::new();
     let mut found = Vec::new();
     for handling in mine.filter(|handling| done.insert(handling.position)) {
-        let Some(fact) = usize::try_from(handling.position.0).ok().and_then(|place| log.get(place)) else {
+        let Some(logged) = usize::try_from(handling.position.0).ok().and_then(|place| log.get(place)) else {
             found.push(format!("{} was handled and is not in the log", handling.position));
             continue;
         };
-        let sequence = sequencing.name(&fact.event).into_owned();
+        let sequence = sequencing.name(&logged.event).into_owned();
         if let Some(before) = reached.get(&sequence).filter(|before| **before > handling.position) {
             found.push(format!("{} was handled after {before}, both of sequence {sequence}", handling.position));
         }
         reached.insert(sequence, handling.position);
     }
-    for fact in log.iter().filter(|fact| !done.contains(&fact.position)) {
-        found.push(format!("{} at {} was never handled by {processor}", fact.event.id, fact.position));
+    for logged in log.iter().filter(|logged| !done.contains(&logged.position)) {
+        found.push(format!("{} at {} was never handled by {processor}", logged.event.id, logged.position));
     }
-    found.into_iter().map(|what| Broken { promise: "P5", what }).collect()
+    found.into_iter().map(|what| Violation { promise: "P5", what }).collect()
 }
 
 #[cfg(test)]
@@ -40,9 +40,9 @@ mod tests {
     fn handled(positions: &[(u64, bool)]) -> Vec<String> {
         let mut sample = Sample::of_two_appends();
         for &(position, done) in positions {
-            let step = sample.history.step();
+            let time = sample.history.tick();
             sample.history.handlings.push(Handling {
-                step,
+                time,
                 node: NodeId(1),
                 processor: "p".into(),
                 segment: SegmentId(0),
@@ -52,8 +52,8 @@ mod tests {
                 done,
             });
         }
-        let broken = check(&sample.history, &sample.log, "p", &Sequencing::KeyElseStream);
-        broken.into_iter().map(|broken| broken.what).collect()
+        let violations = check(&sample.history, &sample.log, "p", &Sequencing::KeyElseStream);
+        violations.into_iter().map(|violation| violation.what).collect()
     }
 
     #[test]

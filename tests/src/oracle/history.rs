@@ -7,7 +7,7 @@ use evener_core::{
 
 /// How many things were seen before this one. Of two calls, one came before the other if it had returned when the
 /// other was made; no clock is asked.
-pub type Step = u64;
+pub type LogicalTime = u64;
 
 /// Everything that was seen.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,7 @@ pub struct History {
     pub reads: Vec<Read>,
     /// What handlers were given, and finished.
     pub handlings: Vec<Handling>,
-    steps: Step,
+    now: LogicalTime,
 }
 
 /// One append, however often its client repeated it.
@@ -27,9 +27,9 @@ pub struct Call {
     /// What was asked.
     pub request: Request,
     /// When it was asked first.
-    pub made: Step,
+    pub invoked_at: LogicalTime,
     /// Every answer but "unknown", and when it came.
-    pub answers: Vec<(Step, Answer)>,
+    pub answers: Vec<(LogicalTime, Answer)>,
 }
 
 /// What an append was answered.
@@ -45,9 +45,9 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     /// When it was asked for.
-    pub made: Step,
+    pub invoked_at: LogicalTime,
     /// When it was answered.
-    pub answered: Step,
+    pub returned_at: LogicalTime,
     /// From here.
     pub from: Position,
     /// The ids of what stood there, in order.
@@ -60,7 +60,7 @@ pub struct Read {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handling {
     /// When it ended.
-    pub step: Step,
+    pub time: LogicalTime,
     /// On which node.
     pub node: NodeId,
     /// For which processor.
@@ -79,22 +79,22 @@ pub struct Handling {
 
 impl History {
     /// One more thing is seen.
-    pub fn step(&mut self) -> Step {
-        self.steps += 1;
-        self.steps
+    pub fn tick(&mut self) -> LogicalTime {
+        self.now += 1;
+        self.now
     }
 
     /// A client asks; answers the call's number.
-    pub fn made(&mut self, request: Request) -> usize {
-        let made = self.step();
-        self.calls.push(Call { request, made, answers: Vec::new() });
+    pub fn invoked(&mut self, request: Request) -> usize {
+        let invoked_at = self.tick();
+        self.calls.push(Call { request, invoked_at, answers: Vec::new() });
         self.calls.len() - 1
     }
 
     /// A client is answered.
-    pub fn answered(&mut self, call: usize, answer: Answer) {
-        let step = self.step();
-        self.calls[call].answers.push((step, answer));
+    pub fn returned(&mut self, call: usize, answer: Answer) {
+        let time = self.tick();
+        self.calls[call].answers.push((time, answer));
     }
 
     /// How many appends are known to be stored.
@@ -116,7 +116,7 @@ impl Call {
 
     /// When it was first known to be stored.
     #[must_use]
-    pub fn stored_at(&self) -> Option<Step> {
-        self.answers.iter().find(|(_, answer)| matches!(answer, Answer::Stored(_))).map(|(step, _)| *step)
+    pub fn acknowledged_at(&self) -> Option<LogicalTime> {
+        self.answers.iter().find(|(_, answer)| matches!(answer, Answer::Stored(_))).map(|(time, _)| *time)
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use evener_core::append::Refusal;
 
-use super::{Answer, Broken, Fact, History};
+use super::{Answer, History, LogEvent, Violation};
 
 /// Everything that stands twice, from nowhere, or though it was refused.
 #[must_use]
-pub fn check(history: &History, log: &[Fact]) -> Vec<Broken> {
+pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut given: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for call in &history.calls {
@@ -18,12 +18,12 @@ pub fn check(history: &History, log: &[Fact]) -> Vec<Broken> {
         }
     }
     let mut places = BTreeMap::new();
-    for fact in log {
-        let (id, position) = (fact.event.id, fact.position);
+    for logged in log {
+        let (id, position) = (logged.event.id, logged.position);
         if let Some(first) = places.insert(id, position) {
             found.push(format!("{id} stands at {first} and at {position}"));
         }
-        if !given.get(&id).is_some_and(|events| events.contains(&&fact.event)) {
+        if !given.get(&id).is_some_and(|events| events.contains(&&logged.event)) {
             found.push(format!("{id} at {position} was given by nobody, or not so"));
         }
     }
@@ -32,13 +32,13 @@ pub fn check(history: &History, log: &[Fact]) -> Vec<Broken> {
         if stored.windows(2).any(|pair| pair[0] != pair[1]) {
             found.push(format!("call {number} was answered differently: {stored:?}"));
         }
-        let mine = |fact: &&Fact| call.request.events.contains(&fact.event);
+        let mine = |logged: &&LogEvent| call.request.events.contains(&logged.event);
         let refused = call.answers.iter().any(|(_, answer)| is_final(answer));
-        if let Some(fact) = log.iter().filter(|_| refused).find(mine) {
-            found.push(format!("call {number} was refused, and its {} stands at {}", fact.event.id, fact.position));
+        if let Some(logged) = log.iter().filter(|_| refused).find(mine) {
+            found.push(format!("call {number} was refused, and its {} stands at {}", logged.event.id, logged.position));
         }
     }
-    found.into_iter().map(|what| Broken { promise: "P3", what }).collect()
+    found.into_iter().map(|what| Violation { promise: "P3", what }).collect()
 }
 
 fn place(answer: &Answer) -> Option<(u64, u64)> {
@@ -63,8 +63,8 @@ mod tests {
         let mut sample = Sample::of_two_appends();
         assert_eq!(check(&sample.history, &sample.log), []);
         change(&mut sample);
-        let broken = check(&sample.history, &sample.log);
-        assert!(broken.iter().any(|broken| broken.what.contains(what)), "{what} is not in {broken:?}");
+        let violations = check(&sample.history, &sample.log);
+        assert!(violations.iter().any(|violation| violation.what.contains(what)), "{what} is not in {violations:?}");
     }
 
     #[test]
@@ -76,11 +76,11 @@ mod tests {
 
     #[test]
     fn another_answer_to_a_repetition_is_found() {
-        finds(|sample| sample.history.answered(0, stored(2, 3)), "answered differently");
+        finds(|sample| sample.history.returned(0, stored(2, 3)), "answered differently");
     }
 
     #[test]
     fn what_was_refused_and_stored_is_found() {
-        finds(|sample| sample.history.answered(0, Answer::Refused(Refusal::Retry)), "was refused");
+        finds(|sample| sample.history.returned(0, Answer::Refused(Refusal::Retry)), "was refused");
     }
 }

@@ -8,8 +8,8 @@ use evener_core::{
     id::{Position, Revision},
 };
 
+pub mod balanced;
 pub mod durable;
-pub mod even;
 pub mod handled;
 pub mod history;
 pub mod idempotent;
@@ -24,7 +24,7 @@ pub use history::{Answer, Call, Handling, History, Read};
 
 /// An event as a node gave it out at the end of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
+pub struct LogEvent {
     /// Where it stands.
     pub position: Position,
     /// Its number within its stream.
@@ -35,14 +35,14 @@ pub struct Fact {
 
 /// A promise that did not hold, and what shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Broken {
+pub struct Violation {
     /// `P1` to `P10`.
     pub promise: &'static str,
     /// Which event, call or segment, and how.
     pub what: String,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is broken: {}", self.promise, self.what)
     }
@@ -50,9 +50,9 @@ impl fmt::Display for Broken {
 
 /// Everything that the promises on appends and reads say of a run.
 #[must_use]
-pub fn judge(history: &History, log: &[Fact]) -> Vec<Broken> {
-    let mut broken = durable::check(history, log);
-    broken.extend(ordered::check(history, log));
-    broken.extend(idempotent::check(history, log));
-    broken
+pub fn check_appends_and_reads(history: &History, log: &[LogEvent]) -> Vec<Violation> {
+    let mut violations = durable::check(history, log);
+    violations.extend(ordered::check(history, log));
+    violations.extend(idempotent::check(history, log));
+    violations
 }

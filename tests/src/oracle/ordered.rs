@@ -8,33 +8,33 @@ use evener_core::{
     id::{Position, Revision},
 };
 
-use super::{Answer, Broken, Call, Fact, History};
+use super::{Answer, Call, History, LogEvent, Violation};
 
 /// Everything that stands in no such order.
 #[must_use]
-pub fn check(history: &History, log: &[Fact]) -> Vec<Broken> {
-    let mut broken = dense(log);
-    broken.extend(whole(history, log));
-    broken.extend(after_what_was_known(history));
+pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
+    let mut violations = dense(log);
+    violations.extend(whole(history, log));
+    violations.extend(after_what_was_known(history));
     for call in &history.calls {
-        broken.extend(conditions(call, log));
-        broken.extend(refusals(call, log));
+        violations.extend(conditions(call, log));
+        violations.extend(refusals(call, log));
     }
-    broken.extend(reads(history, log));
-    broken.into_iter().map(|what| Broken { promise: "P2", what }).collect()
+    violations.extend(reads(history, log));
+    violations.into_iter().map(|what| Violation { promise: "P2", what }).collect()
 }
 
-fn dense(log: &[Fact]) -> Vec<String> {
+fn dense(log: &[LogEvent]) -> Vec<String> {
     let mut found = Vec::new();
     let mut heads: BTreeMap<&str, u64> = BTreeMap::new();
-    for (place, fact) in log.iter().enumerate() {
-        if fact.position.0 != place as u64 {
-            found.push(format!("event {} of the log says that it stands at {}", place, fact.position));
+    for (place, logged) in log.iter().enumerate() {
+        if logged.position.0 != place as u64 {
+            found.push(format!("event {} of the log says that it stands at {}", place, logged.position));
         }
-        let Some(stream) = fact.event.stream.as_deref() else { continue };
+        let Some(stream) = logged.event.stream.as_deref() else { continue };
         let next = heads.entry(stream).or_default();
-        if fact.revision != Some(Revision(*next)) {
-            found.push(format!("at {place} stands revision {:?} of {stream}, where {next} is due", fact.revision));
+        if logged.revision != Some(Revision(*next)) {
+            found.push(format!("at {place} stands revision {:?} of {stream}, where {next} is due", logged.revision));
         }
         *next += 1;
     }
@@ -42,8 +42,8 @@ fn dense(log: &[Fact]) -> Vec<String> {
 }
 
 /// Of an append all events are there, next to each other, or none.
-fn whole(history: &History, log: &[Fact]) -> Vec<String> {
-    let places: BTreeMap<_, _> = log.iter().map(|fact| (fact.event.id, fact.position.0)).collect();
+fn whole(history: &History, log: &[LogEvent]) -> Vec<String> {
+    let places: BTreeMap<_, _> = log.iter().map(|logged| (logged.event.id, logged.position.0)).collect();
     let mut found = Vec::new();
     for (number, call) in history.calls.iter().enumerate() {
         let stand: Vec<_> = call.request.events.iter().map(|event| places.get(&event.id).copied()).collect();
@@ -61,7 +61,7 @@ fn whole(history: &History, log: &[Fact]) -> Vec<String> {
 
 fn after_what_was_known(history: &History) -> Vec<String> {
     let mut known: Vec<_> =
-        history.calls.iter().filter_map(|call| Some((call.stored_at()?, call.stored()?.next))).collect();
+        history.calls.iter().filter_map(|call| Some((call.acknowledged_at()?, call.stored()?.next))).collect();
     known.sort_by_key(|(step, _)| *step);
     let mut found = Vec::new();
     // How far the log was known to reach, after each acknowledgement.
@@ -79,7 +79,7 @@ fn after_what_was_known(history: &History) -> Vec<String> {
     };
     for (number, call) in history.calls.iter().enumerate() {
         let Some(stored) = call.stored() else { continue };
-        let before = known_at(call.made);
+        let before = known_at(call.invoked_at);
         if !call.request.events.is_empty() && stored.first < before {
             let first = stored.first;
             found.push(format!(
@@ -88,7 +88,7 @@ fn after_what_was_known(history: &History) -> Vec<String> {
         }
     }
     for read in &history.reads {
-        let before = known_at(read.made);
+        let before = known_at(read.invoked_at);
         if read.next < before {
             let next = read.next;
             found.push(format!("a read saw {next} events, though {before} were known to be stored when it was made"));
@@ -97,19 +97,19 @@ fn after_what_was_known(history: &History) -> Vec<String> {
     found
 }
 
-fn conditions(call: &Call, log: &[Fact]) -> Vec<String> {
+fn conditions(call: &Call, log: &[LogEvent]) -> Vec<String> {
     let Some(stored) = call.stored() else { return Vec::new() };
     let before = &log[..usize::try_from(stored.first.0).unwrap_or(usize::MAX).min(log.len())];
     let mut found = Vec::new();
     for Condition { criteria, marker } in &call.request.conditions {
-        let breaks = |fact: &&Fact| fact.position >= *marker && criteria.matches_event(&fact.event);
-        if let Some(fact) = before.iter().rev().find(breaks) {
-            let (first, position) = (stored.first, fact.position);
+        let breaks = |logged: &&LogEvent| logged.position >= *marker && criteria.matches_event(&logged.event);
+        if let Some(logged) = before.iter().rev().find(breaks) {
+            let (first, position) = (stored.first, logged.position);
             found.push(format!("the append at {first} holds a condition with marker {marker} that {position} breaks"));
         }
     }
     for Expect { stream, at } in &call.request.expect {
-        let stands = before.iter().filter(|fact| fact.event.stream.as_ref() == Some(stream)).count() as u64;
+        let stands = before.iter().filter(|logged| logged.event.stream.as_ref() == Some(stream)).count() as u64;
         let holds = match at {
             Expected::Any => true,
             Expected::NoStream => stands == 0,
@@ -124,7 +124,7 @@ fn conditions(call: &Call, log: &[Fact]) -> Vec<String> {
 }
 
 /// What a refusal says of the log is true.
-fn refusals(call: &Call, log: &[Fact]) -> Vec<String> {
+fn refusals(call: &Call, log: &[LogEvent]) -> Vec<String> {
     let refused = call.answers.iter().filter_map(|(_, answer)| match answer {
         Answer::Refused(refusal) => Some(refusal),
         Answer::Stored(_) => None,
@@ -132,15 +132,15 @@ fn refusals(call: &Call, log: &[Fact]) -> Vec<String> {
     let lies = |refusal: &&Refusal| match refusal {
         Refusal::Conflict { condition, position, kind } => {
             let condition = &call.request.conditions[*condition as usize];
-            let fact = usize::try_from(position.0).ok().and_then(|place| log.get(place));
-            !fact.is_some_and(|fact| {
-                fact.event.kind == *kind
+            let logged = usize::try_from(position.0).ok().and_then(|place| log.get(place));
+            !logged.is_some_and(|logged| {
+                logged.event.kind == *kind
                     && *position >= condition.marker
-                    && condition.criteria.matches_event(&fact.event)
+                    && condition.criteria.matches_event(&logged.event)
             })
         }
         Refusal::Revision { stream, expected, actual } => {
-            let length = log.iter().filter(|fact| fact.event.stream.as_ref() == Some(stream)).count() as u64;
+            let length = log.iter().filter(|logged| logged.event.stream.as_ref() == Some(stream)).count() as u64;
             let behind = matches!((expected, actual), (Expected::At(at), actual) if actual.is_none_or(|a| a < *at));
             // Streams only grow, and clients expect only what they were told.
             behind || actual.is_some_and(|actual| actual.0 >= length)
@@ -150,12 +150,12 @@ fn refusals(call: &Call, log: &[Fact]) -> Vec<String> {
     refused.filter(lies).map(|refusal| format!("an append was refused by what is not so: {refusal:?}")).collect()
 }
 
-fn reads(history: &History, log: &[Fact]) -> Vec<String> {
+fn reads(history: &History, log: &[LogEvent]) -> Vec<String> {
     let mut found = Vec::new();
     for read in &history.reads {
         let from = usize::try_from(read.from.0).unwrap_or(usize::MAX).min(log.len());
         let until = usize::try_from(read.next.0).unwrap_or(usize::MAX).min(log.len());
-        let stands: Vec<_> = log[from..until.max(from)].iter().map(|fact| fact.event.id).collect();
+        let stands: Vec<_> = log[from..until.max(from)].iter().map(|logged| logged.event.id).collect();
         if stands != read.ids {
             found.push(format!("a read from {} to {} saw other events than the log has there", read.from, read.next));
         }
@@ -175,8 +175,8 @@ mod tests {
         let mut sample = Sample::of_two_appends();
         assert_eq!(check(&sample.history, &sample.log), []);
         change(&mut sample);
-        let broken = check(&sample.history, &sample.log);
-        assert!(broken.iter().any(|broken| broken.what.contains(what)), "{what} is not in {broken:?}");
+        let violations = check(&sample.history, &sample.log);
+        assert!(violations.iter().any(|violation| violation.what.contains(what)), "{what} is not in {violations:?}");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Broken, History};
+use super::{History, Violation};
 
 /// Every epoch that two nodes handled under.
 #[must_use]
-pub fn check(history: &History) -> Vec<Broken> {
+pub fn check(history: &History) -> Vec<Violation> {
     let mut owners = BTreeMap::new();
     let mut found = Vec::new();
     for handling in history.handlings.iter().filter(|handling| !handling.lent) {
@@ -18,7 +18,7 @@ pub fn check(history: &History) -> Vec<Broken> {
                 "segment {segment} of processor {processor} was handled under epoch {epoch} by {owner} and by {}",
                 handling.node
             );
-            found.push(Broken { promise: "P4", what });
+            found.push(Violation { promise: "P4", what });
         }
     }
     found
@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn two_owners_under_one_epoch_are_found() {
         let handling = |node, epoch| Handling {
-            step: 0,
+            time: 0,
             node: NodeId(node),
             processor: "p".into(),
             segment: SegmentId(3),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use evener_core::id::LogIndex;
 
-use super::{Broken, Fact};
+use super::{LogEvent, Violation};
 
 /// What one node holds.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Replica {
     /// Its name.
     pub node: String,
     /// Every event it gives out.
-    pub log: Vec<Fact>,
+    pub log: Vec<LogEvent>,
     /// Hashes of its state, each taken when it had applied up to here.
     pub states: Vec<(LogIndex, u64)>,
     /// Hashes of its sealed chunks, by file.
@@ -22,12 +22,12 @@ pub struct Replica {
 
 /// Everything in which two of them differ.
 #[must_use]
-pub fn check(replicas: &[Replica]) -> Vec<Broken> {
+pub fn check(replicas: &[Replica]) -> Vec<Violation> {
     let mut found = Vec::new();
     for pair in replicas.windows(2) {
         let (one, other) = (&pair[0], &pair[1]);
         if let Some(place) = first_difference(&one.log, &other.log) {
-            found.push(Broken {
+            found.push(Violation {
                 promise: "P2",
                 what: format!("{} and {} differ at position {place}", one.node, other.node),
             });
@@ -41,7 +41,7 @@ pub fn check(replicas: &[Replica]) -> Vec<Broken> {
     found
 }
 
-fn first_difference(one: &[Fact], other: &[Fact]) -> Option<usize> {
+fn first_difference(one: &[LogEvent], other: &[LogEvent]) -> Option<usize> {
     let common = one.iter().zip(other).position(|(a, b)| a != b);
     common.or_else(|| (one.len() != other.len()).then(|| one.len().min(other.len())))
 }
@@ -50,14 +50,14 @@ fn differ<'r, K: Ord + std::fmt::Display>(
     hashes: impl Iterator<Item = (K, u64, &'r Replica)>,
     promise: &'static str,
     what: &str,
-) -> Vec<Broken> {
+) -> Vec<Violation> {
     let mut first: BTreeMap<K, (u64, &str)> = BTreeMap::new();
     let mut found = Vec::new();
     for (key, hash, replica) in hashes {
         let name = format!("{what} {key}");
         let (known, node) = *first.entry(key).or_insert((hash, &replica.node));
         if known != hash {
-            found.push(Broken { promise, what: format!("{name} differs between {node} and {}", replica.node) });
+            found.push(Violation { promise, what: format!("{name} differs between {node} and {}", replica.node) });
         }
     }
     found

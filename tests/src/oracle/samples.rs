@@ -7,12 +7,12 @@ use evener_core::{
 };
 use uuid::Uuid;
 
-use super::{Answer, Fact, History, Read};
+use super::{Answer, History, LogEvent, Read};
 
 /// What was seen, and what is held.
 pub(crate) struct Sample {
     pub history: History,
-    pub log: Vec<Fact>,
+    pub log: Vec<LogEvent>,
 }
 
 /// An event of this number in this stream.
@@ -35,19 +35,19 @@ impl Sample {
     /// Two appends, of one and of two events, one after the other, and a read of all.
     pub(crate) fn of_two_appends() -> Self {
         let mut history = History::default();
-        let first = history.made(Request { events: vec![event(1, "s")], ..Request::default() });
-        history.answered(first, stored(0, 1));
-        let second = history.made(Request { events: vec![event(2, "t"), event(3, "s")], ..Request::default() });
-        history.answered(second, stored(1, 3));
-        let (made, answered) = (history.step(), history.step());
+        let first = history.invoked(Request { events: vec![event(1, "s")], ..Request::default() });
+        history.returned(first, stored(0, 1));
+        let second = history.invoked(Request { events: vec![event(2, "t"), event(3, "s")], ..Request::default() });
+        history.returned(second, stored(1, 3));
+        let (invoked_at, returned_at) = (history.tick(), history.tick());
         let ids = [1, 2, 3].map(Uuid::from_u128).to_vec();
-        history.reads.push(Read { made, answered, from: Position(0), ids, next: Position(3) });
-        let fact = |position, revision, event| Fact {
+        history.reads.push(Read { invoked_at, returned_at, from: Position(0), ids, next: Position(3) });
+        let logged = |position, revision, event| LogEvent {
             position: Position(position),
             revision: Some(Revision(revision)),
             event,
         };
-        let log = vec![fact(0, 0, event(1, "s")), fact(1, 0, event(2, "t")), fact(2, 1, event(3, "s"))];
+        let log = vec![logged(0, 0, event(1, "s")), logged(1, 0, event(2, "t")), logged(2, 1, event(3, "s"))];
         Self { history, log }
     }
 }

@@ -14,19 +14,19 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{dice::Dice, machine::Machine, trace::Trace};
+use super::{machine::Machine, sim_rng::SimRng, trace::Trace};
 use crate::oracle::{Answer, History, Read};
 
 /// How long a client waits for an answer before it asks another node.
 const ANSWER_WAIT: Duration = Duration::from_secs(4);
 /// How often it asks before it gives up, the outcome staying unknown to it.
-const TRIES_MAX: u32 = 8;
+const ATTEMPTS_MAX: u32 = 8;
 /// Events that a reader takes at once.
 const READ_EVENTS_MAX: usize = 200;
 
 /// What all clients of a run share.
 #[derive(Clone)]
-pub struct Scene {
+pub struct RunContext {
     /// Who can be asked.
     pub machines: Vec<Arc<Machine>>,
     /// What is seen.
@@ -39,13 +39,13 @@ pub struct Scene {
 
 /// A client that appends.
 pub struct Writer {
-    scene: Scene,
+    context: RunContext,
     number: u64,
-    dice: Dice,
+    rng: SimRng,
     /// The number of the stream that nobody else writes to. Another one once it is not known what it holds.
-    own: u64,
+    own_stream: u64,
     /// How many events that has.
-    length: u64,
+    own_length: u64,
     /// The position after the last event known to be in that stream.
     marker: Position,
     /// What was stored last.
@@ -54,97 +54,97 @@ pub struct Writer {
 
 impl Writer {
     /// Client `number` of a run.
-    pub fn new(scene: &Scene, number: u64, dice: &Dice) -> Self {
-        let dice = dice.of(&format!("client {number}"));
-        Self { scene: scene.clone(), number, dice, own: 0, length: 0, marker: Position(0), last: None }
+    pub fn new(context: &RunContext, number: u64, rng: &SimRng) -> Self {
+        let rng = rng.derive(&format!("client {number}"));
+        Self { context: context.clone(), number, rng, own_stream: 0, own_length: 0, marker: Position(0), last: None }
     }
 
     /// Appends until it is stopped.
     pub async fn run(mut self) {
-        let stop = self.scene.stop.clone();
+        let stop = self.context.stop.clone();
         while !stop.is_cancelled() {
-            match (self.dice.between(1, 20), self.last.clone()) {
-                (1, Some((call, request))) => drop(self.ask(call, &request).await),
-                (2, Some((_, request))) => self.forge(request).await,
+            match (self.rng.between(1, 20), self.last.clone()) {
+                (1, Some((call, request))) => drop(self.send(call, &request).await),
+                (2, Some((_, request))) => self.append_forged(request).await,
                 _ => self.append().await,
             }
-            let pause = self.dice.time(Duration::from_millis(1), Duration::from_millis(60));
+            let pause = self.rng.time(Duration::from_millis(1), Duration::from_millis(60));
             sleep(pause).await;
         }
     }
 
     async fn append(&mut self) {
-        let own = self.dice.once_in(2);
+        let own = self.rng.once_in(2);
         let stream = match own {
-            true => format!("own-{}-{}", self.number, self.own),
-            false => format!("shared-{}", self.dice.between(1, 5)),
+            true => format!("own-{}-{}", self.number, self.own_stream),
+            false => format!("shared-{}", self.rng.between(1, 5)),
         };
-        let count = self.dice.pick(&[1, 1, 1, 2, 5]);
-        let mut request = Request { request: self.dice.uuid(), ..Request::default() };
+        let count = self.rng.pick(&[1, 1, 1, 2, 5]);
+        let mut request = Request { request: self.rng.uuid(), ..Request::default() };
         request.events = (0..count).map(|_| self.event(&stream)).collect();
         if own {
-            self.expect(&stream, &mut request);
-        } else if self.dice.once_in(4) {
+            self.add_expectation(&stream, &mut request);
+        } else if self.rng.once_in(4) {
             // Somebody else may have written meanwhile: stored or refused, both must be true.
-            request.conditions.push(Condition { criteria: only(&stream), marker: self.marker });
+            request.conditions.push(Condition { criteria: events_of(&stream), marker: self.marker });
         }
-        let call = self.scene.history.lock().made(request.clone());
-        let answer = self.ask(call, &request).await;
+        let call = self.context.history.lock().invoked(request.clone());
+        let answer = self.send(call, &request).await;
         match answer {
             Some(Answer::Stored(appended)) => {
                 if own {
-                    self.length += count;
+                    self.own_length += count;
                 }
                 self.marker = self.marker.max(appended.next);
                 self.last = Some((call, request));
             }
             // Whether it was stored is not known, or it never can be now.
-            _ if own => (self.own, self.length) = (self.own + 1, 0),
+            _ if own => (self.own_stream, self.own_length) = (self.own_stream + 1, 0),
             _ => {}
         }
     }
 
     /// Appends one event through this node alone, until that is done.
     pub async fn append_at(&mut self, machine: &Machine) {
-        let request = Request { request: self.dice.uuid(), events: vec![self.event("last")], ..Request::default() };
-        let call = self.scene.history.lock().made(request.clone());
+        let request = Request { request: self.rng.uuid(), events: vec![self.event("last")], ..Request::default() };
+        let call = self.context.history.lock().invoked(request.clone());
         loop {
             if let Some(process) = machine.process()
                 && let Ok(stored) = process.cluster.append(&request).await
             {
                 let answer = Answer::Stored(Appended { repeated: false, ..stored });
-                self.tell(call, &answer);
-                return self.scene.history.lock().answered(call, answer);
+                self.trace_answer(call, &answer);
+                return self.context.history.lock().returned(call, answer);
             }
             sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Nobody else writes to its own stream, so what it expects of it holds.
-    fn expect(&mut self, stream: &str, request: &mut Request) {
-        let at = self.length.checked_sub(1).map_or(Expected::NoStream, |last| Expected::At(Revision(last)));
-        match self.dice.between(1, 3) {
+    fn add_expectation(&mut self, stream: &str, request: &mut Request) {
+        let at = self.own_length.checked_sub(1).map_or(Expected::NoStream, |last| Expected::At(Revision(last)));
+        match self.rng.between(1, 3) {
             1 => request.expect.push(Expect { stream: stream.into(), at }),
-            2 => request.conditions.push(Condition { criteria: only(stream), marker: self.marker }),
+            2 => request.conditions.push(Condition { criteria: events_of(stream), marker: self.marker }),
             _ => {}
         }
     }
 
     /// The ids of what is stored, with other content: must be refused.
-    async fn forge(&mut self, mut request: Request) {
+    async fn append_forged(&mut self, mut request: Request) {
         request.conditions.clear();
         request.expect.clear();
         request.events[0].data = b"\"forged\"".to_vec();
-        let call = self.scene.history.lock().made(request.clone());
-        self.ask(call, &request).await;
+        let call = self.context.history.lock().invoked(request.clone());
+        self.send(call, &request).await;
     }
 
     fn event(&mut self, stream: &str) -> Event {
-        let size = self.dice.pick(&[8, 100, 200, 1_000]);
+        let size = self.rng.pick(&[8, 100, 200, 1_000]);
         Event {
-            id: self.dice.uuid(),
+            id: self.rng.uuid(),
             source: format!("client-{}", self.number),
-            kind: self.dice.pick(&["opened", "changed", "closed"]).into(),
+            kind: self.rng.pick(&["opened", "changed", "closed"]).into(),
             stream: Some(stream.into()),
             tags: vec![format!("stream={stream}")],
             data_kind: DataKind::Json,
@@ -154,15 +154,15 @@ impl Writer {
     }
 
     /// Asks until there is an answer that is one.
-    async fn ask(&mut self, call: usize, request: &Request) -> Option<Answer> {
-        for _ in 0..TRIES_MAX {
-            let outcome = self.ask_once(request).await;
+    async fn send(&mut self, call: usize, request: &Request) -> Option<Answer> {
+        for _ in 0..ATTEMPTS_MAX {
+            let outcome = self.send_once(request).await;
             let answer = match outcome {
                 Some(Ok(appended)) => Answer::Stored(Appended { repeated: false, ..appended }),
                 Some(Err(error)) => match refusal(error) {
                     Some(refusal) => Answer::Refused(refusal),
                     None => {
-                        let pause = self.dice.time(Duration::from_millis(5), Duration::from_millis(200));
+                        let pause = self.rng.time(Duration::from_millis(5), Duration::from_millis(200));
                         sleep(pause).await;
                         continue;
                     }
@@ -172,31 +172,31 @@ impl Writer {
                     continue;
                 }
             };
-            self.scene.history.lock().answered(call, answer.clone());
-            self.tell(call, &answer);
+            self.context.history.lock().returned(call, answer.clone());
+            self.trace_answer(call, &answer);
             return Some(answer);
         }
-        self.scene.trace.tell(format_args!("client {} does not know of call {call}", self.number));
+        self.context.trace.record(format_args!("client {} does not know of call {call}", self.number));
         None
     }
 
     /// None if nobody could be asked, or the one asked is gone.
-    async fn ask_once(&mut self, request: &Request) -> Option<Result<Appended, Error>> {
-        let process = self.dice.pick(&self.scene.machines).process()?;
+    async fn send_once(&mut self, request: &Request) -> Option<Result<Appended, Error>> {
+        let process = self.rng.pick(&self.context.machines).process()?;
         tokio::select! {
             answer = timeout(ANSWER_WAIT, process.cluster.append(request)) => answer.ok(),
-            () = process.dead.cancelled() => None,
+            () = process.killed.cancelled() => None,
         }
     }
 
-    fn tell(&self, call: usize, answer: &Answer) {
+    fn trace_answer(&self, call: usize, answer: &Answer) {
         let number = self.number;
         match answer {
             Answer::Stored(stored) => {
-                self.scene.trace.tell(format_args!("client {number}: call {call} stands at {}", stored.first));
+                self.context.trace.record(format_args!("client {number}: call {call} stands at {}", stored.first));
             }
             Answer::Refused(why) => {
-                self.scene.trace.tell(format_args!("client {number}: call {call} is refused: {why:?}"));
+                self.context.trace.record(format_args!("client {number}: call {call} is refused: {why:?}"));
             }
         }
     }
@@ -213,25 +213,25 @@ fn refusal(error: Error) -> Option<Refusal> {
     refusal
 }
 
-fn only(stream: &str) -> Criteria {
+fn events_of(stream: &str) -> Criteria {
     Criteria(vec![Criterion { types: Vec::new(), tags: vec![format!("stream={stream}")] }])
 }
 
 /// A client that reads, linearizably, from whichever node.
-pub async fn read(scene: Scene, mut dice: Dice) {
-    while !scene.stop.is_cancelled() {
-        let pause = dice.time(Duration::from_millis(20), Duration::from_millis(200));
+pub async fn read(context: RunContext, mut rng: SimRng) {
+    while !context.stop.is_cancelled() {
+        let pause = rng.time(Duration::from_millis(20), Duration::from_millis(200));
         sleep(pause).await;
-        let Some(process) = dice.pick(&scene.machines).process() else { continue };
-        let made = scene.history.lock().step();
+        let Some(process) = rng.pick(&context.machines).process() else { continue };
+        let invoked_at = context.history.lock().tick();
         let barrier = tokio::select! {
             barrier = timeout(ANSWER_WAIT, process.cluster.barrier()) => barrier,
-            () = process.dead.cancelled() => continue,
+            () = process.killed.cancelled() => continue,
         };
         let Ok(Ok(_)) = barrier else { continue };
         let events = process.cluster.events();
         let head = events.head(ContextId::DEFAULT);
-        let from = Position(dice.between(0, head.0));
+        let from = Position(rng.between(0, head.0));
         let query = Query {
             context: ContextId::DEFAULT,
             from,
@@ -244,12 +244,12 @@ pub async fn read(scene: Scene, mut dice: Dice) {
         // A disk whose power was cut meanwhile answers nothing.
         let Ok(page) = events.read(&query) else { continue };
         let ids = page.events.iter().map(|stored| stored.event.id).collect();
-        let mut history = scene.history.lock();
-        let answered = history.step();
+        let mut history = context.history.lock();
+        let returned_at = history.tick();
         // Cut short by its limit, it says nothing of the head.
         let next = page.next;
-        let made = if page.more { u64::MIN } else { made };
-        scene.trace.tell(format_args!("a read on {} saw {from} to {next}", process.cluster.me()));
-        history.reads.push(Read { made, answered, from, ids, next });
+        let invoked_at = if page.more { u64::MIN } else { invoked_at };
+        context.trace.record(format_args!("a read on {} saw {from} to {next}", process.cluster.me()));
+        history.reads.push(Read { invoked_at, returned_at, from, ids, next });
     }
 }

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{dice::Dice, trace::Trace};
+use super::{sim_rng::SimRng, trace::Trace};
 use crate::oracle::{Handling, History};
 
 /// Of so many events one fails, one to three times. Rare enough that no segment takes it for a flood.
@@ -31,9 +31,9 @@ const FAILS_ONE_IN: u64 = 150;
 const LONG_ONE_IN: u64 = 1_500;
 
 /// Every processor of a run.
-pub const NAMES: [&str; 3] = ["aside", "stops", BRIEF];
+pub const PROCESSOR_NAMES: [&str; 3] = ["aside", "stops", TEMPORARY];
 /// The one that people create, and delete.
-pub const BRIEF: &str = "brief";
+pub const TEMPORARY: &str = "brief";
 
 /// The processors of every run: one that sets aside what fails, and one that stops its segment for it.
 #[must_use]
@@ -66,12 +66,12 @@ pub fn definition(name: &str) -> Definition {
 /// What a node that can run them says of itself.
 #[must_use]
 pub fn capabilities() -> BTreeMap<String, Vec<u32>> {
-    NAMES.map(|name| (name.to_owned(), vec![1])).into()
+    PROCESSOR_NAMES.map(|name| (name.to_owned(), vec![1])).into()
 }
 
 /// What handlers need of a run.
 #[derive(Clone)]
-pub struct Kit {
+pub struct HandlerContext {
     /// Where they write down what they were given.
     pub history: Arc<Mutex<History>>,
     /// What happens.
@@ -82,84 +82,84 @@ pub struct Kit {
     highest: Arc<Mutex<BTreeMap<(String, SegmentId), Epoch>>>,
 }
 
-impl Kit {
+impl HandlerContext {
     /// The kit of a run.
     pub fn new(history: &Arc<Mutex<History>>, trace: &Trace, seed: u64) -> Self {
         let (history, trace) = (history.clone(), trace.clone());
-        Self { history, trace, seed: Dice::new(seed).of("handlers").number(), highest: Arc::default() }
+        Self { history, trace, seed: SimRng::new(seed).derive("handlers").number(), highest: Arc::default() }
     }
 
     /// The processors as a process on `node` runs them, until it is dead.
     #[must_use]
-    pub fn embedded(&self, node: NodeId, dead: &CancellationToken) -> Vec<Embedded> {
-        let runner = Recorder { kit: self.clone(), node, dead: dead.clone() };
+    pub fn embedded(&self, node: NodeId, killed: &CancellationToken) -> Vec<Embedded> {
+        let runner = Recorder { handler_context: self.clone(), node, killed: killed.clone() };
         let runner: Arc<dyn Runner> = Arc::new(runner);
-        NAMES.map(|name| (definition(name), runner.clone())).into()
+        PROCESSOR_NAMES.map(|name| (definition(name), runner.clone())).into()
     }
 
     /// Whether the database takes what is written under the epoch of this delivery.
-    fn takes(&self, delivery: &Delivery) -> bool {
+    fn accepts(&self, delivery: &Delivery) -> bool {
         let mut highest = self.highest.lock();
         let highest = highest.entry((delivery.processor.to_string(), delivery.segment)).or_default();
-        let takes = delivery.epoch >= *highest;
+        let accepts = delivery.epoch >= *highest;
         *highest = delivery.epoch.max(*highest);
-        takes
+        accepts
     }
 
     /// How long handling takes, and how often it fails before.
-    fn nature(&self, delivery: &Delivery) -> (Duration, u64) {
-        let drawn = xxh64(&delivery.stored.position.0.to_le_bytes(), self.seed);
-        let slow = match drawn {
-            _ if (drawn >> 24).is_multiple_of(LONG_ONE_IN) => 9_000,
-            _ if drawn.is_multiple_of(50) => 100,
+    fn behaviour(&self, delivery: &Delivery) -> (Duration, u64) {
+        let random = xxh64(&delivery.stored.position.0.to_le_bytes(), self.seed);
+        let slow = match random {
+            _ if (random >> 24).is_multiple_of(LONG_ONE_IN) => 9_000,
+            _ if random.is_multiple_of(50) => 100,
             _ => 2,
         };
-        let fails = if (drawn >> 16).is_multiple_of(FAILS_ONE_IN) { 1 + (drawn >> 40) % 3 } else { 0 };
-        (Duration::from_millis((drawn >> 8) % slow), fails)
+        let fails = if (random >> 16).is_multiple_of(FAILS_ONE_IN) { 1 + (random >> 40) % 3 } else { 0 };
+        (Duration::from_millis((random >> 8) % slow), fails)
     }
 }
 
 /// Writes down what it was given.
 #[derive(Clone)]
 struct Recorder {
-    kit: Kit,
+    handler_context: HandlerContext,
     node: NodeId,
-    dead: CancellationToken,
+    killed: CancellationToken,
 }
 
 impl Runner for Recorder {
     fn run(&self, delivery: Delivery) -> BoxFuture<'static, Verdict> {
         let own = self.clone();
         Box::pin(async move {
-            let (takes, fails) = own.kit.nature(&delivery);
-            sleep(takes).await;
-            if own.dead.is_cancelled() {
+            let (duration, fails) = own.handler_context.behaviour(&delivery);
+            sleep(duration).await;
+            if own.killed.is_cancelled() {
                 // The process is dead and does not know it.
                 std::future::pending::<()>().await;
             }
             let fault = if u64::from(delivery.attempt) <= fails {
                 Some("it fails at first")
             } else {
-                (!own.kit.takes(&delivery)).then_some("the database has seen a later epoch")
+                (!own.handler_context.accepts(&delivery)).then_some("the database has seen a later epoch")
             };
-            own.write_down(&delivery, fault);
+            own.record(&delivery, fault);
             fault.map_or(Verdict::Handled, |cause| Verdict::Retry { cause: cause.into(), after: None })
         })
     }
 }
 
 impl Recorder {
-    fn write_down(&self, delivery: &Delivery, fault: Option<&str>) {
+    fn record(&self, delivery: &Delivery, fault: Option<&str>) {
         let Delivery { processor, segment, epoch, lent, attempt, stored, .. } = delivery;
         let how = fault.unwrap_or("handled");
         let (node, position) = (self.node, stored.position);
-        self.kit.trace.tell(format_args!(
+        self.handler_context.trace.record(format_args!(
             "{processor}/{segment} at {position} on {node}, epoch {epoch}, attempt {attempt}: {how}"
         ));
-        let mut history = self.kit.history.lock();
-        let step = history.step();
+        let mut history = self.handler_context.history.lock();
+        let time = history.tick();
         history.handlings.push(Handling {
-            step,
+            time,
             node,
             processor: processor.to_string(),
             segment: *segment,

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{dice::Dice, handlers::Kit, trace::Trace};
+use super::{handlers::HandlerContext, sim_rng::SimRng, trace::Trace};
 
 /// The port that peers use.
 const PEER_PORT: u16 = 4751;
@@ -37,7 +37,7 @@ pub const EPOCH: Timestamp = Timestamp(1_800_000_000_000);
 /// A process that leaves waits for its handlers so long.
 const DRAIN_WAIT: Duration = Duration::from_secs(7);
 /// No safety decision may notice how wrong a wall clock is (P9).
-pub const CLOCK_OFF_MAX: Duration = Duration::from_secs(5);
+pub const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(5);
 
 /// A machine.
 pub struct Machine {
@@ -49,26 +49,26 @@ pub struct Machine {
     trace: Trace,
     clock: SimClock,
     /// How far its clock is off in good times.
-    off_ms: i64,
+    clock_offset_ms: i64,
     slow: Arc<AtomicU64>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     disk: FaultyDisk,
-    dice: Dice,
+    rng: SimRng,
     slot: Slot,
-    lives: u64,
+    starts: u64,
     /// Its power is off: its peers are not told.
-    dark: bool,
+    powered_off: bool,
     /// It is on its way out of the cluster: a start of it may fail.
-    outcast: bool,
+    leaving: bool,
 }
 
 /// What runs on it.
 #[derive(Clone)]
 enum Slot {
-    Nothing,
+    Empty,
     Starting(CancellationToken),
     Up(Process),
 }
@@ -82,19 +82,19 @@ pub struct Process {
     pub engine: Engine,
     actors: Actors,
     /// Cancelled when it is killed: whoever talks to it notices, as by a closed socket.
-    pub dead: CancellationToken,
+    pub killed: CancellationToken,
 }
 
 /// What a process has of its host's wire. Once it is killed it reaches nobody, whoever lives there after it.
-struct Mortal {
+struct KillableTransport {
     host: SimHost,
-    dead: CancellationToken,
+    killed: CancellationToken,
 }
 
-impl Transport for Mortal {
+impl Transport for KillableTransport {
     fn connect<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
         Box::pin(async move {
-            let connected = self.dead.run_until_cancelled(self.host.connect(addr)).await;
+            let connected = self.killed.run_until_cancelled(self.host.connect(addr)).await;
             connected.unwrap_or(Err(io::ErrorKind::ConnectionAborted.into()))
         })
     }
@@ -106,22 +106,22 @@ impl Transport for Mortal {
 
 impl Machine {
     /// A machine with an empty disk, one of `hosts`.
-    pub fn new(name: &str, hosts: &[String], net: &SimNet, trace: &Trace, dice: &Dice) -> Arc<Self> {
-        let mut dice = dice.of(name);
+    pub fn new(name: &str, hosts: &[String], net: &SimNet, trace: &Trace, rng: &SimRng) -> Arc<Self> {
+        let mut rng = rng.derive(name);
         let slow = Arc::new(AtomicU64::new(1));
-        let disk = FaultyDisk::new(DiskImage::default(), scheduler(dice.of("disk"), slow.clone()));
+        let disk = FaultyDisk::new(DiskImage::default(), scheduler(rng.derive("disk"), slow.clone()));
         let clock = SimClock::new(EPOCH);
-        let most = i64::try_from(CLOCK_OFF_MAX.as_millis()).expect("a small number");
-        let off_ms = i64::try_from(dice.between(0, 10_000)).expect("a small number") - most;
-        clock.set_offset(off_ms);
-        let inner = Inner { disk, dice, slot: Slot::Nothing, lives: 0, dark: false, outcast: false };
+        let most = i64::try_from(CLOCK_OFFSET_MAX.as_millis()).expect("a small number");
+        let clock_offset_ms = i64::try_from(rng.between(0, 10_000)).expect("a small number") - most;
+        clock.set_offset(clock_offset_ms);
+        let inner = Inner { disk, rng, slot: Slot::Empty, starts: 0, powered_off: false, leaving: false };
         Arc::new(Self {
             name: name.into(),
             others: hosts.to_vec(),
             net: net.clone(),
             trace: trace.clone(),
             clock,
-            off_ms,
+            clock_offset_ms,
             slow,
             inner: Mutex::new(inner),
         })
@@ -138,7 +138,7 @@ impl Machine {
     pub fn process(&self) -> Option<Process> {
         match &self.inner.lock().slot {
             Slot::Up(process) => Some(process.clone()),
-            Slot::Nothing | Slot::Starting(_) => None,
+            Slot::Empty | Slot::Starting(_) => None,
         }
     }
 
@@ -149,8 +149,8 @@ impl Machine {
     }
 
     /// The disk takes so many times as long.
-    pub fn slow_down(&self, times: u64) {
-        self.slow.store(times, Relaxed);
+    pub fn slow_disk(&self, factor: u64) {
+        self.slow.store(factor, Relaxed);
     }
 
     /// One of its disk's next operations fails.
@@ -159,30 +159,30 @@ impl Machine {
     }
 
     /// None will.
-    pub fn mend_disk(&self) {
+    pub fn repair_disk(&self) {
         self.inner.lock().disk.fail_after(u64::from(u32::MAX));
     }
 
     /// Its wall clock is so much further ahead, or behind, than in good times.
     pub fn jump_clock(&self, by_ms: i64) {
-        self.clock.set_offset(self.off_ms + by_ms);
+        self.clock.set_offset(self.clock_offset_ms + by_ms);
     }
 
     /// From now on a start of it may fail, or not again.
-    pub fn set_outcast(&self, outcast: bool) {
-        self.inner.lock().outcast = outcast;
+    pub fn set_leaving(&self, leaving: bool) {
+        self.inner.lock().leaving = leaving;
     }
 
     /// Whether a start of it may fail.
-    pub fn is_outcast(&self) -> bool {
-        self.inner.lock().outcast
+    pub fn is_leaving(&self) -> bool {
+        self.inner.lock().leaving
     }
 
     /// Its process ends, and its disk is an empty one.
     pub fn wipe(&self) {
         self.kill();
         let mut inner = self.inner.lock();
-        let disk = scheduler(inner.dice.of("another disk"), self.slow.clone());
+        let disk = scheduler(inner.rng.derive("another disk"), self.slow.clone());
         inner.disk = FaultyDisk::new(DiskImage::default(), disk);
     }
 
@@ -193,53 +193,53 @@ impl Machine {
             process.actors.drain(DRAIN_WAIT).await;
             process.cluster.leave().await
         };
-        let left = process.dead.run_until_cancelled(leaving).await;
-        self.trace.tell(format_args!("{} leaves: {left:?}", self.name));
+        let left = process.killed.run_until_cancelled(leaving).await;
+        self.trace.record(format_args!("{} leaves: {left:?}", self.name));
         matches!(left, Some(Ok(())))
     }
 
     /// Starts a process, unless there is one. `config` is asked for its name, address and disk to be filled in.
     /// Ends when the process is a member, or is killed on its way; the error is why it did not start.
-    pub async fn start(&self, mut config: Config, kit: &Kit) -> Result<(), String> {
-        let dead = CancellationToken::new();
-        let (disk, life, dark, seed) = {
+    pub async fn start(&self, mut config: Config, handler_context: &HandlerContext) -> Result<(), String> {
+        let killed = CancellationToken::new();
+        let (disk, start, powered_off, seed) = {
             let mut inner = self.inner.lock();
-            if !matches!(inner.slot, Slot::Nothing) {
+            if !matches!(inner.slot, Slot::Empty) {
                 return Ok(());
             }
-            inner.slot = Slot::Starting(dead.clone());
-            inner.lives += 1;
-            config.seed = inner.dice.number();
-            config.random_id = inner.dice.uuid();
-            (inner.disk.clone(), inner.lives, std::mem::take(&mut inner.dark), inner.dice.number())
+            inner.slot = Slot::Starting(killed.clone());
+            inner.starts += 1;
+            config.seed = inner.rng.number();
+            config.random_id = inner.rng.uuid();
+            (inner.disk.clone(), inner.starts, std::mem::take(&mut inner.powered_off), inner.rng.number())
         };
-        if dark {
+        if powered_off {
             // The machine is back, and knows none of the connections that its peers still hold.
             self.net.kill(&self.name);
-            self.hide(false);
+            self.isolate(false);
         }
         config.name.clone_from(&self.name);
         config.listen = self.peer();
-        self.trace.tell(format_args!("{} starts, life {life}", self.name));
-        let transport = Mortal { host: self.net.host(&self.name), dead: dead.clone() };
+        self.trace.record(format_args!("{} starts, life {start}", self.name));
+        let transport = KillableTransport { host: self.net.host(&self.name), killed: killed.clone() };
         let starting = Cluster::start(config, Arc::new(disk), Arc::new(transport), Arc::new(self.clock.clone()));
         let starting = async {
             let cluster = starting.await.map_err(|error| error.to_string())?;
-            let (engine, actors) = self.actors(&cluster, seed, kit.embedded(cluster.me(), &dead)).await?;
+            let (engine, actors) = self.actors(&cluster, seed, handler_context.embedded(cluster.me(), &killed)).await?;
             Ok::<_, String>((cluster, engine, actors))
         };
         let started = tokio::select! {
             started = starting => started,
-            () = dead.cancelled() => return Ok(()),
+            () = killed.cancelled() => return Ok(()),
         };
         match started {
             Ok((cluster, engine, actors)) => {
-                self.trace.tell(format_args!("{} is up as node {}", self.name, cluster.me()));
-                self.inner.lock().slot = Slot::Up(Process { cluster, engine, actors, dead });
+                self.trace.record(format_args!("{} is up as node {}", self.name, cluster.me()));
+                self.inner.lock().slot = Slot::Up(Process { cluster, engine, actors, killed });
                 Ok(())
             }
             Err(error) => {
-                self.inner.lock().slot = Slot::Nothing;
+                self.inner.lock().slot = Slot::Empty;
                 Err(format!("{} did not start: {error}", self.name))
             }
         }
@@ -250,27 +250,27 @@ impl Machine {
         let (board, metrics) = (StatusBoard::default(), Metrics::default());
         let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone(), false);
         engine.answer_members(Handle::current());
-        let world = NodeServices::new(cluster.clone(), clock, Handlers::current(), board, metrics, seed);
-        Ok((engine, Actors::start(world, embedded, Settings::default()).await?))
+        let services = NodeServices::new(cluster.clone(), clock, Handlers::current(), board, metrics, seed);
+        Ok((engine, Actors::start(services, embedded, Settings::default()).await?))
     }
 
     /// Kills the process, if there is one; false if there is none that is up.
     pub fn kill(&self) -> bool {
-        let killed = self.end("is killed", FaultyDisk::kill);
+        let killed = self.end_process("is killed", FaultyDisk::kill);
         self.net.kill(&self.name);
         killed
     }
 
     /// Cuts the power. What was not synced may be gone.
     pub fn cut_power(&self) -> bool {
-        let seed = self.inner.lock().dice.between(0, u64::from(u32::MAX));
-        self.hide(true);
-        self.inner.lock().dark = true;
-        self.end("loses its power", |disk| disk.crash(seed))
+        let seed = self.inner.lock().rng.between(0, u64::from(u32::MAX));
+        self.isolate(true);
+        self.inner.lock().powered_off = true;
+        self.end_process("loses its power", |disk| disk.crash(seed))
     }
 
     /// Nothing reaches it, and nothing comes from it.
-    fn hide(&self, hidden: bool) {
+    fn isolate(&self, hidden: bool) {
         for other in self.others.iter().filter(|other| **other != self.name) {
             for (from, to) in [(&self.name, other), (other, &self.name)] {
                 match hidden {
@@ -281,22 +281,22 @@ impl Machine {
         }
     }
 
-    fn end(&self, how: &str, disk: impl FnOnce(&FaultyDisk) -> FaultyDisk) -> bool {
+    fn end_process(&self, how: &str, disk: impl FnOnce(&FaultyDisk) -> FaultyDisk) -> bool {
         let slot = {
             let mut inner = self.inner.lock();
             inner.disk = disk(&inner.disk);
-            std::mem::replace(&mut inner.slot, Slot::Nothing)
+            std::mem::replace(&mut inner.slot, Slot::Empty)
         };
         match slot {
-            Slot::Nothing => return false,
-            Slot::Starting(dead) => {
-                self.trace.tell(format_args!("{} {how} while it starts", self.name));
-                dead.cancel();
+            Slot::Empty => return false,
+            Slot::Starting(killed) => {
+                self.trace.record(format_args!("{} {how} while it starts", self.name));
+                killed.cancel();
                 return false;
             }
             Slot::Up(process) => {
-                self.trace.tell(format_args!("{} {how}", self.name));
-                process.dead.cancel();
+                self.trace.record(format_args!("{} {how}", self.name));
+                process.killed.cancel();
                 // Cut off from disk and wire its tasks can do nothing any more; this lets them end.
                 tokio::spawn(async move {
                     process.actors.stop().await;
@@ -309,12 +309,12 @@ impl Machine {
 }
 
 /// Runs a disk's jobs one after the other in virtual time.
-fn scheduler(mut dice: Dice, slow: Arc<AtomicU64>) -> Scheduler {
+fn scheduler(mut rng: SimRng, slow: Arc<AtomicU64>) -> Scheduler {
     let (sender, mut jobs) = tokio::sync::mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
     tokio::spawn(async move {
         while let Some(job) = jobs.recv().await {
             // Most are quick; tokio's clock has steps of a millisecond.
-            let takes = dice.pick(&[0, 0, 1, 1, 2]) * slow.load(Relaxed);
+            let takes = rng.pick(&[0, 0, 1, 1, 2]) * slow.load(Relaxed);
             sleep(Duration::from_millis(takes)).await;
             job();
         }

@@ -12,12 +12,12 @@ pub mod run;
 pub mod plan;
 pub mod report;
 
-pub mod chaos;
 pub mod client;
+pub mod fault_injector;
 pub mod handlers;
 pub mod machine;
-pub mod people;
+pub mod operators;
 pub mod turnover;
 
-pub mod dice;
+pub mod sim_rng;
 pub mod trace;

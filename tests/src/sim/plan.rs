@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use super::dice::Dice;
+use super::sim_rng::SimRng;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum FaultKind {
     /// A machine loses its power: what was not synced may be gone, sector by sector.
     PowerCut,
     /// A process is killed; its machine goes on, and loses nothing that was written.
@@ -30,16 +30,16 @@ pub enum Kind {
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 9] = [
-    Kind::PowerCut,
-    Kind::Kill,
-    Kind::Blackout,
-    Kind::Isolate,
-    Kind::OneWay,
-    Kind::SlowWire,
-    Kind::SlowDisk,
-    Kind::BrokenDisk,
-    Kind::ClockJump,
+pub const FAULT_KINDS: [FaultKind; 9] = [
+    FaultKind::PowerCut,
+    FaultKind::Kill,
+    FaultKind::Blackout,
+    FaultKind::Isolate,
+    FaultKind::OneWay,
+    FaultKind::SlowWire,
+    FaultKind::SlowDisk,
+    FaultKind::BrokenDisk,
+    FaultKind::ClockJump,
 ];
 
 /// Who comes or goes in the middle, whatever the faults do meanwhile.
@@ -65,7 +65,7 @@ pub struct Plan {
     /// Virtual time after which, without faults, everything must be well again.
     pub liveness: Duration,
     /// Which faults.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<FaultKind>,
     /// Between the end of one and the beginning of the next, at most.
     pub pause_max: Duration,
     /// How long one lasts, at most.
@@ -86,24 +86,24 @@ impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn new(seed: u64, safety: Duration) -> Self {
-        let mut dice = Dice::new(seed).of("plan");
-        let mut kinds: Vec<_> = KINDS.into_iter().filter(|_| dice.once_in(2)).collect();
+        let mut rng = SimRng::new(seed).derive("plan");
+        let mut kinds: Vec<_> = FAULT_KINDS.into_iter().filter(|_| rng.once_in(2)).collect();
         if kinds.is_empty() {
-            kinds.push(dice.pick(&KINDS));
+            kinds.push(rng.pick(&FAULT_KINDS));
         }
-        let mut more = Dice::new(seed).of("turnover");
+        let mut membership_rng = SimRng::new(seed).derive("turnover");
         Self {
             seed,
             safety,
-            founders: more.pick(&[3, 3, 3, 5]),
-            turnover: more.pick(&[Turnover::Nobody, Turnover::Joins, Turnover::Leaves, Turnover::Wiped]),
-            meddled: more.once_in(2),
+            founders: membership_rng.pick(&[3, 3, 3, 5]),
+            turnover: membership_rng.pick(&[Turnover::Nobody, Turnover::Joins, Turnover::Leaves, Turnover::Wiped]),
+            meddled: membership_rng.once_in(2),
             liveness: Duration::from_secs(60),
             kinds,
-            pause_max: Duration::from_secs(dice.between(2, 5)),
-            fault_max: Duration::from_secs(dice.between(2, 5)),
-            clients: dice.between(3, 8),
-            chunk_bytes: dice.pick(&[64 << 10, 128 << 10, 1 << 20]),
+            pause_max: Duration::from_secs(rng.between(2, 5)),
+            fault_max: Duration::from_secs(rng.between(2, 5)),
+            clients: rng.between(3, 8),
+            chunk_bytes: rng.pick(&[64 << 10, 128 << 10, 1 << 20]),
         }
     }
 }
@@ -116,7 +116,7 @@ mod tests {
     fn each_kind_is_on_in_about_half_of_the_seeds_and_some_kind_always() {
         let plans: Vec<_> = (0..400).map(|seed| Plan::new(seed, Duration::from_secs(60))).collect();
         assert!(plans.iter().all(|plan| !plan.kinds.is_empty()));
-        for kind in KINDS {
+        for kind in FAULT_KINDS {
             let on = plans.iter().filter(|plan| plan.kinds.contains(&kind)).count();
             assert!((150..=250).contains(&on), "{kind:?} is on in {on} of 400");
         }

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::plan::{Kind, Plan};
-use crate::oracle::Broken;
+use super::plan::{FaultKind, Plan};
+use crate::oracle::Violation;
 
 /// An acknowledgement each tenth of a second is the least that a run must have had.
 const ACKNOWLEDGED_PER_SECOND_MIN: u64 = 10;
 /// A fault that bit every ten seconds is the least.
-const BITES_PER_SECOND_DIVISOR: u64 = 10;
+const SECONDS_PER_EFFECTIVE_FAULT_MAX: u64 = 10;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Report {
     /// What it was.
     pub plan: Plan,
     /// Promises that did not hold.
-    pub broken: Vec<Broken>,
+    pub violations: Vec<Violation>,
     /// Appends that were acknowledged.
     pub acknowledged: u64,
     /// Events in the log at its end.
@@ -24,7 +24,7 @@ pub struct Report {
     /// Events handled by processors.
     pub handled: u64,
     /// Faults that did something to somebody, by kind.
-    pub bites: BTreeMap<Kind, u64>,
+    pub effective_faults: BTreeMap<FaultKind, u64>,
     /// Virtual time that it took.
     pub virtual_time: Duration,
     /// Lines of its trace, and their number.
@@ -47,11 +47,11 @@ impl Report {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let seconds = self.plan.safety.as_secs();
-        let bites: u64 = self.bites.values().sum();
-        if !self.broken.is_empty() {
+        let effective_faults: u64 = self.effective_faults.values().sum();
+        if !self.violations.is_empty() {
             Verdict::Broken
         } else if self.acknowledged < seconds * ACKNOWLEDGED_PER_SECOND_MIN
-            || bites < seconds / BITES_PER_SECOND_DIVISOR
+            || effective_faults < seconds / SECONDS_PER_EFFECTIVE_FAULT_MAX
         {
             Verdict::Invalid
         } else {
@@ -69,7 +69,8 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let bites: Vec<_> = self.bites.iter().map(|(kind, count)| format!("{kind:?} {count}")).collect();
+        let effective_faults: Vec<_> =
+            self.effective_faults.iter().map(|(kind, count)| format!("{kind:?} {count}")).collect();
         writeln!(
             f,
             "seed {} {:?}: {} acknowledged, {} events, {} handled in {:.0} virtual s; faults that bit: {}; \
@@ -80,12 +81,12 @@ impl std::fmt::Display for Report {
             self.events,
             self.handled,
             self.virtual_time.as_secs_f64(),
-            bites.join(", "),
+            effective_faults.join(", "),
             self.trace.0,
             self.trace.1,
         )?;
-        for broken in self.broken.iter().take(20) {
-            writeln!(f, "  {broken}")?;
+        for violation in self.violations.iter().take(20) {
+            writeln!(f, "  {violation}")?;
         }
         if self.verdict() != Verdict::Held {
             writeln!(f, "  again: {}", self.command())?;
@@ -102,11 +103,11 @@ mod tests {
     fn a_run_that_shows_nothing_is_invalid_and_one_that_breaks_is_broken() {
         let mut report = Report {
             plan: Plan::new(1, Duration::from_secs(60)),
-            broken: Vec::new(),
+            violations: Vec::new(),
             acknowledged: 600,
             events: 600,
             handled: 0,
-            bites: BTreeMap::from([(Kind::Kill, 6)]),
+            effective_faults: BTreeMap::from([(FaultKind::Kill, 6)]),
             virtual_time: Duration::from_secs(80),
             trace: (1, 1),
         };
@@ -114,9 +115,9 @@ mod tests {
         report.acknowledged = 599;
         assert_eq!(report.verdict(), Verdict::Invalid);
         report.acknowledged = 600;
-        report.bites = BTreeMap::from([(Kind::Kill, 5)]);
+        report.effective_faults = BTreeMap::from([(FaultKind::Kill, 5)]);
         assert_eq!(report.verdict(), Verdict::Invalid);
-        report.broken.push(Broken { promise: "P1", what: "x".into() });
+        report.violations.push(Violation { promise: "P1", what: "x".into() });
         assert_eq!(report.verdict(), Verdict::Broken);
         assert!(report.to_string().contains("--seed 1 --seconds 60"));
     }

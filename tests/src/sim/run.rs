@@ -27,39 +27,39 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    chaos::Chaos,
-    client::{self, Scene, Writer},
-    dice::Dice,
-    handlers::{self, Kit},
+    client::{self, RunContext, Writer},
+    fault_injector::FaultInjector,
+    handlers::{self, HandlerContext},
     machine::{Machine, Process},
-    people,
+    operators,
     plan::{Plan, Turnover},
     report::Report,
+    sim_rng::SimRng,
     trace::Trace,
     turnover,
 };
-use crate::oracle::{self, Broken, Fact, History, replicas::Replica};
+use crate::oracle::{self, History, LogEvent, Violation, replicas::Replica};
 
 /// How often it is looked at what each node holds.
-const LOOK_EVERY: Duration = Duration::from_millis(700);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(700);
 /// After the last event this much is still told of it.
-const CALM_WAIT: Duration = Duration::from_secs(3);
+const QUIET_WAIT: Duration = Duration::from_secs(3);
 /// For so long an idle cluster is watched.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 /// A cluster without faults is founded within this time.
-const FOUND_WAIT: Duration = Duration::from_secs(30);
+const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs a plan to its end, in a runtime of its own. `print` shows the trace on stderr.
 #[must_use]
 pub fn run(plan: Plan, print: bool) -> Report {
-    let seed = Dice::new(plan.seed).of("runtime").number();
+    let seed = SimRng::new(plan.seed).derive("runtime").number();
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
         .build()
         .expect("a runtime without threads or sockets");
-    runtime.block_on(async { Run::new(plan, print).live().await })
+    runtime.block_on(async { Run::new(plan, print).execute().await })
 }
 
 /// Hashes of each node's state, and what it had applied then.
@@ -68,100 +68,101 @@ type States = BTreeMap<String, Vec<(LogIndex, u64)>>;
 struct Run {
     plan: Plan,
     trace: Trace,
-    chaos: Chaos,
-    scene: Scene,
+    injector: FaultInjector,
+    context: RunContext,
     states: Arc<Mutex<States>>,
 }
 
 impl Run {
     fn new(plan: Plan, print: bool) -> Self {
-        let dice = Dice::new(plan.seed);
+        let rng = SimRng::new(plan.seed);
         let trace = Trace::new(print);
-        trace.tell(format_args!("{plan:?}"));
-        let net = SimNet::new(Settings::seeded(dice.of("wire").number()));
+        trace.record(format_args!("{plan:?}"));
+        let net = SimNet::new(Settings::seeded(rng.derive("wire").number()));
         let machines = plan.founders + usize::from(plan.turnover == Turnover::Joins);
         let hosts: Vec<_> = (1..=machines).map(|n| format!("n{n}")).collect();
-        let machines: Vec<_> = hosts.iter().map(|host| Machine::new(host, &hosts, &net, &trace, &dice)).collect();
+        let machines: Vec<_> = hosts.iter().map(|host| Machine::new(host, &hosts, &net, &trace, &rng)).collect();
         let mut config = Config::new("", "");
         config.journal.chunk_bytes = plan.chunk_bytes;
         config.join = machines.iter().map(|machine| machine.peer()).collect();
         config.capabilities = handlers::capabilities();
         let history = Arc::default();
-        let chaos = Chaos {
+        let injector = FaultInjector {
             machines: machines.clone(),
             net,
             trace: trace.clone(),
             config,
-            kit: Kit::new(&history, &trace, plan.seed),
-            bites: Arc::default(),
+            handler_context: HandlerContext::new(&history, &trace, plan.seed),
+            effective_faults: Arc::default(),
             failures: Arc::default(),
         };
-        let scene = Scene { machines, history, trace: trace.clone(), stop: CancellationToken::new() };
-        Self { plan, trace, chaos, scene, states: Arc::default() }
+        let context = RunContext { machines, history, trace: trace.clone(), stop: CancellationToken::new() };
+        Self { plan, trace, injector, context, states: Arc::default() }
     }
 
-    async fn live(self) -> Report {
-        let mut broken = Vec::new();
-        let liveness = |what: &str| Broken { promise: "liveness", what: what.into() };
-        match timeout(FOUND_WAIT, self.found()).await {
+    async fn execute(self) -> Report {
+        let mut violations = Vec::new();
+        let liveness = |what: &str| Violation { promise: "liveness", what: what.into() };
+        match timeout(BOOTSTRAP_TIMEOUT, self.bootstrap()).await {
             Ok(()) => {
-                let dice = Dice::new(self.plan.seed);
+                let rng = SimRng::new(self.plan.seed);
                 let mut load: Vec<_> = (1..=self.plan.clients)
-                    .map(|number| tokio::spawn(Writer::new(&self.scene, number, &dice).run()))
+                    .map(|number| tokio::spawn(Writer::new(&self.context, number, &rng).run()))
                     .collect();
-                load.push(tokio::spawn(client::read(self.scene.clone(), dice.of("reader"))));
-                load.push(tokio::spawn(look(self.scene.clone(), self.states.clone())));
-                load.push(tokio::spawn(turnover::run(self.chaos.clone(), self.plan.clone())));
+                load.push(tokio::spawn(client::read(self.context.clone(), rng.derive("reader"))));
+                load.push(tokio::spawn(sample_states(self.context.clone(), self.states.clone())));
+                load.push(tokio::spawn(turnover::run(self.injector.clone(), self.plan.clone())));
                 if self.plan.meddled {
-                    load.push(tokio::spawn(people::meddle(self.scene.clone(), dice.of("people"))));
+                    load.push(tokio::spawn(operators::run(self.context.clone(), rng.derive("people"))));
                 }
-                self.chaos.run(&self.plan).await;
-                self.scene.stop.cancel();
+                self.injector.run(&self.plan).await;
+                self.context.stop.cancel();
                 if timeout(self.plan.liveness, self.settle(load)).await.is_ok() {
-                    broken.extend(self.idle().await.map(|what| liveness(&what)));
+                    violations.extend(self.check_idle().await.map(|what| liveness(&what)));
                 } else {
-                    broken.push(liveness(&format!("all was not well {:?} after the faults ended", self.plan.liveness)));
-                    broken.extend(self.standings().map(|standing| liveness(&standing)));
+                    violations
+                        .push(liveness(&format!("all was not well {:?} after the faults ended", self.plan.liveness)));
+                    violations.extend(self.node_statuses().map(|status| liveness(&status)));
                 }
             }
-            Err(_) => broken.push(liveness("the cluster was not founded")),
+            Err(_) => violations.push(liveness("the cluster was not founded")),
         }
-        broken.extend(self.chaos.failures.lock().iter().map(|why| liveness(why)));
+        violations.extend(self.injector.failures.lock().iter().map(|why| liveness(why)));
         let members = self.members();
-        let mut report = self.judge(broken);
-        report.broken.extend(unseen(&members).await.into_iter().map(|what| liveness(&what)));
+        let mut report = self.judge(violations);
+        report.violations.extend(stale_views(&members).await.into_iter().map(|what| liveness(&what)));
         report
     }
 
     /// All founders vote.
-    async fn found(&self) {
+    async fn bootstrap(&self) {
         let founders = self.plan.founders;
-        let bootstrap = Config { bootstrap: true, join: Vec::new(), ..self.chaos.config.clone() };
-        let first = &self.scene.machines[0];
-        if let Err(why) = first.start(bootstrap, &self.chaos.kit).await {
-            self.chaos.failures.lock().push(why);
+        let bootstrap = Config { bootstrap: true, join: Vec::new(), ..self.injector.config.clone() };
+        let first = &self.context.machines[0];
+        if let Err(why) = first.start(bootstrap, &self.injector.handler_context).await {
+            self.injector.failures.lock().push(why);
         }
-        for machine in &self.scene.machines[1..founders] {
-            self.chaos.start(machine);
+        for machine in &self.context.machines[1..founders] {
+            self.injector.start(machine);
         }
         loop {
-            let up: Vec<_> = self.scene.machines.iter().filter_map(|machine| machine.process()).collect();
+            let up: Vec<_> = self.context.machines.iter().filter_map(|machine| machine.process()).collect();
             if up.len() == founders && up.iter().all(|process| process.cluster.status().voters.len() == founders) {
-                self.trace.tell("all founders vote");
-                return self.create(&up[0].cluster).await;
+                self.trace.record("all founders vote");
+                return self.create_processors(&up[0].cluster).await;
             }
             sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// The processors.
-    async fn create(&self, cluster: &Cluster) {
-        let mut dice = Dice::new(self.plan.seed).of("processors");
+    async fn create_processors(&self, cluster: &Cluster) {
+        let mut rng = SimRng::new(self.plan.seed).derive("processors");
         for definition in handlers::definitions() {
             let change = Change::Create(Box::new(definition));
-            let operate = Operate { operation: dice.uuid(), principal: None, reason: None, change };
+            let operate = Operate { operation: rng.uuid(), principal: None, reason: None, change };
             let outcome = cluster.propose(Command::Operate(operate)).await;
-            self.trace.tell(format_args!("a processor is created: {outcome:?}"));
+            self.trace.record(format_args!("a processor is created: {outcome:?}"));
         }
     }
 
@@ -170,23 +171,23 @@ impl Run {
         for task in load {
             task.await.expect("no client panics");
         }
-        self.alike().await;
-        let dice = Dice::new(self.plan.seed).of("settle");
+        self.wait_until_equal().await;
+        let rng = SimRng::new(self.plan.seed).derive("settle");
         for (machine, _) in self.members() {
-            Writer::new(&self.scene, 1_000, &dice.of(&machine.name)).append_at(&machine).await;
+            Writer::new(&self.context, 1_000, &rng.derive(&machine.name)).append_at(&machine).await;
         }
-        self.alike().await;
+        self.wait_until_equal().await;
         // A full chunk is sealed when an entry is applied after it was synced: there must be one more.
-        Writer::new(&self.scene, 1_001, &dice).append_at(&self.members()[0].0).await;
-        self.alike().await;
+        Writer::new(&self.context, 1_001, &rng).append_at(&self.members()[0].0).await;
+        self.wait_until_equal().await;
         sleep(Duration::from_secs(1)).await;
-        self.caught_up().await;
-        self.trace.tell("all is well");
+        self.wait_until_caught_up().await;
+        self.trace.record("all is well");
     }
 
     /// The machines that are in the cluster, as the node knows that has applied most, with what runs there.
     fn members(&self) -> Vec<(Arc<Machine>, Process)> {
-        let up = || self.scene.machines.iter().filter_map(|machine| Some((machine, machine.process()?)));
+        let up = || self.context.machines.iter().filter_map(|machine| Some((machine, machine.process()?)));
         let Some((_, most)) = up().max_by_key(|(_, process)| process.cluster.status().applied) else {
             return Vec::new();
         };
@@ -195,8 +196,8 @@ impl Run {
     }
 
     /// Everybody who should be a member is one, is up, and has applied as much as the others.
-    async fn alike(&self) {
-        let count = self.scene.machines.len() - usize::from(self.plan.turnover == Turnover::Leaves);
+    async fn wait_until_equal(&self) {
+        let count = self.context.machines.len() - usize::from(self.plan.turnover == Turnover::Leaves);
         loop {
             let members = self.members();
             let applied: BTreeSet<_> = members.iter().map(|(_, process)| process.cluster.status().applied).collect();
@@ -209,19 +210,19 @@ impl Run {
 
     /// Every processor has handled everything, nothing is set aside, the segments are shared evenly, and no bar
     /// stands whose end would have them shared anew.
-    async fn caught_up(&self) {
+    async fn wait_until_caught_up(&self) {
         let members = self.members();
         let Some((_, process)) = members.first() else { return };
         loop {
             let slowest = members.iter().map(|(_, process)| process.cluster.log_time()).min().unwrap_or_default();
-            let well = process.cluster.with_state(|state, _| {
+            let caught_up = process.cluster.with_state(|state, _| {
                 let head = state.head(ContextId::DEFAULT);
                 let all = state.processors.values();
                 let mut done = all.map(|p| p.low() == Some(head) && p.set_aside.is_empty());
                 let barred = state.balance_view(slowest).next_bar_end().is_some();
-                done.all(|done| done) && !barred && oracle::even::check(state).is_empty()
+                done.all(|done| done) && !barred && oracle::balanced::check(state).is_empty()
             });
-            if well {
+            if caught_up {
                 return;
             }
             sleep(Duration::from_millis(100)).await;
@@ -229,59 +230,59 @@ impl Run {
     }
 
     /// An idle cluster writes nothing.
-    async fn idle(&self) -> Option<String> {
-        sleep(CALM_WAIT).await;
+    async fn check_idle(&self) -> Option<String> {
+        sleep(QUIET_WAIT).await;
         let last = || self.members().first().and_then(|(_, process)| process.cluster.status().last);
         let before = last();
         sleep(IDLE_TIME).await;
         let after = last();
-        self.trace.tell(format_args!("the log ends at {before:?}, and after {IDLE_TIME:?} at {after:?}"));
+        self.trace.record(format_args!("the log ends at {before:?}, and after {IDLE_TIME:?} at {after:?}"));
         (before != after).then(|| format!("an idle cluster's log went from {before:?} to {after:?}"))
     }
 
-    fn standings(&self) -> impl Iterator<Item = String> {
-        self.scene.machines.iter().map(|machine| match machine.process() {
+    fn node_statuses(&self) -> impl Iterator<Item = String> {
+        self.context.machines.iter().map(|machine| match machine.process() {
             Some(process) => format!("{}: {:?}", machine.name, process.cluster.status()),
             None => format!("{} is not up", machine.name),
         })
     }
 
-    fn judge(self, mut broken: Vec<Broken>) -> Report {
+    fn judge(self, mut violations: Vec<Violation>) -> Report {
         let mut replicas = Vec::new();
         for (machine, process) in self.members() {
-            match facts(&process.cluster) {
+            match read_log(&process.cluster) {
                 Ok(log) => {
                     let states = self.states.lock().get(&machine.name).cloned().unwrap_or_default();
-                    let chunks = sealed(&machine);
+                    let chunks = sealed_chunks(&machine);
                     replicas.push(Replica { node: machine.name.clone(), log, states, chunks });
                 }
-                Err(why) => broken.push(Broken { promise: "P8", what: format!("{}: {why}", machine.name) }),
+                Err(why) => violations.push(Violation { promise: "P8", what: format!("{}: {why}", machine.name) }),
             }
         }
-        let history: History = self.scene.history.lock().clone();
+        let history: History = self.context.history.lock().clone();
         if let Some(first) = replicas.first() {
-            broken.extend(oracle::judge(&history, &first.log));
-            broken.extend(oracle::owner::check(&history));
+            violations.extend(oracle::check_appends_and_reads(&history, &first.log));
+            violations.extend(oracle::owner::check(&history));
             for definition in handlers::definitions() {
                 let Definition { name, sequencing, .. } = &definition;
-                broken.extend(oracle::handled::check(&history, &first.log, name, sequencing));
+                violations.extend(oracle::handled::check(&history, &first.log, name, sequencing));
             }
         }
-        broken.extend(oracle::replicas::check(&replicas));
-        broken.sort();
-        broken.dedup();
-        for broken in &broken {
-            self.trace.tell(broken);
+        violations.extend(oracle::replicas::check(&replicas));
+        violations.sort();
+        violations.dedup();
+        for violation in &violations {
+            self.trace.record(violation);
         }
-        self.trace.tell(format_args!("what passed over the wire: {:016x}", self.chaos.net.trace()));
-        let bites = self.chaos.bites.lock().clone();
+        self.trace.record(format_args!("what passed over the wire: {:016x}", self.injector.net.trace()));
+        let effective_faults = self.injector.effective_faults.lock().clone();
         Report {
             plan: self.plan,
-            broken,
+            violations,
             acknowledged: history.acknowledged() as u64,
             events: replicas.first().map_or(0, |replica| replica.log.len() as u64),
             handled: history.handlings.iter().filter(|handling| handling.done).count() as u64,
-            bites,
+            effective_faults,
             virtual_time: self.trace.now(),
             trace: self.trace.digest(),
         }
@@ -289,31 +290,31 @@ impl Run {
 }
 
 /// Asks every member how far the others are, as they say themselves when it asks them; returns what it was not told.
-async fn unseen(members: &[(Arc<Machine>, Process)]) -> Vec<String> {
-    let mut unseen = Vec::new();
+async fn stale_views(members: &[(Arc<Machine>, Process)]) -> Vec<String> {
+    let mut stale = Vec::new();
     for (machine, process) in members {
         let Ok(Reply::Cluster(cluster)) = process.engine.call(Request::ClusterStatus).await else {
-            unseen.push(format!("{} does not say what the cluster looks like", machine.name));
+            stale.push(format!("{} does not say what the cluster looks like", machine.name));
             continue;
         };
         let applied = Some(process.cluster.status().applied.0);
         let others = cluster.members.into_iter().filter(|member| member.applied != applied);
-        let told = others.map(|other| {
+        let reports = others.map(|other| {
             format!("{} has applied {applied:?} and sees {} at {:?}", machine.name, other.name, other.applied)
         });
-        unseen.extend(told);
+        stale.extend(reports);
     }
-    unseen
+    stale
 }
 
 /// Looks at what each node holds, wherever it stands.
-async fn look(scene: Scene, states: Arc<Mutex<States>>) {
-    while !scene.stop.is_cancelled() {
-        sleep(LOOK_EVERY).await;
-        for machine in &scene.machines {
+async fn sample_states(context: RunContext, states: Arc<Mutex<States>>) {
+    while !context.stop.is_cancelled() {
+        sleep(SAMPLE_INTERVAL).await;
+        for machine in &context.machines {
             let Some(process) = machine.process() else { continue };
-            let seen = state(&process.cluster);
-            states.lock().entry(machine.name.clone()).or_default().push(seen);
+            let sample = state(&process.cluster);
+            states.lock().entry(machine.name.clone()).or_default().push(sample);
         }
     }
 }
@@ -326,8 +327,8 @@ fn state(cluster: &Cluster) -> (LogIndex, u64) {
 }
 
 /// Every event that a node gives out.
-fn facts(cluster: &Cluster) -> Result<Vec<Fact>, String> {
-    let mut facts = Vec::new();
+fn read_log(cluster: &Cluster) -> Result<Vec<LogEvent>, String> {
+    let mut events = Vec::new();
     let mut from = Position(0);
     loop {
         let query = Query {
@@ -341,16 +342,16 @@ fn facts(cluster: &Cluster) -> Result<Vec<Fact>, String> {
         };
         let page = cluster.events().read(&query).map_err(|error| error.to_string())?;
         let stored = page.events.into_iter();
-        facts.extend(stored.map(|s| Fact { position: s.position, revision: s.revision, event: s.event }));
+        events.extend(stored.map(|s| LogEvent { position: s.position, revision: s.revision, event: s.event }));
         if !page.more {
-            return Ok(facts);
+            return Ok(events);
         }
         from = page.next;
     }
 }
 
 /// Hashes of all chunks but the last, which is still written to.
-fn sealed(machine: &Machine) -> BTreeMap<String, u64> {
+fn sealed_chunks(machine: &Machine) -> BTreeMap<String, u64> {
     let files = machine.files().into_iter().filter(|(file, _)| file.ends_with(".chunk"));
     let mut chunks: BTreeMap<_, _> = files.map(|(file, bytes)| (file, xxh3_64(&bytes))).collect();
     chunks.pop_last();

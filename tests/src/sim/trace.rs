@@ -25,7 +25,7 @@ impl Trace {
     }
 
     /// Something happened.
-    pub fn tell(&self, what: impl std::fmt::Display) {
+    pub fn record(&self, what: impl std::fmt::Display) {
         let mut inner = self.0.lock().expect("nobody panics while telling");
         let line = format!("{:>12.6} {what}\n", inner.start.elapsed().as_secs_f64());
         inner.hash.update(line.as_bytes());

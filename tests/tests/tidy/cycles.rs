@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    rules::Broken,
+    rules::Violation,
     source::{Kind, Named, Source},
 };
 
@@ -59,14 +59,14 @@ struct Import {
 type Level = BTreeMap<(String, String), Import>;
 
 /// Returns every import between siblings that is part of a cycle and not excepted.
-pub(crate) fn check(sources: &[Source]) -> Vec<Broken> {
+pub(crate) fn check(sources: &[Source]) -> Vec<Violation> {
     let excepted = |within: &str, from: &String, to: &String| {
         EXCEPTIONS.iter().any(|exception| {
             let holds = |module: &String| exception.modules.contains(&module.as_str());
             exception.within == within && holds(from) && holds(to)
         })
     };
-    let allowed = |(within, from, to, _): &(String, String, String, Broken)| !excepted(within, from, to);
+    let allowed = |(within, from, to, _): &(String, String, String, Violation)| !excepted(within, from, to);
     cyclic(sources).into_iter().filter(allowed).map(|(.., broken)| broken).collect()
 }
 
@@ -84,14 +84,14 @@ pub(crate) fn unused_exceptions(sources: &[Source]) -> Vec<String> {
 }
 
 /// Returns the imports that are part of a cycle: where they are, who imports and who is imported.
-fn cyclic(sources: &[Source]) -> Vec<(String, String, String, Broken)> {
+fn cyclic(sources: &[Source]) -> Vec<(String, String, String, Violation)> {
     let mut found = Vec::new();
     for one in crates(sources) {
         for (level, imports) in one.levels() {
             let within = [one.src.to_string()].into_iter().chain(level).collect::<Vec<_>>().join("/");
             for ((from, to), import) in imports.iter().filter(|((from, to), _)| reaches(&imports, to, from)) {
                 let why = format!("`{from}` imports `{}`, and `{to}` needs `{from}`: a cycle of siblings", import.path);
-                let broken = Broken { file: import.file.clone(), line: import.line, why };
+                let broken = Violation { file: import.file.clone(), line: import.line, why };
                 found.push((within.clone(), from.clone(), to.clone(), broken));
             }
         }

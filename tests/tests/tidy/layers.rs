@@ -2,7 +2,7 @@
 
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
-use crate::rules::Broken;
+use crate::rules::Violation;
 
 /// One crate and its walls.
 pub(crate) struct Layer {
@@ -93,28 +93,28 @@ pub(crate) const LAYERS: &[Layer] = &[
 ];
 
 /// Everything in the workspace that stands on the wrong side of a wall.
-pub(crate) fn check(metadata: &Metadata) -> Vec<Broken> {
+pub(crate) fn check(metadata: &Metadata) -> Vec<Violation> {
     let members = metadata.workspace_packages();
     let mut broken: Vec<_> = members.iter().flat_map(|package| check_package(package)).collect();
     for layer in LAYERS.iter().filter(|layer| !members.iter().any(|package| package.name == layer.package)) {
         let why = format!("package `{}` is gone: the map of the house names it", layer.package);
-        broken.push(Broken { file: "Cargo.toml".into(), line: 1, why });
+        broken.push(Violation { file: "Cargo.toml".into(), line: 1, why });
     }
     broken
 }
 
-fn check_package(package: &Package) -> Vec<Broken> {
+fn check_package(package: &Package) -> Vec<Violation> {
     let manifest = std::fs::read_to_string(&package.manifest_path).expect("cargo has just read this manifest");
     let Some(layer) = LAYERS.iter().find(|layer| package.name == layer.package) else {
         let why = format!("package `{}` has no place in the house", package.name);
-        return vec![Broken { file: package.manifest_path.to_string(), line: 1, why }];
+        return vec![Violation { file: package.manifest_path.to_string(), line: 1, why }];
     };
     let file = format!("{}/Cargo.toml", layer.folder);
     let dependencies = package.dependencies.iter().map(|d| (d.name.as_str(), d.kind));
     let mut broken = check_dependencies(layer, &file, &manifest, dependencies);
     if !inherits_lints(&manifest) {
         let why = "does not take the workspace's lints (`[lints] workspace = true`), which forbid unsafe code";
-        broken.push(Broken { file, line: 1, why: why.into() });
+        broken.push(Violation { file, line: 1, why: why.into() });
     }
     broken
 }
@@ -126,7 +126,7 @@ pub(crate) fn check_dependencies<'d>(
     file: &str,
     manifest: &str,
     dependencies: impl Iterator<Item = (&'d str, DependencyKind)>,
-) -> Vec<Broken> {
+) -> Vec<Violation> {
     let allowed = |name: &str| match layer.may {
         May::Only(these) => these.contains(&name),
         May::AnythingBut(these) => !these.contains(&name),
@@ -140,7 +140,7 @@ pub(crate) fn check_dependencies<'d>(
     };
     dependencies
         .filter(|(name, kind)| !allowed(name) && (*kind != DependencyKind::Development || ours(name)))
-        .map(|(name, _)| Broken {
+        .map(|(name, _)| Violation {
             file: file.into(),
             line: line_of(name),
             why: format!("`{}` may not depend on `{name}`: see the map in ARCHITECTURE.md", layer.package),

@@ -18,7 +18,7 @@ use std::{
 };
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
-use rules::Broken;
+use rules::Violation;
 use source::{Kind, Source};
 
 /// Returns the root of the repository.
@@ -84,7 +84,7 @@ fn sources() -> Vec<Source> {
 }
 
 #[track_caller]
-fn assert_none(broken: &[Broken]) {
+fn assert_none(broken: &[Violation]) {
     let lines: Vec<_> = broken.iter().map(ToString::to_string).collect();
     assert!(broken.is_empty(), "{} rules are broken:\n{}", broken.len(), lines.join("\n"));
 }
@@ -117,7 +117,7 @@ fn the_workspace_forbids_unsafe_code_and_core_is_no_std() {
 /// Returns the violations of the rules by `text` in `file`, as `line: violation` without the reason.
 fn judge(file: &str, text: &str) -> Vec<String> {
     let source = Source::new(file, &format!("//! A sample.\n{text}"), Kind::Product).unwrap();
-    let short = |broken: Broken| format!("{}: {}", broken.line, broken.why.split(": ").next().unwrap());
+    let short = |broken: Violation| format!("{}: {}", broken.line, broken.why.split(": ").next().unwrap());
     rules::check(&source).into_iter().map(short).collect()
 }
 

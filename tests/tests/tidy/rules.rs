@@ -4,13 +4,13 @@ use crate::source::{Kind, Named, Source};
 
 /// One rule broken at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broken {
+pub(crate) struct Violation {
     pub file: String,
     pub line: usize,
     pub why: String,
 }
 
-impl std::fmt::Display for Broken {
+impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}: {}", self.file, self.line, self.why)
     }
@@ -42,7 +42,7 @@ const CRATES: &[&str] = &["core/", "store/", "cluster/", "node/"];
 
 /// The mouths of the world, where a real clock or thread may stand. Searches have a thread only if they take longer
 /// than any in a simulation.
-const MOUTHS: &[&str] = &[
+const OUTER_INTERFACES: &[&str] = &[
     "store/src/disk/",
     "cluster/src/transport.rs",
     "cluster/src/searches.rs",
@@ -98,14 +98,14 @@ pub(crate) const BANS: &[Ban] = &[
     Ban {
         names: &["SystemTime", "std::time::Instant", "std::time::*"],
         within: EVERYWHERE,
-        except: MOUTHS,
+        except: OUTER_INTERFACES,
         kinds: ALL,
         why: "time comes from cluster::Clock and tokio's pausable clock",
     },
     Ban {
         names: &["std::thread", "thread::spawn", "spawn_blocking", "block_in_place"],
         within: EVERYWHERE,
-        except: MOUTHS,
+        except: OUTER_INTERFACES,
         kinds: SHIPPED,
         why: "threads are started at the mouths only, so that a simulation has exactly one",
     },
@@ -140,7 +140,7 @@ pub(crate) const BANS: &[Ban] = &[
 ];
 
 /// Everything that is wrong with `source` by itself.
-pub(crate) fn check(source: &Source) -> Vec<Broken> {
+pub(crate) fn check(source: &Source) -> Vec<Violation> {
     let mut broken = Vec::new();
     for ban in BANS {
         broken.extend(banned(source, ban));
@@ -153,7 +153,7 @@ pub(crate) fn check(source: &Source) -> Vec<Broken> {
     broken
 }
 
-fn banned(source: &Source, ban: &Ban) -> Vec<Broken> {
+fn banned(source: &Source, ban: &Ban) -> Vec<Violation> {
     let file = source.file.as_str();
     if !under(file, ban.within) || under(file, ban.except) {
         return Vec::new();
@@ -163,17 +163,17 @@ fn banned(source: &Source, ban: &Ban) -> Vec<Broken> {
         return Vec::new();
     }
     let hit = |named: &&Named| ban.kinds.contains(&named.kind) && ban.names.iter().any(|name| holds(&named.path, name));
-    let tell = |named: &Named| Broken {
+    let violation = |named: &Named| Violation {
         file: file.into(),
         line: named.line,
         why: format!("names `{}`: {}", named.path.join("::"), ban.why),
     };
-    source.names.iter().filter(hit).map(tell).collect()
+    source.names.iter().filter(hit).map(violation).collect()
 }
 
-fn calls(source: &Source) -> Vec<Broken> {
+fn calls(source: &Source) -> Vec<Violation> {
     let file = source.file.as_str();
-    let broken = |named: &Named, why: &str| Broken { file: file.into(), line: named.line, why: why.into() };
+    let broken = |named: &Named, why: &str| Violation { file: file.into(), line: named.line, why: why.into() };
     let shipped = |named: &&Named| SHIPPED.contains(&named.kind) && under(file, CRATES);
     let unwraps = source.calls.iter().filter(shipped).filter(|call| call.path == ["unwrap"]);
     let unbuilt =
@@ -183,8 +183,8 @@ fn calls(source: &Source) -> Vec<Broken> {
     unwraps.chain(unbuilt).collect()
 }
 
-fn sizes(source: &Source) -> Vec<Broken> {
-    let broken = |line, why| Broken { file: source.file.clone(), line, why };
+fn sizes(source: &Source) -> Vec<Violation> {
+    let broken = |line, why| Violation { file: source.file.clone(), line, why };
     let mut found = Vec::new();
     let lines = source.text.lines().count();
     if lines > FILE_LINES_MAX {
@@ -205,8 +205,8 @@ fn sizes(source: &Source) -> Vec<Broken> {
     found
 }
 
-fn words(source: &Source) -> Vec<Broken> {
-    let broken = |line, why: &str| Broken { file: source.file.clone(), line, why: why.into() };
+fn words(source: &Source) -> Vec<Violation> {
+    let broken = |line, why: &str| Violation { file: source.file.clone(), line, why: why.into() };
     let mut found = Vec::new();
     // The name `…tests.rs` beside what it tests says it already.
     if !source.text.starts_with("//!") && !source.file.ends_with("tests.rs") {

@@ -90,26 +90,26 @@ impl Database {
             Rule::Overlap => other.overlaps(segment),
             Rule::SameId => other.id == segment.id,
         };
-        let taken = self.highest.iter().all(|(other, highest)| !meets(other) || *highest <= epoch);
-        if taken {
+        let accepted = self.highest.iter().all(|(other, highest)| !meets(other) || *highest <= epoch);
+        if accepted {
             self.highest.insert(segment, epoch);
         }
         match self.ended.get(&own_epoch(write.right)) {
-            Some(ended) if taken => {
-                let keeps_out = |other: &Write, is_current: bool| {
+            Some(ended) if accepted => {
+                let conflicts = |other: &Write, is_current: bool| {
                     other.sequence == write.sequence || (is_current && other.segment().overlaps(segment))
                 };
-                let newer = self.accepted.iter().find(|(at, other, current)| at > ended && keeps_out(other, *current));
+                let newer = self.accepted.iter().find(|(at, other, current)| at > ended && conflicts(other, *current));
                 assert!(newer.is_none(), "{write:?} was accepted after the newer {newer:?}");
             }
             Some(_) => {}
-            None if taken => {
+            None if accepted => {
                 let is_current = self.claims.get(&segment.name()) == Some(&epoch);
                 self.accepted.push((self.clock, write, is_current));
             }
             None => self.refused += 1,
         }
-        taken
+        accepted
     }
 
     /// Performs one of the delayed writes; returns whether it is accepted.

@@ -5,7 +5,7 @@ use std::{vec, vec::Vec};
 use proptest::{collection, prelude::*};
 
 use super::{
-    Chaos, SEQUENCES, Step, assert_all_handled_in_order, assert_settled, run,
+    Disturbance, SEQUENCES, Step, assert_all_handled_in_order, assert_settled, run,
     test_cluster::{Faults, NODES, TestCluster},
 };
 use crate::{
@@ -20,25 +20,25 @@ use crate::{
 const LIMITS: Limits = Limits { own_attempts: 1, ..Limits::DEFAULT };
 
 /// Loans are given, taken back because of deaths and by operators, and overlap with hand-overs.
-fn chaos_of_loans() -> impl Strategy<Value = Chaos> {
+fn loan_disturbance() -> impl Strategy<Value = Disturbance> {
     let node = 1..=NODES;
     let change =
         prop_oneof![3 => Just(LetterChange::Retry), 1 => Just(LetterChange::Skip), 1 => Just(LetterChange::Drop)];
     prop_oneof![
-        12 => (0..2 * SEQUENCES).prop_map(Chaos::Append),
-        1 => node.clone().prop_map(Chaos::Kill),
-        1 => node.clone().prop_map(Chaos::Fence),
-        4 => node.clone().prop_map(Chaos::Revive),
-        2 => Just(Chaos::Balance),
-        2 => node.clone().prop_map(Chaos::Move),
-        1 => node.clone().prop_map(Chaos::Drain),
-        8 => Just(Chaos::Pass),
-        3 => node.clone().prop_map(Chaos::Slow),
-        2 => any::<usize>().prop_map(Chaos::Split),
-        2 => any::<usize>().prop_map(Chaos::Merge),
-        6 => (0_usize..1_000).prop_map(Chaos::WriteLate),
-        3 => (0..2 * SEQUENCES, change).prop_map(|(sequence, change)| Chaos::Person(sequence, change)),
-        60 => (0_usize..1_000).prop_map(Chaos::Go),
+        12 => (0..2 * SEQUENCES).prop_map(Disturbance::Append),
+        1 => node.clone().prop_map(Disturbance::Kill),
+        1 => node.clone().prop_map(Disturbance::Fence),
+        4 => node.clone().prop_map(Disturbance::Restart),
+        2 => Just(Disturbance::Balance),
+        2 => node.clone().prop_map(Disturbance::Move),
+        1 => node.clone().prop_map(Disturbance::Drain),
+        8 => Just(Disturbance::PassTime),
+        3 => node.clone().prop_map(Disturbance::ToggleHang),
+        2 => any::<usize>().prop_map(Disturbance::Split),
+        2 => any::<usize>().prop_map(Disturbance::Merge),
+        6 => (0_usize..1_000).prop_map(Disturbance::DelayedWrite),
+        3 => (0..2 * SEQUENCES, change).prop_map(|(sequence, change)| Disturbance::ChangeLetters(sequence, change)),
+        60 => (0_usize..1_000).prop_map(Disturbance::TakeStep),
     ]
 }
 
@@ -51,7 +51,7 @@ proptest! {
     #[test]
     fn p4_no_former_holder_changes_a_database_that_checks_the_epoch(
         fail in collection::btree_map(0_u64..60, 1_u32..6, 5..15),
-        steps in collection::vec(chaos_of_loans(), 300..900),
+        steps in collection::vec(loan_disturbance(), 300..900),
     ) {
         run(1, OnError::SetAside, Faults { fail, ..Faults::default() }, LIMITS, &steps);
     }
@@ -113,9 +113,9 @@ fn p4_an_operators_retry_of_a_lent_sequence_fences_its_borrower() {
         cluster.run_until(|cluster| cluster.calls.iter().any(|call| call.position == 1));
         cluster.slow.clear();
         cluster.run_until(|cluster| !cluster.is_trying(loan.node));
-        let late = !cluster.database.delayed.is_empty() && cluster.database.write_delayed(0);
+        let delayed = !cluster.database.delayed.is_empty() && cluster.database.write_delayed(0);
         let lent = cluster.calls.iter().any(|call| call.ok && call.position == 0 && call.node == loan.node);
-        assert!(!late && !lent, "{change:?}");
+        assert!(!delayed && !lent, "{change:?}");
         assert!(cluster.settle(cluster.now + 600_000));
         assert_settled(&cluster);
     }
@@ -188,15 +188,15 @@ fn a_leaving_borrower_returns_loans_that_it_has_not_begun() {
     let mut cluster = TestCluster::new(1, OnError::SetAside, LIMITS, faults);
     cluster.append("lent");
     cluster.run_until(|cluster| loan_of(cluster).is_some());
-    let go_on = |cluster: &mut TestCluster| {
+    let take_all_steps = |cluster: &mut TestCluster| {
         while let Some(step) = cluster.enabled().first().cloned() {
             cluster.take(step);
         }
     };
-    go_on(&mut cluster);
+    take_all_steps(&mut cluster);
     // No other node could take the loan, and nothing else is to be sent.
     (1..=NODES).for_each(|node| cluster.drain(NodeId(node)));
-    go_on(&mut cluster);
+    take_all_steps(&mut cluster);
     assert_eq!(loan_of(&cluster), None);
 }
 

@@ -17,12 +17,12 @@ use crate::{
 
 /// Takes only these steps, until none is left; returns how many progresses were judged.
 fn take_only(cluster: &mut TestCluster, allowed: impl Fn(&Step) -> bool) -> usize {
-    let mut tellings = 0;
+    let mut judged = 0;
     while let Some(step) = cluster.enabled().into_iter().find(&allowed) {
-        tellings += usize::from(matches!(step, Step::JudgeProgress(_)));
+        judged += usize::from(matches!(step, Step::JudgeProgress(_)));
         cluster.take(step);
     }
-    tellings
+    judged
 }
 
 /// Lets events fail and be retried for a minute, while the log judges nothing.
@@ -37,11 +37,11 @@ fn retry_without_judging(cluster: &mut TestCluster) {
 
 /// Sends everything that waits, while no handler is called; returns in how many commands.
 fn send_all(cluster: &mut TestCluster) -> usize {
-    let tell = |step: &Step| matches!(step, Step::JudgeProgress(_) | Step::Tick(_) | Step::Mail(_));
-    let tellings = take_only(cluster, tell);
+    let allowed = |step: &Step| matches!(step, Step::JudgeProgress(_) | Step::Tick(_) | Step::Mail(_));
+    let judged = take_only(cluster, allowed);
     // Progress over foreign events is sent a second later.
     cluster.pass(cluster.now + 1_000);
-    tellings + take_only(cluster, tell)
+    judged + take_only(cluster, allowed)
 }
 
 type Share = (SegmentId, Position, Option<NodeId>, Option<Position>);
@@ -53,11 +53,11 @@ fn known(cluster: &TestCluster) -> (Vec<Share>, Vec<SetAsideContent>, u64) {
     let shares = processor.segments.iter().map(|(id, share)| {
         (*id, share.token.low(), share.claim.owner, share.stalled.as_ref().map(|stall| stall.position))
     });
-    let asides = processor.set_aside.iter().map(|(key, aside)| {
+    let set_aside = processor.set_aside.iter().map(|(key, aside)| {
         let letters = aside.letters.iter().cloned().collect();
         (key.name.clone(), letters, aside.cause.clone(), aside.wait_ms, aside.loan.map(|loan| loan.node))
     });
-    (shares.collect(), asides.collect(), processor.skipped)
+    (shares.collect(), set_aside.collect(), processor.skipped)
 }
 
 fn cluster_of(on_error: OnError, faults: &Faults, room: Option<usize>) -> TestCluster {

@@ -243,10 +243,10 @@ impl TestCluster {
 
     /// Kills a node with all it knew; the log learns of it.
     pub(super) fn kill(&mut self, node: NodeId) {
-        if let Some(dead) = self.nodes.remove(&node) {
+        if let Some(killed) = self.nodes.remove(&node) {
             self.kills += 1;
-            dead.workers.values().for_each(|test_worker| self.database.delayed.extend(test_worker.writes(node)));
-            self.apply(Command::Expire(node, dead.session));
+            killed.workers.values().for_each(|test_worker| self.database.delayed.extend(test_worker.writes(node)));
+            self.apply(Command::Expire(node, killed.session));
         }
     }
 
@@ -359,12 +359,12 @@ impl TestCluster {
     fn update_view(&mut self, id: NodeId) {
         let draining = self.state.sessions.get(&id).is_some_and(|session| session.draining);
         let seen = Some((self.processor().changed, draining));
-        let table = ProcessorView::of(&self.state, LogIndex(self.index), ProcessorId(1), id);
+        let view = ProcessorView::of(&self.state, LogIndex(self.index), ProcessorId(1), id);
         let head = self.head();
         let node = self.node(id);
         if node.seen != seen {
             node.seen = seen;
-            node.mail.extend(table.map(Input::ProcessorView));
+            node.mail.extend(view.map(Input::ProcessorView));
         }
         node.mail.push_back(Input::Head(head));
         // The node reads its own state at once: nothing can come in between.
@@ -418,7 +418,7 @@ impl TestCluster {
         let (now, bounds) = (Moment(self.now), Bounds::default());
         let node = self.node(id);
         let Some(input) = node.mail.pop_front() else { return };
-        let mut late = Vec::new();
+        let mut delayed = Vec::new();
         for effect in node.coordinator.step(now, input) {
             match effect {
                 Effect::Read { from, events_max } => assert!(node.read.replace((from, events_max)).is_none()),
@@ -438,7 +438,7 @@ impl TestCluster {
                 Effect::Drain(worker) => node.send_to_worker(worker, worker::Input::Drain),
                 // The worker may have died, and the message about that may be in flight.
                 Effect::Stop(worker) => {
-                    late.extend(node.workers.remove(&worker).iter().flat_map(|test_worker| test_worker.writes(id)))
+                    delayed.extend(node.workers.remove(&worker).iter().flat_map(|test_worker| test_worker.writes(id)))
                 }
                 Effect::RequestTick => node.wants_tick = true,
                 Effect::SendProgress { as_of, progress } => {
@@ -452,7 +452,7 @@ impl TestCluster {
                 }
             }
         }
-        self.database.delayed.extend(late);
+        self.database.delayed.extend(delayed);
     }
 
     fn worker_mail(&mut self, id: NodeId, worker: WorkerId) {
@@ -489,9 +489,9 @@ impl TestCluster {
 
     /// Returns the next moment for which a timer is set.
     pub(super) fn next_wake(&self) -> Option<u64> {
-        let crews =
+        let workers =
             self.nodes.values().flat_map(|node| node.workers.values().filter_map(|test_worker| test_worker.wake));
-        self.nodes.values().filter_map(|node| node.wake).chain(crews).min()
+        self.nodes.values().filter_map(|node| node.wake).chain(workers).min()
     }
 
     /// Lets time pass until then.

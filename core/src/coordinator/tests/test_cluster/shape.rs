@@ -37,8 +37,8 @@ impl TestCluster {
             return;
         }
         let Ok(token) = share.token.merge(share.segment, &other.token, other.segment, 64) else { return };
-        let gone = [share.segment.name(), other.segment.name()];
-        self.replace(&gone, [(whole, token, share.claim.owner)], share.stalled.or(other.stalled));
+        let removed = [share.segment.name(), other.segment.name()];
+        self.replace(&removed, [(whole, token, share.claim.owner)], share.stalled.or(other.stalled));
     }
 
     /// Returns the ids of the segments, in order.
@@ -48,7 +48,7 @@ impl TestCluster {
 
     fn replace(
         &mut self,
-        gone: &[SegmentId],
+        removed: &[SegmentId],
         new: impl IntoIterator<Item = (Segment, Token, Option<NodeId>)>,
         stalled: Option<Stall>,
     ) {
@@ -57,7 +57,7 @@ impl TestCluster {
         let waits = stalled.map(|stall| (crate::hash::sequence(self.log[stall.position.0 as usize].as_bytes()), stall));
         let index = LogIndex(self.index);
         let processor = self.state.processors.get_mut(&ProcessorId(1)).expect("it was created");
-        gone.iter().for_each(|id| drop(processor.segments.remove(id)));
+        removed.iter().for_each(|id| drop(processor.segments.remove(id)));
         for (segment, token, owner) in new {
             self.state.issued.epoch = self.state.issued.epoch.next();
             let mut claim = Claim::default();

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use evener_core::{id::NodeId, state::State};
 
-use super::Broken;
+use super::Violation;
 
 /// Every segment without an owner, and every processor that is not even, once all is quiet.
 #[must_use]
-pub fn check(state: &State) -> Vec<Broken> {
+pub fn check(state: &State) -> Vec<Violation> {
     let mut found = Vec::new();
     for processor in state.processors.values() {
         let name = &processor.definition.name;
@@ -25,7 +25,7 @@ pub fn check(state: &State) -> Vec<Broken> {
             found.push(format!("the segments of {name} are shared {owned:?}"));
         }
     }
-    found.into_iter().map(|what| Broken { promise: "P7", what }).collect()
+    found.into_iter().map(|what| Violation { promise: "P7", what }).collect()
 }
 
 #[cfg(test)]

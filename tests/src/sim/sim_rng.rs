@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 /// Dice of one purpose. Purposes do not disturb each other: a client that draws once more changes no fault.
 #[derive(Debug)]
-pub struct Dice {
+pub struct SimRng {
     seed: u64,
     rng: StdRng,
 }
 
-impl Dice {
+impl SimRng {
     /// The dice of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -22,7 +22,7 @@ impl Dice {
 
     /// Dice for a purpose; the same whenever they are taken.
     #[must_use]
-    pub fn of(&self, purpose: &str) -> Self {
+    pub fn derive(&self, purpose: &str) -> Self {
         Self::new(xxh64(purpose.as_bytes(), self.seed))
     }
 
@@ -65,11 +65,11 @@ mod tests {
 
     #[test]
     fn a_purpose_has_the_same_dice_whenever_they_are_taken() {
-        let mut dice = Dice::new(7);
-        let early = dice.of("faults").number();
-        dice.number();
-        assert_eq!(dice.of("faults").number(), early);
-        assert_ne!(dice.of("clients").number(), early);
-        assert_ne!(Dice::new(8).of("faults").number(), early);
+        let mut rng = SimRng::new(7);
+        let early = rng.derive("faults").number();
+        rng.number();
+        assert_eq!(rng.derive("faults").number(), early);
+        assert_ne!(rng.derive("clients").number(), early);
+        assert_ne!(SimRng::new(8).derive("faults").number(), early);
     }
 }

@@ -9,44 +9,44 @@ use evener_core::{
 };
 use tokio::time::sleep;
 
-use super::{client::Scene, dice::Dice, handlers};
+use super::{client::RunContext, handlers, sim_rng::SimRng};
 
 /// Meddles until the scene stops, and then puts all in order again.
-pub async fn meddle(scene: Scene, mut dice: Dice) {
-    while !scene.stop.is_cancelled() {
-        let pause = dice.time(Duration::from_millis(200), Duration::from_secs(2));
+pub async fn run(context: RunContext, mut rng: SimRng) {
+    while !context.stop.is_cancelled() {
+        let pause = rng.time(Duration::from_millis(200), Duration::from_secs(2));
         sleep(pause).await;
-        let Some(process) = dice.pick(&scene.machines).process() else { continue };
-        let name = dice.pick(&handlers::NAMES);
+        let Some(process) = rng.pick(&context.machines).process() else { continue };
+        let name = rng.pick(&handlers::PROCESSOR_NAMES);
         let change = {
             let state = process.cluster.state();
             let segments: Vec<SegmentId> =
                 state.processor(name).map(|processor| processor.segments.keys().copied().collect()).unwrap_or_default();
             let nodes: Vec<NodeId> = state.sessions.keys().copied().collect();
-            change(&mut dice, name, &segments, &nodes)
+            change(&mut rng, name, &segments, &nodes)
         };
-        ask(&scene, &mut dice, change, 1).await;
+        propose(&context, &mut rng, change, 1).await;
     }
-    for change in handlers::NAMES.map(|name| Change::Pause(name.into(), false)) {
-        ask(&scene, &mut dice, change, u64::MAX).await;
+    for change in handlers::PROCESSOR_NAMES.map(|name| Change::Pause(name.into(), false)) {
+        propose(&context, &mut rng, change, u64::MAX).await;
     }
-    ask(&scene, &mut dice, Change::Delete(handlers::BRIEF.into()), u64::MAX).await;
+    propose(&context, &mut rng, Change::Delete(handlers::TEMPORARY.into()), u64::MAX).await;
 }
 
-fn change(dice: &mut Dice, name: &str, segments: &[SegmentId], nodes: &[NodeId]) -> Change {
+fn change(rng: &mut SimRng, name: &str, segments: &[SegmentId], nodes: &[NodeId]) -> Change {
     let name_owned = name.to_owned();
     if segments.is_empty() || nodes.is_empty() {
         return Change::Create(Box::new(handlers::definition(name)));
     }
-    let segment = dice.pick(segments);
-    match dice.between(1, 6) {
+    let segment = rng.pick(segments);
+    match rng.between(1, 6) {
         1 => Change::Pause(name_owned, true),
         2 => Change::Pause(name_owned, false),
         3 => Change::Release(name_owned, segment),
-        4 => Change::Claim(name_owned, segment, dice.pick(nodes)),
+        4 => Change::Claim(name_owned, segment, rng.pick(nodes)),
         // What is skipped or dropped is never handled: only of the processor that nobody counts on.
-        _ if name == handlers::BRIEF => {
-            let change = dice.pick(&[LetterChange::Retry, LetterChange::Skip, LetterChange::Drop]);
+        _ if name == handlers::TEMPORARY => {
+            let change = rng.pick(&[LetterChange::Retry, LetterChange::Skip, LetterChange::Drop]);
             Change::Letters(name_owned, Selection::All, change)
         }
         _ => Change::Letters(name_owned, Selection::All, LetterChange::Retry),
@@ -54,16 +54,16 @@ fn change(dice: &mut Dice, name: &str, segments: &[SegmentId], nodes: &[NodeId])
 }
 
 /// Asks up to so many times, until it is judged: the same operation, so that it is done once.
-async fn ask(scene: &Scene, dice: &mut Dice, change: Change, tries: u64) -> Option<Outcome> {
-    let operate = Operate { operation: dice.uuid(), principal: None, reason: None, change };
-    for _ in 0..tries {
-        let Some(process) = dice.pick(&scene.machines).process() else {
+async fn propose(context: &RunContext, rng: &mut SimRng, change: Change, attempts_max: u64) -> Option<Outcome> {
+    let operate = Operate { operation: rng.uuid(), principal: None, reason: None, change };
+    for _ in 0..attempts_max {
+        let Some(process) = rng.pick(&context.machines).process() else {
             sleep(Duration::from_millis(50)).await;
             continue;
         };
         let asked = process.cluster.propose(Command::Operate(operate.clone()));
-        if let Some(Ok(outcome)) = process.dead.run_until_cancelled(asked).await {
-            scene.trace.tell(format_args!("a person asked for {:?}: {outcome:?}", operate.change));
+        if let Some(Ok(outcome)) = process.killed.run_until_cancelled(asked).await {
+            context.trace.record(format_args!("a person asked for {:?}: {outcome:?}", operate.change));
             return Some(outcome);
         }
         sleep(Duration::from_millis(50)).await;
