@@ -1,4 +1,4 @@
-//! P7: every segment has an owner that lives, and no node has two more than another.
+//! P7: every segment has an active owner, and the numbers of segments per node differ by at most one.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use evener_core::{id::NodeId, state::State};
 
 use super::Violation;
 
-/// Every segment without an owner, and every processor that is not even, once all is quiet.
+/// Returns every segment without an active owner and every unbalanced processor, in a state in which nothing is
+/// pending.
 #[must_use]
 pub fn check(state: &State) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -17,12 +18,12 @@ pub fn check(state: &State) -> Vec<Violation> {
         for (segment, share) in &processor.segments {
             match share.claim.owner.and_then(|owner| owned.get_mut(&owner)) {
                 Some(count) => *count += 1,
-                None => found.push(format!("segment {segment} of {name} has no owner that lives: {:?}", share.claim)),
+                None => found.push(format!("segment {segment} of {name} has no active owner: {:?}", share.claim)),
             }
         }
         let spread = owned.values().max().unwrap_or(&0) - owned.values().min().unwrap_or(&0);
         if spread > 1 {
-            found.push(format!("the segments of {name} are shared {owned:?}"));
+            found.push(format!("the segments of {name} are not balanced: {owned:?}"));
         }
     }
     found.into_iter().map(|what| Violation { promise: "P7", what }).collect()
@@ -45,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    /// Nodes 1 and 2, and a processor whose segments have these owners.
+    /// Returns a state with nodes 1 and 2, and a processor whose segments have these owners.
     fn owned_by(owners: &[Option<u64>]) -> State {
         let mut state = State::default();
         for node in [NodeId(1), NodeId(2)] {
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_owns_or_a_dead_node_and_what_is_not_even_is_found() {
+    fn unowned_segments_inactive_owners_and_imbalance_are_found() {
         assert_eq!(check(&owned_by(&[Some(1), Some(2), Some(1)])), []);
         assert_eq!(check(&owned_by(&[Some(1), None, Some(2)])).len(), 1);
         assert_eq!(check(&owned_by(&[Some(1), Some(3), Some(2)])).len(), 1);

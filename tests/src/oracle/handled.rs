@@ -1,4 +1,4 @@
-//! P5: every event is handled at least once, and the events of a sequence for the first time in their order.
+//! P5: every event is handled at least once, and the events of a sequence are first handled in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,15 +6,15 @@ use evener_core::{id::Position, sequence::Sequencing};
 
 use super::{History, LogEvent, Violation};
 
-/// What of `log` the processor, started at the beginning, did not handle, or handled before its time.
+/// Returns the events of `log` that a processor, started at the beginning, did not handle or handled out of order.
 #[must_use]
 pub fn check(history: &History, log: &[LogEvent], processor: &str, sequencing: &Sequencing) -> Vec<Violation> {
-    let mine = history.handlings.iter().filter(|handling| handling.processor == processor && handling.done);
+    let own = history.handlings.iter().filter(|handling| handling.processor == processor && handling.done);
     let mut done = BTreeSet::new();
     let mut reached: BTreeMap<String, Position> = BTreeMap::new();
     let mut found = Vec::new();
-    for handling in mine.filter(|handling| done.insert(handling.position)) {
-        let Some(logged) = usize::try_from(handling.position.0).ok().and_then(|place| log.get(place)) else {
+    for handling in own.filter(|handling| done.insert(handling.position)) {
+        let Some(logged) = usize::try_from(handling.position.0).ok().and_then(|index| log.get(index)) else {
             found.push(format!("{} was handled and is not in the log", handling.position));
             continue;
         };
@@ -57,14 +57,14 @@ mod tests {
     }
 
     #[test]
-    fn in_order_within_each_sequence_and_again_is_fine() {
+    fn handling_in_order_within_each_sequence_and_repeatedly_is_allowed() {
         assert_eq!(handled(&[(1, true), (0, false), (0, true), (0, true), (2, true), (0, true)]), [""; 0]);
     }
 
     #[test]
-    fn what_was_never_handled_or_too_early_is_found() {
+    fn events_never_handled_or_handled_out_of_order_are_found() {
         assert_eq!(handled(&[(0, true), (2, true)]).len(), 1);
-        assert_eq!(handled(&[(0, true), (1, false), (2, true)]).len(), 1, "failed is not handled");
+        assert_eq!(handled(&[(0, true), (1, false), (2, true)]).len(), 1, "a failed event is not handled");
         assert_eq!(handled(&[(1, true), (2, true), (0, true)]), ["0 was handled after 2, both of sequence s"]);
         assert_eq!(handled(&[(0, true), (1, true), (2, true), (7, true)]), ["7 was handled and is not in the log"]);
     }

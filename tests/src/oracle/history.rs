@@ -1,103 +1,103 @@
-//! What clients and handlers saw of a run, in the order in which they saw it.
+//! The observations of clients and handlers in a run, in order.
 
 use evener_core::{
     append::{Appended, Refusal, Request},
     id::{Epoch, NodeId, Position, SegmentId},
 };
 
-/// How many things were seen before this one. Of two calls, one came before the other if it had returned when the
-/// other was made; no clock is asked.
+/// The number of earlier observations. A call precedes another one if it returned before the other was invoked; no wall
+/// clock is involved.
 pub type LogicalTime = u64;
 
-/// Everything that was seen.
+/// All observations of a run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// What clients asked to be stored.
+    /// The appends of clients.
     pub calls: Vec<Call>,
-    /// What clients read.
+    /// The reads of clients.
     pub reads: Vec<Read>,
-    /// What handlers were given, and finished.
+    /// The finished deliveries to handlers.
     pub handlings: Vec<Handling>,
     now: LogicalTime,
 }
 
-/// One append, however often its client repeated it.
+/// One append with all its repetitions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// What was asked.
+    /// The request.
     pub request: Request,
-    /// When it was asked first.
+    /// When it was first sent.
     pub invoked_at: LogicalTime,
-    /// Every answer but "unknown", and when it came.
+    /// Every answer with a known outcome, and when it arrived.
     pub answers: Vec<(LogicalTime, Answer)>,
 }
 
-/// What an append was answered.
+/// The answer to an append.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// It is stored.
+    /// The events are stored.
     Stored(Appended),
-    /// It is not, and will not be.
+    /// The events are not stored, and never will be.
     Refused(Refusal),
 }
 
 /// One linearizable read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// When it was asked for.
+    /// When it was sent.
     pub invoked_at: LogicalTime,
-    /// When it was answered.
+    /// When its answer arrived.
     pub returned_at: LogicalTime,
-    /// From here.
+    /// The first position.
     pub from: Position,
-    /// The ids of what stood there, in order.
+    /// The ids of the events read, in order.
     pub ids: Vec<uuid::Uuid>,
-    /// It saw everything before this place.
+    /// The position after the last one read.
     pub next: Position,
 }
 
-/// One event handled by one handler, to its end.
+/// One delivery to a handler that returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handling {
-    /// When it ended.
+    /// When the handler returned.
     pub time: LogicalTime,
-    /// On which node.
+    /// The node.
     pub node: NodeId,
-    /// For which processor.
+    /// The processor.
     pub processor: String,
-    /// In which segment.
+    /// The segment.
     pub segment: SegmentId,
-    /// Under which epoch.
+    /// The epoch of the claim.
     pub epoch: Epoch,
-    /// The event's sequence was lent: the segment, and its epoch, are another node's.
+    /// Whether the event's sequence was lent: segment and epoch are then those of the owner, another node.
     pub lent: bool,
-    /// Which event.
+    /// The position of the event.
     pub position: Position,
-    /// It did what the handler is for; else it failed.
+    /// Whether the handler succeeded.
     pub done: bool,
 }
 
 impl History {
-    /// One more thing is seen.
+    /// Counts one more observation, and returns its time.
     pub fn tick(&mut self) -> LogicalTime {
         self.now += 1;
         self.now
     }
 
-    /// A client asks; answers the call's number.
+    /// Records that a client sent an append; returns the number of the call.
     pub fn invoked(&mut self, request: Request) -> usize {
         let invoked_at = self.tick();
         self.calls.push(Call { request, invoked_at, answers: Vec::new() });
         self.calls.len() - 1
     }
 
-    /// A client is answered.
+    /// Records that a client received an answer.
     pub fn returned(&mut self, call: usize, answer: Answer) {
         let time = self.tick();
         self.calls[call].answers.push((time, answer));
     }
 
-    /// How many appends are known to be stored.
+    /// Returns the number of acknowledged appends.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
         self.calls.iter().filter(|call| call.stored().is_some()).count()
@@ -105,7 +105,7 @@ impl History {
 }
 
 impl Call {
-    /// Where it stands, once it is known to be stored.
+    /// Returns its positions, if it was acknowledged.
     #[must_use]
     pub fn stored(&self) -> Option<Appended> {
         self.answers.iter().find_map(|(_, answer)| match answer {
@@ -114,7 +114,7 @@ impl Call {
         })
     }
 
-    /// When it was first known to be stored.
+    /// Returns when it was first acknowledged.
     #[must_use]
     pub fn acknowledged_at(&self) -> Option<LogicalTime> {
         self.answers.iter().find(|(_, answer)| matches!(answer, Answer::Stored(_))).map(|(time, _)| *time)

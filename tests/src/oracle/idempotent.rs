@@ -1,5 +1,5 @@
-//! P3: an id stands once. Nothing is stored that nobody gave, nothing that was refused; a repetition is answered as
-//! the first time.
+//! P3: every id is stored once. Only appended events are stored, and none that was refused; a repetition has the same
+//! answer as the first append.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use evener_core::append::Refusal;
 
 use super::{Answer, History, LogEvent, Violation};
 
-/// Everything that stands twice, from nowhere, or though it was refused.
+/// Returns every event that is stored twice, was not appended, or was refused.
 #[must_use]
 pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
     let mut found = Vec::new();
-    let mut given: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut appended: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for call in &history.calls {
         for event in &call.request.events {
-            given.entry(event.id).or_default().push(event);
+            appended.entry(event.id).or_default().push(event);
         }
     }
-    let mut places = BTreeMap::new();
+    let mut positions = BTreeMap::new();
     for logged in log {
         let (id, position) = (logged.event.id, logged.position);
-        if let Some(first) = places.insert(id, position) {
-            found.push(format!("{id} stands at {first} and at {position}"));
+        if let Some(first) = positions.insert(id, position) {
+            found.push(format!("{id} is stored at {first} and at {position}"));
         }
-        if !given.get(&id).is_some_and(|events| events.contains(&&logged.event)) {
-            found.push(format!("{id} at {position} was given by nobody, or not so"));
+        if !appended.get(&id).is_some_and(|events| events.contains(&&logged.event)) {
+            found.push(format!("{id} at {position} was never appended with this content"));
         }
     }
     for (number, call) in history.calls.iter().enumerate() {
@@ -32,10 +32,13 @@ pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
         if stored.windows(2).any(|pair| pair[0] != pair[1]) {
             found.push(format!("call {number} was answered differently: {stored:?}"));
         }
-        let mine = |logged: &&LogEvent| call.request.events.contains(&logged.event);
+        let of_call = |logged: &&LogEvent| call.request.events.contains(&logged.event);
         let refused = call.answers.iter().any(|(_, answer)| is_final(answer));
-        if let Some(logged) = log.iter().filter(|_| refused).find(mine) {
-            found.push(format!("call {number} was refused, and its {} stands at {}", logged.event.id, logged.position));
+        if let Some(logged) = log.iter().filter(|_| refused).find(of_call) {
+            found.push(format!(
+                "call {number} was refused, and its {} is stored at {}",
+                logged.event.id, logged.position
+            ));
         }
     }
     found.into_iter().map(|what| Violation { promise: "P3", what }).collect()
@@ -48,7 +51,7 @@ fn place(answer: &Answer) -> Option<(u64, u64)> {
     }
 }
 
-/// "Some of them are there" is said of events that are there.
+/// Returns whether none of the events is stored; a refusal as duplicate says that some are.
 fn is_final(answer: &Answer) -> bool {
     matches!(answer, Answer::Refused(refusal) if !matches!(refusal, Refusal::Duplicate { .. }))
 }
@@ -68,19 +71,19 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_twice_or_comes_from_nowhere_is_found() {
-        finds(|sample| sample.log[2].event = event(1, "s"), "stands at 0 and at 2");
-        finds(|sample| sample.log[2].event = event(9, "s"), "given by nobody");
-        finds(|sample| sample.log[2].event.data = vec![1], "given by nobody");
+    fn events_stored_twice_or_never_appended_are_found() {
+        finds(|sample| sample.log[2].event = event(1, "s"), "is stored at 0 and at 2");
+        finds(|sample| sample.log[2].event = event(9, "s"), "never appended");
+        finds(|sample| sample.log[2].event.data = vec![1], "never appended");
     }
 
     #[test]
-    fn another_answer_to_a_repetition_is_found() {
+    fn a_different_answer_to_a_repetition_is_found() {
         finds(|sample| sample.history.returned(0, stored(2, 3)), "answered differently");
     }
 
     #[test]
-    fn what_was_refused_and_stored_is_found() {
+    fn a_stored_event_that_was_refused_is_found() {
         finds(|sample| sample.history.returned(0, Answer::Refused(Refusal::Retry)), "was refused");
     }
 }

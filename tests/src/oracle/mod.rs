@@ -1,5 +1,5 @@
-//! What must be true of any run, whoever made it: one file per promise. An oracle is given what clients saw, what
-//! handlers saw and what the nodes hold at the end, and names each thing that breaks the promise.
+//! Oracles: the checks that every run must pass, one file per promise. An oracle receives the observations of clients
+//! and handlers and the contents of the nodes at the end, and returns every violation of its promise.
 
 use std::fmt;
 
@@ -22,23 +22,23 @@ pub(crate) mod samples;
 
 pub use history::{Answer, Call, Handling, History, Read};
 
-/// An event as a node gave it out at the end of the run.
+/// An event as read from a node at the end of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent {
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
-    /// Its number within its stream.
+    /// Its revision in its stream.
     pub revision: Option<Revision>,
-    /// What was stored.
+    /// The stored event.
     pub event: Event,
 }
 
-/// A promise that did not hold, and what shows it.
+/// A violation of a promise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// `P1` to `P10`.
+    /// The promise: `P1` to `P10`, or `liveness`.
     pub promise: &'static str,
-    /// Which event, call or segment, and how.
+    /// The event, call or segment, and how the promise is broken.
     pub what: String,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything that the promises on appends and reads say of a run.
+/// Checks the promises on appends and reads.
 #[must_use]
 pub fn check_appends_and_reads(history: &History, log: &[LogEvent]) -> Vec<Violation> {
     let mut violations = durable::check(history, log);

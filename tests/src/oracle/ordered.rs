@@ -1,5 +1,5 @@
-//! P2: one order without gaps. An append stands in it whole, after everything that was known to be stored when it
-//! was asked for; its conditions held at its place; a read sees a prefix, and all that was known before it.
+//! P2: one order without gaps. The events of an append are contiguous, after everything that was acknowledged when it
+//! was sent; its conditions held at its position; a read returns a prefix, with everything acknowledged before it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use evener_core::{
 
 use super::{Answer, Call, History, LogEvent, Violation};
 
-/// Everything that stands in no such order.
+/// Returns every violation of that order.
 #[must_use]
 pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
     let mut violations = dense(log);
@@ -29,31 +29,32 @@ fn dense(log: &[LogEvent]) -> Vec<String> {
     let mut heads: BTreeMap<&str, u64> = BTreeMap::new();
     for (place, logged) in log.iter().enumerate() {
         if logged.position.0 != place as u64 {
-            found.push(format!("event {} of the log says that it stands at {}", place, logged.position));
+            found.push(format!("event {} of the log has position {}", place, logged.position));
         }
         let Some(stream) = logged.event.stream.as_deref() else { continue };
         let next = heads.entry(stream).or_default();
         if logged.revision != Some(Revision(*next)) {
-            found.push(format!("at {place} stands revision {:?} of {stream}, where {next} is due", logged.revision));
+            found.push(format!("position {place} has revision {:?} of {stream} instead of {next}", logged.revision));
         }
         *next += 1;
     }
     found
 }
 
-/// Of an append all events are there, next to each other, or none.
+/// Checks that all events of an append are stored contiguously, or none.
 fn whole(history: &History, log: &[LogEvent]) -> Vec<String> {
-    let places: BTreeMap<_, _> = log.iter().map(|logged| (logged.event.id, logged.position.0)).collect();
+    let positions: BTreeMap<_, _> = log.iter().map(|logged| (logged.event.id, logged.position.0)).collect();
     let mut found = Vec::new();
     for (number, call) in history.calls.iter().enumerate() {
-        let stand: Vec<_> = call.request.events.iter().map(|event| places.get(&event.id).copied()).collect();
-        let together = stand.windows(2).all(|pair| match pair {
+        let positions_of_call: Vec<_> =
+            call.request.events.iter().map(|event| positions.get(&event.id).copied()).collect();
+        let together = positions_of_call.windows(2).all(|pair| match pair {
             [Some(one), Some(other)] => one + 1 == *other,
             [None, None] => true,
             _ => false,
         });
         if !together {
-            found.push(format!("the events of call {number} stand at {stand:?}"));
+            found.push(format!("the events of call {number} are at {positions_of_call:?}"));
         }
     }
     found
@@ -64,7 +65,7 @@ fn after_what_was_known(history: &History) -> Vec<String> {
         history.calls.iter().filter_map(|call| Some((call.acknowledged_at()?, call.stored()?.next))).collect();
     known.sort_by_key(|(step, _)| *step);
     let mut found = Vec::new();
-    // How far the log was known to reach, after each acknowledgement.
+    // The known head of the log after each acknowledgement.
     let mut reach = Position(0);
     let reach: Vec<_> = known
         .iter()
@@ -83,7 +84,7 @@ fn after_what_was_known(history: &History) -> Vec<String> {
         if !call.request.events.is_empty() && stored.first < before {
             let first = stored.first;
             found.push(format!(
-                "call {number} stands at {first}, though the log was known to reach {before} when it was made"
+                "call {number} is at {first}, although the log was known to reach {before} when it was sent"
             ));
         }
     }
@@ -91,7 +92,7 @@ fn after_what_was_known(history: &History) -> Vec<String> {
         let before = known_at(read.invoked_at);
         if read.next < before {
             let next = read.next;
-            found.push(format!("a read saw {next} events, though {before} were known to be stored when it was made"));
+            found.push(format!("a read saw {next} events, although {before} were known to be stored when it was sent"));
         }
     }
     found
@@ -123,13 +124,13 @@ fn conditions(call: &Call, log: &[LogEvent]) -> Vec<String> {
     found
 }
 
-/// What a refusal says of the log is true.
+/// Checks that the refusals are consistent with the log.
 fn refusals(call: &Call, log: &[LogEvent]) -> Vec<String> {
     let refused = call.answers.iter().filter_map(|(_, answer)| match answer {
         Answer::Refused(refusal) => Some(refusal),
         Answer::Stored(_) => None,
     });
-    let lies = |refusal: &&Refusal| match refusal {
+    let is_wrong = |refusal: &&Refusal| match refusal {
         Refusal::Conflict { condition, position, kind } => {
             let condition = &call.request.conditions[*condition as usize];
             let logged = usize::try_from(position.0).ok().and_then(|place| log.get(place));
@@ -142,12 +143,15 @@ fn refusals(call: &Call, log: &[LogEvent]) -> Vec<String> {
         Refusal::Revision { stream, expected, actual } => {
             let length = log.iter().filter(|logged| logged.event.stream.as_ref() == Some(stream)).count() as u64;
             let behind = matches!((expected, actual), (Expected::At(at), actual) if actual.is_none_or(|a| a < *at));
-            // Streams only grow, and clients expect only what they were told.
+            // Streams only grow, and clients expect only revisions that were acknowledged to them.
             behind || actual.is_some_and(|actual| actual.0 >= length)
         }
         _ => false,
     };
-    refused.filter(lies).map(|refusal| format!("an append was refused by what is not so: {refusal:?}")).collect()
+    refused
+        .filter(is_wrong)
+        .map(|refusal| format!("an append was refused although the log contradicts it: {refusal:?}"))
+        .collect()
 }
 
 fn reads(history: &History, log: &[LogEvent]) -> Vec<String> {
@@ -181,19 +185,19 @@ mod tests {
 
     #[test]
     fn gaps_and_wrong_revisions_are_found() {
-        finds(|sample| sample.log[2].position = Position(3), "says that it stands at 3");
-        finds(|sample| sample.log[2].revision = Some(Revision(2)), "where 1 is due");
+        finds(|sample| sample.log[2].position = Position(3), "has position 3");
+        finds(|sample| sample.log[2].revision = Some(Revision(2)), "instead of 1");
     }
 
     #[test]
-    fn an_append_in_parts_is_found() {
+    fn an_append_that_is_not_contiguous_is_found() {
         finds(|sample| sample.log[1].position = Position(7), "the events of call 1");
         finds(|sample| drop(sample.log.pop()), "the events of call 1");
     }
 
     #[test]
-    fn an_append_before_what_was_known_is_found() {
-        finds(|sample| sample.history.calls[1].answers[0].1 = stored(0, 2), "call 1 stands at 0");
+    fn an_append_before_an_acknowledged_one_is_found() {
+        finds(|sample| sample.history.calls[1].answers[0].1 = stored(0, 2), "call 1 is at 0");
     }
 
     #[test]
@@ -213,13 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_lies_is_found() {
+    fn a_refusal_that_the_log_contradicts_is_found() {
         let stale = Refusal::Revision { stream: "s".into(), expected: Expected::At(Revision(1)), actual: None };
-        finds(|sample| sample.history.calls[1].answers.push((9, Answer::Refused(stale))), "refused by what is not so");
+        finds(|sample| sample.history.calls[1].answers.push((9, Answer::Refused(stale))), "the log contradicts it");
     }
 
     #[test]
-    fn a_stale_and_a_strange_read_are_found() {
+    fn a_stale_and_a_wrong_read_are_found() {
         finds(
             |sample| {
                 sample.history.reads[0].ids.pop();

@@ -1,10 +1,10 @@
-//! P4: one owner per segment and epoch; a later owner has a later epoch.
+//! P4: one owner per segment and epoch; a later owner has a higher epoch.
 
 use std::collections::BTreeMap;
 
 use super::{History, Violation};
 
-/// Every epoch that two nodes handled under.
+/// Returns every epoch under which two nodes handled events.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
     let mut owners = BTreeMap::new();
@@ -49,6 +49,6 @@ mod tests {
         history.handlings.push(handling(1, 2));
         assert_eq!(check(&history).len(), 1);
         history.handlings[2].lent = true;
-        assert_eq!(check(&history), [], "who borrows a sequence is shown the owner's epoch");
+        assert_eq!(check(&history), [], "a borrower of a sequence receives the owner's epoch");
     }
 }

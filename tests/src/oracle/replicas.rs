@@ -1,5 +1,5 @@
-//! All nodes hold the same: the same events at the end, the same state wherever two have applied as much, and sealed
-//! chunks that are the same bytes.
+//! All nodes have the same content: the same events at the end, the same state at the same applied index, and identical
+//! sealed chunks.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use evener_core::id::LogIndex;
 
 use super::{LogEvent, Violation};
 
-/// What one node holds.
+/// The content of one node.
 #[derive(Clone, Debug, Default)]
 pub struct Replica {
-    /// Its name.
+    /// The name of the node.
     pub node: String,
-    /// Every event it gives out.
+    /// All events that it returns to readers.
     pub log: Vec<LogEvent>,
-    /// Hashes of its state, each taken when it had applied up to here.
+    /// Hashes of its state, by the applied index.
     pub states: Vec<(LogIndex, u64)>,
-    /// Hashes of its sealed chunks, by file.
+    /// Hashes of its sealed chunks, by file name.
     pub chunks: BTreeMap<String, u64>,
 }
 
-/// Everything in which two of them differ.
+/// Returns all differences between replicas.
 #[must_use]
 pub fn check(replicas: &[Replica]) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -93,6 +93,6 @@ mod tests {
         finds(|replica| *replica.chunks.get_mut("0").unwrap() = 2);
         let mut replicas = two();
         replicas[1].states = vec![(LogIndex(6), 1)];
-        assert_eq!(check(&replicas), [], "states at different places are not compared");
+        assert_eq!(check(&replicas), [], "states at different indexes are not compared");
     }
 }

@@ -1,4 +1,4 @@
-//! A small run that keeps every promise, for tests that then break one.
+//! A small run without violations, which tests change to violate a promise.
 
 use evener_core::{
     append::{Appended, Request},
@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::{Answer, History, LogEvent, Read};
 
-/// What was seen, and what is held.
+/// A history, and the log of a node.
 pub(crate) struct Sample {
     pub history: History,
     pub log: Vec<LogEvent>,
 }
 
-/// An event of this number in this stream.
+/// Returns an event with this number as its id.
 pub(crate) fn event(n: u128, stream: &str) -> Event {
     Event {
         id: Uuid::from_u128(n),
@@ -26,13 +26,13 @@ pub(crate) fn event(n: u128, stream: &str) -> Event {
     }
 }
 
-/// Where an append stands.
+/// Returns the acknowledgement of an append.
 pub(crate) fn stored(first: u64, next: u64) -> Answer {
     Answer::Stored(Appended { first: Position(first), next: Position(next), repeated: false })
 }
 
 impl Sample {
-    /// Two appends, of one and of two events, one after the other, and a read of all.
+    /// Returns two consecutive appends, of one and of two events, and a read of all events.
     pub(crate) fn of_two_appends() -> Self {
         let mut history = History::default();
         let first = history.invoked(Request { events: vec![event(1, "s")], ..Request::default() });

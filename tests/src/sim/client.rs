@@ -1,4 +1,5 @@
-//! Clients: they append with ids of their own, repeat what ended unknown, try what must be refused, and read.
+//! Clients: they append with their own ids, repeat appends of unknown outcome, send forged appends, which must be
+//! refused, and read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,23 +18,23 @@ use tokio_util::sync::CancellationToken;
 use super::{machine::Machine, sim_rng::SimRng, trace::Trace};
 use crate::oracle::{Answer, History, Read};
 
-/// How long a client waits for an answer before it asks another node.
+/// The time a client waits for an answer before it tries another node.
 const ANSWER_WAIT: Duration = Duration::from_secs(4);
-/// How often it asks before it gives up, the outcome staying unknown to it.
+/// The attempts at an append. After the last one its outcome stays unknown to the client.
 const ATTEMPTS_MAX: u32 = 8;
-/// Events that a reader takes at once.
+/// The maximum number of events per read.
 const READ_EVENTS_MAX: usize = 200;
 
-/// What all clients of a run share.
+/// The state that all tasks of a run share.
 #[derive(Clone)]
 pub struct RunContext {
-    /// Who can be asked.
+    /// The machines whose nodes receive the requests.
     pub machines: Vec<Arc<Machine>>,
-    /// What is seen.
+    /// The history that the oracles check.
     pub history: Arc<Mutex<History>>,
-    /// What happens.
+    /// The trace of the run.
     pub trace: Trace,
-    /// Ends the clients.
+    /// Stops the clients.
     pub stop: CancellationToken,
 }
 
@@ -42,24 +43,25 @@ pub struct Writer {
     context: RunContext,
     number: u64,
     rng: SimRng,
-    /// The number of the stream that nobody else writes to. Another one once it is not known what it holds.
+    /// The number of the stream that only this client writes to. It is increased once the content of the stream is
+    /// unknown.
     own_stream: u64,
-    /// How many events that has.
+    /// The number of events in that stream.
     own_length: u64,
     /// The position after the last event known to be in that stream.
     marker: Position,
-    /// What was stored last.
+    /// The last stored append.
     last: Option<(usize, Request)>,
 }
 
 impl Writer {
-    /// Client `number` of a run.
+    /// Creates client `number` of a run.
     pub fn new(context: &RunContext, number: u64, rng: &SimRng) -> Self {
         let rng = rng.derive(&format!("client {number}"));
         Self { context: context.clone(), number, rng, own_stream: 0, own_length: 0, marker: Position(0), last: None }
     }
 
-    /// Appends until it is stopped.
+    /// Appends until the run stops.
     pub async fn run(mut self) {
         let stop = self.context.stop.clone();
         while !stop.is_cancelled() {
@@ -85,7 +87,7 @@ impl Writer {
         if own {
             self.add_expectation(&stream, &mut request);
         } else if self.rng.once_in(4) {
-            // Somebody else may have written meanwhile: stored or refused, both must be true.
+            // Another client may have written meanwhile: the append is stored or refused, and both must be correct.
             request.conditions.push(Condition { criteria: events_of(&stream), marker: self.marker });
         }
         let call = self.context.history.lock().invoked(request.clone());
@@ -98,13 +100,13 @@ impl Writer {
                 self.marker = self.marker.max(appended.next);
                 self.last = Some((call, request));
             }
-            // Whether it was stored is not known, or it never can be now.
+            // The outcome is unknown, or the append was refused.
             _ if own => (self.own_stream, self.own_length) = (self.own_stream + 1, 0),
             _ => {}
         }
     }
 
-    /// Appends one event through this node alone, until that is done.
+    /// Appends one event through this node alone, and retries until it is stored.
     pub async fn append_at(&mut self, machine: &Machine) {
         let request = Request { request: self.rng.uuid(), events: vec![self.event("last")], ..Request::default() };
         let call = self.context.history.lock().invoked(request.clone());
@@ -120,7 +122,7 @@ impl Writer {
         }
     }
 
-    /// Nobody else writes to its own stream, so what it expects of it holds.
+    /// Adds an expectation or a condition on the own stream. It holds, because no other client writes there.
     fn add_expectation(&mut self, stream: &str, request: &mut Request) {
         let at = self.own_length.checked_sub(1).map_or(Expected::NoStream, |last| Expected::At(Revision(last)));
         match self.rng.between(1, 3) {
@@ -130,7 +132,7 @@ impl Writer {
         }
     }
 
-    /// The ids of what is stored, with other content: must be refused.
+    /// Appends stored ids with other content, which must be refused.
     async fn append_forged(&mut self, mut request: Request) {
         request.conditions.clear();
         request.expect.clear();
@@ -153,7 +155,7 @@ impl Writer {
         }
     }
 
-    /// Asks until there is an answer that is one.
+    /// Sends a request until its outcome is known; none if it stays unknown.
     async fn send(&mut self, call: usize, request: &Request) -> Option<Answer> {
         for _ in 0..ATTEMPTS_MAX {
             let outcome = self.send_once(request).await;
@@ -180,7 +182,7 @@ impl Writer {
         None
     }
 
-    /// None if nobody could be asked, or the one asked is gone.
+    /// Sends a request to a random node; none if the node is down, does not answer in time, or is killed meanwhile.
     async fn send_once(&mut self, request: &Request) -> Option<Result<Appended, Error>> {
         let process = self.rng.pick(&self.context.machines).process()?;
         tokio::select! {
@@ -202,12 +204,12 @@ impl Writer {
     }
 }
 
-/// What is final of an error: the rest is asked again.
+/// Returns the refusal of a final error; none if the request is to be retried.
 fn refusal(error: Error) -> Option<Refusal> {
     let refusal = error.refusal.map(|refusal| *refusal).filter(|refusal| *refusal != Refusal::Retry);
     assert!(
         refusal.is_some() || error.class != Class::Invalid,
-        "a request that makes sense was called invalid: {}",
+        "a valid request was refused as invalid: {}",
         error.message
     );
     refusal
@@ -217,7 +219,7 @@ fn events_of(stream: &str) -> Criteria {
     Criteria(vec![Criterion { types: Vec::new(), tags: vec![format!("stream={stream}")] }])
 }
 
-/// A client that reads, linearizably, from whichever node.
+/// Runs a client that reads linearizably from random nodes.
 pub async fn read(context: RunContext, mut rng: SimRng) {
     while !context.stop.is_cancelled() {
         let pause = rng.time(Duration::from_millis(20), Duration::from_millis(200));
@@ -241,12 +243,12 @@ pub async fn read(context: RunContext, mut rng: SimRng) {
             stream: None,
             backwards: false,
         };
-        // A disk whose power was cut meanwhile answers nothing.
+        // The read fails if the power was cut meanwhile.
         let Ok(page) = events.read(&query) else { continue };
         let ids = page.events.iter().map(|stored| stored.event.id).collect();
         let mut history = context.history.lock();
         let returned_at = history.tick();
-        // Cut short by its limit, it says nothing of the head.
+        // A read that its limit cut short proves nothing about the head.
         let next = page.next;
         let invoked_at = if page.more { u64::MIN } else { invoked_at };
         context.trace.record(format_args!("a read on {} saw {from} to {next}", process.cluster.me()));

@@ -1,4 +1,4 @@
-//! The faults of a run: they come and go as its plan says, and it is counted which of them bit.
+//! Injects the faults of a run as its plan says, and counts those that took effect.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,30 +17,30 @@ use super::{
     trace::Trace,
 };
 
-/// How many times as long things take on a slow wire or disk.
+/// The factor by which a slow wire or disk takes longer.
 const SLOW_FACTOR: u32 = 50;
 
-/// What faults are done to.
+/// The machines and the network that faults are injected into.
 #[derive(Clone)]
 pub struct FaultInjector {
-    /// The machines.
+    /// The machines of the run.
     pub machines: Vec<Arc<Machine>>,
     /// Their network.
     pub net: SimNet,
-    /// What happens.
+    /// The trace of the run.
     pub trace: Trace,
-    /// What a process is started with.
+    /// The configuration of every process.
     pub config: Config,
-    /// What its handlers are made of.
+    /// The state that all handlers share.
     pub handler_context: HandlerContext,
-    /// Which faults bit.
+    /// The number of faults that took effect, by kind.
     pub effective_faults: Arc<Mutex<BTreeMap<FaultKind, u64>>>,
-    /// Why processes did not start.
+    /// The reasons why processes did not start.
     pub failures: Arc<Mutex<Vec<String>>>,
 }
 
 impl FaultInjector {
-    /// Lets faults come and go until the plan's time is over, and ends them all.
+    /// Injects one fault after another until the plan's time is over, then ends them all.
     pub async fn run(&self, plan: &Plan) {
         let mut rng = SimRng::new(plan.seed).derive("faults");
         let end = self.trace.now() + plan.safety;
@@ -57,7 +57,7 @@ impl FaultInjector {
         self.end_all();
     }
 
-    /// All is well again from now on.
+    /// Ends all faults and starts the processes that are down.
     pub fn end_all(&self) {
         self.trace.record("all faults end");
         for machine in &self.machines {
@@ -105,13 +105,13 @@ impl FaultInjector {
         }
     }
 
-    /// Between the victim and all others nothing passes, of what it says (`true`) or is told (`false`). It bit if
-    /// the victim and another were there to miss it.
-    async fn isolate(&self, target: &Machine, says: &[bool], duration: Duration) -> bool {
+    /// Drops the messages between a machine and all others: those that it sends (`true`), those that it receives
+    /// (`false`). Returns whether the machine and another one were up, and thus affected.
+    async fn isolate(&self, target: &Machine, sending: &[bool], duration: Duration) -> bool {
         let others = || self.machines.iter().filter(|other| other.name != target.name);
         let pairs = || {
-            let both = others().flat_map(|other| says.iter().map(move |says| (*says, other)));
-            both.map(|(says, other)| if says { (&target.name, &other.name) } else { (&other.name, &target.name) })
+            let both = others().flat_map(|other| sending.iter().map(move |sending| (*sending, other)));
+            both.map(|(sending, other)| if sending { (&target.name, &other.name) } else { (&other.name, &target.name) })
         };
         let took_effect = target.process().is_some() && others().any(|other| other.process().is_some());
         pairs().for_each(|(from, to)| self.net.block(from, to));
@@ -120,7 +120,8 @@ impl FaultInjector {
         took_effect
     }
 
-    /// Whoever goes on after a failed write or sync believes a lie: the node stops by itself, and is started again.
+    /// Makes a write or sync fail. After that the node does not know what is stored, so it must stop by itself; then
+    /// it is started again.
     async fn broken_disk(&self, target: &Arc<Machine>, duration: Duration, after: u64) -> bool {
         let Some(process) = target.process() else { return false };
         target.break_disk(after);
@@ -145,7 +146,7 @@ impl FaultInjector {
         took_effect
     }
 
-    /// Starts a process where there is none; it may take as long as the others need to let it in.
+    /// Starts the process of a machine, unless it runs. It is up once the other nodes have admitted it.
     pub fn start(&self, machine: &Arc<Machine>) {
         let (machine, injector) = (machine.clone(), self.clone());
         tokio::spawn(async move {

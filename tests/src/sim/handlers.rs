@@ -1,6 +1,6 @@
-//! Processors of a run, and handlers that write down what they were given: some take their time, some fail a few
-//! times before they succeed. What a handler does follows from the event alone, on whichever node it runs; but what it
-//! did counts only if its database takes it, which keeps the highest epoch that it was shown of each segment.
+//! The processors of a run, and handlers that record their deliveries: some take long, some fail a few times before
+//! they succeed. The behaviour of a handler depends on the event alone, not on the node. An event counts as handled
+//! only if the handler's database accepts the write; the database keeps the highest epoch it has seen of each segment.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,24 +24,24 @@ use tokio_util::sync::CancellationToken;
 use super::{sim_rng::SimRng, trace::Trace};
 use crate::oracle::{Handling, History};
 
-/// Of so many events one fails, one to three times. Rare enough that no segment takes it for a flood.
+/// One in this many events fails, one to three times. That is too rare to count as a flood of failures.
 const FAILS_ONE_IN: u64 = 150;
 
-/// Of so many events one takes longer than a session's lease, and than a hand-over waits.
+/// One in this many events takes longer than a session's lease, and longer than a hand-over waits.
 const LONG_ONE_IN: u64 = 1_500;
 
-/// Every processor of a run.
+/// The names of all processors of a run.
 pub const PROCESSOR_NAMES: [&str; 3] = ["aside", "stops", TEMPORARY];
-/// The one that people create, and delete.
+/// The processor that operators create and delete.
 pub const TEMPORARY: &str = "brief";
 
-/// The processors of every run: one that sets aside what fails, and one that stops its segment for it.
+/// Returns the permanent processors: one sets failed events aside, the other stops their segment.
 #[must_use]
 pub fn definitions() -> Vec<Definition> {
     vec![definition("aside"), definition("stops")]
 }
 
-/// A processor by its name.
+/// Returns the definition of a processor.
 #[must_use]
 pub fn definition(name: &str) -> Definition {
     let (segments, on_error) = match name {
@@ -58,38 +58,38 @@ pub fn definition(name: &str) -> Definition {
         criteria: Criteria::ANY,
         sequencing: Sequencing::KeyElseStream,
         on_error,
-        // Short, so that what failed is done before the run ends.
+        // Short, so that failed events are handled before the run ends.
         backoff: Backoff { first_ms: 200, max_ms: 1_000, attempts: 10 },
     }
 }
 
-/// What a node that can run them says of itself.
+/// Returns the capabilities of a node that can run all processors.
 #[must_use]
 pub fn capabilities() -> BTreeMap<String, Vec<u32>> {
     PROCESSOR_NAMES.map(|name| (name.to_owned(), vec![1])).into()
 }
 
-/// What handlers need of a run.
+/// The state that all handlers of a run share.
 #[derive(Clone)]
 pub struct HandlerContext {
-    /// Where they write down what they were given.
+    /// The history in which they record their deliveries.
     pub history: Arc<Mutex<History>>,
-    /// What happens.
+    /// The trace of the run.
     pub trace: Trace,
-    /// What they do follows from it and from the event.
+    /// The seed that, with the event, determines their behaviour.
     pub seed: u64,
-    /// All that their database knows of them.
+    /// The state of their database: the highest epoch of each segment.
     highest: Arc<Mutex<BTreeMap<(String, SegmentId), Epoch>>>,
 }
 
 impl HandlerContext {
-    /// The kit of a run.
+    /// Creates the state of a run.
     pub fn new(history: &Arc<Mutex<History>>, trace: &Trace, seed: u64) -> Self {
         let (history, trace) = (history.clone(), trace.clone());
         Self { history, trace, seed: SimRng::new(seed).derive("handlers").number(), highest: Arc::default() }
     }
 
-    /// The processors as a process on `node` runs them, until it is dead.
+    /// Returns the processors for a process on `node`; its handlers hang once `killed` is cancelled.
     #[must_use]
     pub fn embedded(&self, node: NodeId, killed: &CancellationToken) -> Vec<Embedded> {
         let runner = Recorder { handler_context: self.clone(), node, killed: killed.clone() };
@@ -97,7 +97,7 @@ impl HandlerContext {
         PROCESSOR_NAMES.map(|name| (definition(name), runner.clone())).into()
     }
 
-    /// Whether the database takes what is written under the epoch of this delivery.
+    /// Returns whether the database accepts a write under the epoch of this delivery.
     fn accepts(&self, delivery: &Delivery) -> bool {
         let mut highest = self.highest.lock();
         let highest = highest.entry((delivery.processor.to_string(), delivery.segment)).or_default();
@@ -106,7 +106,7 @@ impl HandlerContext {
         accepts
     }
 
-    /// How long handling takes, and how often it fails before.
+    /// Returns how long an attempt takes, and how many attempts fail.
     fn behaviour(&self, delivery: &Delivery) -> (Duration, u64) {
         let random = xxh64(&delivery.stored.position.0.to_le_bytes(), self.seed);
         let slow = match random {
@@ -119,7 +119,7 @@ impl HandlerContext {
     }
 }
 
-/// Writes down what it was given.
+/// A handler that records its deliveries.
 #[derive(Clone)]
 struct Recorder {
     handler_context: HandlerContext,
@@ -134,7 +134,7 @@ impl Runner for Recorder {
             let (duration, fails) = own.handler_context.behaviour(&delivery);
             sleep(duration).await;
             if own.killed.is_cancelled() {
-                // The process is dead and does not know it.
+                // The process was killed: its handler never returns.
                 std::future::pending::<()>().await;
             }
             let fault = if u64::from(delivery.attempt) <= fails {

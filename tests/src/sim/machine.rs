@@ -1,4 +1,4 @@
-//! A machine: a host on the simulated wire, a disk that outlives its processes, and at most one process at a time.
+//! A machine: a host on the simulated network, a disk that outlives its processes, and at most one process at a time.
 
 use std::{
     io,
@@ -32,23 +32,23 @@ use super::{handlers::HandlerContext, sim_rng::SimRng, trace::Trace};
 /// The port that peers use.
 const PEER_PORT: u16 = 4751;
 
-/// When all runs begin, in milliseconds since the Unix epoch.
+/// The wall clock at the start of every run.
 pub const EPOCH: Timestamp = Timestamp(1_800_000_000_000);
-/// A process that leaves waits for its handlers so long.
+/// The time that a leaving process waits for its handlers.
 const DRAIN_WAIT: Duration = Duration::from_secs(7);
-/// No safety decision may notice how wrong a wall clock is (P9).
+/// The maximum error of a wall clock. No safety decision may depend on it (P9).
 pub const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(5);
 
 /// A machine.
 pub struct Machine {
-    /// Its host's name.
+    /// The name of its host.
     pub name: String,
-    /// All hosts.
+    /// The names of all hosts.
     others: Vec<String>,
     net: SimNet,
     trace: Trace,
     clock: SimClock,
-    /// How far its clock is off in good times.
+    /// The error of its clock while no fault changes it.
     clock_offset_ms: i64,
     slow: Arc<AtomicU64>,
     inner: Mutex<Inner>,
@@ -59,13 +59,13 @@ struct Inner {
     rng: SimRng,
     slot: Slot,
     starts: u64,
-    /// Its power is off: its peers are not told.
+    /// The power was cut, so that its peers still hold their connections to it.
     powered_off: bool,
-    /// It is on its way out of the cluster: a start of it may fail.
+    /// The node is being removed from the cluster: its process may fail to start.
     leaving: bool,
 }
 
-/// What runs on it.
+/// The state of its process.
 #[derive(Clone)]
 enum Slot {
     Empty,
@@ -73,19 +73,20 @@ enum Slot {
     Up(Process),
 }
 
-/// A process that is up.
+/// A process that has started.
 #[derive(Clone)]
 pub struct Process {
-    /// Its node.
+    /// The node of the process.
     pub cluster: Cluster,
-    /// What answers requests there.
+    /// The engine that answers requests.
     pub engine: Engine,
     actors: Actors,
-    /// Cancelled when it is killed: whoever talks to it notices, as by a closed socket.
+    /// Cancelled when the process is killed. Its clients notice that, as they would notice a closed socket.
     pub killed: CancellationToken,
 }
 
-/// What a process has of its host's wire. Once it is killed it reaches nobody, whoever lives there after it.
+/// The transport of one process. Once the process is killed it can no longer connect, even if its successor on the same
+/// host can.
 struct KillableTransport {
     host: SimHost,
     killed: CancellationToken,
@@ -105,7 +106,7 @@ impl Transport for KillableTransport {
 }
 
 impl Machine {
-    /// A machine with an empty disk, one of `hosts`.
+    /// Creates a machine with an empty disk, one of `hosts`.
     pub fn new(name: &str, hosts: &[String], net: &SimNet, trace: &Trace, rng: &SimRng) -> Arc<Self> {
         let mut rng = rng.derive(name);
         let slow = Arc::new(AtomicU64::new(1));
@@ -127,13 +128,13 @@ impl Machine {
         })
     }
 
-    /// The address that peers use.
+    /// Returns the peer address.
     #[must_use]
     pub fn peer(&self) -> String {
         format!("{}:{PEER_PORT}", self.name)
     }
 
-    /// What runs there, once it is a member of its cluster.
+    /// Returns the process, once it is a member of its cluster.
     #[must_use]
     pub fn process(&self) -> Option<Process> {
         match &self.inner.lock().slot {
@@ -142,43 +143,43 @@ impl Machine {
         }
     }
 
-    /// Every file of its disk.
+    /// Returns all files of the disk.
     #[must_use]
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         self.inner.lock().disk.image().files()
     }
 
-    /// The disk takes so many times as long.
+    /// Makes every disk operation take longer by this factor.
     pub fn slow_disk(&self, factor: u64) {
         self.slow.store(factor, Relaxed);
     }
 
-    /// One of its disk's next operations fails.
+    /// Makes a disk operation fail, after this many others.
     pub fn break_disk(&self, after: u64) {
         self.inner.lock().disk.fail_after(after);
     }
 
-    /// None will.
+    /// Makes all further disk operations succeed.
     pub fn repair_disk(&self) {
         self.inner.lock().disk.fail_after(u64::from(u32::MAX));
     }
 
-    /// Its wall clock is so much further ahead, or behind, than in good times.
+    /// Sets the wall clock ahead of, or behind, its normal offset.
     pub fn jump_clock(&self, by_ms: i64) {
         self.clock.set_offset(self.clock_offset_ms + by_ms);
     }
 
-    /// From now on a start of it may fail, or not again.
+    /// Sets whether the node is being removed, so that its process may fail to start.
     pub fn set_leaving(&self, leaving: bool) {
         self.inner.lock().leaving = leaving;
     }
 
-    /// Whether a start of it may fail.
+    /// Returns whether the node is being removed.
     pub fn is_leaving(&self) -> bool {
         self.inner.lock().leaving
     }
 
-    /// Its process ends, and its disk is an empty one.
+    /// Kills the process and replaces the disk by an empty one.
     pub fn wipe(&self) {
         self.kill();
         let mut inner = self.inner.lock();
@@ -186,7 +187,7 @@ impl Machine {
         inner.disk = FaultyDisk::new(DiskImage::default(), disk);
     }
 
-    /// Its process leaves the cluster for ever, in good order. False where there is none, or it could not.
+    /// Drains the process and removes its node from the cluster; returns whether that succeeded.
     pub async fn leave(&self) -> bool {
         let Some(process) = self.process() else { return false };
         let leaving = async {
@@ -198,8 +199,8 @@ impl Machine {
         matches!(left, Some(Ok(())))
     }
 
-    /// Starts a process, unless there is one. `config` is asked for its name, address and disk to be filled in.
-    /// Ends when the process is a member, or is killed on its way; the error is why it did not start.
+    /// Starts a process, unless there is one. Fills in the name, address and seed of `config`. Returns when the process
+    /// is a member of the cluster or was killed while it started; the error says why it did not start.
     pub async fn start(&self, mut config: Config, handler_context: &HandlerContext) -> Result<(), String> {
         let killed = CancellationToken::new();
         let (disk, start, powered_off, seed) = {
@@ -214,7 +215,7 @@ impl Machine {
             (inner.disk.clone(), inner.starts, std::mem::take(&mut inner.powered_off), inner.rng.number())
         };
         if powered_off {
-            // The machine is back, and knows none of the connections that its peers still hold.
+            // The restarted machine does not know the connections that its peers still hold.
             self.net.kill(&self.name);
             self.isolate(false);
         }
@@ -254,14 +255,14 @@ impl Machine {
         Ok((engine, Actors::start(services, embedded, Settings::default()).await?))
     }
 
-    /// Kills the process, if there is one; false if there is none that is up.
+    /// Kills the process, if there is one; returns whether one had started.
     pub fn kill(&self) -> bool {
         let killed = self.end_process("is killed", FaultyDisk::kill);
         self.net.kill(&self.name);
         killed
     }
 
-    /// Cuts the power. What was not synced may be gone.
+    /// Cuts the power: unsynced writes may be lost. Returns whether a process had started.
     pub fn cut_power(&self) -> bool {
         let seed = self.inner.lock().rng.between(0, u64::from(u32::MAX));
         self.isolate(true);
@@ -269,11 +270,11 @@ impl Machine {
         self.end_process("loses its power", |disk| disk.crash(seed))
     }
 
-    /// Nothing reaches it, and nothing comes from it.
-    fn isolate(&self, hidden: bool) {
+    /// Blocks, or unblocks, all messages to and from the machine.
+    fn isolate(&self, isolated: bool) {
         for other in self.others.iter().filter(|other| **other != self.name) {
             for (from, to) in [(&self.name, other), (other, &self.name)] {
-                match hidden {
+                match isolated {
                     true => self.net.block(from, to),
                     false => self.net.unblock(from, to),
                 }
@@ -297,7 +298,7 @@ impl Machine {
             Slot::Up(process) => {
                 self.trace.record(format_args!("{} {how}", self.name));
                 process.killed.cancel();
-                // Cut off from disk and wire its tasks can do nothing any more; this lets them end.
+                // Its tasks have no disk and no network any more; this ends them.
                 tokio::spawn(async move {
                     process.actors.stop().await;
                     process.cluster.shutdown().await;
@@ -308,12 +309,12 @@ impl Machine {
     }
 }
 
-/// Runs a disk's jobs one after the other in virtual time.
+/// Creates a scheduler that runs the jobs of a disk one after the other in virtual time.
 fn scheduler(mut rng: SimRng, slow: Arc<AtomicU64>) -> Scheduler {
     let (sender, mut jobs) = tokio::sync::mpsc::unbounded_channel::<Box<dyn FnOnce() + Send>>();
     tokio::spawn(async move {
         while let Some(job) = jobs.recv().await {
-            // Most are quick; tokio's clock has steps of a millisecond.
+            // Most jobs are fast. The clock of tokio has a resolution of a millisecond.
             let takes = rng.pick(&[0, 0, 1, 1, 2]) * slow.load(Relaxed);
             sleep(Duration::from_millis(takes)).await;
             job();

@@ -1,11 +1,14 @@
 //! Whole nodes in virtual time, under faults, from one seed.
 //!
-//! Everything runs on one thread of one paused runtime: time passes when nobody has anything to do, so a minute of
-//! a cluster takes a moment, and the same seed gives the same run to the last line of its trace. The code under
-//! test is the real one down to the three mouths: the disk, the wire and the clock are the fakes of their owners.
+//! Everything runs on one thread of one paused runtime: time advances when all tasks wait, so a minute of a cluster
+//! takes a moment, and the same seed gives the same run to the last line of its trace. The code under test is the real
+//! one, except for disk, network and clock, which are the fakes that their crates provide.
 //!
-//! A run has two phases. In the first, clients append and read while [`plan::Plan`]'s faults come and go; in the
-//! second all faults end, and within a bound everything must be well again. Then the oracles judge.
+//! A run has two phases. In the first, clients append and read while the faults of [`plan::Plan`] are injected; in the
+//! second all faults end, and the cluster must recover within a bound. Then the oracles check the run.
+//!
+//! Names of random streams are seeds, and texts of trace lines are inputs of the trace's hash: a change of either makes
+//! other runs of recorded seeds.
 
 pub mod run;
 

@@ -1,5 +1,5 @@
-//! People: while faults come and go they pause and resume, release and claim, try again what is set aside, and
-//! create a processor of their own, which they delete at the end.
+//! Operators: during the faults they pause and resume processors, release and claim segments, retry events that are set
+//! aside, and create a temporary processor, which they delete at the end.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{client::RunContext, handlers, sim_rng::SimRng};
 
-/// Meddles until the scene stops, and then puts all in order again.
+/// Makes random changes until the run stops, then resumes all processors and deletes the temporary one.
 pub async fn run(context: RunContext, mut rng: SimRng) {
     while !context.stop.is_cancelled() {
         let pause = rng.time(Duration::from_millis(200), Duration::from_secs(2));
@@ -44,7 +44,8 @@ fn change(rng: &mut SimRng, name: &str, segments: &[SegmentId], nodes: &[NodeId]
         2 => Change::Pause(name_owned, false),
         3 => Change::Release(name_owned, segment),
         4 => Change::Claim(name_owned, segment, rng.pick(nodes)),
-        // What is skipped or dropped is never handled: only of the processor that nobody counts on.
+        // Skipped and dropped events are never handled, so only the temporary processor, which no oracle checks, may
+        // have any.
         _ if name == handlers::TEMPORARY => {
             let change = rng.pick(&[LetterChange::Retry, LetterChange::Skip, LetterChange::Drop]);
             Change::Letters(name_owned, Selection::All, change)
@@ -53,7 +54,8 @@ fn change(rng: &mut SimRng, name: &str, segments: &[SegmentId], nodes: &[NodeId]
     }
 }
 
-/// Asks up to so many times, until it is judged: the same operation, so that it is done once.
+/// Proposes a change until there is an outcome, `attempts_max` times at most. Every attempt has the same operation id,
+/// so that the change is applied once.
 async fn propose(context: &RunContext, rng: &mut SimRng, change: Change, attempts_max: u64) -> Option<Outcome> {
     let operate = Operate { operation: rng.uuid(), principal: None, reason: None, change };
     for _ in 0..attempts_max {
@@ -61,8 +63,8 @@ async fn propose(context: &RunContext, rng: &mut SimRng, change: Change, attempt
             sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let asked = process.cluster.propose(Command::Operate(operate.clone()));
-        if let Some(Ok(outcome)) = process.killed.run_until_cancelled(asked).await {
+        let proposed = process.cluster.propose(Command::Operate(operate.clone()));
+        if let Some(Ok(outcome)) = process.killed.run_until_cancelled(proposed).await {
             context.trace.record(format_args!("a person asked for {:?}: {outcome:?}", operate.change));
             return Some(outcome);
         }

@@ -1,6 +1,9 @@
-//! What a seed does to its run: how long, how many clients, which kinds of faults and how often.
+//! The plan of a run, which follows from its seed: duration, number of clients, kinds of faults and their frequency.
 //!
-//! Each kind is off in half of the seeds: everything at once hides what one fault alone would show.
+//! Each kind of fault is off in half of the seeds: a combination of all can hide the effect of one.
+//!
+//! The derived `Debug` of a plan is the first line of the trace, so that the names of its fields and variants are part
+//! of the trace's hash.
 
 use std::time::Duration;
 
@@ -9,27 +12,27 @@ use super::sim_rng::SimRng;
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
-    /// A machine loses its power: what was not synced may be gone, sector by sector.
+    /// A machine loses power: unsynced writes may be lost, sector by sector.
     PowerCut,
-    /// A process is killed; its machine goes on, and loses nothing that was written.
+    /// A process is killed; its machine keeps running, and loses no write.
     Kill,
-    /// All machines lose their power at once.
+    /// All machines lose power at once.
     Blackout,
-    /// A node hears nobody and is heard by nobody.
+    /// A node neither sends nor receives messages.
     Isolate,
-    /// A node hears, and is not heard; or the other way.
+    /// A node receives but does not send messages, or the reverse.
     OneWay,
-    /// Messages take long.
+    /// Messages are slow.
     SlowWire,
-    /// A disk takes long.
+    /// A disk is slow.
     SlowDisk,
-    /// A write or a sync fails: the node must stop by itself.
+    /// A write or sync fails: the node must stop by itself.
     BrokenDisk,
     /// A wall clock is minutes ahead or behind for a while.
     ClockJump,
 }
 
-/// All kinds.
+/// All kinds of faults.
 pub const FAULT_KINDS: [FaultKind; 9] = [
     FaultKind::PowerCut,
     FaultKind::Kill,
@@ -42,48 +45,48 @@ pub const FAULT_KINDS: [FaultKind; 9] = [
     FaultKind::ClockJump,
 ];
 
-/// Who comes or goes in the middle, whatever the faults do meanwhile.
+/// A change of the members during the faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turnover {
-    /// Nobody.
+    /// No change.
     Nobody,
-    /// A node more joins.
+    /// One more node joins.
     Joins,
-    /// A node leaves for ever.
+    /// A node leaves.
     Leaves,
-    /// A node loses its disk: it must not come back as what it was; it is removed, and joins as another.
+    /// A node loses its disk. It must not return under its old identity: it is removed, and joins as a new member.
     Wiped,
 }
 
-/// What a seed does to its run.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// From which everything follows.
+    /// The seed that determines everything else.
     pub seed: u64,
-    /// Virtual time with faults.
+    /// The virtual time with faults.
     pub safety: Duration,
-    /// Virtual time after which, without faults, everything must be well again.
+    /// The virtual time after the faults within which the cluster must recover.
     pub liveness: Duration,
-    /// Which faults.
+    /// The kinds of faults that occur.
     pub kinds: Vec<FaultKind>,
-    /// Between the end of one and the beginning of the next, at most.
+    /// The maximum time between two faults.
     pub pause_max: Duration,
-    /// How long one lasts, at most.
+    /// The maximum duration of a fault.
     pub fault_max: Duration,
-    /// Nodes that the cluster begins with.
+    /// The number of initial nodes.
     pub founders: usize,
-    /// Who comes or goes.
+    /// The change of the members.
     pub turnover: Turnover,
-    /// People pause, release, claim, retry, create and delete.
+    /// Whether operators pause, release, claim, retry, create and delete.
     pub meddled: bool,
-    /// Clients that append.
+    /// The number of clients that append.
     pub clients: u64,
-    /// The size of a chunk, small enough that chunks are sealed and cut.
+    /// The size of a chunk, small enough that chunks are sealed and truncated.
     pub chunk_bytes: u64,
 }
 
 impl Plan {
-    /// The plan of a seed.
+    /// Creates the plan of a seed.
     #[must_use]
     pub fn new(seed: u64, safety: Duration) -> Self {
         let mut rng = SimRng::new(seed).derive("plan");
@@ -113,12 +116,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_on_in_about_half_of_the_seeds_and_some_kind_always() {
+    fn each_kind_of_fault_occurs_in_about_half_of_the_seeds_and_at_least_one_in_each() {
         let plans: Vec<_> = (0..400).map(|seed| Plan::new(seed, Duration::from_secs(60))).collect();
         assert!(plans.iter().all(|plan| !plan.kinds.is_empty()));
         for kind in FAULT_KINDS {
             let on = plans.iter().filter(|plan| plan.kinds.contains(&kind)).count();
-            assert!((150..=250).contains(&on), "{kind:?} is on in {on} of 400");
+            assert!((150..=250).contains(&on), "{kind:?} occurs in {on} of 400");
         }
     }
 }

@@ -1,49 +1,49 @@
-//! What came of a run.
+//! The result of a run.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::plan::{FaultKind, Plan};
 use crate::oracle::Violation;
 
-/// An acknowledgement each tenth of a second is the least that a run must have had.
+/// The minimum rate of acknowledgements in a valid run.
 const ACKNOWLEDGED_PER_SECOND_MIN: u64 = 10;
-/// A fault that bit every ten seconds is the least.
+/// A valid run has at least one effective fault per this many seconds.
 const SECONDS_PER_EFFECTIVE_FAULT_MAX: u64 = 10;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What it was.
+    /// The plan of the run.
     pub plan: Plan,
-    /// Promises that did not hold.
+    /// The violations of promises.
     pub violations: Vec<Violation>,
-    /// Appends that were acknowledged.
+    /// The number of acknowledged appends.
     pub acknowledged: u64,
-    /// Events in the log at its end.
+    /// The number of events in the log at the end.
     pub events: u64,
-    /// Events handled by processors.
+    /// The number of handled events, counted per processor.
     pub handled: u64,
-    /// Faults that did something to somebody, by kind.
+    /// The number of faults that took effect, by kind.
     pub effective_faults: BTreeMap<FaultKind, u64>,
-    /// Virtual time that it took.
+    /// The virtual time of the run.
     pub virtual_time: Duration,
-    /// Lines of its trace, and their number.
+    /// The number of lines in the trace, and their hash.
     pub trace: (u64, u64),
 }
 
-/// What a run says.
+/// The verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every promise held, under faults and load.
+    /// Every promise held under faults and load.
     Held,
-    /// One did not.
+    /// A promise was broken.
     Broken,
-    /// Nothing: the faults did not bite, or too little was acknowledged.
+    /// The run proves nothing: too few faults took effect, or too few appends were acknowledged.
     Invalid,
 }
 
 impl Report {
-    /// What it says.
+    /// Returns the verdict.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let seconds = self.plan.safety.as_secs();
@@ -59,7 +59,7 @@ impl Report {
         }
     }
 
-    /// The line that repeats it.
+    /// Returns the command that repeats the run.
     #[must_use]
     pub fn command(&self) -> String {
         let (seed, seconds) = (self.plan.seed, self.plan.safety.as_secs());
@@ -73,7 +73,7 @@ impl std::fmt::Display for Report {
             self.effective_faults.iter().map(|(kind, count)| format!("{kind:?} {count}")).collect();
         writeln!(
             f,
-            "seed {} {:?}: {} acknowledged, {} events, {} handled in {:.0} virtual s; faults that bit: {}; \
+            "seed {} {:?}: {} acknowledged, {} events, {} handled in {:.0} virtual s; effective faults: {}; \
              {} lines of trace {:016x}",
             self.plan.seed,
             self.verdict(),
@@ -89,7 +89,7 @@ impl std::fmt::Display for Report {
             writeln!(f, "  {violation}")?;
         }
         if self.verdict() != Verdict::Held {
-            writeln!(f, "  again: {}", self.command())?;
+            writeln!(f, "  repeat: {}", self.command())?;
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_shows_nothing_is_invalid_and_one_that_breaks_is_broken() {
+    fn a_run_with_too_little_load_or_faults_is_invalid_and_one_with_a_violation_is_broken() {
         let mut report = Report {
             plan: Plan::new(1, Duration::from_secs(60)),
             violations: Vec::new(),

@@ -1,4 +1,4 @@
-//! One run: a cluster is founded, lives under load and faults, is left in peace, and is judged.
+//! One run: a cluster is bootstrapped, runs under load and faults, recovers, and is checked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,16 +40,16 @@ use super::{
 };
 use crate::oracle::{self, History, LogEvent, Violation, replicas::Replica};
 
-/// How often it is looked at what each node holds.
+/// The interval at which the states of the nodes are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(700);
-/// After the last event this much is still told of it.
+/// The time after the last event within which progress is still written to the log.
 const QUIET_WAIT: Duration = Duration::from_secs(3);
-/// For so long an idle cluster is watched.
+/// The time for which an idle cluster is observed.
 const IDLE_TIME: Duration = Duration::from_secs(60);
-/// A cluster without faults is founded within this time.
+/// The time within which a cluster without faults is bootstrapped.
 const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs a plan to its end, in a runtime of its own. `print` shows the trace on stderr.
+/// Runs a plan in its own runtime. `print` shows the trace on stderr.
 #[must_use]
 pub fn run(plan: Plan, print: bool) -> Report {
     let seed = SimRng::new(plan.seed).derive("runtime").number();
@@ -62,7 +62,7 @@ pub fn run(plan: Plan, print: bool) -> Report {
     runtime.block_on(async { Run::new(plan, print).execute().await })
 }
 
-/// Hashes of each node's state, and what it had applied then.
+/// Hashes of each node's state, with the last applied index of each.
 type States = BTreeMap<String, Vec<(LogIndex, u64)>>;
 
 struct Run {
@@ -120,12 +120,13 @@ impl Run {
                 if timeout(self.plan.liveness, self.settle(load)).await.is_ok() {
                     violations.extend(self.check_idle().await.map(|what| liveness(&what)));
                 } else {
+                    let bound = self.plan.liveness;
                     violations
-                        .push(liveness(&format!("all was not well {:?} after the faults ended", self.plan.liveness)));
+                        .push(liveness(&format!("the cluster did not recover within {bound:?} after the faults")));
                     violations.extend(self.node_statuses().map(|status| liveness(&status)));
                 }
             }
-            Err(_) => violations.push(liveness("the cluster was not founded")),
+            Err(_) => violations.push(liveness("the cluster was not bootstrapped")),
         }
         violations.extend(self.injector.failures.lock().iter().map(|why| liveness(why)));
         let members = self.members();
@@ -134,7 +135,7 @@ impl Run {
         report
     }
 
-    /// All founders vote.
+    /// Bootstraps the cluster, waits until all founders vote, and creates the processors.
     async fn bootstrap(&self) {
         let founders = self.plan.founders;
         let bootstrap = Config { bootstrap: true, join: Vec::new(), ..self.injector.config.clone() };
@@ -155,7 +156,7 @@ impl Run {
         }
     }
 
-    /// The processors.
+    /// Creates the permanent processors.
     async fn create_processors(&self, cluster: &Cluster) {
         let mut rng = SimRng::new(self.plan.seed).derive("processors");
         for definition in handlers::definitions() {
@@ -166,7 +167,8 @@ impl Run {
         }
     }
 
-    /// Everything is well again: clients have their answers, every node takes an append and has applied all.
+    /// Waits until the cluster has recovered: clients have their answers, every node accepts an append, and all have
+    /// applied the same.
     async fn settle(&self, load: Vec<tokio::task::JoinHandle<()>>) {
         for task in load {
             task.await.expect("no client panics");
@@ -177,7 +179,7 @@ impl Run {
             Writer::new(&self.context, 1_000, &rng.derive(&machine.name)).append_at(&machine).await;
         }
         self.wait_until_equal().await;
-        // A full chunk is sealed when an entry is applied after it was synced: there must be one more.
+        // A full chunk is sealed when an entry is applied after the chunk was synced: one more entry is needed.
         Writer::new(&self.context, 1_001, &rng).append_at(&self.members()[0].0).await;
         self.wait_until_equal().await;
         sleep(Duration::from_secs(1)).await;
@@ -185,7 +187,7 @@ impl Run {
         self.trace.record("all is well");
     }
 
-    /// The machines that are in the cluster, as the node knows that has applied most, with what runs there.
+    /// Returns the machines that are members according to the node that has applied most, with their processes.
     fn members(&self) -> Vec<(Arc<Machine>, Process)> {
         let up = || self.context.machines.iter().filter_map(|machine| Some((machine, machine.process()?)));
         let Some((_, most)) = up().max_by_key(|(_, process)| process.cluster.status().applied) else {
@@ -195,7 +197,7 @@ impl Run {
         up().filter(|(machine, _)| member(machine)).map(|(machine, process)| (machine.clone(), process)).collect()
     }
 
-    /// Everybody who should be a member is one, is up, and has applied as much as the others.
+    /// Waits until all expected members are up and have applied the same index.
     async fn wait_until_equal(&self) {
         let count = self.context.machines.len() - usize::from(self.plan.turnover == Turnover::Leaves);
         loop {
@@ -208,8 +210,8 @@ impl Run {
         }
     }
 
-    /// Every processor has handled everything, nothing is set aside, the segments are shared evenly, and no bar
-    /// stands whose end would have them shared anew.
+    /// Waits until every processor has handled all events, no event is set aside, the segments are balanced, and no bar
+    /// remains, since the end of a bar rebalances the segments.
     async fn wait_until_caught_up(&self) {
         let members = self.members();
         let Some((_, process)) = members.first() else { return };
@@ -229,7 +231,7 @@ impl Run {
         }
     }
 
-    /// An idle cluster writes nothing.
+    /// Checks that an idle cluster writes nothing; returns what it wrote otherwise.
     async fn check_idle(&self) -> Option<String> {
         sleep(QUIET_WAIT).await;
         let last = || self.members().first().and_then(|(_, process)| process.cluster.status().last);
@@ -289,12 +291,12 @@ impl Run {
     }
 }
 
-/// Asks every member how far the others are, as they say themselves when it asks them; returns what it was not told.
+/// Asks every member for the cluster status; returns the members for which it does not show the latest applied index.
 async fn stale_views(members: &[(Arc<Machine>, Process)]) -> Vec<String> {
     let mut stale = Vec::new();
     for (machine, process) in members {
         let Ok(Reply::Cluster(cluster)) = process.engine.call(Request::ClusterStatus).await else {
-            stale.push(format!("{} does not say what the cluster looks like", machine.name));
+            stale.push(format!("{} does not return the cluster status", machine.name));
             continue;
         };
         let applied = Some(process.cluster.status().applied.0);
@@ -307,7 +309,7 @@ async fn stale_views(members: &[(Arc<Machine>, Process)]) -> Vec<String> {
     stale
 }
 
-/// Looks at what each node holds, wherever it stands.
+/// Samples the state of each node, whatever index it has applied.
 async fn sample_states(context: RunContext, states: Arc<Mutex<States>>) {
     while !context.stop.is_cancelled() {
         sleep(SAMPLE_INTERVAL).await;
@@ -326,7 +328,7 @@ fn state(cluster: &Cluster) -> (LogIndex, u64) {
     (applied.index, xxh3_64(&image))
 }
 
-/// Every event that a node gives out.
+/// Returns all events that a node returns to readers.
 fn read_log(cluster: &Cluster) -> Result<Vec<LogEvent>, String> {
     let mut events = Vec::new();
     let mut from = Position(0);
@@ -350,7 +352,7 @@ fn read_log(cluster: &Cluster) -> Result<Vec<LogEvent>, String> {
     }
 }
 
-/// Hashes of all chunks but the last, which is still written to.
+/// Returns hashes of all chunks except the last, which is still being written.
 fn sealed_chunks(machine: &Machine) -> BTreeMap<String, u64> {
     let files = machine.files().into_iter().filter(|(file, _)| file.ends_with(".chunk"));
     let mut chunks: BTreeMap<_, _> = files.map(|(file, bytes)| (file, xxh3_64(&bytes))).collect();

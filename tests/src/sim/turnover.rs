@@ -1,4 +1,4 @@
-//! Who comes and who goes in the middle of a run, whatever the faults do meanwhile.
+//! Changes of the members during the faults of a run: a node joins, leaves, or loses its disk.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,30 +12,30 @@ use super::{
     sim_rng::SimRng,
 };
 
-/// Before what did not succeed is tried again.
+/// The time between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
-/// How long a node is waited for that must be refused.
+/// The time within which a refused node could have started, if it were admitted.
 const REFUSED_WAIT: Duration = Duration::from_secs(2);
 
-/// Does what the plan says, at a time of its own, and ends when it is done.
+/// Makes the change of the plan at a random time; returns when it is done.
 pub async fn run(injector: FaultInjector, plan: Plan) {
     let mut rng = SimRng::new(plan.seed).derive("turnover");
     sleep(rng.time(plan.safety / 10, plan.safety / 2)).await;
-    let mut victim = rng.pick(&injector.machines);
+    let mut target = rng.pick(&injector.machines);
     match plan.turnover {
         Turnover::Nobody => return,
         Turnover::Joins => {
-            victim = injector.machines.last().expect("a machine more than founders").clone();
-            injector.trace.record(format_args!("{} is to join", victim.name));
-            injector.start(&victim);
+            target = injector.machines.last().expect("a machine more than founders").clone();
+            injector.trace.record(format_args!("{} is to join", target.name));
+            injector.start(&target);
         }
-        Turnover::Leaves => leave(&injector, &victim).await,
-        Turnover::Wiped => wipe(&injector, &victim).await,
+        Turnover::Leaves => leave(&injector, &target).await,
+        Turnover::Wiped => wipe(&injector, &target).await,
     }
-    injector.trace.record(format_args!("{:?}: {} is done with", plan.turnover, victim.name));
+    injector.trace.record(format_args!("{:?}: {} is done with", plan.turnover, target.name));
 }
 
-/// The node leaves; if it is killed on its way, it is started again, and leaves then.
+/// Makes a node leave; if it is killed meanwhile, it is started and leaves again.
 async fn leave(injector: &FaultInjector, machine: &Arc<Machine>) {
     machine.set_leaving(true);
     let number = node_id_of(injector, machine).await;
@@ -46,7 +46,7 @@ async fn leave(injector: &FaultInjector, machine: &Arc<Machine>) {
     machine.kill();
 }
 
-/// The node loses its disk. Under its name it is refused as long as the cluster believes that it holds something.
+/// Wipes the disk of a node. The cluster must refuse the node under its name until the old member is removed.
 async fn wipe(injector: &FaultInjector, machine: &Arc<Machine>) {
     machine.set_leaving(true);
     let number = node_id_of(injector, machine).await;
@@ -54,11 +54,11 @@ async fn wipe(injector: &FaultInjector, machine: &Arc<Machine>) {
     machine.wipe();
     let _ = timeout(REFUSED_WAIT, machine.start(injector.config.clone(), &injector.handler_context)).await;
     if machine.process().is_some() {
-        injector.failures.lock().push(format!("{} came back without its disk, as if nothing were lost", machine.name));
+        injector.failures.lock().push(format!("{} was admitted under its old identity without its data", machine.name));
     }
     while !is_removed(injector, machine, number) {
-        let asked = others(injector, machine).next();
-        if let Some(process) = asked {
+        let other = others(injector, machine).next();
+        if let Some(process) = other {
             let _ = process.killed.run_until_cancelled(process.cluster.remove(number)).await;
         }
         sleep(RETRY_INTERVAL).await;
@@ -73,7 +73,7 @@ fn others<'c>(injector: &'c FaultInjector, machine: &'c Machine) -> impl Iterato
     injector.machines.iter().filter(|other| other.name != machine.name).filter_map(|other| other.process())
 }
 
-/// Which member it is, as soon as somebody is there who knows.
+/// Returns the node id of a machine, once another node knows it.
 async fn node_id_of(injector: &FaultInjector, machine: &Machine) -> NodeId {
     loop {
         let known = |process: Process| process.cluster.state().member(&machine.name).map(|member| member.node);
@@ -84,7 +84,8 @@ async fn node_id_of(injector: &FaultInjector, machine: &Machine) -> NodeId {
     }
 }
 
-/// Whether somebody knows that it is no member any more. Who knows of no member at all has yet to hear.
+/// Returns whether another node knows that this one is no longer a member. A node that knows no members at all is not
+/// up to date.
 fn is_removed(injector: &FaultInjector, machine: &Machine, number: NodeId) -> bool {
     others(injector, machine).any(|process| {
         let state = process.cluster.state();
