@@ -1,27 +1,27 @@
-//! Which events were handled again after nodes were killed, and whether the kills explain each of them.
+//! Checks that the kills of nodes explain each event that was handled again.
 //!
-//! A node that is killed takes with it what its handlers have done and the log has not been told yet: at most one
-//! batch of each segment that it owned, and nothing of any other. Two nodes may be killed, and one segment may be lost
-//! by both: then it is a batch for each. The nodes that live on hand over nothing that they have not told, and tell
-//! again what a dying leader did not answer; neither has anything handled twice.
+//! If a node is killed, the events that its handlers have handled, but whose progress the log does not have yet, are
+//! handled again: at most one batch of each segment that it owned. If two nodes that owned the same segment are killed,
+//! that is one batch for each. The other nodes send their progress before they hand a segment over, and repeat progress
+//! that a killed leader did not acknowledge; neither causes an event to be handled twice.
 
 use std::collections::BTreeMap;
 
 use crate::test_cluster::Handled;
 
-/// A process of a node that was killed.
+/// The process of a killed node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Killed {
-    /// The process.
+    /// The process id.
     pub node: u32,
     /// When the signal was sent, in microseconds.
     pub at_us: u64,
 }
 
-/// How many events were handled again, by the killed process that had handled them and the segment they are of.
+/// The number of events handled again, by the killed process that first handled them and by segment.
 pub type Counts = BTreeMap<(u32, u32), usize>;
 
-/// Counts what was handled again, and says what no kill explains. `seen` is in the order of time.
+/// Counts the events handled again, and describes those that no kill explains. `seen` is ordered by time.
 #[must_use]
 pub fn check(seen: &[Handled], killed: &[Killed], batch_events_max: usize) -> (Counts, Vec<String>) {
     let (mut counts, mut wrong) = (Counts::new(), Vec::new());
@@ -39,25 +39,25 @@ pub fn check(seen: &[Handled], killed: &[Killed], batch_events_max: usize) -> (C
     (counts, wrong)
 }
 
-/// Why the kills do not explain that an event was handled again.
+/// Returns why the kills do not explain that an event was handled again; none if they do.
 fn unexplained(seen: &[Handled], killed: &[Killed], before: &Handled, again: &Handled) -> Option<String> {
     let Some(kill) = killed.iter().find(|kill| kill.node == before.node) else {
         return Some(format!("{before:?} was not killed"));
     };
     if again.segment != before.segment || again.epoch <= before.epoch {
-        return Some(format!("it was not taken over from {before:?}"));
+        return Some(format!("the segment was not taken over from {before:?}"));
     }
-    // Whoever has a segment at the kill has its latest epoch.
+    // The owner of a segment at the time of the kill has its latest epoch.
     let later = |other: &&Handled| other.segment == before.segment && other.epoch > before.epoch;
     let other = seen.iter().filter(later).find(|other| other.at_us < kill.at_us);
-    other.map(|other| format!("{before:?} had passed the segment on before it was killed, to {other:?}"))
+    other.map(|other| format!("{before:?} had handed the segment over before it was killed, to {other:?}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `(position, segment, epoch, process)`, one a microsecond.
+    /// Returns handlings from `(position, segment, epoch, process)`, one per microsecond.
     fn seen(rows: &[(u64, u32, u64, u32)]) -> Vec<Handled> {
         let row = |(nth, &(position, segment, epoch, node)): (usize, &(u64, u32, u64, u32))| Handled {
             position,
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_owner_had_handled_may_be_handled_again_a_batch_of_each_segment() {
+    fn a_batch_of_each_segment_of_a_killed_owner_may_be_handled_again() {
         let rows = seen(&[(0, 0, 1, 7), (1, 1, 1, 7), (2, 0, 1, 7), (0, 0, 2, 8), (1, 1, 2, 8), (2, 0, 2, 8)]);
         let killed = [Killed { node: 7, at_us: 3 }];
         let (counts, wrong) = check(&rows, &killed, 2);
@@ -84,22 +84,22 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_that_lives_had_handled_may_not() {
+    fn events_handled_by_a_running_node_may_not_be_handled_again() {
         let (counts, wrong) = check(&seen(&[(0, 0, 1, 7), (0, 0, 2, 8)]), &[Killed { node: 8, at_us: 9 }], 64);
         assert_eq!((counts.len(), wrong.len()), (0, 1), "{wrong:?}");
         assert!(wrong[0].ends_with("was not killed"), "{wrong:?}");
     }
 
     #[test]
-    fn nor_what_a_killed_node_had_passed_on_before() {
+    fn events_of_a_segment_handed_over_before_the_kill_may_not_be_handled_again() {
         let rows = seen(&[(0, 0, 1, 7), (1, 0, 2, 8), (0, 0, 3, 9)]);
         let (counts, wrong) = check(&rows, &[Killed { node: 7, at_us: 2 }], 64);
         assert_eq!((counts.len(), wrong.len()), (0, 1), "{wrong:?}");
-        assert!(wrong[0].contains("had passed the segment on"), "{wrong:?}");
+        assert!(wrong[0].contains("had handed the segment over"), "{wrong:?}");
     }
 
     #[test]
-    fn nor_twice_under_one_claim() {
+    fn no_event_may_be_handled_twice_under_one_claim() {
         let rows = seen(&[(0, 0, 1, 7), (0, 0, 1, 7)]);
         let (_, wrong) = check(&rows, &[Killed { node: 7, at_us: 0 }], 64);
         assert_eq!(wrong.len(), 1, "{wrong:?}");

@@ -1,4 +1,4 @@
-//! The binary `evener`, built wherever these tests are.
+//! The binary `evener`, built with the tests.
 
 fn main() -> std::process::ExitCode {
     evener_cli::main()

@@ -1,12 +1,13 @@
-//! Feeds one decoder with hostile input, all of it made from a seed.
+//! Feeds hostile input to one decoder, all of it generated from a seed.
 //!
 //! ```sh
 //! cargo run --release -p evener-tests --bin fuzz -- --decoder entry --inputs 10000000 --seed 1
 //! ```
 //!
-//! Ends with 0 if nothing was found, with 1 if the decoder panicked or took too much memory (the input is kept in the
-//! file that is named), and with 3 if it did not return within 20 s. If the process dies (a stack overflow, say),
-//! `--keep FILE` writes each input there before it is decoded. `--file FILE` decodes just that one.
+//! Exits with 0 if no failure was found, with 1 if the decoder panicked or used too much memory (the input is written
+//! to a file, which is printed), and with 3 if it did not return within 20 s. For failures that abort the process, such
+//! as a stack overflow, `--keep FILE` writes each input there before it is decoded. `--file FILE` decodes that file
+//! only.
 #![allow(clippy::unwrap_used, reason = "a panic in the harness is its report")]
 
 use std::{
@@ -32,7 +33,7 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static PEAK: PeakAlloc = PeakAlloc;
 
-/// No input takes so long: the longest have 256 KiB.
+/// The timeout of one input: even the longest, of 256 KiB, takes much less.
 const HANG: Duration = Duration::from_secs(20);
 
 struct Counted;
@@ -68,7 +69,11 @@ fn args() -> Result<Args, String> {
             "--seed" => seed = number()?,
             "--keep" => keep = Some(value.into()),
             "--file" => file = Some(value.into()),
-            _ => return Err(format!("there is no flag {flag}: --decoder, --inputs, --seed, --keep and --file")),
+            _ => {
+                return Err(format!(
+                    "unknown flag {flag}; the flags are --decoder, --inputs, --seed, --keep and --file"
+                ));
+            }
         }
     }
     let names = || decoders().iter().map(|decoder| decoder.name).collect::<Vec<_>>().join(", ");
@@ -82,11 +87,11 @@ fn main() {
         exit(2)
     });
     let samples = (args.decoder.samples)();
-    // A panic of a decoder is told with the input; what it prints itself would bury that.
+    // A panic is reported with its input; the output of the default hook would hide that.
     std::panic::set_hook(Box::new(|_| ()));
     if let Some(file) = &args.file {
         judge(&args, &fs::read(file).unwrap(), file);
-        println!("decoder {} survives {}", args.decoder.name, file.display());
+        println!("decoder {} accepts or rejects {} without failing", args.decoder.name, file.display());
         return;
     }
     let (begun, done) = (Instant::now(), Arc::new(AtomicU64::new(0)));
@@ -120,7 +125,7 @@ fn judge(args: &Args, input: &[u8], kept: &Path) -> run::Effort {
     })
 }
 
-/// Ends the process if one input takes too long: its number repeats it.
+/// Exits if one input takes too long, and prints its number, with which it can be generated again.
 fn watch(args: &Args, done: Arc<AtomicU64>) {
     let (name, seed) = (args.decoder.name, args.seed);
     thread::spawn(move || {

@@ -1,9 +1,9 @@
-//! A handler program for the tests: writes down each event it is given, and fails where it is told to.
+//! A handler program for the tests: records each delivery, and fails for configured events.
 //!
 //! `record FOLDER` appends a line `position TAB stream TAB type TAB attempt TAB segment TAB epoch TAB at_us TAB ok` per
-//! delivery to a file of its own, named after the node that runs it and itself. Streams named in `FOLDER/fail-always`
-//! fail at every attempt, as long as they stand there; events at positions in `FOLDER/fail-thrice` at the first three.
-//! `FOLDER/delay-us` is slept before each.
+//! delivery to its own file, named after the process ids of the node and of itself. Every attempt at an event of a
+//! stream listed in `FOLDER/fail-always` fails, as long as it is listed, and so do the first three attempts at the
+//! positions in `FOLDER/fail-thrice`. Each delivery takes at least the microseconds in `FOLDER/delay-us`.
 
 use std::{
     fs::{OpenOptions, read_to_string},

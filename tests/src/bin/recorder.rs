@@ -1,7 +1,7 @@
-//! A node in a program, for the tests: its one processor, `receipts`, writes down each event it is given.
+//! A program with an embedded node, for the tests: its only processor, `receipts`, records each delivery.
 //!
-//! It takes the settings of `evener serve`, and writes rows as the handler program `record` does, to a file of its own
-//! in `RECORDER_FOLDER`. An event of type `block.v1` holds the handler's thread for ten seconds, as no handler should.
+//! It takes the settings of `evener serve`, and writes rows like those of the handler program `record` to its own file
+//! in `RECORDER_FOLDER`. An event of type `block.v1` blocks the handler's thread for ten seconds, as no handler should.
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,7 +13,7 @@ use std::{
 
 use evener::prelude::*;
 
-/// How long an event of type `block.v1` holds its thread.
+/// How long an event of type `block.v1` blocks its thread.
 const BLOCK: Duration = Duration::from_secs(10);
 
 async fn record(
