@@ -38,7 +38,7 @@ fn main() -> io::Result<()> {
         file.write_all(row.as_bytes())?;
         let delivery = &asked["delivery"];
         match fails {
-            true => writeln!(out, "{{\"delivery\":{delivery},\"error\":\"{stream} is not to be had\"}}")?,
+            true => writeln!(out, "{{\"delivery\":{delivery},\"error\":\"{stream} fails as configured\"}}")?,
             false => writeln!(out, "{{\"delivery\":{delivery},\"ok\":true}}")?,
         }
         out.flush()?;

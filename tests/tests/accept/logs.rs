@@ -20,8 +20,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 const O_NONBLOCK: i32 = 0o4000;
 
-/// Starts a node again with a pipe as its stderr that is full and that nobody reads: as behind `less`, or a collector
-/// of logs that is stuck. The reader's end is returned.
+/// Restarts a node whose stderr is a full pipe that is not read, as behind `less` or a stuck log collector. Returns the
+/// reader's end.
 async fn stick(cluster: &mut TestCluster, name: &str) -> File {
     cluster.stop(name).await;
     let log = cluster.log(name);

@@ -1,5 +1,5 @@
-//! Finds import cycles between sibling modules: files and folders directly beside each other in a crate's `src`.
-//! A module and the modules inside it may name each other; tests and fakes may name everything.
+//! Finds import cycles between sibling modules, which are files and folders in the same folder of a crate's `src`.
+//! A module and its submodules may import each other; tests and fakes may import everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::{
 
 /// Modules that may import each other in a cycle.
 pub(crate) struct Exception {
-    /// Where they stand: `node/src/engine`, or `node/src` for the top level.
+    /// The folder of the modules: `node/src/engine`, or `node/src` for the top level.
     pub(crate) within: &'static str,
     pub(crate) modules: &'static [&'static str],
     pub(crate) why: &'static str,
@@ -42,23 +42,23 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
 /// A module's path from the top of its crate, which itself is empty.
 type Module = Vec<String>;
 
-/// The modules of one crate, each with the paths its product code names.
+/// The modules of one crate, with their sources.
 struct Crate<'a> {
     src: &'a str,
     modules: BTreeMap<Module, &'a Source>,
 }
 
-/// The first place at which one module imports a sibling.
+/// The first line at which one module imports a sibling.
 struct Import {
     file: String,
     line: usize,
     path: String,
 }
 
-/// The imports among the modules of one level, by who imports and who is imported.
+/// The imports between the modules of one level, by importing and imported module.
 type Level = BTreeMap<(String, String), Import>;
 
-/// Returns every import between siblings that is part of a cycle and not excepted.
+/// Returns every import between siblings that is part of a cycle, without the exceptions.
 pub(crate) fn check(sources: &[Source]) -> Vec<Violation> {
     let excepted = |within: &str, from: &String, to: &String| {
         EXCEPTIONS.iter().any(|exception| {
@@ -67,10 +67,10 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Violation> {
         })
     };
     let allowed = |(within, from, to, _): &(String, String, String, Violation)| !excepted(within, from, to);
-    cyclic(sources).into_iter().filter(allowed).map(|(.., broken)| broken).collect()
+    cyclic(sources).into_iter().filter(allowed).map(|(.., violation)| violation).collect()
 }
 
-/// Returns the exceptions that nothing needs any more, as `within: modules`.
+/// Returns the exceptions that are no longer needed, as `within: modules`.
 pub(crate) fn unused_exceptions(sources: &[Source]) -> Vec<String> {
     let found = cyclic(sources);
     let used = |exception: &&Exception, module: &str| {
@@ -83,7 +83,7 @@ pub(crate) fn unused_exceptions(sources: &[Source]) -> Vec<String> {
     EXCEPTIONS.iter().filter(unused).map(name).collect()
 }
 
-/// Returns the imports that are part of a cycle: where they are, who imports and who is imported.
+/// Returns the imports that are part of a cycle: folder, importing module, imported module and violation.
 fn cyclic(sources: &[Source]) -> Vec<(String, String, String, Violation)> {
     let mut found = Vec::new();
     for one in crates(sources) {
@@ -91,8 +91,8 @@ fn cyclic(sources: &[Source]) -> Vec<(String, String, String, Violation)> {
             let within = [one.src.to_string()].into_iter().chain(level).collect::<Vec<_>>().join("/");
             for ((from, to), import) in imports.iter().filter(|((from, to), _)| reaches(&imports, to, from)) {
                 let why = format!("`{from}` imports `{}`, and `{to}` needs `{from}`: a cycle of siblings", import.path);
-                let broken = Violation { file: import.file.clone(), line: import.line, why };
-                found.push((within.clone(), from.clone(), to.clone(), broken));
+                let violation = Violation { file: import.file.clone(), line: import.line, why };
+                found.push((within.clone(), from.clone(), to.clone(), violation));
             }
         }
     }
@@ -111,14 +111,14 @@ fn crates(sources: &[Source]) -> Vec<Crate<'_>> {
 }
 
 impl Crate<'_> {
-    /// Returns the imports between siblings, by the module that holds both.
+    /// Returns the imports between siblings, by their parent module.
     fn levels(&self) -> BTreeMap<Module, Level> {
         let mut levels: BTreeMap<Module, Level> = BTreeMap::new();
         for (module, source) in &self.modules {
             for named in product_names(source) {
                 let Some(target) = self.target(module, &named.path) else { continue };
                 let shared = module.iter().zip(&target).take_while(|(a, b)| a == b).count();
-                // One of them holds the other.
+                // Otherwise one of them is an ancestor of the other.
                 let (Some(from), Some(to)) = (module.get(shared), target.get(shared)) else { continue };
                 let import = Import { file: source.file.clone(), line: named.line, path: named.path.join("::") };
                 let level = levels.entry(module[..shared].to_vec()).or_default();
@@ -128,7 +128,7 @@ impl Crate<'_> {
         levels
     }
 
-    /// Returns the module that `path` leads to when named in `from`, if it begins with `crate`, `super` or `self`.
+    /// Returns the module that `path` denotes in `from`, if it begins with `crate`, `super` or `self`.
     fn target(&self, from: &Module, path: &[String]) -> Option<Module> {
         let (mut module, mut rest) = match path[0].as_str() {
             "crate" => (Module::new(), &path[1..]),
@@ -145,7 +145,7 @@ impl Crate<'_> {
         Some(self.descend(module, rest))
     }
 
-    /// Follows `path` down from `module` as far as modules go.
+    /// Returns the innermost module on `path` below `module`.
     fn descend(&self, mut module: Module, path: &[String]) -> Module {
         for part in path {
             let child: Module = module.iter().chain([part]).cloned().collect();
@@ -158,7 +158,7 @@ impl Crate<'_> {
     }
 }
 
-/// Returns the paths that `source` names in product code, without those that only say who may see an item.
+/// Returns the paths in product code of `source`, without those that only restrict visibility.
 fn product_names(source: &Source) -> impl Iterator<Item = &Named> {
     let is = move |at: Option<usize>, word: &str| at.is_some_and(|at| source.names[at].path == [word]);
     let visibility = move |at: usize| is(at.checked_sub(1), "in") && is(at.checked_sub(2), "pub");
@@ -166,7 +166,7 @@ fn product_names(source: &Source) -> impl Iterator<Item = &Named> {
     source.names.iter().enumerate().filter(product).map(|(_, named)| named)
 }
 
-/// Whether `to` can be reached from `from` along `imports`.
+/// Returns whether `to` can be reached from `from` along `imports`.
 fn reaches(imports: &Level, from: &str, to: &str) -> bool {
     let mut seen = BTreeSet::from([from]);
     let mut open = vec![from];

@@ -1,4 +1,4 @@
-//! What `deploy/` says of Evener is true: files parse, settings and flags exist, the chart's values are there.
+//! Checks the files in `deploy/`: they parse, and their settings, flags, metrics and chart values exist.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,18 @@ use evener::{
 };
 use serde_yaml_ng::Value;
 
-/// Flags of `serve` that are no settings.
+/// Flags of `serve` that are not settings.
 const OTHER_FLAGS: &[&str] = &["config", "help"];
 
-/// Everything in `text` that looks like a setting's variable and is none.
+/// Returns the variables in `text` that look like settings but are none.
 pub(crate) fn unknown_variables(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let ours = words.filter(|word| word.starts_with("EVENER_") && word.contains("__"));
     ours.filter(|word| !TABLE.iter().any(|setting| setting.variable() == *word)).map(String::from).collect()
 }
 
-/// Every flag after `evener serve` in `text` that `serve` does not know. A command ends with its line, unless
-/// that ends with a backslash.
+/// Returns the flags after `evener serve` in `text` that `serve` does not have. A command ends with its line, unless
+/// the line ends with a backslash.
 pub(crate) fn unknown_flags(text: &str) -> BTreeSet<String> {
     let joined = text.replace("\\\n", " ");
     let commands = joined.lines().filter_map(|line| line.split_once("evener serve").map(|(_, flags)| flags));
@@ -28,10 +28,10 @@ pub(crate) fn unknown_flags(text: &str) -> BTreeSet<String> {
     flags.filter(|flag| !known(flag)).map(String::from).collect()
 }
 
-/// The names of all metrics that a node has.
+/// Returns the names of all metrics of a node.
 pub(crate) fn metrics() -> BTreeSet<String> {
     let metrics = evener::metrics::Metrics::default();
-    // A family shows itself once it has a member.
+    // A family without members is not exported.
     let (route, processor) = ("/".to_string(), "p".to_string());
     drop(metrics.requests.get_or_create(&RequestLabels { route: route.clone(), status: 200 }));
     drop(metrics.request_time.get_or_create(&RouteLabels { route }));
@@ -53,29 +53,29 @@ pub(crate) fn metrics() -> BTreeSet<String> {
     samples.filter_map(|line| line.split(['{', ' ']).next()).map(String::from).collect()
 }
 
-/// Everything in `text` that looks like a metric's name and is none.
+/// Returns the words in `text` that look like metrics but are none.
 pub(crate) fn unknown_metrics(text: &str) -> BTreeSet<String> {
     let known = metrics();
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("evener_") && !known.contains(*word)).map(String::from).collect()
 }
 
-/// The headings of a document, as a link names them.
+/// Returns the anchors of the headings of a document.
 pub(crate) fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-');
     headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }
 
-/// The documents of a YAML file.
+/// Returns the documents of a YAML file.
 pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
     use serde::Deserialize;
     let documents = serde_yaml_ng::Deserializer::from_str(text);
     documents.map(|document| Value::deserialize(document).map_err(|e| e.to_string())).collect()
 }
 
-/// A chart's template with its values put in: the part of Helm's language that ours needs. Of a `range` it is checked
-/// that its list exists and is empty by default.
+/// Renders a chart's template with its values, for the part of Helm's language that this chart uses. A `range` must be
+/// over a list that exists and is empty by default.
 pub(crate) fn render(template: &str, values: &Value) -> Result<String, String> {
     let mut out = String::new();
     let mut template = template.to_owned();
@@ -83,7 +83,7 @@ pub(crate) fn render(template: &str, values: &Value) -> Result<String, String> {
         let (list, after) = after.split_once("}}").ok_or("a range without its }}")?;
         let (_, after) = after.split_once("{{- end }}").ok_or("a range without its end")?;
         if lookup(&format!("{} | toJson", list.trim()), values)? != "[]" {
-            return Err(format!("{list} is no empty list"));
+            return Err(format!("{list} is not an empty list"));
         }
         template = format!("{}{after}", before.trim_end());
     }
@@ -116,7 +116,7 @@ fn lookup(name: &str, values: &Value) -> Result<String, String> {
     }
 }
 
-/// The sections of a systemd unit: `(section, key, value)`.
+/// Returns the entries of a systemd unit: `(section, key, value)`.
 pub(crate) fn unit(text: &str) -> Result<Vec<(String, String, String)>, String> {
     let mut section = None;
     let mut found = Vec::new();
@@ -126,7 +126,7 @@ pub(crate) fn unit(text: &str) -> Result<Vec<(String, String, String)>, String> 
             continue;
         }
         let (key, value) = line.split_once('=').ok_or_else(|| format!("no `key=value`: {line}"))?;
-        let section = section.clone().ok_or_else(|| format!("stands in no section: {line}"))?;
+        let section = section.clone().ok_or_else(|| format!("is in no section: {line}"))?;
         found.push((section, key.into(), value.into()));
     }
     Ok(found)

@@ -1,8 +1,8 @@
-//! What the documents say can be done can be done: commands exist, links lead somewhere.
+//! Checks documents: their commands exist, and their links have targets.
 
 use std::path::Path;
 
-/// The lines of all `sh` blocks of a document, with their line numbers; continued lines are one.
+/// Returns the commands of all `sh` blocks of a document, with their line numbers; continued lines are joined.
 pub(crate) fn commands(text: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let (mut inside, mut continues) = (false, false);
@@ -24,7 +24,7 @@ pub(crate) fn commands(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Links to places in the repository that are not there.
+/// Returns the links to files that do not exist in the repository.
 pub(crate) fn dead_links(text: &str, folder: &Path) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
     let local = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
@@ -32,7 +32,7 @@ pub(crate) fn dead_links(text: &str, folder: &Path) -> Vec<String> {
     local.filter(|target| !path(target).exists()).map(String::from).collect()
 }
 
-/// Why cargo would refuse this `cargo …` command for want of a package or a target; none if it would not.
+/// Returns which package or target of a `cargo …` command does not exist; none if all do.
 pub(crate) fn cargo_refuses(command: &str, metadata: &cargo_metadata::Metadata) -> Option<String> {
     let words: Vec<&str> = command.split_whitespace().take_while(|word| *word != "--").collect();
     let packages = metadata.workspace_packages();

@@ -1,30 +1,30 @@
-//! Who may depend on whom: `core <- store <- cluster <- node <- cli <- tests`, and what else each may name.
+//! The allowed dependencies of each crate: `core <- store <- cluster <- node <- cli <- tests`, and external crates.
 
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
 use crate::rules::Violation;
 
-/// One crate and its walls.
+/// A crate and its allowed dependencies.
 pub(crate) struct Layer {
     pub package: &'static str,
     pub folder: &'static str,
-    pub may: May,
+    pub allowed: Allowed,
 }
 
-/// What a crate may depend on.
-pub(crate) enum May {
-    /// These alone.
+/// The dependencies that a crate may have.
+pub(crate) enum Allowed {
+    /// Only these.
     Only(&'static [&'static str]),
-    /// Everything but these.
-    AnythingBut(&'static [&'static str]),
+    /// All except these.
+    AllExcept(&'static [&'static str]),
 }
 
 pub(crate) const LAYERS: &[Layer] = &[
-    Layer { package: "evener-core", folder: "core", may: May::Only(&["serde", "uuid"]) },
+    Layer { package: "evener-core", folder: "core", allowed: Allowed::Only(&["serde", "uuid"]) },
     Layer {
         package: "evener-store",
         folder: "store",
-        may: May::Only(&[
+        allowed: Allowed::Only(&[
             "evener-core",
             "bincode",
             "bytes",
@@ -41,7 +41,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         package: "evener-cluster",
         folder: "cluster",
-        may: May::Only(&[
+        allowed: Allowed::Only(&[
             "evener-core",
             "evener-store",
             "anyerror",
@@ -68,14 +68,14 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         package: "evener",
         folder: "node",
-        may: May::AnythingBut(&[
+        allowed: Allowed::AllExcept(&[
             "evener-cli",
             "evener-tests",
             "bincode",
             "openraft",
             "openraft-rt",
             "openraft-rt-tokio",
-            // What only the command line needs: a program that embeds a node does not compile it.
+            // Only the command line needs these; a program that embeds a node does not compile them.
             "clap",
             "comfy-table",
             "crossterm",
@@ -86,50 +86,57 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         package: "evener-cli",
         folder: "node/cli",
-        may: May::AnythingBut(&["evener-tests", "bincode", "openraft", "openraft-rt", "openraft-rt-tokio", "ractor"]),
+        allowed: Allowed::AllExcept(&[
+            "evener-tests",
+            "bincode",
+            "openraft",
+            "openraft-rt",
+            "openraft-rt-tokio",
+            "ractor",
+        ]),
     },
-    Layer { package: "evener-derive", folder: "node/derive", may: May::Only(&["proc-macro2", "quote", "syn"]) },
-    Layer { package: "evener-tests", folder: "tests", may: May::AnythingBut(&[]) },
+    Layer { package: "evener-derive", folder: "node/derive", allowed: Allowed::Only(&["proc-macro2", "quote", "syn"]) },
+    Layer { package: "evener-tests", folder: "tests", allowed: Allowed::AllExcept(&[]) },
 ];
 
-/// Everything in the workspace that stands on the wrong side of a wall.
+/// Returns all dependencies in the workspace that are not allowed.
 pub(crate) fn check(metadata: &Metadata) -> Vec<Violation> {
     let members = metadata.workspace_packages();
-    let mut broken: Vec<_> = members.iter().flat_map(|package| check_package(package)).collect();
+    let mut violations: Vec<_> = members.iter().flat_map(|package| check_package(package)).collect();
     for layer in LAYERS.iter().filter(|layer| !members.iter().any(|package| package.name == layer.package)) {
-        let why = format!("package `{}` is gone: the map of the house names it", layer.package);
-        broken.push(Violation { file: "Cargo.toml".into(), line: 1, why });
+        let why = format!("package `{}` does not exist, but is one of the layers", layer.package);
+        violations.push(Violation { file: "Cargo.toml".into(), line: 1, why });
     }
-    broken
+    violations
 }
 
 fn check_package(package: &Package) -> Vec<Violation> {
     let manifest = std::fs::read_to_string(&package.manifest_path).expect("cargo has just read this manifest");
     let Some(layer) = LAYERS.iter().find(|layer| package.name == layer.package) else {
-        let why = format!("package `{}` has no place in the house", package.name);
+        let why = format!("package `{}` is none of the layers", package.name);
         return vec![Violation { file: package.manifest_path.to_string(), line: 1, why }];
     };
     let file = format!("{}/Cargo.toml", layer.folder);
     let dependencies = package.dependencies.iter().map(|d| (d.name.as_str(), d.kind));
-    let mut broken = check_dependencies(layer, &file, &manifest, dependencies);
+    let mut violations = check_dependencies(layer, &file, &manifest, dependencies);
     if !inherits_lints(&manifest) {
-        let why = "does not take the workspace's lints (`[lints] workspace = true`), which forbid unsafe code";
-        broken.push(Violation { file, line: 1, why: why.into() });
+        let why = "does not inherit the workspace's lints (`[lints] workspace = true`), which forbid unsafe code";
+        violations.push(Violation { file, line: 1, why: why.into() });
     }
-    broken
+    violations
 }
 
-/// What of `dependencies` the layer must not see. For its own tests a crate may use any crate but ours to its
-/// right.
+/// Returns the dependencies that the layer may not have. The tests of a crate may use any external crate, but of the
+/// workspace only the crates to its left.
 pub(crate) fn check_dependencies<'d>(
     layer: &Layer,
     file: &str,
     manifest: &str,
     dependencies: impl Iterator<Item = (&'d str, DependencyKind)>,
 ) -> Vec<Violation> {
-    let allowed = |name: &str| match layer.may {
-        May::Only(these) => these.contains(&name),
-        May::AnythingBut(these) => !these.contains(&name),
+    let allowed = |name: &str| match layer.allowed {
+        Allowed::Only(these) => these.contains(&name),
+        Allowed::AllExcept(these) => !these.contains(&name),
     };
     let ours = |name: &str| name.starts_with("evener") && name != layer.package;
     let line_of = |name: &str| {
@@ -148,7 +155,7 @@ pub(crate) fn check_dependencies<'d>(
         .collect()
 }
 
-/// Whether the manifest has `[lints] workspace = true`.
+/// Returns whether the manifest has `[lints] workspace = true`.
 pub(crate) fn inherits_lints(manifest: &str) -> bool {
     let manifest: toml::Table = manifest.parse().expect("cargo has just read this manifest");
     manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool) == Some(true)

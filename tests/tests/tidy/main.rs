@@ -5,10 +5,10 @@
 mod cycles;
 mod deploy;
 mod docs;
+mod documents;
 mod layers;
 mod rules;
 mod source;
-mod words;
 
 use std::{
     collections::BTreeMap,
@@ -84,9 +84,9 @@ fn sources() -> Vec<Source> {
 }
 
 #[track_caller]
-fn assert_none(broken: &[Violation]) {
-    let lines: Vec<_> = broken.iter().map(ToString::to_string).collect();
-    assert!(broken.is_empty(), "{} rules are broken:\n{}", broken.len(), lines.join("\n"));
+fn assert_none(violations: &[Violation]) {
+    let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), lines.join("\n"));
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn each_crate_depends_only_on_crates_to_its_left() {
 
 #[test]
 fn each_file_follows_the_rules() {
-    let broken: Vec<_> = sources().iter().flat_map(rules::check).collect();
-    assert_none(&broken);
+    let violations: Vec<_> = sources().iter().flat_map(rules::check).collect();
+    assert_none(&violations);
 }
 
 #[test]
@@ -115,20 +115,20 @@ fn the_workspace_forbids_unsafe_code_and_core_is_no_std() {
 }
 
 /// Returns the violations of the rules by `text` in `file`, as `line: violation` without the reason.
-fn judge(file: &str, text: &str) -> Vec<String> {
+fn violations_of(file: &str, text: &str) -> Vec<String> {
     let source = Source::new(file, &format!("//! A sample.\n{text}"), Kind::Product).unwrap();
-    let short = |broken: Violation| format!("{}: {}", broken.line, broken.why.split(": ").next().unwrap());
+    let short = |violation: Violation| format!("{}: {}", violation.line, violation.why.split(": ").next().unwrap());
     rules::check(&source).into_iter().map(short).collect()
 }
 
 #[track_caller]
 fn refused(file: &str, text: &str, why: &str) {
-    assert_eq!(judge(file, text), [why], "in {file}:\n{text}");
+    assert_eq!(violations_of(file, text), [why], "in {file}:\n{text}");
 }
 
 #[track_caller]
 fn fine(file: &str, text: &str) {
-    assert_eq!(judge(file, text), [""; 0], "in {file}:\n{text}");
+    assert_eq!(violations_of(file, text), [""; 0], "in {file}:\n{text}");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_wrapped_crate_is_used_in_one_place() {
         let line = format!("use {name}::config::{{standard, Limit}};");
         let tree = format!("2: names `{name}::config::standard`");
         let both = [tree.as_str(), &format!("2: names `{name}::config::Limit`")].map(String::from);
-        assert_eq!(judge("store/src/a.rs", &line), both);
+        assert_eq!(violations_of("store/src/a.rs", &line), both);
         fine(place, &line);
     }
     refused("cluster/src/raft.rs", "fn a() -> openraft::Vote { b() }", "2: names `openraft::Vote`");
@@ -204,12 +204,12 @@ fn no_test_sleeps() {
 }
 
 #[test]
-fn code_is_finished_and_states_its_proofs() {
+fn code_is_finished_and_expectations_state_their_proofs() {
     refused("node/src/a.rs", "fn a() { b().unwrap(); }", "2: calls `unwrap`");
     fine("node/src/a.rs", "fn a() { b().expect(\"x.unwrap()\").unwrap_or(1); }\n/// `b().unwrap()`\nfn b() {}");
     fine("node/src/a.rs", "#[cfg(test)]\nmod tests { fn a() { b().unwrap(); } }");
-    refused("node/src/a.rs", "fn a() { todo!() }", "2: `todo!` is not for what is landed");
-    refused("node/src/a.rs", concat!("// TO", "DO: b"), "2: what is left to do stands in an issue, not in the code");
+    refused("node/src/a.rs", "fn a() { todo!() }", "2: `todo!` is not allowed in landed code");
+    refused("node/src/a.rs", concat!("// TO", "DO: b"), "2: unfinished work is not marked in the code");
 }
 
 #[test]
@@ -220,8 +220,8 @@ fn files_and_functions_have_bounded_lengths() {
     refused("node/src/a.rs", &longer, "601: has 601 lines, more than 600");
     let wide = format!("// {}", "x".repeat(rules::COLUMNS_MAX));
     refused("node/src/a.rs", &wide, "2: has 123 columns, more than 120");
-    let mute = Source::new("node/src/a.rs", "fn a() {}", Kind::Product).unwrap();
-    assert_eq!(rules::check(&mute).len(), 1, "a file begins with its purpose");
+    let undocumented = Source::new("node/src/a.rs", "fn a() {}", Kind::Product).unwrap();
+    assert_eq!(rules::check(&undocumented).len(), 1, "a file begins with its purpose");
 }
 
 #[test]
@@ -229,8 +229,8 @@ fn a_forbidden_dependency_is_found() {
     let check = |package: &str, name: &str, kind| {
         let layer = layers::LAYERS.iter().find(|layer| layer.package == package).unwrap();
         let manifest = format!("[dependencies]\n{name}.workspace = true\n");
-        let broken = layers::check_dependencies(layer, "x/Cargo.toml", &manifest, [(name, kind)].into_iter());
-        broken.iter().map(|broken| format!("{}:{}", broken.file, broken.line)).collect::<Vec<_>>()
+        let violations = layers::check_dependencies(layer, "x/Cargo.toml", &manifest, [(name, kind)].into_iter());
+        violations.iter().map(|violation| format!("{}:{}", violation.file, violation.line)).collect::<Vec<_>>()
     };
     let normal = DependencyKind::Normal;
     assert_eq!(check("evener-core", "tokio", normal), ["x/Cargo.toml:2"]);
@@ -242,14 +242,15 @@ fn a_forbidden_dependency_is_found() {
     assert_eq!(check("evener-cluster", "openraft", normal), [""; 0]);
     assert!(!layers::inherits_lints("[package]\nname = \"a\""));
 }
+
 #[test]
 fn an_import_cycle_between_siblings_is_found() {
     let check = |files: &[(&str, &str)]| {
         let source = |(file, text): &(&str, &str)| {
             Source::new(&format!("core/src/{file}"), &format!("//! A sample.\n{text}"), Kind::Product).unwrap()
         };
-        let broken = cycles::check(&files.iter().map(source).collect::<Vec<_>>());
-        broken.iter().map(|broken| format!("{}:{}", broken.file, broken.line)).collect::<Vec<_>>()
+        let violations = cycles::check(&files.iter().map(source).collect::<Vec<_>>());
+        violations.iter().map(|violation| format!("{}:{}", violation.file, violation.line)).collect::<Vec<_>>()
     };
     let both = ["core/src/a.rs:2", "core/src/b.rs:2"];
     assert_eq!(check(&[("a.rs", "use crate::{b::B, c};"), ("b.rs", "use super::a::A;")]), both);

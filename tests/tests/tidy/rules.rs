@@ -1,8 +1,8 @@
-//! What a file may not name, call or grow to, and where it may after all.
+//! The rules for a single file: names and calls it may not use, with exceptions, and its maximum size.
 
 use crate::source::{Kind, Named, Source};
 
-/// One rule broken at one place.
+/// A violation of a rule at a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub file: String,
@@ -16,19 +16,19 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// A longer file holds more than one noun.
+/// The maximum length of a file: a longer one has more than one subject.
 pub(crate) const FILE_LINES_MAX: usize = 600;
-/// A longer function holds more than one thought. Most have fewer than 30 lines.
+/// The maximum length of a function. Most have fewer than 30 lines.
 pub(crate) const FUNCTION_LINES_MAX: usize = 100;
-/// As in `rustfmt.toml`, which leaves strings and comments alone. In tests a sample may be wider.
+/// The maximum width, as in `rustfmt.toml`, which does not format strings and comments. Samples in tests may be wider.
 pub(crate) const COLUMNS_MAX: usize = 120;
 
-/// What may not be named in `within`, but in `except`.
+/// Names that may not be used in `within`, except in `except`.
 pub(crate) struct Ban {
-    /// Any of these, anywhere in a path: `time::sleep` is in `tokio::time::sleep`.
+    /// The names, anywhere in a path: `time::sleep` is in `tokio::time::sleep`.
     pub names: &'static [&'static str],
     pub within: &'static [&'static str],
-    /// The mouths: files, or folders with a `/` at the end.
+    /// Files, or folders with a `/` at the end.
     pub except: &'static [&'static str],
     pub kinds: &'static [Kind],
     pub why: &'static str,
@@ -40,7 +40,7 @@ const ALL: &[Kind] = &[Kind::Product, Kind::Fake, Kind::Test];
 const EVERYWHERE: &[&str] = &["core/", "store/", "cluster/", "node/", "tests/"];
 const CRATES: &[&str] = &["core/", "store/", "cluster/", "node/"];
 
-/// The mouths of the world, where a real clock or thread may stand. Searches have a thread only if they take longer
+/// The interfaces to the outside, which may use real clocks and threads. Searches use a thread only if they take longer
 /// than any in a simulation.
 const OUTER_INTERFACES: &[&str] = &[
     "store/src/disk/",
@@ -58,42 +58,42 @@ pub(crate) const BANS: &[Ban] = &[
         within: &["core/"],
         except: &[],
         kinds: PRODUCT,
-        why: "core is no_std and ordered, so that no clock, file, thread or dice can creep in",
+        why: "core is no_std and ordered, so that it uses no clock, file, thread or randomness",
     },
     Ban {
         names: &["bincode"],
         within: EVERYWHERE,
         except: &["store/src/codec.rs", "store/src/codec/"],
         kinds: ALL,
-        why: "bincode is named in the store's codec only, where it always has a limit",
+        why: "bincode is used in the store's codec only, where it always has a limit",
     },
     Ban {
         names: &["openraft", "openraft_rt", "openraft_rt_tokio"],
         within: EVERYWHERE,
         except: &["cluster/src/raft/"],
         kinds: ALL,
-        why: "openraft is named in cluster/src/raft/ only, so that none of its types reaches disk or wire",
+        why: "openraft is used in cluster/src/raft/ only, so that none of its types reaches disk or wire",
     },
     Ban {
         names: &["ractor"],
         within: EVERYWHERE,
         except: &["node/src/actors/"],
         kinds: ALL,
-        why: "ractor is named in node/src/actors/ only: actors are thin coats over pure machines",
+        why: "ractor is used in node/src/actors/ only: actors are thin wrappers of pure state machines",
     },
     Ban {
         names: &["crate::http", "crate::wire"],
         within: &["node/src/engine/"],
         except: &[],
         kinds: ALL,
-        why: "the engine answers whoever asks, so it does not know how requests come over HTTP",
+        why: "the engine does not depend on how requests arrive, by HTTP or otherwise",
     },
     Ban {
         names: &["rand", "Uuid::new_v4", "Uuid::now_v7", "RandomState"],
         within: &["core/", "store/", "cluster/"],
         except: &[],
         kinds: SHIPPED,
-        why: "dice are thrown in node and passed in as seeds, so that any run can happen again",
+        why: "random numbers come from node and are passed in as seeds, so that any run can be repeated",
     },
     Ban {
         names: &["SystemTime", "std::time::Instant", "std::time::*"],
@@ -107,14 +107,14 @@ pub(crate) const BANS: &[Ban] = &[
         within: EVERYWHERE,
         except: OUTER_INTERFACES,
         kinds: SHIPPED,
-        why: "threads are started at the mouths only, so that a simulation has exactly one",
+        why: "threads are started at the outer interfaces only, so that a simulation has exactly one",
     },
     Ban {
         names: &["HashMap", "HashSet"],
         within: &["cluster/"],
         except: &[],
         kinds: SHIPPED,
-        why: "its order differs from run to run: a BTreeMap keeps the same seed at the same trace",
+        why: "its order differs from run to run: with a BTreeMap the same seed gives the same trace",
     },
     Ban {
         names: &["std::fs", "tokio::fs", "std::net", "tokio::net"],
@@ -126,7 +126,7 @@ pub(crate) const BANS: &[Ban] = &[
     Ban {
         names: &["time::sleep", "thread::sleep", "std::thread::sleep"],
         within: EVERYWHERE,
-        // What must stay silent for a while can only be watched for that while.
+        // That something does not happen can only be observed for some time.
         except: &[
             "tests/src/",
             "cluster/tests/nodes.rs",
@@ -135,22 +135,22 @@ pub(crate) const BANS: &[Ban] = &[
             "tests/tests/accept/",
         ],
         kinds: &[Kind::Test],
-        why: "a test waits for a thing, never for a time",
+        why: "a test waits for a condition, never for a time",
     },
 ];
 
-/// Everything that is wrong with `source` by itself.
+/// Returns all violations in `source`.
 pub(crate) fn check(source: &Source) -> Vec<Violation> {
-    let mut broken = Vec::new();
+    let mut violations = Vec::new();
     for ban in BANS {
-        broken.extend(banned(source, ban));
+        violations.extend(banned(source, ban));
     }
-    broken.extend(calls(source));
-    broken.extend(sizes(source));
-    broken.extend(words(source));
-    broken.sort_by_key(|b| b.line);
-    broken.dedup();
-    broken
+    violations.extend(calls(source));
+    violations.extend(sizes(source));
+    violations.extend(comments(source));
+    violations.sort_by_key(|b| b.line);
+    violations.dedup();
+    violations
 }
 
 fn banned(source: &Source, ban: &Ban) -> Vec<Violation> {
@@ -158,11 +158,12 @@ fn banned(source: &Source, ban: &Ban) -> Vec<Violation> {
     if !under(file, ban.within) || under(file, ban.except) {
         return Vec::new();
     }
-    // Where the clock is paused a sleep takes no time: it is how virtual time passes.
+    // With a paused clock a sleep takes no time: virtual time advances by it.
     if ban.names.contains(&"time::sleep") && source.text.contains("start_paused = true") {
         return Vec::new();
     }
-    let hit = |named: &&Named| ban.kinds.contains(&named.kind) && ban.names.iter().any(|name| holds(&named.path, name));
+    let hit =
+        |named: &&Named| ban.kinds.contains(&named.kind) && ban.names.iter().any(|name| contains(&named.path, name));
     let violation = |named: &Named| Violation {
         file: file.into(),
         line: named.line,
@@ -173,61 +174,66 @@ fn banned(source: &Source, ban: &Ban) -> Vec<Violation> {
 
 fn calls(source: &Source) -> Vec<Violation> {
     let file = source.file.as_str();
-    let broken = |named: &Named, why: &str| Violation { file: file.into(), line: named.line, why: why.into() };
+    let violation = |named: &Named, why: &str| Violation { file: file.into(), line: named.line, why: why.into() };
     let shipped = |named: &&Named| SHIPPED.contains(&named.kind) && under(file, CRATES);
     let unwraps = source.calls.iter().filter(shipped).filter(|call| call.path == ["unwrap"]);
-    let unbuilt =
+    let unfinished =
         source.macros.iter().filter(|named| matches!(named.path[0].as_str(), "todo" | "unimplemented" | "dbg"));
-    let unwraps = unwraps.map(|call| broken(call, "calls `unwrap`: write `expect` and state the proof"));
-    let unbuilt = unbuilt.map(|named| broken(named, &format!("`{}!` is not for what is landed", named.path[0])));
-    unwraps.chain(unbuilt).collect()
+    let unwraps = unwraps.map(|call| violation(call, "calls `unwrap`: write `expect` and state the proof"));
+    let unfinished =
+        unfinished.map(|named| violation(named, &format!("`{}!` is not allowed in landed code", named.path[0])));
+    unwraps.chain(unfinished).collect()
 }
 
 fn sizes(source: &Source) -> Vec<Violation> {
-    let broken = |line, why| Violation { file: source.file.clone(), line, why };
+    let violation = |line, why| Violation { file: source.file.clone(), line, why };
     let mut found = Vec::new();
     let lines = source.text.lines().count();
     if lines > FILE_LINES_MAX {
-        found.push(broken(lines, format!("has {lines} lines, more than {FILE_LINES_MAX}: does it hold one noun?")));
+        found.push(violation(
+            lines,
+            format!("has {lines} lines, more than {FILE_LINES_MAX}: does it have one subject?"),
+        ));
     }
     for function in source.functions.iter().filter(|function| function.lines > FUNCTION_LINES_MAX) {
         let (name, lines) = (&function.name, function.lines);
-        let why = format!("`{name}` has {lines} lines, more than {FUNCTION_LINES_MAX}: move its straight lines out");
-        found.push(broken(function.line, why));
+        let why =
+            format!("`{name}` has {lines} lines, more than {FUNCTION_LINES_MAX}: move parts into other functions");
+        found.push(violation(function.line, why));
     }
     let shipped = source.text.lines().enumerate().filter(|_| source.kind != Kind::Test);
     for (n, line) in shipped {
         let columns = line.chars().count();
         if columns > COLUMNS_MAX {
-            found.push(broken(n + 1, format!("has {columns} columns, more than {COLUMNS_MAX}")));
+            found.push(violation(n + 1, format!("has {columns} columns, more than {COLUMNS_MAX}")));
         }
     }
     found
 }
 
-fn words(source: &Source) -> Vec<Violation> {
-    let broken = |line, why: &str| Violation { file: source.file.clone(), line, why: why.into() };
+fn comments(source: &Source) -> Vec<Violation> {
+    let violation = |line, why: &str| Violation { file: source.file.clone(), line, why: why.into() };
     let mut found = Vec::new();
-    // The name `…tests.rs` beside what it tests says it already.
+    // The name `…tests.rs` already says what the file is for.
     if !source.text.starts_with("//!") && !source.file.ends_with("tests.rs") {
-        found.push(broken(1, "does not begin by saying what it is for (`//!`)"));
+        found.push(violation(1, "does not begin with its purpose (`//!`)"));
     }
-    // In two parts, so that this file may be checked too.
+    // In two parts, so that this file does not violate the rule.
     let unfinished = [concat!("TO", "DO"), concat!("FIX", "ME")];
     for (n, line) in source.text.lines().enumerate() {
         if unfinished.iter().any(|word| line.contains(word)) {
-            found.push(broken(n + 1, "what is left to do stands in an issue, not in the code"));
+            found.push(violation(n + 1, "unfinished work is not marked in the code"));
         }
     }
     found
 }
 
-/// Whether `name` stands anywhere in `path`. A name of one part must begin the path if it is a crate's.
-fn holds(path: &[String], name: &str) -> bool {
+/// Returns whether `name` is anywhere in `path`. A name of one part that is a crate must begin the path.
+fn contains(path: &[String], name: &str) -> bool {
     let parts: Vec<&str> = name.split("::").collect();
     let crate_like = parts.len() == 1 && parts[0].chars().all(|c| c.is_lowercase() || c == '_' || c.is_numeric());
-    let callee = matches!(name, "spawn_blocking" | "block_in_place");
-    if crate_like && !callee {
+    let is_function = matches!(name, "spawn_blocking" | "block_in_place");
+    if crate_like && !is_function {
         return path[0] == parts[0] && (path.len() > 1 || name == "std");
     }
     path.windows(parts.len()).any(|window| window.iter().zip(&parts).all(|(a, b)| a == b))

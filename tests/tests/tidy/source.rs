@@ -1,19 +1,19 @@
-//! A Rust file as the rules see it: the paths it names, the calls it makes and the functions it has, each with
-//! its line and with whether it is product, fake or test code. Comments and strings are no code, and a path
-//! written as a tree (`use std::{fs, time::{Duration, Instant}}`) is seen as the paths it stands for.
+//! A parsed Rust file, as input of the rules: the paths it names, its calls and its functions, each with its line and
+//! whether it is product, fake or test code. Comments and strings are left out, and a tree of paths
+//! (`use std::{fs, time::{Duration, Instant}}`) is expanded.
 
 use std::{collections::BTreeSet, str::FromStr};
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// What kind of code a line is.
+/// The kind of code of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// What users run.
+    /// Code that users run.
     Product,
-    /// A fake of the world, behind the feature `testing`.
+    /// A fake of an outer interface, behind the feature `testing`.
     Fake,
-    /// Compiled for tests only.
+    /// Code that is compiled for tests only.
     Test,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Named {
     pub kind: Kind,
 }
 
-/// A function and how many lines it has.
+/// A function and its number of lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Function {
     pub name: String,
@@ -34,25 +34,25 @@ pub(crate) struct Function {
     pub kind: Kind,
 }
 
-/// One file, taken apart.
+/// A parsed file.
 pub(crate) struct Source {
-    /// Relative to the repository's top.
+    /// The path from the root of the repository.
     pub file: String,
     pub text: String,
-    /// Of the whole file.
+    /// The kind of the whole file.
     pub kind: Kind,
     pub names: Vec<Named>,
-    /// `.unwrap(` and the like: methods called, by name.
+    /// The method calls, such as `.unwrap(`, by name.
     pub calls: Vec<Named>,
-    /// `todo!` and the like: macros used, by name.
+    /// The macros, such as `todo!`, by name.
     pub macros: Vec<Named>,
     pub functions: Vec<Function>,
-    /// Modules in files of their own that are compiled for tests (or fakes) only.
+    /// The modules in other files that are compiled for tests or as fakes only.
     pub modules: Vec<(String, Kind)>,
 }
 
 impl Source {
-    /// Takes `text` apart, all of it being at least of kind `kind`.
+    /// Parses `text`, all of which is at least of kind `kind`.
     pub(crate) fn new(file: &str, text: &str, kind: Kind) -> Result<Self, String> {
         let tokens = TokenStream::from_str(text).map_err(|e| format!("{file}: is not Rust: {e}"))?;
         let whole = inner_kind(&tokens, kind);
@@ -72,7 +72,7 @@ impl Source {
 
     fn walk(&mut self, tokens: &[TokenTree], kind: Kind) {
         let mut at = 0;
-        // The kind that an attribute gives to the item after it, until that item's end.
+        // The kind of the current item, by its attributes.
         let mut item = kind;
         while at < tokens.len() {
             if let Some(gated) = attribute(tokens, at) {
@@ -99,7 +99,7 @@ impl Source {
         }
     }
 
-    /// Takes what begins with the identifier at `at`; answers how many tokens that was.
+    /// Parses what begins with the identifier at `at`; returns its number of tokens.
     fn ident(&mut self, name: &str, tokens: &[TokenTree], at: usize, kind: Kind) -> usize {
         let line = tokens[at].span().start().line;
         let named = |path: Vec<String>| Named { path, line, kind };
@@ -138,7 +138,7 @@ impl Source {
     }
 }
 
-/// The paths that begin at `at`, a tree giving several, and how many tokens they took.
+/// Returns the paths that begin at `at`, several for a tree, and their number of tokens.
 fn paths(tokens: &[TokenTree], at: usize) -> (Vec<(Vec<String>, usize)>, usize) {
     let mut path = Vec::new();
     let mut here = at;
@@ -188,7 +188,8 @@ fn is(tokens: &[TokenTree], at: usize, char: char) -> bool {
     matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == char)
 }
 
-/// What an outer attribute at `at` makes of the item after it; `Product` if it is another attribute.
+/// Returns the kind that the outer attribute at `at` gives to its item, `Product` for attributes that do not matter;
+/// none if there is no attribute.
 fn attribute(tokens: &[TokenTree], at: usize) -> Option<Kind> {
     match (tokens.get(at), tokens.get(at + 1)) {
         (Some(TokenTree::Punct(hash)), Some(TokenTree::Group(group)))
@@ -200,7 +201,7 @@ fn attribute(tokens: &[TokenTree], at: usize) -> Option<Kind> {
     }
 }
 
-/// The kind that the file's own `#![cfg(…)]` gives to all of it.
+/// Returns the kind of a file by its `#![cfg(…)]`.
 fn inner_kind(tokens: &TokenStream, kind: Kind) -> Kind {
     let tokens: Vec<_> = tokens.clone().into_iter().collect();
     let inner = tokens.windows(3).filter_map(|three| match three {

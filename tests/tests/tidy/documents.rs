@@ -32,7 +32,7 @@ fn commands_in_documents_exist() {
         assert_eq!(deploy::unknown_flags(&read(file)).into_iter().collect::<Vec<_>>(), [""; 0], "in {file}");
     }
     assert!(docs::cargo_refuses("cargo test -p evener-tests --test nowhere", &metadata).is_some());
-    assert!(docs::cargo_refuses("cargo run -p nobody", &metadata).is_some());
+    assert!(docs::cargo_refuses("cargo run -p no-such-package", &metadata).is_some());
     let text = "```sh\n# c\ncargo a \\\n  b\n```\ncargo x\n```rust\ncargo y\n```";
     assert_eq!(docs::commands(text), [(3, "cargo a b".to_string())]);
 }
