@@ -57,7 +57,7 @@ async fn a_suspended_node_loses_leadership_and_session_and_comes_back() {
     let stuck = cluster.node(leader);
     let (session, sessions) = (stuck.status().session, stuck.state().sessions.clone());
     assert!(session.is_some());
-    let aside = async {
+    let suspended = async {
         loop {
             stuck.set_suspended(true).await;
             sleep(Duration::from_millis(250)).await;
@@ -65,12 +65,12 @@ async fn a_suspended_node_loses_leadership_and_session_and_comes_back() {
     };
     let elsewhere = cluster.until("another one leads, and the session is over", |cluster| {
         let others = || cluster.nodes().filter(|node| node.me() != stuck.me());
-        let gone = |node: &Cluster| !node.state().sessions.contains_key(&stuck.me());
-        others().any(|node| node.leads()) && others().all(gone) && stuck.status().session.is_none()
+        let session_ended = |node: &Cluster| !node.state().sessions.contains_key(&stuck.me());
+        others().any(|node| node.leads()) && others().all(session_ended) && stuck.status().session.is_none()
     });
     let took = tokio::select! {
         took = elsewhere => took,
-        () = aside => unreachable!("it never ends"),
+        () = suspended => unreachable!("it never ends"),
     };
     // A lease, and the time in which the leader notices its end.
     assert!(took <= Config::new("", "").lease * 2, "{took:?}");

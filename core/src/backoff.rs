@@ -23,22 +23,22 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Returns the wait after the `attempt`-th failure in a row, counting from 1. `draw`, in 1/65536, shortens it by up
-    /// to a tenth, so that work that failed at the same time is not retried at the same time.
+    /// Returns the wait after the `attempt`-th failure in a row, counting from 1. `random`, in 1/65536, shortens it by
+    /// up to a tenth, so that work that failed at the same time is not retried at the same time.
     #[must_use]
     pub fn wait(self, attempt: u32, random: u16) -> Duration {
         debug_assert!(attempt > 0, "there is no wait before the first attempt");
-        self.drawn(u64::from(self.first_ms) << attempt.saturating_sub(1).min(32), random)
+        self.with_jitter(u64::from(self.first_ms) << attempt.saturating_sub(1).min(32), random)
     }
 
     /// Returns the wait after one of this length, if attempts are not counted.
     #[must_use]
     pub fn after(self, wait: Duration, random: u16) -> Duration {
         let before = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.drawn(before.saturating_mul(2).max(u64::from(self.first_ms)), random)
+        self.with_jitter(before.saturating_mul(2).max(u64::from(self.first_ms)), random)
     }
 
-    fn drawn(self, whole_ms: u64, random: u16) -> Duration {
+    fn with_jitter(self, whole_ms: u64, random: u16) -> Duration {
         let whole = whole_ms.min(u64::from(self.max_ms));
         Duration::from_millis(whole - (whole * u64::from(random) / 10) / 65_536)
     }

@@ -315,8 +315,8 @@ impl Canonical for EventPart {
 }
 
 impl Canonical for Change {
-    /// A change as it was requested. The term in which a member is to lead comes from the cluster and not from the
-    /// request: when the same request is repeated, the term may be a later one.
+    /// Appends a change as it was requested, without the term in which a member is to lead: that comes from the
+    /// cluster, and may be a later one when the same request is repeated.
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Create(definition) => variant!(out, 1, definition.as_ref()),

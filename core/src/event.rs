@@ -109,7 +109,7 @@ impl Event {
         Uuid::try_parse(given).ok().filter(|id| *id != self.id)
     }
 
-    /// Whether an id can have been made from a source and a given id: a UUIDv5.
+    /// Returns whether an id may be derived from a source and a given id: whether it is a UUIDv5.
     #[must_use]
     pub fn may_be_derived(id: Uuid) -> bool {
         id.get_version_num() == 5

@@ -39,7 +39,7 @@ pub struct Failure {
     pub cause: String,
     /// The wait before the next attempt, jitter included.
     pub wait_ms: u32,
-    /// The random draw for the jitter, in 1/65536, kept so that the schedule can be explained.
+    /// The random number for the jitter, in 1/65536, kept so that the schedule can be explained.
     pub random: u16,
     /// No further attempt is made automatically: this was the last one, or the handler returned *set aside*.
     pub last: bool,
@@ -85,7 +85,7 @@ pub struct SetAside {
     pub recorded: Timestamp,
     /// The wait from `recorded` to the next attempt.
     pub wait_ms: u32,
-    /// The random draw for the jitter of that wait.
+    /// The random number for the jitter of that wait.
     pub random: u16,
     /// What it waits for.
     pub waits_for: WaitsFor,

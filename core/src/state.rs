@@ -215,7 +215,7 @@ impl State {
         self.contexts.get(&context)?.tail.digest(position)
     }
 
-    /// A processor by its name.
+    /// Returns a processor by its name.
     #[must_use]
     pub fn processor(&self, name: &str) -> Option<&Processor> {
         self.processors.get(self.names.get(name)?)

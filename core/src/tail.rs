@@ -27,8 +27,8 @@ pub struct Tail {
     events: VecDeque<TailEntry>,
     /// By number: two of these are compared in two steps.
     ids: BTreeMap<u128, Position>,
-    /// How many of the ids cannot be derived from a source and a given id: mostly none, and then nobody's bare UUID has
-    /// to be looked up.
+    /// The number of ids that cannot be derived from a source and a given id. If it is 0, as usual, no bare UUID has to
+    /// be looked up.
     bare: usize,
     bytes: u64,
 }

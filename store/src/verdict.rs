@@ -7,8 +7,8 @@ use evener_core::{
 
 use crate::varint::{self, InvalidVarint};
 
-/// The result of applying one frame. Every frame has a verdict, blank ones too: it tells the journal that the frame
-/// will not be truncated any more.
+/// The result of applying one frame. Every frame has a verdict, even a blank one: from then on the journal knows that
+/// the frame will not be truncated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// The index of the frame.

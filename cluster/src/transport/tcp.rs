@@ -134,8 +134,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_to_a_port_without_a_listener_is_refused_at_once() {
-        let gone = TcpTransport.bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let error = TcpTransport.connect(&gone).await.err().unwrap();
+        let unused = TcpTransport.bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let error = TcpTransport.connect(&unused).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

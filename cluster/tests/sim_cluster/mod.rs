@@ -141,8 +141,8 @@ impl SimCluster {
         let start = Instant::now();
         while !holds(self) {
             if start.elapsed() > TEST_TIMEOUT {
-                let told: Vec<_> = self.nodes().map(|node| format!("\n{:?}", node.status())).collect();
-                panic!("never: {what}{}", told.concat());
+                let statuses: Vec<_> = self.nodes().map(|node| format!("\n{:?}", node.status())).collect();
+                panic!("never: {what}{}", statuses.concat());
             }
             sleep(Duration::from_millis(10)).await;
         }

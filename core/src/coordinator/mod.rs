@@ -273,15 +273,15 @@ impl Coordinator {
         self.segments.values().filter_map(|owned| owned.worker).chain(self.loans.worker)
     }
 
-    /// Takes what the log says now: segments come and go, move or stay.
+    /// Applies the present state of the log: segments are added, removed, moved or kept.
     fn apply_view<T>(&mut self, now: Moment, view: ProcessorView, effects: &mut Vec<Effect<T>>) {
-        let gone: Vec<_> = self
+        let removed: Vec<_> = self
             .segments
             .iter()
             .filter(|(id, owned)| view.segments.get(id).is_none_or(|segment| segment.epoch != owned.epoch))
             .map(|(id, _)| *id)
             .collect();
-        for id in gone {
+        for id in removed {
             if let Some(mut owned) = self.segments.remove(&id) {
                 owned.stop(effects);
             }

@@ -154,13 +154,13 @@ fn repair(cluster: &mut TestCluster) {
     cluster.change(Change::Pause("p".into(), false));
     for node in 1..=NODES {
         if cluster.nodes.contains_key(&NodeId(node)) {
-            cluster.fence(NodeId(node)); // it may have been leaving: a new life is not
+            cluster.fence(NodeId(node)); // it may be draining, and its next session is not
         } else {
             cluster.begin(node);
         }
     }
-    // A sequence that waits for an operator blocks its segment while a limit is reached; the cluster then never
-    // settles by itself.
+    // A sequence that waits for an operator blocks its segment while a limit is reached, so that the cluster does not
+    // settle without an operator.
     cluster.settle(cluster.now + 300_000);
     cluster.faults = Faults { skip: core::mem::take(&mut cluster.faults.skip), ..Faults::default() };
     // After a limit was reached there may be more to retry once there is room.
@@ -269,7 +269,7 @@ fn run(segments: u32, on_error: OnError, faults: Faults, limits: Limits, steps: 
     }
     assert_few_handled_again(&cluster);
     if cluster.operator_changes == 0 {
-        assert_waits(&cluster); // a person waits for no schedule
+        assert_waits(&cluster); // a retry by an operator follows no schedule
     }
     assert_refusals_do_not_count(&cluster, &planned, on_error);
     // After a bar has ended, segments may return to the node.
@@ -517,7 +517,7 @@ fn a_planned_move_handles_nothing_again() {
             cluster.balance();
             assert!(cluster.settle(cluster.now + 60_000));
             assert!(cluster.processor().segments.values().all(|share| share.claim.owner != Some(leaving)));
-            cluster.fence(leaving); // comes back as a new life
+            cluster.fence(leaving); // returns with a new session
             cluster.balance();
         }
     }

@@ -162,7 +162,7 @@ impl State {
             return Ok(());
         }
         if tried.failure.attempt <= set_aside.first().attempts {
-            return Ok(()); // told before
+            return Ok(()); // reported before
         }
         set_aside.fail(tried.failure, now, cause_bytes_max);
         set_aside.loan = None;
@@ -295,7 +295,8 @@ impl State {
                     processor.skipped += 1;
                 }
                 LetterChange::Drop => {
-                    let dropped = processor.set_aside.remove(sequence).map_or(0, |gone| gone.letters.len() as u64);
+                    let dropped =
+                        processor.set_aside.remove(sequence).map_or(0, |removed| removed.letters.len() as u64);
                     processor.letters -= dropped;
                     processor.skipped += dropped;
                 }
@@ -380,7 +381,7 @@ impl Processor {
         let sequences = self.set_aside.len();
         match self.set_aside.get_mut(sequence) {
             Some(set_aside) if set_aside.letters.back().is_some_and(|last| last.position >= letter.position) => {
-                return Ok(false); // told before
+                return Ok(false); // reported before
             }
             Some(set_aside) if set_aside.letters.len() >= limits.letters_max as usize => {
                 let full = LimitReached::new(LimitName::Letters, limits.letters_max);

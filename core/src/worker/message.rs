@@ -93,7 +93,7 @@ pub struct Fault {
     pub kind: FaultKind,
     /// The handler's own wait before the next attempt.
     pub after: Option<Duration>,
-    /// A random draw for jitter, made by the caller.
+    /// A random number for the jitter, from the caller.
     pub random: u16,
 }
 

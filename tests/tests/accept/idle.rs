@@ -7,8 +7,8 @@ use evener_tests::test_cluster::{TestCluster, balanced_over};
 
 use super::{EVENER, RECORD};
 
-/// How long a cluster is watched; `EVENER_IDLE=60` for a whole minute.
-fn watch() -> Duration {
+/// Returns for how long the cluster is observed; `EVENER_IDLE=60` for a whole minute.
+fn observation_time() -> Duration {
     let seconds = std::env::var("EVENER_IDLE").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(10))
 }
@@ -45,16 +45,16 @@ async fn a_stopped_node_and_its_removal_leave_an_idle_cluster_idle() {
     assert_idle(&cluster, "with a node ended").await;
     cluster.run_ok(&["cluster", "leave", "n3", "--yes"]).await;
     settled(&cluster).await;
-    assert_idle(&cluster, "after it left for ever").await;
+    assert_idle(&cluster, "after it left").await;
 }
 
 /// Returns three nodes after work: one processor has handled everything, the other has a dead sequence.
 async fn loaded() -> TestCluster {
     let cluster = TestCluster::three_nodes(EVENER, &[]).await;
-    let (well, ill) = (cluster.new_folder("well"), cluster.new_folder("ill"));
-    std::fs::write(ill.join("fail-always"), "s7").unwrap();
-    create(&cluster, "well", &well, &[]).await;
-    create(&cluster, "ill", &ill, &["--retry-first", "50ms", "--retry-attempts", "4"]).await;
+    let (handled, dead) = (cluster.new_folder("well"), cluster.new_folder("ill"));
+    std::fs::write(dead.join("fail-always"), "s7").unwrap();
+    create(&cluster, "well", &handled, &[]).await;
+    create(&cluster, "ill", &dead, &["--retry-first", "50ms", "--retry-attempts", "4"]).await;
     for nth in 0..20 {
         let (stream, data) = (format!("s{nth}"), format!("{{\"n\":{nth}}}"));
         cluster.run_ok(&["append", &stream, "--type", "t.v1", "--data", &data]).await;
@@ -81,12 +81,12 @@ async fn settled(cluster: &TestCluster) {
 /// Checks that the Raft indexes of every node do not change, and prints the processor time used.
 async fn assert_idle(cluster: &TestCluster, when: &str) {
     let (before, worked) = (log_positions(cluster).await, worked(cluster));
-    tokio::time::sleep(watch()).await;
+    tokio::time::sleep(observation_time()).await;
     let after = log_positions(cluster).await;
     assert_eq!(after, before, "{when}: (node, applied, durable, term) do not change");
     for (name, before, after) in worked.into_iter().zip(self::worked(cluster)).map(|((n, b), (_, a))| (n, b, a)) {
-        let busy = (after - before).as_secs_f64() / watch().as_secs_f64();
-        eprintln!("{when}: {name} used {:.2} % of a core for {:?}", busy * 100.0, watch());
+        let busy = (after - before).as_secs_f64() / observation_time().as_secs_f64();
+        eprintln!("{when}: {name} used {:.2} % of a core for {:?}", busy * 100.0, observation_time());
         assert!(busy < BUSY_MAX, "{when}: {name} is busy without work");
     }
 }

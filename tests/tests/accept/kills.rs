@@ -18,7 +18,7 @@ use evener_tests::{
 
 use super::{EVENER, RECORD};
 
-/// The number of rounds; `EVENER_ROUNDS` for more.
+/// Returns the number of rounds; `EVENER_ROUNDS` for more.
 fn rounds() -> u32 {
     std::env::var("EVENER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
@@ -53,8 +53,8 @@ async fn kill_in_the_middle(path: &Path) {
     let after = cluster.wait_passed("receipts").await;
     assert_eq!((after.set_aside.sequences, after.set_aside.dead), (0, 0), "nothing failed");
     let handled = handled_events(&folder);
-    // A coordinator feeds no segment more than this beyond what the log has acknowledged. The leader is an owner as any
-    // other; and a surviving node may have to send its progress again to the next leader, but handles nothing again.
+    // A segment is at most this far ahead of the acknowledged progress. That holds for the leader's segments too. A
+    // surviving node may have to send its progress again to the next leader, but handles no event again.
     let batch = Bounds::default().batch_events_max;
     let (redelivered, unexplained) = redelivered::check(&handled, &[first, second], batch);
     assert!(unexplained.is_empty(), "{unexplained:#?}");
@@ -70,7 +70,7 @@ async fn kill_in_the_middle(path: &Path) {
     cluster.wait_for("receipts", "shared over four", |processor| balanced_over(processor, &cluster.running())).await;
     let even = joined.elapsed();
     assert!(even < Duration::from_secs(5), "even after {even:?}");
-    eprintln!("shared over four nodes {even:?} after the fourth was ready");
+    eprintln!("balanced over four nodes {even:?} after the fourth was ready");
 }
 
 /// Kills the leader once half of the events are stored; the import must still succeed. Returns the killed node.

@@ -22,7 +22,7 @@ const O_NONBLOCK: i32 = 0o4000;
 
 /// Restarts a node whose stderr is a full pipe that is not read, as behind `less` or a stuck log collector. Returns the
 /// reader's end.
-async fn stick(cluster: &mut TestCluster, name: &str) -> File {
+async fn restart_with_stuck_stderr(cluster: &mut TestCluster, name: &str) -> File {
     cluster.stop(name).await;
     let log = cluster.log(name);
     std::fs::remove_file(&log).unwrap();
@@ -45,7 +45,7 @@ async fn a_stuck_reader_of_stderr_blocks_neither_the_node_nor_the_cluster() {
     cluster.run_ok(&["wait", "voters", "3"]).await;
     let leader = cluster.leader().await;
     let stuck = cluster.running().into_iter().find(|name| *name != leader).unwrap();
-    let _pipe = stick(&mut cluster, &stuck).await;
+    let _pipe = restart_with_stuck_stderr(&mut cluster, &stuck).await;
     cluster.run_ok(&["wait", "voters", "3"]).await;
 
     // A handler that fills its own stderr many times over, and another that must not be affected.
@@ -74,8 +74,8 @@ async fn a_stuck_reader_of_stderr_blocks_neither_the_node_nor_the_cluster() {
     }
 
     let health = format!("{}/healthz?verbose", cluster.url(&stuck));
-    let says = "ok   log: no log line has been taken for";
-    while !reqwest::get(&health).await.unwrap().text().await.unwrap().contains(says) {
+    let expected = "ok   log: no log line has been taken for";
+    while !reqwest::get(&health).await.unwrap().text().await.unwrap().contains(expected) {
         pause().await;
     }
 

@@ -67,7 +67,10 @@ async fn a_transfer_and_a_leave_complete_and_each_node_knows_their_outcome() {
 fn votes(cluster: &TestCluster, nodes: &[&str]) -> Vec<String> {
     let log = |node: &&str| std::fs::read_to_string(cluster.log(node)).unwrap();
     let logs: String = nodes.iter().map(log).collect();
-    logs.lines().filter_map(|line| line.split_once("setting the voters to ")).map(|(_, who)| who.to_owned()).collect()
+    logs.lines()
+        .filter_map(|line| line.split_once("setting the voters to "))
+        .map(|(_, nodes)| nodes.to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,12 +81,12 @@ async fn a_lost_member_is_removed_after_its_replacement_joined_and_three_members
     let until = Instant::now() + Duration::from_secs(60);
     // As an operator would check before removing the lost one.
     while !cluster.status().await.members.iter().any(|member| member.name == "n4" && member.alive) {
-        assert!(Instant::now() < until, "n4 does not become alive");
+        assert!(Instant::now() < until, "n4 does not become active");
         pause().await;
     }
     let left = change(&cluster, &["cluster", "leave", "n3", "--yes"]).await;
     assert_eq!(left.state, OperationState::Done);
-    while !votes(&cluster, &["n1", "n2"]).iter().any(|who| who == "n1, n2, n4") {
+    while !votes(&cluster, &["n1", "n2"]).iter().any(|nodes| nodes == "n1, n2, n4") {
         assert!(Instant::now() < until, "{:?}", votes(&cluster, &["n1", "n2"]));
         pause().await;
     }

@@ -1,9 +1,9 @@
-//! A data directory that the version before wrote is opened: its log comes to what it came to then, with its
-//! checkpoint, whose form is an older one, and without.
+//! A data directory of the previous version is opened: its log gives the same state, both with its checkpoint, which
+//! has an older format, and without.
 //!
-//! `tests/data/version-1` is the directory of a node that was stopped, with what that version answered before: events
-//! with and without streams, tags, keys and ids of their own, appends that were refused and repeated, processors with
-//! letters, a stalled segment and operations. All processors are paused, so that nothing of it moves.
+//! `tests/data/version-1` is the directory of a stopped node, with the answers of that version: events with and without
+//! streams, tags, keys and given ids, refused and repeated appends, processors with letters, a stalled segment and
+//! operations. All processors are paused, so that nothing changes.
 
 use std::{fs, path::Path};
 
@@ -124,7 +124,7 @@ async fn p1_a_data_directory_of_the_previous_version_gives_the_same_state() {
                 fs::remove_file(file).unwrap();
             }
         }
-        assert!(checkpoints > 0, "that version had written one");
+        assert!(checkpoints > 0, "that version wrote at least one");
         cluster.add_node("n1", &["--chunk-bytes", "64KiB"]).await;
         let output = fs::read_to_string(cluster.log("n1")).unwrap();
         let passed_over = output.matches("a checkpoint cannot be read; replaying the log instead").count();

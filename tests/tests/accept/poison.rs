@@ -13,7 +13,8 @@ use super::{EVENER, RECORD};
 
 const ALWAYS: &str = "case-9289";
 
-/// The schedule is the product's own; `EVENER_ATTEMPTS=10` for all of it, which takes four minutes.
+/// Returns the number of attempts, by the default schedule; `EVENER_ATTEMPTS=10` for all of it, which takes four
+/// minutes.
 fn attempts() -> u32 {
     std::env::var("EVENER_ATTEMPTS").ok().and_then(|attempts| attempts.parse().ok()).unwrap_or(5)
 }
@@ -40,7 +41,7 @@ async fn p6_a_failing_case_delays_only_itself() {
     cluster.run_ok(&["processor", "create", "receipts", "--exec", &exec, "--retry-attempts", &last]).await;
     // No segment moves while attempts are counted.
     cluster.wait_for("receipts", "shared", |processor| balanced_over(processor, &cluster.running())).await;
-    let strain = Strain::watch();
+    let timer_delays = TimerDelays::watch();
     let (due, ()) = tokio::join!(due_until_dead(&cluster), handle_all(&cluster, &path));
 
     // The second is handled after its retries; the first waits for an operator, with all its later events.
@@ -61,12 +62,12 @@ async fn p6_a_failing_case_delays_only_itself() {
     assert!(of_thrice.len() == of(thrice) && of_thrice.is_sorted(), "in order: {of_thrice:?}");
     let deliveries: Vec<_> = all.iter().filter(|seen| seen.position == thrice_at as u64).collect();
     assert_eq!(deliveries.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    lent_after_the_owners_attempts(&cluster, &deliveries).await;
+    assert_lent_after_own_attempts(&cluster, &deliveries).await;
 
     let deliveries: Vec<_> = all.iter().filter(|seen| seen.stream == ALWAYS).collect();
     assert!(deliveries.iter().map(|seen| seen.attempt).eq(1..=attempts()), "{deliveries:?}");
-    lent_after_the_owners_attempts(&cluster, &deliveries).await;
-    attempts_are_when_they_are_due(&deliveries, &due, &strain);
+    assert_lent_after_own_attempts(&cluster, &deliveries).await;
+    assert_attempts_are_on_time(&deliveries, &due, &timer_delays);
 
     std::fs::write(folder.join("fail-always"), "").unwrap();
     cluster.run_ok(&["dead-letter", "retry", "receipts", "--sequence", ALWAYS]).await;
@@ -101,16 +102,17 @@ async fn due_until_dead(cluster: &TestCluster) -> BTreeMap<u32, u64> {
     }
 }
 
-/// Each wait that was recorded is the schedule's, and each attempt is at its end: within a tenth, and what the machine
-/// itself is late.
-fn attempts_are_when_they_are_due(deliveries: &[&Handled], due: &BTreeMap<u32, u64>, strain: &Strain) {
+/// Checks that each recorded wait is that of the schedule, and that each attempt is made when its wait ends, within a
+/// tenth plus the delay of timers on this machine.
+fn assert_attempts_are_on_time(deliveries: &[&Handled], due: &BTreeMap<u32, u64>, timer_delays: &TimerDelays) {
     for pair in deliveries.windows(2) {
         let (attempt, at, again) = (pair[0].attempt, pair[0].at_us, pair[1].at_us);
         let due = *due.get(&attempt).unwrap_or_else(|| panic!("no wait was recorded after attempt {attempt}"));
         let (least, most) = wait(attempt);
         let recorded = Duration::from_micros(due.saturating_sub(at));
         let late = Duration::from_micros(again.saturating_sub(due));
-        let (failing, waking) = (most / 10 + strain.between(at, due), most / 10 + strain.between(due, again));
+        let (failing, waking) =
+            (most / 10 + timer_delays.between(at, due), most / 10 + timer_delays.between(due, again));
         eprintln!("attempt {attempt}: waits {recorded:?}, {late:?} late of {waking:?}");
         assert!(least <= recorded && recorded <= most + failing, "{recorded:?} after attempt {attempt}, not {most:?}");
         // The log counts in milliseconds.
@@ -119,8 +121,8 @@ fn attempts_are_when_they_are_due(deliveries: &[&Handled], due: &BTreeMap<u32, u
     }
 }
 
-/// Checks that the first attempts are made by the owner, and each later one by another node than the one before.
-async fn lent_after_the_owners_attempts(cluster: &TestCluster, deliveries: &[&Handled]) {
+/// Checks that the owner makes the first attempts, and that each later one is made by another node than the previous.
+async fn assert_lent_after_own_attempts(cluster: &TestCluster, deliveries: &[&Handled]) {
     let processor = cluster.processor("receipts").await;
     let segment = processor.segments.iter().find(|segment| segment.id == deliveries[0].segment);
     let owner = cluster.process_id(segment.and_then(|segment| segment.owner.as_deref()).expect("it has an owner"));
@@ -130,11 +132,11 @@ async fn lent_after_the_owners_attempts(cluster: &TestCluster, deliveries: &[&Ha
     assert!(lent.windows(2).all(|pair| pair[0].node != pair[1].node), "one after the other: {lent:#?}");
 }
 
-/// How late timers fire on this machine, which may be busy with other work.
-struct Strain(Arc<Mutex<Vec<(u64, Duration)>>>);
+/// The delays of timers on this machine, which may be busy with other work.
+struct TimerDelays(Arc<Mutex<Vec<(u64, Duration)>>>);
 
-impl Strain {
-    /// Tasks that have their turn one after the other until an attempt is seen: timer, worker, handler, program.
+impl TimerDelays {
+    /// The number of tasks that run one after the other for an attempt: timer, worker, handler, program.
     const TURNS: u32 = 4;
 
     fn watch() -> Self {
@@ -150,11 +152,12 @@ impl Strain {
         Self(samples)
     }
 
-    /// The worst in that time, in microseconds, and in the sleep that ended after it; for each turn.
+    /// Returns the maximum delay between two times, in microseconds, including the sleep that ended after it, times the
+    /// number of tasks.
     fn between(&self, from: u64, to: u64) -> Duration {
         let samples = self.0.lock();
-        let meant = |(at, _): &&(u64, Duration)| (from..to + 500_000).contains(at);
-        samples.iter().filter(meant).map(|(_, late)| *late).max().unwrap_or_default() * Self::TURNS
+        let in_range = |(at, _): &&(u64, Duration)| (from..to + 500_000).contains(at);
+        samples.iter().filter(in_range).map(|(_, late)| *late).max().unwrap_or_default() * Self::TURNS
     }
 }
 
@@ -183,6 +186,6 @@ async fn p6_a_retry_that_hangs_its_program_delays_no_other_case_of_its_segment()
     while lines(&done) < 10 {
         pause().await;
     }
-    let aside = &cluster.dead_letters("mail").await[0];
-    assert_eq!((aside.letters[0].attempts, lines(&hung)), (1, 2), "the second attempt runs on");
+    let set_aside = &cluster.dead_letters("mail").await[0];
+    assert_eq!((set_aside.letters[0].attempts, lines(&hung)), (1, 2), "the second attempt still runs");
 }

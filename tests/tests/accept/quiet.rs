@@ -7,7 +7,7 @@ use super::EVENER;
 /// Warnings that are expected when a node is killed.
 const EXPECTED: &[&str] = &["does not answer", "it waits for a second learner"];
 
-/// The most lines for a start, the loss and return of a peer, and a shutdown.
+/// The maximum number of lines for a start, the loss and return of a peer, and a shutdown.
 const LINES_MAX: usize = 20;
 
 fn count_lines(cluster: &TestCluster, node: &str, what: &str) -> usize {
@@ -43,8 +43,8 @@ async fn the_loss_and_the_return_of_a_peer_are_logged_once_and_shutdown_logs_lit
         let log = std::fs::read_to_string(cluster.log(node)).unwrap();
         let lines: Vec<&str> = log.lines().filter(|line| line.starts_with("20")).collect();
         assert!(lines.len() <= LINES_MAX, "{node} logs too much:\n{log}");
-        let loud = |line: &&&str| line.contains(" WARN ") || line.contains(" ERROR ");
+        let is_warning = |line: &&&str| line.contains(" WARN ") || line.contains(" ERROR ");
         let unexpected = |line: &&&str| !EXPECTED.iter().any(|what| line.contains(what));
-        assert_eq!(lines.iter().filter(loud).find(unexpected), None, "{node}");
+        assert_eq!(lines.iter().filter(is_warning).find(unexpected), None, "{node}");
     }
 }

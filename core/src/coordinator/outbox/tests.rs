@@ -15,7 +15,7 @@ use crate::{
 
 const SEGMENT: SegmentId = SegmentId(0);
 const EPOCH: Epoch = Epoch(1);
-const REST: Duration = Duration::from_secs(2);
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// What happens to one event.
 #[derive(Clone, Copy, Debug)]
@@ -28,18 +28,18 @@ enum Event {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// The worker reports these events, so many results of tries, and perhaps a stall or the end of one.
+    /// The worker reports these events, this number of results of tries, and perhaps a stall or the end of one.
     Report(Vec<Event>, usize, Option<bool>),
-    /// Everything is sent for which there is room: so many letters.
+    /// As much as fits is sent: at most this number of letters.
     Send(usize),
     /// The answer arrives.
     Judged,
     /// The answer is lost; the progress was judged or not.
     Lost(bool),
-    /// The log's limit is reached, or no longer.
+    /// Sets whether the limit of the log is reached.
     Full(bool),
     Pass(u64),
-    /// The worker died, or ended because it had nothing to do; another one begins.
+    /// The worker died, or stopped because it was idle; another one starts.
     Restart,
 }
 
@@ -190,13 +190,13 @@ impl Setup {
         }
         if is_refused {
             let limit = LimitReached::new(LimitName::Letters, 1);
-            self.outbox.refuse(Moment(self.now), REST, limit, Position(self.log.token));
+            self.outbox.refuse(Moment(self.now), RETRY_DELAY, limit, Position(self.log.token));
         } else {
             self.outbox.acknowledge();
         }
     }
 
-    /// A coordinator makes another worker only if nothing waits and nothing that it sent could be lost.
+    /// Starts another worker. A coordinator does that only if nothing is pending or in flight.
     fn restart(&mut self) {
         let nothing_in_flight = self.sent.as_ref().is_none_or(|(_, letters)| letters.is_empty());
         if nothing_in_flight && !self.outbox.has_letters() && self.outbox.unacknowledged_events() == 0 {
@@ -219,7 +219,7 @@ impl Setup {
         self.check();
     }
 
-    /// What the coordinator and the worker rely on, after every step.
+    /// Checks the properties that the coordinator and the worker rely on, after every step.
     fn check(&self) {
         let refused: BTreeSet<_> = self.outbox.refused_sequences().map(|(sequence, _)| sequence).collect();
         for (report, letter) in &self.reported {
@@ -239,13 +239,16 @@ impl Setup {
             );
         }
         let again = self.events.saturating_sub(self.log.token);
-        assert!(again <= self.outbox.unacknowledged_events() as u64, "more than that would be handled again");
+        assert!(
+            again <= self.outbox.unacknowledged_events() as u64,
+            "the outbox counts too few events that would be handled again"
+        );
         assert!(self.outbox.settled() <= self.reports);
         assert!(!self.outbox.is_empty() || self.outbox.settled() == self.reports);
         assert_eq!(self.outbox.is_in_flight(), self.sent.is_some());
     }
 
-    /// The log takes everything again: all that was reported arrives.
+    /// Lets the log accept everything, and checks that all reports arrive.
     fn settle(&mut self) {
         self.take(&Step::Full(false));
         for _ in 0..10_000 {

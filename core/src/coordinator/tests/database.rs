@@ -64,7 +64,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Takes the present state of the log.
+    /// Updates the rights from the state of the log.
     pub(super) fn update(&mut self, processor: &Processor) {
         let claims = processor.segments.values().map(|share| &share.claim).filter(|claim| claim.owner.is_some());
         let loans = processor.set_aside.values().filter_map(|set_aside| set_aside.loan);

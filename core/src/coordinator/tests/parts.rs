@@ -15,7 +15,7 @@ use crate::{
     processor::OnError,
 };
 
-/// Takes only these steps, until none is left; returns how many progresses were judged.
+/// Takes only these steps until none is left; returns how often progress was judged.
 fn take_only(cluster: &mut TestCluster, allowed: impl Fn(&Step) -> bool) -> usize {
     let mut judged = 0;
     while let Some(step) = cluster.enabled().into_iter().find(&allowed) {
@@ -25,7 +25,7 @@ fn take_only(cluster: &mut TestCluster, allowed: impl Fn(&Step) -> bool) -> usiz
     judged
 }
 
-/// Lets events fail and be retried for a minute, while the log judges nothing.
+/// Lets events fail and be retried for a minute, while the log judges no progress.
 fn retry_without_judging(cluster: &mut TestCluster) {
     let until = cluster.now + 60_000;
     loop {
@@ -35,7 +35,7 @@ fn retry_without_judging(cluster: &mut TestCluster) {
     }
 }
 
-/// Sends everything that waits, while no handler is called; returns in how many commands.
+/// Sends all pending progress, while no handler is called; returns the number of commands.
 fn send_all(cluster: &mut TestCluster) -> usize {
     let allowed = |step: &Step| matches!(step, Step::JudgeProgress(_) | Step::Tick(_) | Step::Mail(_));
     let judged = take_only(cluster, allowed);
@@ -47,7 +47,7 @@ fn send_all(cluster: &mut TestCluster) -> usize {
 type Share = (SegmentId, Position, Option<NodeId>, Option<Position>);
 type SetAsideContent = (String, Vec<Letter>, String, u32, Option<NodeId>);
 
-/// Returns what the log knows, without its times.
+/// Returns the state of the log without times.
 fn known(cluster: &TestCluster) -> (Vec<Share>, Vec<SetAsideContent>, u64) {
     let processor = cluster.processor();
     let shares = processor.segments.iter().map(|(id, share)| {

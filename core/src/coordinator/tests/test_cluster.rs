@@ -241,7 +241,7 @@ impl TestCluster {
         );
     }
 
-    /// Kills a node with all it knew; the log learns of it.
+    /// Kills a node; its session is ended in the log.
     pub(super) fn kill(&mut self, node: NodeId) {
         if let Some(killed) = self.nodes.remove(&node) {
             self.kills += 1;
@@ -250,7 +250,7 @@ impl TestCluster {
         }
     }
 
-    /// Ends a node's lease while it runs: the node learns of that before the log does.
+    /// Ends a node's lease while it runs: the node stops before the log ends its session.
     pub(super) fn fence(&mut self, node: NodeId) {
         let Some(fenced) = self.nodes.get_mut(&node) else { return };
         self.kills += 1;
@@ -367,7 +367,7 @@ impl TestCluster {
             node.mail.extend(view.map(Input::ProcessorView));
         }
         node.mail.push_back(Input::Head(head));
-        // The node reads its own state at once: nothing can come in between.
+        // The node processes its view at once, before any other step.
         self.read_mail(id);
     }
 
@@ -405,7 +405,7 @@ impl TestCluster {
     }
 
     fn hand_over(&mut self, id: NodeId, judged: bool, answered: bool) {
-        let (segment, epoch, next, to) = self.node(id).hand_overs.pop_front().expect("a claim is passed on");
+        let (segment, epoch, next, to) = self.node(id).hand_overs.pop_front().expect("a claim is handed over");
         let (session, processor, letters) = (self.node(id).session, ProcessorId(1), Vec::new());
         let command = HandOver { node: id, session, processor, segment, epoch, next, to, letters };
         if judged {
@@ -436,7 +436,7 @@ impl TestCluster {
                 }
                 Effect::SetPaused(worker, paused) => node.send_to_worker(worker, worker::Input::SetPaused(paused)),
                 Effect::Drain(worker) => node.send_to_worker(worker, worker::Input::Drain),
-                // The worker may have died, and the message about that may be in flight.
+                // The worker may have died, with the message about that still in flight.
                 Effect::Stop(worker) => {
                     delayed.extend(node.workers.remove(&worker).iter().flat_map(|test_worker| test_worker.writes(id)))
                 }
@@ -494,7 +494,7 @@ impl TestCluster {
         self.nodes.values().filter_map(|node| node.wake).chain(workers).min()
     }
 
-    /// Lets time pass until then.
+    /// Advances the time.
     pub(super) fn pass(&mut self, until: u64) {
         self.now = self.now.max(until);
         let now = self.now;

@@ -146,7 +146,7 @@ fn letters_are_removed_in_order_and_the_sequence_with_the_last() {
     };
     let sent = set_aside(&log, "s0", 0, 1);
     send(&mut log, 1, vec![sent, queue(1), queue(2), queue(2)], vec![]);
-    assert_eq!(log.processor().letters, 3, "told twice, queued once");
+    assert_eq!(log.processor().letters, 3, "sent twice, queued once");
     let done = |position| LetterMove::Done {
         right: Right::Claim(segment, epoch),
         sequence: key("s0"),

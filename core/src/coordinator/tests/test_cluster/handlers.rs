@@ -84,19 +84,19 @@ impl TestCluster {
         Some(Fault { cause, kind, after: None, random: 0 })
     }
 
-    /// Returns whether a handler of the node has a letter.
+    /// Returns whether a handler of the node is trying a letter.
     pub(in super::super) fn is_trying(&self, node: NodeId) -> bool {
         self.nodes[&node].workers.values().any(|test_worker| !test_worker.tries.is_empty())
     }
 
-    /// Returns whether a handler of the node has an event at its place in the order.
+    /// Returns whether a handler of the node is handling an event in order.
     pub(in super::super) fn is_running(&self, node: NodeId) -> bool {
         self.nodes[&node].workers.values().any(|test_worker| test_worker.run.is_some())
     }
 }
 
 impl TestWorker {
-    /// Returns what its handlers would write next.
+    /// Returns the next writes of its handlers.
     pub(super) fn writes(&self, node: NodeId) -> Vec<Write> {
         let next = self.run.iter().filter_map(|run| run.works.get(run.handled));
         let runs = next.filter_map(|work| Some((self.claim?, self.mask, work.sequence.clone())));

@@ -53,7 +53,7 @@ impl TestCluster {
         stalled: Option<Stall>,
     ) {
         self.index += 1;
-        self.kills += 1; // what runs under the old claims is handled again
+        self.kills += 1; // events that run under the old claims are handled again
         let waits = stalled.map(|stall| (crate::hash::sequence(self.log[stall.position.0 as usize].as_bytes()), stall));
         let index = LogIndex(self.index);
         let processor = self.state.processors.get_mut(&ProcessorId(1)).expect("it was created");
