@@ -71,7 +71,11 @@ fn repeatable(command: &Command) -> bool {
         | Command::Drain(..)
         | Command::RaiseLevel(_) => true,
         // The second one would be rejected as stale, although the first one succeeded.
-        Command::Advance(_) | Command::Expire(..) | Command::Assign(_) | Command::HandOver(_) => false,
+        Command::Advance(_)
+        | Command::Expire(..)
+        | Command::Assign(_)
+        | Command::HandOver(_)
+        | Command::HookDone(_) => false,
         Command::Unreadable { .. } => false,
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     limits::{EventPart, InvalidLimits, LimitExceeded, Limits, Measured},
     processor::{Definition, Handler, OnError, Start},
     reason::{Existing, Invalid, LimitReached, NotFound, RefusalReason},
+    replay::ResetTo,
     sequence::Sequencing,
     subject::Subject,
 };
@@ -248,6 +249,8 @@ impl Canonical for Invalid {
                 variant!(out, 11, processor, segment, position, waits_with);
             }
             Self::NotFirst { processor, segment, position } => variant!(out, 12, processor, segment, position),
+            Self::ResetBeyondHead { position, head } => variant!(out, 13, position, head),
+            Self::NoReplay(processor) => variant!(out, 14, processor),
         }
     }
 }
@@ -289,6 +292,7 @@ impl Canonical for Measured {
             Self::Versions => variant!(out, 25),
             Self::Reason => variant!(out, 26),
             Self::Principal => variant!(out, 27),
+            Self::ResetContext => variant!(out, 28),
         }
     }
 }
@@ -331,6 +335,18 @@ impl Canonical for Change {
             Self::Leave(node) => variant!(out, 10, node),
             Self::Lead(node, _) => variant!(out, 11, node),
             Self::SkipEvent(name, segment, position) => variant!(out, 12, name, segment, position),
+            Self::Reset(name, to, context) => variant!(out, 13, name, to, context),
+        }
+    }
+}
+
+impl Canonical for ResetTo {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Beginning => variant!(out, 1),
+            Self::Head => variant!(out, 2),
+            Self::At(position) => variant!(out, 3, position),
+            Self::ReplayEnd => variant!(out, 4),
         }
     }
 }
@@ -355,10 +371,19 @@ impl Canonical for LetterChange {
     }
 }
 
+/// The limits that every build knows.
+const LIMITS_OF_ALL_BUILDS: u16 = 26;
+
 impl Canonical for Limits {
+    /// Limits that older builds do not know are written only if they differ from what those builds assume.
     fn write(&self, out: &mut Vec<u8>) {
-        number(out, self.rows().count() as u64);
-        for (limit, value, ..) in self.rows() {
+        let rows = || {
+            let absent = Self::IF_NOT_STORED.rows().map(|(_, value, ..)| value);
+            let rows = self.rows().zip(absent);
+            rows.filter(|((limit, value, ..), absent)| limit.number() <= LIMITS_OF_ALL_BUILDS || value != absent)
+        };
+        number(out, rows().count() as u64);
+        for ((limit, value, ..), _) in rows() {
             variant!(out, 1, &limit.number(), &value);
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     limits::{LimitExceeded, Limits, Measured},
     principal::Principal,
     processor::Definition,
+    replay::{HookDone, ResetTo},
     time::Timestamp,
 };
 
@@ -62,6 +63,8 @@ pub enum Command {
     Operate(Operate),
     /// All members understand this level.
     RaiseLevel(FeatureLevel),
+    /// A hook of a replay has run.
+    HookDone(HookDone),
     /// An entry of the log that should be a command of a known kind and cannot be read as one. It is refused, and so
     /// changes nothing: a node must be able to skip any bytes in the log.
     Unreadable {
@@ -87,6 +90,18 @@ impl Command {
             }
             Self::Operate(operate) => operate.change.may_be_proposed(),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Command {
+    /// Returns the level that all members must understand before the command may be proposed.
+    #[must_use]
+    pub const fn level(&self) -> FeatureLevel {
+        match self {
+            Self::HookDone(_) => FeatureLevel::RESET,
+            Self::Operate(Operate { change: Change::Reset(..), .. }) => FeatureLevel::RESET,
+            _ => FeatureLevel(0),
         }
     }
 }
@@ -419,6 +434,9 @@ pub enum Change {
     Lead(NodeId, Term),
     /// The event at this position, with which a segment waits, is skipped.
     SkipEvent(String, SegmentId, Position),
+    /// All segments of a processor move to another position. Events that they had passed are replays, whose handlers
+    /// receive the context, which is JSON.
+    Reset(String, ResetTo, Option<String>),
 }
 
 /// A selection of sequences.

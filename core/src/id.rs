@@ -95,8 +95,10 @@ impl ContextId {
 impl FeatureLevel {
     /// From this level on the id of every event also follows from its source.
     pub const SOURCE_IDS: Self = Self(2);
+    /// From this level on processors can be reset.
+    pub const RESET: Self = Self(3);
     /// The level of this build.
-    pub const CURRENT: Self = Self::SOURCE_IDS;
+    pub const CURRENT: Self = Self::RESET;
 }
 
 /// A cluster, chosen once when it is founded.

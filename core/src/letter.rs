@@ -28,6 +28,8 @@ pub struct Letter {
     pub kind: String,
     /// How often it was tried.
     pub attempts: u32,
+    /// Whether the event was a replay when its segment passed it.
+    pub replaying: bool,
 }
 
 /// One failed try, as reported by the node that tried it.

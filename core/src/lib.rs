@@ -39,6 +39,7 @@ pub mod balance;
 pub mod member;
 pub mod processor;
 pub mod removal;
+pub mod replay;
 pub mod session;
 
 pub mod command;

@@ -122,6 +122,8 @@ limits! {
     25 OwnAttempts own_attempts = 3 in 1..=1_000;
     /// Items of one token; a merge that would make more is refused.
     26 TokenItems token_items_max = 64 in 2..=4_096;
+    /// Bytes of the context of a reset, as JSON: every delivery of a replayed event has it.
+    27 ResetContextBytes reset_context_bytes_max = 4_096 in 64..=65_536;
 }
 
 /// Bytes of all criteria of one append, one read or one processor together. Every item and every text counts with a
@@ -261,6 +263,8 @@ pub enum Measured {
     Reason,
     /// Bytes of the principal of an operation.
     Principal,
+    /// Bytes of the context of a reset.
+    ResetContext,
 }
 
 /// A part of an event.
@@ -296,9 +300,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn p10_a_limit_out_of_bounds_is_named(which in 0_usize..26, beyond in any::<bool>(), by in 1_u32..) {
+        fn p10_a_limit_out_of_bounds_is_named(which in 0_usize..27, beyond in any::<bool>(), by in 1_u32..) {
             let mut row = Limits::DEFAULT.rows();
-            prop_assert_eq!(row.by_ref().count(), 26, "the test covers every limit");
+            prop_assert_eq!(row.by_ref().count(), 27, "the test covers every limit");
             let (name, _, least, most) = Limits::DEFAULT.rows().nth(which).expect("the index is within the limits");
             let value = if beyond { most.saturating_add(by) } else { least.saturating_sub(by) };
             let limits = with(which, value);

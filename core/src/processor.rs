@@ -14,6 +14,7 @@ use crate::{
     letter::{Failure, SequenceKey, SetAside},
     limits::Limits,
     name,
+    replay::Replay,
     segment::Segment,
     sequence::Sequencing,
     time::Timestamp,
@@ -94,6 +95,8 @@ pub struct Processor {
     pub generation: Generation,
     /// Whether an operator paused it.
     pub paused: bool,
+    /// Its latest replay, if it was ever reset to a position that it had passed.
+    pub replay: Option<Replay>,
     /// When it was created.
     pub created: Timestamp,
     /// The last entry that changed anything of it except tokens: its coordinators watch this.
@@ -214,6 +217,26 @@ impl Definition {
 }
 
 impl Processor {
+    /// Returns a copy without what is set aside, of which there may be very much.
+    #[must_use]
+    pub fn without_letters(&self) -> Self {
+        Self {
+            id: self.id,
+            definition: self.definition.clone(),
+            fingerprint: self.fingerprint,
+            version: self.version,
+            generation: self.generation,
+            paused: self.paused,
+            replay: self.replay.clone(),
+            created: self.created,
+            changed: self.changed,
+            segments: self.segments.clone(),
+            set_aside: BTreeMap::new(),
+            letters: self.letters,
+            skipped: self.skipped,
+        }
+    }
+
     /// Returns the segment that covers `hash`.
     #[must_use]
     pub fn share_of(&self, hash: u64) -> Option<(&SegmentId, &Share)> {

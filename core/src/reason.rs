@@ -172,6 +172,15 @@ pub enum Invalid {
     },
     /// The last member, of this name, cannot leave.
     LastMember(String),
+    /// A processor cannot be reset to a position that no event has yet.
+    ResetBeyondHead {
+        /// The requested position.
+        position: Position,
+        /// The position of the next event.
+        head: Position,
+    },
+    /// The processor of this name is not replaying, so that there is no replay to end.
+    NoReplay(String),
 }
 
 impl From<LimitExceeded> for RefusalReason {

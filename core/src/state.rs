@@ -36,6 +36,7 @@ mod letters;
 mod membership;
 mod operate;
 mod operation;
+mod reset;
 #[cfg(test)]
 mod tests;
 
@@ -164,6 +165,7 @@ impl State {
             Command::HandOver(hand_over) => self.hand_over(index, hand_over),
             Command::Operate(operate) => self.operate(index, operate),
             Command::RaiseLevel(level) => self.raise_level(index, *level),
+            Command::HookDone(done) => self.hook_done(index, done),
         }
     }
 

@@ -28,6 +28,7 @@ pub enum ChangeKind {
     Leave = 13,
     Lead = 14,
     SkipEvent = 15,
+    Reset = 16,
 }
 
 impl ChangeKind {

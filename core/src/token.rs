@@ -29,12 +29,11 @@ pub struct Item {
     pub part: Segment,
     /// The next position to read.
     pub next: Position,
-    /// Events before this position are replays; 0 if none is left. A slot of the format: no command sets it yet.
+    /// Events before this position are replays; 0 if none is left. Set by a reset.
     pub replay_until: Position,
     /// Positions above `next` that are already done, in order, if sequences run concurrently. No command sets it yet.
     pub done: Vec<Position>,
-    /// Positions at or after `replay_until` that are replays too, in order, because they were done before the reset. No
-    /// command sets it yet.
+    /// Positions at or after `replay_until` that are replays too, in order, because they were done before the reset.
     pub again: Vec<Position>,
 }
 
@@ -77,6 +76,34 @@ impl Token {
     pub fn advance(&mut self, next: Position) {
         for item in &mut self.0 {
             item.advance(next);
+        }
+        self.collapse();
+    }
+
+    /// Returns whether the event at `position` with this hash was passed before a reset, so that it is a replay now.
+    #[must_use]
+    pub fn replays(&self, hash: u64, position: Position) -> bool {
+        self.item_of(hash).is_some_and(|item| position < item.replay_until || item.again.contains(&position))
+    }
+
+    /// Returns the position at which the last replay of its parts ends; `None` if no part replays.
+    #[must_use]
+    pub fn replay_end(&self) -> Option<Position> {
+        self.0.iter().filter_map(Item::replay_end).max()
+    }
+
+    /// Moves all parts to `next`, forward or back. Events that were passed before are replays from now on.
+    pub fn reset(&mut self, next: Position) {
+        for item in &mut self.0 {
+            item.reset(next);
+        }
+        self.collapse();
+    }
+
+    /// Ends the replay: every part continues where it was before the reset, or where it is if that is further.
+    pub fn end_replay(&mut self) {
+        for item in &mut self.0 {
+            item.end_replay();
         }
         self.collapse();
     }
@@ -153,6 +180,30 @@ impl Item {
     fn advance(&mut self, next: Position) {
         self.next = self.next.max(next);
         self.tidy();
+    }
+
+    fn reset(&mut self, next: Position) {
+        let end = self.replay_until.max(self.next);
+        let done = core::mem::take(&mut self.done);
+        self.again.extend(done.into_iter().filter(|place| *place >= end));
+        self.again.sort_unstable();
+        self.again.dedup();
+        (self.next, self.replay_until) = (next, end);
+        self.tidy();
+    }
+
+    fn end_replay(&mut self) {
+        self.next = self.next.max(self.replay_until);
+        let again = core::mem::take(&mut self.again);
+        self.done.extend(again.into_iter().filter(|place| *place >= self.next));
+        self.done.sort_unstable();
+        self.done.dedup();
+        self.tidy();
+    }
+
+    fn replay_end(&self) -> Option<Position> {
+        let end = self.again.last().map_or(self.replay_until, |last| last.next().max(self.replay_until));
+        (end > self.next).then_some(end)
     }
 
     /// Removes what `next` has passed.

@@ -375,8 +375,9 @@ impl<T: Clone> Worker<T> {
             } else if running < TRIES_MAX {
                 running += 1;
                 self.tries.insert(sequence.clone(), Try::Running(*waits));
-                let SetAsideSequence { position, attempts, mask, .. } = *waits;
-                effects.push(Effect::Try { sequence: sequence.clone(), position, attempt: attempts + 1, right, mask });
+                let SetAsideSequence { position, attempts, mask, replaying, .. } = *waits;
+                let (sequence, attempt) = (sequence.clone(), attempts + 1);
+                effects.push(Effect::Try { sequence, position, attempt, right, mask, replaying });
             }
         }
         effects.extend(next.map(Effect::WakeAt));

@@ -78,6 +78,8 @@ pub(crate) fn halt(halt: &Halt) -> String {
         Halt::Limit(reached) => format!("a limit is reached: {}", limit_reached(reached)),
         Halt::HandOverPostponed => "its move is put off: the handler runs too long".into(),
         Halt::WorkerDied(cause) => format!("its worker died: {cause}"),
+        Halt::Preparing => "it waits until the hook that prepares the replay has run".into(),
+        Halt::HookFailed(cause) => format!("the hook that prepares the replay failed, and is run again: {cause}"),
     }
 }
 
@@ -195,6 +197,10 @@ fn invalid(wrong: &Invalid) -> String {
         Invalid::NotFirst { processor, segment, position } => {
             format!("{processor}/{segment} has events before position {position} that are not done yet")
         }
+        Invalid::ResetBeyondHead { position, head } => {
+            format!("it cannot be reset to {position}: the head is {head}")
+        }
+        Invalid::NoReplay(processor) => format!("{processor} is not replaying: there is no replay to end"),
         Invalid::LastMember(name) => {
             format!("{name} is the last member, and cannot leave; stop it: its data stay where they are")
         }
@@ -230,6 +236,7 @@ fn measured(of: &Measured) -> String {
         Measured::Versions => "versions of one processor",
         Measured::Reason => "bytes of a reason",
         Measured::Principal => "bytes of a principal",
+        Measured::ResetContext => "bytes of the context of a reset",
     };
     what.to_owned()
 }

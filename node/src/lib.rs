@@ -135,9 +135,11 @@ pub use evener_core::{
 };
 pub use evener_derive::Event;
 pub use handler::{
-    Attempt, Claim, DurationExt, Error, Event, FromDelivery, Meta, Outcome, Processor, Raw, Replaying, Result, State,
+    Attempt, Claim, DurationExt, Error, Event, FromDelivery, Meta, Outcome, Processor, Raw, ReplayContext, Replaying,
+    Reset, Result, State,
 };
 pub use node::Node;
+pub use reset::{ResetAt, ResetRequest};
 
 // The modules below implement the node. The public ones are used by the command line and the system tests, and may
 // change at any time.
@@ -163,6 +165,8 @@ pub mod cloudevent;
 pub mod context;
 #[doc(hidden)]
 pub mod definition;
+#[doc(hidden)]
+pub mod reset;
 #[doc(hidden)]
 pub mod wire;
 

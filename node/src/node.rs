@@ -297,6 +297,8 @@ fn unexpected_reply() -> ApiError {
 }
 
 #[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
 mod running_node_tests;
 #[cfg(test)]
 mod tests;

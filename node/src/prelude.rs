@@ -4,5 +4,6 @@ pub use serde::{Deserialize, Serialize};
 
 pub use crate::{
     Attempt, Claim, Criteria, Criterion, DurationExt, Error, Event, FromDelivery, Meta, Node, OnError, Outcome,
-    Position, Processor, Raw, Replaying, Result, Revision, Sequencing, Start, State, node::NoStream,
+    Position, Processor, Raw, ReplayContext, Replaying, Reset, Result, Revision, Sequencing, Start, State,
+    node::NoStream,
 };

@@ -68,6 +68,8 @@ mod tests {
             epoch,
             at_us: nth as u64,
             ok: true,
+            replaying: false,
+            context: "null".into(),
             node,
         };
         rows.iter().enumerate().map(row).collect()

@@ -61,6 +61,10 @@ pub struct Handled {
     pub at_us: u64,
     /// Whether it was handled successfully.
     pub ok: bool,
+    /// Whether the handler was told that it is a replay.
+    pub replaying: bool,
+    /// The context of the reset, as JSON.
+    pub context: String,
     /// The process id of the node that ran the handler.
     pub node: u32,
 }
@@ -405,6 +409,8 @@ pub fn handled_events(folder: &Path) -> Vec<Handled> {
                 epoch: number(5),
                 at_us: number(6),
                 ok: fields[7] == "true",
+                replaying: fields[8] == "true",
+                context: fields[9].into(),
                 node,
             });
         }

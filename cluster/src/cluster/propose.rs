@@ -12,7 +12,13 @@ use evener_store::codec;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Cluster;
-use crate::{error::Error, message::Kind, messages::ReadAt, proposal::Group, raft::WriteError};
+use crate::{
+    error::{Class, Error},
+    message::Kind,
+    messages::ReadAt,
+    proposal::Group,
+    raft::WriteError,
+};
 
 /// How long to wait before asking the leader again.
 pub(super) const RETRY_DELAY: Duration = Duration::from_millis(20);
@@ -37,6 +43,15 @@ impl Cluster {
         self.check_running()?;
         if let Some(passed) = commands.iter().find_map(|command| command.may_be_proposed().err()) {
             return Err(Refusal::Limit(passed).into());
+        }
+        let (level, needed) = (self.applied_state.view.state().level, commands.iter().map(Command::level).max());
+        if let Some(needed) = needed.filter(|needed| *needed > level) {
+            return Err(Error::new(
+                Class::Refused,
+                format!(
+                    "the cluster is at feature level {level}, and this needs level {needed}: upgrade all members first"
+                ),
+            ));
         }
         self.proposer.propose(Group::new(ContextId::DEFAULT, commands)).await
     }

@@ -67,6 +67,7 @@ fn measured() -> Vec<Measured> {
         Measured::Versions,
         Measured::Reason,
         Measured::Principal,
+        Measured::ResetContext,
     ];
     all.extend(parts.map(|part| Measured::Event(part, 2)));
     all
@@ -123,6 +124,8 @@ fn invalid() -> Vec<Invalid> {
             waits_with: Some(Position(3)),
         },
         Invalid::NotFirst { processor: "p".into(), segment: SegmentId(1), position: Position(2) },
+        Invalid::ResetBeyondHead { position: Position(2), head: Position(1) },
+        Invalid::NoReplay("p".into()),
     ]
 }
 
@@ -213,5 +216,9 @@ pub fn changes() -> Vec<Change> {
         Change::Leave(NodeId(1)),
         Change::Lead(NodeId(1), Term(2)),
         Change::SkipEvent("p".into(), SegmentId(1), Position(2)),
+        Change::Reset(p(), ResetTo::Beginning, None),
+        Change::Reset(p(), ResetTo::Head, Some("{}".into())),
+        Change::Reset(p(), ResetTo::At(Position(2)), None),
+        Change::Reset(p(), ResetTo::ReplayEnd, None),
     ]
 }

@@ -73,6 +73,12 @@ impl Loans {
         (self.worker, self.restart_at) = (None, Some(until));
     }
 
+    /// Handles a reset of the processor: the worker's letters are gone, and it knows the context of an earlier reset.
+    pub(super) fn reset<T>(&mut self, effects: &mut Vec<Effect<T>>) {
+        effects.extend(self.worker.map(Effect::Stop));
+        self.lose_session();
+    }
+
     /// Handles the loss of the session: everything is void, and only the answer to what is in flight is still to come.
     pub(super) fn lose_session(&mut self) {
         let mut outbox = core::mem::take(&mut self.outbox);

@@ -12,6 +12,7 @@
 //! **Handing over.** A segment that must leave is drained first: its worker finishes its running handlers, the last
 //! progress is acknowledged, and then one entry passes on token and claim.
 
+mod hook;
 mod loans;
 mod outbox;
 mod owned_segment;
@@ -27,15 +28,17 @@ use alloc::{
 };
 use core::time::Duration;
 
+pub use self::{
+    hook::Hook,
+    owned_segment::{Halt, PREPARING, STALLED, SegmentStatus},
+    processor_view::{ProcessorView, SegmentView, SequenceView},
+};
 use self::{
+    hook::HookRun,
     loans::Loans,
     outbox::Outbox,
     owned_segment::{OwnedSegment, Phase},
     room::Room,
-};
-pub use self::{
-    owned_segment::{Halt, STALLED, SegmentStatus},
-    processor_view::{ProcessorView, SegmentView, SequenceView},
 };
 use crate::{
     claim::Motion,
@@ -128,6 +131,8 @@ pub enum Input<T> {
     ProgressJudged(Result<Vec<Stale>, ()>),
     /// A hand-over was judged, or may have been.
     HandOverJudged(SegmentId, Result<(), ()>),
+    /// The hook of a replay was run. If it succeeded, that was reported to the log.
+    HookRan(Hook, Result<(), String>),
     /// The tick: new progress may be sent now.
     Tick,
     /// A requested moment has come.
@@ -177,6 +182,10 @@ pub enum Effect<T> {
         /// The next owner; `None` releases the claim.
         to: Option<NodeId>,
     },
+    /// Run the hook of a replay, and report to the log that it has run. Answered by [`Input::HookRan`].
+    RunHook(Hook),
+    /// Stop the hook that runs: its result does not count.
+    StopHook,
     /// Send [`Input::Woken`] at that moment.
     WakeAt(Moment),
 }
@@ -199,6 +208,7 @@ pub struct Coordinator {
     first_unsent: Option<SegmentId>,
     /// When each sequence that is set aside is due, kept as long as the log says the same about it.
     due: BTreeMap<SequenceKey, (SequenceView, Option<Moment>)>,
+    hook: HookRun,
 }
 
 impl Coordinator {
@@ -217,6 +227,7 @@ impl Coordinator {
             foreign_since: None,
             first_unsent: None,
             due: BTreeMap::new(),
+            hook: HookRun::None,
         }
     }
 
@@ -238,6 +249,7 @@ impl Coordinator {
             Input::WorkerDied(worker, cause) => self.died(now, worker, cause),
             Input::ProgressJudged(answer) => self.progress_judged(now, answer, &mut effects),
             Input::HandOverJudged(segment, answer) => self.hand_over_judged(now, segment, answer),
+            Input::HookRan(hook, result) => self.hook.ran(now, &hook, result, self.bounds.restart_delay),
             Input::Tick => tick = true,
             Input::Woken => {}
         }
@@ -251,7 +263,16 @@ impl Coordinator {
 
     /// Returns the status of its segments, for people.
     pub fn segments(&self) -> impl Iterator<Item = SegmentStatus> {
-        self.segments.values().map(OwnedSegment::status)
+        let (preparing, failure) = (self.view.as_ref().is_some_and(|view| view.preparing), self.hook.failure());
+        self.segments.values().map(move |owned| match owned.status() {
+            status if preparing => SegmentStatus {
+                phase: if failure.is_some() { STALLED } else { PREPARING },
+                reason: Some(failure.map_or(Halt::Preparing, |(cause, _)| Halt::HookFailed(cause.into()))),
+                until: failure.map(|(_, until)| until),
+                ..status
+            },
+            status => status,
+        })
     }
 
     /// Returns whether no handler runs whose result the log could get, and the log has acknowledged all results: a node
@@ -287,6 +308,10 @@ impl Coordinator {
             }
         }
         let paused = self.view.as_ref().is_some_and(|before| before.paused != view.paused);
+        if self.view.as_ref().is_some_and(|before| before.generation != view.generation) {
+            self.loans.reset(effects);
+        }
+        self.hook.update(view.hook.as_ref(), effects);
         self.update_due(now, &view);
         for (id, segment) in &view.segments {
             match self.segments.entry(*id) {
@@ -322,8 +347,9 @@ impl Coordinator {
         let mut sets = BTreeMap::<SegmentId, BTreeMap<SequenceKey, SetAsideSequence>>::new();
         let mut lent = BTreeMap::new();
         for (sequence, (set_aside, due)) in &self.due {
-            let SequenceView { position, attempts, mask, revision, wait, .. } = *set_aside;
-            let waits = |right| SetAsideSequence { position, attempts, due: *due, right, mask, revision, wait };
+            let SequenceView { position, attempts, mask, revision, wait, replaying, .. } = *set_aside;
+            let waits =
+                |right| SetAsideSequence { position, attempts, due: *due, right, mask, revision, wait, replaying };
             if let Some(right) = set_aside.loan_right {
                 lent.insert(sequence.clone(), waits(Some(right)));
             }
@@ -355,6 +381,7 @@ impl Coordinator {
     fn lose_session<T>(&mut self, effects: &mut Vec<Effect<T>>) {
         effects.extend(self.workers().map(Effect::Stop));
         self.segments.clear();
+        self.hook.update(None, effects);
         self.loans.lose_session();
         self.view = None;
         self.foreign_since = None;
@@ -366,7 +393,7 @@ impl Coordinator {
             return;
         }
         let mut woken = self.loans.restart_if_due(now);
-        let mut next = self.loans.restart_at;
+        let mut next = self.loans.restart_at.into_iter().chain(self.hook.wake(now, effects)).min();
         for owned in self.segments.values_mut() {
             woken |= owned.restart_if_due(now);
             let until = match owned.phase {
@@ -386,7 +413,7 @@ impl Coordinator {
 
     /// Reads for segments that have room and are behind: the lowest position first.
     fn read<T>(&mut self, effects: &mut Vec<Effect<T>>) {
-        if self.reading || self.view.as_ref().is_none_or(|view| view.paused) {
+        if self.reading || self.view.as_ref().is_none_or(|view| view.paused || view.preparing) {
             return;
         }
         let batch = self.bounds.batch_events_max;
@@ -408,7 +435,7 @@ impl Coordinator {
     ) {
         self.reading = false;
         let Some(view) = &self.view else { return };
-        if view.paused || to <= from {
+        if view.paused || view.preparing || to <= from {
             return;
         }
         for owned in self.segments.values_mut() {
@@ -547,8 +574,7 @@ impl Coordinator {
         let names_all = self.segments.len() <= self.bounds.progress_tokens_max;
         let scanned = self.segments.values().map(OwnedSegment::token).max().filter(|_| names_all);
         let mut progress = Progress { processor: self.processor, scanned, tokens: Vec::new(), letters: Vec::new() };
-        let (mut own, mut lent) = Room::of(self.bounds);
-        let first = self.first_unsent.take().unwrap_or_default();
+        let ((mut own, mut lent), first) = (Room::of(self.bounds), self.first_unsent.take().unwrap_or_default());
         let (before, from): (Vec<_>, Vec<_>) = self.segments.iter_mut().partition(|(id, _)| **id < first);
         let mut left = None;
         for (id, owned) in from.into_iter().chain(before) {

@@ -72,6 +72,9 @@ pub(super) enum Phase {
 /// The phase of a segment that does not proceed, because a limit is reached or its worker died.
 pub const STALLED: &str = "stalled";
 
+/// The phase of a segment that waits until a replay is prepared.
+pub const PREPARING: &str = "preparing";
+
 /// The reason why a segment does not proceed, or why its move does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
@@ -81,6 +84,10 @@ pub enum Halt {
     HandOverPostponed,
     /// Its worker died, for this reason.
     WorkerDied(String),
+    /// The hook that prepares the replay has not ended.
+    Preparing,
+    /// The hook that prepares the replay failed, for this reason.
+    HookFailed(String),
 }
 
 /// The status of a segment, for people.
@@ -278,7 +285,8 @@ impl OwnedSegment {
         let mut own = works[begin..]
             .iter()
             .filter(|work| self.segment.holds(work.hash) && self.token.wants(work.hash, work.position));
-        let taken: Vec<_> = own.by_ref().take(room).cloned().collect();
+        let replayed = |work: Work<T>| Work { replaying: self.token.replays(work.hash, work.position), ..work };
+        let taken: Vec<_> = own.by_ref().take(room).cloned().map(replayed).collect();
         self.from = own.next().map_or(to, |left| left.position);
         self.unfinished.extend(taken.iter().map(|work| work.position));
         taken

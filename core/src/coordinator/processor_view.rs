@@ -1,13 +1,13 @@
 //! The replicated state of a processor, as seen from one node.
 
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, string::String};
 use core::time::Duration;
 
-use super::Bounds;
+use super::{Bounds, Hook};
 use crate::{
     claim::Motion,
     command::Right,
-    id::{Epoch, LogIndex, NodeId, Position, ProcessorId, SegmentId},
+    id::{Epoch, Generation, LogIndex, NodeId, Position, ProcessorId, SegmentId},
     letter::{Loan, SequenceKey, WaitsFor},
     processor::{Definition, Processor},
     segment::Segment,
@@ -30,6 +30,14 @@ pub struct ProcessorView {
     pub cause_bytes_max: u32,
     /// Whether the node is leaving: handlers that run longer than the bound are then stopped, not waited for.
     pub draining: bool,
+    /// The processor's generation, raised by each reset.
+    pub generation: Generation,
+    /// Whether nothing is handled for now, because a replay is being prepared.
+    pub preparing: bool,
+    /// The context of the latest reset, as JSON.
+    pub replay_context: Option<String>,
+    /// The hook of the replay, if this node has to run it.
+    pub hook: Option<Hook>,
     /// The node's segments.
     pub segments: BTreeMap<SegmentId, SegmentView>,
     /// Sequences set aside in the node's segments, or lent to the node.
@@ -66,6 +74,8 @@ pub struct SequenceView {
     pub position: Position,
     /// How often the first letter was tried.
     pub attempts: u32,
+    /// Whether the first letter is a replay.
+    pub replaying: bool,
     /// The mask of its segment.
     pub mask: u32,
     /// The revision of its schedule.
@@ -113,7 +123,19 @@ impl ProcessorView {
         let set_aside = set_aside_sequences(processor, node, &segments, state.recorded);
         let definition = processor.definition.clone();
         let (paused, draining, cause_bytes_max) = (processor.paused, session.draining, state.limits.cause_bytes_max);
-        Some(Self { as_of, definition, paused, cause_bytes_max, draining, segments, set_aside })
+        Some(Self {
+            as_of,
+            definition,
+            paused,
+            cause_bytes_max,
+            draining,
+            generation: processor.generation,
+            preparing: processor.is_preparing(),
+            replay_context: processor.replay.as_ref().and_then(|replay| replay.context.clone()),
+            hook: hook_of(processor, node),
+            segments,
+            set_aside,
+        })
     }
 
     /// Returns the settings of a new worker.
@@ -131,6 +153,20 @@ impl ProcessorView {
         let (batch_events_max, cause_bytes_max) = (bounds.batch_events_max, self.cause_bytes_max);
         Settings { claim, mask, on_error, backoff, batch_events_max, cause_bytes_max, stalled }
     }
+}
+
+/// Returns the hook that `node` has to run: it owns the first segment, and a hook is awaited.
+fn hook_of(processor: &Processor, node: NodeId) -> Option<Hook> {
+    let replay = processor.replay.as_ref().filter(|replay| replay.awaits_hook())?;
+    let (segment, share) = processor.segments.first_key_value()?;
+    (share.claim.owner == Some(node)).then(|| Hook {
+        generation: processor.generation,
+        phase: replay.phase,
+        segment: *segment,
+        mask: share.segment.mask,
+        epoch: share.claim.epoch,
+        context: replay.context.clone(),
+    })
 }
 
 fn set_aside_sequences(
@@ -162,6 +198,7 @@ fn set_aside_sequences(
             }),
             position: set_aside.first().position,
             attempts: set_aside.first().attempts,
+            replaying: set_aside.first().replaying,
             mask: share.segment.mask,
             revision: set_aside.revision,
             wait,

@@ -4,6 +4,7 @@ mod database;
 mod fence;
 mod loans;
 mod parts;
+mod replay;
 mod test_cluster;
 
 use std::{

@@ -36,15 +36,17 @@ impl State {
         let held = self.letters(index, node, id, &item.letters, stale);
         let Some(processor) = self.processors.get_mut(&id) else { return };
         let head = self.contexts.get(&processor.definition.context).map_or(Position(0), super::Context::head);
+        // Nothing is handled before the replay is prepared, so a token that moves is not from this reset.
+        let preparing = processor.is_preparing();
         for moved in &item.tokens {
             match processor.segments.get_mut(&moved.segment) {
-                Some(share) if share.claim.admits(node, moved.epoch) => {
+                Some(share) if share.claim.admits(node, moved.epoch) && !preparing => {
                     share.token.advance(bounded(moved.next, moved.segment, head, &held));
                 }
                 _ => stale.push(Stale { processor: id, segment: Some(moved.segment), reason: RefusalReason::Fenced }),
             }
         }
-        if let Some(scanned) = item.scanned {
+        if let Some(scanned) = item.scanned.filter(|_| !preparing) {
             for (segment, share) in &mut processor.segments {
                 let known = share.claim.owner == Some(node) && share.claim.since <= advance.as_of;
                 if known && item.tokens.iter().all(|moved| moved.segment != *segment) {
@@ -53,6 +55,7 @@ impl State {
             }
         }
         item.letters.iter().for_each(|letter| self.pass_on_stalled(index, node, id, letter));
+        self.finish_replay(index, id);
     }
 
     /// Hands a claim over to another owner, with its final token, in one entry.
@@ -78,6 +81,7 @@ impl State {
             share.claim.give(to, self.issued.next_epoch(), index);
             processor.changed = index;
         }
+        self.finish_replay(index, *id);
         self.mark_changed(index);
         Outcome::Advanced(stale)
     }

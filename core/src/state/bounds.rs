@@ -49,6 +49,11 @@ impl Change {
             | Self::Claim(processor, ..)
             | Self::Unpin(processor, _)
             | Self::SkipEvent(processor, ..) => name(limits, processor, Measured::ProcessorName),
+            Self::Reset(processor, _, context) => {
+                name(limits, processor, Measured::ProcessorName)?;
+                let (max, bytes) = (limits.reset_context_bytes_max, context.as_ref().map_or(0, String::len));
+                LimitExceeded::check(LimitName::ResetContextBytes, max, bytes, || Measured::ResetContext)
+            }
             Self::SetLimits(_) | Self::Leave(_) | Self::Lead(..) => Ok(()),
         }
     }

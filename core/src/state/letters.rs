@@ -75,7 +75,9 @@ impl State {
                         processor.skipped += 1;
                         return Ok(());
                     }
-                    let letter = Letter { position: *position, kind: kind.clone(), attempts: failure.attempt };
+                    let replaying = share.token.replays(hash_of(sequence), *position);
+                    let (kind, attempts) = (kind.clone(), failure.attempt);
+                    let letter = Letter { position: *position, kind, attempts, replaying };
                     let is_new = processor.enqueue(&limits, sequence, letter, now)?;
                     let set_aside = processor.set_aside.get_mut(sequence).expect("it was queued just now");
                     if is_new && set_aside.first().position == *position {
@@ -88,7 +90,8 @@ impl State {
             LetterMove::Queue { segment, epoch, sequence, position, kind } => {
                 let share = processor.held_by(node, *segment, *epoch, Some(sequence))?;
                 if share.token.wants(hash_of(sequence), *position) {
-                    let letter = Letter { position: *position, kind: kind.clone(), attempts: 0 };
+                    let replaying = share.token.replays(hash_of(sequence), *position);
+                    let letter = Letter { position: *position, kind: kind.clone(), attempts: 0, replaying };
                     processor.enqueue(&limits, sequence, letter, now)?;
                 }
                 Ok(())

@@ -75,6 +75,7 @@ impl State {
             Change::Claim(name, segment, node) => {
                 self.claim(index, name, *segment, Pin { node: *node, reason: reason.map(String::from) })
             }
+            Change::Reset(name, to, context) => self.reset(index, name, *to, context.as_ref()),
             Change::Unpin(name, segment) => self.unpin(index, name, *segment),
             Change::Letters(name, selection, change) => match self.names.get(name) {
                 Some(id) => self.change_letters(index, *id, selection, *change),
@@ -243,6 +244,8 @@ impl State {
         share.claim.renew(self.issued.next_epoch(), index);
         processor.skipped += 1;
         processor.changed = index;
+        let id = processor.id;
+        self.finish_replay(index, id);
         self.mark_changed(index);
         Outcome::Changed(1)
     }
@@ -316,6 +319,7 @@ fn fresh(
         version: 1,
         generation: Generation(0),
         paused: false,
+        replay: None,
         created,
         changed,
         segments: segments.collect(),

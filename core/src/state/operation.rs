@@ -62,6 +62,7 @@ impl Change {
             Self::Leave(_) => ChangeKind::Leave,
             Self::Lead(..) => ChangeKind::Lead,
             Self::SkipEvent(..) => ChangeKind::SkipEvent,
+            Self::Reset(..) => ChangeKind::Reset,
         }
     }
 
@@ -75,7 +76,7 @@ impl Change {
         };
         match self {
             Self::Create(definition) => of(&definition.name),
-            Self::Delete(name) | Self::Pause(name, _) => of(name),
+            Self::Delete(name) | Self::Pause(name, _) | Self::Reset(name, ..) => of(name),
             Self::Release(name, segment) | Self::Unpin(name, segment) => {
                 Subject { segment: Some(*segment), ..of(name) }
             }

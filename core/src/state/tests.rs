@@ -7,6 +7,7 @@ mod letters;
 mod loans;
 mod members;
 mod operations;
+mod reset;
 
 use std::{string::String, vec, vec::Vec};
 

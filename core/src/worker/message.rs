@@ -23,6 +23,8 @@ pub struct Work<T> {
     pub hash: u64,
     /// Its type.
     pub kind: String,
+    /// Whether the event was passed before a reset.
+    pub replaying: bool,
     /// The event itself, in the form that the handler takes.
     pub event: T,
 }
@@ -74,13 +76,16 @@ pub struct SetAsideSequence {
     pub revision: u32,
     /// The wait before the next try.
     pub wait: Duration,
+    /// Whether its first letter is a replay.
+    pub replaying: bool,
 }
 
 impl SetAsideSequence {
     /// Returns a sequence that no worker tries: the log has had no room for it yet.
     #[must_use]
     pub const fn untried(position: Position) -> Self {
-        Self { position, attempts: 0, due: None, right: None, mask: 0, revision: 0, wait: Duration::ZERO }
+        let wait = Duration::ZERO;
+        Self { position, attempts: 0, due: None, right: None, mask: 0, revision: 0, wait, replaying: false }
     }
 }
 
@@ -172,6 +177,8 @@ pub enum Effect<T> {
         right: Right,
         /// The mask of the segment, from the same state as the right.
         mask: u32,
+        /// Whether the letter is a replay.
+        replaying: bool,
     },
     /// Send a report to the coordinator.
     Report(Report),

@@ -10,7 +10,7 @@ const WAIT: Duration = Duration::from_secs(8);
 
 fn work(position: u64, name: &str) -> Work<()> {
     let (position, hash) = (Position(position), hash::sequence(name.as_bytes()));
-    Work { position, sequence: key(name), hash, kind: String::from("t"), event: () }
+    Work { position, sequence: key(name), hash, kind: String::from("t"), replaying: false, event: () }
 }
 
 fn key(name: &str) -> SequenceKey {
@@ -236,7 +236,8 @@ fn the_handlers_own_wait_is_used_and_the_last_attempt_is_marked() {
         ..SetAsideSequence::untried(Position(0))
     };
     let effects = worker.step(T0, Input::SetAside { settled: 0, sequences: [(key("a"), waits)].into() });
-    let tried = Effect::Try { sequence: key("a"), position: Position(0), attempt: attempts, right, mask: 0 };
+    let tried =
+        Effect::Try { sequence: key("a"), position: Position(0), attempt: attempts, right, mask: 0, replaying: false };
     assert_eq!(effects, [tried]);
     let after = Some(Duration::from_secs(30));
     let fault = fault().map(|fault| Fault { after, ..fault });

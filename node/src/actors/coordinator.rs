@@ -4,18 +4,20 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use evener_core::{
     command::{Command, HandOver, Outcome, Progress},
-    coordinator::{Coordinator, Effect, Input, ProcessorView, STALLED, SegmentStatus, WorkerId},
+    coordinator::{Coordinator, Effect, Hook, Input, PREPARING, ProcessorView, STALLED, SegmentStatus, WorkerId},
     criteria::Matcher,
     hash,
     id::{ComponentId, LogIndex, NodeId, Position, ProcessorId, SessionId},
     letter::SequenceKey,
     processor::{Definition, Processor},
+    replay::HookDone,
     state::State as Replicated,
     time::Moment,
     worker::{self, Work},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     NodeServices, Settings, TICK,
@@ -26,7 +28,12 @@ use super::{
     watch::watch,
     worker::WorkerActor,
 };
-use crate::{describe, event::Stored, handler::Runner, status::Standstill};
+use crate::{
+    describe,
+    event::Stored,
+    handler::{Reset, Runner},
+    status::Standstill,
+};
 use evener_store::events::BLOCK_BYTES_MAX;
 
 /// How long to wait before telling again what may not have arrived, ...
@@ -76,6 +83,10 @@ pub(super) struct State {
     refusal: Option<(String, u32)>,
     /// How full the limits of what is set aside were, where this node is the one that says so.
     limits: super::limits::LimitWatch,
+    /// The context of the processor's latest reset.
+    replay_context: Option<Arc<str>>,
+    /// The hook of a replay that runs here.
+    hook: Option<AbortOnDropHandle<()>>,
     tasks: JoinSet<()>,
     timer: Timer,
     row: StatusRow,
@@ -102,6 +113,8 @@ impl Actor for CoordinatorActor {
             ticking: false,
             refusal: None,
             limits: super::limits::LimitWatch::default(),
+            replay_context: None,
+            hook: None,
             tasks,
             timer: Timer::default(),
             row,
@@ -208,6 +221,7 @@ impl State {
             if self.definition.as_deref() != Some(&table.definition) {
                 self.definition = Some(Arc::new(table.definition.clone()));
             }
+            self.replay_context = table.replay_context.as_deref().map(Arc::from);
             self.step(me, Input::ProcessorView(table)).await;
         }
         for owner in lost {
@@ -276,6 +290,8 @@ impl State {
                 let hand_over = (segment, epoch, next, to);
                 self.hand_over(me.clone(), hand_over);
             }
+            Effect::RunHook(hook) => self.run_hook(me.clone(), hook),
+            Effect::StopHook => drop(self.hook.take()),
             Effect::WakeAt(at) => {
                 let me = me.clone();
                 self.timer.wake_at(self.arguments.services.now(), at, move || {
@@ -319,6 +335,7 @@ impl State {
             name: format!("{processor}/{share}"),
             processor,
             context: definition.context,
+            replay_context: self.replay_context.clone(),
             runner: self.arguments.runner.clone(),
             settings,
         };
@@ -331,6 +348,29 @@ impl State {
                 let _ = me.cast(died);
             }
         }
+    }
+
+    /// Runs the hook of a replay, and reports to the log that it has run.
+    fn run_hook(&mut self, me: ActorRef<Message>, hook: Hook) {
+        let Some((_, session, _)) = self.seen else { return };
+        let (services, runner) = (self.arguments.services.clone(), self.arguments.runner.clone());
+        let (processor, name) = (self.arguments.id, self.arguments.name.clone());
+        self.hook = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let (phase, generation) = (hook.phase, hook.generation);
+            tracing::info!(processor = %name, ?phase, "runs a hook of a replay");
+            let reset = Reset::new(name.clone(), &hook);
+            let result = services.handlers.run_hook(runner, phase, reset).await.map_err(|error| error.to_string());
+            if let Err(cause) = &result {
+                tracing::warn!(processor = %name, ?phase, cause, "a hook of a replay failed; it is run again");
+            } else {
+                let done = HookDone { node: services.me(), session, processor, generation, phase };
+                // A refusal means that the log has another state by now, which the view shows.
+                while services.propose(Command::HookDone(done)).await.is_err() {
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
+            }
+            let _ = me.cast(Message::Input(Input::HookRan(hook, result)));
+        })));
     }
 
     fn send_progress(&self, me: &ActorRef<Message>, as_of: LogIndex, progress: Progress) {
@@ -365,7 +405,7 @@ impl State {
             open += segment.unfinished as u64;
             busy |= segment.unfinished > 0;
             let why = segment.reason.as_ref().map(describe::halt);
-            if segment.phase == STALLED {
+            if [STALLED, PREPARING].contains(&segment.phase) {
                 still.push(self.standstill(&segment, why.clone().unwrap_or_default(), segment.until));
             } else if let Some((cause, _)) = &self.refusal {
                 still.push(self.standstill(&segment, format!("the log refuses its progress: {cause}"), None));
@@ -390,7 +430,7 @@ impl State {
             processor: self.arguments.name.to_string(),
             segment: segment.segment.0,
             epoch: segment.epoch.0,
-            state: STALLED.into(),
+            state: if segment.phase == PREPARING { PREPARING } else { STALLED }.into(),
             reason,
             retry_at: until.map(|until| self.arguments.services.wall_at(until)),
         }
@@ -411,7 +451,8 @@ fn matching_work(definition: &Definition, events: &[Arc<Stored>]) -> Vec<Work<Ar
         let name = definition.sequencing.name(&stored.event);
         let hash = hash::sequence(name.as_bytes());
         let sequence = SequenceKey { component: ComponentId(0), name: name.into_owned() };
-        Work { position: stored.position, sequence, hash, kind: stored.event.kind.clone(), event: stored.clone() }
+        let (position, kind, event) = (stored.position, stored.event.kind.clone(), stored.clone());
+        Work { position, sequence, hash, kind, replaying: false, event }
     });
     works.collect()
 }

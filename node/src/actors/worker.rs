@@ -42,6 +42,8 @@ pub(super) struct Arguments {
     pub name: String,
     pub processor: Arc<str>,
     pub context: ContextId,
+    /// The context of the processor's latest reset, as JSON. A reset starts all workers again.
+    pub replay_context: Option<Arc<str>>,
     pub runner: Arc<dyn Runner>,
     pub settings: Settings,
 }
@@ -117,9 +119,10 @@ impl State {
         match effect {
             Effect::Run { works, attempt } => self.run(me.clone(), works, attempt),
             Effect::StopRun => self.stop.store(true, Relaxed),
-            Effect::Try { sequence, position, attempt, right, mask } => {
+            Effect::Try { sequence, position, attempt, right, mask, replaying } => {
                 let deliver = self.delivery(right, mask, true);
-                self.try_letter(me.clone(), sequence, position, move |event, guard| deliver(event, attempt, guard));
+                let deliver = move |event, guard| deliver(event, attempt, replaying, guard);
+                self.try_letter(me.clone(), sequence, position, deliver);
             }
             Effect::Report(report) => {
                 let line = self.skips.add(self.arguments.services.now(), &self.arguments.settings, &report);
@@ -195,7 +198,7 @@ impl State {
                 services.ensure_session(session).await;
                 let attempt = if nth == 0 { attempt } else { 1 };
                 let begun = Instant::now();
-                let verdict = services.handlers.run(&runner, deliver(work.event, attempt, guard)).await;
+                let verdict = services.handlers.run(&runner, deliver(work.event, attempt, work.replaying, guard)).await;
                 handler_metrics.observe(begun.elapsed());
                 fault = fault_of(&services, &handler_metrics, verdict);
                 if fault.is_some() {
@@ -241,10 +244,10 @@ impl State {
         right: Right,
         mask: u32,
         is_set_aside: bool,
-    ) -> impl Fn(Arc<Stored>, u32, SequenceGuard) -> Delivery + use<> {
-        let processor = self.arguments.processor.clone();
+    ) -> impl Fn(Arc<Stored>, u32, bool, SequenceGuard) -> Delivery + use<> {
+        let (processor, replay_context) = (self.arguments.processor.clone(), self.arguments.replay_context.clone());
         let (segment, epoch) = right.claim();
-        move |stored, attempt, guard| Delivery {
+        move |stored, attempt, replaying, guard| Delivery {
             processor: processor.clone(),
             segment,
             mask,
@@ -252,7 +255,8 @@ impl State {
             lent: right.is_lent(),
             attempt,
             is_set_aside,
-            replaying: false,
+            replaying,
+            replay_context: replay_context.clone().filter(|_| replaying),
             stored,
             guard,
         }

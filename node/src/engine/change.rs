@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     Change, Operation, OperationState, What, change_log, letters,
     local::{ANSWER_WAIT, Engine},
-    members,
+    members, reset,
 };
 use crate::{codes, error::ApiError};
 
@@ -68,6 +68,7 @@ async fn make(engine: &Engine, change: &Change) -> Result<Done, ApiError> {
         What::Release(name, segment) => To::Release(name, segment),
         What::Unpin(name, segment) => To::Unpin(name, segment),
         What::SkipEvent(name, segment, position) => To::SkipEvent(name, segment, position),
+        What::Reset(name, request) => return reset::reset(engine, name, &request, change).await,
         What::Claim(name, segment, node) => To::Claim(name, segment, claimant(engine, change, node.as_deref())?),
         What::Retry(name, selection) => To::Letters(name, selection, LetterChange::Retry),
         What::Skip(name, selection) => To::Letters(name, selection, LetterChange::Skip),

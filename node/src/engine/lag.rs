@@ -18,6 +18,7 @@ use super::{
     Processor, Room, Segment, SetAside, Used, WantedBy, letters,
     local::{Engine, Now, OfProcessors, time_text},
     look::why_unowned,
+    replay,
 };
 use crate::{
     codes,
@@ -47,21 +48,7 @@ pub(super) fn processor(engine: &Engine, name: &str, reported: &OfProcessors) ->
             return Err(ApiError::new(&codes::UNKNOWN_PROCESSOR, format!("there is no processor {name}")));
         };
         let segments = known.segments.values().map(|share| segment(&state, known, share, now)).collect::<Vec<_>>();
-        // Its letters stay where they are: there may be a million.
-        let light = processor::Processor {
-            id: known.id,
-            definition: known.definition.clone(),
-            fingerprint: known.fingerprint,
-            version: known.version,
-            generation: known.generation,
-            paused: known.paused,
-            created: known.created,
-            changed: known.changed,
-            segments: known.segments.clone(),
-            set_aside: BTreeMap::new(),
-            letters: known.letters,
-            skipped: known.skipped,
-        };
+        let light = known.without_letters();
         let aside =
             SetAside { sequences: known.set_aside.len() as u64, letters: known.letters, dead: known.dead() as u64 };
         let (letters, sequences) = known.limit_usage(&state.limits);
@@ -81,7 +68,9 @@ pub(super) fn processor(engine: &Engine, name: &str, reported: &OfProcessors) ->
             stand_still(segment, still);
         }
         if segment.state.is_empty() {
-            segment.state = if lag.events == 0 { "caught-up" } else { "running" }.to_owned();
+            let replays = segment.replay_until.is_some();
+            let states = ["caught-up", "running", "replaying"];
+            segment.state = states[if lag.events == 0 { 0 } else { 1 + usize::from(replays) }].to_owned();
         }
     }
     if engine.cluster().leadership().borrow().deciding_leader().is_none() {
@@ -101,6 +90,7 @@ pub(super) fn processor(engine: &Engine, name: &str, reported: &OfProcessors) ->
         set_aside,
         definition: serde_json::to_value(Fields::from(&known.definition)).expect("a definition is plain values"),
         skipped: known.skipped,
+        replay: replay::status(&known, now),
         room,
         segments_wanted: wanted_by(name, reported),
         history: Vec::new(),
@@ -128,6 +118,8 @@ fn overall(segments: &[Segment], paused: bool) -> &'static str {
         () if any("stalled") => "stalled",
         () if any("flooded") => "flooded",
         () if any("unowned") => "unowned",
+        () if any("preparing") => "preparing",
+        () if any("replaying") => "replaying",
         () if any("running") || any("moving") => "running",
         () => "caught-up",
     }
@@ -143,7 +135,7 @@ fn display_state(state: &str, sequences: u64) -> String {
 
 /// Without a leader no segment makes progress, though the log still says that all of them are well.
 fn without_leader(segment: &mut Segment) {
-    if matches!(segment.state.as_str(), "running" | "caught-up" | "moving") {
+    if matches!(segment.state.as_str(), "running" | "replaying" | "preparing" | "caught-up" | "moving") {
         segment.state = "leaderless".to_owned();
     }
 }
@@ -156,6 +148,7 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share, now: 
         owner: share.claim.owner.map(|owner| state.name_of(owner)),
         epoch: share.claim.epoch.0,
         token: share.token.low().0,
+        replay_until: share.token.replay_end().map(|end| end.0),
         ..Segment::default()
     };
     tell_pin(&mut segment, state, processor, share);

@@ -18,6 +18,8 @@ mod members;
 mod operations;
 pub(crate) mod peers;
 mod read;
+mod replay;
+mod reset;
 mod votes;
 
 #[cfg(test)]
@@ -43,8 +45,8 @@ pub use operations::kinds;
 pub(crate) use operations::{HISTORY_OPERATIONS_MAX, word};
 pub use operations::{OPERATIONS_PAGE, OPERATIONS_PAGE_MAX};
 pub use reply::{
-    Cluster, DeadLetter, Disk, Letter, Member, Note, Operation, OperationState, Page, Processor, Reply, Room, Segment,
-    SetAside, StateHash, Status, Subject, Unowned, Used, WantedBy,
+    Cluster, DeadLetter, Disk, Letter, Member, Note, Operation, OperationState, Page, Processor, Replay, Reply, Room,
+    Segment, SetAside, StateHash, Status, Subject, Unowned, Used, WantedBy,
 };
 pub use request::{Change, Consistency, OperationFilter, Read, Request};
 pub use verbs::What;

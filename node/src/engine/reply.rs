@@ -58,8 +58,8 @@ pub struct Processor {
     pub name: String,
     /// Which version runs.
     pub version: u32,
-    /// `running`, `caught-up`, `paused`, `stalled`, `flooded`, `unowned` or `leaderless`: of its segments the one that
-    /// most wants a look.
+    /// `running`, `replaying`, `preparing`, `caught-up`, `paused`, `stalled`, `flooded`, `unowned` or `leaderless`: of
+    /// its segments the one that most wants a look.
     pub state: String,
     /// The state as tables and the page show it: as `state`, or `N set aside` instead of `running` and `caught-up` if
     /// something is set aside.
@@ -75,6 +75,9 @@ pub struct Processor {
     pub definition: Value,
     /// Events that a handler, `on_error` or a person skipped, ever.
     pub skipped: u64,
+    /// Its latest replay, if it ever had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// How full the limits of what it may set aside are.
     #[serde(default)]
     pub room: Room,
@@ -84,6 +87,29 @@ pub struct Processor {
     /// The last operations on it, the newest first, where it is shown alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Operation>,
+}
+
+/// The latest replay of a processor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Replay {
+    /// `preparing` while the hook that prepares it runs, `running`, `ending` while the hook that follows it runs, or
+    /// `ended`.
+    pub phase: String,
+    /// The position to which the processor was reset.
+    pub from: u64,
+    /// The position before which events are replayed.
+    pub until: u64,
+    /// The position before which all segments have replayed everything.
+    pub position: u64,
+    /// When the reset was recorded.
+    pub started: String,
+    /// Positions that the slowest segment has passed per second since then, while it runs.
+    pub events_per_second: Option<f64>,
+    /// The seconds that it needs at this rate, while it runs.
+    pub eta_seconds: Option<f64>,
+    /// The context that was given with the reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Value>,
 }
 
 /// A node whose program asks for another number of segments than a processor was created with.
@@ -132,10 +158,11 @@ pub struct Segment {
     pub lag_events: u64,
     /// How long the oldest of them has waited.
     pub lag_seconds: f64,
-    /// `running`, `caught-up`, `paused`, `stalled`, `flooded`, `moving`, `unowned` or `leaderless`. One that is stalled
-    /// waits with an event (`on_error: stop`), for a handler program that runs, for room under a limit, or for a new
-    /// worker; one that is flooded is paused, as many of its sequences fail; without a leader none runs, and all that
-    /// is reported of it may be old.
+    /// `running`, `replaying`, `preparing`, `caught-up`, `paused`, `stalled`, `flooded`, `moving`, `unowned` or
+    /// `leaderless`. One that is preparing waits for the hook of a replay. One that is stalled waits with an event
+    /// (`on_error: stop`), for a handler program that runs, for room under a limit, or for a new worker; one that is
+    /// flooded is paused, as many of its sequences fail; without a leader none runs, and all that is reported of it may
+    /// be old.
     pub state: String,
     /// The state as tables and the page show it: as `state`, or `N set aside` instead of `running` and `caught-up` if
     /// something is set aside.
@@ -150,6 +177,9 @@ pub struct Segment {
     pub set_aside: SetAside,
     /// Why it is not simply running.
     pub reason: Option<String>,
+    /// The position before which its events are replays, while it has any left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_until: Option<u64>,
     /// The position of the event that it waits with, where it does: `skip-event` passes over that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_with: Option<u64>,

@@ -9,6 +9,8 @@ use evener_core::{
     state::ChangeKind,
 };
 
+use crate::reset::ResetRequest;
+
 /// Gives the table of verbs to a macro. A verb is one line, and a change has a block behind it:
 ///
 /// ```text
@@ -59,8 +61,13 @@ macro_rules! verbs {
                     kind: Resume, counts: "processor",
                     method: resume;
                 };
-                Reset: NotYet POST "/processors/{name}/reset", "processor reset",
-                    "restart a processor from a position";
+                Reset: Destroys POST "/processors/{name}/reset", "processor reset",
+                    "move a processor to another position, so that events are handled again or skipped" {
+                    /// Moves it to another position. Events that it had passed are replayed: handled again, and marked.
+                    takes: [name: String] by reset: ResetRequest,
+                    kind: Reset, counts: "position",
+                    method: reset;
+                };
                 Split: NotYet POST "/processors/{name}/split", "processor split", "cut a segment in two";
                 Merge: NotYet POST "/processors/{name}/merge", "processor merge", "put two segments together";
                 Move: NotYet POST "/processors/{name}/move", "processor move", "bind a segment to a node";
@@ -267,6 +274,8 @@ impl Argument for Selection {
 }
 
 impl Argument for Position {}
+
+impl Argument for ResetRequest {}
 
 macro_rules! define {
     ($($section:ident {$(

@@ -247,12 +247,13 @@ async fn rest(stdout: &mut BufReader<ChildStdout>, mut printed: Vec<u8>, bytes_m
 
 /// One line that asks about an event.
 fn request(number: u64, delivery: &Delivery) -> String {
-    let Delivery { processor, segment, mask, epoch, lent, attempt, replaying, stored, .. } = delivery;
+    let Delivery { processor, segment, mask, epoch, lent, attempt, replaying, stored, replay_context, .. } = delivery;
+    let context = replay_context.as_ref().map(|context| format!("\"context\":{context},")).unwrap_or_default();
     let processor = serde_json::Value::from(&**processor);
     let event = cloudevent::stored_to_json(stored);
     format!(
         "{{\"delivery\":{number},\"processor\":{processor},\"segment\":{segment},\"mask\":{mask},\"epoch\":{epoch},\
-         \"lent\":{lent},\"attempt\":{attempt},\"replaying\":{replaying},\"event\":{event}}}\n"
+         \"lent\":{lent},\"attempt\":{attempt},\"replaying\":{replaying},{context}\"event\":{event}}}\n"
     )
 }
 

@@ -28,6 +28,7 @@ fn delivery(segment: u32, data: &str) -> Delivery {
         attempt: 2,
         is_set_aside: false,
         replaying: false,
+        replay_context: None,
         guard: Default::default(),
         stored: Arc::new(Stored { position: Position(12), revision: None, recorded: Timestamp(0), event }),
     }

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evener_core::id::{Epoch, SegmentId};
+use evener_core::{
+    id::{Epoch, SegmentId},
+    replay::ReplayPhase,
+};
 use futures::future::BoxFuture;
 
-use super::SequenceGuard;
+use super::{Reset, Result, SequenceGuard};
 use crate::event::Stored;
 
 /// The maximum bytes of a stored cause; longer ones are truncated. The replicated state may hold thousands of causes.
@@ -28,8 +31,10 @@ pub struct Delivery {
     pub attempt: u32,
     /// Whether the event's sequence is set aside: it is retried independently of its segment.
     pub is_set_aside: bool,
-    /// Whether the event was already handled before a reset.
+    /// Whether the processor had passed the event before a reset.
     pub replaying: bool,
+    /// The context that was given with the reset, as JSON, if the event is a replay and one was given.
+    pub replay_context: Option<Arc<str>>,
     /// The event with its position in the log.
     pub stored: Arc<Stored>,
     /// The sequence's lock, held while the event is handled.
@@ -80,6 +85,11 @@ pub trait Runner: Send + Sync + 'static {
     /// Handles one event. Dropping the future cancels it; a cancelled handler must not leave partial work that breaks a
     /// later delivery.
     fn run(&self, delivery: Delivery) -> BoxFuture<'static, Verdict>;
+
+    /// Runs the hook that ends this phase of a replay, if the processor has one. Dropping the future cancels it.
+    fn run_hook(&self, _phase: ReplayPhase, _reset: Reset) -> BoxFuture<'static, Result> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Releases the resources of a segment that is no longer handled on this node.
     fn close(&self, _segment: SegmentId) -> BoxFuture<'static, ()> {

@@ -9,7 +9,7 @@ use evener_core::{
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::{Delivery, Result};
+use super::{Delivery, Result, reset::read_context};
 use crate::event::Stored;
 
 /// A handler parameter that is taken from the delivery. `S` is the state of the processor.
@@ -30,7 +30,8 @@ use crate::event::Stored;
 #[diagnostic::on_unimplemented(
     message = "a handler cannot ask for `{Self}`",
     label = "not something a delivery can give",
-    note = "after the event a handler may take: `State<S>`, `Position`, `Meta`, `Attempt`, `Replaying`, `Claim`",
+    note = "after the event a handler may take: `State<S>`, `Position`, `Meta`, `Attempt`, `Claim`, `Replaying`, \
+            `ReplayContext<T>`",
     note = "`State<S>` has the type that `.with_state(…)` gives: one for all handlers of a processor",
     note = "for a type of your own, implement `evener::FromDelivery<{S}>` for it"
 )]
@@ -69,13 +70,23 @@ impl<S> FromDelivery<S> for Attempt {
     }
 }
 
-/// Whether the event was already handled and is delivered again because of a reset.
+/// Whether the processor had passed the event before a reset, so that it is delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replaying(pub bool);
 
 impl<S> FromDelivery<S> for Replaying {
     fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
         Ok(Self(delivery.replaying))
+    }
+}
+
+/// The context that was given with the reset, if the event is a replay and one was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplayContext<T>(pub Option<T>);
+
+impl<S, T: DeserializeOwned + Send> FromDelivery<S> for ReplayContext<T> {
+    fn from_delivery(delivery: &Delivery, _: &S) -> Result<Self> {
+        read_context(delivery.replay_context.as_deref()).map(Self)
     }
 }
 

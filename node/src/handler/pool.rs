@@ -8,9 +8,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use evener_core::replay::ReplayPhase;
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Delivery, HandlerWatch, Runner, SequenceGuard, SequenceLocks, Verdict, processor::message};
+use super::{
+    Delivery, Error, HandlerWatch, Reset, Result, Runner, SequenceGuard, SequenceLocks, Verdict, processor::message,
+};
 use crate::threads::Threads;
 
 /// The runtime that handlers run on. Clones share it.
@@ -54,6 +58,12 @@ impl Handlers {
             let _guard = guard;
             handling.await
         }))
+    }
+
+    /// Runs a hook of a replay. Dropping the returned future cancels the hook at its next `.await`.
+    pub async fn run_hook(&self, runner: Arc<dyn Runner>, phase: ReplayPhase, reset: Reset) -> Result {
+        let task = AbortOnDropHandle::new(self.threads.spawn(async move { runner.run_hook(phase, reset).await }));
+        task.await.unwrap_or_else(|_| Err(Error::retry("the hook was ended with the node")))
     }
 
     /// Closes a segment on its runner.

@@ -7,13 +7,16 @@ use evener_core::{
     criteria::{Criteria, Criterion},
     id::ContextId,
     processor::{self, Definition, OnError, Start},
+    replay::ReplayPhase,
     sequence::Sequencing,
 };
 use futures::{FutureExt, future::BoxFuture};
 
 use super::{
-    BlockingHandler, Delivery, Error, Event, FromDelivery, Handler, Handling, Outcome, Raw, Result, Runner, Verdict,
+    BlockingHandler, Delivery, Error, Event, FromDelivery, FromReset, Handler, Handling, Outcome, Raw, Reset, Result,
+    Runner, Verdict,
     event::decode,
+    reset::{HookCall, Hooks},
 };
 
 /// The default number of segments: enough to distribute evenly over a few nodes, few enough to inspect.
@@ -46,12 +49,17 @@ pub struct Processor<S = ()> {
     types: Vec<String>,
     tags: Vec<String>,
     handlers: Vec<BoundHandler<S>>,
+    hooks: Hooks<S>,
+    /// Whether `no_replay` was called before any handler was added.
+    no_replay_of_nothing: bool,
 }
 
 struct BoundHandler<S> {
     /// The event types it handles; none for all.
     names: Option<&'static [&'static str]>,
     call: Call<S>,
+    /// Whether it is not called for replayed events.
+    no_replay: bool,
 }
 
 impl<S: Clone + Send + Sync + 'static> Processor<S> {
@@ -73,7 +81,8 @@ impl<S: Clone + Send + Sync + 'static> Processor<S> {
             on_error: OnError::SetAside,
             backoff: Backoff::default(),
         };
-        Self { definition, types: Vec::new(), tags: Vec::new(), handlers: Vec::new() }
+        let (types, tags, handlers) = (Vec::new(), Vec::new(), Vec::new());
+        Self { definition, types, tags, handlers, hooks: Hooks::NONE, no_replay_of_nothing: false }
     }
 
     /// Adds an `async fn` that takes an event and further [`FromDelivery`] parameters.
@@ -135,18 +144,76 @@ impl<S: Clone + Send + Sync + 'static> Processor<S> {
             Ok(handling) => handling,
             Err(error) => Box::pin(std::future::ready(Err(error))),
         });
-        self.handlers.push(BoundHandler { names, call });
+        self.handlers.push(BoundHandler { names, call, no_replay: false });
+        self
+    }
+
+    /// Excludes the handler that was added last from replays: after `evener processor reset`, it is not called for
+    /// events that the processor had passed before. It is called again with the first new event. For handlers that send
+    /// mail or charge a card.
+    pub fn no_replay(mut self) -> Self {
+        match self.handlers.last_mut() {
+            Some(handler) => handler.no_replay = true,
+            None => self.no_replay_of_nothing = true,
+        }
+        self
+    }
+
+    /// Sets the hook that runs before a replay begins, as to clear a table: an `async fn(Reset)` or
+    /// `async fn(Reset, State<S>)`. No event is handled until it has returned `Ok`; if it fails, it is run again. One
+    /// node runs it; if that node ends meanwhile, another one runs it again. So it runs at least once, and may be
+    /// cancelled at any `.await`.
+    ///
+    /// ```
+    /// use evener::prelude::*;
+    ///
+    /// # #[derive(Event, Serialize, Deserialize)]
+    /// # #[event(name = "order.paid.v1", key = order)]
+    /// # struct Paid { order: u64 }
+    /// # async fn count(_: Paid, State(_): State<Table>) {}
+    /// # #[derive(Clone)]
+    /// # struct Table;
+    /// # impl Table { async fn clear(&self) -> Result { Ok(()) } }
+    /// async fn clear(_: Reset, State(table): State<Table>) -> Result {
+    ///     table.clear().await
+    /// }
+    ///
+    /// let totals = Processor::new("totals").on(count).before_replay(clear).with_state(Table);
+    /// ```
+    pub fn before_replay<Shape, H>(mut self, hook: H) -> Self
+    where
+        H: Handler<Shape, On = Reset, Args: FromReset<S>, Handling: Handling>,
+    {
+        self.hooks.before = Some(hook_call(hook));
+        self
+    }
+
+    /// Sets the hook that runs once a replay has ended: every segment has passed the events that it had passed before,
+    /// or an operator ended the replay. It runs at least once, as [`Self::before_replay`] does; new events are handled
+    /// meanwhile.
+    pub fn after_replay<Shape, H>(mut self, hook: H) -> Self
+    where
+        H: Handler<Shape, On = Reset, Args: FromReset<S>, Handling: Handling>,
+    {
+        self.hooks.after = Some(hook_call(hook));
         self
     }
 
     /// Sets the state that handlers take as `State<S>`; each call receives a clone.
     pub fn with_state(self, state: S) -> Processor {
-        let handlers = self.handlers.into_iter().map(|BoundHandler { names, call }| {
+        let handlers = self.handlers.into_iter().map(|BoundHandler { names, call, no_replay }| {
             let state = state.clone();
             let call: Call<()> = Arc::new(move |delivery, ()| call(delivery, &state));
-            BoundHandler { names, call }
+            BoundHandler { names, call, no_replay }
         });
-        Processor { handlers: handlers.collect(), definition: self.definition, types: self.types, tags: self.tags }
+        let hook = |call: HookCall<S>| -> HookCall<()> {
+            let state = state.clone();
+            Arc::new(move |reset, ()| call(reset, &state))
+        };
+        let hooks = Hooks { before: self.hooks.before.map(hook), after: self.hooks.after.map(hook) };
+        let (definition, types, tags) = (self.definition, self.types, self.tags);
+        let no_replay_of_nothing = self.no_replay_of_nothing;
+        Processor { handlers: handlers.collect(), definition, types, tags, hooks, no_replay_of_nothing }
     }
 
     /// Sets the number of segments at creation: 16 by default, at most the cluster's limit `segments_max` (16,384). It
@@ -209,16 +276,30 @@ impl Processor {
     /// Returns its definition for the cluster, and the runner of its handlers.
     ///
     /// # Errors
-    /// If it has no handler.
+    /// If it has no handler, or `no_replay` stands before the first one.
     #[doc(hidden)]
     pub fn into_parts(self) -> Result<(Definition, Arc<dyn Runner>), Incomplete> {
-        let Self { mut definition, types, tags, handlers } = self;
+        let Self { mut definition, types, tags, handlers, hooks, no_replay_of_nothing } = self;
         if handlers.is_empty() {
-            return Err(Incomplete { processor: definition.name });
+            return Err(Incomplete::NoHandler(definition.name));
+        }
+        if no_replay_of_nothing {
+            return Err(Incomplete::NoReplay(definition.name));
         }
         definition.criteria = criteria(types, tags, &handlers);
-        Ok((definition, Arc::new(FunctionRunner::new(handlers))))
+        Ok((definition, Arc::new(FunctionRunner::new(handlers, hooks))))
     }
+}
+
+/// Returns the call of a hook.
+fn hook_call<S, Shape, H>(hook: H) -> HookCall<S>
+where
+    H: Handler<Shape, On = Reset, Args: FromReset<S>, Handling: Handling>,
+{
+    Arc::new(move |reset, state| {
+        let handling = hook.call(reset, H::Args::from_reset(state));
+        Box::pin(async move { handling.await.into_result() })
+    })
 }
 
 /// Returns the criteria of the handlers. A handler of every event matches all events, unless types were set.
@@ -232,13 +313,16 @@ fn criteria(mut types: Vec<String>, tags: Vec<String>, handlers: &[BoundHandler<
     if item.is_any() { Criteria::ANY } else { Criteria(vec![item]) }
 }
 
-/// A processor that has no handler.
+/// Why a processor cannot be run, each with its name.
 #[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the processor {processor:?} has no handler: give it one by `.on(…)`, `.on_blocking(…)` or `.on_any(…)`")]
-pub struct Incomplete {
-    /// The name of the processor.
-    pub processor: String,
+pub enum Incomplete {
+    /// It has no handler.
+    #[error("the processor {0:?} has no handler: give it one by `.on(…)`, `.on_blocking(…)` or `.on_any(…)`")]
+    NoHandler(String),
+    /// `no_replay` excludes no handler.
+    #[error("the processor {0:?} calls `.no_replay()` before its first handler: it applies to the handler before it")]
+    NoReplay(String),
 }
 
 /// A processor that a node can run: its handlers' state is set.
@@ -264,21 +348,27 @@ impl<S> fmt::Debug for Processor<S> {
     }
 }
 
+/// A handler's call, and whether it is not made for replayed events.
+type OptionalCall = (Call<()>, bool);
+
 /// Runs the handler functions of a processor.
 struct FunctionRunner {
-    by_type: BTreeMap<&'static str, Arc<[Call<()>]>>,
+    by_type: BTreeMap<&'static str, Arc<[OptionalCall]>>,
     /// The handlers of all other types.
-    others: Arc<[Call<()>]>,
+    others: Arc<[OptionalCall]>,
+    hooks: Hooks<()>,
 }
 
 impl FunctionRunner {
-    fn new(handlers: Vec<BoundHandler<()>>) -> Self {
-        let of = |wanted: Option<&str>| -> Arc<[Call<()>]> {
+    fn new(handlers: Vec<BoundHandler<()>>, hooks: Hooks<()>) -> Self {
+        let of = |wanted: Option<&str>| -> Arc<[OptionalCall]> {
             let takes = |names: Option<&[&str]>| names.is_none_or(|names| wanted.is_some_and(|w| names.contains(&w)));
-            handlers.iter().filter(|handler| takes(handler.names)).map(|handler| handler.call.clone()).collect()
+            let taking = handlers.iter().filter(|handler| takes(handler.names));
+            taking.map(|handler| (handler.call.clone(), handler.no_replay)).collect()
         };
         let named = handlers.iter().filter_map(|handler| handler.names).flatten();
-        Self { by_type: named.map(|name| (*name, of(Some(name)))).collect(), others: of(None) }
+        let by_type = named.map(|name| (*name, of(Some(name)))).collect();
+        Self { by_type, others: of(None), hooks }
     }
 }
 
@@ -286,21 +376,34 @@ impl Runner for FunctionRunner {
     fn run(&self, delivery: Delivery) -> BoxFuture<'static, Verdict> {
         let calls = self.by_type.get(delivery.stored.event.kind.as_str()).unwrap_or(&self.others).clone();
         let handling = async move {
-            for call in calls.iter() {
-                call(&delivery, &()).await?;
+            for (call, no_replay) in calls.iter() {
+                if !(*no_replay && delivery.replaying) {
+                    call(&delivery, &()).await?;
+                }
             }
             Ok::<(), Error>(())
         };
-        // Unwind safety: a handler shares state only through types that detect or tolerate a panic, such as locks.
-        let handling = AssertUnwindSafe(handling).catch_unwind();
         Box::pin(async move {
-            match handling.await {
-                Ok(Ok(())) => Verdict::Handled,
-                Ok(Err(error)) => Verdict::from(error),
-                Err(panic) => Verdict::retry(format!("the handler panicked: {}", message(&*panic))),
+            match caught("handler", handling).await {
+                Ok(()) => Verdict::Handled,
+                Err(error) => Verdict::from(error),
             }
         })
     }
+
+    fn run_hook(&self, phase: ReplayPhase, reset: Reset) -> BoxFuture<'static, Result> {
+        match self.hooks.of(phase) {
+            Some(hook) => Box::pin(caught("hook", hook(reset, &()))),
+            None => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+}
+
+/// Runs a function of the program; its panic is a failure.
+async fn caught(what: &str, running: impl Future<Output = Result>) -> Result {
+    // Unwind safety: a handler shares state only through types that detect or tolerate a panic, such as locks.
+    let result = AssertUnwindSafe(running).catch_unwind().await;
+    result.unwrap_or_else(|panic| Err(Error::retry(format!("the {what} panicked: {}", message(&*panic)))))
 }
 
 /// Returns the message of a panic.

@@ -53,6 +53,7 @@ fn delivery<E: Event>(event: &E) -> Delivery {
         attempt: 2,
         is_set_aside: false,
         replaying: false,
+        replay_context: None,
         stored: Arc::new(stored),
         guard: super::SequenceGuard::default(),
     }
@@ -187,7 +188,7 @@ fn its_handlers_are_its_subscription() {
     assert_eq!(criteria(Processor::new("p").on(one).on_any(any)), Criteria::ANY);
     assert_eq!(criteria(Processor::new("p").on_any(any).types(["x"])), item(&["x"], &[]));
     let nothing = Processor::<()>::new("idle").into_parts().map(|_| ()).unwrap_err();
-    assert_eq!(nothing, Incomplete { processor: "idle".into() });
+    assert_eq!(nothing, Incomplete::NoHandler("idle".into()));
 }
 
 #[tokio::test]

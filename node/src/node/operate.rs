@@ -9,6 +9,7 @@ use super::{Node, unexpected_reply};
 use crate::{
     engine::{Change, DeadLetter, Operation, Processor, Reply, Request, What, verbs},
     error::ApiError,
+    reset::ResetRequest,
 };
 
 /// A handle on a processor of the cluster.

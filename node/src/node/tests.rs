@@ -193,6 +193,7 @@ async fn caught_up_waits_for_every_segment() {
             set_aside: SetAside::default(),
             definition: serde_json::Value::Null,
             skipped: 0,
+            replay: None,
             room: crate::engine::Room::default(),
             segments_wanted: Vec::new(),
             history: Vec::new(),

@@ -45,7 +45,7 @@ function table(element, columns, rows) {
 let owners = new Map();
 const ownerClass = (name) => (owners.has(name) ? `o${owners.get(name) % 8}` : '');
 const stateClass = (state) =>
-  ({ 'running': 'good', 'caught-up': 'good', 'waiting': 'warn', 'paused': 'warn', 'moving': 'warn' })[state] ?? 'bad';
+  ({ 'running': 'good', 'caught-up': 'good', 'waiting': 'warn', 'replaying': 'warn', 'preparing': 'warn', 'paused': 'warn', 'moving': 'warn' })[state] ?? 'bad';
 /** What is set aside was passed and not handled: `[text, class]`. */
 function stateOf({ state, display_state: shown, set_aside: aside }) {
   return shown === state ? [state, stateClass(state)] : [shown, aside.dead > 0 ? 'bad' : 'warn'];
@@ -117,9 +117,25 @@ function details(parent, label) {
   return element;
 }
 
+/** Shows a replay that has not ended. */
+function showReplay(parent, replay) {
+  parent.hidden = !replay || replay.phase === 'ended';
+  if (parent.hidden) return;
+  const [bar, words] = parent.children;
+  const { phase, from, until, position, events_per_second: rate, eta_seconds: left } = replay;
+  bar.max = Math.max(1, until - from);
+  bar.value = position - from;
+  bar.setAttribute('aria-label', 'replayed positions');
+  const parts = { preparing: ['the replay is prepared: its hook runs'], ending: ['replayed; its hook runs'] }[phase] ??
+    [`replays ${number(position)} of ${number(until)}`, rate && `${number(Math.round(rate))} events/s`,
+      left && `about ${number(Math.ceil(left))} s left`];
+  text(words, ` ${parts.filter(Boolean).join(' · ')}`);
+}
+
 function showProcessor(article, processor, letters, history) {
   if (!article.firstChild) {
     make('h3', '', article).append(make('span'), make('small'), make('small'));
+    make('p', 'note', article).append(make('progress'), make('span'));
     make('ol', 'map', article).setAttribute('aria-label', 'segments by owner');
     const segments = details(article, 'segments');
     segments.open = true;
@@ -128,13 +144,14 @@ function showProcessor(article, processor, letters, history) {
     make('p', 'note', aside);
     details(article, 'last operations');
   }
-  const [title, map, segments, aside, operations] = article.children;
+  const [title, replay, map, segments, aside, operations] = article.children;
   const [name, state, skipped] = title.children;
   text(name, processor.name);
   const [word, kind] = stateOf(processor);
   text(state, word);
   state.className = kind;
   text(skipped, processor.skipped ? `${plural(processor.skipped, 'event')} skipped` : '');
+  showReplay(replay, processor.replay);
   children(map, 'li', processor.segments, (li, s) => {
     const waits = s.state === 'stalled' || s.state === 'flooded' || s.attempt != null;
     const className = `${s.owner ? ownerClass(s.owner) : 'nobody'}${waits ? ' waits' : ''}`;

@@ -9,7 +9,7 @@ use super::{
     Call, definition,
     fields::{plain, rest, value},
     query::Query,
-    selection,
+    reset, selection,
 };
 use crate::{
     codes,

@@ -10,6 +10,7 @@ mod operations;
 pub mod query;
 pub mod read;
 mod reply;
+mod reset;
 mod selection;
 
 use serde::de::DeserializeOwned;

@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     cloudevent,
     engine::{Consistency, OperationFilter, Read, TABLE, What},
+    reset::{ResetAt, ResetRequest},
 };
 
 fn append() -> append::Request {
@@ -46,6 +47,10 @@ fn samples() -> Vec<Request> {
         What::Claim(name(), SegmentId(3), Some("node-2".into())),
         What::Unpin(name(), SegmentId(3)),
         What::SkipEvent(name(), SegmentId(3), Position(7)),
+        What::Reset(name(), ResetRequest::to(ResetAt::Beginning)),
+        What::Reset(name(), ResetRequest::to(ResetAt::ReplayEnd)),
+        What::Reset(name(), ResetRequest::to(ResetAt::Position(7)).with_context(serde_json::json!({"why": [1]}))),
+        What::Reset(name(), ResetRequest::to(ResetAt::Time("2026-01-31T08:00:00Z".into()))),
         What::Retry(name(), Selection::All),
         What::Skip(name(), sequence.clone()),
         What::Drop(name(), sequence),

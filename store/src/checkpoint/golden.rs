@@ -25,6 +25,7 @@ use evener_core::{
     principal::Principal,
     processor::{Definition, Handler, OnError, Start},
     reason::LimitReached,
+    replay::ResetTo,
     sequence::Sequencing,
     state::{ChangeKind, Operation, State, Subject},
     token::Item,
@@ -36,7 +37,7 @@ use crate::{codec, disk::MemoryDisk};
 
 /// The file of a checkpoint of each version, in hex. Older versions stay here: their files must be skipped, never
 /// read as something else.
-const GOLDEN: &[(u16, &str)] = &[(2, include_str!("golden/2.hex"))];
+const GOLDEN: &[(u16, &str)] = &[(2, include_str!("golden/2.hex")), (3, include_str!("golden/3.hex"))];
 
 const RAISE: &str = "the layout of the replicated state, or the effect of commands on it, has changed: raise VERSION \
                      in store/src/checkpoint.rs, so that older checkpoints are replaced by a replay, and add the file \
@@ -212,6 +213,7 @@ fn operations(built: &mut Built) {
     built.change(Change::Claim(p(), SegmentId(1), NodeId(2)));
     built.change(Change::Claim("x".into(), SegmentId(2), NodeId(2)));
     built.change(Change::SkipEvent("x".into(), SegmentId(2), Position(6)));
+    built.change(Change::Reset("w".into(), ResetTo::At(Position(1)), Some("{}".into())));
     built.change(Change::Expect("n9:4751".into()));
     built.change(Change::Lead(NodeId(2), Term(3)));
     built.change(Change::Leave(NodeId(4)));
@@ -222,6 +224,9 @@ fn operations(built: &mut Built) {
 fn fields_that_no_command_sets(built: &mut Built) {
     let processor = built.state.processors.get_mut(&ProcessorId(4)).unwrap();
     processor.generation = Generation(3);
+    let aside = built.state.processors.get_mut(&ProcessorId(1)).unwrap().set_aside.values_mut().next().unwrap();
+    aside.letters[0].replaying = true;
+    let processor = built.state.processors.get_mut(&ProcessorId(4)).unwrap();
     let share = processor.segments.get_mut(&SegmentId(0)).unwrap();
     let (left, right) = share.segment.split().unwrap();
     let item = |part, replay_until, done, again| Item { part, next: Position(1), replay_until, done, again };
@@ -261,9 +266,12 @@ fn fields_that_no_command_sets(built: &mut Built) {
     }
 }
 
-const KINDS: [ChangeKind; 15] = {
+const KINDS: [ChangeKind; 16] = {
     use ChangeKind::*;
-    [Create, Delete, Pause, Resume, Release, Claim, Unpin, Retry, Skip, Drop, SetLimits, Expect, Leave, Lead, SkipEvent]
+    [
+        Create, Delete, Pause, Resume, Release, Claim, Unpin, Retry, Skip, Drop, SetLimits, Expect, Leave, Lead,
+        SkipEvent, Reset,
+    ]
 };
 
 /// A state in which every field of every type in it is set somewhere.

@@ -14,10 +14,11 @@
 //! | 10 | `HandOver` | the value |
 //! | 11 | `Operate` | as in `versioned` |
 //! | 12 | `RaiseLevel` | the level |
+//! | 13 | `HookDone` | the value |
 //!
 //! ```text
-//! version 0    [body]
-//! version 1    [len v][len bytes of fields][body]
+//! version 0           [body]
+//! version 1 and 2     [len v][len bytes of fields][body]
 //! ```
 //!
 //! A command has the lowest version that can represent it, so commands without new fields are written as before, at no
@@ -27,8 +28,8 @@
 //!   Its tag is listed in `versioned`. A build that does not know the tag stops, as at an unknown kind: the meaning of
 //!   the field must not be guessed.
 //! - *An enum gains a variant*: it is added at the end, and commands that use it get the next version of their kind, at
-//!   which an older build stops. (`Tried` of letters and `SkipEvent` came in version 1.) Otherwise the older build
-//!   would skip the command as unreadable, and its state would diverge.
+//!   which an older build stops. (`Tried` of letters and `SkipEvent` came in version 1, `Reset` in version 2.)
+//!   Otherwise the older build would skip the command as unreadable, and its state would diverge.
 //! - *The meaning of a field or the order changes*: a new kind.
 //!
 //! Reserved extensions, all rejected by this build:
@@ -36,9 +37,6 @@
 //! - *Events that an `Advance` emits*: field 1 of `Advance`, encoded like the events of an append. Which of them are
 //!   stored, and at which positions, is the verdict of the command's number in the entry, as for an append; a footer
 //!   counts the events of a command independently of its kind.
-//! - *Tokens that a reset moves back*: field 2 of `Advance` and field 1 of `HandOver` are the processor's generation in
-//!   which the tokens were read. A token of an older generation is rejected like one of an older epoch. If absent, it
-//!   is generation 0, the only one until a reset exists.
 
 use evener_core::{
     command::{Change, Command, LetterMove},
@@ -55,8 +53,10 @@ use crate::{
     varint,
 };
 
+/// The version from which on a body has fields.
+const VERSION_FIELDS: u16 = 1;
 /// The latest version of every kind.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Writes the body of a command and returns its row: kind and version.
 pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
@@ -77,16 +77,18 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) -> u16 {
         Command::HandOver(hand_over) => put(out, hand_over),
         Command::Operate(operate) => put_operate(out, &mut fields, operate),
         Command::RaiseLevel(level) => put(out, level),
+        Command::HookDone(done) => put(out, done),
         Command::Unreadable { body, .. } => out.extend_from_slice(body),
     }
-    if fields.is_empty() && version_needed(command) == 0 {
+    let version = version_needed(command).max(if fields.is_empty() { 0 } else { VERSION_FIELDS });
+    if version == 0 {
         return kind;
     }
     let body = out.split_off(from);
     varint::encode(fields.bytes().len() as u64, out);
     out.extend_from_slice(fields.bytes());
     out.extend_from_slice(&body);
-    kind | VERSION << 8
+    kind | version << 8
 }
 
 /// Returns the version that introduced the newest variant that a command uses. A build before that version would decode
@@ -117,6 +119,7 @@ const fn version_of_change(change: &Change) -> u16 {
         | Change::Leave(_)
         | Change::Lead(..) => 0,
         Change::SkipEvent(..) => 1,
+        Change::Reset(..) => 2,
     }
 }
 
@@ -134,6 +137,7 @@ const fn number_of(command: &Command) -> u16 {
         Command::HandOver(_) => 10,
         Command::Operate(_) => 11,
         Command::RaiseLevel(_) => 12,
+        Command::HookDone(_) => 13,
         Command::Unreadable { kind, .. } => *kind,
     }
 }
@@ -143,7 +147,7 @@ pub(super) fn fields_and_body(row: u16, body: &[u8]) -> Result<(&[u8], &[u8]), D
     const WHAT: &str = "a command";
     match version_of(row) {
         0 => Ok((&[], body)),
-        VERSION => {
+        VERSION_FIELDS..=VERSION => {
             let mut rest = body;
             let short = |_| DecodeError::Short { what: WHAT, need: body.len() + 1, have: body.len() };
             let len = varint::decode(&mut rest).map_err(short)?;
@@ -161,7 +165,7 @@ pub(super) fn fields_and_body(row: u16, body: &[u8]) -> Result<(&[u8], &[u8]), D
 /// Decodes a command from its row and its body.
 pub(super) fn take_command(number: usize, row: u16, body: &[u8]) -> Result<Command, DecodeError> {
     let kind = kind_of(row);
-    if !(1..=12).contains(&kind) {
+    if !(1..=13).contains(&kind) {
         return Err(DecodeError::UnknownKind { number, kind });
     }
     let (fields, body) = fields_and_body(row, body)?;
@@ -186,7 +190,8 @@ pub(super) fn take_command(number: usize, row: u16, body: &[u8]) -> Result<Comma
         9 => Command::Assign(take_body("a plan", body)?),
         10 => Command::HandOver(take_body("a hand-over", body)?),
         11 => Command::Operate(take_operate(body, fields)?),
-        _ => Command::RaiseLevel(take_body("a raise of the feature level", body)?),
+        12 => Command::RaiseLevel(take_body("a raise of the feature level", body)?),
+        _ => Command::HookDone(take_body("a report of a hook", body)?),
     })
 }
 

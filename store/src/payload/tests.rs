@@ -19,6 +19,7 @@ use evener_core::{
     limits::Limits,
     principal::Principal,
     processor::{Definition, Handler, OnError, Start},
+    replay::{HookDone, ReplayPhase, ResetTo},
     sequence::Sequencing,
     state::State,
 };
@@ -113,6 +114,18 @@ fn all_commands() -> Vec<Command> {
             change: Change::Delete("p".into()),
         }),
         advance(vec![tried()]),
+        // Since version 2.
+        operate(Change::Reset("p".into(), ResetTo::At(Position(7)), Some("{}".into()))),
+        operate(Change::Reset("p".into(), ResetTo::Beginning, None)),
+        operate(Change::Reset("p".into(), ResetTo::Head, None)),
+        operate(Change::Reset("p".into(), ResetTo::ReplayEnd, None)),
+        Command::HookDone(HookDone {
+            node: NodeId(2),
+            session: SessionId(3),
+            processor: ProcessorId(4),
+            generation: Generation(5),
+            phase: ReplayPhase::Ending,
+        }),
     ]
 }
 

@@ -18,6 +18,7 @@ use evener_core::{
     limits::Limits,
     principal::Principal,
     processor::{Definition, Handler, OnError, Start},
+    replay::ResetTo,
     sequence::Sequencing,
 };
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,8 @@ changes! {
     Lead(node: NodeId, term: Term);
     /// Since version 1.
     SkipEvent(name: String, segment: SegmentId, position: Position);
+    /// Since version 2.
+    Reset(name: String, to: ResetTo, context: Option<String>);
 }
 
 /// The limits of version 0.
@@ -234,7 +237,7 @@ mod tests {
 
     #[test]
     fn limits_missing_from_a_version_are_kept_in_a_field() {
-        let limits = Limits { own_attempts: 7, token_items_max: 9, ..Limits::DEFAULT };
+        let limits = Limits { own_attempts: 7, reset_context_bytes_max: 99, ..Limits::DEFAULT };
         for base in [0, 20, LIMITS_0] {
             let mut fields = Fields::default();
             put_limits(&mut fields, 1, &limits, base);
@@ -247,7 +250,7 @@ mod tests {
             }
             assert_eq!(known, limits, "{base}");
         }
-        let newer = take_limits(FOUND, limits, &[27, 1]).unwrap_err();
+        let newer = take_limits(FOUND, limits, &[28, 1]).unwrap_err();
         assert!(newer.is_from_a_newer_build(), "{newer}");
         assert!(!take_limits(FOUND, limits, &[26]).unwrap_err().is_from_a_newer_build());
     }

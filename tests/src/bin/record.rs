@@ -1,9 +1,10 @@
 //! A handler program for the tests: records each delivery, and fails for configured events.
 //!
-//! `record FOLDER` appends a line `position TAB stream TAB type TAB attempt TAB segment TAB epoch TAB at_us TAB ok` per
-//! delivery to its own file, named after the process ids of the node and of itself. Every attempt at an event of a
-//! stream listed in `FOLDER/fail-always` fails, as long as it is listed, and so do the first three attempts at the
-//! positions in `FOLDER/fail-thrice`. Each delivery takes at least the microseconds in `FOLDER/delay-us`.
+//! `record FOLDER` appends a line `position TAB stream TAB type TAB attempt TAB segment TAB epoch TAB at_us TAB ok TAB
+//! replaying TAB context` per delivery to its own file, named after the process ids of the node and of itself. Every
+//! attempt at an event of a stream listed in `FOLDER/fail-always` fails, as long as it is listed, and so do the first
+//! three attempts at the positions in `FOLDER/fail-thrice`. Each delivery takes at least the microseconds in
+//! `FOLDER/delay-us`.
 
 use std::{
     fs::{OpenOptions, read_to_string},
@@ -34,7 +35,10 @@ fn main() -> io::Result<()> {
         };
         let fails = named("fail-always", stream) || (attempt <= 3 && named("fail-thrice", &position.to_string()));
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        let row = format!("{position}\t{stream}\t{kind}\t{attempt}\t{segment}\t{epoch}\t{at}\t{}\n", !fails);
+        let row = format!(
+            "{position}\t{stream}\t{kind}\t{attempt}\t{segment}\t{epoch}\t{at}\t{}\t{}\t{}\n",
+            !fails, asked["replaying"], asked["context"]
+        );
         file.write_all(row.as_bytes())?;
         let delivery = &asked["delivery"];
         match fails {

@@ -85,6 +85,7 @@ mod tests {
             fingerprint: 0,
             version: 1,
             generation: Generation(0),
+            replay: None,
             paused: false,
             created: Timestamp(0),
             changed: LogIndex(0),

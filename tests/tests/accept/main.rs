@@ -18,6 +18,7 @@ mod older_data;
 mod poison;
 mod quiet;
 mod real_input;
+mod replay;
 mod scripts;
 mod wrong_handlers;
 mod wrong_starts;

@@ -19,7 +19,7 @@ pub(crate) struct Exception {
 pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception {
         within: "node/src",
-        modules: &["codes", "context", "definition", "describe", "engine", "error", "settings"],
+        modules: &["codes", "context", "definition", "describe", "engine", "error", "reset", "settings"],
         why: "an error has a code and a code a class of errors; the engine answers with errors that describe its state",
     },
     Exception {
@@ -34,7 +34,19 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         within: "node/src/engine",
-        modules: &["change", "change_log", "lag", "letters", "local", "look", "members", "operations", "read"],
+        modules: &[
+            "change",
+            "change_log",
+            "lag",
+            "letters",
+            "local",
+            "look",
+            "members",
+            "operations",
+            "read",
+            "replay",
+            "reset",
+        ],
         why: "`local` holds the engine that the others work on, and passes each request to one of them",
     },
 ];

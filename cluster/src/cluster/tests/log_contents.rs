@@ -2,9 +2,10 @@
 
 use evener_core::{
     append::{Append, Condition, Refusal},
-    command::{Outcome, RefusalReason},
+    command::{Change, Operate, Outcome, RefusalReason},
     criteria::{Criteria, Criterion},
     id::FeatureLevel,
+    replay::ResetTo,
 };
 use evener_store::{
     codec,
@@ -115,12 +116,33 @@ async fn p3_events_of_older_members_are_recognized_after_the_level_is_raised() {
 
     cluster.kill(1).await;
     cluster.revive(1).await;
-    cluster.until("the level is raised", |cluster| cluster.nodes[&1].state().level == FeatureLevel::SOURCE_IDS).await;
+    cluster.until("the level is raised", |cluster| cluster.nodes[&1].state().level == FeatureLevel::CURRENT).await;
     let again = append(&cluster, "s").await.unwrap();
     assert_eq!((again.first, again.repeated), (Position(0), true));
     assert_eq!(append(&cluster, "t").await.unwrap().first, Position(1));
     let stored = cluster.nodes[&1].events().get(ContextId::DEFAULT, Position(1)).unwrap().unwrap().event;
     assert_eq!(stored, request("t").events[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_older_members_cannot_read_is_refused_until_they_are_upgraded() {
+    let older = FeatureLevel(FeatureLevel::RESET.0 - 1);
+    let mut cluster = TestCluster::new(35);
+    let config = cluster.config(1);
+    cluster.start(Config { bootstrap: true, level: older, ..config }).await.unwrap();
+    let change = Change::Reset("p".into(), ResetTo::Beginning, None);
+    let operate =
+        |id| Operate { operation: Uuid::from_u128(id), principal: None, reason: None, change: change.clone() };
+    let index = cluster.nodes[&1].applied().borrow().index;
+    let error = cluster.nodes[&1].propose(Command::Operate(operate(1))).await.unwrap_err();
+    assert_eq!(error.class, Class::Refused);
+    assert!(error.to_string().contains("upgrade all members"), "{error}");
+    assert_eq!(cluster.nodes[&1].applied().borrow().index, index, "nothing was written");
+    cluster.kill(1).await;
+    cluster.revive(1).await;
+    cluster.until("the level is raised", |cluster| cluster.nodes[&1].state().level == FeatureLevel::CURRENT).await;
+    let outcome = cluster.nodes[&1].propose(Command::Operate(operate(2))).await.unwrap();
+    assert!(matches!(outcome, Outcome::Refused(RefusalReason::NotFound(_))), "{outcome:?}");
 }
 
 fn unless(id: u128, marker: Position) -> Request {

@@ -27,7 +27,7 @@ use crate::{
     event::Event,
     hash,
     id::{
-        ClusterId, ComponentId, ContextId, FeatureLevel, Incarnation, LogIndex, NodeId, Position, ProcessorId,
+        ClusterId, ComponentId, ContextId, Epoch, FeatureLevel, Incarnation, LogIndex, NodeId, Position, ProcessorId,
         SegmentId, SessionId,
     },
     letter::SequenceKey,
@@ -87,6 +87,10 @@ pub(super) struct Call {
     pub(super) attempt: u32,
     pub(super) at: u64,
     pub(super) ok: bool,
+    /// The epoch that the handler received.
+    pub(super) epoch: Epoch,
+    /// Whether the handler was told that the event is a replay.
+    pub(super) replaying: bool,
 }
 
 pub(super) struct Node {
@@ -97,7 +101,7 @@ pub(super) struct Node {
     seen: Option<(LogIndex, bool)>,
     read: Option<(Position, usize)>,
     pub(super) progress: Option<(LogIndex, crate::command::Progress)>,
-    hand_overs: VecDeque<(SegmentId, crate::id::Epoch, Position, Option<NodeId>)>,
+    hand_overs: VecDeque<(SegmentId, Epoch, Position, Option<NodeId>)>,
     wants_tick: bool,
     wake: Option<u64>,
 }
@@ -108,7 +112,7 @@ struct TestWorker {
     mask: u32,
     mail: VecDeque<worker::Input<()>>,
     run: Option<Run>,
-    tries: VecDeque<(SequenceKey, Position, u32, Right, u32)>,
+    tries: VecDeque<(SequenceKey, Position, u32, Right, u32, bool)>,
     wake: Option<u64>,
 }
 
@@ -388,7 +392,7 @@ impl TestCluster {
         let name = self.log[position as usize].clone();
         let hash = hash::sequence(name.as_bytes());
         let sequence = SequenceKey { component: ComponentId(0), name };
-        Work { position: Position(position), sequence, hash, kind: "t".into(), event: () }
+        Work { position: Position(position), sequence, hash, kind: "t".into(), replaying: false, event: () }
     }
 
     fn judge_progress(&mut self, id: NodeId, answered: bool) {
@@ -446,6 +450,7 @@ impl TestCluster {
                     assert!(node.progress.replace((as_of, progress)).is_none());
                 }
                 Effect::HandOver { segment, epoch, next, to } => node.hand_overs.push_back((segment, epoch, next, to)),
+                Effect::RunHook(_) | Effect::StopHook => unreachable!("a program has no hooks"),
                 Effect::WakeAt(at) => {
                     assert!(at > now, "a coordinator wakes later, not at once");
                     node.wake = Some(node.wake.map_or(at.0, |wake| wake.min(at.0)));
@@ -474,8 +479,8 @@ impl TestCluster {
                         run.stop = true;
                     }
                 }
-                worker::Effect::Try { sequence, position, attempt, right, mask } => {
-                    test_worker.tries.push_back((sequence, position, attempt, right, mask));
+                worker::Effect::Try { sequence, position, attempt, right, mask, replaying } => {
+                    test_worker.tries.push_back((sequence, position, attempt, right, mask, replaying));
                 }
                 worker::Effect::Report(report) => node.mail.push_back(Input::Report(worker, report)),
                 worker::Effect::ReportPaused => node.mail.push_back(Input::WorkerPaused(worker)),

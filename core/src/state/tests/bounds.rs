@@ -12,6 +12,7 @@ use crate::{
     limits::LimitName,
     naive::NaiveHistory,
     reason::Invalid,
+    replay::ResetTo,
 };
 
 const LIMITS: Limits = Limits {
@@ -258,6 +259,10 @@ fn p10_every_limit_of_a_change_is_refused_by_its_name() {
         ("name_bytes_max", Change::Letters(name(), Selection::All, LetterChange::Retry)),
         ("extension_bytes_max", Change::Letters("p".into(), sequence, LetterChange::Retry)),
         ("name_bytes_max", Change::Expect(name())),
+        ("name_bytes_max", Change::Reset(name(), ResetTo::Head, None)),
+        ("reset_context_bytes_max", {
+            Change::Reset("p".into(), ResetTo::Head, Some(long(LIMITS.reset_context_bytes_max)))
+        }),
     ];
     let mut log = small();
     for (limit, change) in cases {

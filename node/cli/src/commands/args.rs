@@ -213,6 +213,10 @@ fn losses(action: &str, what: &What, trial: &Operation) -> String {
         What::Delete(_) => format!("{action} discards its progress and {lost} set aside"),
         What::Drop(..) => format!("{action} discards {lost} of {sequences}"),
         What::Skip(..) => format!("{action} discards {lost}, the first of each of {sequences}"),
+        What::Reset(..) => match trial.why.as_deref().and_then(|why| why.split(';').next()) {
+            Some(touched) => format!("{action}: {touched}"),
+            None => action.to_owned(),
+        },
         What::Leave(node) => format!("{action} is permanent: {node} cannot rejoin with its current data"),
         _ => action.to_owned(),
     }

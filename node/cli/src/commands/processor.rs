@@ -14,13 +14,14 @@ use super::{
     leaderless::{self, LeaderlessNode, MarkedReply},
     not_yet,
     operations::history,
-    output::{count, due, maybe, some, span, table, wrapped},
+    output::{ago, count, due, maybe, some, span, table, wrapped},
 };
 use evener::{
     codes,
     definition::{Fields, RetryFields, StartAt},
-    engine::{Operation, OperationState, Processor, Reply, Request, Segment, SetAside, Verb, WantedBy, What},
+    engine::{Operation, OperationState, Processor, Replay, Reply, Request, Segment, SetAside, Verb, WantedBy, What},
     error::ApiError,
+    reset::{ResetAt, ResetRequest},
 };
 
 /// Manage processors
@@ -50,8 +51,24 @@ pub(super) enum Command {
     Pause(Named),
     /// Resume a paused processor
     Resume(Named),
-    /// Reset a processor to a position (not built yet)
-    Reset(not_yet::Args),
+    /// Move a processor to another position, so that events are handled again or skipped
+    ///
+    /// Events that it had passed are replayed: handlers see `"replaying": true`. What was set aside from the position
+    /// on is dropped and handled again. --dry-run counts the events. `--to replay-end` ends a running replay: each
+    /// segment continues where it was before the reset.
+    Reset {
+        /// Name of the processor
+        #[arg(value_parser = name())]
+        name: String,
+        /// Place: `beginning`, `head`, `replay-end`, a position, or a time such as 2026-01-31T08:00:00Z
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+        /// Any JSON, which the handlers of replayed events and the hooks of the replay receive
+        #[arg(long, value_name = "JSON")]
+        context: Option<String>,
+        #[command(flatten)]
+        resetting: DestructiveArgs,
+    },
     /// Split a segment (not built yet)
     Split(not_yet::Args),
     /// Merge two segments (not built yet)
@@ -198,13 +215,26 @@ impl Command {
             Self::Release(of) => of.change(What::Release),
             Self::SkipEvent { of, position } => of.skip_event(position),
             Self::Claim { of, node } => of.change(|name, segment| What::Claim(name, segment, node)),
-            Self::Reset(args) => args.run(Verb::Reset),
+            Self::Reset { name, to, context, resetting } => reset(name, &to, context, resetting),
             Self::Split(args) => args.run(Verb::Split),
             Self::Merge(args) => args.run(Verb::Merge),
             Self::Move(args) => args.run(Verb::Move),
             Self::Promote(args) => args.run(Verb::Promote),
         }
     }
+}
+
+fn reset(name: String, to: &str, context: Option<String>, resetting: DestructiveArgs) -> Result<(), ApiError> {
+    let wrong = |error| ApiError::new(&codes::USAGE, format!("--context is not JSON: {error}"));
+    let context = context.map(|json| serde_json::from_str(&json).map_err(wrong)).transpose()?;
+    let request = ResetRequest { to: ResetAt::of_word(to)?, context };
+    let action = format!("reset {name}");
+    let more = format!("progress: evener processor show {name}\n");
+    let text = |operation: &Operation| {
+        let done = !operation.dry_run && operation.state == OperationState::Done;
+        outcome_line(&action, operation) + if done { &more } else { "" }
+    };
+    resetting.change_with(&action, What::Reset(name, request), text)
 }
 
 impl Named {
@@ -369,6 +399,9 @@ fn text(processor: &Processor) -> String {
         if *skipped == 0 { String::new() } else { format!("; {} skipped", some(*skipped, "event")) },
         table(heads, rows)
     );
+    for line in processor.replay.iter().map(replay) {
+        text += &wrapped(&format!("\n{line}\n"));
+    }
     for line in segments_wanted(&processor.segments_wanted) {
         text += &wrapped(&format!("\n{line}\n"));
     }
@@ -377,6 +410,26 @@ fn text(processor: &Processor) -> String {
         text += &wrapped(&format!("{}{line}\n", if nth == 0 { "\n" } else { "" }));
     }
     text + &history(name, &processor.history)
+}
+
+/// Describes the latest replay.
+fn replay(replay: &Replay) -> String {
+    let Replay { phase, from, until, position, started, .. } = replay;
+    let context = replay.context.as_ref().map(|context| format!("; context {context}")).unwrap_or_default();
+    let range = format!("replay of {} to {}, begun {}", count(*from), count(*until), ago(started));
+    let progress = match phase.as_str() {
+        "preparing" => "its hook runs before events are handled".to_owned(),
+        "ending" => "all events are replayed; its hook runs".to_owned(),
+        "ended" => "ended".to_owned(),
+        _ => {
+            let percent = (position - from) * 100 / (until - from).max(1);
+            let rate = replay.events_per_second.filter(|rate| *rate >= 1.0);
+            let rate = rate.map(|rate| format!(", {} events/s", count(rate as u64)));
+            let eta = replay.eta_seconds.map(|left| format!(", about {} left", span(left.ceil() as u64)));
+            format!("at {} ({percent} %){}{}", count(*position), rate.unwrap_or_default(), eta.unwrap_or_default())
+        }
+    };
+    format!("{range}: {progress}{context}")
 }
 
 /// Describes requests for another number of segments, one line per number.
@@ -463,6 +516,7 @@ mod tests {
             set_aside: SetAside::default(),
             definition: serde_json::Value::Null,
             skipped: 0,
+            replay: None,
             room: Room::default(),
             segments_wanted: Vec::new(),
             history: Vec::new(),

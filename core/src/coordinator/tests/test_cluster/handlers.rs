@@ -19,7 +19,7 @@ impl TestCluster {
             test_worker.run = None;
             return test_worker.mail.push_back(worker::Input::Ran { handled, fault: None });
         }
-        let Work { position, hash, sequence, .. } = run.works[run.handled].clone();
+        let Work { position, hash, sequence, replaying, .. } = run.works[run.handled].clone();
         let write = Write {
             node: id,
             right: test_worker.claim.expect("its segment's worker"),
@@ -28,8 +28,9 @@ impl TestCluster {
         };
         let attempt = if run.handled == 0 { run.attempt } else { 1 };
         let (_, share) = self.processor().share_of(hash).expect("every hash has a segment");
-        assert!(share.token.wants(hash, position), "event {position} is handled though the token has passed it");
-        let fault = self.call(position, attempt, write);
+        let is_wanted = share.token.wants(hash, position) || !self.database.is_valid(write.right);
+        assert!(is_wanted, "event {position} is handled though the token has passed it");
+        let fault = self.call(position, attempt, replaying, write);
         let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker runs");
         let run = test_worker.run.as_mut().expect("a run is active");
         if fault.is_some() {
@@ -43,32 +44,33 @@ impl TestCluster {
 
     pub(super) fn try_letter(&mut self, id: NodeId, worker: WorkerId) {
         let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker runs");
-        let (sequence, position, attempt, right, mask) = test_worker.tries.pop_front().expect("a letter is tried");
+        let (sequence, position, attempt, right, mask, replaying) =
+            test_worker.tries.pop_front().expect("a letter is tried");
         let write = Write { node: id, right, mask, sequence: sequence.clone() };
         if self.database.is_valid(right) {
             let first = self.processor().set_aside.get(&sequence).map(|set_aside| set_aside.first().position);
             let skipped = first.is_none_or(|first| first > position) && self.operator_changes > 0;
             assert!(first == Some(position) || skipped, "the first letter of {sequence:?} is tried, and nothing else");
         }
-        let fault = self.call(position, attempt, write);
+        let fault = self.call(position, attempt, replaying, write);
         let test_worker = self.node(id).workers.get_mut(&worker).expect("the worker runs");
         test_worker.mail.push_back(worker::Input::Tried { sequence, fault });
     }
 
     /// Calls the handler: it fails as planned, otherwise it writes.
-    fn call(&mut self, position: Position, attempt: u32, write: Write) -> Option<Fault> {
+    fn call(&mut self, position: Position, attempt: u32, replaying: bool, write: Write) -> Option<Fault> {
         if let Some(left) = self.faults.unable.get_mut(&position.0).filter(|left| **left > 0) {
             *left -= 1;
             return self.fault("the handler cannot be called", FaultKind::Unable);
         }
         let left = self.faults.fail.get_mut(&position.0).filter(|left| **left > 0);
-        let (planned, node) = (left.is_some(), write.node);
+        let (planned, node, epoch) = (left.is_some(), write.node, write.right.claim().1);
         if let Some(left) = left {
             *left -= 1;
         }
         let skips = !planned && self.faults.skip.contains(&position.0);
         let ok = skips || !planned && self.database.write(write);
-        self.calls.push(Call { position: position.0, node, attempt, at: self.now, ok });
+        self.calls.push(Call { position: position.0, node, attempt, at: self.now, ok, epoch, replaying });
         if skips {
             return self.fault("planned", FaultKind::Skip);
         }
@@ -100,7 +102,7 @@ impl TestWorker {
     pub(super) fn writes(&self, node: NodeId) -> Vec<Write> {
         let next = self.run.iter().filter_map(|run| run.works.get(run.handled));
         let runs = next.filter_map(|work| Some((self.claim?, self.mask, work.sequence.clone())));
-        let tries = self.tries.iter().map(|(sequence, _, _, right, mask)| (*right, *mask, sequence.clone()));
+        let tries = self.tries.iter().map(|(sequence, _, _, right, mask, _)| (*right, *mask, sequence.clone()));
         runs.chain(tries).map(|(right, mask, sequence)| Write { node, right, mask, sequence }).collect()
     }
 }

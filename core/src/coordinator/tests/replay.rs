@@ -1,0 +1,168 @@
+//! Resets of a live processor, in any order of steps: a replay is complete, in order, and marked exactly.
+
+use std::{collections::BTreeSet, vec::Vec};
+
+use proptest::{collection, prelude::*};
+
+use super::{
+    Disturbance, assert_settled, by_sequence, disturb, disturbance, faults, on_error, repair, scenario,
+    test_cluster::TestCluster,
+};
+use crate::{
+    command::{Change, Outcome},
+    hash,
+    id::{Epoch, Position},
+    limits::Limits,
+    processor::OnError,
+    replay::ResetTo,
+};
+
+/// What is known of one reset.
+struct Reset {
+    /// The last epoch before it.
+    epoch: Epoch,
+    /// Where it moved the processor.
+    from: u64,
+    /// The events that had been passed before it, or before an earlier one.
+    passed: BTreeSet<u64>,
+}
+
+/// A naive record of all resets.
+#[derive(Default)]
+struct Resets {
+    all: Vec<Reset>,
+    /// Whether the last replay was ended by an operator.
+    ended: bool,
+}
+
+impl Resets {
+    fn reset(&mut self, cluster: &mut TestCluster, to: ResetTo) {
+        let processor = cluster.processor();
+        let passed = (0..cluster.log.len() as u64).filter(|position| {
+            let hash = hash::sequence(cluster.log[*position as usize].as_bytes());
+            let (_, share) = processor.share_of(hash).expect("every hash has a segment");
+            !share.token.wants(hash, Position(*position))
+        });
+        let mut passed: BTreeSet<u64> = passed.collect();
+        passed.extend(self.all.iter().flat_map(|before| &before.passed));
+        let epoch = cluster.state.issued.epoch;
+        let is_done = matches!(cluster.change(Change::Reset("p".into(), to, None)), Outcome::Changed(_));
+        let from = match to {
+            ResetTo::Beginning => 0,
+            ResetTo::Head => cluster.log.len() as u64,
+            ResetTo::At(position) => position.0,
+            ResetTo::ReplayEnd => {
+                self.ended |= is_done;
+                return;
+            }
+        };
+        if is_done {
+            self.ended = false;
+            self.all.push(Reset { epoch, from, passed });
+        }
+    }
+
+    /// Returns whether a handler that has received this epoch is told that the event is a replay.
+    fn replays(&self, position: u64, epoch: Epoch) -> bool {
+        // An event before the position of a reset is a letter that the reset has kept as it was.
+        let reset = self.all.iter().rev().find(|reset| reset.epoch < epoch && reset.from <= position);
+        reset.is_some_and(|reset| reset.passed.contains(&position))
+    }
+
+    fn assert_marked(&self, cluster: &TestCluster) {
+        for call in &cluster.calls {
+            assert_eq!(call.replaying, self.replays(call.position, call.epoch), "{call:?}");
+        }
+    }
+
+    /// Checks P5 for the time since the last reset.
+    fn assert_complete_in_order(&self, cluster: &TestCluster, skips: bool) {
+        let Some(last) = self.all.last() else { return };
+        let mut first = std::collections::BTreeMap::new();
+        for (nth, call) in cluster.calls.iter().enumerate().filter(|(_, call)| call.ok && call.epoch > last.epoch) {
+            first.entry(call.position).or_insert(nth);
+        }
+        for (sequence, positions) in by_sequence(cluster) {
+            let replayed = positions.iter().filter(|position| **position >= last.from);
+            let needed = replayed.clone().filter(|position| !self.ended || !last.passed.contains(position));
+            for position in needed.filter(|_| !skips) {
+                assert!(first.contains_key(position), "{sequence}: event {position} was not handled after the reset");
+            }
+            let places: Vec<_> = replayed.filter_map(|position| first.get(position)).collect();
+            assert!(places.is_sorted(), "{sequence}: handled in the order {places:?}");
+        }
+    }
+}
+
+/// A random step: one of the others, or a reset.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Other(Disturbance),
+    Reset(ResetTo),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let to = prop_oneof![
+        2 => Just(ResetTo::Beginning),
+        1 => Just(ResetTo::Head),
+        3 => (0_u64..60).prop_map(|position| ResetTo::At(Position(position))),
+        1 => Just(ResetTo::ReplayEnd),
+    ];
+    let parts = prop_oneof![(0_usize..9).prop_map(Disturbance::Split), (0_usize..9).prop_map(Disturbance::Merge)];
+    prop_oneof![
+        40 => disturbance().prop_map(Act::Other),
+        1 => parts.prop_map(Act::Other),
+        1 => to.prop_map(Act::Reset),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn p5_a_replay_is_complete_in_order_and_marked_exactly(
+        on_error in on_error(),
+        faults in faults(),
+        acts in collection::vec(act(), 0..600),
+    ) {
+        let skips = on_error == OnError::Skip || !faults.skip.is_empty();
+        let mut cluster = TestCluster::new(3, on_error, Limits::DEFAULT, faults);
+        let mut resets = Resets::default();
+        for act in acts {
+            match act {
+                Act::Other(disturbance) => disturb(&mut cluster, disturbance),
+                Act::Reset(to) => resets.reset(&mut cluster, to),
+            }
+        }
+        cluster.operator_changes += resets.all.len();
+        repair(&mut cluster);
+        assert_settled(&cluster);
+        resets.assert_marked(&cluster);
+        resets.assert_complete_in_order(&cluster, skips);
+    }
+}
+
+#[test]
+fn p4_progress_under_way_cannot_skip_a_part_of_a_replay() {
+    let mut cluster = scenario(&[]);
+    for nth in 0..30 {
+        cluster.append(&std::format!("s{}", nth % 6));
+    }
+    cluster.settle(cluster.now + 60_000);
+    for _ in 0..10 {
+        cluster.append("s1");
+    }
+    // Steps until progress waits to be judged, then a reset before it is.
+    while cluster.nodes.values().all(|node| node.progress.is_none()) {
+        let step = cluster.enabled().first().expect("the new events are to be handled").clone();
+        cluster.take(step);
+    }
+    let mut resets = Resets::default();
+    resets.reset(&mut cluster, ResetTo::Beginning);
+    assert!(cluster.processor().segments.values().all(|share| share.token.low() == Position(0)));
+    assert!(cluster.settle(cluster.now + 60_000));
+    resets.assert_marked(&cluster);
+    resets.assert_complete_in_order(&cluster, false);
+    let replayed = cluster.calls.iter().filter(|call| call.ok && call.replaying).count();
+    assert!(replayed >= 30, "{replayed} events were replayed");
+}
