@@ -28,7 +28,7 @@ pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
         }
     }
     for (number, call) in history.calls.iter().enumerate() {
-        let stored: Vec<_> = call.answers.iter().filter_map(|(_, answer)| place(answer)).collect();
+        let stored: Vec<_> = call.answers.iter().filter_map(|(_, answer)| stored_range(answer)).collect();
         if stored.windows(2).any(|pair| pair[0] != pair[1]) {
             found.push(format!("call {number} was answered differently: {stored:?}"));
         }
@@ -44,7 +44,7 @@ pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
     found.into_iter().map(|what| Violation { promise: "P3", what }).collect()
 }
 
-fn place(answer: &Answer) -> Option<(u64, u64)> {
+fn stored_range(answer: &Answer) -> Option<(u64, u64)> {
     match answer {
         Answer::Stored(appended) => Some((appended.first.0, appended.next.0)),
         Answer::Refused(_) => None,

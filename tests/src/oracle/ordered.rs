@@ -14,8 +14,8 @@ use super::{Answer, Call, History, LogEvent, Violation};
 #[must_use]
 pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
     let mut violations = dense(log);
-    violations.extend(whole(history, log));
-    violations.extend(after_what_was_known(history));
+    violations.extend(contiguous(history, log));
+    violations.extend(after_acknowledged(history));
     for call in &history.calls {
         violations.extend(conditions(call, log));
         violations.extend(refusals(call, log));
@@ -27,14 +27,14 @@ pub fn check(history: &History, log: &[LogEvent]) -> Vec<Violation> {
 fn dense(log: &[LogEvent]) -> Vec<String> {
     let mut found = Vec::new();
     let mut heads: BTreeMap<&str, u64> = BTreeMap::new();
-    for (place, logged) in log.iter().enumerate() {
-        if logged.position.0 != place as u64 {
-            found.push(format!("event {} of the log has position {}", place, logged.position));
+    for (position, logged) in log.iter().enumerate() {
+        if logged.position.0 != position as u64 {
+            found.push(format!("event {} of the log has position {}", position, logged.position));
         }
         let Some(stream) = logged.event.stream.as_deref() else { continue };
         let next = heads.entry(stream).or_default();
         if logged.revision != Some(Revision(*next)) {
-            found.push(format!("position {place} has revision {:?} of {stream} instead of {next}", logged.revision));
+            found.push(format!("position {position} has revision {:?} of {stream} instead of {next}", logged.revision));
         }
         *next += 1;
     }
@@ -42,39 +42,38 @@ fn dense(log: &[LogEvent]) -> Vec<String> {
 }
 
 /// Checks that all events of an append are stored contiguously, or none.
-fn whole(history: &History, log: &[LogEvent]) -> Vec<String> {
+fn contiguous(history: &History, log: &[LogEvent]) -> Vec<String> {
     let positions: BTreeMap<_, _> = log.iter().map(|logged| (logged.event.id, logged.position.0)).collect();
     let mut found = Vec::new();
     for (number, call) in history.calls.iter().enumerate() {
-        let positions_of_call: Vec<_> =
-            call.request.events.iter().map(|event| positions.get(&event.id).copied()).collect();
-        let together = positions_of_call.windows(2).all(|pair| match pair {
+        let stored_at: Vec<_> = call.request.events.iter().map(|event| positions.get(&event.id).copied()).collect();
+        let is_contiguous = stored_at.windows(2).all(|pair| match pair {
             [Some(one), Some(other)] => one + 1 == *other,
             [None, None] => true,
             _ => false,
         });
-        if !together {
-            found.push(format!("the events of call {number} are at {positions_of_call:?}"));
+        if !is_contiguous {
+            found.push(format!("the events of call {number} are at {stored_at:?}"));
         }
     }
     found
 }
 
-fn after_what_was_known(history: &History) -> Vec<String> {
+fn after_acknowledged(history: &History) -> Vec<String> {
     let mut known: Vec<_> =
         history.calls.iter().filter_map(|call| Some((call.acknowledged_at()?, call.stored()?.next))).collect();
-    known.sort_by_key(|(step, _)| *step);
+    known.sort_by_key(|(time, _)| *time);
     let mut found = Vec::new();
     // The known head of the log after each acknowledgement.
     let mut reach = Position(0);
     let reach: Vec<_> = known
         .iter()
-        .map(|(step, next)| {
+        .map(|(time, next)| {
             reach = reach.max(*next);
-            (*step, reach)
+            (*time, reach)
         })
         .collect();
-    let known_at = |step| match reach.partition_point(|(at, _)| *at < step) {
+    let known_at = |time| match reach.partition_point(|(at, _)| *at < time) {
         0 => Position(0),
         n => reach[n - 1].1,
     };
@@ -110,15 +109,15 @@ fn conditions(call: &Call, log: &[LogEvent]) -> Vec<String> {
         }
     }
     for Expect { stream, at } in &call.request.expect {
-        let stands = before.iter().filter(|logged| logged.event.stream.as_ref() == Some(stream)).count() as u64;
+        let length = before.iter().filter(|logged| logged.event.stream.as_ref() == Some(stream)).count() as u64;
         let holds = match at {
             Expected::Any => true,
-            Expected::NoStream => stands == 0,
-            Expected::At(revision) => stands == revision.0 + 1,
+            Expected::NoStream => length == 0,
+            Expected::At(revision) => length == revision.0 + 1,
         };
         if !holds {
             let first = stored.first;
-            found.push(format!("the append at {first} expects {stream} at {at:?}, which has {stands} events there"));
+            found.push(format!("the append at {first} expects {stream} at {at:?}, which has {length} events there"));
         }
     }
     found
@@ -133,7 +132,7 @@ fn refusals(call: &Call, log: &[LogEvent]) -> Vec<String> {
     let is_wrong = |refusal: &&Refusal| match refusal {
         Refusal::Conflict { condition, position, kind } => {
             let condition = &call.request.conditions[*condition as usize];
-            let logged = usize::try_from(position.0).ok().and_then(|place| log.get(place));
+            let logged = usize::try_from(position.0).ok().and_then(|position| log.get(position));
             !logged.is_some_and(|logged| {
                 logged.event.kind == *kind
                     && *position >= condition.marker
@@ -159,8 +158,8 @@ fn reads(history: &History, log: &[LogEvent]) -> Vec<String> {
     for read in &history.reads {
         let from = usize::try_from(read.from.0).unwrap_or(usize::MAX).min(log.len());
         let until = usize::try_from(read.next.0).unwrap_or(usize::MAX).min(log.len());
-        let stands: Vec<_> = log[from..until.max(from)].iter().map(|logged| logged.event.id).collect();
-        if stands != read.ids {
+        let ids: Vec<_> = log[from..until.max(from)].iter().map(|logged| logged.event.id).collect();
+        if ids != read.ids {
             found.push(format!("a read from {} to {} saw other events than the log has there", read.from, read.next));
         }
     }

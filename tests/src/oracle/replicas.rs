@@ -26,10 +26,10 @@ pub fn check(replicas: &[Replica]) -> Vec<Violation> {
     let mut found = Vec::new();
     for pair in replicas.windows(2) {
         let (one, other) = (&pair[0], &pair[1]);
-        if let Some(place) = first_difference(&one.log, &other.log) {
+        if let Some(position) = first_difference(&one.log, &other.log) {
             found.push(Violation {
                 promise: "P2",
-                what: format!("{} and {} differ at position {place}", one.node, other.node),
+                what: format!("{} and {} differ at position {position}", one.node, other.node),
             });
         }
     }

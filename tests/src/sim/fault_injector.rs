@@ -51,7 +51,7 @@ impl FaultInjector {
             let duration = rng.time(Duration::from_millis(100), plan.fault_max);
             let duration = duration.min(end.saturating_sub(self.trace.now()));
             if !duration.is_zero() {
-                self.fault(kind, duration, &mut rng).await;
+                self.inject(kind, duration, &mut rng).await;
             }
         }
         self.end_all();
@@ -69,13 +69,13 @@ impl FaultInjector {
         }
     }
 
-    async fn fault(&self, kind: FaultKind, duration: Duration, rng: &mut SimRng) {
+    async fn inject(&self, kind: FaultKind, duration: Duration, rng: &mut SimRng) {
         let target = rng.pick(&self.machines);
         self.trace.record(format_args!("{kind:?} of {} for {duration:?}", target.name));
         let took_effect = match kind {
-            FaultKind::PowerCut => self.down(&[target], duration, Machine::cut_power).await,
-            FaultKind::Kill => self.down(&[target], duration, Machine::kill).await,
-            FaultKind::Blackout => self.down(&self.machines.clone(), duration, Machine::cut_power).await,
+            FaultKind::PowerCut => self.take_down(&[target], duration, Machine::cut_power).await,
+            FaultKind::Kill => self.take_down(&[target], duration, Machine::kill).await,
+            FaultKind::Blackout => self.take_down(&self.machines.clone(), duration, Machine::cut_power).await,
             FaultKind::Isolate => self.isolate(&target, &[true, false], duration).await,
             FaultKind::OneWay => self.isolate(&target, &[rng.once_in(2)], duration).await,
             FaultKind::SlowWire => {
@@ -129,12 +129,12 @@ impl FaultInjector {
         let took_effect = timeout(duration, stopped.wait_for(Option::is_some)).await.is_ok();
         target.repair_disk();
         if took_effect {
-            self.down(std::slice::from_ref(target), duration, Machine::kill).await;
+            self.take_down(std::slice::from_ref(target), duration, Machine::kill).await;
         }
         took_effect
     }
 
-    async fn down(&self, targets: &[Arc<Machine>], duration: Duration, how: fn(&Machine) -> bool) -> bool {
+    async fn take_down(&self, targets: &[Arc<Machine>], duration: Duration, how: fn(&Machine) -> bool) -> bool {
         let mut took_effect = false;
         for target in targets {
             took_effect |= how(target);

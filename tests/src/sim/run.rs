@@ -130,7 +130,7 @@ impl Run {
         }
         violations.extend(self.injector.failures.lock().iter().map(|why| liveness(why)));
         let members = self.members();
-        let mut report = self.judge(violations);
+        let mut report = self.check(violations);
         report.violations.extend(stale_views(&members).await.into_iter().map(|what| liveness(&what)));
         report
     }
@@ -249,7 +249,7 @@ impl Run {
         })
     }
 
-    fn judge(self, mut violations: Vec<Violation>) -> Report {
+    fn check(self, mut violations: Vec<Violation>) -> Report {
         let mut replicas = Vec::new();
         for (machine, process) in self.members() {
             match read_log(&process.cluster) {
