@@ -148,7 +148,7 @@ async fn calls(link: &Link, in_flight: usize, seconds: f64) {
                 let (question, mut waits) = (Bytes::from(vec![7; PAYLOAD_BYTES]), Vec::new());
                 while Instant::now() < end {
                     let asked = Instant::now();
-                    link.call(ECHO, question.clone(), WITHIN).await.expect("the link stands");
+                    link.call(ECHO, question.clone(), WITHIN).await.expect("the link is open");
                     waits.push(asked.elapsed());
                 }
                 waits
@@ -163,21 +163,21 @@ async fn calls(link: &Link, in_flight: usize, seconds: f64) {
 }
 
 async fn stream(link: &Link, bytes: usize, seconds: f64) {
-    let (mut sender, mut receiver) = link.open(ECHO, Bytes::new()).await.expect("the link stands");
+    let (mut sender, mut receiver) = link.open(ECHO, Bytes::new()).await.expect("the link is open");
     let line = Line::begin(format!("stream, {bytes} bytes each"));
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let answered = Arc::new(AtomicU64::new(0));
     let count = answered.clone();
     let reading = tokio::spawn(async move {
         while let Some(answer) = receiver.recv().await {
-            answer.expect("the link stands");
+            answer.expect("the link is open");
             count.fetch_add(1, Ordering::Relaxed);
         }
     });
     let question = Bytes::from(vec![7; bytes]);
     while Instant::now() < end {
         for _ in 0..16 {
-            sender.send(question.clone()).await.expect("the link stands");
+            sender.send(question.clone()).await.expect("the link is open");
         }
     }
     drop(sender);

@@ -61,7 +61,7 @@ pub struct Handled {
     pub at_us: u64,
     /// Whether it was handled successfully.
     pub ok: bool,
-    /// Whether the handler was told that it is a replay.
+    /// Whether it was marked as a replay.
     pub replaying: bool,
     /// The context of the reset, as JSON.
     pub context: String,

@@ -73,7 +73,8 @@ impl Loans {
         (self.worker, self.restart_at) = (None, Some(until));
     }
 
-    /// Handles a reset of the processor: the worker's letters are gone, and it knows the context of an earlier reset.
+    /// Handles a reset of the processor: the worker's letters no longer exist, and its context is that of an earlier
+    /// reset.
     pub(super) fn reset<T>(&mut self, effects: &mut Vec<Effect<T>>) {
         effects.extend(self.worker.map(Effect::Stop));
         self.lose_session();

@@ -48,7 +48,7 @@ pub const FAULT_KINDS: [FaultKind; 9] = [
 /// A change of the members during the faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turnover {
-    /// No change.
+    /// No change. The name is printed into the trace, and so cannot change.
     Nobody,
     /// One more node joins.
     Joins,

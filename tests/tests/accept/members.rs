@@ -92,5 +92,5 @@ async fn a_lost_member_is_removed_after_its_replacement_joined_and_three_members
     }
     cluster.run_ok(&["wait", "voters", "3"]).await;
     let votes = votes(&cluster, &["n1", "n2"]);
-    assert!(votes.iter().all(|who| who.split(", ").count() == 3), "{votes:?}");
+    assert!(votes.iter().all(|nodes| nodes.split(", ").count() == 3), "{votes:?}");
 }

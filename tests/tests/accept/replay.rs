@@ -1,4 +1,4 @@
-//! A live processor is reset: its replay is complete, in order and marked exactly, though its owner is killed meanwhile.
+//! Resets of a running processor: the replay is complete, in order and marked exactly, even if an owner is killed.
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
@@ -43,17 +43,17 @@ fn assert_complete_in_order(all: &[Handled], last_epoch: u64, positions: std::op
     assert!(first.keys().copied().eq(positions.clone()), "{} of {positions:?}", first.len());
     let mut streams = BTreeMap::<_, Vec<usize>>::new();
     first.values().for_each(|(nth, stream)| streams.entry(*stream).or_default().push(*nth));
-    assert!(streams.values().all(|places| places.is_sorted()), "each stream is replayed in order");
+    assert!(streams.values().all(|order| order.is_sorted()), "each stream is replayed in order");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_a_replay_is_complete_in_order_and_marked_exactly_though_an_owner_is_killed() {
+async fn p5_a_replay_is_complete_in_order_and_marked_exactly_even_if_an_owner_is_killed() {
     let (mut cluster, folder) = handled("3000").await;
     let before = cluster.processor("totals").await;
     let last_epoch = before.segments.iter().map(|segment| segment.epoch).max().unwrap();
     let trial = cluster.run_ok(&["processor", "reset", "totals", "--to", "beginning", "--dry-run"]).await;
     assert!(trial.contains("it would handle 2000 events again"), "{trial}");
-    // Programs are started anew by a reset, and so read the delay.
+    // A reset restarts the handler programs, which then read the delay.
     let args = ["processor", "reset", "totals", "--to", "beginning", "--context", r#"{"why":"schema"}"#, "--yes"];
     let done = cluster.run_ok(&args).await;
     assert!(done.contains("reset totals: done") && done.contains("progress: evener processor show totals"), "{done}");
@@ -70,8 +70,8 @@ async fn p5_a_replay_is_complete_in_order_and_marked_exactly_though_an_owner_is_
     let shown = cluster.run_ok(&["processor", "show", "totals"]).await;
     assert!(shown.contains("replay of 0 to 2,000") && shown.contains("context {\"why\":\"schema\"}"), "{shown}");
 
-    let victim = cluster.running().pop().unwrap();
-    cluster.kill(&victim).await;
+    let killed = cluster.running().pop().unwrap();
+    cluster.kill(&killed).await;
     import(&cluster, &folder, EVENTS, 500).await;
     std::fs::write(folder.join("delay-us"), "0").unwrap();
     let ended = cluster.wait_passed("totals").await;
@@ -96,7 +96,7 @@ async fn a_replay_can_be_ended_and_a_reset_can_skip_or_begin_at_a_time() {
     assert_eq!(ended.replay.map(|replay| replay.phase), Some("ended".into()));
     assert!(handled_events(&folder).len() < 2 * EVENTS as usize);
 
-    // Everything after this is recorded later.
+    // All further events are recorded after this time.
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     let time = jiff::Timestamp::now().to_string();
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -117,11 +117,11 @@ async fn a_replay_can_be_ended_and_a_reset_can_skip_or_begin_at_a_time() {
     cluster.run_ok(&["processor", "resume", "totals"]).await;
     cluster.wait_passed("totals").await;
     let last = handled_events(&folder).into_iter().map(|seen| Position(seen.position)).max();
-    assert_eq!(last, Some(Position(EVENTS + 99)), "what was skipped is not handled");
+    assert_eq!(last, Some(Position(EVENTS + 99)), "skipped events are not handled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_a_reset_that_cannot_be_says_why_and_changes_nothing() {
+async fn p10_a_refused_reset_gives_its_reason_and_changes_nothing() {
     let cluster = TestCluster::three_nodes(EVENER, &[]).await;
     let folder = cluster.new_folder("seen");
     import(&cluster, &folder, 0, 10).await;
@@ -140,12 +140,12 @@ async fn p10_a_reset_that_cannot_be_says_why_and_changes_nothing() {
         (&["nothing", "--to", "beginning"], 2, "there is no processor nothing"),
     ];
     for (args, code, part) in cases {
-        let (exited, told) = cluster.run_err(&[&["processor", "reset"], *args, &["--yes"]].concat()).await;
-        assert!(told.contains(part), "{args:?}: {told}");
-        assert_eq!(exited, *code, "{args:?}: {told}");
+        let (exited, stderr) = cluster.run_err(&[&["processor", "reset"], *args, &["--yes"]].concat()).await;
+        assert!(stderr.contains(part), "{args:?}: {stderr}");
+        assert_eq!(exited, *code, "{args:?}: {stderr}");
     }
     let after = cluster.processor("totals").await;
     assert!(after.replay.is_none() && after.segments.iter().all(|segment| segment.token == 10), "{after:?}");
-    let (_, told) = cluster.run_err(&["processor", "reset", "totals", "--to", "beginning"]).await;
-    assert!(told.contains("it would handle 10 events again, and there is no terminal to ask at"), "{told}");
+    let (_, stderr) = cluster.run_err(&["processor", "reset", "totals", "--to", "beginning"]).await;
+    assert!(stderr.contains("it would handle 10 events again, and there is no terminal to ask at"), "{stderr}");
 }

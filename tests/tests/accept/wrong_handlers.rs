@@ -57,7 +57,7 @@ async fn p6_a_handler_program_that_does_not_run_sets_no_event_aside() {
         });
         let output = output.await;
         assert_eq!((output.state.as_str(), output.set_aside.sequences), ("stalled", 0), "{name}");
-        let reason = output.segments.iter().find_map(|segment| segment.reason.clone()).expect("it says why");
+        let reason = output.segments.iter().find_map(|segment| segment.reason.clone()).expect("a segment has a reason");
         assert!(reason.contains(fault) && reason.contains("had not read the event"), "{name}: {reason}");
         assert!(reason.contains("of node n"), "{name}: {reason}");
     }

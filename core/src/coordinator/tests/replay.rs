@@ -1,4 +1,4 @@
-//! Resets of a live processor, in any order of steps: a replay is complete, in order, and marked exactly.
+//! Resets of a running processor, in any order of steps: a replay is complete, in order, and marked exactly.
 
 use std::{collections::BTreeSet, vec::Vec};
 
@@ -17,11 +17,11 @@ use crate::{
     replay::ResetTo,
 };
 
-/// What is known of one reset.
+/// One reset.
 struct Reset {
     /// The last epoch before it.
     epoch: Epoch,
-    /// Where it moved the processor.
+    /// The position to which it moved the processor.
     from: u64,
     /// The events that had been passed before it, or before an earlier one.
     passed: BTreeSet<u64>,
@@ -62,9 +62,9 @@ impl Resets {
         }
     }
 
-    /// Returns whether a handler that has received this epoch is told that the event is a replay.
+    /// Returns whether an event must be marked as a replay for a handler that has received this epoch.
     fn replays(&self, position: u64, epoch: Epoch) -> bool {
-        // An event before the position of a reset is a letter that the reset has kept as it was.
+        // An event before the position of a reset is a letter, which the reset did not change.
         let reset = self.all.iter().rev().find(|reset| reset.epoch < epoch && reset.from <= position);
         reset.is_some_and(|reset| reset.passed.contains(&position))
     }
@@ -88,20 +88,20 @@ impl Resets {
             for position in needed.filter(|_| !skips) {
                 assert!(first.contains_key(position), "{sequence}: event {position} was not handled after the reset");
             }
-            let places: Vec<_> = replayed.filter_map(|position| first.get(position)).collect();
-            assert!(places.is_sorted(), "{sequence}: handled in the order {places:?}");
+            let order: Vec<_> = replayed.filter_map(|position| first.get(position)).collect();
+            assert!(order.is_sorted(), "{sequence}: handled in the order {order:?}");
         }
     }
 }
 
 /// A random step: one of the others, or a reset.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum Action {
     Other(Disturbance),
     Reset(ResetTo),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     let to = prop_oneof![
         2 => Just(ResetTo::Beginning),
         1 => Just(ResetTo::Head),
@@ -110,9 +110,9 @@ fn act() -> impl Strategy<Value = Act> {
     ];
     let parts = prop_oneof![(0_usize..9).prop_map(Disturbance::Split), (0_usize..9).prop_map(Disturbance::Merge)];
     prop_oneof![
-        40 => disturbance().prop_map(Act::Other),
-        1 => parts.prop_map(Act::Other),
-        1 => to.prop_map(Act::Reset),
+        40 => disturbance().prop_map(Action::Other),
+        1 => parts.prop_map(Action::Other),
+        1 => to.prop_map(Action::Reset),
     ]
 }
 
@@ -123,15 +123,15 @@ proptest! {
     fn p5_a_replay_is_complete_in_order_and_marked_exactly(
         on_error in on_error(),
         faults in faults(),
-        acts in collection::vec(act(), 0..600),
+        actions in collection::vec(action(), 0..600),
     ) {
         let skips = on_error == OnError::Skip || !faults.skip.is_empty();
         let mut cluster = TestCluster::new(3, on_error, Limits::DEFAULT, faults);
         let mut resets = Resets::default();
-        for act in acts {
-            match act {
-                Act::Other(disturbance) => disturb(&mut cluster, disturbance),
-                Act::Reset(to) => resets.reset(&mut cluster, to),
+        for action in actions {
+            match action {
+                Action::Other(disturbance) => disturb(&mut cluster, disturbance),
+                Action::Reset(to) => resets.reset(&mut cluster, to),
             }
         }
         cluster.operator_changes += resets.all.len();
@@ -143,7 +143,7 @@ proptest! {
 }
 
 #[test]
-fn p4_progress_under_way_cannot_skip_a_part_of_a_replay() {
+fn p4_progress_in_flight_cannot_skip_a_part_of_a_replay() {
     let mut cluster = scenario(&[]);
     for nth in 0..30 {
         cluster.append(&std::format!("s{}", nth % 6));
@@ -152,7 +152,7 @@ fn p4_progress_under_way_cannot_skip_a_part_of_a_replay() {
     for _ in 0..10 {
         cluster.append("s1");
     }
-    // Steps until progress waits to be judged, then a reset before it is.
+    // Takes steps until progress is in flight, and resets before it is judged.
     while cluster.nodes.values().all(|node| node.progress.is_none()) {
         let step = cluster.enabled().first().expect("the new events are to be handled").clone();
         cluster.take(step);

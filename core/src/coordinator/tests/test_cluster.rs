@@ -89,7 +89,7 @@ pub(super) struct Call {
     pub(super) ok: bool,
     /// The epoch that the handler received.
     pub(super) epoch: Epoch,
-    /// Whether the handler was told that the event is a replay.
+    /// Whether the event was marked as a replay.
     pub(super) replaying: bool,
 }
 

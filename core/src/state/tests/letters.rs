@@ -428,9 +428,9 @@ fn an_operator_skips_only_the_event_with_which_a_segment_waits() {
     let (mut log, segment) = stalled();
     let skip = |segment, position| Change::SkipEvent("p".into(), segment, Position(position));
     let before = log.state.clone();
-    for (wrong, says) in [(skip(segment, 1), "waits_with: Some(Position(0))"), (skip(SegmentId(9), 0), "")] {
+    for (wrong, expected) in [(skip(segment, 1), "waits_with: Some(Position(0))"), (skip(SegmentId(9), 0), "")] {
         let outcome = log.change(wrong);
-        assert!(matches!(&outcome, Outcome::Refused(why) if format!("{why:?}").contains(says)), "{outcome:?}");
+        assert!(matches!(&outcome, Outcome::Refused(why) if format!("{why:?}").contains(expected)), "{outcome:?}");
     }
     assert_eq!(log.state.processors, before.processors);
     let epoch = place(&log, "s0").1;

@@ -55,7 +55,7 @@ fn p4_taking_back_an_unreported_loan_renews_the_claim_in_the_same_entry() {
     });
     check("it is removed", |log, loan| drop(log.apply(Command::Remove(loan.node))));
     for change in [LetterChange::Retry, LetterChange::Skip, LetterChange::Drop] {
-        check("a person", |log, _| drop(log.change(Change::Letters("p".into(), Selection::All, change))));
+        check("an operator", |log, _| drop(log.change(Change::Letters("p".into(), Selection::All, change))));
     }
 
     fn check(way: &str, take_back: impl FnOnce(&mut Log, Loan)) {

@@ -1,4 +1,4 @@
-//! Resets move tokens, drop letters, renew claims and have their hooks run.
+//! Resets move tokens, drop letters, renew claims and start hooks.
 
 use std::{format, string::String, vec, vec::Vec};
 
@@ -137,7 +137,7 @@ fn a_program_has_no_hooks() {
 }
 
 #[test]
-fn a_replay_can_be_ended_where_it_began() {
+fn a_running_replay_can_be_ended() {
     let mut log = passed();
     assert_eq!(
         reset(&mut log, ResetTo::ReplayEnd),
@@ -188,5 +188,8 @@ fn a_letter_of_a_replayed_event_is_marked_for_its_tries() {
     assert!(log.processor().set_aside[&key("s2")].first().replaying);
     let moves = tokens(&log, EVENTS);
     send(&mut log, 1, vec![], moves);
-    assert!(log.processor().set_aside[&key("s2")].first().replaying, "its replay has ended, its letter is one still");
+    assert!(
+        log.processor().set_aside[&key("s2")].first().replaying,
+        "the letter is still marked after the replay has ended"
+    );
 }
