@@ -106,7 +106,7 @@ mod tests {
         handshake::PROTOCOL_VERSION,
     };
 
-    /// Nodes of one protocol version read each other's messages: what was once sent is still read and written as it was.
+    /// Nodes of one protocol version read each other's messages: what was once sent is still read and written alike.
     #[test]
     fn golden_messages_of_this_protocol_version() {
         const GOLDEN: &[(u16, &str)] = &[(2, include_str!("messages/golden-2.txt"))];

@@ -83,7 +83,11 @@ impl State {
         let table = |processor: &Processor| ProcessorClaims {
             processor: processor.id,
             capable: capable(processor),
-            claims: processor.segments.iter().map(|(id, share)| (*id, share.claim.clone())).collect(),
+            claims: {
+                // Segments that are being split or merged stay where they are until that is done.
+                let whole = processor.segments.iter().filter(|(_, share)| share.reshape.is_none());
+                whole.map(|(id, share)| (*id, share.claim.clone())).collect()
+            },
         };
         BalanceView {
             now: now.max(self.recorded),

@@ -251,6 +251,11 @@ impl Canonical for Invalid {
             Self::NotFirst { processor, segment, position } => variant!(out, 12, processor, segment, position),
             Self::ResetBeyondHead { position, head } => variant!(out, 13, position, head),
             Self::NoReplay(processor) => variant!(out, 14, processor),
+            Self::NothingToSplit(processor) => variant!(out, 15, processor),
+            Self::NothingToMerge(processor) => variant!(out, 16, processor),
+            Self::CannotSplit { processor, segment } => variant!(out, 17, processor, segment),
+            Self::NoSibling { processor, segment } => variant!(out, 18, processor, segment),
+            Self::Reshaping { processor, segment } => variant!(out, 19, processor, segment),
         }
     }
 }
@@ -336,6 +341,9 @@ impl Canonical for Change {
             Self::Lead(node, _) => variant!(out, 11, node),
             Self::SkipEvent(name, segment, position) => variant!(out, 12, name, segment, position),
             Self::Reset(name, to, context) => variant!(out, 13, name, to, context),
+            Self::Split(name, segment) => variant!(out, 14, name, segment),
+            Self::Merge(name, segment) => variant!(out, 15, name, segment),
+            Self::Move(name, segment, node) => variant!(out, 16, name, segment, node),
         }
     }
 }

@@ -100,7 +100,10 @@ impl Command {
     pub const fn level(&self) -> FeatureLevel {
         match self {
             Self::HookDone(_) => FeatureLevel::RESET,
-            Self::Operate(Operate { change: Change::Reset(..), .. }) => FeatureLevel::RESET,
+            Self::Operate(Operate {
+                change: Change::Reset(..) | Change::Split(..) | Change::Merge(..) | Change::Move(..),
+                ..
+            }) => FeatureLevel::RESET,
             _ => FeatureLevel(0),
         }
     }
@@ -437,6 +440,12 @@ pub enum Change {
     /// All segments of a processor move to another position. Events that they had passed are replays, whose handlers
     /// receive the context, which is JSON.
     Reset(String, ResetTo, Option<String>),
+    /// A segment is split in two: this one, else the one that needs it most.
+    Split(String, Option<SegmentId>),
+    /// A segment is merged with its sibling: this one, else the one for which that is best.
+    Merge(String, Option<SegmentId>),
+    /// A segment moves to this node, and is pinned to it.
+    Move(String, SegmentId, NodeId),
 }
 
 /// A selection of sequences.

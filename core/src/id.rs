@@ -95,7 +95,7 @@ impl ContextId {
 impl FeatureLevel {
     /// From this level on the id of every event also follows from its source.
     pub const SOURCE_IDS: Self = Self(2);
-    /// From this level on processors can be reset.
+    /// From this level on processors can be reset, and their segments split, merged and moved.
     pub const RESET: Self = Self(3);
     /// The level of this build.
     pub const CURRENT: Self = Self::RESET;

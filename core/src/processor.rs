@@ -122,6 +122,17 @@ pub struct Share {
     pub claim: Claim,
     /// The event with which it waits, if any.
     pub stalled: Option<Stall>,
+    /// What is to become of it once its owner has handed it over. Until then the balancer leaves it alone.
+    pub reshape: Option<Reshape>,
+}
+
+/// What is to become of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reshape {
+    /// It is split into its halves.
+    Split,
+    /// It is merged with its sibling.
+    Merge,
 }
 
 /// A segment that waits with a failing event.

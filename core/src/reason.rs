@@ -181,6 +181,31 @@ pub enum Invalid {
     },
     /// The processor of this name is not replaying, so that there is no replay to end.
     NoReplay(String),
+    /// The processor of this name has no segment that can be split.
+    NothingToSplit(String),
+    /// The processor of this name has no two segments that can be merged.
+    NothingToMerge(String),
+    /// The segment covers a single hash: it has no halves.
+    CannotSplit {
+        /// The processor's name.
+        processor: String,
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// The segment has no sibling: it was never split, or its other half was split again.
+    NoSibling {
+        /// The processor's name.
+        processor: String,
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// The segment, or its sibling, is being split or merged.
+    Reshaping {
+        /// The processor's name.
+        processor: String,
+        /// The segment.
+        segment: SegmentId,
+    },
 }
 
 impl From<LimitExceeded> for RefusalReason {

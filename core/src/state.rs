@@ -37,6 +37,7 @@ mod membership;
 mod operate;
 mod operation;
 mod reset;
+mod reshape;
 #[cfg(test)]
 mod tests;
 

@@ -29,6 +29,9 @@ pub enum ChangeKind {
     Lead = 14,
     SkipEvent = 15,
     Reset = 16,
+    Split = 17,
+    Merge = 18,
+    Move = 19,
 }
 
 impl ChangeKind {

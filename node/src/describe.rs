@@ -200,6 +200,18 @@ fn invalid(wrong: &Invalid) -> String {
         Invalid::ResetBeyondHead { position, head } => {
             format!("it cannot be reset to {position}: the head is {head}")
         }
+        Invalid::NothingToSplit(processor) => format!("{processor} has no segment that can be split"),
+        Invalid::NothingToMerge(processor) => format!("{processor} has no two segments that can be merged"),
+        Invalid::CannotSplit { processor, segment } => {
+            format!("the segment {processor}/{segment} covers a single hash, and cannot be split")
+        }
+        Invalid::NoSibling { processor, segment } => format!(
+            "the segment {processor}/{segment} has no sibling to merge with: it was never split, or its other half was \
+             split again"
+        ),
+        Invalid::Reshaping { processor, segment } => {
+            format!("the segment {processor}/{segment} is being split or merged; repeat it when that is done")
+        }
         Invalid::NoReplay(processor) => format!("{processor} is not replaying: there is no replay to end"),
         Invalid::LastMember(name) => {
             format!("{name} is the last member, and cannot leave; stop it: its data stay where they are")

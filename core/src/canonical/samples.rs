@@ -126,6 +126,11 @@ fn invalid() -> Vec<Invalid> {
         Invalid::NotFirst { processor: "p".into(), segment: SegmentId(1), position: Position(2) },
         Invalid::ResetBeyondHead { position: Position(2), head: Position(1) },
         Invalid::NoReplay("p".into()),
+        Invalid::NothingToSplit("p".into()),
+        Invalid::NothingToMerge("p".into()),
+        Invalid::CannotSplit { processor: "p".into(), segment: SegmentId(1) },
+        Invalid::NoSibling { processor: "p".into(), segment: SegmentId(1) },
+        Invalid::Reshaping { processor: "p".into(), segment: SegmentId(1) },
     ]
 }
 
@@ -220,5 +225,9 @@ pub fn changes() -> Vec<Change> {
         Change::Reset(p(), ResetTo::Head, Some("{}".into())),
         Change::Reset(p(), ResetTo::At(Position(2)), None),
         Change::Reset(p(), ResetTo::ReplayEnd, None),
+        Change::Split(p(), None),
+        Change::Split(p(), Some(SegmentId(1))),
+        Change::Merge(p(), Some(SegmentId(1))),
+        Change::Move(p(), SegmentId(1), NodeId(2)),
     ]
 }

@@ -117,7 +117,9 @@ impl ProcessorView {
                 (stall.position, stall.failure.attempt, wait)
             });
             let (segment, epoch) = (share.segment, share.claim.epoch);
-            let (token, motion) = (share.token.clone(), share.claim.motion);
+            // The entry that hands it over also splits or merges it.
+            let motion = if share.reshape.is_some() { Motion::Release } else { share.claim.motion };
+            let token = share.token.clone();
             segments.insert(*id, SegmentView { segment, epoch, token, motion, stalled });
         }
         let set_aside = set_aside_sequences(processor, node, &segments, state.recorded);

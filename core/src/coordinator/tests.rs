@@ -5,6 +5,7 @@ mod fence;
 mod loans;
 mod parts;
 mod replay;
+mod reshape;
 mod test_cluster;
 
 use std::{

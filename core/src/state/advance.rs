@@ -78,9 +78,10 @@ impl State {
             && let Some(share) = processor.segments.get_mut(segment)
         {
             share.token.advance(bounded(*next, *segment, head, &held));
-            share.claim.give(to, self.issued.next_epoch(), index);
+            share.claim.give(to.filter(|_| share.reshape.is_none()), self.issued.next_epoch(), index);
             processor.changed = index;
         }
+        self.reshape(index, *id, Some(*node));
         self.finish_replay(index, *id);
         self.mark_changed(index);
         Outcome::Advanced(stale)

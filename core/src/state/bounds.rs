@@ -48,6 +48,9 @@ impl Change {
             | Self::Release(processor, _)
             | Self::Claim(processor, ..)
             | Self::Unpin(processor, _)
+            | Self::Split(processor, _)
+            | Self::Merge(processor, _)
+            | Self::Move(processor, ..)
             | Self::SkipEvent(processor, ..) => name(limits, processor, Measured::ProcessorName),
             Self::Reset(processor, _, context) => {
                 name(limits, processor, Measured::ProcessorName)?;

@@ -144,8 +144,11 @@ impl State {
         if self.sessions.remove(&node).is_none() {
             return;
         }
-        let mut returned = Vec::new();
+        let (mut returned, mut reshaped) = (Vec::new(), Vec::new());
         for processor in self.processors.values_mut() {
+            if processor.segments.values().any(|share| share.reshape.is_some() && share.claim.owner == Some(node)) {
+                reshaped.push(processor.id);
+            }
             for share in processor.segments.values_mut() {
                 if share.claim.owner == Some(node) {
                     share.claim.give(None, self.issued.next_epoch(), index);
@@ -165,6 +168,7 @@ impl State {
             self.take_back(index, processor, &sequence);
             self.lend(index, processor, &sequence);
         }
+        reshaped.into_iter().for_each(|processor| self.reshape(index, processor, None));
     }
 
     /// Applies the balancer's plan.

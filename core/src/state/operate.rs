@@ -72,9 +72,11 @@ impl State {
             Change::Delete(name) => self.delete(index, name),
             Change::Pause(name, paused) => self.pause(index, name, *paused),
             Change::Release(name, segment) => self.release(index, name, *segment),
-            Change::Claim(name, segment, node) => {
+            Change::Claim(name, segment, node) | Change::Move(name, segment, node) => {
                 self.claim(index, name, *segment, Pin { node: *node, reason: reason.map(String::from) })
             }
+            Change::Split(name, segment) => self.split(index, name, *segment),
+            Change::Merge(name, segment) => self.merge(index, name, *segment),
             Change::Reset(name, to, context) => self.reset(index, name, *to, context.as_ref()),
             Change::Unpin(name, segment) => self.unpin(index, name, *segment),
             Change::Letters(name, selection, change) => match self.names.get(name) {
@@ -100,8 +102,15 @@ impl State {
     /// Returns the goal of a change that its entry does not reach.
     fn goal(&self, change: &Change) -> Option<Goal> {
         match change {
-            Change::Release(name, segment) | Change::Claim(name, segment, _) => {
-                self.names.get(name).map(|id| Goal::Settled(*id, *segment))
+            Change::Release(name, segment)
+            | Change::Claim(name, segment, _)
+            | Change::Move(name, segment, _)
+            | Change::Split(name, Some(segment))
+            | Change::Merge(name, Some(segment)) => self.names.get(name).map(|id| Goal::Settled(*id, *segment)),
+            Change::Split(name, None) | Change::Merge(name, None) => {
+                let processor = self.processor(name)?;
+                let (segment, _) = processor.segments.iter().find(|(_, share)| share.reshape.is_some())?;
+                Some(Goal::Settled(processor.id, *segment))
             }
             Change::Expect(peer) => Some(Goal::Joined(peer.clone())),
             Change::Leave(node) => Some(Goal::Left(*node)),
@@ -116,7 +125,7 @@ impl State {
         match goal {
             Goal::Settled(id, segment) => {
                 let share = self.processors.get(id).and_then(|processor| processor.segments.get(segment));
-                share.is_none_or(|share| share.claim.motion == Motion::Stay)
+                share.is_none_or(|share| share.claim.motion == Motion::Stay && share.reshape.is_none())
             }
             Goal::Joined(peer) => self.members.values().any(|member| member.peer == *peer),
             Goal::Left(node) => !self.members.contains_key(node),
@@ -309,7 +318,8 @@ fn fresh(
     changed: LogIndex,
 ) -> Processor {
     let segments = Segment::cover(definition.segments).into_iter().map(|segment| {
-        let share = Share { segment, token: Token::new(segment, start), claim: Claim::default(), stalled: None };
+        let share =
+            Share { segment, token: Token::new(segment, start), claim: Claim::default(), stalled: None, reshape: None };
         (segment.name(), share)
     });
     Processor {

@@ -63,6 +63,9 @@ impl Change {
             Self::Lead(..) => ChangeKind::Lead,
             Self::SkipEvent(..) => ChangeKind::SkipEvent,
             Self::Reset(..) => ChangeKind::Reset,
+            Self::Split(..) => ChangeKind::Split,
+            Self::Merge(..) => ChangeKind::Merge,
+            Self::Move(..) => ChangeKind::Move,
         }
     }
 
@@ -80,7 +83,8 @@ impl Change {
             Self::Release(name, segment) | Self::Unpin(name, segment) => {
                 Subject { segment: Some(*segment), ..of(name) }
             }
-            Self::Claim(name, segment, to) => {
+            Self::Split(name, segment) | Self::Merge(name, segment) => Subject { segment: *segment, ..of(name) },
+            Self::Claim(name, segment, to) | Self::Move(name, segment, to) => {
                 Subject { processor: Some(name.clone()), segment: Some(*segment), ..node(to) }
             }
             Self::SkipEvent(name, segment, position) => {

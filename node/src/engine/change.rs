@@ -69,6 +69,13 @@ async fn make(engine: &Engine, change: &Change) -> Result<Done, ApiError> {
         What::Unpin(name, segment) => To::Unpin(name, segment),
         What::SkipEvent(name, segment, position) => To::SkipEvent(name, segment, position),
         What::Reset(name, request) => return reset::reset(engine, name, &request, change).await,
+        What::Split(name, segment) => To::Split(name, segment),
+        What::Merge(name, segment) => To::Merge(name, segment),
+        What::Move(name, segment, node) => {
+            let first = first_node(&engine.cluster().state(), change, ChangeKind::Move, Some(&node));
+            let node = first.map_or_else(|| member(&engine.cluster().state(), &node), Ok)?;
+            To::Move(name, segment, node)
+        }
         What::Claim(name, segment, node) => To::Claim(name, segment, claimant(engine, change, node.as_deref())?),
         What::Retry(name, selection) => To::Letters(name, selection, LetterChange::Retry),
         What::Skip(name, selection) => To::Letters(name, selection, LetterChange::Skip),

@@ -8,7 +8,7 @@ use evener_core::{
     hash,
     id::{Position, SegmentId},
     letter::SequenceKey,
-    processor::{self, LimitUsage, OnError, Share, UsageLevel},
+    processor::{self, LimitUsage, OnError, Reshape, Share, UsageLevel},
     state::State,
     time::Timestamp,
 };
@@ -170,7 +170,11 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share, now: 
         let (position, cause) = (stall.position, &stall.failure.cause);
         segment.reason = Some(format!("it waits with the event at {position} until that is handled: {cause}{tip}"));
     }
-    if share.claim.owner.is_none() {
+    if let Some(reshape) = share.reshape {
+        let what = if reshape == Reshape::Split { "split" } else { "merged with its sibling" };
+        segment.state = "moving".to_owned();
+        segment.reason = Some(format!("it is {what} once what is being handled is done"));
+    } else if share.claim.owner.is_none() {
         segment.state = "unowned".to_owned();
         segment.reason = Some(why_unowned(state, processor, share));
     } else if let Some(reason) = moving(state, &share.claim.motion) {

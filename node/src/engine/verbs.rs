@@ -68,9 +68,28 @@ macro_rules! verbs {
                     kind: Reset, counts: "position",
                     method: reset;
                 };
-                Split: NotYet POST "/processors/{name}/split", "processor split", "cut a segment in two";
-                Merge: NotYet POST "/processors/{name}/merge", "processor merge", "put two segments together";
-                Move: NotYet POST "/processors/{name}/move", "processor move", "bind a segment to a node";
+                Split: Changes POST "/processors/{name}/split", "processor split", "split a segment in two" {
+                    /// Splits a segment in two; without a number the one that covers the most keys, or of these the one
+                    /// that is furthest behind.
+                    takes: [name: String] { segment: Option<SegmentId> = "integer" },
+                    kind: Split, counts: "segment",
+                    method: split;
+                };
+                Merge: Changes POST "/processors/{name}/merge", "processor merge",
+                    "merge a segment with the other half of what was split" {
+                    /// Merges a segment with its sibling, the other half of what was split; without a number those that
+                    /// cover the fewest keys.
+                    takes: [name: String] { segment: Option<SegmentId> = "integer" },
+                    kind: Merge, counts: "pair",
+                    method: merge;
+                };
+                Move: Changes POST "/processors/{name}/move", "processor move",
+                    "move a segment to a node and pin it there" {
+                    /// Moves a segment to the node of this name, and pins it there.
+                    takes: [name: String] { segment: SegmentId = "integer", node: String = "string" },
+                    kind: Move, counts: "segment",
+                    method: move_segment;
+                };
                 Unpin: Changes POST "/processors/{name}/unpin", "processor unpin",
                     "unbind a segment from its node" {
                     /// Unbinds a segment from the node an operator bound it to.
@@ -261,6 +280,12 @@ impl Argument for Box<Definition> {
 impl Argument for SegmentId {
     fn segment(&self) -> Option<SegmentId> {
         Some(*self)
+    }
+}
+
+impl Argument for Option<SegmentId> {
+    fn segment(&self) -> Option<SegmentId> {
+        *self
     }
 }
 

@@ -332,7 +332,7 @@ async fn errors_are_json_with_a_code_and_the_fitting_status() {
     check("GET", "/events?form=1", "", 400, "EV0101").await;
     check("GET", "/status?x=1", "", 400, "EV0101").await;
     check("GET", "/events/tail?backwards=true", "", 400, "EV0101").await;
-    check("POST", "/processors/p/split", "{}", 501, "EV0900").await;
+    check("POST", "/processors/p/promote", "{}", 501, "EV0900").await;
     check("POST", "/backup", "", 501, "EV0900").await;
     check("GET", "/operations/five", "", 400, "EV0101").await;
     check("POST", "/processors/p/pause", "{}", 404, "EV0300").await;

@@ -37,7 +37,8 @@ use crate::{codec, disk::MemoryDisk};
 
 /// The file of a checkpoint of each version, in hex. Older versions stay here: their files must be skipped, never
 /// read as something else.
-const GOLDEN: &[(u16, &str)] = &[(2, include_str!("golden/2.hex")), (3, include_str!("golden/3.hex"))];
+const GOLDEN: &[(u16, &str)] =
+    &[(2, include_str!("golden/2.hex")), (3, include_str!("golden/3.hex")), (4, include_str!("golden/4.hex"))];
 
 const RAISE: &str = "the layout of the replicated state, or the effect of commands on it, has changed: raise VERSION \
                      in store/src/checkpoint.rs, so that older checkpoints are replaced by a replay, and add the file \
@@ -213,6 +214,7 @@ fn operations(built: &mut Built) {
     built.change(Change::Claim(p(), SegmentId(1), NodeId(2)));
     built.change(Change::Claim("x".into(), SegmentId(2), NodeId(2)));
     built.change(Change::SkipEvent("x".into(), SegmentId(2), Position(6)));
+    built.change(Change::Split("p".into(), Some(SegmentId(2))));
     built.change(Change::Reset("w".into(), ResetTo::At(Position(1)), Some("{}".into())));
     built.change(Change::Expect("n9:4751".into()));
     built.change(Change::Lead(NodeId(2), Term(3)));
@@ -266,11 +268,11 @@ fn fields_that_no_command_sets(built: &mut Built) {
     }
 }
 
-const KINDS: [ChangeKind; 16] = {
+const KINDS: [ChangeKind; 19] = {
     use ChangeKind::*;
     [
         Create, Delete, Pause, Resume, Release, Claim, Unpin, Retry, Skip, Drop, SetLimits, Expect, Leave, Lead,
-        SkipEvent, Reset,
+        SkipEvent, Reset, Split, Merge, Move,
     ]
 };
 

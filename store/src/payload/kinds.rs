@@ -28,7 +28,8 @@
 //!   Its tag is listed in `versioned`. A build that does not know the tag stops, as at an unknown kind: the meaning of
 //!   the field must not be guessed.
 //! - *An enum gains a variant*: it is added at the end, and commands that use it get the next version of their kind, at
-//!   which an older build stops. (`Tried` of letters and `SkipEvent` came in version 1, `Reset` in version 2.)
+//!   which an older build stops. (`Tried` of letters and `SkipEvent` came in version 1; `Reset`, `Split`, `Merge`
+//!   and `Move` in version 2.)
 //!   Otherwise the older build would skip the command as unreadable, and its state would diverge.
 //! - *The meaning of a field or the order changes*: a new kind.
 //!
@@ -119,7 +120,7 @@ const fn version_of_change(change: &Change) -> u16 {
         | Change::Leave(_)
         | Change::Lead(..) => 0,
         Change::SkipEvent(..) => 1,
-        Change::Reset(..) => 2,
+        Change::Reset(..) | Change::Split(..) | Change::Merge(..) | Change::Move(..) => 2,
     }
 }
 

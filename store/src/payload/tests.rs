@@ -119,6 +119,9 @@ fn all_commands() -> Vec<Command> {
         operate(Change::Reset("p".into(), ResetTo::Beginning, None)),
         operate(Change::Reset("p".into(), ResetTo::Head, None)),
         operate(Change::Reset("p".into(), ResetTo::ReplayEnd, None)),
+        operate(Change::Split("p".into(), None)),
+        operate(Change::Merge("p".into(), Some(SegmentId(5)))),
+        operate(Change::Move("p".into(), SegmentId(5), NodeId(1))),
         Command::HookDone(HookDone {
             node: NodeId(2),
             session: SessionId(3),

@@ -96,6 +96,12 @@ changes! {
     SkipEvent(name: String, segment: SegmentId, position: Position);
     /// Since version 2.
     Reset(name: String, to: ResetTo, context: Option<String>);
+    /// Since version 2.
+    Split(name: String, segment: Option<SegmentId>);
+    /// Since version 2.
+    Merge(name: String, segment: Option<SegmentId>);
+    /// Since version 2.
+    Move(name: String, segment: SegmentId, node: NodeId);
 }
 
 /// The limits of version 0.

@@ -29,7 +29,7 @@ async fn record(
     }
     let at_us = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
     let (segment, epoch) = (claim.segment, claim.epoch);
-    let row = format!("{at}\t{stream}\t{kind}\t{attempt}\t{segment}\t{epoch}\t{at_us}\ttrue\n");
+    let row = format!("{at}\t{stream}\t{kind}\t{attempt}\t{segment}\t{epoch}\t{at_us}\ttrue\tfalse\tnull\n");
     (&*file).write_all(row.as_bytes())?;
     Ok(())
 }

@@ -78,6 +78,7 @@ mod tests {
             token: Token::new(segment, Position(0)),
             claim: Claim { owner: owner.map(NodeId), ..Claim::default() },
             stalled: None,
+            reshape: None,
         };
         let shares = cover.into_iter().zip(owners).map(|(segment, owner)| (segment.name(), share((segment, owner))));
         let processor = Processor {

@@ -161,10 +161,19 @@ async fn processors_members_and_status_answer_in_the_documented_format() {
     assert!(shown.starts_with("resume p: done\nreason     x\n"), "{shown}");
     let history = cluster.run_ok(&["processor", "show", "p"]).await;
     assert!(history.contains("\nlast operations (all: evener operations --processor p):\nWHEN "), "{history}");
-    for verb in ["reset", "split", "merge", "move", "promote"] {
-        let (status, error) = script.ask("POST", &format!("/processors/p/{verb}"), json!({})).await;
-        assert_eq!((status, &error["code"]), (501, &json!("EV0900")), "{verb}: {error}");
+    let changes = [
+        ("split", json!({})),
+        ("split", json!({"segment": 1})),
+        ("merge", json!({})),
+        ("move", json!({"segment": 0, "node": "n1"})),
+        ("reset", json!({"to": {"position": 0}, "context": [1]})),
+    ];
+    for (verb, body) in changes {
+        let (status, answer) = script.ask("POST", &format!("/processors/p/{verb}"), body).await;
+        assert_eq!((status, &answer["state"]), (200, &json!("done")), "{verb}: {answer}");
     }
+    let (status, error) = script.ask("POST", "/processors/p/promote", json!({})).await;
+    assert_eq!((status, &error["code"]), (501, &json!("EV0900")), "{error}");
     for path in ["/processors/none", "/processors/none/dead-letters", "/nothing"] {
         let (status, error) = script.ask("GET", path, Value::Null).await;
         assert_eq!(status, 404, "{path}: {error}");

@@ -19,6 +19,7 @@ mod poison;
 mod quiet;
 mod real_input;
 mod replay;
+mod reshape;
 mod scripts;
 mod wrong_handlers;
 mod wrong_starts;

@@ -5,8 +5,7 @@ use std::{collections::BTreeSet, vec::Vec};
 use proptest::{collection, prelude::*};
 
 use super::{
-    Disturbance, assert_settled, by_sequence, disturb, disturbance, faults, on_error, repair, scenario,
-    test_cluster::TestCluster,
+    assert_settled, by_sequence, disturbance, faults, on_error, repair, reshape, scenario, test_cluster::TestCluster,
 };
 use crate::{
     command::{Change, Outcome},
@@ -97,7 +96,7 @@ impl Resets {
 /// A random step: one of the others, or a reset.
 #[derive(Clone, Copy, Debug)]
 enum Action {
-    Other(Disturbance),
+    Other(reshape::Action),
     Reset(ResetTo),
 }
 
@@ -108,10 +107,9 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (0_u64..60).prop_map(|position| ResetTo::At(Position(position))),
         1 => Just(ResetTo::ReplayEnd),
     ];
-    let parts = prop_oneof![(0_usize..9).prop_map(Disturbance::Split), (0_usize..9).prop_map(Disturbance::Merge)];
     prop_oneof![
-        40 => disturbance().prop_map(Action::Other),
-        1 => parts.prop_map(Action::Other),
+        40 => disturbance().prop_map(|other| Action::Other(reshape::Action::Other(other))),
+        1 => reshape::reshape().prop_map(Action::Other),
         1 => to.prop_map(Action::Reset),
     ]
 }
@@ -130,7 +128,7 @@ proptest! {
         let mut resets = Resets::default();
         for action in actions {
             match action {
-                Action::Other(disturbance) => disturb(&mut cluster, disturbance),
+                Action::Other(action) => reshape::perform(&mut cluster, action),
                 Action::Reset(to) => resets.reset(&mut cluster, to),
             }
         }

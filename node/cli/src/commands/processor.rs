@@ -1,14 +1,15 @@
 //! `evener processor …`
 
+mod create;
+
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use evener_core::id::{Position, SegmentId};
-use evener_core::processor::OnError;
 
 use super::{
     Server,
-    args::{ChangeArgs, DestructiveArgs, name, number, number_from_1, outcome_line},
+    args::{ChangeArgs, DestructiveArgs, name, number, outcome_line},
     block_on,
     fold::{folded, segments},
     leaderless::{self, LeaderlessNode, MarkedReply},
@@ -18,11 +19,12 @@ use super::{
 };
 use evener::{
     codes,
-    definition::{Fields, RetryFields, StartAt},
     engine::{Operation, OperationState, Processor, Replay, Reply, Request, Segment, SetAside, Verb, WantedBy, What},
     error::ApiError,
     reset::{ResetAt, ResetRequest},
 };
+
+use create::Create;
 
 /// Manage processors
 #[derive(Debug, Subcommand)]
@@ -69,12 +71,24 @@ pub(super) enum Command {
         #[command(flatten)]
         resetting: DestructiveArgs,
     },
-    /// Split a segment (not built yet)
-    Split(not_yet::Args),
-    /// Merge two segments (not built yet)
-    Merge(not_yet::Args),
-    /// Move a segment to a node and pin it there (not built yet)
-    Move(not_yet::Args),
+    /// Split a segment in two
+    ///
+    /// Its owner first finishes the events that are being handled; no event is handled again. Both halves stay with it
+    /// until the cluster balances them.
+    Split(MaybeSegment),
+    /// Merge a segment with its sibling, the other half of what was split
+    ///
+    /// Both owners first finish the events that are being handled; no event is handled again. Each half keeps its token
+    /// until they are equal.
+    Merge(MaybeSegment),
+    /// Move a segment to a node and pin it there until `unpin` or `release`
+    Move {
+        #[command(flatten)]
+        of: OfSegment,
+        /// Name of the node
+        #[arg(long)]
+        node: String,
+    },
     /// Unpin a segment from the node that claimed it
     Unpin(OfSegment),
     /// Skip the event that stalls a segment, as under `--on-error stop`
@@ -124,79 +138,15 @@ pub(super) struct OfSegment {
     changing: ChangeArgs,
 }
 
-const EXAMPLE: &str = r#"Example, with this as totals.py in the directory where each `evener serve` was started:
-
-import json, sys
-for line in sys.stdin:
-    delivery = json.loads(line)
-    print("handled", delivery["event"]["id"], file=sys.stderr)
-    print(json.dumps({"delivery": delivery["delivery"], "ok": True}), flush=True)
-
-evener processor create totals --exec 'python3 totals.py'"#;
-
-/// The arguments of `create`.
+/// The arguments of a change to a segment that may be chosen by the cluster.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLE)]
-pub(super) struct Create {
-    /// Name of the processor, unique in the cluster
+pub(super) struct MaybeSegment {
+    /// Name of the processor
     #[arg(value_parser = name())]
     name: String,
-    /// Handler program, run by `sh -c` on each node once per busy segment: it reads one JSON object per line and
-    /// answers each with one
-    ///
-    /// Each node needs the program; a relative path such as ./totals.py refers to the working directory of that node's
-    /// `evener serve`. Its stderr goes to the node's log.
-    ///
-    /// A running program is not replaced when its file changes: the new one is started after `evener processor pause`
-    /// and `resume`, or once the old one was idle for 10 s.
-    ///
-    /// The program reads {"delivery":1,"processor":"mail","segment":3,"mask":15,"epoch":8,"lent":false,"attempt":1,
-    /// "replaying":false,"event":{…}} and answers {"delivery":1,"ok":true} or {"delivery":1,"error":"no such
-    /// address"}, optionally with "verdict": "retry", "set-aside" or "skip".
-    ///
-    /// To fence writes to your own database, store the epoch of each processor, segment and mask there, and in the
-    /// writing transaction refuse an event if an overlapping row of the processor has a higher epoch; rows overlap if
-    /// row.segment and segment agree in the bits of row.mask & mask. Answer a refusal with an error: it does not count
-    /// as an attempt.
-    #[arg(long, value_name = "CMD", required_unless_present = "webhook")]
-    exec: Option<String>,
-    /// URL to which events are posted (not built yet)
-    #[arg(long, value_name = "URL")]
-    webhook: Option<String>,
-    /// Number of segments [default: 16]
-    #[arg(long, value_name = "N", value_parser = number_from_1::<u32>)]
-    segments: Option<u32>,
-    /// Start position: `beginning`, `head`, a position, or a time (not built yet) [default: beginning]
-    #[arg(long)]
-    start: Option<String>,
-    /// Only events of this type (repeatable: any of the types)
-    #[arg(long = "type", value_name = "TYPE")]
-    types: Vec<String>,
-    /// Only events with exactly this tag, any text such as account=7 (repeatable: all of the tags)
-    #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
-    /// Sequencing policy, which events are handled in order: key-else-stream (events of one `key`, else of one
-    /// subject), stream (of one subject), tag:NAME, extension:NAME, whole (all), none [default: key-else-stream]
-    ///
-    /// Events to which the policy does not apply, such as those without a subject, form one sequence: if one of them
-    /// keeps failing, all later ones are set aside.
-    #[arg(long, value_name = "POLICY")]
-    sequencing: Option<String>,
-    /// Action for an event that keeps failing: set-aside, stop or skip [default: set-aside]
-    #[arg(long, value_name = "WHAT", value_parser = on_error)]
-    on_error: Option<OnError>,
-    /// Wait after the first failure [default: 1s]
-    #[arg(long, value_name = "TIME")]
-    retry_first: Option<String>,
-    /// Maximum wait between attempts [default: 60s]
-    #[arg(long, value_name = "TIME")]
-    retry_max: Option<String>,
-    /// Maximum number of attempts [default: 10]
-    #[arg(long, value_name = "N", value_parser = number_from_1::<u32>)]
-    retry_attempts: Option<u32>,
-    /// The event store: `default` or `system`
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    /// Number of the segment [default: the best candidate]
+    #[arg(long, value_name = "N", value_parser = number::<u32>)]
+    segment: Option<u32>,
     #[command(flatten)]
     changing: ChangeArgs,
 }
@@ -216,9 +166,9 @@ impl Command {
             Self::SkipEvent { of, position } => of.skip_event(position),
             Self::Claim { of, node } => of.change(|name, segment| What::Claim(name, segment, node)),
             Self::Reset { name, to, context, resetting } => reset(name, &to, context, resetting),
-            Self::Split(args) => args.run(Verb::Split),
-            Self::Merge(args) => args.run(Verb::Merge),
-            Self::Move(args) => args.run(Verb::Move),
+            Self::Split(of) => of.change(What::Split),
+            Self::Merge(of) => of.change(What::Merge),
+            Self::Move { of, node } => of.change(|name, segment| What::Move(name, segment, node)),
             Self::Promote(args) => args.run(Verb::Promote),
         }
     }
@@ -241,6 +191,14 @@ impl Named {
     fn change(self, what: impl FnOnce(String) -> What) -> Result<(), ApiError> {
         let what = what(self.name.clone());
         self.changing.change(&format!("{} {}", what.verb().row().word(), self.name), what)
+    }
+}
+
+impl MaybeSegment {
+    fn change(self, what: impl FnOnce(String, Option<SegmentId>) -> What) -> Result<(), ApiError> {
+        let of = self.segment.map(|segment| format!("/{segment}")).unwrap_or_default();
+        let what = what(self.name.clone(), self.segment.map(SegmentId));
+        self.changing.change(&format!("{} {}{of}", what.verb().row().word(), self.name), what)
     }
 }
 
@@ -292,38 +250,6 @@ impl OfSegment {
                 .hint(hint)
         })
     }
-}
-
-impl Create {
-    fn run(self) -> Result<(), ApiError> {
-        let retry = RetryFields { first: self.retry_first, max: self.retry_max, attempts: self.retry_attempts };
-        let name = self.name.clone();
-        let fields = Fields {
-            name: self.name,
-            context: self.context,
-            exec: self.exec,
-            webhook: self.webhook,
-            segments: self.segments,
-            start: self.start.as_deref().map(StartAt::of_word).transpose()?,
-            types: self.types,
-            tags: self.tags,
-            sequencing: self.sequencing,
-            on_error: self.on_error,
-            retry: Some(retry),
-            ..Fields::default()
-        };
-        let what = What::Create(Box::new(fields.definition()?));
-        let action = format!("create {name}");
-        self.changing.change_with(&action, what, |operation| outcome_line(&action, operation) + &see(&name, operation))
-    }
-}
-
-/// Returns the line that follows a creation: a created processor may still fail to run its program.
-fn see(name: &str, operation: &Operation) -> String {
-    if operation.dry_run || operation.state != OperationState::Done {
-        return String::new();
-    }
-    format!("progress: evener processor show {name}\n")
 }
 
 fn list(server: &Server) -> Result<(), ApiError> {
@@ -486,15 +412,6 @@ fn age_text(events: u64, seconds: f64) -> String {
         (0, _) => "-".to_owned(),
         (_, 0.0..100.0) => format!("{seconds:.1} s"),
         _ => span(seconds as u64),
-    }
-}
-
-fn on_error(word: &str) -> Result<OnError, String> {
-    match word {
-        "set-aside" => Ok(OnError::SetAside),
-        "stop" => Ok(OnError::Stop),
-        "skip" => Ok(OnError::Skip),
-        _ => Err("it must be set-aside, stop or skip".to_owned()),
     }
 }
 

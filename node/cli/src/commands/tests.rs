@@ -28,9 +28,6 @@ fn every_verb_has_a_command_with_a_help_text() {
 #[test]
 fn unimplemented_commands_report_that_with_any_arguments() {
     for line in [
-        "processor split p --segment 1",
-        "processor merge p 1 2",
-        "processor move p 1 node-2 --for 5m",
         "processor promote p",
         "dead-letter edit p --sequence s",
         "processor create p --webhook http://x",

@@ -209,7 +209,7 @@ mod tests {
         for (line, not_built) in [
             ("evener verfy", "'verify'"),
             ("evener docter", "'doctor'"),
-            ("evener processor splt p", "'split'"),
+            ("evener processor promte p", "'promote'"),
             ("evener dead-letter edt p", "'edit'"),
         ] {
             let text = super::tests::rendered(line);

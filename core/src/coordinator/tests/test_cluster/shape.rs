@@ -63,7 +63,7 @@ impl TestCluster {
             let mut claim = Claim::default();
             claim.give(owner, self.state.issued.epoch, index);
             let stalled = waits.clone().filter(|(hash, _)| segment.holds(*hash)).map(|(_, stall)| stall);
-            processor.segments.insert(segment.name(), Share { segment, token, claim, stalled });
+            processor.segments.insert(segment.name(), Share { segment, token, claim, stalled, reshape: None });
         }
         processor.changed = index;
         self.state.changed = index;
