@@ -23,7 +23,7 @@ impl AcknowledgedEntries {
     /// Records that a follower reports to the leader of this term to hold everything up to this index.
     pub(super) fn record_held(&self, node: NodeId, term: Term, index: Option<LogIndex>) {
         let mut all = self.0.lock();
-        let acknowledged = Acknowledged::of(&mut all, node, term);
+        let Some(acknowledged) = Acknowledged::of(&mut all, node, term) else { return };
         if acknowledged.holds <= index {
             // A follower that lost entries and holds all of them again has its directory back.
             *acknowledged = Acknowledged { term, holds: index, lost: false };
@@ -34,7 +34,7 @@ impl AcknowledgedEntries {
     /// has held it.
     pub(super) fn record_missing(&self, node: NodeId, term: Term, index: LogIndex) -> bool {
         let mut all = self.0.lock();
-        let acknowledged = Acknowledged::of(&mut all, node, term);
+        let Some(acknowledged) = Acknowledged::of(&mut all, node, term) else { return false };
         let loses = acknowledged.holds >= Some(index);
         if loses && !acknowledged.lost {
             let holds = acknowledged.holds.unwrap_or_default();
@@ -55,13 +55,14 @@ impl AcknowledgedEntries {
 }
 
 impl Acknowledged {
-    /// Returns the record of a node in a term. Between terms a log may legitimately get shorter.
-    fn of(all: &mut BTreeMap<NodeId, Self>, node: NodeId, term: Term) -> &mut Self {
+    /// Returns the record of a node in a term. Between terms a log may legitimately get shorter, so a late answer of an
+    /// older term proves nothing: it has no record.
+    fn of(all: &mut BTreeMap<NodeId, Self>, node: NodeId, term: Term) -> Option<&mut Self> {
         let acknowledged = all.entry(node).or_insert(Self { term, holds: None, lost: false });
         if acknowledged.term < term {
             *acknowledged = Self { term, holds: None, lost: false };
         }
-        acknowledged
+        (acknowledged.term == term).then_some(acknowledged)
     }
 }
 
@@ -88,6 +89,19 @@ mod tests {
         entries.record_held(NODE, Term(1), Some(LogIndex(7)));
         assert!(!entries.record_missing(NODE, Term(2), LogIndex(5)));
         assert!(!entries.has_lost_entries(NODE, Term(2)));
+    }
+
+    #[test]
+    fn late_answers_of_an_older_term_change_nothing() {
+        let entries = AcknowledgedEntries::default();
+        entries.record_held(NODE, Term(2), Some(LogIndex(7)));
+        assert!(!entries.record_missing(NODE, Term(1), LogIndex(5)), "it was sent before the follower held the entry");
+        assert!(!entries.has_lost_entries(NODE, Term(2)));
+        entries.record_held(NODE, Term(1), Some(LogIndex(9)));
+        assert!(!entries.record_missing(NODE, Term(2), LogIndex(8)), "it was never reported in this term");
+        assert!(entries.record_missing(NODE, Term(2), LogIndex(7)), "the record of this term is kept");
+        entries.record_held(NODE, Term(1), Some(LogIndex(9)));
+        assert!(entries.has_lost_entries(NODE, Term(2)), "only an answer of this term ends the loss");
     }
 
     #[test]
