@@ -278,21 +278,31 @@ impl Links {
         payload: Bytes,
         within: Duration,
     ) -> Result<Bytes, RequestError> {
+        self.request_over(ConnectionClass::Urgent, to, kind, payload, within).await
+    }
+
+    /// Sends groups of commands to the leader, and waits for their outcomes.
+    pub(crate) async fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> Result<Bytes, RequestError> {
+        self.request_over(ConnectionClass::Bulk, to, Kind::PROPOSE, groups, within).await
+    }
+
+    /// Sends a request to a member over a link of this class; opening the link is part of the time.
+    async fn request_over(
+        &self,
+        class: ConnectionClass,
+        to: NodeId,
+        kind: Kind,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, RequestError> {
         let deadline = Instant::now() + within;
-        let link = match timeout(within, self.link(to, ConnectionClass::Urgent)).await {
+        let link = match timeout_at(deadline, self.link(to, class)).await {
             Ok(link) => link.map_err(|error| RequestError::not_sent(&error))?,
             Err(_) => {
                 return Err(RequestError { may_have_happened: false, why: format!("node {to} is unreachable") });
             }
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        link.call(kind, payload, left).await.map_err(|error| RequestError::from(&error))
-    }
-
-    /// Sends groups of commands to the leader, and waits for their outcomes.
-    pub(crate) async fn forward(&self, to: NodeId, groups: Bytes, within: Duration) -> Result<Bytes, RequestError> {
-        let link = self.link(to, ConnectionClass::Bulk).await.map_err(|error| RequestError::not_sent(&error))?;
-        link.call(Kind::PROPOSE, groups, within).await.map_err(|error| RequestError::from(&error))
+        call_until(deadline, &link, kind, payload).await
     }
 
     /// Sends a request to a member if there is a link to it. Opens none, so that a failure to open one is seen by
@@ -328,8 +338,7 @@ impl Links {
             may_have_happened: false,
             why: format!("no connection to node {to} is open"),
         })?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        link.call(kind, payload, left).await.map_err(|error| RequestError::from(&error))
+        call_until(deadline, &link, kind, payload).await
     }
 
     /// Sends a request to the node at an address, as an unidentified peer.
@@ -443,6 +452,12 @@ impl Links {
     }
 }
 
+/// Sends a request over a link, and waits for its answer until the deadline.
+async fn call_until(deadline: Instant, link: &Link, kind: Kind, payload: Bytes) -> Result<Bytes, RequestError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    link.call(kind, payload, left).await.map_err(|error| RequestError::from(&error))
+}
+
 /// The reason why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
@@ -509,5 +524,55 @@ struct AbortOnDrop(tokio::task::JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evener_core::id::{FeatureLevel, Incarnation};
+
+    use super::*;
+    use crate::{
+        handshake::{Identity, PeerIdentity, Refused},
+        transport::{BoxedStream, Listener},
+    };
+
+    /// A network in which no connection is ever established.
+    struct HangingTransport;
+
+    impl Transport for HangingTransport {
+        fn connect<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn bind<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+            unreachable!("nothing listens at {addr}")
+        }
+    }
+
+    struct AdmitAll;
+
+    impl Admission for AdmitAll {
+        fn me(&self) -> Identity {
+            Identity { cluster: None, node: None, incarnation: Incarnation::default(), level: FeatureLevel::CURRENT }
+        }
+
+        fn admit(&self, _: &PeerIdentity) -> Result<(), Refused> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connecting_is_part_of_the_time_of_a_request() {
+        let stop = CancellationToken::new();
+        let (links, _events) = Links::new(Arc::new(HangingTransport), Arc::new(AdmitAll), stop);
+        let (member, within) = (NodeId(2), CONNECT_WAIT / 10);
+        links.set_reported_address(member, "n2:7000");
+        let start = Instant::now();
+        assert!(!links.forward(member, Bytes::new(), within).await.unwrap_err().may_have_happened);
+        assert_eq!(start.elapsed(), within);
+        let requested = Links::request(&links, member, Kind::RENEW, Bytes::new(), within).await;
+        assert!(!requested.unwrap_err().may_have_happened);
+        assert_eq!(start.elapsed(), within * 2);
     }
 }
