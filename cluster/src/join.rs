@@ -8,7 +8,7 @@ use evener_core::{
     id::{ClusterId, Incarnation, NodeId},
 };
 use evener_store::{
-    Disk, Identity,
+    Disk, Identity, Journal,
     codec::{decode_message, encode_message},
     disk::Op,
     error::OpenError,
@@ -49,11 +49,9 @@ pub(crate) fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnatio
     if let Some(identity) = Identity::read(disk)? {
         return Ok(identity.incarnation);
     }
-    let failed = |error: io::Error| {
-        StartError::Failed(format!("failed to write the incarnation into {}: {error}; is it writable?", disk.name()))
-    };
-    if disk.len(INCARNATION_FILE).map_err(failed)? == Some(16) {
-        let bytes = disk.read(INCARNATION_FILE, 0, 16).map_err(failed)?;
+    let failed = || OpenError::io(format!("write the incarnation into {}", disk.name()));
+    if disk.len(INCARNATION_FILE).map_err(failed())? == Some(16) {
+        let bytes = disk.read(INCARNATION_FILE, 0, 16).map_err(failed())?;
         let written = Uuid::from_slice(&bytes).expect("16 bytes were read");
         if !written.is_nil() {
             return Ok(Incarnation(written));
@@ -68,7 +66,7 @@ pub(crate) fn incarnation(config: &Config, disk: &dyn Disk) -> Result<Incarnatio
         Op::SyncData { file },
         Op::SyncDir { dir: String::new() },
     ])
-    .map_err(failed)?;
+    .map_err(failed())?;
     Ok(Incarnation(generated))
 }
 
@@ -87,6 +85,18 @@ pub(crate) fn try_disk(disk: &dyn Disk) -> Result<(), StartError> {
         let doing = format!("write {START_BYTES} bytes into {}, as every start does", disk.name());
         OpenError::Io { action: doing, source }.into()
     })
+}
+
+/// Checks that an empty log has space for its first chunk: without it the node would wait, and never be ready.
+pub(crate) fn check_first_chunk(journal: &Journal, disk: &dyn Disk) -> Result<(), StartError> {
+    let (directory, bytes) = (disk.name(), journal.chunk_bytes());
+    let action = format!("allocate {bytes} bytes for the first chunk of the log in {directory}");
+    let free = disk.space().map_err(OpenError::io(format!("measure the free space of {directory}")))?.free;
+    if journal.chunks().is_empty() && free < bytes {
+        let source = io::Error::new(io::ErrorKind::StorageFull, format!("only {free} bytes are free"));
+        return Err(OpenError::Io { action, source }.into());
+    }
+    Ok(())
 }
 
 /// Returns the identity of this node, and whether it is new and still to be persisted.

@@ -116,6 +116,7 @@ impl Cluster {
         let begun = Instant::now();
         let (applied_state, journal, recovered) =
             AppliedState::open(disk.clone(), settings, config.checkpoint, identity.cluster, check_membership)?;
+        join::check_first_chunk(&journal, &**disk)?;
         join::persist_identity(&identity, new, recovered.fresh, &**disk)?;
         applied_state.log_recovery(&identity, &recovered, begun.elapsed());
         let cluster = parts.into_cluster(identity, applied_state, journal).await?;

@@ -3,16 +3,19 @@
 
 mod common;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
 use common::{ManualScheduler, frame, frames, verdict};
 use evener_core::id::{LogIndex, Term};
 use evener_store::{
-    Checkpoint, Journal, JournalSettings,
+    Checkpoint, Journal, JournalSettings, OpenError,
     disk::{Disk, DiskImage, FaultyDisk},
 };
 
@@ -30,7 +33,7 @@ fn a_full_disk_makes_the_writer_wait_and_nothing_is_lost() {
         let acknowledged = Arc::new(AtomicU64::new(0));
         for index in 0..FRAMES {
             let counter = acknowledged.clone();
-            let done = Box::new(move |result: std::io::Result<()>| {
+            let done = Box::new(move |result: io::Result<()>| {
                 result.unwrap();
                 counter.store(index + 1, Relaxed);
             });
@@ -62,5 +65,51 @@ fn a_full_disk_makes_the_writer_wait_and_nothing_is_lost() {
         scheduler.run();
         assert_eq!(acknowledged.load(Relaxed), FRAMES, "capacity {capacity}: writes continue");
         assert!(journal.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap() == frames(0..FRAMES));
+    }
+}
+
+/// Opens the journal on a disk of limited capacity, and again without the limit, and checks that it has lost nothing. A
+/// refused start must name the missing space and nothing else. Returns whether the first start succeeded.
+fn start_without_space(image: DiskImage, capacity: u64, frames_min: u64) -> bool {
+    let scheduler = ManualScheduler::default();
+    let disk = FaultyDisk::new(image, scheduler.handle());
+    disk.set_capacity(Some(capacity));
+    let read_all = |journal: &Journal| {
+        let found = journal.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX).unwrap();
+        assert!(found.len() as u64 >= frames_min && found == frames(0..found.len() as u64), "capacity {capacity}");
+    };
+    let opened = match Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS) {
+        Ok((journal, _)) => {
+            read_all(&journal);
+            true
+        }
+        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => false,
+        Err(error) => panic!("capacity {capacity}: {error}"),
+    };
+    disk.set_capacity(None);
+    read_all(&Journal::open(Arc::new(disk), SMALL_CHUNKS).unwrap().0);
+    opened
+}
+
+#[test]
+fn a_first_start_without_space_can_be_repeated() {
+    let opened = (0..300).filter(|capacity| start_without_space(DiskImage::default(), *capacity, 0)).count();
+    assert!((1..300).contains(&opened), "{opened} starts had enough space");
+}
+
+#[test]
+fn a_restart_on_a_full_disk_serves_all_frames_or_names_the_missing_space() {
+    let scheduler = ManualScheduler::default();
+    let disk = FaultyDisk::new(DiskImage::default(), scheduler.handle());
+    let (journal, _) = Journal::open(Arc::new(disk.clone()), SMALL_CHUNKS).unwrap();
+    journal.append(frames(0..FRAMES), Box::new(Result::unwrap)).unwrap();
+    scheduler.run();
+    assert!(start_without_space(disk.image(), 0, FRAMES), "nothing has to be repaired");
+    // The power is cut during a write, which has to be repaired.
+    journal.append(frames(FRAMES..FRAMES + 50), Box::new(|_| ())).unwrap();
+    while scheduler.step() {
+        for seed in 0..20 {
+            start_without_space(disk.image().crash(seed), 0, FRAMES);
+        }
     }
 }

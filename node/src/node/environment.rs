@@ -127,7 +127,7 @@ pub(super) fn not_opened(error: OpenError) -> ApiError {
 fn disk_hint(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            Some("make room there, or give a directory on a larger disk with --data; a chunk of the log needs its size")
+            Some("free space there, or move the directory to a larger disk and name it with --data; then start again")
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             Some("give the node's user the right to write there, or another directory with --data")

@@ -1,6 +1,11 @@
 //! Disks that fill up: appends are refused before a disk is full, everything else goes on, and no data are lost.
 
+use std::io::ErrorKind;
+
+use evener_store::OpenError;
+
 use super::*;
+use crate::error::StartError;
 
 /// Suits chunks of 4 KiB; checkpoints are about as large as the reserve of a test.
 const CAPACITY: u64 = 768 << 10;
@@ -77,7 +82,7 @@ async fn a_checkpoint_without_disk_space_is_retried() {
     }
     disk.set_capacity(Some(used() + CHUNK_BYTES_MIN));
     let error = applied_state.checkpoint().await.unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
     disk.set_capacity(None);
     cluster.until("there is space", |cluster| !cluster.nodes[&1].status().disk.low).await;
     assert_eq!(saved(), before);
@@ -85,4 +90,42 @@ async fn a_checkpoint_without_disk_space_is_retried() {
         cluster.append(1, id).await.unwrap();
     }
     cluster.until("the checkpoint that failed is written", |_| saved() != before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_without_space_for_its_first_chunk_does_not_start() {
+    let mut cluster = TestCluster::new(34);
+    cluster.disks.insert(1, disk());
+    // Enough for everything that a first start writes before the first entry.
+    let free = CHUNK_BYTES_MIN * 32;
+    cluster.disks[&1].set_capacity(Some(free));
+    for _ in 0..2 {
+        let mut config = Config { bootstrap: true, ..cluster.config(1) };
+        config.journal.chunk_bytes = 2 * free;
+        let error = cluster.start(config).await.unwrap_err();
+        assert!(is_full(&error) && error.to_string().contains("the first chunk"), "{error}");
+    }
+    cluster.disks[&1].set_capacity(None);
+    let config = Config { bootstrap: true, ..cluster.config(1) };
+    cluster.start(config).await.unwrap();
+    assert_eq!(cluster.append(1, 1).await.unwrap(), Position(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_on_a_full_disk_starts_once_there_is_space() {
+    let mut cluster = TestCluster::founded(35, 1).await;
+    cluster.append(1, 1).await.unwrap();
+    cluster.kill(1).await;
+    cluster.disks[&1].set_capacity(Some(0));
+    let config = cluster.config(1);
+    let error = cluster.start(config).await.unwrap_err();
+    assert!(is_full(&error) && error.to_string().contains("as every start does"), "{error}");
+    cluster.disks[&1].set_capacity(None);
+    cluster.revive(1).await;
+    cluster.settle().await;
+    assert_eq!(cluster.append(1, 2).await.unwrap(), Position(1));
+}
+
+fn is_full(error: &StartError) -> bool {
+    matches!(error, StartError::Open(OpenError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull)
 }
