@@ -44,7 +44,6 @@ pub(crate) const LAYERS: &[Layer] = &[
         allowed: Allowed::Only(&[
             "evener-core",
             "evener-store",
-            "anyerror",
             "bytes",
             "futures",
             "jiff",
@@ -59,7 +58,6 @@ pub(crate) const LAYERS: &[Layer] = &[
             "thiserror",
             "tokio",
             "tokio-rustls",
-            "tokio-stream",
             "tokio-util",
             "tracing",
             "uuid",
