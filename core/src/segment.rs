@@ -14,9 +14,6 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// The segment that covers every hash.
-    pub const ROOT: Self = Self { id: 0, mask: 0 };
-
     /// Returns whether `hash` is in this segment.
     #[must_use]
     pub const fn holds(self, hash: u64) -> bool {
@@ -27,12 +24,6 @@ impl Segment {
     #[must_use]
     pub const fn covers(self, other: Self) -> bool {
         self.mask <= other.mask && other.id & self.mask == self.id
-    }
-
-    /// Returns whether the two have hashes in common.
-    #[must_use]
-    pub const fn overlaps(self, other: Self) -> bool {
-        (self.id ^ other.id) & self.mask & other.mask == 0
     }
 
     /// Returns its id within the processor.
@@ -89,7 +80,17 @@ mod tests {
     use super::*;
     use proptest::{collection, prelude::*};
 
-    fn segment(id: u32, mask: u32) -> Segment {
+    impl Segment {
+        /// The segment that covers every hash.
+        pub(crate) const ROOT: Self = segment(0, 0);
+
+        /// Returns whether the two have hashes in common.
+        pub(crate) const fn overlaps(self, other: Self) -> bool {
+            (self.id ^ other.id) & self.mask & other.mask == 0
+        }
+    }
+
+    const fn segment(id: u32, mask: u32) -> Segment {
         Segment { id, mask }
     }
 

@@ -1,7 +1,7 @@
 //! Every error code, in one place: its class, its HTTP status, what to do next, and its page for `evener explain`.
 //!
-//! Codes are never given a second meaning. EV01 requests, EV02 events, EV03 processors, EV04 the cluster,
-//! EV05 settings and start, EV06 the command line, EV09 the rest.
+//! Codes are never given a second meaning; EV0309 and EV0513 are retired. EV01 requests, EV02 events, EV03
+//! processors, EV04 the cluster, EV05 settings and start, EV06 the command line, EV09 the rest.
 
 use crate::error::Class::{self, Conflict, Invalid, Overloaded, Refused, Unauthorized, Unknown};
 
@@ -194,10 +194,6 @@ codes! {
          1,024): `evener operations`, GET /operations. One that is not among them is older, or was never done: look \
          at what it should have changed. To repeat one with the same id does it at most once as long as it is \
          remembered.";
-    UNKNOWN_THING = "EV0309" Invalid 404 "something that the request names does not exist",
-        "look at what there is: `evener processor list`, `evener cluster status`",
-        "A node, a processor, a segment or a sequence was named that the cluster does not have; the message says \
-         which. It may have been deleted in the meantime.";
     OTHER_CHANGE = "EV0310" Conflict 409 "an operation with this id made another change",
         "give every change an id of its own, or none; `evener explain EV0310` says more",
         "An operation is named by its id, so that a change that is sent twice is made once. Here an id was used again \
@@ -304,9 +300,6 @@ codes! {
         "Something that a node needs could not be had; the message has what, and the reason that the operating \
          system gives. Usually it is the data directory: its owner and rights, a full disk, a read-only mount; \
          else a limit on threads or open files (`ulimit -a`). Starting again harms nothing.";
-    NOT_JOINED = "EV0513" Overloaded 503 "no node of the cluster answers at the addresses to join",
-        "check --join and whether those nodes run; it is tried again until it succeeds",
-        "A node joins by asking any member at its peer address (`--peer-listen`, default port 4751).";
     REMOVED = "EV0514" Refused 422 "the node was removed from its cluster",
         "to join again, start with an empty directory and --join HOST:PORT; the cluster has all that the old one has",
         "A member leaves for ever (`evener cluster leave`), and its number is never given again. The directory of one \

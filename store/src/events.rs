@@ -232,12 +232,6 @@ impl EventReader {
         Ok(Block::new(shared, from, events_max, bytes_max))
     }
 
-    /// Returns the bytes of the cached blocks, at most [`BLOCKS_BYTES_MAX`].
-    #[must_use]
-    pub fn cached_bytes(&self) -> usize {
-        self.blocks.bytes()
-    }
-
     /// Decodes at most `max` events from `from`, at most a block.
     fn decode(&self, context: ContextId, from: Position, max: usize) -> Result<BlockEvents, ReadError> {
         let locations = self.index.run(context, from, max);

@@ -104,13 +104,6 @@ pub fn read_entry(payload: &[u8]) -> Result<Entry, DecodeError> {
     Ok(Entry { proposed: parsed.proposed, context: parsed.context, commands })
 }
 
-/// Decodes the `nth` event of the append that is command `number` of the entry, and no other.
-pub fn decode_event_at(payload: &[u8], number: usize, nth: usize) -> Result<Event, DecodeError> {
-    let payload = Payload::parse(payload)?;
-    let events = payload.events(number)?.ok_or(DecodeError::Missing { what: "append", number, count: 0 })?;
-    events.decode(nth)
-}
-
 /// An encoded command, to be joined with others into a payload.
 #[derive(Clone, Debug)]
 pub struct EncodedCommand {

@@ -111,7 +111,7 @@ impl Answers for Small {
                 | Asked::Status
                 | Asked::ClusterStatus
                 | Asked::Operations(_)
-                | Asked::Operation(_) => Err(ApiError::new(&codes::UNKNOWN_THING, "it is not in this test")),
+                | Asked::Operation(_) => Err(ApiError::new(&codes::UNKNOWN_OPERATION, "it is not in this test")),
             }
         })
     }

@@ -36,12 +36,6 @@ impl Settings {
         Ok(())
     }
 
-    /// The address that clients are told.
-    #[must_use]
-    pub fn http_address(&self) -> &Address {
-        self.advertise.as_ref().unwrap_or(&self.listen)
-    }
-
     /// Threads for handlers.
     #[must_use]
     pub fn handler_threads(&self) -> usize {

@@ -130,12 +130,6 @@ impl Address {
     pub fn is_wildcard(&self) -> bool {
         self.host().parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified())
     }
-
-    /// The same host with the port that the system chose, where 0 was asked for.
-    #[must_use]
-    pub fn with_port(&self, port: u16) -> Self {
-        Self { host: self.host.clone(), port }
-    }
 }
 
 impl fmt::Display for Address {

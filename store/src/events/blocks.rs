@@ -150,6 +150,7 @@ impl BlockCache {
     }
 }
 
+#[cfg(test)]
 impl BlockCache {
     /// Returns the bytes of all cached blocks.
     pub(crate) fn bytes(&self) -> usize {

@@ -268,9 +268,9 @@ fn cached_blocks_have_bounded_bytes_and_the_last_used_stay() {
     for from in 0..200 {
         at(from);
         assert_eq!(at(0), kept, "it was just used");
-        assert!(reader.cached_bytes() <= BLOCKS_BYTES_MAX);
+        assert!(reader.blocks.bytes() <= BLOCKS_BYTES_MAX);
     }
-    assert!(reader.cached_bytes() > BLOCKS_BYTES_MAX / 2);
+    assert!(reader.blocks.bytes() > BLOCKS_BYTES_MAX / 2);
 }
 
 #[test]

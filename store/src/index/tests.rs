@@ -84,7 +84,8 @@ proptest! {
             let logged = &history[usize::try_from(at).unwrap()];
             let payload = log.payload(location.index);
             let (command, nth) = (location.command as usize, location.nth as usize);
-            let event = crate::payload::decode_event_at(&payload, command, nth).unwrap();
+            let payload = crate::payload::Payload::parse(&payload).unwrap();
+            let event = payload.events(command).unwrap().unwrap().decode(nth).unwrap();
             prop_assert_eq!(&event, &logged.event);
             let found = (location.position.0, location.index, location.recorded);
             prop_assert_eq!(found, (at, logged.index, logged.recorded));

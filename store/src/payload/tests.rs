@@ -421,6 +421,13 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     })
 }
 
+/// Decodes the `nth` event of the append that is command `number` of the entry, and no other.
+fn decode_event_at(payload: &[u8], number: usize, nth: usize) -> Result<Event, DecodeError> {
+    let payload = Payload::parse(payload)?;
+    let events = payload.events(number)?.ok_or(DecodeError::Missing { what: "append", number, count: 0 })?;
+    events.decode(nth)
+}
+
 /// Runs every decoder of a payload on arbitrary bytes; none of them may panic.
 fn read_all(bytes: &[u8]) {
     let _ = decode_entry(bytes);

@@ -282,9 +282,9 @@ mod tests {
         let mut refused = operation(5, "pause", of("none"), None);
         (refused.state, refused.changed) = (OperationState::Refused, None);
         refused.why = Some("there is no processor none".into());
-        refused.note.as_mut().unwrap().code = Some("EV0309".into());
+        refused.note.as_mut().unwrap().code = Some("EV0300".into());
         let text = one(&refused);
-        assert!(text.starts_with("pause none: refused\nwhy        there is no processor none (EV0309)\n"), "{text}");
+        assert!(text.starts_with("pause none: refused\nwhy        there is no processor none (EV0300)\n"), "{text}");
         assert!(text.contains("\nreason     none was given\n") && !text.contains("asked by"), "{text}");
     }
 }
