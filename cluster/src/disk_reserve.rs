@@ -17,12 +17,12 @@ use evener_core::id::NodeId;
 use evener_store::disk::Space;
 
 use crate::{
-    error::{Class, Error},
+    error::{Class, Error, ErrorReason},
     raft::RaftStatus,
 };
 
-/// What a refusal begins with, wherever it is read.
-pub const REFUSAL: &str = "disk reserve reached";
+/// What a refusal begins with: its reason is sent to other nodes as text.
+pub(crate) const REFUSAL: &str = "disk reserve reached";
 /// The delay before a retry: an operator must free space first.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The number of chunks that fit into the default reserve: the one being filled, the next one, and one for files that
@@ -97,7 +97,7 @@ pub(crate) fn refusal(names: &[String], room: DiskStatus) -> String {
 
 /// Returns the error of an append that is refused because of the disk reserve.
 pub(crate) fn refused(why: String) -> Error {
-    Error::new(Class::Overloaded, why).retry_after(RETRY_AFTER)
+    Error::new(Class::Overloaded, why).reason(ErrorReason::DiskReserve).retry_after(RETRY_AFTER)
 }
 
 #[cfg(test)]

@@ -28,12 +28,23 @@ pub enum Class {
     Overloaded,
 }
 
+/// A reason that callers distinguish from others of its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorReason {
+    /// There is no leader, or one without a majority.
+    NoLeader,
+    /// The disk reserve of a node is reached.
+    DiskReserve,
+}
+
 /// Why a request to the cluster failed, or why its outcome is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     /// What the caller should do.
     pub class: Class,
+    /// The reason, if callers distinguish it.
+    pub reason: Option<ErrorReason>,
     /// What failed, on what, why, and what to do next.
     pub message: String,
     /// The delay before a retry.
@@ -49,7 +60,15 @@ pub struct Error {
 impl Error {
     /// Returns an error of this class.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None, leader: None, refusal: None, why: None }
+        let message = message.into();
+        Self { class, reason: None, message, retry_after: None, leader: None, refusal: None, why: None }
+    }
+
+    /// Sets the reason.
+    #[must_use]
+    pub(crate) fn reason(mut self, reason: ErrorReason) -> Self {
+        self.reason = Some(reason);
+        self
     }
 
     /// Sets the delay before a retry.
@@ -73,7 +92,7 @@ impl Error {
             "no leader could be reached within {tried:?}: less than a majority of the voters is up or reachable; \
              nothing was written; see `evener cluster status`"
         );
-        Self::new(Class::Overloaded, message).retry_after(Duration::from_secs(1))
+        Self::new(Class::Overloaded, message).reason(ErrorReason::NoLeader).retry_after(Duration::from_secs(1))
     }
 
     /// Returns the error for a request that was not started because there is no majority or no leader.
@@ -82,7 +101,9 @@ impl Error {
         let lasted = no_decision.since.elapsed();
         let message = format!("{}; nothing was done; {HINT}", no_decision.describe());
         // A majority that has been missing for long is unlikely to return soon.
-        Self::new(Class::Overloaded, message).retry_after(lasted.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX))
+        Self::new(Class::Overloaded, message)
+            .reason(ErrorReason::NoLeader)
+            .retry_after(lasted.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX))
     }
 
     /// Returns the error for a request that was sent and not answered.

@@ -69,8 +69,8 @@ pub mod fuzz;
 pub use self::{
     cluster::{Cluster, StatusProvider},
     config::Config,
-    disk_reserve::{DiskStatus, REFUSAL as DISK_RESERVE_REFUSAL},
-    error::{Class, Error, StartError},
+    disk_reserve::DiskStatus,
+    error::{Class, Error, ErrorReason, StartError},
     leadership::Leadership,
     raft::Role,
     searches::SearchPhase,

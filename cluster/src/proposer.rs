@@ -30,7 +30,7 @@ use tokio::{
 use crate::{
     config::Proposer as Settings,
     disk_reserve,
-    error::{Class, Error},
+    error::{Class, Error, ErrorReason},
     leadership::{Leadership, NoDecision},
     links::{Links, RequestError},
     message::PAYLOAD_BYTES_MAX,
@@ -147,7 +147,7 @@ impl Proposer {
         let results = waiting.into_iter().map(|waiting| async {
             match waiting {
                 Ok(waiting) => waiting.result().await,
-                Err(error) if error.class == Class::Invalid || error.message.starts_with(disk_reserve::REFUSAL) => {
+                Err(error) if error.class == Class::Invalid || error.reason == Some(ErrorReason::DiskReserve) => {
                     ProposalResult::Refused(error.message)
                 }
                 // The queue is full here: the sender keeps the group and retries.

@@ -5,7 +5,7 @@ mod sim_cluster;
 
 use std::time::Duration;
 
-use evener_cluster::{Class, Cluster, Config, StartError};
+use evener_cluster::{Class, Cluster, Config, ErrorReason, StartError};
 use evener_core::{
     command::{Command, Outcome},
     id::{ClusterId, ContextId, NodeId, Position},
@@ -129,7 +129,7 @@ async fn a_leader_without_a_majority_proposes_nothing_and_reports_it_soon() {
         let (stored, read, changed) = tokio::join!(stored, read, changed);
         assert!(start.elapsed() <= Duration::from_secs(1), "round {round}: {:?}", start.elapsed());
         for error in [stored, read, changed] {
-            assert_eq!(error.class, Class::Overloaded, "{error}");
+            assert_eq!((error.class, error.reason), (Class::Overloaded, Some(ErrorReason::NoLeader)), "{error}");
             assert!(error.message.starts_with("no majority for") && error.message.contains("1 of 3 voters answers"));
             let again = error.retry_after.unwrap();
             assert!((Duration::from_secs(1)..=Duration::from_secs(30)).contains(&again), "{again:?}");

@@ -335,8 +335,8 @@ impl From<RefusalReason> for ApiError {
 
 impl From<evener_cluster::Error> for ApiError {
     fn from(error: evener_cluster::Error) -> Self {
-        use evener_cluster::Class as Theirs;
-        let evener_cluster::Error { class, message, retry_after, refusal, why, .. } = error;
+        use evener_cluster::{Class as Theirs, ErrorReason};
+        let evener_cluster::Error { class, reason, message, retry_after, refusal, why, .. } = error;
         let refused = refusal.map(|refusal| Self::from(*refusal)).or_else(|| why.map(|why| Self::from(*why)));
         let error = match (refused, class) {
             (Some(refused), _) => refused,
@@ -345,22 +345,20 @@ impl From<evener_cluster::Error> for ApiError {
             // What a node refuses, another may do: it does not lead, or it has stopped.
             (None, Theirs::Refused) => Self::new(&codes::STOPPING, message),
             (None, Theirs::Unknown) => Self::new(&codes::OUTCOME_UNKNOWN, message),
-            (None, Theirs::Overloaded) if message.starts_with(evener_cluster::DISK_RESERVE_REFUSAL) => {
-                Self::new(&codes::DISK_RESERVE, message)
+            (None, Theirs::Overloaded) => {
+                let code = match reason {
+                    Some(ErrorReason::DiskReserve) => &codes::DISK_RESERVE,
+                    Some(ErrorReason::NoLeader) => &codes::NO_LEADER,
+                    None => &codes::OVERLOADED,
+                };
+                Self::new(code, message)
             }
-            (None, Theirs::Overloaded) if nobody_leads(&message) => Self::new(&codes::NO_LEADER, message),
-            (None, Theirs::Overloaded) => Self::new(&codes::OVERLOADED, message),
         };
         match retry_after {
             Some(wait) => error.retry_after(wait),
             None => error,
         }
     }
-}
-
-/// Returns whether there is no leader, or one without a quorum.
-fn nobody_leads(message: &str) -> bool {
-    ["no leader", "no majority"].iter().any(|what| message.starts_with(what))
 }
 
 #[cfg(test)]

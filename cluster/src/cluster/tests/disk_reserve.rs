@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use evener_store::OpenError;
 
 use super::*;
-use crate::error::StartError;
+use crate::error::ErrorReason;
 
 /// Suits chunks of 4 KiB; checkpoints are about as large as the reserve of a test.
 const CAPACITY: u64 = 768 << 10;
@@ -33,7 +33,7 @@ async fn no_node_stops_when_three_equal_disks_fill_up() {
     cluster.set_capacity(Some(CAPACITY));
     let (stored, error) = cluster.fill(1, 1).await;
     assert!(stored > 50, "{stored} appends");
-    assert!(error.message.starts_with(crate::disk_reserve::REFUSAL), "{error}");
+    assert!(error.reason == Some(ErrorReason::DiskReserve), "{error}");
     assert_eq!((error.class, error.retry_after.is_some()), (Class::Overloaded, true));
     assert!(cluster.disks.values().all(|disk| disk.space().unwrap().free > 4096), "the reserve is free");
 
@@ -62,7 +62,7 @@ async fn a_leader_with_a_low_disk_transfers_leadership_to_a_node_with_space() {
     let other = cluster.leader().unwrap();
     cluster.append(other, 1).await.unwrap();
     let error = cluster.append(leader, 2).await.unwrap_err();
-    assert!(error.message.starts_with(crate::disk_reserve::REFUSAL), "{error}");
+    assert!(error.reason == Some(ErrorReason::DiskReserve), "{error}");
     cluster.disks[&leader].set_capacity(None);
     cluster.until("the disk has space", |cluster| !cluster.nodes[&leader].status().disk.low).await;
     cluster.append(leader, 2).await.unwrap();
