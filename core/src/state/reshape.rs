@@ -118,7 +118,7 @@ impl State {
 }
 
 fn overlap(old: &Share, new: &Share) -> bool {
-    old.segment.overlaps(new.segment)
+    old.segment.covers(new.segment) || new.segment.covers(old.segment)
 }
 
 /// Returns the halves of a segment. An event with which it waits is tried again by the half that contains it.
