@@ -15,7 +15,7 @@ use evener_core::{
 pub(crate) fn refusal_reason(reason: &RefusalReason) -> String {
     match reason {
         RefusalReason::Fenced => "the claim has another owner now".into(),
-        RefusalReason::Outdated => "the cluster has moved on since the request was made".into(),
+        RefusalReason::Outdated => "the state has changed since the request was made".into(),
         RefusalReason::NotFound(thing) => not_found(thing),
         RefusalReason::Exists(existing) => exists(existing),
         RefusalReason::Limit(reached) => format!("the limit {}", limit_reached(reached)),

@@ -351,7 +351,7 @@ async fn where_nothing_is_the_route_that_was_meant_is_named() {
     check("/append", "did you mean POST /events?").await;
     check("/dead-letters", "did you mean GET /processors/{name}/dead-letters?").await;
     check("/processors/", "behind the last / is missing").await;
-    check("/nowhere", "ask GET /openapi.json").await;
+    check("/nowhere", "see GET /openapi.json").await;
 }
 
 #[tokio::test]

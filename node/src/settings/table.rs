@@ -6,48 +6,48 @@ use uuid::Uuid;
 
 use super::value::{Address, LogFormat, Size, Value};
 
-/// One setting: what people are told of it.
+/// One setting, with its documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// `section.key`, as in `evener.toml`.
     pub name: &'static str,
     /// `--flag` of `evener serve`, without the dashes.
     pub flag: &'static str,
-    /// What kind of value it has.
+    /// Kind of its value.
     pub kind: &'static str,
-    /// What it is.
+    /// Description, in one line.
     pub about: &'static str,
-    /// What it is unless somebody says otherwise; empty is none.
+    /// Default value; empty if it has none.
     pub default: &'static str,
-    /// Why that is its default.
+    /// Reason for the default.
     pub reason: &'static str,
-    /// The version that had it first.
+    /// First version that has it.
     pub since: &'static str,
     pub(super) set: fn(&mut Settings, &str) -> Result<(), String>,
     pub(super) show: fn(&Settings) -> String,
 }
 
 impl Setting {
-    /// The environment variable for it.
+    /// Returns the name of its environment variable.
     #[must_use]
     pub fn variable(&self) -> String {
         format!("EVENER_{}", self.name.replace('.', "__").to_ascii_uppercase())
     }
 
-    /// Whether its flag stands alone.
+    /// Returns whether its flag takes no value.
     #[must_use]
     pub fn is_switch(&self) -> bool {
         self.kind == bool::KIND
     }
 
-    /// The setting of this name.
+    /// Returns the setting of this name.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         TABLE.iter().find(|setting| setting.name == name)
     }
 }
 
-/// The default of a setting, for its documentation.
+/// Describes the default of a setting for its documentation.
 macro_rules! default_text {
     ("") => {
         "unset by default"
@@ -59,7 +59,7 @@ macro_rules! default_text {
 
 macro_rules! settings {
     ($($name:literal $field:ident: $type:ty = $default:tt, $flag:literal, $about:literal, $reason:literal;)*) => {
-        /// What is set: each field is a setting that a flag, a variable and a key of `evener.toml` have, too.
+        /// Settings of a node. Each can be set by a flag, an environment variable or a key of `evener.toml`.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Settings {
             $(
@@ -68,7 +68,7 @@ macro_rules! settings {
             )*
         }
 
-        /// Every setting there is.
+        /// All settings.
         pub const TABLE: &[Setting] = &[$(Setting {
             name: $name,
             flag: $flag,
@@ -86,7 +86,7 @@ macro_rules! settings {
 
         impl Default for Settings {
             fn default() -> Self {
-                Self { $($field: Value::parse($default).expect("a test reads every default"),)* }
+                Self { $($field: Value::parse($default).expect("a test parses every default"),)* }
             }
         }
     };
@@ -94,74 +94,75 @@ macro_rules! settings {
 
 settings! {
     "node.data" data: PathBuf = "./data", "data",
-        "The directory that holds everything this node must not forget",
-        "visible where one stands";
+        "Directory of everything that this node stores",
+        "visible in the current directory";
     "node.name" name: String = "node-1", "name",
-        "What this node is called in its cluster; unique there",
-        "one node needs no thought";
+        "Name of this node, unique in its cluster",
+        "a single node needs no name of its own";
     "node.listen" listen: Address = "127.0.0.1:4750", "listen",
-        "Where clients reach this node: HTTP and the page",
+        "Listen for clients (HTTP and the page) at this address",
         "loopback, since there is no TLS and no authentication yet";
     "node.peer_listen" peer_listen: Address = "127.0.0.1:4751", "peer-listen",
-        "Where the other nodes reach this one",
+        "Listen for the other nodes at this address",
         "loopback, since there is no TLS and no authentication yet";
     "node.advertise" advertise: Option<Address> = "", "advertise",
-        "The address that clients are told, where it is not the one listened on",
+        "Address at which clients reach this node, if it is not the one listened on",
         "usually they are the same";
     "node.peer_advertise" peer_advertise: Option<Address> = "", "peer-advertise",
-        "The address that the other nodes are told, where it is not the one listened on",
+        "Address at which the other nodes reach this node, if it is not the one listened on",
         "usually they are the same";
     "node.insecure_listen" insecure_listen: bool = "false", "insecure-listen",
-        "Accept to listen beyond loopback without TLS and authentication",
-        "whoever reaches the address can read and write everything";
+        "Allow listening beyond loopback without TLS and authentication",
+        "every client that reaches the address can read and write everything";
     "http.allowed_hosts" allowed_hosts: Vec<String> = "", "allowed-hosts",
-        "Further host names under which clients may address this node, as behind a proxy; separated by commas",
-        "a name that another site made up must not reach a node on this machine";
+        "Further host names that requests may address this node by (behind a proxy, say), separated by commas",
+        "protects against DNS rebinding";
     "cluster.bootstrap" bootstrap: bool = "false", "bootstrap",
-        "Found a new cluster, if the data directory is empty",
-        "two clusters by mistake are worse than none";
+        "Found a new cluster if the data directory is empty",
+        "a second cluster must never be founded by mistake";
     "cluster.join" join: Vec<Address> = "", "join",
-        "Peer addresses of nodes whose cluster to join, if the data directory is empty",
-        "a node never joins by guessing";
+        "Join the cluster of the nodes at these peer addresses if the data directory is empty",
+        "a node joins only a cluster that is named";
     "cluster.id" cluster: Option<Uuid> = "", "cluster",
-        "The cluster's id: any other is refused",
-        "the data directory knows it";
+        "Id of the cluster; refuse any other",
+        "the data directory contains it";
     "cluster.lease" lease: Duration = "5s", "lease",
-        "How long a silent node keeps its segments; one whose process ends is noticed at once",
-        "longer than a pause of a loaded machine, shorter than a person's patience";
+        "Session timeout: reassign the segments of a node without a heartbeat for this time. The exit of a process is \
+         noticed at once",
+        "longer than a pause of a loaded machine, short enough for an outage";
     "cluster.heartbeat" heartbeat: Duration = "250ms", "heartbeat",
-        "How often the leader shows that it is there",
+        "Interval between the leader's heartbeats",
         "a quarter of the shortest election time";
     "cluster.election" election: Duration = "1s", "election",
-        "How long a silent leader is waited for: half as long again where a majority misses it, else up to four \
-         times as long. A closed connection is noticed at once",
+        "Election timeout without the leader's heartbeat: 1.5 times this if a majority misses it, else up to 4 times \
+         this. A closed connection is noticed at once",
         "four missed heartbeats";
     "store.chunk_bytes" chunk_bytes: Option<Size> = "", "chunk-bytes",
-        "The size of a chunk of the log, for a cluster that is founded: 64MiB unless said. It stays for ever, on all \
-         nodes; one that asks for another later takes the cluster's, and says so",
-        "large enough to be few, small enough to be shipped";
+        "Size of a chunk of the log, fixed when a cluster is founded; unset is 64MiB. A node with another value later \
+         uses the cluster's and logs that",
+        "large enough to keep chunks few, small enough to send one";
     "store.disk_reserve" disk_reserve: Option<Size> = "", "disk-reserve",
-        "Refuse appends while less than this is free on the disk; unset is the largest of 16MiB, three chunks and a \
-         hundredth of the file system, the last at most 4GiB",
-        "progress, claims and operations must go on, and people need time to make room";
+        "Refuse appends while less than this is free on the disk; unset is the largest of 16MiB, three chunks and \
+         1% of the file system (at most 4GiB)",
+        "progress, claims and operations must continue until an operator frees space";
     "processing.handler_threads" handler_threads: Option<NonZeroU32> = "", "handler-threads",
-        "Threads for handlers; unset is one for each processor core, at least two",
-        "handlers must not hold up heartbeats, so they have threads of their own";
+        "Number of threads for handlers; unset is the number of processor cores, at least two",
+        "handlers must not delay heartbeats, so they have threads of their own";
     "processing.hand_over_wait" hand_over_wait: Duration = "5s", "hand-over-wait",
-        "How long a segment that moves waits for the handler at work on it",
-        "as long as a lease: longer waits are put off instead";
+        "Wait this long for a running handler before its segment moves",
+        "as long as a lease: if a handler takes longer, the move is tried again later";
     "processing.allow_exec" allow_exec: bool = "false", "allow-exec",
-        "Run handler programs on this node, and let clients of this node create processors that run them",
-        "whoever may send requests could otherwise run commands on this machine";
+        "Run handler programs on this node, and allow its clients to create processors that run them",
+        "otherwise every client could run commands on this machine";
     "processing.answer_wait" answer_wait: Duration = "30s", "answer-wait",
-        "How long a handler program may take for one event; then it is killed, and the attempt has failed",
-        "longer than a slow service, shorter than it takes to wonder";
+        "Timeout of a handler program for one event; then it is killed and the attempt has failed",
+        "longer than a slow service takes, short enough to notice a hang";
     "log.format" log: LogFormat = "text", "log",
-        "How log lines are written on stderr",
-        "people read it first";
+        "Format of the log lines on stderr",
+        "readable at a terminal";
     "log.filter" log_filter: String = "info,openraft=error", "log-filter",
-        "Which log lines are written, as `info,evener_cluster=debug`; EVENER_LOG is short for its variable",
-        "what an operator acts on, and no more: of a peer that does not answer we tell once, openraft at every try";
+        "Filter for log lines, such as `info,evener_cluster=debug`; EVENER_LOG is short for its variable",
+        "only what an operator acts on: openraft logs each failed attempt to reach a peer, Evener only the first";
 }
 
 #[cfg(test)]
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_can_be_read_and_shows_as_it_is_written() {
+    fn every_default_parses_and_is_shown_as_written() {
         let settings = Settings::default();
         for setting in TABLE {
             assert_eq!((setting.show)(&settings), setting.default, "{}", setting.name);
