@@ -3,7 +3,9 @@
 //! A code never gets a second meaning; EV0309 and EV0513 are retired. EV01 requests, EV02 events, EV03
 //! processors, EV04 the cluster, EV05 settings and start, EV06 the command line, EV07 access, EV09 the rest.
 
-use crate::error::Class::{self, Conflict, Invalid, Overloaded, Refused, Unauthorized, Unknown};
+use serde::{Deserialize, Serialize};
+
+use Class::{Conflict, Invalid, Overloaded, Refused, Unauthorized, Unknown};
 
 /// An error code.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,6 +35,51 @@ impl Code {
             "EV0609" => 10,
             "EV0901" | "EV0999" => 1,
             _ => self.class.exit_code(),
+        }
+    }
+}
+
+/// What a caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Change the request: it can never succeed as it is.
+    Invalid,
+    /// Read and decide again: the state differs from what the request expects.
+    Conflict,
+    /// Refused for now, without any effect; the message gives the reason.
+    Refused,
+    /// The outcome is unknown. Repeat it with the same ids: it then takes effect once.
+    Unknown,
+    /// No effect. Repeat it after the given time.
+    Overloaded,
+    /// Authenticate.
+    Unauthorized,
+}
+
+impl Class {
+    /// Returns the HTTP status of a code that this build does not know.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::Unauthorized => 401,
+            Self::Conflict => 409,
+            Self::Refused => 422,
+            Self::Overloaded => 503,
+            Self::Unknown => 504,
+        }
+    }
+
+    /// Returns the exit status of the command line.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Invalid => 2,
+            Self::Conflict => 3,
+            Self::Refused | Self::Unauthorized => 4,
+            Self::Unknown => 5,
+            Self::Overloaded => 6,
         }
     }
 }

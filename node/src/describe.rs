@@ -8,6 +8,7 @@ use evener_core::{
     limits::{EventPart, InvalidLimits, LimitExceeded, LimitName, Measured},
     reason::{Existing, Invalid, LimitReached, NotFound},
     state::{ChangeKind, Subject},
+    time::Timestamp,
 };
 
 /// Returns why something was refused, as a sentence without a full stop.
@@ -112,12 +113,42 @@ fn exists(existing: &Existing) -> String {
         Existing::Processor(name) => format!(
             "a processor named {name} exists and was created otherwise; give it another name, or delete it first"
         ),
-        Existing::Operation { operation, kind, subject: of, recorded } => format!(
-            "the operation {operation} was already used to {} at {}",
-            change(*kind, of),
-            crate::engine::time_text(*recorded)
-        ),
+        Existing::Operation { operation, kind, subject: of, recorded } => {
+            format!("the operation {operation} was already used to {} at {}", change(*kind, of), time_text(*recorded))
+        }
     }
+}
+
+/// Returns the word of a kind of change: the last word of the command that makes it.
+#[must_use]
+pub(crate) const fn kind_word(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Create => "create",
+        ChangeKind::Delete => "delete",
+        ChangeKind::Pause => "pause",
+        ChangeKind::Resume => "resume",
+        ChangeKind::Release => "release",
+        ChangeKind::Claim => "claim",
+        ChangeKind::Unpin => "unpin",
+        ChangeKind::Retry => "retry",
+        ChangeKind::Skip => "skip",
+        ChangeKind::Drop => "drop",
+        ChangeKind::SetLimits => "set-limits",
+        ChangeKind::Expect => "join",
+        ChangeKind::Leave => "leave",
+        ChangeKind::Lead => "transfer",
+        ChangeKind::SkipEvent => "skip-event",
+        ChangeKind::Reset => "reset",
+        ChangeKind::Split => "split",
+        ChangeKind::Merge => "merge",
+        ChangeKind::Move => "move",
+    }
+}
+
+/// Returns a time of the log in RFC 3339.
+pub(crate) fn time_text(time: Timestamp) -> String {
+    let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| time.0.to_string(), |time| time.to_string())
 }
 
 /// Returns what a change does, and to what: `pause processor mail`.
@@ -128,7 +159,7 @@ pub(crate) fn change(kind: ChangeKind, of: &Subject) -> String {
         ChangeKind::Lead => "let lead",
         ChangeKind::SetLimits => "set",
         ChangeKind::SkipEvent => "skip",
-        kind => crate::engine::word(kind),
+        kind => kind_word(kind),
     };
     format!("{verb} {}", subject(kind, of))
 }

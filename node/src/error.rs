@@ -19,23 +19,7 @@ use crate::{
     describe,
 };
 
-/// The choice a caller has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// Change the request: it can never succeed as it is.
-    Invalid,
-    /// Read again and decide again: the state is not what the request expects.
-    Conflict,
-    /// It is not done, and will not be done for now; the message says why.
-    Refused,
-    /// It may have happened. Repeat it with the same ids: it is then done once.
-    Unknown,
-    /// Nothing happened. Repeat it after the given time.
-    Overloaded,
-    /// Say who you are.
-    Unauthorized,
-}
+pub use crate::codes::Class;
 
 /// An error as HTTP, the command line and the library show it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,33 +206,6 @@ impl ApiError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         codes::find(&self.code).map_or_else(|| self.class.exit_code(), |code| code.exit_code())
-    }
-}
-
-impl Class {
-    /// The HTTP status of a code that this build does not know.
-    #[must_use]
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::Invalid => 400,
-            Self::Unauthorized => 401,
-            Self::Conflict => 409,
-            Self::Refused => 422,
-            Self::Overloaded => 503,
-            Self::Unknown => 504,
-        }
-    }
-
-    /// What the command line exits with.
-    #[must_use]
-    pub const fn exit_code(self) -> u8 {
-        match self {
-            Self::Invalid => 2,
-            Self::Conflict => 3,
-            Self::Refused | Self::Unauthorized => 4,
-            Self::Unknown => 5,
-            Self::Overloaded => 6,
-        }
     }
 }
 

@@ -8,3 +8,4 @@ mod commands;
 mod bench;
 mod demo;
 mod harness;
+mod text;

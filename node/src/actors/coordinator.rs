@@ -16,11 +16,12 @@ use evener_core::{
     worker::{self, Work},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     NodeServices, Settings, TICK,
+    coordinator_message::{CoordinatorMessage, SendError, SendResult},
     progress_sender::{self, PendingProgress},
     status_row::StatusRow,
     takeover::KnownOwners,
@@ -43,18 +44,6 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// See the [module](self).
 pub(super) struct CoordinatorActor;
-
-/// What a coordinator is told.
-pub(super) enum Message {
-    /// The log or the session moved: look. The permit is the credit of whoever says so.
-    Refresh(OwnedSemaphorePermit),
-    /// What was told was judged, or not.
-    ProgressJudged(progress_sender::SendResult),
-    /// What was not judged is told again.
-    RetrySend,
-    /// An input of the machine.
-    Input(Input<Arc<Stored>>),
-}
 
 /// What a coordinator is started with.
 #[derive(Clone)]
@@ -93,11 +82,15 @@ pub(super) struct State {
 }
 
 impl Actor for CoordinatorActor {
-    type Msg = Message;
+    type Msg = CoordinatorMessage;
     type State = State;
     type Arguments = Arguments;
 
-    async fn pre_start(&self, me: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ActorRef<CoordinatorMessage>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
         let services = &arguments.services;
         let mut row = StatusRow::new(&services.board, &arguments.name, "coordinator", Some("node"), services.wall());
         row.restarted(arguments.restarts, arguments.last_error.clone());
@@ -123,18 +116,18 @@ impl Actor for CoordinatorActor {
 
     async fn handle(
         &self,
-        me: ActorRef<Message>,
-        message: Message,
+        me: ActorRef<CoordinatorMessage>,
+        message: CoordinatorMessage,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Refresh(_credit) => state.refresh(&me).await,
-            Message::ProgressJudged(answer) => state.on_progress_judged(&me, answer).await,
-            Message::RetrySend => {
+            CoordinatorMessage::Refresh(_credit) => state.refresh(&me).await,
+            CoordinatorMessage::ProgressJudged(answer) => state.on_progress_judged(&me, answer).await,
+            CoordinatorMessage::RetrySend => {
                 state.refresh(&me).await;
                 state.step(&me, Input::ProgressJudged(Err(()))).await;
             }
-            Message::Input(input) => {
+            CoordinatorMessage::Input(input) => {
                 if input == Input::Tick {
                     state.ticking = false;
                 }
@@ -148,7 +141,7 @@ impl Actor for CoordinatorActor {
 
     async fn handle_supervisor_evt(
         &self,
-        me: ActorRef<Message>,
+        me: ActorRef<CoordinatorMessage>,
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
@@ -165,7 +158,7 @@ impl Actor for CoordinatorActor {
 }
 
 /// Says *look* whenever the log or the session moved.
-async fn watch_log(services: Arc<NodeServices>, me: ActorRef<Message>) {
+async fn watch_log(services: Arc<NodeServices>, me: ActorRef<CoordinatorMessage>) {
     let (mut applied, mut session, mut stopping) =
         (services.applied(), services.session(), services.stopping.subscribe());
     let seen = (applied.clone(), session.clone(), stopping.clone());
@@ -177,12 +170,12 @@ async fn watch_log(services: Arc<NodeServices>, me: ActorRef<Message>) {
             moved = stopping.changed() => moved.is_ok(),
         }
     };
-    watch(me, Message::Refresh, seen, moved).await;
+    watch(me, CoordinatorMessage::Refresh, seen, moved).await;
 }
 
 impl State {
     /// What the log and the session say now.
-    async fn refresh(&mut self, me: &ActorRef<Message>) {
+    async fn refresh(&mut self, me: &ActorRef<CoordinatorMessage>) {
         let services = self.arguments.services.clone();
         let (node, id) = (services.me(), self.arguments.id);
         let stopping = *services.stopping.borrow();
@@ -231,7 +224,7 @@ impl State {
     }
 
     /// What was told was judged. What was not is told again after a while; what cannot be judged is said once.
-    async fn on_progress_judged(&mut self, me: &ActorRef<Message>, answer: progress_sender::SendResult) {
+    async fn on_progress_judged(&mut self, me: &ActorRef<CoordinatorMessage>, answer: SendResult) {
         let processor = &self.arguments.name;
         let wait = match answer {
             Ok(stale) => {
@@ -241,8 +234,8 @@ impl State {
                 self.refresh(me).await;
                 return self.step(me, Input::ProgressJudged(Ok(stale))).await;
             }
-            Err(progress_sender::SendError::Unknown) => RETRY_DELAY,
-            Err(progress_sender::SendError::Refused(cause)) => {
+            Err(SendError::Unknown) => RETRY_DELAY,
+            Err(SendError::Refused(cause)) => {
                 let times = self.refusal.take().filter(|(known, _)| *known == cause).map_or(0, |(_, times)| times + 1);
                 if times == 0 {
                     tracing::error!(
@@ -254,17 +247,17 @@ impl State {
                 RETRY_DELAY.saturating_mul(1 << times.min(20)).min(RETRY_DELAY_MAX)
             }
         };
-        me.send_after(wait, || Message::RetrySend);
+        me.send_after(wait, || CoordinatorMessage::RetrySend);
     }
 
-    async fn step(&mut self, me: &ActorRef<Message>, input: Input<Arc<Stored>>) {
+    async fn step(&mut self, me: &ActorRef<CoordinatorMessage>, input: Input<Arc<Stored>>) {
         let now = self.arguments.services.now();
         for effect in self.machine.step(now, input) {
             self.perform(me, effect).await;
         }
     }
 
-    async fn perform(&mut self, me: &ActorRef<Message>, effect: Effect<Arc<Stored>>) {
+    async fn perform(&mut self, me: &ActorRef<CoordinatorMessage>, effect: Effect<Arc<Stored>>) {
         match effect {
             Effect::Read { from, events_max } => self.read(me.clone(), from, events_max),
             Effect::Start(id, settings) => self.start(me, id, settings).await,
@@ -283,7 +276,7 @@ impl State {
             Effect::RequestTick if self.ticking => {}
             Effect::RequestTick => {
                 self.ticking = true;
-                me.send_after(TICK, || Message::Input(Input::Tick));
+                me.send_after(TICK, || CoordinatorMessage::Input(Input::Tick));
             }
             Effect::SendProgress { as_of, progress } => self.send_progress(me, as_of, progress),
             Effect::HandOver { segment, epoch, next, to } => {
@@ -295,7 +288,7 @@ impl State {
             Effect::WakeAt(at) => {
                 let me = me.clone();
                 self.timer.wake_at(self.arguments.services.now(), at, move || {
-                    let _ = me.cast(Message::Input(Input::Woken));
+                    let _ = me.cast(CoordinatorMessage::Input(Input::Woken));
                 });
             }
         }
@@ -307,7 +300,7 @@ impl State {
         }
     }
 
-    fn read(&mut self, me: ActorRef<Message>, from: Position, events_max: usize) {
+    fn read(&mut self, me: ActorRef<CoordinatorMessage>, from: Position, events_max: usize) {
         let Some(definition) = self.definition.clone() else { return };
         let services = self.arguments.services.clone();
         self.tasks.spawn(async move {
@@ -320,11 +313,11 @@ impl State {
                     (from, Vec::new())
                 }
             };
-            let _ = me.cast(Message::Input(Input::Block { from, to, works }));
+            let _ = me.cast(CoordinatorMessage::Input(Input::Block { from, to, works }));
         });
     }
 
-    async fn start(&mut self, me: &ActorRef<Message>, id: WorkerId, settings: worker::Settings) {
+    async fn start(&mut self, me: &ActorRef<CoordinatorMessage>, id: WorkerId, settings: worker::Settings) {
         let Some(definition) = &self.definition else { return };
         let processor = self.arguments.name.clone();
         let share = id.segment.map_or_else(|| "loans".to_owned(), |segment| segment.to_string());
@@ -344,14 +337,15 @@ impl State {
                 self.workers.insert(id, worker);
             }
             Err(error) => {
-                let died = Message::Input(Input::WorkerDied(id, format!("a worker could not be started: {error}")));
+                let died =
+                    CoordinatorMessage::Input(Input::WorkerDied(id, format!("a worker could not be started: {error}")));
                 let _ = me.cast(died);
             }
         }
     }
 
     /// Runs the hook of a replay, and reports to the log that it has run.
-    fn run_hook(&mut self, me: ActorRef<Message>, hook: Hook) {
+    fn run_hook(&mut self, me: ActorRef<CoordinatorMessage>, hook: Hook) {
         let Some((_, session, _)) = self.seen else { return };
         let (services, runner) = (self.arguments.services.clone(), self.arguments.runner.clone());
         let (processor, name) = (self.arguments.id, self.arguments.name.clone());
@@ -369,18 +363,18 @@ impl State {
                     tokio::time::sleep(RETRY_DELAY).await;
                 }
             }
-            let _ = me.cast(Message::Input(Input::HookRan(hook, result)));
+            let _ = me.cast(CoordinatorMessage::Input(Input::HookRan(hook, result)));
         })));
     }
 
-    fn send_progress(&self, me: &ActorRef<Message>, as_of: LogIndex, progress: Progress) {
+    fn send_progress(&self, me: &ActorRef<CoordinatorMessage>, as_of: LogIndex, progress: Progress) {
         let pending = PendingProgress { as_of, progress, from: me.clone() };
         let _ = self.arguments.progress_sender.cast(progress_sender::Message::Send(pending));
     }
 
     fn hand_over(
         &mut self,
-        me: ActorRef<Message>,
+        me: ActorRef<CoordinatorMessage>,
         (segment, epoch, next, to): (evener_core::id::SegmentId, evener_core::id::Epoch, Position, Option<NodeId>),
     ) {
         let Some((_, session, _)) = self.seen else { return };
@@ -394,7 +388,7 @@ impl State {
                 Ok(Outcome::Advanced(_) | Outcome::Refused(_)) => Ok(()),
                 Ok(_) | Err(_) => Err(()),
             };
-            let _ = me.cast(Message::Input(Input::HandOverJudged(segment, answer)));
+            let _ = me.cast(CoordinatorMessage::Input(Input::HandOverJudged(segment, answer)));
         });
     }
 

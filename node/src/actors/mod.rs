@@ -14,6 +14,7 @@
 
 mod balancer;
 mod coordinator;
+mod coordinator_message;
 mod failures;
 mod limits;
 mod progress_sender;

@@ -14,7 +14,11 @@ use futures::{
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{NodeServices, coordinator, status_row::StatusRow};
+use super::{
+    NodeServices,
+    coordinator_message::{CoordinatorMessage, SendError, SendResult},
+    status_row::StatusRow,
+};
 
 /// The maximum bytes of a command with the progress of several processors: as many as the proposer batches into an
 /// entry. The progress of a single processor may be larger and still fits an entry.
@@ -32,20 +36,8 @@ pub(super) struct PendingProgress {
     /// The progress.
     pub progress: Progress,
     /// The coordinator that receives the result.
-    pub from: ActorRef<coordinator::Message>,
+    pub from: ActorRef<CoordinatorMessage>,
 }
-
-/// Why progress was not stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SendError {
-    /// The outcome is unknown; it is sent again.
-    Unknown,
-    /// The log refuses it for this reason.
-    Refused(String),
-}
-
-/// The result of sending progress: the stale parts.
-pub(super) type SendResult = Result<Vec<Stale>, SendError>;
 
 /// The outcome of a command.
 type Judged = Result<Outcome, Error>;
@@ -107,7 +99,7 @@ async fn send(services: Arc<NodeServices>, waiting: Vec<PendingProgress>, me: Ac
     };
     // If a processor has not changed since `as_of`, its claims are the same, so `as_of` may be the current index and
     // its progress is sent with the others.
-    let mut groups = BTreeMap::<LogIndex, Vec<(Progress, ActorRef<coordinator::Message>)>>::new();
+    let mut groups = BTreeMap::<LogIndex, Vec<(Progress, ActorRef<CoordinatorMessage>)>>::new();
     services.look(|state, index| {
         for PendingProgress { as_of, progress, from } in waiting {
             let processor = state.processors.get(&progress.processor);
@@ -167,9 +159,9 @@ fn judged_alone(outcome: Judged) -> SendResult {
     }
 }
 
-fn answer(answers: impl Iterator<Item = (ActorRef<coordinator::Message>, SendResult)>, me: &ActorRef<Message>) {
+fn answer(answers: impl Iterator<Item = (ActorRef<CoordinatorMessage>, SendResult)>, me: &ActorRef<Message>) {
     for (from, answer) in answers {
-        let _ = from.cast(coordinator::Message::ProgressJudged(answer));
+        let _ = from.cast(CoordinatorMessage::ProgressJudged(answer));
     }
     let _ = me.cast(Message::Answered);
 }

@@ -18,7 +18,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     NodeServices,
-    coordinator::Message,
+    coordinator_message::CoordinatorMessage,
     failures::{self, Failures},
     skips::{self, Skips},
     status_row::StatusRow,
@@ -37,7 +37,7 @@ pub(super) struct WorkerActor;
 /// What a worker is started with.
 pub(super) struct Arguments {
     pub services: Arc<NodeServices>,
-    pub coordinator: ActorRef<Message>,
+    pub coordinator: ActorRef<CoordinatorMessage>,
     pub id: WorkerId,
     pub name: String,
     pub processor: Arc<str>,
@@ -174,7 +174,7 @@ impl State {
     }
 
     fn notify_coordinator(&self, input: coordinator::Input<Arc<Stored>>) {
-        let _ = self.arguments.coordinator.cast(Message::Input(input));
+        let _ = self.arguments.coordinator.cast(CoordinatorMessage::Input(input));
     }
 
     /// The handler gets one event after the other, until one fails or the run is to end.

@@ -206,7 +206,7 @@ impl Client {
         verb: Verb,
         call: &Call,
     ) -> Result<reqwest::Response, ApiError> {
-        let row = verb.row();
+        let row = verb.entry();
         let method = row.method.parse().expect("the table has proper methods");
         let mut request = self.http.request(method, format!("{server}{}", call.target(verb)));
         if row.method != "GET" {
@@ -295,7 +295,7 @@ impl Client {
 
 /// Whether a request of this verb only looks: then nothing can have happened where its answer is lost.
 fn is_read_only(verb: Verb) -> bool {
-    verb.row().effect == Effect::Reads
+    verb.entry().effect == Effect::Reads
 }
 
 /// The error where the answer is lost.

@@ -1,6 +1,10 @@
 //! Changes: each is one command with a name, answered within two seconds with what came of it, or with what it
 //! waits for.
 
+mod change_log;
+mod members;
+mod reset;
+
 use evener_core::{
     command::{self, Command, LetterChange, Operate, Outcome, RefusalReason},
     id::NodeId,
@@ -12,11 +16,14 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Change, Operation, OperationState, What, change_log, letters,
+    Change, Operation, OperationState, What, letters,
     local::{ANSWER_WAIT, Engine},
-    members, reset,
 };
 use crate::{codes, error::ApiError};
+
+#[cfg(test)]
+pub(in crate::engine) use change_log::passes_over;
+pub use change_log::watch_unowned;
 
 /// Makes a change, or says what it would come to.
 pub(super) async fn change(engine: &Engine, change: Change) -> Result<Operation, ApiError> {

@@ -16,13 +16,14 @@ use evener_store::events::Query;
 
 use super::{
     Processor, Room, Segment, SetAside, Used, WantedBy, letters,
-    local::{Engine, Now, OfProcessors, time_text},
-    look::why_unowned,
+    local::{Engine, Now, OfProcessors},
+    node_status::why_unowned,
     replay,
 };
 use crate::{
     codes,
     definition::Fields,
+    describe::time_text,
     error::ApiError,
     status::{SegmentsWanted, Standstill},
 };

@@ -1,32 +1,28 @@
-//! The engine of a node: answers every request from the cluster's log, the replicated state as applied here,
-//! and what the actors publish.
+//! The engine of a node: its member of the cluster, and what its actors publish. Its health, and what other members say.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use evener_cluster::Cluster;
 use evener_core::{
     append::{self, Appended},
     event::Event,
     id::NodeId,
-    limits::Limits,
     state::State,
     time::Timestamp,
 };
-use futures::future::{BoxFuture, join_all};
-use tokio::{
-    runtime::Handle,
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{
-    Answers, Reply, Request, Status, change, lag, leader, letters, look, operations,
-    peers::{self, Peers},
-    read, votes,
-};
+use super::{Status, leader, peers::Peers, votes};
 use crate::{
     cloudevent, codes,
-    error::{ApiError, Class},
+    describe::time_text,
+    error::ApiError,
     health::Check,
     log_writer,
     metrics::Metrics,
@@ -39,6 +35,16 @@ pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Answers requests. A clone is the same engine.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
+
+/// An engine that may be dropped.
+#[derive(Clone)]
+pub(super) struct WeakEngine(Weak<Inner>);
+
+impl WeakEngine {
+    pub(super) fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(Engine)
+    }
+}
 
 struct Inner {
     cluster: Cluster,
@@ -71,46 +77,6 @@ impl Engine {
     pub fn new(cluster: Cluster, board: StatusBoard, metrics: Metrics, allows_exec: bool) -> Self {
         let peers = Peers::default();
         Self(Arc::new(Inner { cluster, board, metrics, peers, allows_exec, begun: Instant::now() }))
-    }
-
-    /// Answers other members that ask for this node's status in a task on these threads: those of the cluster, which
-    /// renew sessions and leadership, must not write it.
-    pub fn answer_members(&self, threads: Handle) {
-        let inner = Arc::downgrade(&self.0);
-        self.cluster().provide_status(Box::new(move || {
-            let inner = inner.clone();
-            let written = threads.spawn(async move { Some(peers::write(look::status(&Self(inner.upgrade()?)))) });
-            Box::pin(async move { written.await.ok().flatten() })
-        }));
-    }
-
-    /// Answers one request.
-    pub async fn call(&self, request: Request) -> Result<Reply, ApiError> {
-        match request {
-            Request::Append(request) => self.append(request).await.map(Reply::Appended),
-            Request::AppendMany(requests) => {
-                let answers = requests.into_iter().map(|request| self.append(request));
-                Ok(Reply::Many(join_all(answers).await))
-            }
-            Request::Read(request) => read::read(self, &request).await.map(Reply::Page),
-            Request::Tail(request) => read::tail(self, &request).await.map(Reply::Page),
-            Request::Processors => Ok(Reply::Processors(lag::processors(self, &self.reported_by_owners(None).await))),
-            Request::Processor(name) => {
-                let reported = self.reported_by_owners(Some(&name)).await;
-                let mut found = self.found(|| lag::processor(self, &name, &reported)).await?;
-                found.history = operations::history(self, &name);
-                Ok(Reply::Processor(found))
-            }
-            Request::DeadLetters(name) => self.found(|| letters::list(self, &name)).await.map(Reply::DeadLetters),
-            Request::Status => Ok(Reply::Status(Box::new(look::status(self)))),
-            Request::ClusterStatus => Ok(Reply::Cluster(Box::new(look::cluster(self).await))),
-            Request::Operations(filter) => {
-                operations::check(&filter)?;
-                self.found(|| operations::list(self, &filter)).await.map(Reply::Operations)
-            }
-            Request::Operation(id) => self.found(|| operations::one(self, id)).await.map(Reply::Operation),
-            Request::Change(request) => change::change(self, request).await.map(Reply::Operation),
-        }
     }
 
     /// Whether this node can do its work.
@@ -170,6 +136,11 @@ impl Engine {
         }
     }
 
+    /// Returns a handle that does not keep the engine alive.
+    pub(super) fn downgrade(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.0))
+    }
+
     pub(super) fn cluster(&self) -> &Cluster {
         &self.0.cluster
     }
@@ -204,27 +175,7 @@ impl Engine {
         self.0.peers.ask(self.cluster(), others).await
     }
 
-    /// What nodes say of one processor, or of all.
-    async fn reported_by_owners(&self, of: Option<&str>) -> OfProcessors {
-        let reported = self.status_of(|state, node| {
-            let processors = state.processors.values();
-            let mut meant = processors.filter(|processor| of.is_none_or(|name| processor.definition.name == name));
-            meant.any(|processor| processor.segments.values().any(|share| share.claim.owner == Some(node)))
-        });
-        let reported = reported.await;
-        let wanted = look::segments_wanted(&self.cluster().state(), self.board());
-        let here = (self.cluster().status().name, self.board().standstills(), wanted);
-        let there =
-            |status: &Arc<Status>| (status.node.clone(), status.standstills.clone(), status.segments_wanted.clone());
-        let mut of = OfProcessors::default();
-        for (node, standstills, wanted) in reported.values().map(there).chain([here]) {
-            of.standstills.extend(standstills);
-            of.segments_wanted.extend(wanted.into_iter().map(|wanted| (node.clone(), wanted)));
-        }
-        of
-    }
-
-    async fn append(&self, mut request: append::Request) -> Result<Appended, ApiError> {
+    pub(super) async fn append(&self, mut request: append::Request) -> Result<Appended, ApiError> {
         let (begun, metrics) = (Instant::now(), &self.0.metrics);
         // Nothing would judge them: what adds nothing takes no place in the log.
         if request.events.is_empty() && !(request.conditions.is_empty() && request.expect.is_empty()) {
@@ -248,19 +199,6 @@ impl Engine {
         }
     }
 
-    /// Looks in the applied state first; what is missing may be in the part of the log that is not applied here yet.
-    async fn found<T>(&self, look: impl Fn() -> Result<T, ApiError>) -> Result<T, ApiError> {
-        let missing = match look() {
-            Err(error) if error.class == Class::Invalid => error,
-            answer => return answer,
-        };
-        match timeout(ANSWER_WAIT, self.cluster().barrier()).await {
-            Ok(Ok(_)) => look(),
-            // No leader can confirm it; this node reports that it does not exist.
-            Ok(Err(_)) | Err(_) => Err(missing),
-        }
-    }
-
     /// An error of the cluster with the names that clients know.
     pub(super) fn api_error(&self, error: evener_cluster::Error) -> ApiError {
         let leader =
@@ -273,16 +211,6 @@ impl Engine {
 fn given_ids(events: &[Event]) -> BTreeMap<Uuid, (String, String)> {
     let named = |event: &Event| Some((event.id, (event.source.clone(), event.given_id.clone()?)));
     events.iter().filter_map(named).collect()
-}
-
-impl Answers for Engine {
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, ApiError>> {
-        Box::pin(self.call(request))
-    }
-
-    fn limits(&self) -> Limits {
-        self.cluster().state().limits
-    }
 }
 
 /// Now, in the log's time and on the wall: the log's may be ahead. To be looked at before the state is, which both
@@ -303,12 +231,6 @@ impl Now {
         let passed = u64::try_from(self.log.since(due).as_millis()).unwrap_or(u64::MAX);
         time_text(Timestamp(self.wall.after(due.since(self.log)).0.saturating_sub(passed)))
     }
-}
-
-/// A time of the log as people read it: RFC 3339.
-pub(crate) fn time_text(time: Timestamp) -> String {
-    let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| time.0.to_string(), |time| time.to_string())
 }
 
 #[cfg(test)]

@@ -5,21 +5,20 @@ mod reply;
 mod request;
 mod verbs;
 
-mod late;
+mod engine_cell;
 mod local;
 
+mod answers;
+
 mod change;
-mod change_log;
 mod lag;
 mod leader;
 mod letters;
-mod look;
-mod members;
+mod node_status;
 mod operations;
 pub(crate) mod peers;
 mod read;
 mod replay;
-mod reset;
 mod votes;
 
 #[cfg(test)]
@@ -31,18 +30,17 @@ use futures::future::BoxFuture;
 use crate::error::ApiError;
 
 #[doc(hidden)]
-pub use change_log::watch_unowned;
+pub use change::watch_unowned;
 #[doc(hidden)]
-pub use late::Late;
+pub use engine_cell::EngineCell;
 #[doc(hidden)]
 pub use leader::clock_words;
 #[doc(hidden)]
 pub use local::Engine;
-pub(crate) use local::time_text;
-pub(crate) use look::segments_wanted;
+pub(crate) use node_status::segments_wanted;
+pub(crate) use operations::HISTORY_OPERATIONS_MAX;
 #[doc(hidden)]
 pub use operations::kinds;
-pub(crate) use operations::{HISTORY_OPERATIONS_MAX, word};
 pub use operations::{OPERATIONS_PAGE, OPERATIONS_PAGE_MAX};
 pub use reply::{
     Cluster, DeadLetter, Disk, Letter, Member, Note, Operation, OperationState, Page, Processor, Replay, Reply, Room,
@@ -52,7 +50,7 @@ pub use request::{Change, Consistency, OperationFilter, Read, Request};
 pub use verbs::What;
 pub(crate) use verbs::verbs;
 #[doc(hidden)]
-pub use verbs::{Effect, Row, TABLE, Verb};
+pub use verbs::{Effect, TABLE, Verb, VerbEntry};
 
 /// Answers requests: the node itself, or a client of a remote node.
 pub trait Answers: Send + Sync + 'static {

@@ -9,12 +9,13 @@ use evener_core::{
 };
 use uuid::Uuid;
 
-use super::{
-    Note, Operation, OperationFilter, OperationState, Subject, TABLE, Verb,
-    change::waits_for,
-    local::{Engine, time_text},
+use super::{Note, Operation, OperationFilter, OperationState, Subject, TABLE, change::waits_for, local::Engine};
+use crate::{
+    codes,
+    describe::{kind_word, time_text},
+    error::ApiError,
+    settings,
 };
-use crate::{codes, error::ApiError, settings};
 
 /// Operations of one page at most: `operations_page_max`.
 pub const OPERATIONS_PAGE_MAX: u64 = 1_000;
@@ -85,7 +86,7 @@ fn matches(state: &State, known: &state::Operation, filter: &OperationFilter) ->
         called || subject.node.is_some_and(|node| state.name_of(node) == *name)
     };
     filter.processor.as_ref().is_none_or(|name| subject.processor.as_ref() == Some(name))
-        && filter.kind.as_ref().is_none_or(|kind| word(known.kind) == kind)
+        && filter.kind.as_ref().is_none_or(|kind| kind_word(known.kind) == kind)
         && filter.node.as_ref().is_none_or(node)
 }
 
@@ -107,7 +108,7 @@ fn shown(engine: &Engine, state: &State, known: &state::Operation) -> Operation 
         recorded: time_text(known.recorded),
         index: known.index.0,
         principal: known.principal.as_ref().map(|principal| principal.0.clone()),
-        kind: word(known.kind).to_owned(),
+        kind: kind_word(known.kind).to_owned(),
         subject: subject(state, &known.subject),
         reason: known.reason.clone(),
         code,
@@ -136,12 +137,7 @@ pub fn kinds() -> Vec<&'static str> {
     let mut kinds: Vec<ChangeKind> = TABLE.iter().filter_map(|row| row.verb.kind()).collect();
     kinds.sort_unstable();
     kinds.push(ChangeKind::SetLimits);
-    kinds.into_iter().map(word).collect()
-}
-
-/// Returns the last word of the command that makes changes of this kind.
-pub(crate) fn word(kind: ChangeKind) -> &'static str {
-    Verb::of_kind(kind).map_or("set-limits", |verb| verb.row().word())
+    kinds.into_iter().map(kind_word).collect()
 }
 
 #[cfg(test)]
@@ -149,7 +145,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_has_a_word_of_its_own() {
+    fn each_kind_has_the_word_of_its_verb() {
+        for row in TABLE {
+            assert!(row.verb.kind().is_none_or(|kind| kind_word(kind) == row.word()), "{}", row.words);
+        }
         let kinds = kinds();
         assert_eq!(kinds.len(), kinds.iter().collect::<BTreeSet<_>>().len(), "{kinds:?}");
     }

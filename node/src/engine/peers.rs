@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::{
-            look,
+            node_status,
             tests::{alone, joined},
         },
         status::{ActorStatus, Standstill},
@@ -90,7 +90,7 @@ mod tests {
         let engine = alone().await;
         engine.board().publish(ActorStatus { name: "p/3".into(), ..ActorStatus::default() });
         engine.board().set_standstills("p/3", vec![still(3)]);
-        let status = look::status(&engine);
+        let status = node_status::status(&engine);
         let sent = read(&write(status.clone())).unwrap();
         assert_eq!((status.actors.len(), sent.actors.len()), (1, 0));
         assert_eq!(sent, Status { actors: Vec::new(), ..status.clone() });

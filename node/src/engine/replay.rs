@@ -6,7 +6,8 @@ use evener_core::{
     time::Timestamp,
 };
 
-use super::{Replay, local::time_text};
+use super::Replay;
+use crate::describe::time_text;
 
 /// Returns the status of a processor's latest replay, if it ever had one.
 pub(super) fn status(processor: &Processor, now: Timestamp) -> Option<Replay> {

@@ -475,16 +475,16 @@ async fn members_are_shown_and_the_last_one_stays() {
 
 #[tokio::test]
 async fn a_node_that_starts_says_so() {
-    let late = Late::default();
-    let error = Answers::call(&late, Request::Status).await.unwrap_err();
+    let cell = EngineCell::default();
+    let error = Answers::call(&cell, Request::Status).await.unwrap_err();
     assert_eq!((error.code.as_ref(), error.may_repeat()), ("EV0405", true));
-    assert_eq!((late.health())()[0].trouble.as_deref(), Some("it is starting"));
+    assert_eq!((cell.health())()[0].trouble.as_deref(), Some("it is starting"));
     let limits = Limits { event_bytes_max: 4_321, ..Limits::DEFAULT };
-    assert_eq!(late.limits(), Limits::DEFAULT);
-    late.arrive(alone_with(limits).await);
-    assert!(Answers::call(&late, Request::Status).await.is_ok());
-    assert_eq!(late.limits().event_bytes_max, 4_321, "those of its cluster");
-    assert!((late.health())().iter().all(|check| check.trouble.is_none()));
+    assert_eq!(cell.limits(), Limits::DEFAULT);
+    cell.set(alone_with(limits).await);
+    assert!(Answers::call(&cell, Request::Status).await.is_ok());
+    assert_eq!(cell.limits().event_bytes_max, 4_321, "those of its cluster");
+    assert!((cell.health())().iter().all(|check| check.trouble.is_none()));
 }
 
 #[tokio::test]

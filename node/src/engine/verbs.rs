@@ -198,7 +198,7 @@ pub enum Effect {
 
 /// How one verb is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct VerbEntry {
     /// Which verb.
     pub verb: Verb,
     /// What it does to the cluster.
@@ -216,12 +216,12 @@ pub struct Row {
 impl Verb {
     /// Returns how it is reached.
     #[must_use]
-    pub const fn row(self) -> &'static Row {
+    pub const fn entry(self) -> &'static VerbEntry {
         &TABLE[self as usize]
     }
 }
 
-impl Row {
+impl VerbEntry {
     /// Returns whether it is a change.
     #[must_use]
     pub const fn is_change(&self) -> bool {
@@ -318,7 +318,7 @@ macro_rules! define {
         }
 
         /// Every verb.
-        pub const TABLE: &[Row] = &[$($(Row {
+        pub const TABLE: &[VerbEntry] = &[$($(VerbEntry {
             verb: Verb::$verb,
             effect: Effect::$effect,
             method: stringify!($method),
@@ -359,14 +359,6 @@ macro_rules! define {
         }
 
         impl Verb {
-            /// Returns the verb that makes changes of this kind; none makes `SetLimits`.
-            pub(super) const fn of_kind(kind: ChangeKind) -> Option<Self> {
-                match kind {
-                    $($($(ChangeKind::$kind => Some(Self::$verb),)?)*)*
-                    ChangeKind::SetLimits => None,
-                }
-            }
-
             /// Returns the kind of change that it makes, if it makes one.
             pub(super) const fn kind(self) -> Option<ChangeKind> {
                 match self {
@@ -387,7 +379,7 @@ mod tests {
     #[test]
     fn routes_and_words_are_unique() {
         for (n, row) in TABLE.iter().enumerate() {
-            assert_eq!(row.verb.row(), row, "a verb stands once in the table");
+            assert_eq!(row.verb.entry(), row, "a verb stands once in the table");
             assert_eq!(row.is_change() && !row.is_not_yet(), row.verb.kind().is_some(), "{}", row.words);
             for other in &TABLE[n + 1..] {
                 assert_ne!((row.method, row.path), (other.method, other.path));

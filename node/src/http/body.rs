@@ -171,7 +171,7 @@ async fn in_time<T>(begun: Instant, bytes: usize, next: impl Future<Output = T>)
 }
 
 fn too_large(verb: Verb, max: usize, limits: Limits) -> ApiError {
-    let row = verb.row();
+    let row = verb.entry();
     let mut message = format!("a body of {} {} has at most {max} bytes", row.method, row.path);
     if matches!(verb, Verb::Append | Verb::AppendMany) {
         let Limits { event_bytes_max, append_bytes_max, .. } = limits;

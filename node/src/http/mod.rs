@@ -29,7 +29,7 @@ use axum::{
 
 use crate::{
     codes,
-    engine::{Answers, Row, TABLE, Verb},
+    engine::{Answers, TABLE, Verb, VerbEntry},
     error::ApiError,
     health::Health,
     metrics::Metrics,
@@ -92,7 +92,7 @@ impl Api {
     }
 }
 
-fn route(row: &Row) -> MethodRouter<SharedApi> {
+fn route(row: &VerbEntry) -> MethodRouter<SharedApi> {
     let method = match row.method {
         "GET" => MethodFilter::GET,
         "DELETE" => MethodFilter::DELETE,
@@ -145,9 +145,9 @@ fn nothing_at(path: &str) -> ApiError {
     let error = ApiError::new(&codes::NO_SUCH_ROUTE, format!("there is nothing at {path}{open}"));
     let asked = path.trim_end_matches('/');
     let words = asked.trim_start_matches('/').replace('/', " ");
-    let meant = |row: &&Row| !words.is_empty() && (row.words == words || row.path.ends_with(asked));
+    let meant = |row: &&VerbEntry| !words.is_empty() && (row.words == words || row.path.ends_with(asked));
     match TABLE.iter().find(meant) {
-        Some(Row { method, path, .. }) => {
+        Some(VerbEntry { method, path, .. }) => {
             error.hint(format!("did you mean {method} {path}? GET /openapi.json lists all routes"))
         }
         None => error,

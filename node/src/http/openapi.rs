@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::typed;
 use crate::{
-    engine::{OPERATIONS_PAGE, OPERATIONS_PAGE_MAX, Row, TABLE, Verb, kinds},
+    engine::{OPERATIONS_PAGE, OPERATIONS_PAGE_MAX, TABLE, Verb, VerbEntry, kinds},
     wire::{binding, change::properties},
 };
 
@@ -38,7 +38,7 @@ pub(super) fn document() -> Value {
     })
 }
 
-fn operation(row: &Row) -> Value {
+fn operation(row: &VerbEntry) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
     for name in row.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
@@ -119,7 +119,7 @@ fn refer(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-fn answer(row: &Row) -> Value {
+fn answer(row: &VerbEntry) -> Value {
     match row.verb {
         Verb::Append | Verb::AppendMany => refer("Appended"),
         Verb::Read | Verb::ReadBy | Verb::Tail => json!({"oneOf": [refer("CloudEvent"), refer("End")]}),
@@ -131,7 +131,7 @@ fn answer(row: &Row) -> Value {
     }
 }
 
-fn body(row: &Row) -> Option<(&'static str, Value)> {
+fn body(row: &VerbEntry) -> Option<(&'static str, Value)> {
     let json = |schema| Some(("application/json", schema));
     match row.verb {
         Verb::Append => json(refer("Append")),

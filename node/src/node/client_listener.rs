@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     codes,
-    engine::Late,
+    engine::EngineCell,
     error::ApiError,
     health::Health,
     http::{self, Api, Hosts},
@@ -34,7 +34,7 @@ impl ClientListener {
     pub(super) async fn open(
         settings: &Settings,
         threads: &Threads,
-        late: Late,
+        cell: EngineCell,
         health: Health,
         metrics: Metrics,
     ) -> Result<Self, ApiError> {
@@ -49,7 +49,7 @@ impl ClientListener {
             None if settings.listen.port() == 0 => format!("http://{bound}"),
             None => format!("http://{}", settings.listen),
         };
-        let router = Api::new(Arc::new(late), metrics.clone(), health, Hosts::of(settings)).router();
+        let router = Api::new(Arc::new(cell), metrics.clone(), health, Hosts::of(settings)).router();
         let stop = CancellationToken::new();
         let serving = threads.spawn(http::serve(listener, router, http::connections_max(), metrics, stop.clone()));
         Ok(Self { url, serving: Mutex::new(Some(serving)), stop })

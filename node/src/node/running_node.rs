@@ -15,7 +15,7 @@ use super::{
 use crate::{
     actors::{Actors, Embedded, NodeServices},
     codes,
-    engine::{Change, Engine, Late, OperationState, Reply, Request, What, segments_wanted, watch_unowned},
+    engine::{Change, Engine, EngineCell, OperationState, Reply, Request, What, segments_wanted, watch_unowned},
     error::ApiError,
     handler::Handlers,
     logs::Log,
@@ -67,12 +67,12 @@ pub(super) async fn start(
     let (threads, handlers) = threads(&settings, owns_threads)
         .map_err(|error| ApiError::new(&codes::START, format!("failed to start the node's threads: {error}")))?;
     let [cluster_threads, node_threads] = &threads;
-    let (late, metrics) = (Late::default(), Metrics::default());
+    let (cell, metrics) = (EngineCell::default(), Metrics::default());
     let progress = owns_threads.then(|| ThreadProgress::of(node_threads));
     let listener = match &progress {
         Some(progress) => {
-            let health = progress.clone().add_check_to(late.health());
-            Some(ClientListener::open(&settings, node_threads, late.clone(), health, metrics.clone()).await?)
+            let health = progress.clone().add_check_to(cell.health());
+            Some(ClientListener::open(&settings, node_threads, cell.clone(), health, metrics.clone()).await?)
         }
         None => None,
     };
@@ -94,7 +94,7 @@ pub(super) async fn start(
     let board = StatusBoard::default();
     let engine = Engine::new(cluster.clone(), board.clone(), metrics.clone(), settings.allow_exec);
     engine.answer_members(node_threads.handle());
-    late.arrive(engine.clone());
+    cell.set(engine.clone());
     let watch = handlers.watch().clone().watch(board.clone(), environment.clock.clone());
     let watching = [node_threads.spawn(watch), node_threads.spawn(watch_unowned(engine.clone()))];
     let progress = progress.map(|progress| cluster_threads.spawn(progress.watch(cluster.clone())));

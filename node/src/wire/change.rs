@@ -53,7 +53,7 @@ macro_rules! bodies {
                     $(let $body = $body::read(fields)?;)?
                     Ok(What::$verb($($path,)? $($($field),*)? $($body)?))
                 })?)*)*
-                _ => Err(ApiError::not_yet(verb.row().words)),
+                _ => Err(ApiError::not_yet(verb.entry().words)),
             }
         }
 

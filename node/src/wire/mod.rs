@@ -37,7 +37,7 @@ pub struct Call {
 impl Call {
     /// What this asks for, if it came to the route of `verb`.
     pub fn parse(&self, verb: Verb) -> Result<Request, ApiError> {
-        let row = verb.row();
+        let row = verb.entry();
         if row.is_not_yet() {
             return Err(ApiError::not_yet(&format!("`{}` ({} {})", row.words, row.method, row.path)));
         }
@@ -92,7 +92,7 @@ impl Call {
     #[must_use]
     pub fn target(&self, verb: Verb) -> String {
         let mut parts = self.path.iter();
-        let segments = verb.row().path.split('/').map(|segment| match segment.strip_prefix('{') {
+        let segments = verb.entry().path.split('/').map(|segment| match segment.strip_prefix('{') {
             Some(_) => query::encoded(parts.next().map_or("", String::as_str)),
             None => segment.to_owned(),
         });

@@ -8,55 +8,11 @@ use crate::{
     source::{Kind, Named, Source},
 };
 
-/// Modules that may import each other in a cycle.
-pub(crate) struct Exception {
-    /// The folder of the modules: `node/src/engine`, or `node/src` for the top level.
-    pub(crate) within: &'static str,
-    pub(crate) modules: &'static [&'static str],
-    pub(crate) why: &'static str,
-}
-
-pub(crate) const EXCEPTIONS: &[Exception] = &[
-    Exception {
-        within: "node/src",
-        modules: &["codes", "context", "definition", "describe", "engine", "error", "reset", "settings"],
-        why: "an error has a code and a code a class of errors; the engine answers with errors that describe its state",
-    },
-    Exception {
-        within: "node/cli/src",
-        modules: &["commands", "demo"],
-        why: "the view of the demo shortens texts as tables do",
-    },
-    Exception {
-        within: "node/src/actors",
-        modules: &["coordinator", "progress_sender", "worker"],
-        why: "each holds the address of the actor that it answers, and an address names the type of its messages",
-    },
-    Exception {
-        within: "node/src/engine",
-        modules: &[
-            "change",
-            "change_log",
-            "lag",
-            "letters",
-            "local",
-            "look",
-            "members",
-            "operations",
-            "read",
-            "replay",
-            "reset",
-        ],
-        why: "`local` holds the engine that the others work on, and passes each request to one of them",
-    },
-];
-
 /// A module's path from the top of its crate, which itself is empty.
 type Module = Vec<String>;
 
 /// The modules of one crate, with their sources.
 struct Crate<'a> {
-    src: &'a str,
     modules: BTreeMap<Module, &'a Source>,
 }
 
@@ -70,41 +26,14 @@ struct Import {
 /// The imports between the modules of one level, by importing and imported module.
 type Level = BTreeMap<(String, String), Import>;
 
-/// Returns every import between siblings that is part of a cycle, without the exceptions.
+/// Returns every import between siblings that is part of a cycle.
 pub(crate) fn check(sources: &[Source]) -> Vec<Violation> {
-    let excepted = |within: &str, from: &String, to: &String| {
-        EXCEPTIONS.iter().any(|exception| {
-            let holds = |module: &String| exception.modules.contains(&module.as_str());
-            exception.within == within && holds(from) && holds(to)
-        })
-    };
-    let allowed = |(within, from, to, _): &(String, String, String, Violation)| !excepted(within, from, to);
-    cyclic(sources).into_iter().filter(allowed).map(|(.., violation)| violation).collect()
-}
-
-/// Returns the exceptions that are no longer needed, as `within: modules`.
-pub(crate) fn unused_exceptions(sources: &[Source]) -> Vec<String> {
-    let found = cyclic(sources);
-    let used = |exception: &&Exception, module: &str| {
-        found.iter().any(|(within, from, ..)| within == exception.within && from == module)
-    };
-    let unused = |exception: &&Exception| {
-        exception.why.is_empty() || !exception.modules.iter().all(|module| used(exception, module))
-    };
-    let name = |exception: &Exception| format!("{}: {}", exception.within, exception.modules.join(", "));
-    EXCEPTIONS.iter().filter(unused).map(name).collect()
-}
-
-/// Returns the imports that are part of a cycle: folder, importing module, imported module and violation.
-fn cyclic(sources: &[Source]) -> Vec<(String, String, String, Violation)> {
     let mut found = Vec::new();
     for one in crates(sources) {
-        for (level, imports) in one.levels() {
-            let within = [one.src.to_string()].into_iter().chain(level).collect::<Vec<_>>().join("/");
-            for ((from, to), import) in imports.iter().filter(|((from, to), _)| reaches(&imports, to, from)) {
+        for imports in one.levels().values() {
+            for ((from, to), import) in imports.iter().filter(|((from, to), _)| reaches(imports, to, from)) {
                 let why = format!("`{from}` imports `{}`, and `{to}` needs `{from}`: a cycle of siblings", import.path);
-                let violation = Violation { file: import.file.clone(), line: import.line, why };
-                found.push((within.clone(), from.clone(), to.clone(), violation));
+                found.push(Violation { file: import.file.clone(), line: import.line, why });
             }
         }
     }
@@ -119,7 +48,7 @@ fn crates(sources: &[Source]) -> Vec<Crate<'_>> {
         module.pop_if(|last| matches!(last.as_str(), "lib" | "main" | "mod"));
         found.entry(&source.file[..end]).or_default().insert(module, source);
     }
-    found.into_iter().map(|(src, modules)| Crate { src, modules }).collect()
+    found.into_values().map(|modules| Crate { modules }).collect()
 }
 
 impl Crate<'_> {

@@ -43,7 +43,6 @@ use evener::{codes, error::ApiError};
 
 pub(crate) use args::Server;
 pub(crate) use output::Format;
-pub(crate) use output::truncate;
 
 /// An event store and event processor in one
 #[derive(Debug, Parser)]

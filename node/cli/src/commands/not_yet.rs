@@ -13,6 +13,6 @@ pub(super) struct Args {
 impl Args {
     /// Returns the error that `verb` is not built yet.
     pub(super) fn run(self, verb: Verb) -> Result<(), ApiError> {
-        Err(ApiError::not_yet(&format!("`{}`", verb.row().words)))
+        Err(ApiError::not_yet(&format!("`{}`", verb.entry().words)))
     }
 }

@@ -117,14 +117,6 @@ fn width(columns: u16) -> Option<u16> {
     (columns > 0).then(|| columns.max(20))
 }
 
-/// Truncates a text to `width` characters, with a mark at the end.
-pub(crate) fn truncate(text: &str, width: usize) -> String {
-    match text.char_indices().nth(width) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
-    }
-}
-
 /// Wraps a text to the width of the terminal. A pipe gets it unwrapped.
 pub(super) fn wrapped(text: &str) -> String {
     columns().map_or_else(|| text.to_owned(), |columns| wrapped_within(columns.into(), text))

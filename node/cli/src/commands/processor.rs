@@ -190,7 +190,7 @@ fn reset(name: String, to: &str, context: Option<String>, resetting: Destructive
 impl Named {
     fn change(self, what: impl FnOnce(String) -> What) -> Result<(), ApiError> {
         let what = what(self.name.clone());
-        self.changing.change(&format!("{} {}", what.verb().row().word(), self.name), what)
+        self.changing.change(&format!("{} {}", what.verb().entry().word(), self.name), what)
     }
 }
 
@@ -198,14 +198,14 @@ impl MaybeSegment {
     fn change(self, what: impl FnOnce(String, Option<SegmentId>) -> What) -> Result<(), ApiError> {
         let of = self.segment.map(|segment| format!("/{segment}")).unwrap_or_default();
         let what = what(self.name.clone(), self.segment.map(SegmentId));
-        self.changing.change(&format!("{} {}{of}", what.verb().row().word(), self.name), what)
+        self.changing.change(&format!("{} {}{of}", what.verb().entry().word(), self.name), what)
     }
 }
 
 impl OfSegment {
     fn change(self, what: impl FnOnce(String, SegmentId) -> What) -> Result<(), ApiError> {
         let what = what(self.name.clone(), SegmentId(self.segment));
-        let action = format!("{} {}/{}", what.verb().row().word(), self.name, self.segment);
+        let action = format!("{} {}/{}", what.verb().entry().word(), self.name, self.segment);
         self.changing.change(&action, what)
     }
 

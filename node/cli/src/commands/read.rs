@@ -10,8 +10,9 @@ use super::{
     Format, Server,
     args::ReadArgs,
     block_on,
-    output::{columns, maybe, say, say_json, truncate},
+    output::{columns, maybe, say, say_json},
 };
+use crate::text::truncate;
 use evener::{client::Line, codes, error::ApiError, printable::printable};
 
 /// Read events

@@ -15,7 +15,7 @@ use crossterm::{
 };
 
 use super::{load::Load, observer::Snapshot};
-use crate::{commands::truncate as truncate_text, harness::Nodes};
+use crate::{harness::Nodes, text::truncate as truncate_text};
 
 /// The most messages that are shown.
 const MESSAGES_MAX: usize = 8;

@@ -233,7 +233,7 @@ async fn the_log_line_of_a_skipped_event_has_its_position() {
     let aside = LetterMove::SetAside { segment, epoch, sequence, position, kind, failure };
     progress(&engine, vec![TokenMove { segment, epoch, next: Position(10) }], vec![aside]).await;
     let state = engine.cluster().state();
-    let passes_over = |what| crate::engine::change_log::passes_over(&state, &what);
+    let passes_over = |what| crate::engine::change::passes_over(&state, &what);
     let of = |name: &str| Selection::Sequence(ComponentId(0), name.into());
     assert_eq!(passes_over(What::Skip("p".into(), of("s"))), Some(position));
     assert_eq!(passes_over(What::SkipEvent("p".into(), segment, Position(7))), Some(Position(7)));

@@ -15,12 +15,8 @@ use evener_store::{
     events::{Query, ReadError},
 };
 
-use super::{
-    Change,
-    change::{Done, perform},
-    local::Engine,
-    read::unread,
-};
+use super::{Done, perform};
+use crate::engine::{Change, local::Engine, read::unread};
 use crate::{
     codes,
     error::ApiError,

@@ -13,13 +13,13 @@ use crate::{
     health::{Check, Health},
 };
 
-/// An engine that comes later. A clone waits for the same.
+/// A cell for the engine of a node that is starting. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Late(Arc<OnceLock<Engine>>);
+pub struct EngineCell(Arc<OnceLock<Engine>>);
 
-impl Late {
+impl EngineCell {
     /// Lets `engine` answer from now on. A second call has no effect.
-    pub fn arrive(&self, engine: Engine) {
+    pub fn set(&self, engine: Engine) {
         let _ = self.0.set(engine);
     }
 
@@ -32,15 +32,15 @@ impl Late {
     /// Its health, or that it starts.
     #[must_use]
     pub fn health(&self) -> Health {
-        let late = self.clone();
-        Arc::new(move || match late.engine() {
+        let cell = self.clone();
+        Arc::new(move || match cell.engine() {
             Some(engine) => engine.health(),
             None => vec![Check { name: "node", vital: false, trouble: Some("it is starting".to_owned()), note: None }],
         })
     }
 }
 
-impl Answers for Late {
+impl Answers for EngineCell {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, ApiError>> {
         Box::pin(async move {
             match self.engine() {

@@ -5,12 +5,8 @@ use evener_core::{
     state::{ChangeKind, Goal},
 };
 
-use super::{
-    Change,
-    change::{Done, decide, first_node, goal_of, member, perform, reached, repeated},
-    local::Engine,
-    votes,
-};
+use super::{Done, decide, first_node, goal_of, member, perform, reached, repeated};
+use crate::engine::{Change, local::Engine, votes};
 use crate::{codes, error::ApiError};
 
 /// A node joins by itself, since it has to prove its identity: the hint says how.

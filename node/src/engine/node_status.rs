@@ -10,12 +10,11 @@ use evener_core::{
     state::State,
 };
 
-use super::{
-    Cluster, Disk, Member, StateHash, Status, Unowned, leader,
-    local::{Engine, time_text},
-    votes,
+use super::{Cluster, Disk, Member, StateHash, Status, Unowned, leader, local::Engine, votes};
+use crate::{
+    describe::time_text,
+    status::{SegmentsWanted, StatusBoard},
 };
-use crate::status::{SegmentsWanted, StatusBoard};
 
 /// Returns the status of this node.
 pub(super) fn status(engine: &Engine) -> Status {

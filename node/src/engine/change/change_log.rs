@@ -8,7 +8,8 @@ use std::{
 
 use evener_core::{command::Selection, id::Position, letter::SequenceKey, state::State};
 
-use super::{Change, OperationState, What, change::Done, local::Engine, look::unowned};
+use super::Done;
+use crate::engine::{Change, OperationState, What, local::Engine, node_status::unowned};
 
 /// How often the leader looks for segments without an owner. One that has had none for less than this moves.
 const LOOK: Duration = Duration::from_secs(2);
@@ -19,7 +20,7 @@ pub(super) fn changed(change: &Change, done: &Done, position: Option<Position>) 
     if change.dry_run || done.changed == Some(0) {
         return;
     }
-    let (verb, reason, changed) = (change.what.verb().row().words, change.reason.as_deref(), done.changed);
+    let (verb, reason, changed) = (change.what.verb().entry().words, change.reason.as_deref(), done.changed);
     let arguments = change.what.arguments();
     let subject = arguments.iter().find_map(|argument| argument.name()).unwrap_or_default();
     let segment = arguments.iter().find_map(|argument| argument.segment()).map(|segment| segment.0);
@@ -33,7 +34,7 @@ pub(super) fn changed(change: &Change, done: &Done, position: Option<Position>) 
 }
 
 /// Returns the position of the one event that a change would pass over; none if it passes over none or several.
-pub(super) fn passes_over(state: &State, what: &What) -> Option<Position> {
+pub(in crate::engine) fn passes_over(state: &State, what: &What) -> Option<Position> {
     match what {
         What::SkipEvent(_, _, position) => Some(*position),
         What::Skip(name, Selection::Sequence(component, sequence)) => {
@@ -70,7 +71,7 @@ pub async fn watch_unowned(engine: Engine) {
 /// What was seen and logged.
 #[derive(Debug, Default)]
 struct Unowned {
-    /// Seen at the last look, and whether it was logged.
+    /// Seen at the last node_status, and whether it was logged.
     known: BTreeMap<Group, (Vec<u32>, bool)>,
     /// Processors that were logged.
     reported: BTreeSet<String>,
