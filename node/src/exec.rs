@@ -1,6 +1,6 @@
-//! Handlers that are programs: `sh -c CMD`, one for each segment at work, events on its stdin, verdicts on its
-//! stdout, a JSON object a line. Events of sequences that are set aside are tried by programs of their own, so that one
-//! that hangs does not hold up its segment.
+//! Handlers that are programs: `sh -c CMD`, one for each active segment, with events on its stdin and verdicts on its
+//! stdout, one JSON object per line. Events of sequences that are set aside are tried by separate programs, so that one
+//! that hangs does not block its segment.
 //!
 //! ```text
 //! > {"delivery":1,"processor":"mail","segment":3,"mask":15,"epoch":8,"lent":false,"attempt":1,…,"event":{…}}
@@ -9,22 +9,22 @@
 //! < {"delivery":2,"error":"no such address","verdict":"set-aside"}
 //! ```
 //!
-//! `processor`, `segment`, `mask` and `epoch` are the fence to hand to a database, as
-//! [`Claim`](crate::handler::Claim) tells.
+//! `processor`, `segment`, `mask` and `epoch` are the fence to pass to a database, see
+//! [`Claim`](crate::handler::Claim).
 //!
-//! A program is asked one thing at a time. What it does beside the contract with an event that it has read — it ends,
-//! prints something else, or does not answer — is a failed attempt that says so, and the next attempt, after the
-//! usual wait, finds a fresh program. So does the attempt after one that was given up: its answer might still come.
+//! A program gets one event at a time. If it breaks the contract after it has read an event (it exits, prints
+//! something else, or does not answer), the attempt has failed with that cause, and the next attempt, after the
+//! usual wait, uses a fresh program. So does the attempt after a cancelled one, whose answer might still arrive.
 //!
-//! A program that does so without having read the event says nothing of that event. Where it was at work before, a
-//! fresh one is asked at once. A fresh one that does so does not exist here, or lacks what it needs, as some say on
-//! stdout: the segment waits ([`Verdict::Unable`]).
+//! If a program does so without having read the event, the event is not the cause. If it answered before, a
+//! fresh one is tried at once. If a fresh one does so, it does not exist here, or lacks what it needs: the segment
+//! waits ([`Verdict::Unable`]).
 //!
 //! The programs of a process are bounded by `programs_max`: 1,024, or an eighth of the files that it may open if that
 //! is less. Segments for which there is none take turns.
 //!
-//! A program that was asked nothing for a while is ended, and so is one whose processor is paused: the next event finds
-//! what is installed by then.
+//! An idle program is ended after a while, and so is one whose processor is paused: the next event uses the version
+//! that is installed by then.
 
 pub(crate) mod answer;
 mod limit;
@@ -50,23 +50,23 @@ use limit::ProgramLimit;
 use program::{Fault, Program};
 use retry_programs::RetryPrograms;
 
-/// How long programs are waited for, and how much they may say.
+/// Timeouts and limits of handler programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Programs may be run on this node at all.
+    /// Whether this node runs handler programs.
     pub allowed: bool,
-    /// For the answer to one delivery; then the program is killed, and the attempt has failed.
+    /// Timeout of the answer to one delivery; then the program is killed, and the attempt has failed.
     pub answer_wait: Duration,
-    /// For its end after its stdin was closed; then it is sent SIGTERM.
+    /// Timeout of its exit after its stdin was closed; then it gets SIGTERM.
     pub end_wait: Duration,
-    /// For its end after SIGTERM; then it is killed.
+    /// Timeout of its exit after SIGTERM; then it is killed.
     pub term_wait: Duration,
-    /// A program that was asked nothing for so long is ended.
+    /// An idle program is ended after this time.
     pub idle_wait: Duration,
-    /// Programs of one processor that try events of sequences that are set aside, in all segments together. Further
-    /// tries wait.
+    /// Maximum number of programs of one processor that try events of sequences that are set aside, in all segments
+    /// together. Further attempts wait.
     pub try_programs_max: usize,
-    /// Bytes of one line that it prints. An answer needs a few hundred.
+    /// Maximum length of a line that it prints, in bytes. An answer needs a few hundred.
     pub line_bytes_max: usize,
 }
 
@@ -84,17 +84,17 @@ impl Default for Settings {
     }
 }
 
-/// Runs a processor's program. Clones run the same one.
+/// Runs a processor's program. Clones share it.
 #[derive(Clone)]
 pub(crate) struct ExecRunner(Arc<Shared>);
 
 struct Shared {
     processor: Arc<str>,
     command: String,
-    /// Where it is started, for people.
+    /// Description of the working directory and node that it is started in.
     location: String,
     settings: Settings,
-    /// The last that was asked could not be. It is told once.
+    /// The last delivery could not be tried. This is logged once.
     is_failing: AtomicBool,
     /// Programs started so far.
     started: AtomicU64,
@@ -103,12 +103,12 @@ struct Shared {
     limit: ProgramLimit,
 }
 
-/// A segment's program while nobody asks it anything. Whoever does takes it out, and puts it back only when it
-/// has answered: one that was given up in between is gone, killed.
+/// A segment's idle program. A delivery takes it out, and puts it back only after it has
+/// answered: if the delivery is cancelled in between, the program is killed.
 type Slot = tokio::sync::Mutex<Option<Program>>;
 
 impl ExecRunner {
-    /// For a processor, by this command, on the node of this name.
+    /// Returns a runner of this command for a processor on the node of this name.
     #[must_use]
     pub(crate) fn new(
         processor: impl Into<Arc<str>>,
@@ -128,7 +128,7 @@ impl ExecRunner {
     ) -> Self {
         let (processor, command, programs) = (processor.into(), command.into(), Mutex::default());
         let folder =
-            std::env::current_dir().map_or_else(|_| "an unknown folder".into(), |dir| dir.display().to_string());
+            std::env::current_dir().map_or_else(|_| "an unknown directory".into(), |dir| dir.display().to_string());
         let location = format!("{folder} of node {node}");
         let (is_failing, started) = (AtomicBool::new(false), AtomicU64::new(0));
         let retry_programs = RetryPrograms::new(settings.try_programs_max);
@@ -149,7 +149,7 @@ impl ExecRunner {
 impl Shared {
     async fn run(&self, delivery: &Delivery) -> Verdict {
         if !self.settings.allowed {
-            return self.unable("this node was started without --allow-exec, and runs no handler programs");
+            return self.unable("this node was started without --allow-exec and does not run handler programs");
         }
         if delivery.is_set_aside {
             return self.run_try(delivery).await;
@@ -167,7 +167,7 @@ impl Shared {
         self.verdict(asked)
     }
 
-    /// Tries an event of a sequence that is set aside, beside its segment.
+    /// Tries an event of a sequence that is set aside, concurrently with its segment.
     async fn run_try(&self, delivery: &Delivery) -> Verdict {
         let (_permit, idle) = self.retry_programs.take(delivery.segment).await;
         let asked = self.ask(idle, delivery).await.map(|(program, verdict)| {
@@ -177,11 +177,11 @@ impl Shared {
         self.verdict(asked)
     }
 
-    /// Asks a program that rested, or else a fresh one. One that does not answer is ended.
+    /// Passes a delivery to the idle program, or to a fresh one. A program that does not answer is ended.
     async fn ask(&self, idle: Option<Program>, delivery: &Delivery) -> Result<(Program, Verdict), Fault> {
         if let Some(program) = idle.and_then(|mut program| program.is_running().then_some(program)) {
             match ask_one(program, delivery).await {
-                Err(Fault::Unread(why)) => tracing::debug!(why, "a handler program is replaced"),
+                Err(Fault::Unread(why)) => tracing::debug!(why, "replacing a handler program"),
                 asked => return asked,
             }
         }
@@ -203,22 +203,25 @@ impl Shared {
             }
             Err(Fault::Read(why)) => Verdict::retry(why),
             Err(Fault::Unread(why)) => {
-                let why = format!("{why}; it is started in {}: see to it that it runs there", self.location);
+                let why = format!("{why}; it is started in {}: check that it runs there", self.location);
                 self.unable(&why)
             }
         }
     }
 
-    /// Says so once, until a program runs again.
+    /// Returns the verdict, and logs it once until a program runs again.
     fn unable(&self, why: &str) -> Verdict {
         if !self.is_failing.swap(true, Relaxed) {
-            tracing::warn!(processor = &*self.processor, "its segments wait, and it is tried again: {why}");
+            tracing::warn!(
+                processor = &*self.processor,
+                "cannot run the handler program; its segments wait, retrying: {why}"
+            );
         }
         Verdict::unable(why)
     }
 }
 
-/// Asks a program, and ends it if it does not answer.
+/// Passes a delivery to a program, and ends it if it does not answer.
 async fn ask_one(mut program: Program, delivery: &Delivery) -> Result<(Program, Verdict), Fault> {
     match program.ask(delivery).await {
         Ok(verdict) => Ok((program, verdict)),
@@ -229,8 +232,8 @@ async fn ask_one(mut program: Program, delivery: &Delivery) -> Result<(Program, 
     }
 }
 
-/// Ends the program of this number once it was asked nothing for so long, or has to give way to one that could not be
-/// started. It is not waited for: it has answered all.
+/// Ends the program of this number once it is idle for this time, or if another one needs its place under the limit.
+/// Its exit is not awaited: it has answered everything.
 async fn end_when_idle(place: Weak<Slot>, number: u64, limit: ProgramLimit, idle_wait: Duration) {
     let mut wait = idle_wait;
     loop {
@@ -239,7 +242,7 @@ async fn end_when_idle(place: Weak<Slot>, number: u64, limit: ProgramLimit, idle
         let mut slot = place.lock().await;
         let own = slot.as_ref().filter(|program| program.number == number);
         let Some((idle, age)) = own.map(|program| (program.idle_time(), program.age())) else {
-            // Perhaps it was called upon in place of a program that is there.
+            // The notification may have been meant for a program that still exists.
             return limit.notify_next();
         };
         let idle_left = idle_wait.saturating_sub(idle);

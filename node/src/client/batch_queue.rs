@@ -1,5 +1,5 @@
-//! Natural batching: while some batches are under way, what else is to be appended waits and becomes the next
-//! one. No timer: a lone append goes at once, and batches grow as the load does.
+//! Natural batching: while some batches are in flight, further appends wait and become the next
+//! batch. No timer: a lone append is sent at once, and batches grow with the load.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -22,9 +22,9 @@ use crate::{
 pub const BATCH_APPENDS: usize = 1_024;
 /// Bytes of one batch, unless one append alone has more.
 pub const BATCH_BYTES: usize = 1 << 20;
-/// Batches that are under way at one time.
+/// Maximum number of batches in flight.
 pub const BATCHES_IN_FLIGHT: usize = 4;
-/// Appends that wait for a batch; who comes then waits to wait.
+/// Maximum number of appends in the queue; further callers wait for space in it.
 const QUEUE_APPENDS_MAX: usize = 16_384;
 
 /// The queue in front of the batches.
@@ -38,14 +38,14 @@ struct PendingAppend {
 }
 
 impl BatchQueue {
-    /// Begins to take appends, until the last handle is dropped.
+    /// Starts a task that sends queued appends until the last handle is dropped.
     pub(super) fn start(client: Client) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_APPENDS_MAX);
         tokio::spawn(run(client, waiting));
         Self(queue)
     }
 
-    /// Appends with the next batch, and again as long as that helps.
+    /// Appends with the next batch, and retries as long as that may help.
     pub(super) async fn append(&self, request: &append::Request, retry_time: Duration) -> Result<Appended, ApiError> {
         let (begun, mut unknown) = (Instant::now(), UnknownOutcome::default());
         let mut line = json::write(request);
@@ -94,7 +94,7 @@ async fn run(client: Client, mut waiting: mpsc::Receiver<PendingAppend>) {
     }
 }
 
-/// The next batch: at least one append, and no more than a batch may have.
+/// Takes the next batch: at least one append, and no more than fit a batch.
 fn next_batch(backlog: &mut VecDeque<PendingAppend>) -> Vec<PendingAppend> {
     let mut bytes = 0;
     let fits = |waiting: &&PendingAppend| {
@@ -131,7 +131,7 @@ fn fail(batch: Vec<PendingAppend>, error: &ApiError) {
 }
 
 fn stopped() -> ApiError {
-    ApiError::new(&codes::OUTCOME_UNKNOWN, "the client was stopped while an append was under way")
+    ApiError::new(&codes::OUTCOME_UNKNOWN, "the client was stopped while an append was in flight")
 }
 
 #[cfg(test)]

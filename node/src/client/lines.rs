@@ -2,21 +2,21 @@
 
 use crate::{codes, error::ApiError};
 
-/// The longest line that is taken: an event of 1 MB, as long as JSON can write it, and its attributes.
+/// The longest accepted line: an event of 1 MB in its longest JSON form, with its attributes.
 const LINE_BYTES_MAX: usize = 8 << 20;
 
 /// Lines that have arrived, and the beginning of the next.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     bytes: Vec<u8>,
-    /// Where the next line begins.
+    /// Offset of the next line.
     at: usize,
-    /// Up to where no line end was found.
+    /// Offset before which there is no further line end.
     seen: usize,
 }
 
 impl Lines {
-    /// More has arrived.
+    /// Appends received bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         if self.at > 0 {
             self.bytes.drain(..self.at);
@@ -30,7 +30,7 @@ impl Lines {
         Ok(())
     }
 
-    /// The next whole line, without its end.
+    /// Returns the next complete line, without its end.
     pub(crate) fn next(&mut self) -> Option<String> {
         let end = self.seen
             + self.bytes[self.seen..].iter().position(|byte| *byte == b'\n').or_else(|| {

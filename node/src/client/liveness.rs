@@ -1,6 +1,6 @@
-//! A server that accepts a request and does not answer: is it working, or is it dead? An append may wait ten seconds
-//! for a majority, and a frozen process has its connections taken by the kernel. So a silent server is asked whether
-//! it is alive: a working server confirms that at once, however long its answer takes.
+//! Liveness checks for a server that accepts a request and does not answer. An append may wait ten seconds for a
+//! majority, and the kernel accepts connections for a stopped process. So the client requests `/livez`: a working
+//! server answers that at once, however long the request takes.
 
 use std::{pin::pin, time::Duration};
 
@@ -8,23 +8,23 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Client;
 
-/// After this time without an answer a server is asked whether it is alive.
+/// The liveness of a server is checked after this time without an answer.
 pub(super) const CHECK_AFTER: Duration = Duration::from_secs(2);
-/// A tail where nothing comes says so every five seconds; only one that does not is asked.
+/// As [`CHECK_AFTER`] for a tail, whose server sends a comment every few seconds if there is no event.
 pub(super) const TAIL_CHECK_AFTER: Duration = Duration::from_secs(7);
 /// A live server answers within this time: it needs neither the disk nor other nodes for it.
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The server is not alive.
+/// A server that did not confirm that it is alive.
 #[derive(Debug)]
 pub(super) struct NoAnswer(
-    /// How long nothing was heard.
+    /// Time without an answer.
     pub Duration,
 );
 
 impl Client {
-    /// As [`hear`](Self::hear), and not beyond `until`: where that is soon, who is silent is asked sooner, so that
-    /// there is time left for the next.
+    /// As [`answer_of`](Self::answer_of), but no longer than `until`: if that is near, the liveness is checked
+    /// earlier, so that there is time left for the next server.
     pub(super) async fn answer_until<T>(
         &self,
         server: &str,
@@ -38,8 +38,8 @@ impl Client {
         answer.unwrap_or_else(|_| Err(NoAnswer(begun.elapsed())))
     }
 
-    /// What comes of `work` that `server` does. Where there is another server to go to, it is looked after every
-    /// `silence` whether this one is still alive.
+    /// Waits for `work` of `server`. If there is another server to try, checks every `check_after` whether this one is
+    /// still alive.
     pub(super) async fn answer_of<T>(
         &self,
         server: &str,

@@ -1,6 +1,6 @@
-//! A client over HTTP: the same requests and answers as a node's own, from far away.
+//! A client over HTTP, with the same requests and answers as an embedded node.
 //!
-//! It tries the next server when one fails, goes where a leader is said to be, and repeats what ended
+//! It tries the next server when one fails, follows leader hints, and repeats requests whose outcome is
 //! *unknown* with the same ids, so that its caller sees an error only when it has to decide something.
 
 mod liveness;
@@ -41,17 +41,17 @@ use liveness::{CHECK_AFTER, NoAnswer};
 use retries::{Retries, RetryTime};
 use servers::Servers;
 
-/// One try may take this long: a server answers *unknown* by itself before.
+/// Timeout of one attempt: a server answers *unknown* by itself before.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
-/// A server that does not take a connection in this time is passed over.
+/// A server that does not accept a connection within this time is skipped.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// What to do where a server takes requests and is silent.
-const NO_ANSWER_HINT: &str = "its process may be stopped, or its machine busy: look at it there; where --server names \
-                           several, the next is asked";
+/// Hint for a server that accepts requests and does not answer.
+const NO_ANSWER_HINT: &str = "its process may be stopped, or its machine overloaded: check it there; if --server names \
+                           several, the next one is tried";
 /// The default time for which a request is retried.
 const RETRY_TIME: Duration = Duration::from_secs(15);
 
-/// An answer, whose it is, and what tries before it left open.
+/// An answer, its server, and the unknown outcome of earlier attempts.
 struct Answer {
     reply: Reply,
     server: String,
@@ -68,10 +68,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the cluster that these servers belong to: `URL[,URL…]`. Nothing is sent yet.
+    /// Returns a client of the cluster that these servers belong to: `URL[,URL…]`. Sends nothing yet.
     ///
     /// # Errors
-    /// Where one is no `http://` address.
+    /// If one is not an `http://` address.
     pub fn connect(urls: &str) -> Result<Self, ApiError> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -88,45 +88,45 @@ impl Client {
         })
     }
 
-    /// How long a request is repeated before its error is given back.
+    /// Sets the time for which a request is retried before it fails.
     #[must_use]
     pub fn with_retry_time(self, retry_time: Duration) -> Self {
         Self { retry_time: RetryTime::UpTo(retry_time), queue: Arc::default(), ..self }
     }
 
-    /// Gives a request up after this time, also in the middle of a try; and not before, as servers may still start. An
-    /// answer that has begun is given its time.
+    /// Makes a request fail after exactly this time, even during an attempt, and not earlier, as servers may still
+    /// start. An answer that has begun may take longer.
     #[must_use]
     pub fn within(self, time: Duration) -> Self {
         Self { retry_time: RetryTime::Exactly(time), queue: Arc::default(), ..self }
     }
 
-    /// Asks, and repeats as long as that helps.
+    /// Sends a request, and retries it as long as that may help.
     pub async fn ask(&self, request: &Request) -> Result<Reply, ApiError> {
         let (verb, call) = Call::of(request);
         self.send(verb, &call).await
     }
 
-    /// Appends, together with whatever else of this client waits to be appended.
+    /// Appends in a batch with the other waiting appends of this client.
     pub async fn append(&self, request: &append::Request) -> Result<Appended, ApiError> {
         let queue = self.queue.get_or_init(|| BatchQueue::start(Self { queue: Arc::default(), ..self.clone() }));
         let (RetryTime::UpTo(retry_time) | RetryTime::Exactly(retry_time)) = self.retry_time;
         queue.append(request, retry_time).await
     }
 
-    /// Reads events line by line, in one view, however often a server fails on the way.
+    /// Reads events line by line, from one consistent view even if servers fail on the way.
     #[must_use]
     pub fn read(&self, read: Read) -> Reading {
         Reading::new(self.clone(), read, false)
     }
 
-    /// Follows events as they come, however often a server fails on the way.
+    /// Follows events as they arrive, even if servers fail on the way.
     #[must_use]
     pub fn tail(&self, read: Read) -> Reading {
         Reading::new(self.clone(), read, true)
     }
 
-    /// The position of the next event there will be.
+    /// Returns the position of the next event.
     pub async fn head(&self, context: ContextId, consistency: Consistency) -> Result<Position, ApiError> {
         // A read's marker covers what it has seen: only a read that begins at the head covers everything at once.
         let from = Position(u64::MAX >> 1);
@@ -139,19 +139,19 @@ impl Client {
         Err(ApiError::new(&codes::NOT_EVENER, "the server answered a read without its last line"))
     }
 
-    /// Whose turn it is to be asked.
+    /// Returns the server for the next request.
     #[must_use]
     pub fn server(&self) -> String {
         self.servers.current()
     }
 
-    /// Asks another server the next time: this one has answered, and cannot help.
+    /// Makes the next request use another server: this one has answered, and cannot help.
     pub fn use_next_server(&self) {
         self.servers.advance(&self.servers.current());
     }
 
-    /// Which of the servers are not ready, and why; none if all are. All are asked at once, so that many that are
-    /// silent take no longer than one.
+    /// Returns which of the servers are not ready, and why; none if all are ready. All are checked concurrently, so
+    /// that several unresponsive ones take no longer than one.
     pub async fn not_ready(&self) -> Option<String> {
         let servers = self.servers.all();
         let reasons = join_all(servers.iter().map(|server| self.why_not_ready(server))).await;
@@ -168,7 +168,7 @@ impl Client {
             Ok(answer) => not_evener::unexpected_status(server, answer.status()).message,
             Err(error) if error.is_connect() => format!("{server}: {}", root_cause(&error)),
             Err(error) if error.is_timeout() => {
-                format!("{server}: it takes connections and has not answered within {CHECK_AFTER:?}")
+                format!("{server}: it accepts connections and has not answered within {CHECK_AFTER:?}")
             }
             Err(error) => format!("{server}: {}; {}", root_cause(&error), not_evener::port_hint(server)),
         })
@@ -188,7 +188,7 @@ impl Client {
                     Ok(Ok(body)) => {
                         return decode(verb, &body).map(|reply| Answer { reply, server, unknown: retries.unknown() });
                     }
-                    // The request arrived; what came of it is not known.
+                    // The request arrived; its outcome is not known.
                     Ok(Err(error)) => self.lost_connection(&server, verb, &error),
                     Err(no_answer) => self.no_answer(&server, verb, &no_answer),
                 },
@@ -198,7 +198,7 @@ impl Client {
         }
     }
 
-    /// Sends to `server`; an answer that is no success is an error.
+    /// Sends a request to `server`; an answer without a success status is an error.
     async fn open(
         &self,
         server: &str,
@@ -241,7 +241,7 @@ impl Client {
         self.lost_connection(server, verb, error)
     }
 
-    /// The error where `server` took a request and its answer did not come.
+    /// Returns the error of a request that `server` accepted and did not answer.
     fn lost_connection(&self, server: &str, verb: Verb, error: &reqwest::Error) -> ApiError {
         if error.is_timeout() {
             return self.no_answer(server, verb, &NoAnswer(ATTEMPT_TIMEOUT));
@@ -249,11 +249,11 @@ impl Client {
         lost_answer(verb, format!("lost {server} before it had answered: {}", root_cause(error)))
     }
 
-    /// As [`unheard`](Self::unheard), where it said nothing for so long.
+    /// Returns the error of a request that timed out, and marks the server as unresponsive.
     fn no_answer(&self, server: &str, verb: Verb, no_answer: &NoAnswer) -> ApiError {
         self.servers.mark_unresponsive(server);
         let seconds = (no_answer.0.as_secs_f64() * 10.0).round() / 10.0;
-        let message = format!("{server} took the request and has not answered within {seconds} s");
+        let message = format!("{server} accepted the request and has not answered within {seconds} s");
         let error = lost_answer(verb, message);
         if is_read_only(verb) { error.hint(NO_ANSWER_HINT) } else { error }
     }
@@ -275,7 +275,7 @@ impl Answers for Client {
 }
 
 impl Client {
-    /// All of a read at once.
+    /// Reads all events into one page.
     async fn page(&self, read: Read) -> Result<Page, ApiError> {
         let mut reading = self.read(read);
         let mut page = Page { end: true, ..Page::default() };
@@ -293,17 +293,17 @@ impl Client {
     }
 }
 
-/// Whether a request of this verb only looks: then nothing can have happened where its answer is lost.
+/// Returns whether this verb only reads: then its request changed nothing if the answer is lost.
 fn is_read_only(verb: Verb) -> bool {
     verb.entry().effect == Effect::Reads
 }
 
-/// The error where the answer is lost.
+/// Returns the error of a request whose answer is lost.
 fn lost_answer(verb: Verb, message: String) -> ApiError {
     ApiError::new(if is_read_only(verb) { &codes::NO_SERVER } else { &codes::OUTCOME_UNKNOWN }, message)
 }
 
-/// What lies at the bottom of an error: the system's own words.
+/// Returns the message of an error's innermost source: the operating system's reason.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut at = error;
     while let Some(source) = at.source() {

@@ -1,4 +1,4 @@
-//! A read or a tail that outlives its server: where one fails, the next goes on behind the last event seen.
+//! A read or a tail that survives the failure of its server: the next server continues after the last event seen.
 
 use evener_core::id::Position;
 use futures::StreamExt;
@@ -17,21 +17,21 @@ use crate::{
     wire::{Call, read},
 };
 
-/// What a read gives.
+/// A line of a read's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// An event, with its position: the JSON object of the contract.
     Event(Position, String),
     /// How far the read has come; the last line of a read, and now and then in a tail.
     Progress {
-        /// Where to go on.
+        /// Position to continue from.
         next: Position,
-        /// What was seen: for the conditions of an append.
+        /// Marker for the conditions of an append: the read covers all events before it.
         marker: Position,
     },
 }
 
-/// A read under way.
+/// A read in progress.
 pub struct Reading {
     client: Client,
     read: Read,
@@ -46,7 +46,7 @@ pub struct Reading {
     event: String,
 }
 
-/// An answer that comes.
+/// An open response.
 struct OpenStream {
     bytes: futures::stream::BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>,
     lines: Lines,
@@ -67,7 +67,7 @@ impl Reading {
         Self { client, read, tail, server, stream: None, retries: None, is_finished: false, event }
     }
 
-    /// The next line; none after the last of a read. A tail has no last.
+    /// Returns the next line; none after the last of a read. A tail has no last line.
     pub async fn next(&mut self) -> Result<Option<Line>, ApiError> {
         while !self.is_finished {
             let error = match self.next_line().await {
@@ -88,7 +88,7 @@ impl Reading {
         Ok(None)
     }
 
-    /// The next line of the stream that is open; none where it ended.
+    /// Returns the next line of the open stream; none if it has ended.
     async fn next_line(&mut self) -> Result<Option<Line>, ApiError> {
         let (verb, check_after) = if self.tail { (Verb::Tail, TAIL_CHECK_AFTER) } else { (Verb::Read, CHECK_AFTER) };
         loop {
@@ -114,13 +114,13 @@ impl Reading {
         }
     }
 
-    /// Asks the server whose turn it is.
+    /// Sends the request to the current server.
     async fn open(&mut self) -> Result<(), ApiError> {
         self.server = self.client.servers.current();
-        // What an answer that does not even begin has cost counts as well.
+        // The time until an answer begins counts as well.
         let until = self.retries.get_or_insert_with(|| Retries::new(self.client.retry_time)).until();
         let (verb, call) = self.call();
-        // A tail where nothing comes may begin its answer late.
+        // A tail without events may begin its answer late.
         let until = until.filter(|_| !self.tail);
         let response = self.client.open(&self.server, until, verb, &call).await?;
         self.stream = Some(OpenStream { bytes: response.bytes_stream().boxed(), lines: Lines::default() });
@@ -139,7 +139,7 @@ impl Reading {
         }
     }
 
-    /// What a line of the answer says; none where it is only of the form.
+    /// Parses a line of the answer; none if it has no content of its own.
     fn parse_line(&mut self, text: String) -> Result<Option<Line>, ApiError> {
         let json = if !self.tail {
             text
@@ -178,7 +178,7 @@ impl Reading {
         Ok(Some(Line::Progress { next: Position(next), marker: Position(marker) }))
     }
 
-    /// An event was seen: another server would go on behind it.
+    /// Records an event that was seen: another server continues after it.
     fn advance_past(&mut self, position: u64) {
         if self.read.backwards {
             self.read.to = Some(Position(position));

@@ -1,4 +1,4 @@
-//! The servers a client knows, and whose turn it is.
+//! The servers that a client knows, and the one that gets the next request.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,10 +25,10 @@ struct Server {
     unresponsive_since: Option<Instant>,
 }
 
-/// Servers that are remembered, those named and those that were hinted at together.
+/// Maximum number of servers in the list, from the command line and from leader hints together.
 const SERVERS_MAX: usize = 64;
-/// A server that left a request without an answer is skipped for this time, even if it is named as the leader: to find
-/// out costs seconds.
+/// A server that left a request without an answer is skipped for this time, even if it is named as the leader:
+/// another failed attempt would take seconds.
 const SKIP_TIME: Duration = Duration::from_secs(10);
 
 impl Servers {
@@ -44,45 +44,46 @@ impl Servers {
         Ok(Self(Arc::new(Mutex::new(List { servers, current: 0, answered: false }))))
     }
 
-    /// Whose turn it is.
+    /// Returns the server for the next request.
     pub(super) fn current(&self) -> String {
         let list = self.0.lock();
         list.servers[list.current].url.clone()
     }
 
-    /// All of them.
+    /// Returns all servers.
     pub(super) fn all(&self) -> Vec<String> {
         self.0.lock().servers.iter().map(|server| server.url.clone()).collect()
     }
 
-    /// How many there are.
+    /// Returns the number of servers.
     pub(super) fn len(&self) -> usize {
         self.0.lock().servers.len()
     }
 
-    /// `asked` has failed so: the turn of who is said to lead, else of the next.
-    pub(super) fn failed(&self, asked: &str, error: &ApiError) {
+    /// Selects the next server after a request to `url` failed: the leader that the error names, else the next one.
+    pub(super) fn failed(&self, url: &str, error: &ApiError) {
         match &error.leader {
-            Some(leader) => self.follow_hint(asked, leader),
-            None => self.advance(asked),
+            Some(leader) => self.follow_hint(url, leader),
+            None => self.advance(url),
         }
     }
 
-    /// The next one's turn, where it still is that of `asked`: of many who asked it together only the first goes on.
-    pub(super) fn advance(&self, asked: &str) {
+    /// Selects the next server if `url` is still the current one: of many concurrent requests to it only the first
+    /// failure advances.
+    pub(super) fn advance(&self, url: &str) {
         let mut list = self.0.lock();
-        if list.servers[list.current].url == asked {
+        if list.servers[list.current].url == url {
             list.current = list.next();
         }
     }
 
-    /// The turn of the one that leads, as `asked` says; it is remembered.
-    pub(super) fn follow_hint(&self, asked: &str, leader: &str) {
-        let Ok(leader) = server(leader) else { return self.advance(asked) };
+    /// Selects the leader that the server `url` named, and adds it to the list.
+    pub(super) fn follow_hint(&self, url: &str, leader: &str) {
+        let Ok(leader) = server(leader) else { return self.advance(url) };
         let mut list = self.0.lock();
         match list.servers.iter().position(|server| server.url == leader) {
-            // It was asked and failed: another server may know a newer leader.
-            Some(_) if leader == asked => {}
+            // It named itself and failed: another server may know a newer leader.
+            Some(_) if leader == url => {}
             Some(place) if list.servers[place].is_skipped() => {}
             Some(place) => return list.current = place,
             None if list.servers.len() < SERVERS_MAX => {
@@ -92,37 +93,37 @@ impl Servers {
             None => {}
         }
         drop(list);
-        self.advance(asked);
+        self.advance(url);
     }
 
-    /// This one was asked and says nothing.
-    pub(super) fn mark_unresponsive(&self, asked: &str) {
-        self.0.lock().mark(asked, Some(Instant::now()));
+    /// Records that this server left a request without an answer.
+    pub(super) fn mark_unresponsive(&self, url: &str) {
+        self.0.lock().mark(url, Some(Instant::now()));
     }
 
-    /// This one has answered.
-    pub(super) fn mark_answered(&self, asked: &str) {
+    /// Records that this server has answered.
+    pub(super) fn mark_answered(&self, url: &str) {
         let mut list = self.0.lock();
         list.answered = true;
-        list.mark(asked, None);
+        list.mark(url, None);
     }
 
-    /// Whether one ever has.
+    /// Returns whether any server ever answered.
     pub(super) fn ever_answered(&self) -> bool {
         self.0.lock().answered
     }
 }
 
 impl List {
-    /// The place of the next one that may be asked; where all are passed over, of the next.
+    /// Returns the index of the next server that is not skipped; if all are skipped, of the next one.
     fn next(&self) -> usize {
         let places = || (1..=self.servers.len()).map(|step| (self.current + step) % self.servers.len());
         let next = places().find(|place| !self.servers[*place].is_skipped());
         next.or_else(|| places().next()).unwrap_or(0)
     }
 
-    fn mark(&mut self, asked: &str, unresponsive_since: Option<Instant>) {
-        if let Some(server) = self.servers.iter_mut().find(|server| server.url == asked) {
+    fn mark(&mut self, url: &str, unresponsive_since: Option<Instant>) {
+        if let Some(server) = self.servers.iter_mut().find(|server| server.url == url) {
             server.unresponsive_since = unresponsive_since;
         }
     }
@@ -139,11 +140,11 @@ fn server(url: &str) -> Result<String, ApiError> {
     if url.starts_with("https://") {
         return Err(ApiError::not_yet("a server over https").hint("use http:// inside a trusted network"));
     }
-    let parsed = reqwest::Url::parse(&url).map_err(|error| invalid(&format!("'{url}' is no address: {error}")))?;
+    let parsed = reqwest::Url::parse(&url).map_err(|error| invalid(&format!("'{url}' is not an address: {error}")))?;
     let plain =
         parsed.scheme() == "http" && parsed.host().is_some() && parsed.path() == "/" && parsed.query().is_none();
     if !plain {
-        return Err(invalid(&format!("'{url}' is no server: it must be like http://127.0.0.1:4750")));
+        return Err(invalid(&format!("'{url}' is not a server: expected a form like http://127.0.0.1:4750")));
     }
     Ok(url.trim_end_matches('/').to_owned())
 }
@@ -161,7 +162,7 @@ mod tests {
     const C: &str = "http://c:3";
 
     #[test]
-    fn turns_go_round_and_follow_hints() {
+    fn servers_are_used_in_turn_and_hints_are_followed() {
         let servers = Servers::parse("http://a:1/, b:2").unwrap();
         assert_eq!(servers.current(), A);
         servers.advance(A);
@@ -171,11 +172,11 @@ mod tests {
         servers.follow_hint(A, C);
         assert_eq!((servers.current().as_str(), servers.len()), (C, 3));
         servers.follow_hint(C, C);
-        assert_eq!(servers.current(), A, "a hint that was followed and failed leads nowhere");
+        assert_eq!(servers.current(), A, "a server that names itself and fails is not tried again");
     }
 
     #[test]
-    fn of_many_who_asked_one_together_only_the_first_goes_on() {
+    fn only_the_first_of_many_concurrent_failures_advances() {
         let servers = Servers::parse("a:1,b:2,c:3").unwrap();
         servers.advance(A);
         servers.advance(A);
@@ -184,12 +185,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_left_somebody_without_an_answer_is_passed_over_for_a_while() {
+    async fn an_unresponsive_server_is_skipped_for_a_while() {
         let servers = Servers::parse("a:1,b:2,c:3").unwrap();
         servers.mark_unresponsive(A);
         servers.advance(A);
         servers.follow_hint(B, A);
-        assert_eq!(servers.current(), C, "also where it is said to lead");
+        assert_eq!(servers.current(), C, "even if it is named as the leader");
         servers.advance(C);
         assert_eq!(servers.current(), B);
         tokio::time::advance(SKIP_TIME).await;
@@ -199,11 +200,11 @@ mod tests {
         servers.mark_answered(A);
         servers.advance(A);
         servers.follow_hint(B, A);
-        assert_eq!(servers.current(), A, "who answers again is asked again");
+        assert_eq!(servers.current(), A, "a server that answers is not skipped");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_nobody_answers_all_are_asked_in_turn() {
+    async fn if_no_server_answers_all_are_tried_in_turn() {
         let servers = Servers::parse("a:1,b:2").unwrap();
         servers.mark_unresponsive(A);
         servers.mark_unresponsive(B);
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_server_is_refused() {
+    fn an_invalid_server_is_refused() {
         let code = |urls| Servers::parse(urls).unwrap_err().code.into_owned();
         assert_eq!(code(""), "EV0600");
         assert_eq!(code("ftp://a:1"), "EV0600");

@@ -1,4 +1,4 @@
-//! A client among servers of which some take connections and say nothing, as a process does that was stopped.
+//! A client with several servers, some of which accept connections and do not answer, as a stopped process does.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use tokio::{
 use super::*;
 use crate::engine::{Change, Processor, What};
 
-/// The longest wait of a caller that asks a few servers of which one does not answer: far less than [`TRY`].
+/// The longest time of a request with one unresponsive server: far less than [`ATTEMPT_TIMEOUT`].
 const SOON: Duration = Duration::from_secs(10);
-/// What a server needs that has much to do: longer than a silence.
+/// Time that a busy server takes for an answer: longer than [`CHECK_AFTER`].
 const LONG: Duration = Duration::from_secs(4);
 
 async fn listener() -> (TcpListener, String) {
@@ -28,7 +28,7 @@ async fn listener() -> (TcpListener, String) {
     (listener, url)
 }
 
-/// Takes connections and says nothing; the first is given `first` before that.
+/// Accepts connections and does not answer; only the first gets `first`.
 async fn frozen(first: &'static str) -> String {
     let (listener, url) = listener().await;
     tokio::spawn(async move {
@@ -51,7 +51,7 @@ async fn server(routes: Router) -> String {
     url
 }
 
-/// Has no processors and no events.
+/// A server without processors and events.
 async fn empty() -> String {
     let end = || async { "{\"next\":0,\"marker\":0}\n" };
     server(Router::new().route("/processors", get(|| async { "[]" })).route("/events/read", axum::routing::post(end)))
@@ -64,14 +64,14 @@ fn append() -> Request {
 }
 
 #[tokio::test]
-async fn where_a_server_is_frozen_the_next_is_asked_and_asked_first_from_then_on() {
+async fn requests_move_from_a_frozen_server_to_the_next_and_stay_there() {
     let client = Client::connect(&format!("{},{}", frozen("").await, empty().await)).unwrap();
     let begun = Instant::now();
     assert_eq!(client.ask(&Request::Processors).await.unwrap(), Reply::Processors(Vec::<Processor>::new()));
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     let (begun, hasty) =
         (Instant::now(), Client::connect(&client.servers.all().join(",")).unwrap().within(CHECK_AFTER));
-    assert!(hasty.ask(&Request::Processors).await.is_ok(), "who has little time still hears the second");
+    assert!(hasty.ask(&Request::Processors).await.is_ok(), "a short deadline leaves time for the second server");
     assert!(begun.elapsed() < CHECK_AFTER, "{:?}", begun.elapsed());
     let again = Instant::now();
     assert_eq!(client.head(ContextId::DEFAULT, Consistency::Local).await.unwrap(), Position(0));
@@ -79,7 +79,7 @@ async fn where_a_server_is_frozen_the_next_is_asked_and_asked_first_from_then_on
 }
 
 #[tokio::test]
-async fn a_server_that_lives_is_given_its_time() {
+async fn a_slow_server_that_is_alive_may_take_its_time() {
     let slow = || async {
         tokio::time::sleep(LONG).await;
         "[]"
@@ -91,7 +91,7 @@ async fn a_server_that_lives_is_given_its_time() {
 }
 
 #[tokio::test]
-async fn where_all_are_frozen_a_look_did_nothing_and_anything_else_may_have_happened() {
+async fn if_all_servers_are_frozen_only_a_read_certainly_changed_nothing() {
     let (a, b) = (frozen("").await, frozen("").await);
     let client = || Client::connect(&format!("{a},{b}")).unwrap();
     let (looking, hasty) = (client(), client().with_retry_time(Duration::ZERO));
@@ -104,7 +104,7 @@ async fn where_all_are_frozen_a_look_did_nothing_and_anything_else_may_have_happ
 }
 
 #[tokio::test]
-async fn a_read_goes_on_elsewhere_where_its_server_freezes_half_way() {
+async fn a_read_continues_on_another_server_if_its_server_freezes() {
     let first = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n11\r\n{\"position\": 10}\n\r\n";
     let client = Client::connect(&format!("{},{}", frozen(first).await, empty().await)).unwrap();
     let mut reading = client.read(Read::default());
@@ -115,7 +115,7 @@ async fn a_read_goes_on_elsewhere_where_its_server_freezes_half_way() {
 }
 
 #[tokio::test]
-async fn after_a_try_that_may_have_happened_no_dead_server_makes_it_undone() {
+async fn an_unknown_outcome_stays_unknown_after_an_unreachable_server() {
     let client = Client::connect(&format!("{},http://127.0.0.1:1", frozen("").await)).unwrap();
     let error = client.with_retry_time(CHECK_AFTER * 2).ask(&append()).await.unwrap_err();
     assert_eq!(error.exit_code(), 5, "{error}");
@@ -123,7 +123,7 @@ async fn after_a_try_that_may_have_happened_no_dead_server_makes_it_undone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lone_server_that_is_frozen_is_given_up_after_one_long_try() {
+async fn a_request_to_a_single_frozen_server_fails_after_one_attempt() {
     let client = Client::connect(&frozen("").await).unwrap();
     let begun = Instant::now();
     assert_eq!(client.read(Read::default()).next().await.unwrap_err().exit_code(), 7);
@@ -131,7 +131,7 @@ async fn a_lone_server_that_is_frozen_is_given_up_after_one_long_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_how_long_is_answered_in_that_time() {
+async fn an_exact_time_is_a_deadline() {
     let time = Duration::from_millis(1_500);
     let client = Client::connect(&frozen("").await).unwrap().within(time);
     for request in [append(), Request::Processors] {
@@ -145,14 +145,14 @@ async fn who_says_how_long_is_answered_in_that_time() {
 }
 
 #[tokio::test]
-async fn who_says_how_long_is_told_why_nobody_answered() {
+async fn a_request_with_a_deadline_reports_why_no_server_answered() {
     let client = Client::connect("127.0.0.1:1").unwrap().within(Duration::from_millis(100));
     let error = client.ask(&Request::Processors).await.unwrap_err();
     assert!(error.message.contains("Connection refused"), "{error}");
 }
 
 #[tokio::test]
-async fn who_waits_for_readiness_is_told_who_is_silent() {
+async fn not_ready_names_the_unresponsive_servers() {
     let servers = format!("127.0.0.1:1,{}", frozen("").await);
     let why = Client::connect(&servers).unwrap().not_ready().await.unwrap();
     for word in ["http://127.0.0.1:1: Connection refused", "; http://", "has not answered"] {
@@ -160,8 +160,8 @@ async fn who_waits_for_readiness_is_told_who_is_silent() {
     }
 }
 
-/// Refuses each append of a batch, as a server without a majority does, and so many batches together. Tells of each
-/// that has come.
+/// Refuses each append of a batch, as a server without a majority does, once so many batches have arrived. Notifies of
+/// each arrival.
 async fn minority(together: usize) -> (String, Arc<Notify>) {
     let (all_there, came) = (Arc::new(Barrier::new(together)), Arc::new(Notify::new()));
     let state = (all_there, came.clone());
@@ -175,7 +175,7 @@ async fn minority(together: usize) -> (String, Arc<Notify>) {
 }
 
 /// Accepts one request, and closes.
-async fn gone() -> String {
+async fn closes_after_request() -> String {
     let (listener, url) = listener().await;
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -186,7 +186,7 @@ async fn gone() -> String {
 }
 
 #[tokio::test]
-async fn batches_that_are_refused_together_go_on_together() {
+async fn batches_that_are_refused_together_move_to_the_next_server_once() {
     let ((refuses, came), next) = (minority(2).await, empty().await);
     let client = Client::connect(&format!("{refuses},{next}")).unwrap().with_retry_time(Duration::ZERO);
     let request = append::Request::default();
@@ -197,12 +197,12 @@ async fn batches_that_are_refused_together_go_on_together() {
     };
     let (first, second) = tokio::join!(client.append(&request), second);
     assert!(first.is_err() && second.is_err());
-    assert_eq!(client.server(), next, "and not back to who refused them");
+    assert_eq!(client.server(), next, "and not back to the server that refused them");
 }
 
 #[tokio::test]
-async fn an_append_of_a_batch_that_may_have_happened_is_not_undone_by_who_refuses_it_then() {
-    let client = Client::connect(&format!("{},{}", gone().await, minority(1).await.0)).unwrap();
+async fn an_unknown_outcome_of_a_batch_stays_unknown_after_a_refusal() {
+    let client = Client::connect(&format!("{},{}", closes_after_request().await, minority(1).await.0)).unwrap();
     let error = client.with_retry_time(CHECK_AFTER / 4).append(&append::Request::default()).await.unwrap_err();
     assert_eq!(error.exit_code(), 5, "{error}");
 }

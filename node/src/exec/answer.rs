@@ -1,4 +1,4 @@
-//! What a program answers, and what is wrong with it where it is something else.
+//! Parses the answers of a handler program.
 
 use serde::Deserialize;
 
@@ -20,10 +20,11 @@ enum VerdictName {
     Skip,
 }
 
-/// The verdict on delivery `asked` in a line that was printed, or why it is none.
+/// Parses a printed line as the verdict on delivery `asked`, or returns why it is none.
 pub(crate) fn read(line: &[u8], asked: u64) -> Result<Verdict, String> {
     let expected = format!("expected {{\"delivery\":{asked},\"ok\":true}} or {{\"delivery\":{asked},\"error\":\"…\"}}");
-    let refuse = |why: String| format!("printed {}, which is no answer: {why}; {expected}", shown(line));
+    let shown = shown(line);
+    let refuse = |why: String| format!("printed {shown}, which is not an answer: {why}; {expected}");
     let answer: Answer = serde_json::from_slice(line).map_err(|error| refuse(error.to_string()))?;
     if answer.delivery != asked {
         return Err(refuse(format!("it answers delivery {}", answer.delivery)));
@@ -31,7 +32,7 @@ pub(crate) fn read(line: &[u8], asked: u64) -> Result<Verdict, String> {
     match (answer.ok, answer.error, answer.verdict) {
         (Some(true), None, None) => Ok(Verdict::Handled),
         (None | Some(false), Some(cause), name) => Ok(failed(cause, name)),
-        (Some(true), ..) => Err(refuse("it is both ok and not".to_owned())),
+        (Some(true), ..) => Err(refuse("it is both ok and failed".to_owned())),
         _ => Err(refuse("it has neither `\"ok\":true` nor an `error`".to_owned())),
     }
 }
@@ -45,10 +46,10 @@ fn failed(cause: String, name: Option<VerdictName>) -> Verdict {
     }
 }
 
-/// Bytes of what was printed that are shown.
+/// Bytes of a printed line that errors show.
 const SHOWN_MAX: usize = 120;
 
-/// The first bytes of what was printed, as a person can read them.
+/// Returns the first bytes of a printed line in readable form.
 pub(super) fn shown(printed: &[u8]) -> String {
     let text = String::from_utf8_lossy(&printed[..printed.len().min(SHOWN_MAX)]);
     let text = text.trim_end_matches(['\n', '\r']);
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_words_has_a_cause_whatever_the_verdict() {
+    fn an_error_without_a_text_has_a_cause_for_every_verdict() {
         for verdict in ["", r#","verdict":"retry""#, r#","verdict":"set-aside""#, r#","verdict":"skip""#] {
             let line = format!(r#"{{"delivery":7,"error":""{verdict}}}"#);
             let (Verdict::Retry { cause, .. } | Verdict::SetAside { cause } | Verdict::Skip { cause }) =
@@ -84,16 +85,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_shown_with_what_was_expected() {
+    fn an_invalid_answer_is_shown_with_the_expected_one() {
         let why = |line: &str| read(line.as_bytes(), 7).unwrap_err();
         assert_eq!(
             why("hello\r\n"),
-            "printed \"hello\", which is no answer: expected value at line 1 column 1; \
+            "printed \"hello\", which is not an answer: expected value at line 1 column 1; \
              expected {\"delivery\":7,\"ok\":true} or {\"delivery\":7,\"error\":\"…\"}"
         );
         assert!(why(r#"{"delivery":6,"ok":true}"#).contains("it answers delivery 6;"));
         assert!(why(r#"{"delivery":7}"#).contains("it has neither"));
-        assert!(why(r#"{"delivery":7,"ok":true,"error":"x"}"#).contains("both ok and not"));
+        assert!(why(r#"{"delivery":7,"ok":true,"error":"x"}"#).contains("both ok and failed"));
         assert!(why(r#"{"delivery":7,"error":"x","verdict":"stop"}"#).contains("unknown variant `stop`"));
         assert!(why(&"x".repeat(500)).len() < 400);
     }

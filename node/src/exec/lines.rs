@@ -1,4 +1,4 @@
-//! Lines that a program prints, none longer than a bound.
+//! Bounded lines of a program's output.
 
 use std::{io, mem, sync::Arc, time::Duration};
 
@@ -13,22 +13,22 @@ use tokio::{
 
 use crate::printable::printable;
 
-/// Bytes of its last words that are kept.
+/// Bytes of its last line on stderr that are kept.
 const LAST_BYTES_MAX: usize = 240;
 
-/// What was read.
+/// The result of reading a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A line, its end included.
     Whole(Vec<u8>),
-    /// The start of one that is longer than allowed.
+    /// The start of a line that is longer than allowed.
     TooLong(Vec<u8>),
-    /// What stood before the end of the output, without the end of a line.
+    /// The output's last line, without a line end.
     End(Vec<u8>),
 }
 
-/// Reads a line of at most `bytes_max` bytes, taking no more memory for it. If it is given up, what was read until then
-/// is in `line`.
+/// Reads a line of at most `bytes_max` bytes, using no more memory. If it is cancelled, `line` has the bytes read so
+/// far.
 pub(super) async fn line(
     from: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,
@@ -41,7 +41,7 @@ pub(super) async fn line(
     }
 }
 
-/// Reads what there is of a line into `line`, and returns that once it is complete.
+/// Reads the available part of a line into `line`, and returns the line once it is complete.
 pub(super) async fn part(
     from: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,
@@ -63,7 +63,7 @@ pub(super) async fn part(
     })
 }
 
-/// What a program says on stderr: told to the log, and the last of it kept.
+/// Forwards the stderr of a program to the log, and keeps its last line.
 pub(super) struct Stderr {
     last: Arc<Mutex<Option<String>>>,
     forwarding: JoinHandle<()>,
@@ -72,7 +72,7 @@ pub(super) struct Stderr {
 impl Stderr {
     pub(super) fn forward(from: ChildStderr, processor: Arc<str>, segment: SegmentId, bytes_max: usize) -> Self {
         let last = Arc::new(Mutex::new(None));
-        let told = last.clone();
+        let kept = last.clone();
         let forwarding = tokio::spawn(async move {
             let mut from = BufReader::new(from);
             loop {
@@ -85,7 +85,7 @@ impl Stderr {
                 let text = &*printable(text.trim());
                 if !text.is_empty() {
                     tracing::info!(target: "evener::exec", %processor, %segment, "{text}");
-                    *told.lock() = Some(text[..text.floor_char_boundary(LAST_BYTES_MAX)].to_owned());
+                    *kept.lock() = Some(text[..text.floor_char_boundary(LAST_BYTES_MAX)].to_owned());
                 }
                 if !more {
                     return;
@@ -95,12 +95,12 @@ impl Stderr {
         Self { last, forwarding }
     }
 
-    /// Waits until all it said was read, or for so long: what it started may still hold it open.
+    /// Waits until all of it was read, at most this long: child processes may hold it open.
     pub(super) async fn drained(&mut self, wait: Duration) {
         timeout(wait, &mut self.forwarding).await.ok();
     }
 
-    /// Its last line that was not empty.
+    /// Returns its last line that was not empty.
     pub(super) fn last(&self) -> Option<String> {
         self.last.lock().clone()
     }

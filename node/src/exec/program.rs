@@ -1,5 +1,5 @@
-//! One program at work: started, asked, ended. It leads a process group of its own, so that what `sh` started
-//! goes with it.
+//! A running handler program. It leads a process group of its own, so that processes that `sh` started are
+//! ended with it.
 
 use std::{io, process::Stdio, sync::Arc, time::Duration};
 
@@ -22,28 +22,28 @@ use crate::{
     handler::{Delivery, Verdict},
 };
 
-/// How long a program that closed its output is waited for, to tell how it ended and what it said last.
+/// Wait for the exit of a program that closed its output, to report its status and its last line on stderr.
 const EXIT_WAIT: Duration = Duration::from_secs(1);
 
-/// Bytes of a command that are shown.
+/// Bytes of a command that errors show.
 const COMMAND_SHOWN_MAX: usize = 80;
 
-/// What a program did instead of answering.
+/// How a program failed to answer.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// It had not read the event: whatever ails it, it is not that.
+    /// It had not read the event, so the event is not the cause.
     Unread(String),
-    /// It had the event, or some of it.
+    /// It had read the event, or some of it.
     Read(String),
 }
 
 pub(super) struct Program {
-    /// Among those of its runner.
+    /// Number of the program, unique within its runner.
     pub(super) number: u64,
     child: Child,
     /// Not part of `child`, which would close it as soon as its exit is awaited.
     stdin: Option<ChildStdin>,
-    /// Its process group, which bears its number; none once the program has ended.
+    /// Its process group, which has its pid; none once the program has ended.
     group: Option<Pid>,
     stdout: BufReader<ChildStdout>,
     stderr: Stderr,
@@ -51,7 +51,7 @@ pub(super) struct Program {
     started: Instant,
     /// When it last answered.
     answered: Instant,
-    /// It counts among the programs of this process.
+    /// Its share of the limit of all programs.
     _permit: Option<OwnedSemaphorePermit>,
     command: String,
     settings: Settings,
@@ -96,17 +96,17 @@ impl Program {
         })
     }
 
-    /// Whether it was asked only once.
+    /// Returns whether it got only one delivery so far.
     pub(super) const fn is_fresh(&self) -> bool {
         self.asked == 1
     }
 
-    /// How long it was asked nothing.
+    /// Returns how long it has been idle.
     pub(super) fn idle_time(&self) -> Duration {
         self.answered.elapsed()
     }
 
-    /// How long ago it was started.
+    /// Returns how long ago it was started.
     pub(super) fn age(&self) -> Duration {
         self.started.elapsed()
     }
@@ -115,14 +115,14 @@ impl Program {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Hands it an event, and waits for its verdict. After a fault it cannot be asked again.
+    /// Passes an event to it, and waits for its verdict. After a fault it cannot be used again.
     pub(super) async fn ask(&mut self, delivery: &Delivery) -> Result<Verdict, Fault> {
         self.asked += 1;
         let request = request(self.asked, delivery);
         let (mut written, mut printed, line_bytes_max) = (0, Vec::new(), self.settings.line_bytes_max);
         let Self { stdin, stdout, child, .. } = self;
         let exchange = async {
-            // If it reads no more, what it printed and how it ended tells why.
+            // If it stops reading, its output and exit status show why.
             while let Some(stdin) = stdin.as_mut()
                 && let Ok(more @ 1..) = stdin.write(&request.as_bytes()[written..]).await
             {
@@ -130,7 +130,7 @@ impl Program {
             }
             line(stdout, &mut printed, line_bytes_max).await
         };
-        // What it started may hold its pipes open after it has ended.
+        // Its child processes may hold its pipes open after it has exited.
         let exchange_or_exit = async {
             tokio::select! {
                 biased;
@@ -139,7 +139,7 @@ impl Program {
             }
         };
         let answered = timeout(self.settings.answer_wait, exchange_or_exit).await;
-        // It may have left some of an earlier event unread, if only the end of its line.
+        // It may have left a part of an earlier event unread, such as the end of its line.
         let is_unread = written <= self.unread();
         let answered = match answered {
             Ok(Some(answered)) => Ok(answered),
@@ -169,49 +169,49 @@ impl Program {
         })
     }
 
-    /// Bytes that were given to it and that it has not read. The pipe keeps them also where nobody reads any more.
+    /// Returns the number of bytes written to it that it has not read. The pipe keeps them even without a reader.
     fn unread(&self) -> usize {
         let unread = self.stdin.as_ref().map(rustix::io::ioctl_fionread);
-        // Where the system cannot tell, none: an event is rather tried too seldom than for ever.
+        // If this is not available, assume that it has read all: an event that is never blamed would be tried for ever.
         unread.and_then(Result::ok).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
     }
 
-    /// What is wrong, in the program's own words, too.
+    /// Describes a fault, with the program's last line on stderr.
     fn describe(&self, why: &str) -> String {
         let last = self.stderr.last().map_or_else(String::new, |last| format!("; its last words: {last}"));
         format!("the program {} {why}{last}", command_shown(&self.command))
     }
 
-    /// It ended or closed its output, having printed no answer but only `rest`.
+    /// Describes how a program ended that exited or closed its output after it had printed only `rest`.
     async fn how_it_ended(&mut self, rest: &[u8]) -> String {
         let ended = timeout(EXIT_WAIT, self.child.wait()).await;
         if ended.is_ok() {
-            // What it started and left behind goes with it, and does not hold its stderr open.
+            // End its remaining child processes, which hold its stderr open.
             self.signal(Signal::KILL);
         }
         self.stderr.drained(EXIT_WAIT).await;
         let printed = if rest.is_empty() { String::new() } else { format!(" and had printed {}", shown(rest)) };
         match ended {
             Ok(Ok(status)) => format!("ended with {status} before it answered{printed}"),
-            Ok(Err(error)) => format!("ended before it answered{printed}; how is unknown: {error}"),
+            Ok(Err(error)) => format!("ended before it answered{printed}; its status is unknown: {error}"),
             Err(_) => format!("closed its output before it answered{printed}"),
         }
     }
 
-    /// Ends it as it should be: its stdin is closed; if that does not end it, it is told to, and then killed.
+    /// Ends it gracefully: closes its stdin, then sends SIGTERM, then kills it.
     pub(super) async fn end(mut self) {
         let Settings { end_wait, term_wait, .. } = self.settings;
         self.stdin = None;
         if timeout(end_wait, self.child.wait()).await.is_err() {
             self.signal(Signal::TERM);
             if timeout(term_wait, self.child.wait()).await.is_err() {
-                tracing::warn!(command = self.command, "a handler program is killed: it did not end by SIGTERM");
+                tracing::warn!(command = self.command, "killing a handler program: it did not exit after SIGTERM");
             }
         }
         self.kill().await;
     }
 
-    /// Ends it, and whatever it started, at once.
+    /// Kills it and its child processes.
     pub(super) async fn kill(mut self) {
         self.signal(Signal::KILL);
         self.group = None;
@@ -226,13 +226,13 @@ impl Program {
 }
 
 impl Drop for Program {
-    /// It was given up in the middle of a question. The runtime waits for it.
+    /// Kills it if its delivery is cancelled. The runtime reaps it.
     fn drop(&mut self) {
         self.signal(Signal::KILL);
     }
 }
 
-/// Returns the line that a program that has ended had printed, if what it started holds its output open.
+/// Returns the line that a program printed before it exited, if its child processes hold its output open.
 async fn rest(stdout: &mut BufReader<ChildStdout>, mut printed: Vec<u8>, bytes_max: usize) -> io::Result<Line> {
     loop {
         let waiting = rustix::io::ioctl_fionread(stdout.get_ref()).unwrap_or_default();
@@ -245,7 +245,7 @@ async fn rest(stdout: &mut BufReader<ChildStdout>, mut printed: Vec<u8>, bytes_m
     }
 }
 
-/// One line that asks about an event.
+/// Returns the line that delivers an event.
 fn request(number: u64, delivery: &Delivery) -> String {
     let Delivery { processor, segment, mask, epoch, lent, attempt, replaying, stored, replay_context, .. } = delivery;
     let context = replay_context.as_ref().map(|context| format!("\"context\":{context},")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Real programs, well and badly behaved.
+//! Real handler programs, correct and faulty ones.
 
 use std::{fs, path::Path};
 
@@ -38,7 +38,7 @@ fn program(command: impl Into<String>) -> ExecRunner {
     ExecRunner::new("mail", command, "n1", Settings::default())
 }
 
-/// The cause of the failed attempt that a program makes of a delivery.
+/// Returns the cause of a failed attempt of a program.
 async fn fault(command: &str) -> String {
     match program(command).run(delivery(3, "1")).await {
         Verdict::Retry { cause, after: None } => cause,
@@ -46,7 +46,7 @@ async fn fault(command: &str) -> String {
     }
 }
 
-/// Why a program could not be asked about a delivery.
+/// Returns why a program could not try a delivery.
 async fn unable_cause(command: &str) -> String {
     match program(command).run(delivery(3, "1")).await {
         Verdict::Unable { cause } => cause,
@@ -54,7 +54,7 @@ async fn unable_cause(command: &str) -> String {
     }
 }
 
-/// Writes each line it reads to `FILE.SEGMENT`, and says ok, counting; tells its number of start and of end.
+/// Returns a command that writes each line it reads, its start and its end to `FILE.SEGMENT`, and answers ok.
 fn recorder(file: &Path) -> String {
     let file = file.display();
     format!(
@@ -70,7 +70,7 @@ fn lines(file: &Path, segment: u32) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_program_a_segment_lives_as_long_as_the_segment_is_at_work() {
+async fn each_segment_has_a_program_until_it_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("seen");
     let runner = program(recorder(&file));
@@ -95,24 +95,24 @@ async fn a_program_a_segment_lives_as_long_as_the_segment_is_at_work() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_asked_nothing_for_a_while_is_ended_and_the_next_event_finds_a_fresh_one() {
+async fn an_idle_program_is_ended_and_the_next_event_starts_a_fresh_one() {
     let dir = tempfile::tempdir().unwrap();
     let (file, fifo) = (dir.path().join("seen"), dir.path().join("held"));
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
     let settings = Settings { idle_wait: Duration::from_millis(20), ..Settings::default() };
     let runner = ExecRunner::new("mail", format!("exec 3> {}; {}", fifo.display(), recorder(&file)), "n1", settings);
     for round in 1..=2 {
-        // Whoever reads sees the end when nobody holds the writing end any more.
+        // The reader sees the end once no process holds the writing end.
         let fifo = fifo.clone();
-        let gone = tokio::task::spawn_blocking(move || fs::read(fifo).unwrap());
+        let closed = tokio::task::spawn_blocking(move || fs::read(fifo).unwrap());
         assert_eq!(runner.run(delivery(3, "1")).await, Verdict::Handled);
-        tokio::time::timeout(Duration::from_secs(60), gone).await.expect("it is ended").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), closed).await.expect("it is ended").unwrap();
         assert_eq!(lines(&file, 3).iter().filter(|line| *line == "end").count(), round, "and in order");
     }
 }
 
 #[tokio::test]
-async fn an_error_it_answers_is_a_verdict_and_it_lives_on() {
+async fn a_program_that_answers_with_an_error_keeps_running() {
     let answers = [
         r#"{"delivery":1,"error":"no such address","verdict":"set-aside"}"#,
         r#"{"delivery":2,"error":"not now"}"#,
@@ -134,13 +134,13 @@ async fn an_error_it_answers_is_a_verdict_and_it_lives_on() {
 }
 
 #[tokio::test]
-async fn p6_a_program_that_ends_before_it_reads_an_event_says_nothing_of_that() {
+async fn p6_a_program_that_exits_before_it_reads_an_event_does_not_fail_that_event() {
     let said = unable_cause("evener-no-such-program --now").await;
     let start = "the program `evener-no-such-program --now` ended with exit status: 127 before it answered; \
                  it had not read the event; its last words: sh: ";
     assert!(said.starts_with(start), "{said}");
     let end = format!(
-        "not found; it is started in {} of node n1: see to it that it runs there",
+        "not found; it is started in {} of node n1: check that it runs there",
         std::env::current_dir().unwrap().display()
     );
     assert!(said.ends_with(&end), "{said}");
@@ -148,7 +148,7 @@ async fn p6_a_program_that_ends_before_it_reads_an_event_says_nothing_of_that() 
     assert!(unable_cause("echo no module named x >&2; exit 1").await.contains("its last words: no module named x;"));
     assert!(unable_cause("echo Could not open input file: x; exit 1").await.contains("printed \"Could not open"));
     assert!(unable_cause("exec true").await.contains("ended with exit status: 0 before it answered"));
-    // Also where the event does not fit a pipe.
+    // Also if the event does not fit a pipe.
     let large = delivery(3, &format!("\"{}\"", "x".repeat(300_000)));
     assert!(matches!(program("exit 1").run(large.clone()).await, Verdict::Unable { .. }));
     assert!(matches!(program("head -c 9 >&2; exit 1").run(large).await, Verdict::Retry { .. }));
@@ -156,9 +156,9 @@ async fn p6_a_program_that_ends_before_it_reads_an_event_says_nothing_of_that() 
 
 #[tokio::test]
 async fn a_program_that_ends_between_two_events_fails_neither() {
-    // It lives on, so that it cannot be seen to have ended, and reads and answers nothing more.
+    // It keeps running, so that its exit cannot be seen, and reads and answers nothing more.
     let once = r#"echo '{"delivery":1,"ok":true}'; exec <&- >&-; sleep 1000"#;
-    // Also where it leaves some of the first one in the pipe, as who reads no lines does.
+    // Also if it leaves a part of the first one in the pipe, like a program that does not read whole lines.
     for reads in ["read x", "head -c 9 >&2"] {
         let runner = program(format!("{reads}; {once}"));
         for _ in 0..2 {
@@ -168,7 +168,7 @@ async fn a_program_that_ends_between_two_events_fails_neither() {
 }
 
 #[tokio::test]
-async fn a_program_that_ends_says_how() {
+async fn a_program_that_exits_is_reported_with_its_status() {
     let said = fault("read x; echo first >&2; echo out of paper >&2; echo >&2; printf abc; exit 3").await;
     let expected = "the program `read x; echo first >&2; echo out of paper >&2; echo >&2; printf abc; exit 3` \
                     ended with exit status: 3 before it answered and had printed \"abc\"; its last words: out of paper";
@@ -201,12 +201,12 @@ fn set_aside(segment: u32, data: &str) -> Delivery {
     Delivery { is_set_aside: true, ..delivery(segment, data) }
 }
 
-/// Answers what does not have `hang` in it.
+/// A program that hangs on events that contain `hang`, and answers all others.
 const HANGS: &str = r#"n=0; while read -r line; do n=$((n+1)); case "$line" in *hang*) sleep 1000;; esac;
     echo "{\"delivery\":$n,\"ok\":true}"; done"#;
 
 #[tokio::test]
-async fn p6_a_try_that_hangs_holds_up_neither_its_segment_nor_other_tries() {
+async fn p6_an_attempt_that_hangs_blocks_neither_its_segment_nor_other_attempts() {
     let runner = program(HANGS);
     let mut hanging: Vec<_> = (0..Settings::default().try_programs_max - 1)
         .map(|nth| runner.run(set_aside(3 + u32::from(nth % 2 == 0), r#""hang""#)))
@@ -225,7 +225,7 @@ async fn p6_a_try_that_hangs_holds_up_neither_its_segment_nor_other_tries() {
 }
 
 #[tokio::test]
-async fn programs_that_try_are_bounded_and_ended_when_they_rest() {
+async fn retry_programs_are_bounded_and_ended_when_idle() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("seen");
     let settings = Settings { try_programs_max: 2, idle_wait: Duration::from_millis(20), ..Settings::default() };
@@ -250,13 +250,13 @@ async fn programs_that_try_are_bounded_and_ended_when_they_rest() {
 }
 
 #[tokio::test]
-async fn p10_programs_of_all_segments_are_bounded_and_those_that_rest_give_way() {
+async fn p10_programs_of_all_segments_are_bounded_and_idle_ones_make_room() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("seen");
     let settings = Settings { idle_wait: Duration::from_secs(3_600), ..Settings::default() };
     let limit = ProgramLimit::new(2);
     let runner = ExecRunner::within(limit.clone(), "mail", recorder(&file), "n1", settings);
-    // Each of them rests for an hour unless it gives way.
+    // Each of them stays idle for an hour unless it makes room.
     for _ in 0..2 {
         let all = futures::future::join_all((0..3).map(|segment| runner.run(delivery(segment, "1"))));
         assert_eq!(all.await, vec![Verdict::Handled; 3]);
@@ -267,9 +267,9 @@ async fn p10_programs_of_all_segments_are_bounded_and_those_that_rest_give_way()
 }
 
 #[tokio::test]
-async fn a_program_that_prints_rubbish_is_replaced() {
+async fn a_program_that_prints_an_invalid_answer_is_replaced() {
     let said = fault("read x; echo 'Hello there!'; cat").await;
-    let start = "the program `read x; echo 'Hello there!'; cat` printed \"Hello there!\", which is no answer: ";
+    let start = "the program `read x; echo 'Hello there!'; cat` printed \"Hello there!\", which is not an answer: ";
     assert!(said.starts_with(start) && said.contains("expected {\"delivery\":1,\"ok\":true}"), "{said}");
 
     let said = fault("read x; head -c 100000 /dev/zero; sleep 1000").await;
@@ -289,10 +289,10 @@ async fn a_program_that_never_answers_is_killed_with_all_it_started() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("held");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
-    // Both the shell and what it starts hold the writing end; the reader sees the end when both are gone.
+    // The shell and its child hold the writing end; the reader sees the end once both have exited.
     let runner = program(format!("exec 3> {}; sleep 1000 & sleep 1000", fifo.display()));
     let (opened, is_open) = std::sync::mpsc::channel();
-    let all_gone = std::thread::spawn(move || {
+    let all_exited = std::thread::spawn(move || {
         let mut held = fs::File::open(fifo).unwrap();
         opened.send(()).unwrap();
         std::io::copy(&mut held, &mut std::io::sink()).unwrap()
@@ -302,32 +302,32 @@ async fn a_program_that_never_answers_is_killed_with_all_it_started() {
         assert!(futures::poll!(&mut asked).is_pending());
         tokio::task::yield_now().await;
     }
-    // From here on time passes by itself where nothing else can happen.
+    // From here on the paused clock advances whenever all tasks are idle.
     tokio::time::pause();
     let Verdict::Unable { cause } = asked.await else { panic!("it never read") };
     assert!(cause.contains("did not answer within 30s (answer_wait)"), "{cause}");
-    assert_eq!(all_gone.join().unwrap(), 0);
+    assert_eq!(all_exited.join().unwrap(), 0);
 }
 
 #[tokio::test]
-async fn a_program_given_up_in_the_middle_is_never_asked_again() {
+async fn a_program_whose_delivery_was_cancelled_is_not_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("seen");
     // The first start answers too late for the first question, and would answer the second with it.
     let slow = format!("mkdir {}/once && {{ read x; sleep 1000; }}", dir.path().display());
     let runner = program(format!("{slow}; {}", recorder(&file)));
-    let mut given_up = runner.run(delivery(3, "1"));
+    let mut cancelled = runner.run(delivery(3, "1"));
     while !dir.path().join("once").exists() {
-        assert!(futures::poll!(&mut given_up).is_pending());
+        assert!(futures::poll!(&mut cancelled).is_pending());
         tokio::task::yield_now().await;
     }
-    drop(given_up);
+    drop(cancelled);
     assert_eq!(runner.run(delivery(3, "2")).await, Verdict::Handled);
     let seen = lines(&file, 3);
     assert!(seen.len() == 2 && seen[1].contains("\"delivery\":1") && seen[1].contains("\"data\":2"), "{seen:?}");
 }
 
-/// Answers once; what it does about SIGTERM comes first.
+/// Runs a program that answers once and does not exit by itself; `trap` sets its reaction to SIGTERM.
 async fn stubborn(trap: &str, end_wait: Duration, term_wait: Duration) {
     let answer = r#"{"delivery":1,"ok":true}"#;
     // A signal that falls between fork and exec of a `sleep` is lost on it, and `sh` runs its trap after that one.
@@ -338,21 +338,21 @@ async fn stubborn(trap: &str, end_wait: Duration, term_wait: Duration) {
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_end_by_itself_is_told_to() {
+async fn a_program_that_does_not_exit_gets_a_sigterm() {
     let dir = tempfile::tempdir().unwrap();
-    let told = dir.path().join("told");
-    let trap = format!("trap 'echo told > {}; exit' TERM", told.display());
+    let signalled = dir.path().join("signalled");
+    let trap = format!("trap 'echo TERM > {}; exit' TERM", signalled.display());
     stubborn(&trap, Duration::ZERO, Duration::from_secs(60)).await;
-    assert_eq!(fs::read_to_string(told).unwrap(), "told\n");
+    assert_eq!(fs::read_to_string(signalled).unwrap(), "TERM\n");
 }
 
 #[tokio::test]
-async fn a_program_that_will_not_end_is_killed() {
+async fn a_program_that_ignores_sigterm_is_killed() {
     stubborn("trap '' TERM", Duration::ZERO, Duration::ZERO).await;
 }
 
 #[tokio::test]
-async fn a_node_that_allows_no_programs_starts_none_and_says_so() {
+async fn a_node_that_allows_no_programs_starts_none_and_reports_why() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("seen");
     let settings = Settings { allowed: false, ..Settings::default() };
