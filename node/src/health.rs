@@ -1,19 +1,19 @@
-//! Whether a node can do its work, as several checks.
+//! Health checks of a node.
 
 use std::sync::Arc;
 
-/// Looks at this node, now.
+/// Runs the checks of this node.
 pub(crate) type Health = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
 
-/// One thing that must be so.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What is looked at.
+    /// Name of the check.
     pub name: &'static str,
-    /// Without it the process should be started again; other checks only keep requests away.
+    /// Whether a failure requires a restart of the process; other failures only mean that it is not ready.
     pub vital: bool,
-    /// Why it is not so; none if it is.
+    /// Reason of the failure; none if the check passes.
     pub trouble: Option<String>,
-    /// What one should know all the same.
+    /// A note for the operator, independent of the result.
     pub note: Option<String>,
 }

@@ -293,7 +293,7 @@ async fn second_stop_signal() -> std::io::Result<()> {
 
 /// The error for a reply that does not match its request.
 fn unexpected_reply() -> ApiError {
-    ApiError::new(&codes::BUG, "the answer is not of the kind that was asked for")
+    ApiError::new(&codes::BUG, "the answer does not match the request")
 }
 
 #[cfg(test)]

@@ -34,14 +34,14 @@ mod tests {
     use crate::codes::{CONDITION, NO_LEADER, NOT_EVENER, OUTCOME_UNKNOWN};
 
     #[test]
-    fn after_one_try_that_may_have_happened_nobody_says_that_nothing_did() {
+    fn an_unknown_outcome_stays_unknown_until_a_decision() {
         let mut unknown = UnknownOutcome::default();
         assert!(unknown.apply(ApiError::new(&NO_LEADER, "none")).is(&NO_LEADER), "nothing happened so far");
         assert!(unknown.apply(ApiError::new(&OUTCOME_UNKNOWN, "it is lost")).is(&OUTCOME_UNKNOWN));
         let then = unknown.apply(ApiError::new(&NO_LEADER, "there is no leader"));
         assert!(then.is(&OUTCOME_UNKNOWN), "{then}");
         assert_eq!(then.message, "it is lost; and then: there is no leader");
-        assert!(unknown.apply(ApiError::new(&NOT_EVENER, "who?")).is(&OUTCOME_UNKNOWN));
-        assert!(unknown.apply(ApiError::new(&CONDITION, "no")).is(&CONDITION), "what is decided is decided");
+        assert!(unknown.apply(ApiError::new(&NOT_EVENER, "404")).is(&OUTCOME_UNKNOWN));
+        assert!(unknown.apply(ApiError::new(&CONDITION, "no")).is(&CONDITION), "a decision is final");
     }
 }

@@ -12,14 +12,14 @@ use crate::{
     wire,
 };
 
-/// The response that carries an answer.
+/// Returns the response with an answer.
 pub(super) fn reply(verb: Verb, answer: &Reply) -> Response {
     let body = wire::encode(answer).expect("pages of events are streamed");
     let kind = if verb == Verb::AppendMany { "application/x-ndjson" } else { "application/json" };
     typed(StatusCode::OK, kind, body)
 }
 
-/// The response that carries an error. Where a change was asked for, it has the fields of an operation too.
+/// Returns the response with an error. The error of a change also has the fields of an operation.
 pub(super) fn failed(error: &ApiError) -> Response {
     let mut json = serde_json::to_value(error).expect("an error is plain values");
     if let (Some(operation), Some(fields)) = (error.operation, json.as_object_mut()) {
@@ -45,7 +45,7 @@ pub(super) fn failed(error: &ApiError) -> Response {
     response
 }
 
-/// A response with a body of this kind.
+/// Returns a response with a body of this content type.
 pub(super) fn typed(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;

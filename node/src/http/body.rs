@@ -1,6 +1,6 @@
-//! Bodies of requests and of answers, and the budgets that all of them share. The length of a request is looked at
-//! before anything is read, it comes without long pauses, and counts as it comes. An answer counts until its reader has
-//! taken it.
+//! Bodies of requests and answers, and the budgets that they share. The length of a request is checked before anything
+//! is read, it must arrive without long pauses, and its received bytes count. An answer counts until the client has
+//! read it.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -70,7 +70,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Reads the body of a request for `verb`. One that is too large is told the limits in force.
+    /// Reads the body of a request for `verb`. The error of one that is too large names the current limits.
     pub(super) async fn read(
         &self,
         verb: Verb,
@@ -83,8 +83,8 @@ impl Budget {
             Verb::AppendMany => BATCH_BYTES_MAX,
             _ => OTHER_BYTES_MAX,
         };
-        let told = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if told.is_some_and(|length| length > max) {
+        let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > max) {
             return Err(too_large(verb, max, limits()));
         }
         let mut body = Limited::new(body, max);
@@ -103,7 +103,7 @@ impl Budget {
         Ok(held)
     }
 
-    /// So many units more, for what has come: who only announces a long body holds nothing.
+    /// Takes so many units for received bytes: a body that is only announced holds nothing.
     fn share(&self, units: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let units = u32::try_from(units).expect("a body is at most 16 MiB");
         let share = Arc::clone(&self.bytes).try_acquire_many_owned(units);
@@ -116,19 +116,19 @@ impl Budget {
         Some(Bytes::from_owner(Waiting { bytes, _share: share }))
     }
 
-    /// Waits until there is room for an answer of so many bytes. It is not kept: to wait holds nothing.
+    /// Waits until there is room for an answer of so many bytes. It is not reserved: waiting holds nothing.
     pub(super) async fn room(&self, bytes: usize) -> Result<(), ApiError> {
         let room = timeout(ROOM_WAIT, self.answers.acquire_many(units(bytes))).await;
         room.map(drop).map_err(|_| no_room())
     }
 
-    /// Counts the body of an answer that is there as a whole.
+    /// Counts the body of a complete answer.
     pub(super) async fn counted(&self, response: Response) -> Response {
         let size = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
         let Some(size) = size.filter(|size| *size > ANSWER_BYTES_FREE) else { return response };
         let (parts, body) = response.into_parts();
         let Ok(bytes) = axum::body::to_bytes(body, size).await else {
-            return failed(&ApiError::new(&codes::BUG, "the body of an answer that is there could not be had"));
+            return failed(&ApiError::new(&codes::BUG, "the body of a complete answer could not be read"));
         };
         match self.answer(bytes) {
             Some(bytes) => Response::from_parts(parts, Body::from(bytes)),
@@ -136,7 +136,7 @@ impl Budget {
         }
     }
 
-    /// A place for a stream.
+    /// Takes one of the streams.
     pub(super) fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let place = Arc::clone(&self.streams).try_acquire_owned();
         place.map_err(|_| overloaded(format!("{STREAMS_MAX} streams are open already")))
@@ -159,13 +159,13 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Waiting<B> {
     }
 }
 
-/// What comes next of a body of which so much has come, if it comes in time.
+/// Waits for the next part of a body, after `bytes` of it, if it arrives in time.
 async fn in_time<T>(begun: Instant, bytes: usize, next: impl Future<Output = T>) -> Result<T, ApiError> {
     let pause = Instant::now() + BODY_PAUSE_MAX;
     let pace = begun + BODY_PAUSE_MAX + Duration::from_millis((bytes * 1_000 / BODY_BYTES_PER_SECOND_MIN) as u64);
     timeout_at(pause.min(pace), next).await.map_err(|_| {
         let seconds = begun.elapsed().as_secs();
-        let message = format!("{bytes} bytes of the body came in {seconds} s, and then no more in time");
+        let message = format!("{bytes} bytes of the body arrived in {seconds} s, and then no more in time");
         ApiError::new(&codes::BODY_TOO_SLOW, message)
     })
 }
@@ -183,12 +183,12 @@ fn too_large(verb: Verb, max: usize, limits: Limits) -> ApiError {
     ApiError::new(&codes::BODY_TOO_LARGE, message)
 }
 
-/// The refusal of an answer for which there is no room among the others.
+/// Returns the error for an answer that does not fit the budget.
 pub(super) fn no_room() -> ApiError {
-    overloaded(format!("answers that wait for their readers hold {ANSWERS_BYTES_MAX} bytes together already"))
+    overloaded(format!("answers that clients have not read hold {ANSWERS_BYTES_MAX} bytes together already"))
 }
 
-/// The refusal of what would be one too many.
+/// Returns the error of a reached bound.
 pub(super) fn overloaded(message: String) -> ApiError {
     ApiError::new(&codes::OVERLOADED, message).retry_after(Duration::from_millis(200))
 }
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_body_that_is_too_large_is_told_the_limits_in_force() {
+    async fn the_error_of_a_too_large_body_names_the_current_limits() {
         let headers = HeaderMap::from_iter([(CONTENT_LENGTH, (APPEND_BYTES_MAX + 1).into())]);
         let limits = || Limits { event_bytes_max: 4_321, append_bytes_max: 8_765, ..Limits::DEFAULT };
         let error = Budget::default().read(Verb::Append, &headers, Body::empty(), limits).await.unwrap_err();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn p10_answers_count_until_the_last_part_of_them_is_taken() {
+    async fn p10_answers_count_until_their_last_part_is_read() {
         let budget = Budget::default();
         let big = vec![b' '; ANSWERS_BYTES_MAX - 10 * UNIT];
         let mut first = budget.answer(big).expect("nothing waits yet");
@@ -222,7 +222,7 @@ mod tests {
         let response = budget.counted(Response::new(Body::from(vec![0; ANSWER_BYTES_FREE + 1]))).await;
         assert_eq!(response.status(), 503);
         let response = budget.counted(Response::new(Body::from(vec![0; ANSWER_BYTES_FREE]))).await;
-        assert_eq!(response.status(), 200, "what is small is not counted");
+        assert_eq!(response.status(), 200, "a small answer is not counted");
         drop(part);
         budget.room(11 * UNIT).await.unwrap();
         let response = budget.counted(Response::new(Body::from(vec![0; 11 * UNIT]))).await;
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p10_who_only_announces_a_body_holds_nothing() {
+    async fn p10_a_body_that_is_only_announced_holds_nothing() {
         let budget = Budget::default();
         let all = budget.bytes.available_permits();
         let headers = HeaderMap::from_iter([(CONTENT_LENGTH, BATCH_BYTES_MAX.into())]);

@@ -1,9 +1,9 @@
-//! Connections of clients: how many may be open, how long each may take to say what it wants, and how long to take
-//! some of its answer. Answers as a whole have no deadline: a tail never ends.
+//! Client connections: their maximum number, and the timeouts of request heads and of writes. Answers as a whole have
+//! no deadline: a tail never ends.
 //!
-//! Beyond [`CONNECTIONS_MAX`] a few more connections are read, so that whoever watches this node hears how it is
-//! however many clients there are: `/livez`, `/readyz` and `/healthz` are answered there, all else is refused. The
-//! newest of them is always read; the oldest makes room for it.
+//! Beyond [`CONNECTIONS_MAX`] a few reserved connections are served, so that health checks work with any number of
+//! clients: they answer `/livez`, `/readyz` and `/healthz`, and refuse everything else. The newest connection is always
+//! served; if there are too many, the oldest is closed.
 
 mod deadline;
 
@@ -28,32 +28,33 @@ use super::{answer::failed, body::overloaded};
 use crate::metrics::Metrics;
 use deadline::WriteDeadline;
 
-/// Connections that are open at one time: twice as many as streams, so that streams alone cannot take them all.
+/// Maximum number of open connections: twice that of streams, so that streams alone cannot take them all.
 pub(crate) const CONNECTIONS_MAX: usize = 2_048;
-/// Beyond that so many are read, for questions of health, and to tell others why they are not served.
+/// Number of reserved connections beyond that, for health checks, and to refuse other requests with a reason.
 const RESERVED_MAX: usize = 64;
-/// Each of these has so long to ask, and to hear the answer.
+/// Time for the request and the answer of a reserved connection.
 const RESERVED_WAIT: Duration = Duration::from_secs(2);
-/// What is answered there.
+/// Paths that reserved connections answer.
 const HEALTH_PATHS: [&str; 3] = ["/livez", "/readyz", "/healthz"];
-/// A peer that takes nothing of its answer for so long is let go: what it was to be given takes memory.
+/// The connection to a client that reads nothing of its answer for this time is closed: the answer holds memory.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
-/// The head of a request comes within this time, the first as well as any later one: it fits a few packets. So an
-/// idle connection is closed after it, too; a client that has more to say opens another.
+/// The head of each request must arrive within this time: it fits a few packets. So an idle connection is closed after
+/// it, too; the client then opens another one.
 const HEAD_WAIT: Duration = Duration::from_secs(30);
-/// Bytes of the head of a request, and of what is read ahead of its body: what each connection may hold.
+/// Maximum size of the head of a request and of the read-ahead of its body: the memory of a connection.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// After a connection could not be accepted, as where no file may be opened any more, others have time to end.
+/// Pause after accepting a connection failed (no free file descriptor, say), so that others can end.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
-/// [`CONNECTIONS_MAX`], and no more than half of the files that this process may open: the log needs the others.
+/// Returns [`CONNECTIONS_MAX`], or half of the files that this process may open if that is less: the log needs the
+/// others.
 #[must_use]
 pub(crate) fn connections_max() -> usize {
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
     files.map_or(CONNECTIONS_MAX, |files| CONNECTIONS_MAX.min(files / 2))
 }
 
-/// Serves whoever connects until `stop`, and then those that are being served.
+/// Accepts and serves connections until `stop`, then completes the requests in progress.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -73,7 +74,7 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                // Answers are small and many: none may wait for the next one to fill a packet.
+                // Answers are small and many: none must wait for the next one to fill a packet.
                 let _ = stream.set_nodelay(true);
                 if served.len() < connections_max {
                     served.spawn(connection(stream, router.clone(), stop.clone()));
@@ -83,7 +84,7 @@ pub(crate) async fn serve(
             }
             Err(error) if is_of_one(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "no client can connect for now");
+                tracing::error!(%error, "failed to accept a connection");
                 sleep(ACCEPT_REST).await;
             }
         }
@@ -92,7 +93,7 @@ pub(crate) async fn serve(
     while served.join_next().await.is_some() {}
 }
 
-/// Connections beyond the greatest number of them.
+/// Connections beyond the maximum.
 struct Reserved {
     router: Router,
     tasks: JoinSet<()>,
@@ -105,8 +106,8 @@ impl Reserved {
         Self { router, tasks: JoinSet::new(), order: VecDeque::new() }
     }
 
-    /// Reads a connection more; the oldest ends if there are too many. So whoever asks at once is answered, and those
-    /// that connect and say nothing keep nobody out.
+    /// Serves one more connection; closes the oldest if there are too many. So a request that is sent at once is
+    /// answered, and idle connections block no other.
     fn take(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, stop: &CancellationToken) {
         self.order.retain(|task| !task.is_finished());
         if self.order.len() >= RESERVED_MAX
@@ -138,7 +139,7 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router,
     }
 }
 
-/// Answers how this node is, and everything else with why it is not served; either ends the connection.
+/// Returns a router that answers health checks, refuses everything else, and closes the connection.
 fn reserved(router: &Router, connections_max: usize) -> Router {
     router.clone().layer(axum::middleware::from_fn(move |request: Request, next: Next| async move {
         let mut response: Response = if HEALTH_PATHS.contains(&request.uri().path()) {
@@ -151,7 +152,7 @@ fn reserved(router: &Router, connections_max: usize) -> Router {
     }))
 }
 
-/// Whether it is the trouble of the one that wanted to connect.
+/// Returns whether only the accepted connection failed.
 fn is_of_one(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

@@ -1,4 +1,4 @@
-//! Whether this node lives, and whether it can do its work: for supervisors and load balancers.
+//! Liveness and readiness of this node, for supervisors and load balancers.
 
 use axum::{
     extract::{RawQuery, State},

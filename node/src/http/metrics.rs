@@ -1,4 +1,4 @@
-//! `/metrics`, and the count of requests that stands in it.
+//! `/metrics`, and its count of requests.
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -26,7 +26,7 @@ pub(super) async fn count(State(api): State<SharedApi>, request: Request, next: 
     response
 }
 
-/// What is known of the state is measured when somebody asks.
+/// Serves the metrics; those of the state are measured on request.
 pub(super) async fn show(State(api): State<SharedApi>, headers: HeaderMap) -> Response {
     let mut me = String::new();
     if let Ok(Reply::Status(status)) = api.answers.call(Asked::Status).await {

@@ -1,7 +1,7 @@
-//! HTTP: every verb of the one table at its route, and what only browsers and monitors ask for.
+//! HTTP: the routes of all verbs, and those that only browsers and monitoring need.
 //!
-//! Walls of this floor: nobody holds a connection or memory for nothing ([`connections`], [`body`]), every error
-//! is JSON with a code ([`answer`]), and nothing here decides anything: requests go to whoever [`Answers`].
+//! Rules: idle clients hold neither connections nor memory ([`connections`], [`body`]), every error
+//! is JSON with a code ([`answer`]), and this module decides nothing: it passes requests to an [`Answers`].
 
 mod answer;
 mod body;
@@ -45,30 +45,30 @@ pub(crate) use requester::Requester;
 use answer::{failed, reply};
 use body::Budget;
 
-/// What the routes stand on, cloned several times for each request.
+/// The shared state of the routes, cloned several times for each request.
 type SharedApi = Arc<Api>;
 
-/// What the routes stand on.
+/// The shared state of the routes.
 pub(crate) struct Api {
-    /// Who answers.
+    /// Answers the requests.
     pub answers: Arc<dyn Answers>,
-    /// What `/metrics` shows.
+    /// Metrics for `/metrics`.
     pub metrics: Metrics,
-    /// What `/livez`, `/readyz` and `/healthz` show.
+    /// Checks for `/livez`, `/readyz` and `/healthz`.
     pub health: Health,
-    /// The names it is served under.
+    /// Host names that requests may use.
     pub hosts: Hosts,
     budget: Budget,
 }
 
 impl Api {
-    /// Routes over `answers`, served under these names.
+    /// Returns an API over `answers`, served under these host names.
     #[must_use]
     pub(crate) fn new(answers: Arc<dyn Answers>, metrics: Metrics, health: Health, hosts: Hosts) -> Self {
         Self { answers, metrics, health, hosts, budget: Budget::default() }
     }
 
-    /// The router for all of it.
+    /// Returns the router with all routes.
     pub(crate) fn router(self) -> Router {
         let api = Arc::new(self);
         let mut router = Router::new();
@@ -134,18 +134,17 @@ async fn no_such_route(uri: Uri, headers: HeaderMap) -> Response {
     if grpc {
         return failed(&ApiError::not_yet("gRPC"));
     }
-    failed(&nothing_at(uri.path()))
+    failed(&unknown_route(uri.path()))
 }
 
-/// That there is nothing at this path, and what was probably meant: the words of the command line, or the end of a
-/// path.
-fn nothing_at(path: &str) -> ApiError {
-    let open =
-        if path.len() > 1 && path.ends_with('/') { ": what should stand behind the last / is missing" } else { "" };
-    let error = ApiError::new(&codes::NO_SUCH_ROUTE, format!("there is nothing at {path}{open}"));
-    let asked = path.trim_end_matches('/');
-    let words = asked.trim_start_matches('/').replace('/', " ");
-    let meant = |row: &&VerbEntry| !words.is_empty() && (row.words == words || row.path.ends_with(asked));
+/// Returns the error for an unknown path, with the route that was probably meant: one with the command line's words, or
+/// with this path as its end.
+fn unknown_route(path: &str) -> ApiError {
+    let open = if path.len() > 1 && path.ends_with('/') { ": the part after the last / is missing" } else { "" };
+    let error = ApiError::new(&codes::NO_SUCH_ROUTE, format!("no route at {path}{open}"));
+    let path = path.trim_end_matches('/');
+    let words = path.trim_start_matches('/').replace('/', " ");
+    let meant = |row: &&VerbEntry| !words.is_empty() && (row.words == words || row.path.ends_with(path));
     match TABLE.iter().find(meant) {
         Some(VerbEntry { method, path, .. }) => {
             error.hint(format!("did you mean {method} {path}? GET /openapi.json lists all routes"))
@@ -158,16 +157,16 @@ async fn no_such_method(method: Method, uri: Uri) -> Response {
     failed(&ApiError::new(&codes::NO_SUCH_METHOD, format!("{} does not take {method}", uri.path())))
 }
 
-/// Counts the answer against the budget of all answers, for as long as it waits for its reader.
+/// Counts the answer against the budget of all answers until the client has read it.
 async fn counted(State(api): State<SharedApi>, request: Request, next: axum::middleware::Next) -> Response {
     api.budget.counted(next.run(request).await).await
 }
 
-/// Refuses what a page of another site, open in a browser on this machine, may ask of this server: there is no other
-/// protection yet. Such a page tells its own origin, or has its own name resolve to this machine.
+/// Refuses requests of another site's page in a browser on this machine: there is no other protection yet. Such a page
+/// has its own `Origin`, or makes its own host name resolve to this machine (DNS rebinding).
 async fn own_site(State(api): State<SharedApi>, request: Request, next: axum::middleware::Next) -> Response {
     if let Some(host) = api.hosts.foreign(request.uri(), request.headers()) {
-        let message = format!("the request is addressed to {host:?}, which is no name of this node");
+        let message = format!("the request is addressed to {host:?}, which is not a name of this node");
         return failed(&ApiError::new(&codes::OTHER_HOST, message));
     }
     match foreign(request.headers()) {
@@ -181,7 +180,7 @@ async fn own_site(State(api): State<SharedApi>, request: Request, next: axum::mi
 
 fn foreign(headers: &HeaderMap) -> Option<String> {
     let host = headers.get("host").and_then(|value| value.to_str().ok());
-    // One that cannot be read is of another site.
+    // An origin that cannot be parsed counts as another site.
     let origins = headers.get_all("origin").iter().map(|origin| origin.to_str().unwrap_or("?"));
     let is_foreign = |origin: &str| {
         let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);

@@ -1,5 +1,5 @@
-//! The page: one live table of nodes, segments, owners, lag, and what is set aside. Its files are part of the
-//! program; its data comes as server-sent events, made of the same answers that scripts get.
+//! The page: one live table of nodes, segments, owners, lag, and set-aside sequences. Its files are part of the
+//! program; its data is sent as server-sent events, built from the same answers that scripts get.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,16 +24,16 @@ use crate::{
     error::ApiError,
 };
 
-/// How often the page hears something new.
+/// Interval between updates of the page.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What the page is served with is waited for no longer than this.
+/// Maximum wait for the data that the page is served with.
 const FIRST_WAIT: Duration = Duration::from_millis(300);
 
-/// Sequences set aside that are shown of one processor: what fits a page. There may be a thousand.
+/// Maximum number of set-aside sequences shown for one processor. There may be a thousand.
 const SEQUENCES_SHOWN_MAX: usize = 20;
 
-/// Nothing but what this server itself serves, and no script or style within the page.
+/// Only resources of this server, and no script or style within the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -48,15 +48,15 @@ pub(super) fn routes() -> Router<SharedApi> {
         .route("/page/live", get(live))
 }
 
-/// The page with what it shows first, so that nobody looks at an empty one: a picture taken at once shows the state.
-/// What stands in it is data that no browser runs. Where it is not had at once the page asks for it as ever.
+/// Serves the page with its first data, so that it is never empty: a screenshot taken at once shows the state.
+/// The data is JSON that a browser does not run. If it is not available in time, the page loads it later.
 async fn index(State(api): State<SharedApi>) -> Response {
     let first = tokio::time::timeout(FIRST_WAIT, snapshot(&api)).await;
     let first = first.map_or_else(|_| String::new(), |first| first.map_or_else(|_| String::new(), |s| s.to_string()));
     served("text/html; charset=utf-8", page(&first))
 }
 
-/// The page with this JSON in it, which may hold whatever somebody called an event.
+/// Returns the page with this JSON in it, whose texts may contain anything.
 fn page(first: &str) -> String {
     include_str!("../page/index.html").replace("{first}", &first.replace('<', "\\u003c"))
 }
@@ -93,7 +93,7 @@ async fn live(State(api): State<SharedApi>) -> Response {
     response
 }
 
-/// Everything that the page shows.
+/// Returns the data of the page.
 async fn snapshot(api: &SharedApi) -> Result<serde_json::Value, ApiError> {
     let (status, cluster, processors) = tokio::try_join!(
         api.answers.call(Request::Status),
@@ -123,7 +123,7 @@ async fn snapshot(api: &SharedApi) -> Result<serde_json::Value, ApiError> {
     }))
 }
 
-/// The last operations on each processor, of those that one page of the list has.
+/// Returns the last operations on each processor, of those on one page of the list.
 async fn history(api: &SharedApi) -> BTreeMap<String, Vec<Operation>> {
     let mut history: BTreeMap<String, Vec<Operation>> = BTreeMap::new();
     let Ok(Reply::Operations(operations)) = api.answers.call(Request::Operations(OperationFilter::default())).await
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_the_page_is_served_with_ends_its_place() {
+    fn the_data_cannot_close_its_script_element() {
         let page = page(r#"{"cause":"</script><script>alert(1)</script><!--"}"#);
         assert!(page.contains(r#"<script type="application/json" id="first">{"cause":"\u003c/script>"#), "{page}");
         assert!(!page.contains("alert(1)</script>") && !page.contains("{first}"));

@@ -1,14 +1,14 @@
-//! Who sent a request. Requests are not authenticated yet, so nobody is known; whatever does that will stand before the
-//! routes and set [`Requester`], and what is asked is then kept under that name.
+//! The sender of a request. Requests are not authenticated yet, so it is unknown; an authentication layer will run
+//! before the routes and set [`Requester`], and operations are then stored with that name.
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use evener_core::principal::Principal;
 
-/// Who sent a request: an extension of every request that reaches a route.
+/// The sender of a request, if known: an extension of every request that reaches a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Requester(pub Option<Principal>);
 
-/// Gives a request of which nobody has said who sent it a requester who is not known.
+/// Sets an unknown requester on a request without one.
 pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     if request.extensions().get::<Requester>().is_none() {
         request.extensions_mut().insert(Requester::default());
@@ -33,7 +33,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn who_sent_a_change_is_its_principal() {
+    async fn the_requester_is_the_principal_of_a_change() {
         let small = Arc::new(Small::default());
         for principal in [None, Some(Principal("ada".into()))] {
             let mut router = router(small.clone());

@@ -1,5 +1,5 @@
-//! Answers that come line by line: batches of appends, reads, and tails. Each holds one page at a time, sends it in
-//! pieces, and fetches the next when its reader has taken this one. What is held counts against a budget
+//! Answers that are streamed line by line: batches of appends, reads, and tails. Each holds one page at a time, sends
+//! it in pieces, and fetches the next one when the client has read this one. Pages count against a budget
 //! ([`ANSWERS_BYTES_MAX`](super::body::ANSWERS_BYTES_MAX)).
 
 use std::{convert::Infallible, time::Duration};
@@ -24,16 +24,16 @@ use crate::{
 
 const NDJSON: &str = "application/x-ndjson";
 
-/// What is handed to a connection in one piece.
+/// Size of a piece that is passed to a connection.
 const PIECE_BYTES: usize = 64 << 10;
-/// Room that is waited for if the answers that wait for their readers leave none.
+/// Part of the budget that must become free before a page is fetched again.
 const ROOM_BYTES: usize = 2 << 20;
-/// A tail where nothing comes says so after this time, so that whoever stands in between does not take it for dead.
+/// A tail without events sends a comment after this time, so that proxies do not close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// A line that means nothing to readers of server-sent events.
+/// A comment, which readers of server-sent events ignore.
 const COMMENT: &str = ": nothing yet\n\n";
 
-/// Answers each line of a batch with a line, in order: a broken one with its error.
+/// Answers each line of a batch with a line, in order; an invalid line with its error.
 pub(super) async fn append_many(api: &SharedApi, call: &Call) -> Result<Response, ApiError> {
     let count = append::lines(&call.body).count();
     if count > append::BATCH_APPENDS_MAX {
@@ -52,11 +52,12 @@ pub(super) async fn append_many(api: &SharedApi, call: &Call) -> Result<Response
     Ok(typed(StatusCode::OK, NDJSON, lines.collect::<String>()))
 }
 
-/// Streams the events of a read; the last line says where to go on. An error on the way is the last line.
+/// Streams the events of a read; the last line has the position to continue from. An error ends the stream as its
+/// last line.
 pub(super) async fn read(api: &SharedApi, request: Request) -> Result<Response, ApiError> {
     let Request::Read(read) = request else { return Err(odd()) };
     let mut pages = Pages::of_read(api, read)?;
-    // The first page is fetched before anything is answered, so that an error there has its own status.
+    // The first page is fetched before the answer begins, so that its error has its own status.
     let (text, last) = pages.next(Wait::Not).await?;
     let rest = stream::unfold((!last).then_some(pages), |pages| async move {
         let mut pages = pages?;
@@ -81,7 +82,8 @@ fn read_lines(page: &Page, last: bool) -> String {
     lines
 }
 
-/// Streams events as they come, as server-sent events: `id` is where to go on, `progress` comes in between.
+/// Streams events as they arrive, as server-sent events: `id` is the position to continue from, `progress` events are
+/// sent in between.
 pub(super) async fn tail(api: &SharedApi, request: Request, headers: &HeaderMap) -> Result<Response, ApiError> {
     let Request::Tail(mut read) = request else { return Err(odd()) };
     if read.backwards {
@@ -89,7 +91,7 @@ pub(super) async fn tail(api: &SharedApi, request: Request, headers: &HeaderMap)
     }
     read.from = last_event_id(headers)?.unwrap_or(read.from);
     let mut pages = Pages::of_tail(api, read)?;
-    // What is there is answered at once, and be it that there is nothing.
+    // Existing events are sent at once; the answer begins even if there are none.
     let (text, last) = pages.next(Wait::Not).await?;
     let rest = stream::unfold((!last).then(|| step(pages)), |step_under_way| async move {
         let mut under_way = step_under_way?;
@@ -99,15 +101,15 @@ pub(super) async fn tail(api: &SharedApi, request: Request, headers: &HeaderMap)
             Ok((_, Err(error))) => (Bytes::from(format!("event: error\ndata: {}\n\n", json(&error))), None),
         })
     });
-    let begin = [Bytes::from_static(b": what comes is told\n\n"), text];
+    let begin = [Bytes::from_static(b": events follow\n\n"), text];
     let body = in_pieces(stream::iter(begin).chain(rest));
     let mut response = typed(StatusCode::OK, "text/event-stream", Body::from_stream(body));
     response.headers_mut().insert("cache-control", axum::http::HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-/// Returns the position that a reader of server-sent events goes on at; none if it begins. One that cannot be read is
-/// refused: to begin elsewhere would repeat events, or leave some out.
+/// Returns the position that a reader of server-sent events continues from; none if it begins. An invalid one is
+/// refused: to begin elsewhere would repeat or omit events.
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
     let Some(id) = headers.get("last-event-id") else { return Ok(None) };
     let position = id.to_str().ok().and_then(|id| id.parse().ok());
@@ -119,7 +121,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
     })
 }
 
-/// The next page of a tail, on its way.
+/// Fetches the next page of a tail.
 fn step(mut pages: Pages) -> BoxFuture<'static, (Pages, Step)> {
     async move {
         let step = pages.next(Wait::ForEvents).await;
@@ -142,7 +144,7 @@ fn json(error: &ApiError) -> String {
     serde_json::to_string(error).expect("an error is plain values")
 }
 
-/// The same bytes in pieces. All pieces of a text together hold its memory once, until the last is taken.
+/// Splits texts into pieces. The pieces of a text share its memory until the last is read.
 fn in_pieces(
     texts: impl Stream<Item = Bytes> + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
@@ -152,7 +154,7 @@ fn in_pieces(
     })
 }
 
-/// The pages of a read that are still to come.
+/// The remaining pages of a read.
 struct Pages {
     api: SharedApi,
     read: Read,
@@ -162,14 +164,14 @@ struct Pages {
     _place: OwnedSemaphorePermit,
 }
 
-/// What to wait for where nothing is there.
+/// What to wait for if there are no events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wait {
     Not,
     ForEvents,
 }
 
-/// A page as text, and whether it is the last.
+/// A page as text, and whether it is the last one.
 type Step = Result<(Bytes, bool), ApiError>;
 
 impl Pages {
@@ -178,14 +180,13 @@ impl Pages {
         Ok(Self { api: api.clone(), left: read.limit, read, tail: false, write: read_lines, _place: place })
     }
 
-    /// Of a tail: what this node has is what is told, so nobody else is asked.
+    /// Returns the pages of a tail: it sends what this node has, so it reads locally.
     fn of_tail(api: &SharedApi, read: Read) -> Result<Self, ApiError> {
         let read = Read { consistency: Consistency::Local, ..read };
         Ok(Self { tail: true, write: |page, _| tail_events(page), ..Self::of_read(api, read)? })
     }
 
-    /// The next page. If there is no room for it, nothing is kept of it while room is waited for, and it is fetched
-    /// again.
+    /// Returns the next page. If the budget has no room for it, it is dropped, and fetched again once there is room.
     async fn next(&mut self, mut wait: Wait) -> Step {
         loop {
             let page = self.fetch(wait).await?;
@@ -199,7 +200,7 @@ impl Pages {
                 continue;
             };
             self.left = left;
-            self.pass(&page);
+            self.advance_past(&page);
             return Ok((text, last));
         }
     }
@@ -208,13 +209,13 @@ impl Pages {
         let read = Read { limit: self.left, ..self.read.clone() };
         let request = if self.tail && wait == Wait::ForEvents { Request::Tail(read) } else { Request::Read(read) };
         let Reply::Page(page) = self.api.answers.call(request).await? else { return Err(odd()) };
-        // What is there ends, and a tail goes on behind it.
+        // A tail continues after the existing events.
         let end = if self.tail { self.read.to.is_some_and(|to| page.next >= to) } else { page.end };
         Ok(Page { end, ..page })
     }
 
-    /// Goes on behind this page.
-    fn pass(&mut self, page: &Page) {
+    /// Continues after this page.
+    fn advance_past(&mut self, page: &Page) {
         let read = &mut self.read;
         (read.consistency, read.continues) = (Consistency::Local, true);
         if read.backwards {
@@ -227,7 +228,7 @@ impl Pages {
 }
 
 fn odd() -> ApiError {
-    ApiError::new(&codes::BUG, "the answer is not of the kind that was asked for")
+    ApiError::new(&codes::BUG, "the answer does not match the request")
 }
 
 #[cfg(test)]
@@ -237,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_last_event_id_is_a_position_or_refused_by_its_name() {
+    fn a_last_event_id_that_is_not_a_position_is_refused() {
         let read = |id: &[u8]| {
             let id = HeaderValue::from_bytes(id).unwrap();
             last_event_id(&[("last-event-id".parse().unwrap(), id)].into_iter().collect())
@@ -248,8 +249,8 @@ mod tests {
         for id in [&b"abc"[..], b"-1", b"1.5", b"7 8", b"0x7", b"", b"18446744073709551616", b"\xff"] {
             let error = read(id).unwrap_err();
             assert_eq!((error.code.as_ref(), error.status()), ("EV0101", 400), "{error}");
-            let says = error.message.contains("'Last-Event-ID'") && error.message.contains("whole number from 0");
-            assert!(says, "{error}");
+            let names_header = error.message.contains("'Last-Event-ID'");
+            assert!(names_header && error.message.contains("whole number from 0"), "{error}");
         }
     }
 }

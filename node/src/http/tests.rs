@@ -1,4 +1,4 @@
-//! The routes over a small log in memory: what the contract says of paths, statuses and forms.
+//! Tests of the routes over a small log in memory: the paths, statuses and forms of the contract.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -22,13 +22,13 @@ use crate::{
     health::Check,
 };
 
-/// Answers like a node, from a list of events. Pages have two events.
+/// Answers like a node from a list of events, with two events per page.
 #[derive(Default)]
 pub(super) struct Small {
     log: Mutex<Vec<Stored>>,
     pub changes: Mutex<Vec<Change>>,
     trouble: Mutex<Vec<ApiError>>,
-    /// Tails wait for ever.
+    /// Whether tails wait for ever.
     quiet: std::sync::atomic::AtomicBool,
 }
 
@@ -117,7 +117,7 @@ impl Answers for Small {
     }
 }
 
-/// Serves `small` and gives its address.
+/// Serves `small` and returns its address.
 pub(super) async fn serve_small(small: Arc<Small>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -167,7 +167,7 @@ fn request(ids: std::ops::Range<u32>) -> evener_core::append::Request {
 }
 
 #[tokio::test]
-async fn an_append_is_answered_with_its_place_and_repeated_with_the_same() {
+async fn a_repeated_append_is_answered_with_the_same_positions() {
     let (_, http) = Http::start().await;
     assert_eq!(http.json("POST", "/events", &events(0..3)).await, (200, json!({"first": 0, "next": 3})));
     let repeated = json!({"first": 0, "next": 3, "repeated": true});
@@ -175,7 +175,7 @@ async fn an_append_is_answered_with_its_place_and_repeated_with_the_same() {
 }
 
 #[tokio::test]
-async fn a_cloudevent_may_come_alone_in_its_own_content_type() {
+async fn a_single_cloudevent_is_accepted_in_its_own_content_type() {
     let (small, http) = Http::start().await;
     let event = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#;
     let request = http.1.post(format!("{}/events", http.0)).header("content-type", "application/cloudevents+json");
@@ -185,7 +185,7 @@ async fn a_cloudevent_may_come_alone_in_its_own_content_type() {
 }
 
 #[tokio::test]
-async fn a_cloudevent_may_come_in_any_mode_of_the_http_binding() {
+async fn a_cloudevent_is_accepted_in_every_mode_of_the_http_binding() {
     let (small, http) = Http::start().await;
     let post = async |headers: &[(&str, &str)], body: &'static str| {
         let request = http.1.post(format!("{}/events", http.0)).body(body);
@@ -202,10 +202,10 @@ async fn a_cloudevent_may_come_in_any_mode_of_the_http_binding() {
     let kind = [("content-type", "application/cloudevents-batch+json")];
     let two = r#"[{"id":"3","source":"/s","type":"t"},{"id":"4","source":"/s","type":"t"}]"#;
     assert_eq!(post(&kind, two).await, (200, r#"{"first":2,"next":4}"#.to_owned()));
-    let (status, told) = post(&[("content-type", "application/cloudevents+avro")], "x").await;
-    assert!(status == 415 && told.contains("EV0109"), "{told}");
-    let (status, told) = post(&common, "").await;
-    assert!(status == 400 && told.contains("`id` is missing"), "{told}");
+    let (status, text) = post(&[("content-type", "application/cloudevents+avro")], "x").await;
+    assert!(status == 415 && text.contains("EV0109"), "{text}");
+    let (status, text) = post(&common, "").await;
+    assert!(status == 400 && text.contains("`id` is missing"), "{text}");
     let log = small.log.lock();
     assert_eq!(
         (log.len(), log[0].event.stream.as_deref(), log[0].event.data.as_slice()),
@@ -239,7 +239,7 @@ async fn a_query_is_decoded_once_on_its_way_to_the_criteria() {
     assert!(status == 400 && text.contains("'stream' has an empty value"), "{text}");
 }
 
-/// A server that answers each request of each verb that has a name in its path with that name.
+/// Starts a server that answers each request that has a name in its path with that name.
 async fn echo_of_names() -> String {
     let echo = |path: RawPathParams| async move { path.iter().map(|(_, value)| value).collect::<String>() };
     let mut router: Router = Router::new();
@@ -254,22 +254,22 @@ async fn echo_of_names() -> String {
 }
 
 #[tokio::test]
-async fn every_name_that_can_be_given_works_with_every_verb() {
+async fn every_valid_name_works_with_every_verb() {
     use proptest::{
         strategy::{Strategy, ValueTree},
         test_runner::TestRunner,
     };
     let (url, http) = (echo_of_names().await, reqwest::Client::new());
     let (mut runner, any) = (TestRunner::deterministic(), "\\PC{1,12}|[-.%2eE/?#&=+~a]{1,6}");
-    let drawn = (0..200).map(|_| any.new_tree(&mut runner).unwrap().current());
+    let random = (0..200).map(|_| any.new_tree(&mut runner).unwrap().current());
     let odd =
         ["...", ".p", "p.", "%2e", "%2e%2e", "%2F", "100%", "a?b", "a#b", "a&b=c", "a+b", "a;b", "a:b", "ü", "{name}"];
-    let names: Vec<String> = odd.map(str::to_owned).into_iter().chain(drawn).collect();
+    let names: Vec<String> = odd.map(str::to_owned).into_iter().chain(random).collect();
     let names = names.iter().filter(|name| evener_core::name::check(name).is_ok());
     let rows = || TABLE.iter().filter(|row| row.path.contains("{name}"));
     assert!(rows().count() > 10 && names.clone().count() > 100);
     for (n, name) in names.enumerate() {
-        // All verbs for the odd ones; for the others they take turns.
+        // All verbs for the odd names; one verb in turn for each random name.
         for row in rows().enumerate().filter(|(nth, _)| n < odd.len() || nth % 16 == n % 16).map(|(_, row)| row) {
             let call = Call { path: vec![name.clone()], ..Call::default() };
             let request = http.request(row.method.parse().unwrap(), format!("{url}{}", call.target(row.verb)));
@@ -297,7 +297,7 @@ async fn a_batch_is_answered_line_by_line() {
 }
 
 #[tokio::test]
-async fn a_read_streams_all_pages_and_ends_with_where_to_go_on() {
+async fn a_read_streams_all_pages_and_ends_with_the_next_position() {
     let (_, http) = Http::start().await;
     http.json("POST", "/events", &events(0..5)).await;
     let read = async |path: &str| {
@@ -318,7 +318,7 @@ async fn a_read_streams_all_pages_and_ends_with_where_to_go_on() {
 }
 
 #[tokio::test]
-async fn errors_are_json_with_a_code_and_the_fitting_status() {
+async fn errors_are_json_with_a_code_and_its_status() {
     let (_, http) = Http::start().await;
     let check = async |method: &str, path: &str, body: &str, status: u16, code: &str| {
         let (got, text) = http.ask(method, path, body.to_owned()).await;
@@ -341,7 +341,7 @@ async fn errors_are_json_with_a_code_and_the_fitting_status() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_the_route_that_was_meant_is_named() {
+async fn an_unknown_path_is_answered_with_the_probable_route() {
     let (_, http) = Http::start().await;
     let check = async |path: &str, meant: &str| {
         let (status, text) = http.ask("GET", path, "").await;
@@ -350,7 +350,7 @@ async fn where_nothing_is_the_route_that_was_meant_is_named() {
     check("/cluster", "did you mean GET /status/cluster?").await;
     check("/append", "did you mean POST /events?").await;
     check("/dead-letters", "did you mean GET /processors/{name}/dead-letters?").await;
-    check("/processors/", "behind the last / is missing").await;
+    check("/processors/", "after the last / is missing").await;
     check("/nowhere", "see GET /openapi.json").await;
 }
 
@@ -419,7 +419,7 @@ async fn every_route_is_served_only_under_the_nodes_own_names() {
 }
 
 #[tokio::test]
-async fn health_tells_why_in_one_line() {
+async fn health_checks_answer_with_one_line() {
     let (_, http) = Http::start().await;
     assert_eq!(http.ask("GET", "/livez", "").await, (200, "alive\n".to_owned()));
     assert_eq!(http.ask("GET", "/readyz", "").await, (503, "leader: no leader\n".to_owned()));
@@ -442,15 +442,15 @@ async fn the_page_may_run_nothing_but_its_own_script() {
 }
 
 #[tokio::test]
-async fn a_page_of_a_node_that_cannot_answer_hears_why() {
+async fn the_page_receives_the_reason_if_the_node_cannot_answer() {
     let (_, http) = Http::start().await;
     let mut response = http.1.get(format!("{}/page/live", http.0)).send().await.unwrap();
-    let heard = response.chunk().await.unwrap().unwrap();
-    assert_eq!(heard, "event: trouble\ndata: it is not in this test\n\n");
+    let received = response.chunk().await.unwrap().unwrap();
+    assert_eq!(received, "event: trouble\ndata: it is not in this test\n\n");
 }
 
 #[tokio::test]
-async fn the_document_has_every_route_and_says_which_are_not_built() {
+async fn the_document_has_every_route_and_marks_those_not_built() {
     let (_, http) = Http::start().await;
     let (_, document) = http.json("GET", "/openapi.json", &Value::Null).await;
     let mut listed = BTreeSet::new();
@@ -461,10 +461,10 @@ async fn the_document_has_every_route_and_says_which_are_not_built() {
             if path == "/events/tail" {
                 continue; // it never ends
             }
-            // An id that is no id, and a body that is no body: what is built says so, what is not says that.
+            // Invalid ids and bodies: built routes refuse them, others answer 501.
             let target = path.replace(['{', '}'], "");
-            let (status, text) = http.ask(&method.to_ascii_uppercase(), &target, "nobody").await;
-            assert!(!text.contains("EV0103") && !text.contains("EV0104"), "{method} {path} is no route: {text}");
+            let (status, text) = http.ask(&method.to_ascii_uppercase(), &target, "invalid").await;
+            assert!(!text.contains("EV0103") && !text.contains("EV0104"), "{method} {path} is not a route: {text}");
             let not_yet = operation["x-not-yet"] == true;
             assert_eq!(
                 (status == 501, operation["responses"]["501"].is_object()),
@@ -495,7 +495,7 @@ async fn requests_are_counted_by_route_and_status() {
 }
 
 #[tokio::test]
-async fn metrics_come_in_the_form_that_is_asked_for() {
+async fn metrics_have_the_accepted_form() {
     let (_, http) = Http::start().await;
     let ask = async |accept: &str| {
         let answer = http.1.get(format!("{}/metrics", http.0)).header("accept", accept).send().await.unwrap();
@@ -516,16 +516,16 @@ async fn a_tail_at_the_head_is_answered_at_once_and_kept_alive() {
     small.quiet.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut response = http.1.get(format!("{}/events/tail", http.0)).send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut heard = String::new();
-    while !heard.contains(": nothing yet\n\n") {
-        heard += std::str::from_utf8(&response.chunk().await.unwrap().unwrap()).unwrap();
+    let mut received = String::new();
+    while !received.contains(": nothing yet\n\n") {
+        received += std::str::from_utf8(&response.chunk().await.unwrap().unwrap()).unwrap();
     }
-    let begin = ": what comes is told\n\nid: 0\nevent: progress\ndata: {\"next\":0,\"marker\":0}\n\n";
-    assert!(heard.starts_with(begin), "{heard}");
+    let begin = ": events follow\n\nid: 0\nevent: progress\ndata: {\"next\":0,\"marker\":0}\n\n";
+    assert!(received.starts_with(begin), "{received}");
 }
 
 #[tokio::test]
-async fn a_tail_goes_on_as_events_come() {
+async fn a_tail_continues_with_new_events() {
     let (small, http) = Http::start().await;
     small.append(&request(0..3).events).unwrap();
     let client = Client::connect(&http.0).unwrap();
@@ -547,10 +547,10 @@ async fn a_tail_goes_on_as_events_come() {
 }
 
 #[tokio::test]
-async fn a_client_repeats_what_may_be_repeated_and_goes_to_the_next_server() {
+async fn a_client_retries_and_uses_the_next_server() {
     let (small, http) = Http::start().await;
-    let nobody = "127.0.0.1:1";
-    let client = Client::connect(&format!("{nobody},{}", http.0)).unwrap();
+    let unreachable = "127.0.0.1:1";
+    let client = Client::connect(&format!("{unreachable},{}", http.0)).unwrap();
     small.trouble.lock().push(ApiError::new(&codes::OUTCOME_UNKNOWN, "lost"));
     small.trouble.lock().push(ApiError::new(&codes::NO_LEADER, "none"));
     assert_eq!(client.append(&request(0..2)).await.unwrap().next, Position(2));
@@ -562,17 +562,17 @@ async fn a_client_repeats_what_may_be_repeated_and_goes_to_the_next_server() {
 }
 
 #[tokio::test]
-async fn an_append_that_its_server_cannot_do_is_taken_to_the_next() {
+async fn an_append_moves_to_the_next_server_if_its_server_has_no_majority() {
     let ((minority, cut_off), (_, well)) = (Http::start().await, Http::start().await);
     let none = ApiError::new(&codes::NO_LEADER, "no majority");
     minority.trouble.lock().resize(1_000, none);
     let client = Client::connect(&format!("{},{}", cut_off.0, well.0)).unwrap();
     assert_eq!(client.append(&request(0..1)).await.unwrap().next, Position(1));
-    assert_eq!(minority.trouble.lock().len(), 999, "it was asked once");
+    assert_eq!(minority.trouble.lock().len(), 999, "it got one request");
 }
 
 #[tokio::test]
-async fn appends_made_together_travel_together() {
+async fn concurrent_appends_are_sent_in_batches() {
     let (small, http) = Http::start().await;
     let client = Client::connect(&http.0).unwrap();
     let appends: Vec<_> = (0..500).map(|n| request(n..n + 1)).collect();
@@ -586,7 +586,7 @@ async fn appends_made_together_travel_together() {
 }
 
 #[tokio::test]
-async fn where_nobody_answers_the_error_names_the_server_and_the_way_out() {
+async fn the_error_without_an_answer_names_the_server_and_the_flag() {
     let client = Client::connect("127.0.0.1:1").unwrap();
     let error = client.ask(&Asked::Processors).await.unwrap_err();
     assert_eq!((error.code.as_ref(), error.exit_code()), ("EV0601", 7));

@@ -1,4 +1,4 @@
-// The live table: takes what the server says every second and changes only what is different.
+// The live table: receives the state every second and changes only what differs.
 'use strict';
 
 const $ = (id) => document.getElementById(id);
@@ -46,7 +46,7 @@ let owners = new Map();
 const ownerClass = (name) => (owners.has(name) ? `o${owners.get(name) % 8}` : '');
 const stateClass = (state) =>
   ({ 'running': 'good', 'caught-up': 'good', 'waiting': 'warn', 'replaying': 'warn', 'preparing': 'warn', 'paused': 'warn', 'moving': 'warn' })[state] ?? 'bad';
-/** What is set aside was passed and not handled: `[text, class]`. */
+/** Returns the state as `[text, class]`; set-aside events were passed but not handled. */
 function stateOf({ state, display_state: shown, set_aside: aside }) {
   return shown === state ? [state, stateClass(state)] : [shown, aside.dead > 0 ? 'bad' : 'warn'];
 }
@@ -57,7 +57,7 @@ const isDue = (time) => new Date(time) <= Date.now();
 const due = (time) => (time && isDue(time) ? 'due now' : at(time));
 /** A reason without the position in it, which the token shows. */
 const reasonOf = (s) => s.reason.replace(`the event at ${s.waits_with} `, 'the event at its token ');
-/** Gives a reason that several segments have to the first of them; the others refer to that. */
+/** Shows a reason that several segments share at the first of them; the others refer to that. */
 function foldReasons(segments) {
   const first = new Map();
   return segments.map((s) => {
@@ -80,7 +80,7 @@ const NODES = [
 ];
 const SEGMENTS = [
   ['segment', (s) => s.id, 'n'],
-  ['owner', (s) => s.owner ?? 'nobody', (s) => `owner ${ownerClass(s.owner)}`],
+  ['owner', (s) => s.owner ?? 'none', (s) => `owner ${ownerClass(s.owner)}`],
   ['epoch', (s) => s.epoch, 'n'],
   ['token', (s) => number(s.token), 'n'],
   ['lag', lag, 'n'],
@@ -105,7 +105,7 @@ const OPERATIONS = [
   ['outcome', (o) => outcomeOf(o), (o) => ({ waiting: 'warn', refused: 'bad' })[o.state] ?? 'good'],
   ['reason', (o) => [o.reason, o.why].filter(Boolean).join(' · '), 'wide cause'],
 ];
-/** Of a processor that is shown anyway only the part that was changed. */
+/** Returns the changed part of a processor; its name is shown already. */
 const subjectOf = (s) => [s.segment != null && `segment ${s.segment}`, s.position != null && `event ${s.position}`,
   s.sequence != null && `sequence '${s.sequence}'`, s.node && `for ${s.node}`].filter(Boolean).join(' ');
 const outcomeOf = (o) => (o.state === 'done' && o.changed === 0 ? 'no change' : o.state);
@@ -126,8 +126,8 @@ function showReplay(parent, replay) {
   bar.max = Math.max(1, until - from);
   bar.value = position - from;
   bar.setAttribute('aria-label', 'replayed positions');
-  const parts = { preparing: ['the replay is prepared: its hook runs'], ending: ['replayed; its hook runs'] }[phase] ??
-    [`replays ${number(position)} of ${number(until)}`, rate && `${number(Math.round(rate))} events/s`,
+  const parts = { preparing: ['preparing the replay: its hook is running'], ending: ['replayed; its hook is running'] }[phase] ??
+    [`replayed ${number(position)} of ${number(until)}`, rate && `${number(Math.round(rate))} events/s`,
       left && `about ${number(Math.ceil(left))} s left`];
   text(words, ` ${parts.filter(Boolean).join(' · ')}`);
 }
@@ -139,7 +139,7 @@ function showProcessor(article, processor, letters, history) {
     make('ol', 'map', article).setAttribute('aria-label', 'segments by owner');
     const segments = details(article, 'segments');
     segments.open = true;
-    const aside = details(article, 'what is set aside');
+    const aside = details(article, 'set-aside sequences');
     aside.open = true;
     make('p', 'note', aside);
     details(article, 'last operations');
@@ -157,7 +157,7 @@ function showProcessor(article, processor, letters, history) {
     const className = `${s.owner ? ownerClass(s.owner) : 'nobody'}${waits ? ' waits' : ''}`;
     if (li.className !== className) li.className = className;
     text(li, s.id);
-    li.title = `segment ${s.id}: ${s.owner ?? 'nobody'}, ${stateOf(s)[0]}, lag ${lag(s)}`;
+    li.title = `segment ${s.id}: ${s.owner ?? 'no owner'}, ${stateOf(s)[0]}, lag ${lag(s)}`;
   });
   const behind = processor.segments.reduce((sum, s) => sum + s.lag_events, 0);
   text(segments.firstChild, `${plural(processor.segments.length, 'segment')}, lag: ${behind ? plural(behind, 'event') : 'none'}`);
@@ -165,7 +165,7 @@ function showProcessor(article, processor, letters, history) {
   const { sequences, letters: waiting, dead } = processor.set_aside;
   aside.hidden = sequences === 0;
   text(aside.firstChild, `set aside: ${plural(sequences, 'sequence')}, ${plural(waiting, 'event')}` +
-    (dead ? ` (${number(dead)} dead: they wait for a person)` : ''));
+    (dead ? ` (${number(dead)} dead: they need an operator)` : ''));
   const shown = letters ?? [];
   table(aside.children[1], LETTERS, shown);
   aside.lastChild.hidden = shown.length >= sequences;
@@ -198,7 +198,7 @@ function show(live) {
 }
 
 /** Shows the state of the connection; `trouble` is why the values below are not current. */
-function heard(word, className, trouble) {
+function showConnection(word, className, trouble) {
   text($('live'), word);
   $('live').className = className;
   $('trouble').hidden = !trouble;
@@ -207,15 +207,15 @@ function heard(word, className, trouble) {
 
 if ($('first').textContent) {
   show(JSON.parse($('first').textContent));
-  heard('connecting', '', '');
+  showConnection('connecting', '', '');
 }
 const source = new EventSource('/page/live');
 source.onmessage = (message) => {
   const live = JSON.parse(message.data);
   show(live);
-  if (live.cluster.trouble) heard('no leader', 'off', '');
-  else heard('live', 'on', '');
+  if (live.cluster.trouble) showConnection('no leader', 'off', '');
+  else showConnection('live', 'on', '');
 };
-source.addEventListener('trouble', (message) => heard('not ready', 'off', message.data));
-source.onerror = () => heard('no connection', 'off',
+source.addEventListener('trouble', (message) => showConnection('not ready', 'off', message.data));
+source.onerror = () => showConnection('no connection', 'off',
   `${location.host} does not answer; retrying. The values below, if any, are the last ones received.`);

@@ -399,7 +399,7 @@ pub(super) fn aside_text(aside: SetAside) -> Option<String> {
 }
 
 fn dead_text(dead: u64) -> String {
-    if dead == 0 { String::new() } else { format!(" ({} dead: they wait for a person)", count(dead)) }
+    if dead == 0 { String::new() } else { format!(" ({} dead: they need an operator)", count(dead)) }
 }
 
 fn lag_text(events: u64) -> String {

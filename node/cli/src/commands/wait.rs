@@ -44,7 +44,7 @@ pub(super) enum Command {
         #[command(flatten)]
         wait_args: WaitArgs,
     },
-    /// Until a processor has handled everything that is stored now, or set it aside
+    /// Wait until a processor has handled or set aside every event stored by now
     CaughtUp(caught_up::Args),
     /// Wait until every segment has an owner and the nodes' shares differ by at most one
     Balanced {

@@ -1,4 +1,4 @@
-//! A deadline for writes: a peer that takes nothing holds what it was to be given, and so it is let go.
+//! A deadline for writes: a peer that reads nothing makes its answer hold memory, so its connection is closed.
 
 use std::{
     future::Future,
@@ -13,38 +13,38 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// A connection that fails if its peer takes nothing for `wait`, although there is something to take. However slowly a
-/// peer reads what it is sent, it may: each byte restarts the wait.
+/// A connection that fails if its peer reads nothing for `wait` while a write is pending. A peer may read slowly: each
+/// byte restarts the wait.
 #[derive(Debug)]
 pub(super) struct WriteDeadline<S> {
     stream: S,
     wait: Duration,
-    /// Set while a write cannot go on.
+    /// Deadline of a write that is blocked.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteDeadline<S> {
-    /// Puts a deadline on the writes to `stream`.
+    /// Adds a deadline to the writes to `stream`.
     pub(super) const fn new(stream: S, wait: Duration) -> Self {
         Self { stream, wait, stalled: None }
     }
 
-    /// What a write came to, if it did not wait too long.
-    fn judged<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Returns the result of a write, or an error if it is blocked for too long.
+    fn check<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
         let wait = self.wait;
         ready!(self.stalled.get_or_insert_with(|| Box::pin(sleep(wait))).as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, format!("the peer took nothing for {wait:?}"))))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, format!("the peer read nothing for {wait:?}"))))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.judged(cx, written)
+        self.check(cx, written)
     }
 
     fn poll_write_vectored(
@@ -53,7 +53,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.judged(cx, written)
+        self.check(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -61,7 +61,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A socket has nothing to flush: that it is ready says nothing of its peer.
+        // A socket has nothing to flush: being ready does not mean that the peer has read anything.
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -88,7 +88,7 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn p10_a_peer_that_takes_nothing_is_let_go() {
+    async fn p10_a_write_fails_if_the_peer_reads_nothing() {
         let (ours, _theirs) = duplex(16);
         let mut ours = WriteDeadline::new(ours, WAIT);
         let begun = Instant::now();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_takes_something_now_and_then_is_given_all() {
+    async fn a_peer_that_reads_slowly_gets_everything() {
         let (ours, mut theirs) = duplex(16);
         let mut ours = WriteDeadline::new(ours, WAIT);
         let writing = tokio::spawn(async move { ours.write_all(&[7; 100]).await });

@@ -12,7 +12,7 @@ use crate::http::{
     tests::{Small, router},
 };
 
-/// Somebody at the other end of a connection that is served.
+/// The client's end of a connection.
 struct Knocker {
     stream: DuplexStream,
     begun: Instant,
@@ -29,14 +29,14 @@ impl Knocker {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// Everything that is answered until the connection is closed, and after how long that was.
+    /// Returns everything received until the connection is closed, and the time until then.
     async fn hear(&mut self) -> (String, Duration) {
         let mut heard = String::new();
         self.stream.read_to_string(&mut heard).await.unwrap();
         (heard, self.begun.elapsed())
     }
 
-    /// What is answered up to and with `end`.
+    /// Returns the answer up to and including `end`.
     async fn hear_until(&mut self, end: &str) -> String {
         let mut heard = Vec::new();
         while !String::from_utf8_lossy(&heard).contains(end) {
@@ -48,7 +48,7 @@ impl Knocker {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_whoever_does_not_say_what_it_wants_is_let_go() {
+async fn p10_a_connection_without_a_complete_head_is_closed() {
     for half in ["", "GET /livez HTTP/1.1\r\nhost: localhost\r\nx-more: "] {
         let mut knocker = Knocker::new();
         knocker.say(half).await;
@@ -61,14 +61,14 @@ async fn p10_whoever_does_not_say_what_it_wants_is_let_go() {
 async fn p10_a_head_that_is_too_long_is_refused() {
     let mut knocker = Knocker::new();
     knocker.say("GET /livez HTTP/1.1\r\nx-long: ").await;
-    // The end of it finds nobody who reads.
+    // The server stops reading before the end.
     let _ = knocker.stream.write_all(&[b'x'; 2 * HEAD_BYTES_MAX]).await;
     let (heard, after) = knocker.hear().await;
     assert!(heard.starts_with("HTTP/1.1 431") && after < HEAD_WAIT, "{after:?}: {heard}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_body_that_stops_is_refused_soon() {
+async fn p10_a_body_that_pauses_is_refused() {
     let mut knocker = Knocker::new();
     knocker.say("POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4000000\r\n\r\n{\"events\":[").await;
     let (heard, after) = knocker.hear().await;
@@ -77,7 +77,7 @@ async fn p10_a_body_that_stops_is_refused_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_body_that_trickles_is_refused_too() {
+async fn p10_a_body_that_is_too_slow_is_refused() {
     let mut knocker = Knocker::new();
     knocker.say("POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4000000\r\n\r\n").await;
     let (mut reading, mut writing) = tokio::io::split(knocker.stream);
@@ -94,7 +94,7 @@ async fn p10_a_body_that_trickles_is_refused_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_keeps_the_pace_is_taken_however_long_it_takes() {
+async fn a_long_body_at_the_minimum_rate_is_accepted() {
     let mut knocker = Knocker::new();
     let chunks = 20;
     let event = r#"{"events":[{"id":"1","source":"s","type":"t"}]}"#;
@@ -110,7 +110,7 @@ async fn a_body_that_keeps_the_pace_is_taken_however_long_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tail_lives_as_long_as_somebody_listens() {
+async fn a_stream_stays_open_while_the_client_reads() {
     let mut knocker = Knocker::new();
     knocker.say("GET /page/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let mut heard = 0;
@@ -121,7 +121,7 @@ async fn a_tail_lives_as_long_as_somebody_listens() {
     assert!(heard > 30, "{heard}");
 }
 
-/// A server with room for two connections.
+/// A server with a maximum of two connections.
 struct Narrow {
     address: std::net::SocketAddr,
     stop: CancellationToken,
@@ -143,7 +143,7 @@ impl Narrow {
     }
 }
 
-/// What is answered up to `end`, or until the connection is closed.
+/// Sends a request, and returns the answer up to `end`, or until the connection is closed.
 async fn ask(stream: &mut TcpStream, path: &str, end: &str) -> String {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
     let mut heard = Vec::new();
@@ -152,7 +152,7 @@ async fn ask(stream: &mut TcpStream, path: &str, end: &str) -> String {
 }
 
 #[tokio::test]
-async fn p10_one_connection_too_many_hears_why_and_the_next_is_served_once_there_is_room() {
+async fn p10_a_connection_beyond_the_maximum_is_refused_and_served_again_once_another_ends() {
     let server = Narrow::start().await;
     let (mut first, mut second) = (server.connect().await, server.connect().await);
     for stream in [&mut first, &mut second] {
@@ -170,7 +170,7 @@ async fn p10_one_connection_too_many_hears_why_and_the_next_is_served_once_there
 }
 
 #[tokio::test]
-async fn how_a_node_is_can_be_asked_however_many_clients_there_are() {
+async fn health_checks_are_answered_beyond_the_maximum_of_connections() {
     let server = Narrow::start().await;
     let mut silent = Vec::new();
     for _ in 0..2 + 2 * RESERVED_MAX {
@@ -188,7 +188,7 @@ async fn how_a_node_is_can_be_asked_however_many_clients_there_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_reader_that_takes_nothing_is_let_go() {
+async fn p10_the_connection_of_a_client_that_reads_nothing_is_closed() {
     let small = Arc::new(Small::default());
     let event = format!(r#"{{"events":[{{"id":"1","source":"s","type":"t","data":"{}"}}]}}"#, "x".repeat(900_000));
     let (stream, ours) = duplex(1 << 10);
@@ -201,7 +201,7 @@ async fn p10_a_reader_that_takes_nothing_is_let_go() {
     assert!((WRITE_WAIT..WRITE_WAIT * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     let mut heard = Vec::new();
     reading.read_to_end(&mut heard).await.unwrap();
-    assert!(heard.len() <= 1 << 10, "only what fits on the way was sent: {}", heard.len());
+    assert!(heard.len() <= 1 << 10, "only what fits the buffer was sent: {}", heard.len());
 }
 
 #[test]
