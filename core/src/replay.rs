@@ -9,12 +9,13 @@
 //! A processor that is *preparing* handles nothing, so that its hook can, say, clear a table first. A node runs a hook
 //! and reports that with [`HookDone`]; if the node ends before, another one runs it again: at least once.
 
-use alloc::string::String;
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{Generation, NodeId, Position, ProcessorId, SessionId},
+    letter::{Letter, SequenceKey},
     time::Timestamp,
 };
 
@@ -44,6 +45,9 @@ pub struct Replay {
     pub until: Position,
     /// What is being done.
     pub phase: ReplayPhase,
+    /// Letters that the reset dropped, because their events are handled again. If an operator ends the replay before
+    /// that, they are set aside again: their events were never handled.
+    pub dropped: BTreeMap<SequenceKey, Vec<Letter>>,
 }
 
 /// What is being done for a replay.

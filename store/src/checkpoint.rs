@@ -26,8 +26,8 @@ pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 /// The version of the file and of the image in it. It is raised whenever the layout of the replicated state changes. A
 /// checkpoint of another version is not converted: the log is replayed instead, so that every node computes the same
 /// state from the same entries, whatever build wrote the checkpoint. In version 1, reasons in the state were texts;
-/// version 2 had no replays, and version 3 no splits and merges.
-const VERSION: u16 = 4;
+/// version 2 had no replays, version 3 no splits and merges, and version 4 no letters of a replay.
+const VERSION: u16 = 5;
 
 const FILE: SmallFile =
     SmallFile { file: "checkpoint", magic: b"EVNRSTAT", version: VERSION, body_bytes_max: CHECKPOINT_BYTES_MAX };

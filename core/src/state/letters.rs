@@ -395,16 +395,7 @@ impl Processor {
                 return Err(RefusalReason::Limit(LimitReached::new(LimitName::Sequences, limits.sequences_max)));
             }
             None => {
-                let set_aside = SetAside {
-                    letters: VecDeque::from([letter]),
-                    cause: String::new(),
-                    recorded: now,
-                    wait_ms: 0,
-                    random: 0,
-                    waits_for: WaitsFor::NextTry,
-                    loan: None,
-                    revision: 0,
-                };
+                let set_aside = SetAside { letters: VecDeque::from([letter]), ..SetAside::new(now) };
                 self.set_aside.insert(sequence.clone(), set_aside);
             }
         }
@@ -444,8 +435,14 @@ impl SetAside {
         self.revision = self.revision.wrapping_add(1);
     }
 
+    /// Returns a sequence without letters.
+    pub(super) fn new(now: Timestamp) -> Self {
+        let (letters, cause, waits_for) = (VecDeque::new(), String::new(), WaitsFor::NextTry);
+        Self { letters, cause, recorded: now, wait_ms: 0, random: 0, waits_for, loan: None, revision: 0 }
+    }
+
     /// Schedules a try now, by the segment's owner, with attempts counted from 1 again.
-    fn restart_schedule(&mut self, now: Timestamp) {
+    pub(super) fn restart_schedule(&mut self, now: Timestamp) {
         self.revision = self.revision.wrapping_add(1);
         if let Some(first) = self.letters.front_mut() {
             first.attempts = 0;

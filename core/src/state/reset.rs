@@ -1,15 +1,21 @@
 //! Resets: a processor's tokens move back or forward, and a replay begins.
 
-use alloc::string::String;
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use super::{IssuedIds, State, invalid, processor_not_found};
 use crate::{
     command::{Outcome, RefusalReason},
+    hash,
     id::{LogIndex, Position, ProcessorId},
+    letter::{Letter, SequenceKey, SetAside},
     processor::{Handler, Processor},
     reason::Invalid,
     replay::{HookDone, Replay, ReplayPhase, ResetTo},
+    time::Timestamp,
 };
+
+/// Letters that a reset dropped.
+type Dropped = BTreeMap<SequenceKey, Vec<Letter>>;
 
 impl State {
     /// Moves all segments of a processor. Every claim is renewed, so that no progress under way can move a token past
@@ -19,19 +25,23 @@ impl State {
         let now = self.recorded;
         let head = self.processors.get(&id).map_or(Position(0), |processor| self.head(processor.definition.context));
         let Some(processor) = self.processors.get_mut(&id) else { return processor_not_found(name) };
+        let mut dropped = processor.still_dropped();
         let moved = match to {
-            ResetTo::Beginning => processor.move_tokens(Position(0)),
-            ResetTo::Head => processor.move_tokens(head),
+            ResetTo::Beginning => processor.move_tokens(Position(0), &mut dropped),
+            ResetTo::Head => processor.move_tokens(head, &mut dropped),
             ResetTo::At(position) if position > head => {
                 return invalid(Invalid::ResetBeyondHead { position, head });
             }
-            ResetTo::At(position) => processor.move_tokens(position),
+            ResetTo::At(position) => processor.move_tokens(position, &mut dropped),
             ResetTo::ReplayEnd => match processor.end_replay() {
-                Some(skipped) => skipped,
+                Some(skipped) => {
+                    processor.set_aside_again(&dropped, now);
+                    skipped
+                }
                 None => return invalid(Invalid::NoReplay(name.into())),
             },
         };
-        processor.begin_replay(to, context.cloned(), now, head);
+        processor.begin_replay(context.cloned(), now, head, dropped);
         processor.renew_claims(&mut self.issued, index);
         processor.generation = processor.generation.next();
         processor.changed = index;
@@ -73,6 +83,7 @@ impl State {
             return;
         }
         replay.phase = if hooks { ReplayPhase::Ending } else { ReplayPhase::Ended };
+        replay.dropped.clear();
         processor.changed = index;
         self.mark_changed(index);
     }
@@ -92,7 +103,7 @@ impl Processor {
 
     /// Moves all tokens to `next`, and drops what is set aside from there on: it is handled again. Returns the number
     /// of positions between `next` and the furthest token.
-    fn move_tokens(&mut self, next: Position) -> u64 {
+    fn move_tokens(&mut self, next: Position, dropped: &mut Dropped) -> u64 {
         let furthest = |share: &crate::processor::Share| {
             let ends = share.token.items().iter().map(|item| item.next.0.abs_diff(next.0));
             ends.max().unwrap_or(0)
@@ -102,8 +113,14 @@ impl Processor {
             share.token.reset(next);
             share.stalled = None;
         }
-        for set_aside in self.set_aside.values_mut() {
-            set_aside.letters.retain(|letter| letter.position < next);
+        for (sequence, set_aside) in &mut self.set_aside {
+            let from = set_aside.letters.partition_point(|letter| letter.position < next);
+            let letters = set_aside.letters.split_off(from);
+            if !letters.is_empty() {
+                let all = dropped.entry(sequence.clone()).or_default();
+                all.extend(letters);
+                all.sort_by_key(|letter| letter.position);
+            }
         }
         self.set_aside.retain(|_, set_aside| !set_aside.letters.is_empty());
         self.letters = self.set_aside.values().map(|set_aside| set_aside.letters.len() as u64).sum();
@@ -121,22 +138,45 @@ impl Processor {
         Some(skipped)
     }
 
+    /// Returns the letters that a reset dropped and whose events were not passed since.
+    fn still_dropped(&self) -> Dropped {
+        let mut dropped = self.replay.as_ref().map(|replay| replay.dropped.clone()).unwrap_or_default();
+        for (sequence, letters) in &mut dropped {
+            let hash = hash::sequence(sequence.name.as_bytes());
+            let share = self.share_of(hash).map(|(_, share)| share);
+            letters.retain(|letter| share.is_some_and(|share| share.token.wants(hash, letter.position)));
+        }
+        dropped.retain(|_, letters| !letters.is_empty());
+        dropped
+    }
+
+    /// Sets letters aside again, to be tried at once. They may exceed the limits, which bound what comes later.
+    fn set_aside_again(&mut self, dropped: &Dropped, now: Timestamp) {
+        for (sequence, letters) in dropped {
+            let set_aside = self.set_aside.entry(sequence.clone()).or_insert_with(|| SetAside::new(now));
+            set_aside.letters.extend(letters.iter().cloned());
+            set_aside.letters.make_contiguous().sort_by_key(|letter| letter.position);
+            set_aside.restart_schedule(now);
+        }
+        self.letters = self.set_aside.values().map(|set_aside| set_aside.letters.len() as u64).sum();
+    }
+
     /// Begins the replay that a reset makes necessary, or ends the present one.
-    fn begin_replay(&mut self, to: ResetTo, context: Option<String>, now: crate::time::Timestamp, head: Position) {
+    fn begin_replay(&mut self, context: Option<String>, now: Timestamp, head: Position, dropped: Dropped) {
         let until = self.segments.values().filter_map(|share| share.token.replay_end()).max();
         let hooks = self.has_hooks();
-        self.replay = match (until, to, self.replay.take()) {
-            (Some(until), ..) => {
+        self.replay = match (until, self.replay.take()) {
+            (Some(until), _) => {
                 let from = self.low().unwrap_or_default();
                 let phase = if hooks { ReplayPhase::Preparing } else { ReplayPhase::Running };
-                Some(Replay { context, started: now, from, until: until.min(head), phase })
+                Some(Replay { context, started: now, from, until: until.min(head), phase, dropped })
             }
             // A hook that prepared a replay has run, so the one that follows it runs too.
-            (None, _, Some(replay)) if replay.phase != ReplayPhase::Ended => {
+            (None, Some(replay)) if replay.phase != ReplayPhase::Ended => {
                 let phase = if hooks { ReplayPhase::Ending } else { ReplayPhase::Ended };
-                Some(Replay { phase, ..replay })
+                Some(Replay { phase, dropped: BTreeMap::new(), ..replay })
             }
-            (None, _, known) => known,
+            (None, known) => known,
         };
     }
 

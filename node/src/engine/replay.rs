@@ -12,7 +12,7 @@ use crate::describe::time_text;
 /// Returns the status of a processor's latest replay, if it ever had one.
 pub(super) fn status(processor: &Processor, now: Timestamp) -> Option<Replay> {
     let replay = processor.replay.as_ref()?;
-    let replay::Replay { context, started, from, until, phase } = replay;
+    let replay::Replay { context, started, from, until, phase, .. } = replay;
     // A part of a token that has left the replay is at its end, wherever it is by now.
     let places = processor.segments.values().flat_map(|share| share.token.items());
     let place = |item: &evener_core::token::Item| if item.replay_until > item.next { item.next } else { *until };

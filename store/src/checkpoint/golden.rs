@@ -37,8 +37,12 @@ use crate::{codec, disk::MemoryDisk};
 
 /// The file of a checkpoint of each version, in hex. Older versions stay here: their files must be skipped, never
 /// read as something else.
-const GOLDEN: &[(u16, &str)] =
-    &[(2, include_str!("golden/2.hex")), (3, include_str!("golden/3.hex")), (4, include_str!("golden/4.hex"))];
+const GOLDEN: &[(u16, &str)] = &[
+    (2, include_str!("golden/2.hex")),
+    (3, include_str!("golden/3.hex")),
+    (4, include_str!("golden/4.hex")),
+    (5, include_str!("golden/5.hex")),
+];
 
 const RAISE: &str = "the layout of the replicated state, or the effect of commands on it, has changed: raise VERSION \
                      in store/src/checkpoint.rs, so that older checkpoints are replaced by a replay, and add the file \
@@ -228,6 +232,9 @@ fn fields_that_no_command_sets(built: &mut Built) {
     processor.generation = Generation(3);
     let aside = built.state.processors.get_mut(&ProcessorId(1)).unwrap().set_aside.values_mut().next().unwrap();
     aside.letters[0].replaying = true;
+    let letters = aside.letters.iter().cloned().collect();
+    let replay = built.state.processors.get_mut(&ProcessorId(3)).unwrap().replay.as_mut().unwrap();
+    replay.dropped = [(SequenceKey { component: ComponentId(0), name: "s".into() }, letters)].into();
     let processor = built.state.processors.get_mut(&ProcessorId(4)).unwrap();
     let share = processor.segments.get_mut(&SegmentId(0)).unwrap();
     let (left, right) = share.segment.split().unwrap();

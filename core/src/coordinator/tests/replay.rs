@@ -32,6 +32,10 @@ struct Resets {
     all: Vec<Reset>,
     /// Whether the last replay was ended by an operator.
     ended: bool,
+    /// The last epoch before each end of a replay by an operator.
+    ends: Vec<Epoch>,
+    /// Events that a reset skipped.
+    skipped: BTreeSet<u64>,
 }
 
 impl Resets {
@@ -43,6 +47,7 @@ impl Resets {
             !share.token.wants(hash, Position(*position))
         });
         let mut passed: BTreeSet<u64> = passed.collect();
+        let current = passed.clone();
         passed.extend(self.all.iter().flat_map(|before| &before.passed));
         let epoch = cluster.state.issued.epoch;
         let is_done = matches!(cluster.change(Change::Reset("p".into(), to, None)), Outcome::Changed(_));
@@ -52,25 +57,42 @@ impl Resets {
             ResetTo::At(position) => position.0,
             ResetTo::ReplayEnd => {
                 self.ended |= is_done;
+                self.ends.extend(is_done.then_some(epoch));
                 return;
             }
         };
         if is_done {
+            self.skipped.extend((0..from).filter(|position| !current.contains(position)));
             self.ended = false;
             self.all.push(Reset { epoch, from, passed });
         }
     }
 
-    /// Returns whether an event must be marked as a replay for a handler that has received this epoch.
-    fn replays(&self, position: u64, epoch: Epoch) -> bool {
-        // An event before the position of a reset is a letter, which the reset did not change.
+    /// Returns whether an event must be marked as a replay for a handler that has received this epoch, if that is
+    /// certain.
+    fn replays(&self, position: u64, epoch: Epoch) -> Option<bool> {
+        // An event before the position of a reset is a letter that the reset has kept as it was.
         let reset = self.all.iter().rev().find(|reset| reset.epoch < epoch && reset.from <= position);
-        reset.is_some_and(|reset| reset.passed.contains(&position))
+        let Some(reset) = reset else { return Some(false) };
+        let replays = reset.passed.contains(&position);
+        // After the end of a replay, its letters are marked, and letters from before the reset are as they were.
+        let ended = self.ends.iter().any(|end| *end >= reset.epoch && *end < epoch);
+        (!(ended && replays)).then_some(replays)
     }
 
     fn assert_marked(&self, cluster: &TestCluster) {
         for call in &cluster.calls {
-            assert_eq!(call.replaying, self.replays(call.position, call.epoch), "{call:?}");
+            let replays = self.replays(call.position, call.epoch);
+            assert!(replays.is_none_or(|replays| call.replaying == replays), "{call:?}");
+        }
+    }
+
+    /// Checks that no event was lost: each was handled some time, or skipped by a reset.
+    fn assert_nothing_lost(&self, cluster: &TestCluster) {
+        let handled: BTreeSet<u64> = cluster.calls.iter().filter(|call| call.ok).map(|call| call.position).collect();
+        for position in 0..cluster.log.len() as u64 {
+            let skipped = self.skipped.contains(&position);
+            assert!(skipped || handled.contains(&position), "event {position} was never handled");
         }
     }
 
@@ -137,6 +159,9 @@ proptest! {
         assert_settled(&cluster);
         resets.assert_marked(&cluster);
         resets.assert_complete_in_order(&cluster, skips);
+        if !skips {
+            resets.assert_nothing_lost(&cluster);
+        }
     }
 }
 

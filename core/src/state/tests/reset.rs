@@ -152,6 +152,22 @@ fn a_running_replay_can_be_ended() {
 }
 
 #[test]
+fn p6_a_replay_that_is_ended_gives_back_the_letters_that_it_has_not_reached() {
+    let mut log = passed();
+    reset(&mut log, ResetTo::Beginning);
+    hook_done(&mut log, 1, ReplayPhase::Preparing);
+    assert!(log.processor().set_aside.is_empty());
+    // The first event is handled again, the last one is not.
+    let moves = tokens(&log, 5);
+    send(&mut log, 1, vec![], moves);
+    reset(&mut log, ResetTo::ReplayEnd);
+    let left: Vec<_> = log.processor().set_aside.keys().cloned().collect();
+    assert_eq!((left, log.processor().letters), (vec![key("s11")], 1));
+    assert_eq!(log.processor().set_aside[&key("s11")].first().position, Position(EVENTS - 1));
+    assert!(log.processor().replay.as_ref().is_some_and(|replay| replay.dropped.is_empty()));
+}
+
+#[test]
 fn a_reset_to_the_head_skips_and_is_no_replay() {
     let mut log = set_up(OnError::SetAside, EVENTS as usize);
     let moves = tokens(&log, 3);
