@@ -1,15 +1,20 @@
-//! Operators: during the faults they pause and resume processors, release and claim segments, retry events that are set
-//! aside, and create a temporary processor, which they delete at the end.
+//! Operators: during the faults they pause, resume and reset processors, release, claim, split, merge and move segments,
+//! retry events that are set aside, and create a temporary processor, which they delete at the end.
 
 use std::time::Duration;
 
 use evener_core::{
     command::{Change, Command, LetterChange, Operate, Outcome, Selection},
-    id::{NodeId, SegmentId},
+    id::{NodeId, Position, SegmentId},
+    processor::Processor,
+    replay::ResetTo,
 };
 use tokio::time::sleep;
 
 use super::{client::RunContext, handlers, sim_rng::SimRng};
+
+/// Events before a processor's lowest token that a reset replays, at most.
+const REPLAY_EVENTS_MAX: u64 = 20;
 
 /// Makes random changes until the run stops, then resumes all processors and deletes the temporary one.
 pub async fn run(context: RunContext, mut rng: SimRng) {
@@ -23,7 +28,8 @@ pub async fn run(context: RunContext, mut rng: SimRng) {
             let segments: Vec<SegmentId> =
                 state.processor(name).map(|processor| processor.segments.keys().copied().collect()).unwrap_or_default();
             let nodes: Vec<NodeId> = state.sessions.keys().copied().collect();
-            change(&mut rng, name, &segments, &nodes)
+            let low = state.processor(name).and_then(Processor::low).unwrap_or_default();
+            change(&mut rng, name, low, &segments, &nodes)
         };
         propose(&context, &mut rng, change, 1).await;
     }
@@ -33,17 +39,25 @@ pub async fn run(context: RunContext, mut rng: SimRng) {
     propose(&context, &mut rng, Change::Delete(handlers::TEMPORARY.into()), u64::MAX).await;
 }
 
-fn change(rng: &mut SimRng, name: &str, segments: &[SegmentId], nodes: &[NodeId]) -> Change {
+fn change(rng: &mut SimRng, name: &str, low: Position, segments: &[SegmentId], nodes: &[NodeId]) -> Change {
     let name_owned = name.to_owned();
     if segments.is_empty() || nodes.is_empty() {
         return Change::Create(Box::new(handlers::definition(name)));
     }
     let segment = rng.pick(segments);
-    match rng.between(1, 6) {
+    match rng.between(1, 10) {
         1 => Change::Pause(name_owned, true),
         2 => Change::Pause(name_owned, false),
         3 => Change::Release(name_owned, segment),
         4 => Change::Claim(name_owned, segment, rng.pick(nodes)),
+        5 => Change::Split(name_owned, None),
+        6 => Change::Merge(name_owned, None),
+        7 => Change::Move(name_owned, segment, rng.pick(nodes)),
+        // Back only, and not far: what a reset skips is never handled, and a replay must end before the run does.
+        8 => {
+            let back = rng.between(0, REPLAY_EVENTS_MAX);
+            Change::Reset(name_owned, ResetTo::At(Position(low.0.saturating_sub(back))), Some("{}".into()))
+        }
         // Skipped and dropped events are never handled, so only the temporary processor, which no oracle checks, may
         // have any.
         _ if name == handlers::TEMPORARY => {

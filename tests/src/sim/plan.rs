@@ -77,7 +77,7 @@ pub struct Plan {
     pub founders: usize,
     /// The change of the members.
     pub turnover: Turnover,
-    /// Whether operators pause, release, claim, retry, create and delete.
+    /// Whether operators pause, reset, release, claim, split, merge, move, retry, create and delete.
     pub meddled: bool,
     /// The number of clients that append.
     pub clients: u64,
