@@ -71,7 +71,7 @@ pub enum StartAt {
     Time(String),
 }
 
-/// How failed work is tried again; what is left out is as usual.
+/// Retry policy for failed events; omitted fields have their defaults.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryFields {
@@ -87,7 +87,7 @@ pub struct RetryFields {
 }
 
 impl Fields {
-    /// The definition that these fields say.
+    /// Returns the definition that these fields describe.
     pub fn definition(self) -> Result<Definition, ApiError> {
         let handler = match (self.exec, self.webhook) {
             (_, Some(_)) => return Err(ApiError::not_yet("a processor with `webhook`")),
@@ -154,7 +154,7 @@ impl From<&Definition> for Fields {
 }
 
 impl StartAt {
-    /// Parses what the command line says: `beginning`, `head`, a position, or a time, which begins with a digit.
+    /// Parses a command line value: `beginning`, `head`, a position, or a time, which begins with a digit.
     pub fn of_word(word: &str) -> Result<Self, ApiError> {
         match (word, word.parse()) {
             ("beginning", _) => Ok(Self::Beginning),

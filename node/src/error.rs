@@ -1,5 +1,4 @@
-//! What went wrong, as every surface reports it: a code, the choice the caller has, what was being done, and
-//! what to do next.
+//! The error that HTTP, the command line and the library share: a code, its class, a message and a hint.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
@@ -26,13 +25,13 @@ pub use crate::codes::Class;
 pub struct ApiError {
     /// `EV0123`; `evener explain EV0123` has its page.
     pub code: Cow<'static, str>,
-    /// The choice the caller has.
+    /// What the caller can do.
     pub class: Class,
     /// What was being done, to what, and what stood in the way.
     pub message: String,
     /// What to do next.
     pub hint: Box<str>,
-    /// When it is worth asking again.
+    /// Time after which to repeat the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u32>,
     /// The leader, if knowing it helps.
@@ -99,7 +98,7 @@ impl StoredId {
 }
 
 impl ApiError {
-    /// An error of this code. Its hint is the code's own until [`ApiError::hint`] says something better.
+    /// Returns an error of this code, with the code's own hint until [`ApiError::hint`] sets another one.
     #[must_use]
     pub fn new(code: &Code, message: impl Into<String>) -> Self {
         Self {
@@ -114,7 +113,7 @@ impl ApiError {
         }
     }
 
-    /// What is named in the contract and not built yet.
+    /// Returns the error of a part of the contract that is not built yet.
     #[must_use]
     pub fn not_yet(what: &str) -> Self {
         Self::new(&codes::NOT_YET, format!("{what} is not built yet"))
@@ -142,61 +141,61 @@ impl ApiError {
         self
     }
 
-    /// Says what to do next.
+    /// Sets the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = hint.into();
         self
     }
 
-    /// Says when to ask again.
+    /// Sets the time after which to repeat the request.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after_ms = Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
         self
     }
 
-    /// Says who leads.
+    /// Sets the leader.
     #[must_use]
     pub fn leader(mut self, leader: Option<String>) -> Self {
         self.leader = leader.map(String::into_boxed_str);
         self
     }
 
-    /// Says what exactly conflicts.
+    /// Sets the conflict.
     #[must_use]
     pub fn conflict(mut self, conflict: Conflict) -> Self {
         self.conflict = Some(Box::new(conflict));
         self
     }
 
-    /// Says which operation was not done.
+    /// Sets the operation that was not done.
     #[must_use]
     pub fn operation(mut self, operation: Uuid) -> Self {
         self.operation = Some(operation);
         self
     }
 
-    /// Says what was being done when it happened.
+    /// Prefixes the message with the action that failed.
     #[must_use]
     pub fn doing(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
         self
     }
 
-    /// Whether it has this code.
+    /// Returns whether it has this code.
     #[must_use]
     pub fn is(&self, code: &Code) -> bool {
         self.code == code.id
     }
 
-    /// Whether the same request, with the same ids, may succeed when it is sent again.
+    /// Returns whether the same request, with the same ids, may succeed when it is repeated.
     #[must_use]
     pub fn may_repeat(&self) -> bool {
         matches!(self.class, Class::Unknown | Class::Overloaded)
     }
 
-    /// The HTTP status that fits.
+    /// Returns its HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
         codes::find(&self.code).map_or_else(|| self.class.status(), |code| code.status)
@@ -338,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_conflict_says_where_the_stream_stands() {
+    fn a_revision_conflict_names_both_revisions() {
         let error = ApiError::from(Refusal::Revision {
             stream: "case-1".into(),
             expected: Expected::At(Revision(4)),

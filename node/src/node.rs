@@ -117,7 +117,8 @@ impl Node {
             ended = ending => ended,
             again = second_stop_signal() => {
                 again?;
-                Err(ApiError::new(&codes::INTERRUPTED, "told to stop again before all was handed over").into())
+                let message = "received a second stop signal before all segments were handed over";
+                Err(ApiError::new(&codes::INTERRUPTED, message).into())
             }
         }
     }

@@ -132,14 +132,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_number_of_segments_than_is_stored_is_told_with_both_and_what_to_do() {
-        let told = SegmentsWanted { processor: "balances".into(), stored: 8, wanted: 16 }.text();
-        assert!(told.contains("has 8 segments") && told.contains("asks for 16"), "{told}");
-        assert!(told.contains("`.segments(8)`"), "{told}");
+    fn a_mismatch_of_segments_is_described_with_both_numbers_and_a_hint() {
+        let text = SegmentsWanted { processor: "balances".into(), stored: 8, wanted: 16 }.text();
+        assert!(text.contains("has 8 segments") && text.contains("asks for 16"), "{text}");
+        assert!(text.contains("`.segments(8)`"), "{text}");
     }
 
     #[test]
-    fn the_latest_status_of_each_actor_stands_on_the_board() {
+    fn the_board_has_the_latest_status_of_each_actor() {
         let board = StatusBoard::default();
         let worker = ActorStatus { name: "balances/3".into(), phase: "idle".into(), ..ActorStatus::default() };
         board.publish(worker.clone());

@@ -63,14 +63,14 @@ pub(super) struct State {
     machine: Coordinator,
     arguments: Arguments,
     workers: BTreeMap<WorkerId, ActorRef<worker::Input<Arc<Stored>>>>,
-    /// The last change of the processor that was looked at, and in which session.
+    /// The processor's last change that was seen, the session, and whether the node was stopping.
     seen: Option<(LogIndex, SessionId, bool)>,
     owners: KnownOwners,
     definition: Option<Arc<Definition>>,
     ticking: bool,
-    /// Why the log does not take what moved, and how often it did not.
+    /// Why the log refuses the progress, and how often it has done so.
     refusal: Option<(String, u32)>,
-    /// How full the limits of what is set aside were, where this node is the one that says so.
+    /// The last usage of the set-aside limits, if this node reports it.
     limits: super::limits::LimitWatch,
     /// The context of the processor's latest reset.
     replay_context: Option<Arc<str>>,
@@ -174,7 +174,7 @@ async fn watch_log(services: Arc<NodeServices>, me: ActorRef<CoordinatorMessage>
 }
 
 impl State {
-    /// What the log and the session say now.
+    /// Reads the current applied state and session.
     async fn refresh(&mut self, me: &ActorRef<CoordinatorMessage>) {
         let services = self.arguments.services.clone();
         let (node, id) = (services.me(), self.arguments.id);
@@ -196,7 +196,7 @@ impl State {
             let has_changed = is_current_session && (seen != Some(now) || draining);
             let table = has_changed.then(|| ProcessorView::of(state, index, id, node)).flatten();
             let lost = if has_changed { taken_over(owners, state, processor, node) } else { Vec::new() };
-            // One node says so: whoever owns the first segment.
+            // Only the owner of the first segment reports this.
             let reports_limits =
                 has_changed && processor.segments.values().next().is_some_and(|share| share.claim.owner == Some(node));
             let limit_usage = reports_limits.then(|| processor.limit_usage(&state.limits));
@@ -223,13 +223,14 @@ impl State {
         self.step(me, Input::Head(head)).await;
     }
 
-    /// What was told was judged. What was not is told again after a while; what cannot be judged is said once.
+    /// Handles the log's judgement of sent progress. Progress without one is sent again after a while; a refusal is
+    /// logged once.
     async fn on_progress_judged(&mut self, me: &ActorRef<CoordinatorMessage>, answer: SendResult) {
         let processor = &self.arguments.name;
         let wait = match answer {
             Ok(stale) => {
                 if self.refusal.take().is_some() {
-                    tracing::info!(%processor, "the log takes the progress of a processor again");
+                    tracing::info!(%processor, "the log accepts the progress of a processor again");
                 }
                 self.refresh(me).await;
                 return self.step(me, Input::ProgressJudged(Ok(stale))).await;
@@ -269,7 +270,7 @@ impl State {
             Effect::Drain(id) => self.cast(id, worker::Input::Drain),
             Effect::Stop(id) => {
                 if let Some(worker) = self.workers.remove(&id) {
-                    // At once: what it says from now on is not listened to, and its handler is ended.
+                    // At once: its further messages are ignored, and its handler is ended.
                     worker.stop(None);
                 }
             }
@@ -384,7 +385,7 @@ impl State {
             let letters = Vec::new();
             let hand_over = HandOver { node, session, processor, segment, epoch, next, to, letters };
             let answer = match services.propose(Command::HandOver(hand_over)).await {
-                // Fenced: the table says by now whose it is.
+                // Fenced: the applied state has another owner by now.
                 Ok(Outcome::Advanced(_) | Outcome::Refused(_)) => Ok(()),
                 Ok(_) | Err(_) => Err(()),
             };
@@ -431,7 +432,7 @@ impl State {
     }
 }
 
-/// Whose segments this node has taken over since it last looked.
+/// Returns the previous owners of the segments that this node has taken over since the last call.
 fn taken_over(owners: &mut KnownOwners, state: &Replicated, processor: &Processor, node: NodeId) -> Vec<NodeId> {
     let now = processor.segments.iter().map(|(segment, share)| (*segment, share.claim.owner)).collect();
     owners.update(node, &now, |node| state.sessions.get(&node).map(|live| live.session))

@@ -7,13 +7,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::event::Stored;
 
-/// What a coordinator is told.
+/// A message to a coordinator.
 pub(super) enum CoordinatorMessage {
-    /// The log or the session moved: look. The permit is the credit of whoever says so.
+    /// The applied state or the session has changed. The permit is the sender's credit.
     Refresh(OwnedSemaphorePermit),
-    /// What was told was judged, or not.
+    /// The log's judgement of sent progress, or an error.
     ProgressJudged(SendResult),
-    /// What was not judged is told again.
+    /// Send the progress without a judgement again.
     RetrySend,
     /// An input of the machine.
     Input(Input<Arc<Stored>>),

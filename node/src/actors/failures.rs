@@ -1,5 +1,4 @@
-//! Logs what fails in a segment and what becomes of it, on the node that handles it. Floods are folded: one line for
-//! many events of a kind.
+//! Logs failures of a segment and their outcome, on its owner. Floods are folded: one line for many events of a kind.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +11,7 @@ use evener_core::{
     worker::{Report, Settings},
 };
 
-/// No more than one line of a kind in this time.
+/// Minimum time between two lines of a kind.
 pub(super) const LINE_WAIT: Duration = Duration::from_secs(10);
 
 /// What happens to an event or to its segment.
@@ -26,15 +25,15 @@ pub(super) enum Kind {
     Recovered,
     /// The segment waits with it.
     Stalled,
-    /// The segment goes on.
+    /// The segment continues.
     Resumed,
 }
 
-/// What one worker has reported and is not logged yet.
+/// Reports of a worker that are not logged yet.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     folds: BTreeMap<Kind, Fold>,
-    /// The event that the segment waits with: its further attempts are not news.
+    /// The event that the segment waits at: its further attempts are not logged.
     stalled: Option<Position>,
 }
 
@@ -63,12 +62,12 @@ pub(super) struct Line {
 }
 
 impl Failures {
-    /// A worker that begins with what an earlier one knew.
+    /// Continues with the state of an earlier worker.
     pub(super) fn new(settings: &Settings) -> Self {
         Self { stalled: settings.stalled.map(|stalled| stalled.position), ..Self::default() }
     }
 
-    /// Adds what a report tells.
+    /// Adds a report.
     pub(super) fn add(&mut self, settings: &Settings, report: &Report) {
         for letter in &report.letters {
             if let Some((kind, occurrence)) = self.classify(settings.on_error, letter) {
@@ -79,7 +78,7 @@ impl Failures {
         }
     }
 
-    /// Returns what is to be logged now; `last` if nothing comes after this.
+    /// Returns the lines to log now; `last` if no further report follows.
     pub(super) fn due(&mut self, now: Moment, last: bool) -> Vec<Line> {
         let line = |(kind, fold): (&Kind, &mut Fold)| {
             let waits = fold.logged.is_some_and(|logged| now < logged.after(LINE_WAIT));
@@ -90,7 +89,7 @@ impl Failures {
         self.folds.iter_mut().filter_map(line).collect()
     }
 
-    /// Whether something waits to be logged.
+    /// Returns whether a line waits to be logged.
     pub(super) fn has_pending(&self) -> bool {
         self.folds.values().any(|fold| fold.latest.is_some())
     }
@@ -101,7 +100,7 @@ impl Failures {
             sequence: sequence.cloned(),
             failure: failure.map(|failure| (failure.attempt, failure.cause.clone())),
         };
-        // What `on_error: skip` gives up is logged as skipped.
+        // Events that `on_error: skip` skips are logged as skipped.
         let skips = |failure: &Failure| on_error == OnError::Skip && failure.last;
         Some(match letter {
             LetterMove::SetAside { sequence, position, failure, .. } if !skips(failure) => {
@@ -148,9 +147,9 @@ impl Line {
             ),
             Kind::Stalled => tracing::warn!(
                 %processor, segment, count, position, attempt, cause,
-                "a segment stalls: it waits with an event that is tried again"
+                "a segment stalls: it waits at an event that is retried"
             ),
-            Kind::Resumed => tracing::info!(%processor, segment, count, position, "a segment goes on after a stall"),
+            Kind::Resumed => tracing::info!(%processor, segment, count, position, "a segment continues after a stall"),
         }
     }
 }
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_is_not_logged_twice_and_what_recovers_is_logged() {
+    fn a_skip_is_not_logged_twice_and_a_recovery_is_logged() {
         let mut failures = Failures::default();
         failures.add(&settings(OnError::Skip), &report(vec![aside(1, true)]));
         assert!(!failures.has_pending());

@@ -1,8 +1,8 @@
-//! Logs that what a processor has set aside nears a limit, reaches it, or has room again: each once.
+//! Logs once each time the set-aside sequences of a processor near a limit, reach it, or drop below it.
 
 use evener_core::processor::{LimitUsage, UsageLevel};
 
-/// What was logged last.
+/// The levels that were logged last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LimitWatch {
     letters: UsageLevel,
@@ -10,7 +10,7 @@ pub(super) struct LimitWatch {
 }
 
 impl LimitWatch {
-    /// Logs what changed: the fullest sequence's letters, and the sequences.
+    /// Logs changed levels: of the fullest sequence's letters, and of the sequences.
     pub(super) fn update(&mut self, processor: &str, letters: LimitUsage, sequences: LimitUsage) {
         let changed = [
             (&mut self.letters, letters, "letters_max", "the segment of the sequence that has the most"),
@@ -31,15 +31,18 @@ impl LimitWatch {
     }
 }
 
-/// Takes the new level; returns what there is to say of it.
+/// Stores the new level; returns the line to log if it has changed.
 fn change(known: &mut UsageLevel, now: UsageLevel) -> Option<&'static str> {
     if std::mem::replace(known, now) == now {
         return None;
     }
     Some(match now {
-        UsageLevel::Room => "what is set aside of a processor has room again",
-        UsageLevel::Near => "what is set aside of a processor nears its limit, at which segments stall",
-        UsageLevel::Full => "what is set aside of a processor has reached its limit: segments stall if more fails",
+        UsageLevel::Room => "the set-aside sequences of a processor are below their limit again",
+        UsageLevel::Near => "the set-aside sequences of a processor near their limit, at which segments stall",
+        UsageLevel::Full => {
+            "the set-aside sequences of a processor have reached their limit: segments stall on \
+        further failures"
+        }
     })
 }
 
@@ -48,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_change_of_level_is_said_once() {
+    fn each_change_of_level_is_logged_once() {
         let mut known = UsageLevel::Room;
         let levels = [
             UsageLevel::Room,

@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(*seen.lock().unwrap(), [vec![1, 2], vec![3], vec![4], vec![5]]);
         for (id, results) in (1..).zip(results) {
             let stale = results.unwrap();
-            assert_eq!((stale.len(), stale[0].processor), (1, ProcessorId(id)), "each hears of its own");
+            assert_eq!((stale.len(), stale[0].processor), (1, ProcessorId(id)), "each sender gets its own result");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Logs events that are skipped, folded: one line for many.
+//! Logs skipped events, folded: one line for many.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use evener_core::{
     worker::{Report, Settings},
 };
 
-/// No more than one line in this time.
+/// Minimum time between two lines.
 const LINE_WAIT: Duration = Duration::from_secs(10);
 
-/// What was skipped by one worker and is not logged yet.
+/// Skipped events of one worker that are not logged yet.
 #[derive(Debug, Default)]
 pub(super) struct Skips {
     count: u64,
     /// The latest: its position, and why.
     latest: Option<(u64, String)>,
-    /// What a handler said of the latest that it skipped.
+    /// The handler's cause of its latest skip.
     handler_cause: String,
     logged: Option<Moment>,
 }
 
 impl Skips {
-    /// A handler said skip, for this cause; the report of it follows.
+    /// Records the cause of a handler's skip; the report of it follows.
     pub(super) fn set_handler_cause(&mut self, cause: &str) {
-        self.handler_cause = format!("its handler said skip: {cause}");
+        self.handler_cause = format!("its handler returned skip: {cause}");
     }
 
-    /// Counts what a report skips; returns what is to be logged now, if anything is.
+    /// Counts the skips of a report; returns the line to log now, if any.
     pub(super) fn add(&mut self, now: Moment, settings: &Settings, report: &Report) -> Option<Line> {
         for (position, cause) in
             report.letters.iter().filter_map(|letter| skipped(settings.on_error, letter, &self.handler_cause))
@@ -41,7 +41,7 @@ impl Skips {
         if waits { None } else { self.flush(now) }
     }
 
-    /// Returns what is left to be logged.
+    /// Returns the last line to log, if any.
     pub(super) fn flush(&mut self, now: Moment) -> Option<Line> {
         let (position, cause) = self.latest.take()?;
         self.logged = Some(now);
@@ -65,7 +65,7 @@ impl Line {
     }
 }
 
-/// The event that a letter passes over, and why.
+/// Returns the event that a letter skips, and the cause.
 fn skipped(on_error: OnError, letter: &LetterMove, handler_cause: &str) -> Option<(u64, String)> {
     match letter {
         LetterMove::Skipped { position, .. } | LetterMove::Done { position, skipped: true, .. } => {

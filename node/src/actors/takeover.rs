@@ -47,10 +47,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_from_a_node_that_is_gone_is_seen_once() {
+    fn a_takeover_from_an_ended_session_is_detected_once() {
         let (mine, theirs) = (Some(ME), Some(OTHER));
         assert_eq!(seen(&[(theirs, Some(7)), (mine, None), (mine, None)]), [OTHER]);
-        assert_eq!(seen(&[(theirs, Some(7)), (None, None), (mine, None)]), [OTHER], "nobody had it for a while");
+        assert_eq!(seen(&[(theirs, Some(7)), (None, None), (mine, None)]), [OTHER], "it had no owner for a while");
         assert_eq!(seen(&[(theirs, Some(7)), (mine, Some(8))]), [OTHER], "its process has started again");
     }
 

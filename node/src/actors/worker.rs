@@ -131,7 +131,7 @@ impl State {
                 self.notify_coordinator(coordinator::Input::Report(self.arguments.id, report));
             }
             Effect::ReportPaused => {
-                // A program that is paused is ended: whoever lets it go on may have another in its place.
+                // A paused program is ended: the operator may install another version before resuming.
                 self.close();
                 self.notify_coordinator(coordinator::Input::WorkerPaused(self.arguments.id));
             }
@@ -150,7 +150,7 @@ impl State {
         }
     }
 
-    /// Logs what failed, and wakes itself for what is folded.
+    /// Logs failures, and schedules a wake-up for folded ones.
     fn log_failures(&mut self, me: &ActorRef<Input<Arc<Stored>>>, now: Moment) {
         self.log_at.take_if(|at| *at <= now);
         let lines = self.failures.due(now, false);

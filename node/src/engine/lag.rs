@@ -1,5 +1,5 @@
-//! Processors and their segments as people see them, with how far each lags behind: in events that it has
-//! still to handle, not in events that it has still to look at.
+//! Processors and their segments as the API shows them, each with its lag: the number of events that it still has to
+//! handle, not of those that it still has to read.
 
 use std::collections::BTreeMap;
 
@@ -28,19 +28,19 @@ use crate::{
     status::{SegmentsWanted, Standstill},
 };
 
-/// Events that are looked at, at most, to count what a processor has still to handle. What lies beyond is reported
-/// as each segment's share of it.
+/// Maximum number of events that are read to count the lag of a processor. Of the rest, each segment is assumed to
+/// have an equal share.
 pub(super) const LAG_EVENTS_MAX: usize = 4_096;
 const PAGE: usize = 512;
 
-/// Every processor.
+/// Returns all processors.
 pub(super) fn processors(engine: &Engine, reported: &OfProcessors) -> Vec<Processor> {
     let names: Vec<String> = engine.cluster().state().names.keys().cloned().collect();
     // One may have been deleted in the meantime.
     names.iter().filter_map(|name| processor(engine, name, reported).ok()).map(|processor| *processor).collect()
 }
 
-/// One processor, with what nodes say of it.
+/// Returns one processor, with the status that its nodes report.
 pub(super) fn processor(engine: &Engine, name: &str, reported: &OfProcessors) -> Result<Box<Processor>, ApiError> {
     let now = Now::of(engine.cluster());
     let (known, mut segments, head) = {
@@ -66,7 +66,7 @@ pub(super) fn processor(engine: &Engine, name: &str, reported: &OfProcessors) ->
         let oldest = lag.oldest.map(|oldest| now.since(oldest).as_secs_f64());
         segment.lag_seconds = oldest.unwrap_or(0.0);
         if let Some(still) = reported.standstills.iter().find(|still| is_of(still, name, segment)) {
-            stand_still(segment, still);
+            show_standstill(segment, still);
         }
         if segment.state.is_empty() {
             let replays = segment.replay_until.is_some();
@@ -98,7 +98,7 @@ pub(super) fn processor(engine: &Engine, name: &str, reported: &OfProcessors) ->
     }))
 }
 
-/// The nodes whose programs ask for other segments than a processor has, by name.
+/// Returns the nodes whose programs request another number of segments than a processor has, by name.
 fn wanted_by(processor: &str, reported: &OfProcessors) -> Vec<WantedBy> {
     let of = reported.segments_wanted.iter().filter(|(_, wanted)| wanted.processor == processor);
     let by = |(node, wanted): &(String, SegmentsWanted)| {
@@ -110,7 +110,7 @@ fn wanted_by(processor: &str, reported: &OfProcessors) -> Vec<WantedBy> {
     nodes
 }
 
-/// Of the states of its segments the one that most wants a look.
+/// Returns the most urgent state of its segments.
 fn overall(segments: &[Segment], paused: bool) -> &'static str {
     let any = |state: &str| segments.iter().any(|segment| segment.state == state);
     match () {
@@ -126,7 +126,7 @@ fn overall(segments: &[Segment], paused: bool) -> &'static str {
     }
 }
 
-/// Returns the state that people are shown: events that are set aside were passed, but not handled.
+/// Returns the displayed state: events that are set aside were passed, but not handled.
 fn display_state(state: &str, sequences: u64) -> String {
     match (state, sequences) {
         ("caught-up" | "running", 1..) => format!("{sequences} set aside"),
@@ -134,14 +134,14 @@ fn display_state(state: &str, sequences: u64) -> String {
     }
 }
 
-/// Without a leader no segment makes progress, though the log still says that all of them are well.
+/// Marks a segment while there is no leader: it makes no progress, although the applied state shows no problem.
 fn without_leader(segment: &mut Segment) {
     if matches!(segment.state.as_str(), "running" | "replaying" | "preparing" | "caught-up" | "moving") {
         segment.state = "leaderless".to_owned();
     }
 }
 
-/// A segment without its lag; its state is left empty where the lag decides it.
+/// Returns a segment without its lag; its state is left empty if the lag decides it.
 fn segment(state: &State, processor: &processor::Processor, share: &Share, now: Now) -> Segment {
     let mut segment = Segment {
         id: share.segment.id,
@@ -152,29 +152,29 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share, now: 
         replay_until: share.token.replay_end().map(|end| end.0),
         ..Segment::default()
     };
-    tell_pin(&mut segment, state, processor, share);
-    tell_aside(&mut segment, state, processor, share, now);
+    show_pin(&mut segment, state, processor, share);
+    show_set_aside(&mut segment, state, processor, share, now);
     if let Some(stall) = &share.stalled {
         segment.state = "stalled".to_owned();
         segment.attempt = Some(stall.failure.attempt);
         segment.retry_at = (!stall.failure.last).then(|| now.due_text(stall.recorded.after(stall.failure.wait())));
         segment.waits_with = Some(stall.position.0);
-        // Where it does not stop for events that fail, the handler was not asked, and the cause says what to do.
+        // Unless it stops at failed events, the handler was not called, and the cause has the hint.
         let name = &processor.definition.name;
         let tip = match processor.definition.on_error {
             OnError::Stop => format!(
-                "; mend what the handler needs, have it say `skip` or `set-aside` of such an event, or pass over this \
+                "; fix the cause, make the handler return `skip` or `set-aside` for such events, or skip this \
                  one: `evener processor skip-event {name}`"
             ),
             OnError::SetAside | OnError::Skip => String::new(),
         };
         let (position, cause) = (stall.position, &stall.failure.cause);
-        segment.reason = Some(format!("it waits with the event at {position} until that is handled: {cause}{tip}"));
+        segment.reason = Some(format!("it waits at the event at {position} until that is handled: {cause}{tip}"));
     }
     if let Some(reshape) = share.reshape {
         let what = if reshape == Reshape::Split { "split" } else { "merged with its sibling" };
         segment.state = "moving".to_owned();
-        segment.reason = Some(format!("it is {what} once what is being handled is done"));
+        segment.reason = Some(format!("it is {what} once its running handlers end"));
     } else if share.claim.owner.is_none() {
         segment.state = "unowned".to_owned();
         segment.reason = Some(why_unowned(state, processor, share));
@@ -188,17 +188,17 @@ fn segment(state: &State, processor: &processor::Processor, share: &Share, now: 
     segment
 }
 
-/// The node that an operator bound it to, and why.
-fn tell_pin(segment: &mut Segment, state: &State, processor: &processor::Processor, share: &Share) {
+/// Shows the node that an operator pinned it to, and the reason.
+fn show_pin(segment: &mut Segment, state: &State, processor: &processor::Processor, share: &Share) {
     let Some(pin) = &share.claim.pin else { return };
     let (node, name) = (state.name_of(pin.node), &processor.definition.name);
     let why = pin.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    segment.reason = Some(format!("an operator bound it to {node}{why}, until `evener processor unpin {name}`"));
+    segment.reason = Some(format!("an operator pinned it to {node}{why}, until `evener processor unpin {name}`"));
     segment.pinned = Some(node);
 }
 
-/// What of a segment is set aside, and the cause of what is tried next; and how near that is to its limits.
-fn tell_aside(segment: &mut Segment, state: &State, processor: &processor::Processor, share: &Share, now: Now) {
+/// Shows the set-aside sequences of a segment, the cause of the one that is tried next, and any limit that is near.
+fn show_set_aside(segment: &mut Segment, state: &State, processor: &processor::Processor, share: &Share, now: Now) {
     let mut next = None;
     for (key, aside) in processor.set_aside_in(share.segment) {
         segment.set_aside.sequences += 1;
@@ -221,7 +221,7 @@ fn tell_aside(segment: &mut Segment, state: &State, processor: &processor::Proce
     segment.reason = Some(format!("the sequence {name} is set aside{more}: {}{limit}", aside.cause));
 }
 
-/// Says so if what is set aside of a segment is near a limit.
+/// Describes the limit that the set-aside sequences of a segment are near, if any.
 fn near_limit(state: &State, processor: &processor::Processor, share: &Share) -> Option<String> {
     let fullest = processor.set_aside_in(share.segment).max_by_key(|(_, aside)| aside.letters.len());
     let (letters, sequences) = processor.limit_usage(&state.limits);
@@ -243,18 +243,18 @@ fn near_limit(state: &State, processor: &processor::Processor, share: &Share) ->
 fn moving(state: &State, motion: &Motion) -> Option<String> {
     match motion {
         Motion::Stay => None,
-        Motion::To(node) => Some(format!("it goes to {} once what is being handled is done", state.name_of(*node))),
-        Motion::Release => Some("it is given up once what is being handled is done".to_owned()),
+        Motion::To(node) => Some(format!("it moves to {} once its running handlers end", state.name_of(*node))),
+        Motion::Release => Some("it is released once its running handlers end".to_owned()),
     }
 }
 
-/// Whether a standstill is of this segment, under its present claim.
+/// Returns whether a standstill is of this segment under its current claim.
 fn is_of(still: &Standstill, processor: &str, segment: &Segment) -> bool {
     (still.processor.as_str(), still.segment, still.epoch) == (processor, segment.id, segment.epoch)
 }
 
-/// What its owner says of a segment. What the log says of it counts more: it is paused, moves, or is stalled.
-fn stand_still(segment: &mut Segment, still: &Standstill) {
+/// Shows the standstill that its owner reports, unless the applied state has a reason (paused, moving or stalled).
+fn show_standstill(segment: &mut Segment, still: &Standstill) {
     if !segment.state.is_empty() {
         return;
     }
@@ -263,20 +263,20 @@ fn stand_still(segment: &mut Segment, still: &Standstill) {
     segment.retry_at = still.retry_at.map(time_text);
     let name = &still.processor;
     let see = match still.reason.contains("a limit is reached") || still.state == "flooded" {
-        true => format!("; see what is set aside: `evener dead-letter list {name}`"),
+        true => format!("; see the set-aside sequences: `evener dead-letter list {name}`"),
         false => String::new(),
     };
     segment.reason = Some(format!("{}{see}", still.reason));
 }
 
-/// How far a segment lags behind.
+/// The lag of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Lag {
     events: u64,
     oldest: Option<Timestamp>,
 }
 
-/// Looks at the events that no segment has passed, up to a bound, and deals them out.
+/// Counts the events that segments have not passed, up to a bound, by segment.
 fn lags(engine: &Engine, processor: &processor::Processor, head: Position) -> BTreeMap<SegmentId, Lag> {
     let mut lags: BTreeMap<SegmentId, Lag> = BTreeMap::new();
     let definition = &processor.definition;
@@ -292,7 +292,7 @@ fn lags(engine: &Engine, processor: &processor::Processor, head: Position) -> BT
             stream: None,
             backwards: false,
         };
-        // Its handlers report what cannot be read; here it only counts as not examined.
+        // The handlers report unreadable events; here they only count as not examined.
         let Ok(page) = engine.cluster().events().read(&query) else { break };
         for stored in &page.events {
             let hash = hash::sequence(definition.sequencing.name(&stored.event).as_bytes());
@@ -323,20 +323,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_set_aside_does_not_read_as_caught_up() {
+    fn a_processor_with_set_aside_sequences_is_not_shown_as_caught_up() {
         assert_eq!([display_state("caught-up", 2), display_state("running", 2)], ["2 set aside", "2 set aside"]);
         assert_eq!([display_state("caught-up", 0), display_state("stalled", 2)], ["caught-up", "stalled"]);
     }
 
     #[test]
-    fn where_nobody_leads_nothing_counts_as_running() {
+    fn without_a_leader_no_segment_is_shown_as_running() {
         let states = ["running", "caught-up", "moving", "stalled", "paused", "unowned", "flooded"];
         let segment = |state: &str| Segment { state: state.into(), ..Segment::default() };
         let mut segments = states.map(segment);
         segments.iter_mut().for_each(without_leader);
         let leaderless = segments.iter().filter(|segment| segment.state == "leaderless");
         assert_eq!(leaderless.count(), 3, "{segments:?}");
-        assert_eq!(segments[3], segment("stalled"), "what needs a person still does");
+        assert_eq!(segments[3], segment("stalled"), "what needs an operator is still shown");
         assert_eq!(overall(&segments, false), "leaderless");
     }
 }

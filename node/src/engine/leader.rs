@@ -1,19 +1,19 @@
 //! The leader, as far as this node knows it. Without a leader a node can only report what it has applied: that may
-//! be old, and nothing goes on until most of the voters are alive.
+//! be old, and nothing makes progress until a majority of the voters is alive.
 
 use evener_cluster::{Cluster, Leadership, status::NoDecision};
 use evener_core::{clocks, state::State};
 
 use crate::health::Check;
 
-/// Why nothing can be decided here; none if a leader answers.
+/// Returns why nothing can be decided here; none if a leader answers.
 pub(super) fn trouble(cluster: &Cluster) -> Option<String> {
     // Taken before the state is locked.
     let leadership = cluster.leadership().borrow().clone();
     trouble_of(&leadership, &cluster.state())
 }
 
-/// As [`trouble`], of a node that knows this of who leads.
+/// As [`trouble`], for a node with this view of the leadership.
 pub(super) fn trouble_of(leadership: &Leadership, state: &State) -> Option<String> {
     match &leadership.no_decision {
         Some(lack) => Some(missing(state, lack)),
@@ -21,7 +21,7 @@ pub(super) fn trouble_of(leadership: &Leadership, state: &State) -> Option<Strin
     }
 }
 
-/// Whether this node's clock, and the log's time, agree with the majority's.
+/// Checks that this node's clock, and the log's time, agree with the majority's.
 pub(super) fn clock_check(cluster: &Cluster) -> Check {
     let standing = cluster.status();
     let ahead_ms = u64::try_from(standing.log_ahead.as_millis()).unwrap_or(u64::MAX);
@@ -29,7 +29,7 @@ pub(super) fn clock_check(cluster: &Cluster) -> Check {
     Check { name: "clock", vital: false, trouble: None, note }
 }
 
-/// What is to be said of a clock, and of a log, that is so many milliseconds ahead; nothing if both are right.
+/// Returns the note on a clock, and on a log, that is so many milliseconds ahead; none if both are right.
 pub fn clock_words(clock_ahead_ms: Option<i64>, log_ahead_ms: u64) -> Option<String> {
     let clock = clock_ahead_ms.filter(|ahead| clocks::is_off(*ahead)).map(|ahead| {
         let side = if ahead > 0 { "ahead of" } else { "behind" };
@@ -46,7 +46,7 @@ pub fn clock_words(clock_ahead_ms: Option<i64>, log_ahead_ms: u64) -> Option<Str
     }
 }
 
-/// Why nothing can be decided, with the names of those that are missing.
+/// Describes why nothing can be decided, with the names of the members without an answer.
 pub(super) fn missing(state: &State, lack: &NoDecision) -> String {
     let silent: Vec<String> = lack.unresponsive.iter().map(|voter| state.name_of(*voter)).collect();
     match &silent[..] {
@@ -63,11 +63,11 @@ mod tests {
     use evener_core::id::NodeId;
 
     #[tokio::test]
-    async fn who_has_no_majority_does_not_lead() {
+    async fn a_node_without_a_majority_is_not_shown_as_the_leader() {
         let engine = alone().await;
         let mut leadership = engine.cluster().leadership().borrow().clone();
         let me = engine.cluster().me();
-        assert_eq!(leadership.deciding_leader(), Some(me), "who votes alone is a majority");
+        assert_eq!(leadership.deciding_leader(), Some(me), "a single voter is a majority");
         let since = tokio::time::Instant::now();
         let silent = vec![NodeId(2), NodeId(3)];
         let lack = NoDecision {

@@ -1,4 +1,4 @@
-//! The engine of a node: its member of the cluster, and what its actors publish. Its health, and what other members say.
+//! The engine of a node: its member of the cluster, the status of its actors and of other members, and its health.
 
 use std::{
     collections::BTreeMap,
@@ -29,14 +29,14 @@ use crate::{
     status::{SegmentsWanted, Standstill, StatusBoard},
 };
 
-/// Changes answer within this time: with what came of them, or with what they wait for.
+/// Changes answer within this time: with their outcome, or with what they wait for.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// Answers requests. A clone is the same engine.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
-/// An engine that may be dropped.
+/// A handle that does not keep the engine alive.
 #[derive(Clone)]
 pub(super) struct WeakEngine(Weak<Inner>);
 
@@ -51,7 +51,7 @@ struct Inner {
     board: StatusBoard,
     metrics: Metrics,
     peers: Peers,
-    /// Whether processors that run programs may be created here.
+    /// Whether clients may create processors that run programs here.
     allows_exec: bool,
     begun: Instant,
 }
@@ -62,12 +62,12 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// What nodes say of processors, and the log does not know.
+/// Reports of nodes on processors, which are not in the replicated state.
 #[derive(Debug, Default)]
 pub(super) struct OfProcessors {
     /// Segments that are stalled.
     pub(super) standstills: Vec<Standstill>,
-    /// Nodes by name, and the processors of which their programs ask for other segments.
+    /// Nodes by name, and the processors for which their programs request another number of segments.
     pub(super) segments_wanted: Vec<(String, SegmentsWanted)>,
 }
 
@@ -79,7 +79,7 @@ impl Engine {
         Self(Arc::new(Inner { cluster, board, metrics, peers, allows_exec, begun: Instant::now() }))
     }
 
-    /// Whether this node can do its work.
+    /// Returns the health checks of this node.
     #[must_use]
     pub fn health(&self) -> Vec<Check> {
         let cluster = self.cluster();
@@ -89,7 +89,7 @@ impl Engine {
             name: "disk",
             vital: false,
             trouble: None,
-            // Reads, progress and operations go on, so it keeps no request away.
+            // Reads, progress and operations continue, so the node stays ready.
             note: cluster.status().append_refusal.map(|why| format!("appends are refused: {why}")),
         };
         // Dropped log lines do not make it refuse requests.
@@ -106,19 +106,19 @@ impl Engine {
         ]
     }
 
-    /// Why this node cannot do its work, in one line; none if it can.
+    /// Returns why this node is not ready, in one line; none if it is.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.health().into_iter().find_map(|check| Some(format!("{}: {}", check.name, check.trouble?)))
     }
 
-    /// What one should know of it even if it can.
+    /// Returns the notes of all checks.
     #[must_use]
     pub fn note(&self) -> Option<String> {
         self.health().into_iter().find_map(|check| check.note)
     }
 
-    /// Ends when this node was asked to leave the cluster; its program then drains it and leaves.
+    /// Waits until this node was asked to leave the cluster; its program then drains it and leaves.
     pub async fn asked_to_leave(&self) {
         let mut applied = self.cluster().applied();
         let mut seen = None;
@@ -153,7 +153,7 @@ impl Engine {
         &self.0.board
     }
 
-    /// What this node counts.
+    /// Returns the metrics of this node.
     #[cfg(test)]
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
@@ -163,7 +163,7 @@ impl Engine {
         self.0.begun.elapsed()
     }
 
-    /// What the other members that live and are meant say of themselves, as far as they can be asked.
+    /// Returns the status of the other active members among these, as far as they answer.
     pub(super) async fn status_of(&self, meant: impl Fn(&State, NodeId) -> bool) -> BTreeMap<NodeId, Arc<Status>> {
         let me = self.cluster().me();
         let others = {
@@ -199,7 +199,7 @@ impl Engine {
         }
     }
 
-    /// An error of the cluster with the names that clients know.
+    /// Converts an error of the cluster to one with the names that clients know.
     pub(super) fn api_error(&self, error: evener_cluster::Error) -> ApiError {
         let leader =
             error.leader.and_then(|leader| self.cluster().state().members.get(&leader).map(|m| m.http.clone()));
@@ -207,7 +207,7 @@ impl Engine {
     }
 }
 
-/// The events as their senders name them: by source and id.
+/// Returns the source and id that the sender gave each event.
 fn given_ids(events: &[Event]) -> BTreeMap<Uuid, (String, String)> {
     let named = |event: &Event| Some((event.id, (event.source.clone(), event.given_id.clone()?)));
     events.iter().filter_map(named).collect()
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_is_told_as_a_clock_on_the_wall_will_show_it() {
+    fn due_times_are_shown_in_wall_clock_time() {
         let hour = 3_600_000;
         let now = Now { log: Timestamp(10_000 + hour), wall: Timestamp(10_000) };
         assert_eq!(now.due_text(Timestamp(12_000 + hour)), "1970-01-01T00:00:12Z", "two seconds to wait");

@@ -1,6 +1,6 @@
 //! The status of other members, for requests to this one: their progress and their stalled segments.
-//! They are asked when somebody wants to know, for a short time, and remembered for a moment, so that many who ask
-//! cost them no more than one. A member that does not answer is passed over: what the log knows of it is shown.
+//! It is requested on demand, with a short timeout, and cached for a moment, so that many requests cost the members no
+//! more than one. A member that does not answer is left out: the applied state of it is shown.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::Status;
 
-/// As long as the page waits between two looks.
+/// Time for which a status is cached: the page's refresh interval.
 const REMEMBERED: Duration = Duration::from_secs(1);
 /// The longest wait for an answer. A healthy member needs a few milliseconds.
 const ANSWER_WAIT: Duration = Duration::from_millis(500);
@@ -23,7 +23,7 @@ pub(crate) struct Peers {
     answers: Mutex<BTreeMap<NodeId, Answer>>,
 }
 
-/// What a member said when it was asked, if it said anything.
+/// The last status of a member, if it answered.
 #[derive(Debug)]
 struct Answer {
     at: Instant,
@@ -31,7 +31,7 @@ struct Answer {
 }
 
 impl Peers {
-    /// What these members say of themselves.
+    /// Returns the status of these members.
     pub(crate) async fn ask(&self, cluster: &Cluster, members: Vec<NodeId>) -> BTreeMap<NodeId, Arc<Status>> {
         // Requests that arrive meanwhile wait for the same answers.
         let mut answers = self.answers.lock().await;
@@ -46,19 +46,18 @@ impl Peers {
     }
 }
 
-/// What a member says; nothing if it does not answer, or says what makes no sense.
+/// Requests the status of a member; none if it does not answer, or its answer is malformed.
 async fn status(cluster: &Cluster, node: NodeId) -> Option<Status> {
     read(&cluster.member_status(node, ANSWER_WAIT).await.ok()?)
 }
 
-/// Reads what [`write`] has written, on this version or another one.
+/// Parses what [`write`] of this version or another one has written.
 pub(crate) fn read(status: &[u8]) -> Option<Status> {
     serde_json::from_slice(status).ok()
 }
 
-/// Writes the status that another member is sent: without the actors, which are most of it and of which no member makes
-/// use. If there are more standstills than the limit has room for, the last ones are left out: a member that is passed
-/// over would show none.
+/// Encodes the status for another member: without the actors, which are most of it and which no member uses. If there
+/// are more standstills than fit the limit, the last ones are left out: otherwise none would be shown.
 pub(crate) fn write(mut status: Status) -> Bytes {
     status.actors.clear();
     loop {
@@ -86,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p10_a_member_is_sent_what_it_uses_and_no_more_than_the_limit_allows() {
+    async fn p10_the_status_for_a_member_has_only_what_it_uses_and_fits_the_limit() {
         let engine = alone().await;
         engine.board().publish(ActorStatus { name: "p/3".into(), ..ActorStatus::default() });
         engine.board().set_standstills("p/3", vec![still(3)]);
@@ -117,18 +116,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_member_says_how_far_it_is_and_what_stands_still_there() {
+    async fn a_member_reports_its_progress_and_standstills() {
         let (engine, other) = joined().await;
         let node = other.cluster().me();
         other.board().set_standstills("p/3", vec![still(3)]);
         let peers = Peers::default();
         let members = vec![node, NodeId(9)];
         let answers = peers.ask(engine.cluster(), members.clone()).await;
-        assert_eq!(answers.keys().collect::<Vec<_>>(), [&node], "who does not answer is passed over");
+        assert_eq!(answers.keys().collect::<Vec<_>>(), [&node], "a member that does not answer is left out");
         assert_eq!(answers[&node].standstills, [still(3)]);
         assert!(answers[&node].applied > 0);
         other.board().remove("p/3");
         let again = peers.ask(engine.cluster(), members).await;
-        assert_eq!(again[&node].standstills.len(), 1, "it is remembered for a moment");
+        assert_eq!(again[&node].standstills.len(), 1, "it is cached for a moment");
     }
 }

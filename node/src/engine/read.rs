@@ -1,4 +1,4 @@
-//! Reading events, page by page, and waiting for more.
+//! Reads events page by page, and waits for more.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ pub(super) const PAGE_EVENTS: u64 = 512;
 const PAGE_BYTES: usize = 128 << 10;
 /// A read of no more than this many of the latest events is answered at once: they are in memory, and few.
 const NEAR_EVENTS: u64 = 64;
-/// A majority that does not answer in this time is not there.
+/// Timeout of a majority's answer.
 const FRESH_WAIT: Duration = Duration::from_secs(5);
-/// A tail where nothing comes answers after this time, so that its reader knows that it is heard.
+/// A tail without events answers after this time, so that its reader sees that the node is alive.
 const TAIL_WAIT: Duration = Duration::from_secs(5);
 
 /// A page of events.
@@ -32,7 +32,7 @@ pub(super) async fn read(engine: &Engine, read: &Read) -> Result<Page, ApiError>
     page(engine, read).await
 }
 
-/// Waits until everything that was acknowledged before is seen here.
+/// Waits until everything that was acknowledged before is applied here.
 async fn fresh(engine: &Engine) -> Result<(), ApiError> {
     let error = match timeout(FRESH_WAIT, engine.cluster().barrier()).await {
         Ok(Ok(_)) => return Ok(()),
@@ -41,10 +41,10 @@ async fn fresh(engine: &Engine) -> Result<(), ApiError> {
             .retry_after(Duration::from_secs(1)),
     };
     let hint = "repeat it; `consistency=local` (`--local`) reads what this node has, without asking the others";
-    Err(error.doing("failed to ask the others how far the log has come").hint(hint))
+    Err(error.doing("failed to get the commit index from a majority").hint(hint))
 }
 
-/// A page of events that is not empty, as soon as there is one; an empty one now and then.
+/// Returns a page of events once there are any, and an empty one after a while.
 pub(super) async fn tail(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     let mut applied = engine.cluster().applied();
     let waiting = async {
@@ -66,12 +66,12 @@ pub(super) async fn tail(engine: &Engine, read: &Read) -> Result<Page, ApiError>
     .map(|page| Page { end: reached(read, &page), ..page })
 }
 
-/// A tail ends at the requested position, and nowhere else.
+/// Returns whether a tail has reached the requested end.
 fn reached(read: &Read, page: &Page) -> bool {
     read.to.is_some_and(|to| page.next >= to) || read.limit == Some(0)
 }
 
-/// A page of what is there. A few of the latest events are read at once; anything else may take long.
+/// Reads a page of existing events. A few of the latest ones are read at once; anything else may take long.
 async fn page(engine: &Engine, read: &Read) -> Result<Page, ApiError> {
     let limits = {
         let state = engine.cluster().state();
@@ -115,7 +115,7 @@ fn look(events: &EventReader, read: &Read) -> Result<events::Page, ReadError> {
     events.read_within(&query, PAGE_BYTES)
 }
 
-/// What could not be read from disk.
+/// Returns the error of events that cannot be read from disk.
 pub(super) fn unread(error: ReadError) -> ApiError {
     let mut why = error.to_string();
     let mut at: &dyn std::error::Error = &error;

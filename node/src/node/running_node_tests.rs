@@ -196,7 +196,7 @@ async fn a_paused_processor_waits() {
     processor.resume().await.unwrap();
     node.caught_up("seen").await.unwrap();
     assert_eq!(seen.lock().unwrap().len(), 1);
-    let unknown = node.processor("nobody").release(SegmentId(0)).await.unwrap_err();
+    let unknown = node.processor("unknown").release(SegmentId(0)).await.unwrap_err();
     assert!(unknown.is(&codes::UNKNOWN_PROCESSOR), "{unknown}");
 }
 

@@ -77,7 +77,7 @@ fn positions(events: &[Stored]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn an_append_says_what_was_said() {
+async fn an_append_request_has_all_options_of_its_builder() {
     let (node, script) = node([appended(4)]);
     let criteria = Criteria(vec![Criterion { types: vec!["x".into()], tags: vec![] }]);
     let answer = node
@@ -109,9 +109,9 @@ async fn an_unknown_outcome_is_repeated_with_the_same_ids() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn patience_ends_and_what_cannot_succeed_is_not_repeated() {
-    let (impatient, script) = node((0..1_000).map(|_| Err(ApiError::new(&codes::NO_LEADER, "no leader"))));
-    assert!(impatient.append("account-7", credited()).await.unwrap_err().is(&codes::NO_LEADER));
+async fn retries_end_after_the_retry_time_and_final_errors_are_not_retried() {
+    let (leaderless, script) = node((0..1_000).map(|_| Err(ApiError::new(&codes::NO_LEADER, "no leader"))));
+    assert!(leaderless.append("account-7", credited()).await.unwrap_err().is(&codes::NO_LEADER));
     assert!(script.asked.lock().len() > 10);
     let (node, script) = node([Err(ApiError::new(&codes::REVISION, "elsewhere"))]);
     assert!(node.append("account-7", credited()).await.unwrap_err().is(&codes::REVISION));
@@ -119,7 +119,7 @@ async fn patience_ends_and_what_cannot_succeed_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_named_append_has_the_same_ids_whoever_makes_it() {
+async fn appends_of_the_same_name_have_the_same_ids() {
     let (node, script) = node([appended(0), appended(0), appended(1)]);
     for name in ["invoice-12", "invoice-12", "invoice-13"] {
         node.append("account-7", credited()).named(name).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_read_is_one_view_over_all_its_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tail_goes_on_behind_what_it_gave() {
+async fn a_tail_continues_after_the_last_event_it_returned() {
     let failed = || Err(ApiError::new(&codes::FAILED_NODE, "stopped"));
     let (node, script) = node([
         Ok(Reply::Page(page(4..6, 6, 6))),
@@ -206,7 +206,7 @@ async fn caught_up_waits_for_every_segment() {
 }
 
 #[tokio::test]
-async fn a_change_has_a_name_and_a_reason() {
+async fn a_change_has_an_operation_id_and_a_reason() {
     let done = |_| {
         let (state, why) = (OperationState::Done, None);
         Ok(Reply::Operation(Operation {

@@ -1,4 +1,4 @@
-//! Puts the sources of settings together and remembers where each value came from.
+//! Merges the sources of settings, and keeps the origin of each value.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::table::{Setting, Settings, TABLE};
 use crate::{codes, error::ApiError};
 
-/// The settings file that is read where no other is named.
+/// The settings file that is read if no other is named.
 pub(super) const FILE: &str = "evener.toml";
 
-/// Variables that begin like a setting's and are none, or are short for one.
+/// Variables with the prefix of settings that are not settings, or that are short for one.
 const OTHER_VARIABLES: &[&str] = &["EVENER_SERVER", "EVENER_CONFIG", "EVENER_LOG"];
 
-/// Where settings come from, strongest first.
+/// The sources of settings, strongest first.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// Name of the setting and its text.
@@ -24,7 +24,7 @@ pub struct Sources {
     pub file: Option<(PathBuf, String)>,
 }
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The default.
@@ -37,7 +37,7 @@ pub enum Origin {
     Flag(&'static str),
 }
 
-/// Settings that are complete, and where each came from.
+/// Complete settings with the origin of each.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The values.
@@ -50,21 +50,21 @@ pub struct Loaded {
 pub struct SettingRow {
     /// `section.key`.
     pub name: &'static str,
-    /// Its value now; empty is none.
+    /// Its current value; empty if unset.
     pub value: String,
-    /// Where that came from.
+    /// Origin of the value.
     pub origin: String,
-    /// What it would be otherwise.
+    /// Its default.
     pub default: &'static str,
     /// Its environment variable.
     pub variable: String,
     /// Its flag.
     pub flag: String,
-    /// What it is.
+    /// Description.
     pub about: &'static str,
-    /// Why that is its default.
+    /// Reason for the default.
     pub reason: &'static str,
-    /// The version that had it first.
+    /// First version that has it.
     pub since: &'static str,
 }
 
@@ -80,8 +80,8 @@ impl std::fmt::Display for Origin {
 }
 
 impl Sources {
-    /// What this process was given: these flags, its environment, and the file `config` names, or
-    /// `evener.toml` where there is one.
+    /// Returns the sources of this process: these flags, its environment, and the file `config`, else
+    /// `evener.toml` if it exists.
     pub fn of_process(flags: Vec<(&'static str, String)>, config: Option<&Path>) -> Result<Self, ApiError> {
         let variables: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -102,7 +102,7 @@ impl Sources {
         Ok(Self { flags, variables, file: file.map(read).transpose()? })
     }
 
-    /// Puts them together.
+    /// Merges and parses them.
     pub fn load(self) -> Result<Loaded, ApiError> {
         let mut loaded = Loaded { settings: Settings::default(), origins: vec![Origin::Default; TABLE.len()] };
         if let Some((path, text)) = &self.file {
@@ -134,13 +134,13 @@ impl Loaded {
         Ok(())
     }
 
-    /// Where the value of this setting came from.
+    /// Returns the origin of the value of this setting.
     #[must_use]
     pub fn origin(&self, name: &str) -> Option<&Origin> {
         TABLE.iter().position(|setting| setting.name == name).map(|place| &self.origins[place])
     }
 
-    /// All of them, as `evener config` shows them.
+    /// Returns all settings as `evener config` shows them.
     #[must_use]
     pub fn rows(&self) -> Vec<SettingRow> {
         let rows = TABLE.iter().zip(&self.origins).map(|(setting, origin)| SettingRow {
@@ -158,8 +158,8 @@ impl Loaded {
     }
 }
 
-/// Returns whether a variable of the environment says anything. An empty one is how unit files, compose files and
-/// shells pass on what nobody has set.
+/// Returns whether an environment variable is set: unit files, compose files and shells pass unset variables on as
+/// empty ones.
 fn is_set(value: &str) -> bool {
     !value.is_empty()
 }
@@ -170,10 +170,10 @@ fn read_file(path: &Path, text: &str) -> Result<Vec<(String, String)>, ApiError>
     let mut settings = Vec::new();
     for (section, keys) in table {
         let toml::Value::Table(keys) = keys else {
-            return Err(wrong(format!("'{section}' stands outside of a section, as [node]")));
+            return Err(wrong(format!("'{section}' is outside of a section such as [node]")));
         };
         for (key, value) in keys {
-            let text = text_of(&value).ok_or_else(|| wrong(format!("{section}.{key} is no plain value")))?;
+            let text = text_of(&value).ok_or_else(|| wrong(format!("{section}.{key} is not a plain value")))?;
             settings.push((format!("{section}.{key}"), text));
         }
     }
@@ -190,7 +190,7 @@ fn text_of(value: &toml::Value) -> Option<String> {
     }
 }
 
-/// The setting that a variable is for; none if it is none of ours.
+/// Returns the setting of a variable; none if it belongs to another program.
 fn setting_of(variable: &str) -> Result<Option<&'static str>, ApiError> {
     if variable == "EVENER_LOG" {
         return Ok(Some("log.filter"));
@@ -203,7 +203,7 @@ fn setting_of(variable: &str) -> Result<Option<&'static str>, ApiError> {
     if OTHER_VARIABLES.contains(&variable) {
         return Ok(None);
     }
-    // Without the two underscores it may be a variable of another program, unless it names a key: then it is a slip.
+    // Without the two underscores it may be a variable of another program, unless it names a key: then it is a typo.
     let slip = TABLE.iter().find(|s| s.name.ends_with(&format!(".{}", rest.to_ascii_lowercase())));
     match slip {
         Some(setting) => Err(unknown(variable, "the environment", std::iter::once(setting.variable()))),
@@ -220,11 +220,11 @@ fn unknown(name: &str, origin: &str, known: impl Iterator<Item = String>) -> Api
     }
 }
 
-/// The known word that `word` was probably meant to be.
+/// Returns the known word that is most similar to `word`, if any is.
 #[must_use]
 pub fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let scored = known.enumerate().map(|(nth, candidate)| (strsim::jaro_winkler(word, &candidate), nth, candidate));
-    // Of equals the first, so that what is added to a list changes no suggestion.
+    // Of equals the first, so that additions to the list change no suggestion.
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))?;
     (best.0 > 0.75).then_some(best.2)
 }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_an_error_that_says_what_was_meant() {
+    fn an_unknown_key_is_an_error_with_a_suggestion() {
         let file = error(sources(&[], &[], "[node]\nlisten_addr = \"a:1\""));
         assert_eq!(file.code, "EV0500");
         assert!(file.hint.contains("did you mean node.listen?"), "{}", file.hint);

@@ -1,16 +1,16 @@
-//! The kinds of values a setting can have: each knows how it is written and what it is called.
+//! The types of setting values, with their text forms and placeholders.
 
 use std::{fmt, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use uuid::Uuid;
 
-/// A value that can be read from a flag, a variable and a file alike.
+/// A value that is parsed from a flag, a variable or a file.
 pub trait Value: Sized {
-    /// What stands in `--help` for it.
+    /// Its placeholder in `--help`.
     const KIND: &'static str;
-    /// Reads it, or says what it should be.
+    /// Parses it, or returns a message with the expected form.
     fn parse(text: &str) -> Result<Self, String>;
-    /// Writes it as it can be read again; empty where there is none.
+    /// Formats it so that it can be parsed again; empty if it is unset.
     fn show(&self) -> String;
 }
 
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_bytes_unless_they_say_otherwise() {
+    fn sizes_without_a_unit_are_bytes() {
         check::<Size>("65536", Some("64KiB"));
         check::<Size>("64KiB", Some("64KiB"));
         check::<Size>("1 GiB", Some("1GiB"));

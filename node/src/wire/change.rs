@@ -1,4 +1,4 @@
-//! Changes in JSON. Every one may name its operation, say why, and ask for a trial.
+//! Changes in JSON. Each may have an operation id, a reason, and the flag of a dry run.
 
 use evener_core::id::{Position, SegmentId};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::{
     error::ApiError,
 };
 
-/// What every change can say.
+/// The fields that every change may have.
 #[derive(Default, Deserialize, Serialize)]
 struct Common {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,11 +111,11 @@ pub fn write(change: &Change) -> Call {
 
 /// Reads an operation's id.
 pub fn operation_id(text: &str) -> Result<Uuid, ApiError> {
-    let wrong = |_| ApiError::new(&codes::BAD_QUERY, format!("'{text}' is no operation's id: it must be a UUID"));
+    let wrong = |_| ApiError::new(&codes::BAD_QUERY, format!("'{text}' is not an operation's id: it must be a UUID"));
     text.parse().map_err(wrong)
 }
 
-/// What every change can say, taken out of the other fields; `DELETE` may say it in its query.
+/// Takes the common fields out of the others; `DELETE` may have them in its query.
 fn common(fields: &mut Map<String, Value>, query: &str) -> Result<Common, ApiError> {
     let mut taken = Map::new();
     for name in ["operation", "reason", "dry_run"] {

@@ -414,7 +414,7 @@ fn failures_reported_by_older_builds_still_count() {
     assert_eq!(log.processor().set_aside[&key("s0")].first().attempts, 2);
 }
 
-/// Returns a log in which, with `on_error: stop`, the segment of `s0` waits with the event at 0.
+/// Returns a log in which, with `on_error: stop`, the segment of `s0` waits at the event at 0.
 fn stalled() -> (Log, SegmentId) {
     let mut log = set_up(OnError::Stop, 1);
     let (segment, epoch) = place(&log, "s0");

@@ -476,23 +476,16 @@ mod tests {
             ..Segment::default()
         };
         let mut all: Vec<Segment> =
-            (0..16).map(|id| segment(id, "it waits with the event at # until that is handled")).collect();
-        assert_eq!(reasons(&all), ["16 segments: 0-15: it waits with the event at its token until that is handled"]);
+            (0..16).map(|id| segment(id, "it waits at the event at # until that is handled")).collect();
+        assert_eq!(reasons(&all), ["16 segments: 0-15: it waits at the event at its token until that is handled"]);
         all[3].reason = Some("another".into());
         all[4].reason = None;
         let shown = reasons(&all);
         assert_eq!(
             shown,
-            [
-                "14 segments: 0-2, 5-15: it waits with the event at its token until that is handled",
-                "segment 3: another",
-            ]
+            ["14 segments: 0-2, 5-15: it waits at the event at its token until that is handled", "segment 3: another",]
         );
         let alone = reasons(&all[5..6]);
-        assert_eq!(
-            alone,
-            ["segment 5: it waits with the event at 35 until that is handled"],
-            "whole where it is alone"
-        );
+        assert_eq!(alone, ["segment 5: it waits at the event at 35 until that is handled"], "whole where it is alone");
     }
 }
