@@ -2,7 +2,7 @@
 //!
 //! The epoch fences more than the log: it is passed to handlers, so that they can fence databases of their own. Such a
 //! database keeps the highest epoch it has seen for each segment of a processor, by id *and* mask, and refuses an event
-//! if a segment that shares hashes with the event's segment ([`Segment::overlaps`](crate::segment::Segment::overlaps))
+//! if a segment that shares hashes with the event's segment (their ids agree in all bits set in both masks)
 //! has a higher one. The database knows nothing else. So every handler of an event of the segment receives the claim's
 //! epoch, including the holder of a [loan](crate::letter::Loan) out of the segment, and the epoch grows whenever *any*
 //! right in the segment is taken from a node that may still be handling events under it: with every change of owner,
