@@ -431,7 +431,10 @@ async fn a_segment_that_stands_still_says_why_and_what_to_do() {
     let segment = &processor(&engine, "p").await.segments[1];
     assert_eq!((segment.state.as_str(), segment.attempt), ("stalled", Some(4)));
     let reason = segment.reason.as_deref().unwrap();
-    assert!(reason.contains("the event at 0") && reason.contains("boom") && reason.contains("mend"), "{reason}");
+    assert!(
+        reason.contains("the event at 0") && reason.contains("boom") && reason.contains("fix the cause"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

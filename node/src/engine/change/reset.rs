@@ -59,6 +59,8 @@ async fn position_at(engine: &Engine, name: &str, time: Timestamp) -> Result<Pos
         let message = "a processor cannot be reset to a time in the future";
         return Err(ApiError::new(&codes::INVALID_CHANGE, message).hint("`head` skips everything that is not handled"));
     }
+    // A node that lags behind would find an earlier place.
+    engine.cluster().barrier().await.map_err(|error| engine.api_error(error))?;
     let context = processor(engine, name)?.definition.context;
     let search = engine.cluster().search(SearchPhase::Start, move |events| first_at(events, context, time));
     search.await.map_err(|error| engine.api_error(error))?.map_err(unread)
