@@ -10,6 +10,7 @@ use crate::{
     id::{Epoch, Generation, LogIndex, NodeId, Position, ProcessorId, SegmentId},
     letter::{Loan, SequenceKey, WaitsFor},
     processor::{Definition, Processor},
+    replay::ReplayPhase,
     segment::Segment,
     state::State,
     time::{Moment, Timestamp},
@@ -24,7 +25,7 @@ pub struct ProcessorView {
     pub as_of: LogIndex,
     /// The definition of the processor.
     pub definition: Definition,
-    /// Whether an operator paused it.
+    /// Whether an operator paused it, or a replay is being prepared.
     pub paused: bool,
     /// Bytes of a cause that the log keeps.
     pub cause_bytes_max: u32,
@@ -124,7 +125,9 @@ impl ProcessorView {
         }
         let set_aside = set_aside_sequences(processor, node, &segments, state.recorded);
         let definition = processor.definition.clone();
-        let (paused, draining, cause_bytes_max) = (processor.paused, session.draining, state.limits.cause_bytes_max);
+        // Nothing is handled while a replay is prepared, letters included.
+        let paused = processor.paused || processor.is_preparing();
+        let (draining, cause_bytes_max) = (session.draining, state.limits.cause_bytes_max);
         Some(Self {
             as_of,
             definition,
@@ -165,7 +168,8 @@ fn hook_of(processor: &Processor, node: NodeId) -> Option<Hook> {
         generation: processor.generation,
         phase: replay.phase,
         segment: *segment,
-        mask: share.segment.mask,
+        // What prepares a replay concerns all segments: its fence overlaps all of theirs.
+        mask: if replay.phase == ReplayPhase::Preparing { 0 } else { share.segment.mask },
         epoch: share.claim.epoch,
         context: replay.context.clone(),
     })

@@ -57,15 +57,20 @@ impl State {
         let Some(processor) = self.processors.get_mut(&done.processor) else {
             return Outcome::Refused(RefusalReason::Fenced);
         };
-        let is_present = processor.generation == done.generation;
+        // A node that has lost the first segment since may have stopped its hook half way; the new owner runs it again.
+        let owner = processor.segments.values().next().and_then(|share| share.claim.owner);
+        let is_present = processor.generation == done.generation && owner == Some(done.node);
         let replay = processor.replay.as_mut().filter(|replay| is_present && replay.awaits_hook());
         let Some(replay) = replay.filter(|replay| replay.phase == done.phase) else {
             return Outcome::Refused(RefusalReason::Outdated);
         };
-        replay.phase = match replay.phase {
-            ReplayPhase::Preparing => ReplayPhase::Running,
-            _ => ReplayPhase::Ended,
-        };
+        if replay.phase == ReplayPhase::Preparing {
+            replay.phase = ReplayPhase::Running;
+            // The hook's epoch fenced all earlier handlers; those of the replay need a higher one.
+            processor.renew_claims(&mut self.issued, index);
+        } else {
+            replay.phase = ReplayPhase::Ended;
+        }
         processor.changed = index;
         self.finish_replay(index, done.processor);
         self.mark_changed(index);
@@ -154,7 +159,7 @@ impl Processor {
     fn set_aside_again(&mut self, dropped: &Dropped, now: Timestamp) {
         for (sequence, letters) in dropped {
             let set_aside = self.set_aside.entry(sequence.clone()).or_insert_with(|| SetAside::new(now));
-            set_aside.letters.extend(letters.iter().cloned());
+            set_aside.letters.extend(letters.iter().cloned().map(|letter| Letter { attempts: 0, ..letter }));
             set_aside.letters.make_contiguous().sort_by_key(|letter| letter.position);
             set_aside.restart_schedule(now);
         }

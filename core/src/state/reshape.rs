@@ -67,7 +67,7 @@ impl State {
             (None, None) => {}
             _ => return invalid(Invalid::Reshaping { processor: name.into(), segment }),
         }
-        if let Err(Error::TooManyItems(_)) = merged(share, other, &limits) {
+        if let Err(Error::TooManyItems(_)) = merged(share, other, limits.token_items_max) {
             let limit = LimitReached::new(LimitName::TokenItems, limits.token_items_max);
             return Outcome::Refused(RefusalReason::Limit(limit));
         }
@@ -89,7 +89,6 @@ impl State {
     /// Splits and merges the marked segments that have no owner any more. `node`, which has just handed one over, owns
     /// the result if it may.
     pub(super) fn reshape(&mut self, index: LogIndex, id: ProcessorId, node: Option<NodeId>) {
-        let limits = self.limits;
         let Some(processor) = self.processors.get(&id) else { return };
         let owner = node.filter(|node| self.can_run(*node, processor));
         let free = |share: &&Share| share.reshape.is_some() && share.claim.owner.is_none();
@@ -103,7 +102,7 @@ impl State {
             }
             let made = match share.reshape {
                 Some(Reshape::Split) => split(&share),
-                _ => processor.merge_with_sibling(&share, &limits),
+                _ => processor.merge_with_sibling(&share),
             };
             let Some(made) = made else { continue };
             processor.segments.retain(|_, old| !made.iter().any(|new| overlap(old, new)));
@@ -129,12 +128,19 @@ fn split(share: &Share) -> Option<Vec<Share>> {
     Some(Vec::from([half(low, first), half(high, second)]))
 }
 
-fn merged(share: &Share, other: &Share, limits: &Limits) -> Result<Share, Error> {
-    let token = share.token.merge(share.segment, &other.token, other.segment, limits.token_items_max)?;
+fn merged(share: &Share, other: &Share, items_max: u32) -> Result<Share, Error> {
+    let token = share.token.merge(share.segment, &other.token, other.segment, items_max)?;
     let segment = share.segment.merge(other.segment).ok_or(Error::NotSiblings)?;
     // Whoever pinned one of them wants the result there; the bars of both hold.
     let newest = if share.claim.epoch > other.claim.epoch { &share.claim } else { &other.claim };
-    let bars = share.claim.bars.iter().chain(&other.claim.bars).copied().collect();
+    let mut bars = share.claim.bars.clone();
+    for bar in &other.claim.bars {
+        match bars.iter_mut().find(|known| known.node == bar.node) {
+            Some(known) if known.until >= bar.until => {}
+            Some(known) => *known = *bar,
+            None => bars.push(*bar),
+        }
+    }
     let pin = share.claim.pin.clone().or_else(|| other.claim.pin.clone());
     let claim = Claim { bars, pin, ..newest.clone() };
     Ok(Share { segment, token, claim, stalled: None, reshape: None })
@@ -148,10 +154,11 @@ impl Processor {
     }
 
     /// Returns a segment merged with its sibling, if that is free, too.
-    fn merge_with_sibling(&self, share: &Share, limits: &Limits) -> Option<Vec<Share>> {
+    fn merge_with_sibling(&self, share: &Share) -> Option<Vec<Share>> {
         let other = self.sibling_of(share)?;
         let is_free = other.reshape == Some(Reshape::Merge) && other.claim.owner.is_none();
-        is_free.then(|| merged(share, other, limits).ok()).flatten().map(|share| Vec::from([share]))
+        // The limit was checked when they were marked; a lower one must not leave them without an owner.
+        is_free.then(|| merged(share, other, u32::MAX).ok()).flatten().map(|share| Vec::from([share]))
     }
 
     /// Returns the segment that most needs to be split: the one that covers the most keys, and of these the one that
@@ -166,7 +173,9 @@ impl Processor {
     fn best_merge(&self, limits: &Limits) -> Option<SegmentId> {
         let pairs = self.segments.values().filter_map(|share| {
             let other = self.sibling_of(share).filter(|other| other.segment.id > share.segment.id)?;
-            let can = share.reshape.is_none() && other.reshape.is_none() && merged(share, other, limits).is_ok();
+            let can = share.reshape.is_none()
+                && other.reshape.is_none()
+                && merged(share, other, limits.token_items_max).is_ok();
             can.then_some((share, share.token.low().0.abs_diff(other.token.low().0)))
         });
         let best = pairs.min_by_key(|(share, apart)| (u32::MAX - share.segment.mask, *apart, share.segment.id));

@@ -113,3 +113,18 @@ fn a_merge_of_segments_of_two_nodes_waits_for_both_and_keeps_both_tokens() {
     assert_few_handled_again(&cluster);
     assert!(cluster.processor().segments.values().all(|share| share.token.low() == Position(60)));
 }
+
+#[test]
+fn p10_splits_and_merges_do_not_multiply_the_bars_of_a_claim() {
+    let mut cluster = scenario(&[]);
+    cluster.settle(cluster.now + 60_000);
+    cluster.change(Change::Release("p".into(), SegmentId(1)));
+    assert!(cluster.settle(cluster.now + 1_000));
+    for _ in 0..6 {
+        cluster.change(Change::Split("p".into(), Some(SegmentId(1))));
+        assert!(cluster.settle(cluster.now + 1_000));
+        cluster.change(Change::Merge("p".into(), Some(SegmentId(1))));
+        assert!(cluster.settle(cluster.now + 1_000));
+    }
+    assert!(cluster.processor().segments.values().all(|share| share.claim.bars.len() <= 1));
+}

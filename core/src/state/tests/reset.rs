@@ -73,7 +73,7 @@ fn p4_a_reset_renews_every_claim_and_takes_back_every_loan() {
     }
     assert_eq!(log.processor().set_aside[&key("s0")].loan, None);
     assert_eq!(log.processor().generation, Generation(1));
-    assert_eq!(hook_done(&mut log, 2, ReplayPhase::Preparing), Outcome::Done);
+    assert_eq!(hook_done(&mut log, 1, ReplayPhase::Preparing), Outcome::Done);
     assert_eq!(send(&mut log, 1, vec![], stale), vec![RefusalReason::Fenced; 4]);
     assert_eq!(lows(&log), [4; 4], "progress from before the reset moves nothing");
 }
@@ -99,12 +99,14 @@ fn nothing_moves_until_the_hook_of_a_replay_has_run() {
     assert_eq!(hook_done(&mut log, 1, ReplayPhase::Ending), Outcome::Refused(RefusalReason::Outdated));
     assert_eq!(hook_done(&mut log, 1, ReplayPhase::Preparing), Outcome::Done);
     assert_eq!(hook_done(&mut log, 1, ReplayPhase::Preparing), Outcome::Refused(RefusalReason::Outdated));
+    assert_eq!(send(&mut log, 1, vec![], moves), vec![RefusalReason::Fenced; 4], "claims were renewed");
+    let moves = tokens(&log, 6);
     assert_eq!(send(&mut log, 1, vec![], moves), []);
     assert_eq!((lows(&log), phase(&log)), (vec![6; 4], Some(ReplayPhase::Running)));
     let moves = tokens(&log, EVENTS);
     send(&mut log, 1, vec![], moves);
     assert_eq!(phase(&log), Some(ReplayPhase::Ending), "the hook that follows runs");
-    assert_eq!(hook_done(&mut log, 3, ReplayPhase::Ending), Outcome::Done);
+    assert_eq!(hook_done(&mut log, 1, ReplayPhase::Ending), Outcome::Done);
     assert_eq!(phase(&log), Some(ReplayPhase::Ended));
 }
 
@@ -208,4 +210,16 @@ fn a_letter_of_a_replayed_event_is_marked_for_its_tries() {
         log.processor().set_aside[&key("s2")].first().replaying,
         "the letter is still marked after the replay has ended"
     );
+}
+
+#[test]
+fn p4_a_hook_of_a_node_that_has_lost_the_first_segment_does_not_count() {
+    let mut log = passed();
+    reset(&mut log, ResetTo::Beginning);
+    let outdated = Outcome::Refused(RefusalReason::Outdated);
+    assert_eq!(hook_done(&mut log, 2, ReplayPhase::Preparing), outdated);
+    let last = log.state.issued.epoch;
+    assert_eq!(hook_done(&mut log, 1, ReplayPhase::Preparing), Outcome::Done);
+    let above = log.processor().segments.values().all(|share| share.claim.epoch > last);
+    assert!(above, "handlers of the replay have higher epochs than the hook");
 }

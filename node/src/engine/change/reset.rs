@@ -130,6 +130,9 @@ fn count(events: &EventReader, before: &Processor, after: &Processor, head: Posi
     let (context, criteria) = (definition.context, &definition.criteria);
     let mut touched = Touched::default();
     let mut from = before.low().into_iter().chain(after.low()).min().unwrap_or(head);
+    // No event changes from the furthest token on.
+    let tokens = [before, after].map(|processor| processor.segments.values().flat_map(|share| share.token.items()));
+    let head = tokens.into_iter().flatten().map(|item| item.next).max().unwrap_or(head).min(head);
     while from < head {
         if touched.again + touched.skipped >= COUNT_EVENTS_MAX {
             touched.more = true;
