@@ -131,7 +131,7 @@ fn split(share: &Share) -> Option<Vec<Share>> {
 fn merged(share: &Share, other: &Share, items_max: u32) -> Result<Share, Error> {
     let token = share.token.merge(share.segment, &other.token, other.segment, items_max)?;
     let segment = share.segment.merge(other.segment).ok_or(Error::NotSiblings)?;
-    // Whoever pinned one of them wants the result there; the bars of both hold.
+    // If an operator pinned one of them, the result is pinned to that node. The bars of both remain.
     let newest = if share.claim.epoch > other.claim.epoch { &share.claim } else { &other.claim };
     let mut bars = share.claim.bars.clone();
     for bar in &other.claim.bars {

@@ -13,7 +13,7 @@ use crate::describe::time_text;
 pub(super) fn status(processor: &Processor, now: Timestamp) -> Option<Replay> {
     let replay = processor.replay.as_ref()?;
     let replay::Replay { context, started, from, until, phase, .. } = replay;
-    // A part of a token that has left the replay is at its end, wherever it is by now.
+    // A part of a token that has finished its replay counts as being at the end of the replay.
     let places = processor.segments.values().flat_map(|share| share.token.items());
     let place = |item: &evener_core::token::Item| if item.replay_until > item.next { item.next } else { *until };
     let position = match phase {

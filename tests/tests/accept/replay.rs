@@ -96,13 +96,14 @@ async fn a_replay_can_be_ended_and_a_reset_can_skip_or_begin_at_a_time() {
     assert_eq!(ended.replay.map(|replay| replay.phase), Some("ended".into()));
     assert!(handled_events(&folder).len() < 2 * EVENTS as usize);
 
-    // All further events are recorded after this time.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    let time = jiff::Timestamp::now().to_string();
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     std::fs::write(folder.join("delay-us"), "0").unwrap();
     import(&cluster, &folder, EVENTS, 100).await;
     cluster.wait_passed("totals").await;
+    // All others were recorded before the replay began.
+    let from = EVENTS.to_string();
+    let first = cluster.run_ok(&["read", "--from", &from, "--limit", "1", "-o", "ndjson"]).await;
+    let first: serde_json::Value = serde_json::from_str(&first).unwrap();
+    let time = first["recorded"].as_str().expect("an event has the time of its record").to_owned();
     let trial = cluster.run_ok(&["processor", "reset", "totals", "--to", &time, "--dry-run"]).await;
     assert!(trial.contains("it would handle 100 events again"), "{trial}");
     cluster.run_ok(&["processor", "reset", "totals", "--to", &time, "--yes"]).await;

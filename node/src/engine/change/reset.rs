@@ -156,7 +156,7 @@ fn count(events: &EventReader, before: &Processor, after: &Processor, head: Posi
     Ok(touched)
 }
 
-/// Returns the processor without its letters, of which there may be very many.
+/// Returns the processor without its letters, which may be many.
 fn processor(engine: &Engine, name: &str) -> Result<Processor, ApiError> {
     let state = engine.cluster().state();
     let unknown = || ApiError::new(&codes::UNKNOWN_PROCESSOR, format!("there is no processor {name}"));
