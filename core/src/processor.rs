@@ -228,7 +228,7 @@ impl Definition {
 }
 
 impl Processor {
-    /// Returns a copy without what is set aside, of which there may be very much.
+    /// Returns a copy without the sequences set aside, which may hold many letters.
     #[must_use]
     pub fn without_letters(&self) -> Self {
         Self {
@@ -252,6 +252,13 @@ impl Processor {
     #[must_use]
     pub fn share_of(&self, hash: u64) -> Option<(&SegmentId, &Share)> {
         self.segments.iter().find(|(_, share)| share.segment.holds(hash))
+    }
+
+    /// Returns whether the event is a replay for the segment `share`.
+    #[must_use]
+    pub fn replays(&self, share: &Share, sequence: &SequenceKey, position: Position) -> bool {
+        let unhandled = || self.replay.as_ref().is_some_and(|replay| replay.is_unhandled(sequence, position));
+        share.token.replays(hash::sequence(sequence.name.as_bytes()), position) && !unhandled()
     }
 
     /// Returns the lowest position that any of its segments has still to read.

@@ -79,6 +79,14 @@ pub struct HookDone {
 }
 
 impl Replay {
+    /// Returns whether the event was set aside when the reset dropped its letter, and was never handled: handling it now
+    /// is no replay, even though its segment had passed it.
+    #[must_use]
+    pub fn is_unhandled(&self, sequence: &SequenceKey, position: Position) -> bool {
+        let letters = self.dropped.get(sequence);
+        letters.is_some_and(|all| all.iter().any(|letter| letter.position == position && !letter.replaying))
+    }
+
     /// Returns whether a hook has to be run.
     #[must_use]
     pub const fn awaits_hook(&self) -> bool {

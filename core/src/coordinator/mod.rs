@@ -413,7 +413,7 @@ impl Coordinator {
 
     /// Reads for segments that have room and are behind: the lowest position first.
     fn read<T>(&mut self, effects: &mut Vec<Effect<T>>) {
-        if self.reading || self.view.as_ref().is_none_or(|view| view.paused || view.preparing) {
+        if self.reading || self.view.as_ref().is_none_or(|view| view.paused) {
             return;
         }
         let batch = self.bounds.batch_events_max;
@@ -435,14 +435,14 @@ impl Coordinator {
     ) {
         self.reading = false;
         let Some(view) = &self.view else { return };
-        if view.paused || view.preparing || to <= from {
+        if view.paused || to <= from {
             return;
         }
         for owned in self.segments.values_mut() {
             if !owned.has_room(self.bounds.batch_events_max) || owned.from < from || owned.from >= to {
                 continue;
             }
-            let fed = owned.take(to, &works, self.bounds.batch_events_max);
+            let fed = owned.take(to, &works, self.bounds.batch_events_max, &view.unhandled);
             if fed.is_empty() {
                 continue;
             }

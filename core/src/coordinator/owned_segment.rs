@@ -1,7 +1,7 @@
 //! One of the node's segments, as its coordinator sees it.
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     vec::Vec,
 };
@@ -279,13 +279,24 @@ impl OwnedSegment {
     }
 
     /// Takes the events of the segment from a block that ends at `to`, as far as there is room.
-    pub(super) fn take<T: Clone>(&mut self, to: Position, works: &[Work<T>], batch: usize) -> Vec<Work<T>> {
+    pub(super) fn take<T: Clone>(
+        &mut self,
+        to: Position,
+        works: &[Work<T>],
+        batch: usize,
+        unhandled: &BTreeSet<(SequenceKey, Position)>,
+    ) -> Vec<Work<T>> {
         let room = batch - self.unacknowledged_events();
         let begin = works.partition_point(|work| work.position < self.from);
         let mut own = works[begin..]
             .iter()
             .filter(|work| self.segment.holds(work.hash) && self.token.wants(work.hash, work.position));
-        let replayed = |work: Work<T>| Work { replaying: self.token.replays(work.hash, work.position), ..work };
+        let token = &self.token;
+        let replayed = |work: Work<T>| {
+            let passed = token.replays(work.hash, work.position);
+            let replaying = passed && !unhandled.contains(&(work.sequence.clone(), work.position));
+            Work { replaying, ..work }
+        };
         let taken: Vec<_> = own.by_ref().take(room).cloned().map(replayed).collect();
         self.from = own.next().map_or(to, |left| left.position);
         self.unfinished.extend(taken.iter().map(|work| work.position));

@@ -1,6 +1,9 @@
 //! The replicated state of a processor, as seen from one node.
 
-use alloc::{collections::BTreeMap, string::String};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+};
 use core::time::Duration;
 
 use super::{Bounds, Hook};
@@ -37,6 +40,8 @@ pub struct ProcessorView {
     pub preparing: bool,
     /// The context of the latest reset, as JSON.
     pub replay_context: Option<String>,
+    /// Events that the replay handles for the first time, because they were set aside before the reset.
+    pub unhandled: BTreeSet<(SequenceKey, Position)>,
     /// The hook of the replay, if this node has to run it.
     pub hook: Option<Hook>,
     /// The node's segments.
@@ -137,6 +142,7 @@ impl ProcessorView {
             generation: processor.generation,
             preparing: processor.is_preparing(),
             replay_context: processor.replay.as_ref().and_then(|replay| replay.context.clone()),
+            unhandled: unhandled_events(processor),
             hook: hook_of(processor, node),
             segments,
             set_aside,
@@ -158,6 +164,15 @@ impl ProcessorView {
         let (batch_events_max, cause_bytes_max) = (bounds.batch_events_max, self.cause_bytes_max);
         Settings { claim, mask, on_error, backoff, batch_events_max, cause_bytes_max, stalled }
     }
+}
+
+fn unhandled_events(processor: &Processor) -> BTreeSet<(SequenceKey, Position)> {
+    let dropped = processor.replay.iter().flat_map(|replay| &replay.dropped);
+    let letters = dropped.flat_map(|(sequence, letters)| letters.iter().map(move |letter| (sequence, letter)));
+    letters
+        .filter(|(_, letter)| !letter.replaying)
+        .map(|(sequence, letter)| (sequence.clone(), letter.position))
+        .collect()
 }
 
 /// Returns the hook that `node` has to run: it owns the first segment, and a hook is awaited.

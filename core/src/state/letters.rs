@@ -75,7 +75,7 @@ impl State {
                         processor.skipped += 1;
                         return Ok(());
                     }
-                    let replaying = share.token.replays(hash_of(sequence), *position);
+                    let replaying = processor.replays(share, sequence, *position);
                     let (kind, attempts) = (kind.clone(), failure.attempt);
                     let letter = Letter { position: *position, kind, attempts, replaying };
                     let is_new = processor.enqueue(&limits, sequence, letter, now)?;
@@ -90,7 +90,7 @@ impl State {
             LetterMove::Queue { segment, epoch, sequence, position, kind } => {
                 let share = processor.held_by(node, *segment, *epoch, Some(sequence))?;
                 if share.token.wants(hash_of(sequence), *position) {
-                    let replaying = share.token.replays(hash_of(sequence), *position);
+                    let replaying = processor.replays(share, sequence, *position);
                     let letter = Letter { position: *position, kind: kind.clone(), attempts: 0, replaying };
                     processor.enqueue(&limits, sequence, letter, now)?;
                 }

@@ -24,6 +24,8 @@ struct Reset {
     from: u64,
     /// The events that had been passed before it, or before an earlier one.
     passed: BTreeSet<u64>,
+    /// Events of letters that it dropped and that were never handled.
+    unhandled: BTreeSet<u64>,
 }
 
 /// A naive record of all resets.
@@ -64,7 +66,9 @@ impl Resets {
         if is_done {
             self.skipped.extend((0..from).filter(|position| !current.contains(position)));
             self.ended = false;
-            self.all.push(Reset { epoch, from, passed });
+            let dropped = cluster.processor().replay.iter().flat_map(|replay| replay.dropped.values().flatten());
+            let unhandled = dropped.filter(|letter| !letter.replaying).map(|letter| letter.position.0).collect();
+            self.all.push(Reset { epoch, from, passed, unhandled });
         }
     }
 
@@ -74,7 +78,7 @@ impl Resets {
         // An event before the position of a reset is a letter that the reset has kept as it was.
         let reset = self.all.iter().rev().find(|reset| reset.epoch < epoch && reset.from <= position);
         let Some(reset) = reset else { return Some(false) };
-        let replays = reset.passed.contains(&position);
+        let replays = reset.passed.contains(&position) && !reset.unhandled.contains(&position);
         // After the end of a replay, its letters are marked, and letters from before the reset are as they were.
         let ended = self.ends.iter().any(|end| *end >= reset.epoch && *end < epoch);
         (!(ended && replays)).then_some(replays)

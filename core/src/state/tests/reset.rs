@@ -204,6 +204,9 @@ fn a_letter_of_a_replayed_event_is_marked_for_its_tries() {
     };
     set_aside(&mut log, 2);
     assert!(log.processor().set_aside[&key("s2")].first().replaying);
+    set_aside(&mut log, 0);
+    let first = log.processor().set_aside[&key("s0")].first().clone();
+    assert!(!first.replaying, "it failed before the reset too, so it was never handled");
     let moves = tokens(&log, EVENTS);
     send(&mut log, 1, vec![], moves);
     assert!(
