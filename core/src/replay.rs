@@ -79,8 +79,8 @@ pub struct HookDone {
 }
 
 impl Replay {
-    /// Returns whether the event was set aside when the reset dropped its letter, and was never handled: handling it now
-    /// is no replay, even though its segment had passed it.
+    /// Returns whether the event was never handled, because it was set aside until the reset dropped its letter.
+    /// Handling it now is no replay, although its segment had passed it.
     #[must_use]
     pub fn is_unhandled(&self, sequence: &SequenceKey, position: Position) -> bool {
         let letters = self.dropped.get(sequence);
